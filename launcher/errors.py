@@ -1,0 +1,102 @@
+"""Every exception this project raises on purpose.
+
+    LauncherError
+    ├── UserError          a mistake in what was asked; exit code 2, no traceback, nothing created
+    ├── RunFailed          the run itself failed; exit code 1, recorded in result.json
+    └── RunStopped         stopped as planned and resumable; exit code 75
+
+A `UserError` carries every mistake found, not the first one: see `Problem`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_STOPPED = 75
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: where it stands, what was written, what is wrong, and what to do."""
+
+    message: str
+    """What is wrong, as one sentence without the location ("unknown key", "must be at least 1")."""
+    where: str | None = None
+    """`file:line`, `override`, `environment LAUNCH_NODES`, or a data file with its row."""
+    field: str | None = None
+    """Full dotted name of the key, where there is one."""
+    value: object = None
+    """What was written, as it was understood."""
+    remedy: str | None = None
+    """What is allowed, the nearest match, or the change that mends it."""
+
+    def __str__(self) -> str:
+        head = ": ".join(part for part in (self.where, self._assignment()) if part)
+        text = f"{head}: {self.message}" if head else self.message
+        return f"{text}\n    -> {self.remedy}" if self.remedy else text
+
+    def _assignment(self) -> str | None:
+        if self.field is None:
+            return None
+        return self.field if self.value is None else f"{self.field}={_shorten(self.value)}"
+
+
+class LauncherError(Exception):
+    """Root of the tree; the CLI turns any of these into a message and an exit code."""
+
+    exit_code = EXIT_FAILED
+
+
+class UserError(LauncherError):
+    """One or more mistakes in a recipe, an override, the environment or a local data file."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, problems: Problem | str | Iterable[Problem], remedy: str | None = None) -> None:
+        if isinstance(problems, str):
+            problems = Problem(problems, remedy=remedy)
+        self.problems: tuple[Problem, ...] = (
+            (problems,) if isinstance(problems, Problem) else tuple(problems)
+        )
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class RunFailed(LauncherError):
+    """The run failed for a reason that is worth a class: `data`, `memory`, `diverged`, `checkpoint`, ..."""
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, error_class: str, message: str, remedy: str | None = None) -> None:
+        self.error_class = error_class
+        self.message = message
+        self.remedy = remedy
+        super().__init__(f"{message}\n    -> {remedy}" if remedy else message)
+
+
+class RunStopped(LauncherError):
+    """The run saved its state and stopped because it was asked to; `launch resume` continues it."""
+
+    exit_code = EXIT_STOPPED
+
+
+def nearest(word: str, allowed: Sequence[str]) -> str | None:
+    """The entry of `allowed` that `word` was probably meant to be, or None."""
+    matches = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def choices(word: str, allowed: Sequence[str]) -> str:
+    """A remedy: the nearest match first, then everything that is allowed."""
+    guess = nearest(word, allowed)
+    listed = "allowed: " + ", ".join(allowed)
+    return f"did you mean {guess}? {listed}" if guess else listed
+
+
+def _shorten(value: object, limit: int = 80) -> str:
+    text = str(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,258 @@
+"""The run directory: the only place that knows the names of its files and how they are written.
+
+    RUNS_DIR/RUN_ID/            mode 0700
+      recipe.yaml plan.json     what was resolved; frozen from here on
+      ds_config.json job.sbatch|job.sh
+      attempts/N/               plan.json where it differs, attempt.json, hosts
+      metrics.jsonl             the record of the training
+      checkpoints/step_N/       resumable state
+      model/                    the best model, plain Hugging Face
+      result.json               how it ended
+      samples/ logs/ control/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import Problem, UserError, nearest
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """One run's directory; every path in it is a property here."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def ds_config(self) -> Path:
+        return self.path / "ds_config.json"
+
+    @property
+    def job_sbatch(self) -> Path:
+        return self.path / "job.sbatch"
+
+    @property
+    def job_sh(self) -> Path:
+        return self.path / "job.sh"
+
+    @property
+    def attempts(self) -> Path:
+        return self.path / "attempts"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def events(self) -> Path:
+        """JSON events of rank 0, one a line: what the CLI follows."""
+        return self.logs / "events.jsonl"
+
+    @property
+    def control(self) -> Path:
+        return self.path / "control"
+
+    @property
+    def stop(self) -> Path:
+        """Its existence asks the run to save and stop; its text says who asked: `user`, `signal` or `wandb`."""
+        return self.control / "stop"
+
+    @property
+    def cancel(self) -> Path:
+        """Written before a kill, so that the end is recorded as cancelled."""
+        return self.control / "cancel"
+
+    @property
+    def secrets(self) -> Path:
+        """0600: environment variables with keys that the nodes need; removed when the run ends."""
+        return self.control / "secrets.json"
+
+    @property
+    def jobs(self) -> Path:
+        """One scheduler job id a line, the newest last; `local PID` for a local attempt."""
+        return self.control / "jobs"
+
+    def rank_log(self, rank: int) -> Path:
+        return self.logs / f"rank_{rank}.log"
+
+    def rank_samples(self, rank: int) -> Path:
+        return self.samples / f"rank_{rank}.jsonl"
+
+    def attempt(self, number: int) -> AttemptDir:
+        return AttemptDir(self.attempts / str(number))
+
+    def attempt_numbers(self) -> list[int]:
+        """Numbers of the attempts that have started, in order."""
+        if not self.attempts.is_dir():
+            return []
+        return sorted(int(entry.name) for entry in self.attempts.iterdir() if entry.name.isdigit())
+
+    def last_attempt(self) -> AttemptDir | None:
+        numbers = self.attempt_numbers()
+        return self.attempt(numbers[-1]) if numbers else None
+
+    def read_result(self) -> dict[str, Any] | None:
+        """result.json, or None while the run has not ended."""
+        return read_json(self.result)
+
+    def read_plan(self) -> dict[str, Any]:
+        plan = read_json(self.plan)
+        if plan is None:
+            raise UserError(Problem("is not a run directory: it has no plan.json", where=str(self.path)))
+        return plan
+
+
+@dataclass(frozen=True)
+class AttemptDir:
+    """One start of the run: `attempts/N/`."""
+
+    path: Path
+
+    @property
+    def number(self) -> int:
+        return int(self.path.name)
+
+    @property
+    def plan(self) -> Path:
+        """This attempt's plan, only where it differs from the run's."""
+        return self.path / "plan.json"
+
+    @property
+    def record(self) -> Path:
+        """Host list, start and end, job id, outcome."""
+        return self.path / "attempt.json"
+
+    @property
+    def exit_code(self) -> Path:
+        """The exit code the job script passes on: torchrun itself knows only 0 and 1."""
+        return self.path / "exit_code"
+
+
+def create(path: Path, files: Mapping[str, str]) -> RunDir:
+    """Make a run directory holding `files` (relative path -> text): complete or not at all.
+
+    Raises UserError where the directory exists already or can't be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        for name in ("attempts", "checkpoints", "logs", "control"):
+            (staging / name).mkdir(mode=0o700)
+        for relative, text in files.items():
+            target = staging / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_text(target, text)
+        staging.rename(path)
+    except OSError as error:
+        _remove_tree(staging)
+        if path.exists():
+            raise UserError(
+                Problem("already exists", field="run_id", value=path.name, remedy=f"launch resume {path.name}, or another run_id")
+            ) from None
+        raise UserError(Problem(f"can't be made: {error.strerror}", where=str(path))) from None
+    return RunDir(path)
+
+
+def find(reference: str, runs_dir: Path) -> RunDir:
+    """The run meant by a run id, a unique prefix of one, or a path.
+
+    Raises UserError where there is none or more than one.
+    """
+    as_path = Path(reference)
+    if (as_path / "plan.json").is_file():
+        return RunDir(as_path.resolve())
+    runs = {run.run_id: run for run in list_runs(runs_dir)}
+    if reference in runs:
+        return runs[reference]
+    matches = sorted(run_id for run_id in runs if run_id.startswith(reference))
+    if len(matches) == 1:
+        return runs[matches[0]]
+    if matches:
+        raise UserError(Problem(f"{reference!r} is the start of several runs: {', '.join(matches)}", remedy="give more of it"))
+    guess = nearest(reference, list(runs))
+    known = f"did you mean {guess}?" if guess else "launch status lists the runs"
+    raise UserError(Problem(f"no run {reference!r} in {runs_dir}", remedy=known))
+
+
+def list_runs(runs_dir: Path) -> Iterator[RunDir]:
+    """Every run in `runs_dir`, by name."""
+    if not runs_dir.is_dir():
+        return
+    for entry in sorted(runs_dir.iterdir()):
+        if not entry.name.startswith(".") and (entry / "plan.json").is_file():
+            yield RunDir(entry.resolve())
+
+
+def write_text(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
+    """`write_text` of indented JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", mode)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where there is no such file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    assert isinstance(value, dict), path
+    return value
+
+
+def _remove_tree(path: Path) -> None:
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
