@@ -1,0 +1,475 @@
+"""The plan: one recipe resolved on one cluster, immutable, and everything that is rendered or run comes from it.
+
+`make_plan` is pure: facts about the machine, the data and the model's shape are passed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from launcher import estimate
+from launcher.cluster import Cluster
+from launcher.recipe import Conflict, Recipe, Section
+from launcher.shapes import ModelShape
+
+DEFAULT_MAX_LENGTH = 512
+CPUS_PER_GPU_RANK = 8
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was observed where `launch` runs; the CLI fills it in."""
+
+    has_sbatch: bool = False
+    gpus: int = 0
+    """GPUs of this machine."""
+    slurm_gpus_per_node: int | None = None
+    """GPUs of a node as the scheduler declares them; None where nobody could say."""
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How much data there is; None where only a node can know (hub data)."""
+
+    train_examples: int | None = None
+
+
+class Layout(Section):
+    """How one global batch is spread over ranks and time."""
+
+    global_batch_size: int
+    """Examples in an optimizer step."""
+    examples_per_rank: int
+    """Most examples that one rank computes in a step."""
+    micro_batch_size: int
+    """Most examples in a micro-batch."""
+    max_tokens: int | None
+    """Most tokens in a micro-batch, padding included."""
+    gradient_accumulation_steps: int
+    """Micro-batches of a rank in a full step, before any limit on tokens or split by length."""
+    max_length: int
+    """Longest sequence in tokens."""
+
+
+class Steps(Section):
+    """Length of the training; None where the size of the data is known only on the node."""
+
+    train_examples: int | None
+    per_epoch: int | None
+    total: int | None
+    warmup: int | None
+
+
+class Memory(Section):
+    """Predicted bytes on one rank at the peak; all None where the model's shape is unknown."""
+
+    weights: int | None = None
+    gradients: int | None = None
+    optimizer: int | None = None
+    activations: int | None = None
+    other: int | None = None
+    total: int | None = None
+    host: int | None = None
+    capacity: int | None = None
+
+
+class Traffic(Section):
+    """Predicted bytes that one rank sends in an optimizer step, and the parameters behind them."""
+
+    parameters: int | None = None
+    trainable_parameters: int | None = None
+    bytes_per_step: int | None = None
+
+
+class SlurmRequest(Section):
+    """What the job asks of Slurm, and how nodes are prepared."""
+
+    partition: str | None
+    account: str | None
+    qos: str | None
+    constraint: str | None
+    reservation: str | None
+    time: str | None
+    gpu_option: str | None
+    """The whole option, such as `--gpus-per-node=h100:8`; None asks for no GPU."""
+    cpus_per_task: int
+    memory: str | None
+    exclusive: bool
+    requeue: bool
+
+
+class Plan(Section):
+    """A resolved launch."""
+
+    plan_id: str
+    """Hash of what is planned: the same for every run of the same thing."""
+    name: str
+    """The recipe's name."""
+    run_id: str
+    run_dir: str
+    """Absolute path of the run directory."""
+    python: str
+    """Python that trains on the nodes."""
+    git_commit: str | None
+    launcher_version: str
+    executor: Literal["local", "slurm"]
+    device: Literal["cuda", "cpu"]
+    strategy: Literal["plain", "deepspeed"]
+    nodes: int
+    gpus: int
+    """Ranks per node."""
+    world_size: int
+    zero_stage: int
+    precision: Literal["bf16", "fp16", "fp32"]
+    layout: Layout
+    steps: Steps
+    memory: Memory
+    traffic: Traffic
+    slurm: SlurmRequest | None
+    notes: tuple[str, ...]
+    """What a reader should know: choices made for them, figures that are not known."""
+    recipe: Recipe
+    cluster: Cluster
+
+    def tree(self) -> dict[str, Any]:
+        """The plan as plain values for JSON."""
+        tree: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
+        return tree
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What names a run and its surroundings, without being part of what is planned."""
+
+    name: str
+    run_id: str
+    run_dir: str
+    python: str
+    git_commit: str | None
+    launcher_version: str
+
+
+def make_plan(
+    recipe: Recipe,
+    cluster: Cluster,
+    machine: Machine,
+    identity: Identity,
+    shape: ModelShape | None,
+    data: DataSize,
+) -> Plan:
+    """Resolve a recipe; `plan_conflicts` must have found nothing."""
+    executor = resolve_executor(recipe, machine)
+    device = resolve_device(recipe, cluster, machine, executor)
+    gpus = resolve_gpus(recipe, cluster, machine, executor, device)
+    world_size = recipe.nodes * gpus
+    stage = recipe.zero.stage if recipe.zero.stage is not None else (0 if world_size == 1 else 2)
+    max_length = resolve_max_length(recipe, shape)
+    layout = _layout(recipe, cluster, shape, world_size, stage, max_length, device)
+    fields: dict[str, Any] = {
+        "executor": executor,
+        "device": device,
+        "strategy": "plain" if stage == 0 else "deepspeed",
+        "nodes": recipe.nodes,
+        "gpus": gpus,
+        "world_size": world_size,
+        "zero_stage": stage,
+        "precision": recipe.precision,
+        "layout": layout,
+        "steps": _steps(recipe, data),
+        "memory": _memory(recipe, cluster, shape, world_size, stage, layout),
+        "traffic": _traffic(recipe, shape, world_size, stage),
+        "slurm": _slurm(recipe, cluster, device, gpus) if executor == "slurm" else None,
+        "notes": tuple(_notes(recipe, shape, data, world_size, stage, layout)),
+        "recipe": recipe,
+        "cluster": cluster,
+    }
+    return Plan(plan_id=_plan_id(identity.name, fields), **vars(identity), **fields)
+
+
+def resolve_executor(recipe: Recipe, machine: Machine) -> Literal["local", "slurm"]:
+    """`auto` means Slurm where there is an sbatch."""
+    if recipe.executor != "auto":
+        return recipe.executor
+    return "slurm" if machine.has_sbatch else "local"
+
+
+def resolve_device(
+    recipe: Recipe, cluster: Cluster, machine: Machine, executor: str
+) -> Literal["cuda", "cpu"]:
+    """`auto` means GPUs where this machine, the profile or the scheduler says that there are any."""
+    if recipe.device != "auto":
+        return recipe.device
+    return "cuda" if _available_gpus(cluster, machine, executor) else "cpu"
+
+
+def resolve_gpus(recipe: Recipe, cluster: Cluster, machine: Machine, executor: str, device: str) -> int:
+    """Ranks per node: as asked, or one for each GPU of a node, or one process on CPU."""
+    if recipe.gpus is not None and not (device == "cpu" and recipe.gpus == cluster.gpus_per_node):
+        return recipe.gpus
+    return 1 if device == "cpu" else max(1, _available_gpus(cluster, machine, executor))
+
+
+def resolve_max_length(recipe: Recipe, shape: ModelShape | None) -> int:
+    """Longest sequence in tokens: as asked, or what the model holds, 512 at most."""
+    if recipe.data.max_length is not None:
+        return recipe.data.max_length
+    return min(DEFAULT_MAX_LENGTH, shape.max_length) if shape else DEFAULT_MAX_LENGTH
+
+
+def plan_conflicts(
+    recipe: Recipe, cluster: Cluster, machine: Machine, shape: ModelShape | None
+) -> Iterator[Conflict]:
+    """Every contradiction between the recipe and the machine, the cluster or the model."""
+    executor = resolve_executor(recipe, machine)
+    device = resolve_device(recipe, cluster, machine, executor)
+    if executor == "local":
+        yield from _local_conflicts(recipe, machine)
+    else:
+        yield from _limit_conflicts(recipe, cluster)
+    if recipe.precision == "fp16" and device == "cpu" and recipe.device != "cpu":
+        yield Conflict(
+            ("precision", "device"),
+            "fp16 needs a GPU, and there is none here",
+            "use precision=bf16 or precision=fp32 on the CPU",
+        )
+    if shape is not None:
+        yield from _shape_conflicts(recipe, shape)
+
+
+def _local_conflicts(recipe: Recipe, machine: Machine) -> Iterator[Conflict]:
+    if recipe.nodes > 1:
+        yield Conflict(
+            ("nodes", "executor"),
+            "more than one node needs Slurm"
+            + ("" if recipe.executor == "local" else ", and sbatch is not on PATH"),
+            "use gpus=N for several ranks on this machine, run where sbatch is, "
+            "or try it on this machine's development cluster: make cluster",
+        )
+    if recipe.device == "cuda" and machine.gpus == 0:
+        yield Conflict(("device",), "no GPU was found on this machine", "use device=auto or device=cpu")
+    elif recipe.device != "cpu" and 0 < machine.gpus < (recipe.gpus or 0):
+        yield Conflict(
+            ("gpus",), f"this machine has {machine.gpus}", f"use gpus={machine.gpus} or less, or device=cpu"
+        )
+
+
+def _limit_conflicts(recipe: Recipe, cluster: Cluster) -> Iterator[Conflict]:
+    limits = cluster.limits
+    if limits.nodes is not None and recipe.nodes > limits.nodes:
+        yield Conflict(
+            ("nodes", "cluster"), f"the cluster allows {limits.nodes}", f"use nodes={limits.nodes} or less"
+        )
+    most = limits.gpus if limits.gpus is not None else (cluster.gpus_per_node or None)
+    if most is not None and recipe.device != "cpu" and recipe.gpus is not None and recipe.gpus > most:
+        yield Conflict(("gpus", "cluster"), f"a node has {most}", f"use gpus={most} or less")
+    if recipe.device == "cuda" and cluster.gpus_per_node == 0:
+        yield Conflict(("device", "cluster"), "the cluster has no GPUs", "use device=auto or device=cpu")
+    if recipe.time is not None and limits.time is not None and minutes(recipe.time) > minutes(limits.time):
+        yield Conflict(
+            ("time", "cluster"), f"the cluster allows {limits.time}", f"use time={limits.time} or less"
+        )
+
+
+def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
+    longest = recipe.data.max_length
+    if longest is not None and longest > shape.max_length:
+        yield Conflict(
+            ("data.max_length", "model.name"),
+            f"the model holds {shape.max_length} tokens",
+            f"use data.max_length={shape.max_length} or less, or a model for longer texts",
+        )
+    if recipe.tuning == "lora" and recipe.lora.targets is not None:
+        modules = shape.linear_modules()
+        missing = [target for target in recipe.lora.targets if target not in modules]
+        if missing:
+            yield Conflict(
+                ("lora.targets", "model.name"),
+                f"the model has no module {', '.join(missing)}",
+                "it has " + ", ".join(modules),
+            )
+
+
+def minutes(limit: str) -> float:
+    """Minutes in a Slurm time limit (MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS)."""
+    days, dash, rest = limit.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if dash:
+        hours, minute, second = (parts + [0, 0])[:3]
+    elif len(parts) == 3:
+        hours, minute, second = parts
+    else:
+        hours, (minute, second) = 0, (parts + [0])[:2]
+    return int(days or 0) * 1440 + hours * 60 + minute + second / 60
+
+
+def step_counts(recipe: Recipe, train_examples: int) -> tuple[int, int, int]:
+    """(steps per epoch, steps in all, warm-up steps) for this many training examples."""
+    per_epoch = math.ceil(train_examples / recipe.batch.global_)
+    total = recipe.train.max_steps or math.ceil(recipe.train.epochs * per_epoch)
+    warmup = recipe.train.warmup
+    return per_epoch, total, warmup if isinstance(warmup, int) else math.ceil(warmup * total)
+
+
+def _available_gpus(cluster: Cluster, machine: Machine, executor: str) -> int:
+    if executor == "local":
+        return machine.gpus
+    if cluster.gpus_per_node is not None:
+        return cluster.gpus_per_node
+    return machine.slurm_gpus_per_node or 0
+
+
+def _layout(
+    recipe: Recipe,
+    cluster: Cluster,
+    shape: ModelShape | None,
+    world_size: int,
+    stage: int,
+    max_length: int,
+    device: str,
+) -> Layout:
+    per_rank = math.ceil(recipe.batch.global_ / world_size)
+    limits = [per_rank]
+    if recipe.batch.micro is not None:
+        limits.append(recipe.batch.micro)
+    elif device == "cuda" and shape is not None and cluster.gpu_memory_gib is not None:
+        fits = estimate.largest_micro_batch(
+            shape,
+            capacity=int(cluster.gpu_memory_gib * 2**30),
+            max_length=max_length,
+            cap=per_rank,
+            **_training_facts(recipe, world_size, stage),
+        )
+        limits.append(max(1, fits))
+    micro = min(limits)
+    return Layout(
+        global_batch_size=recipe.batch.global_,
+        examples_per_rank=per_rank,
+        micro_batch_size=micro,
+        max_tokens=recipe.batch.tokens,
+        gradient_accumulation_steps=math.ceil(per_rank / micro),
+        max_length=max_length,
+    )
+
+
+def _training_facts(recipe: Recipe, world_size: int, stage: int) -> dict[str, Any]:
+    return {
+        "tuning": recipe.tuning,
+        "lora_r": recipe.lora.r,
+        "lora_targets": recipe.lora.targets,
+        "world_size": world_size,
+        "zero_stage": stage,
+        "offload": recipe.zero.offload,
+        "precision": recipe.precision,
+        "optimizer": recipe.train.optimizer,
+        "gradient_checkpointing": recipe.model.gradient_checkpointing,
+    }
+
+
+def _steps(recipe: Recipe, data: DataSize) -> Steps:
+    if data.train_examples is None:
+        total = recipe.train.max_steps
+        warmup = recipe.train.warmup
+        known = warmup if isinstance(warmup, int) else math.ceil(warmup * total) if total else None
+        return Steps(train_examples=None, per_epoch=None, total=total, warmup=known)
+    per_epoch, total, warmup_steps = step_counts(recipe, data.train_examples)
+    return Steps(
+        train_examples=data.train_examples, per_epoch=per_epoch, total=total, warmup=warmup_steps
+    )
+
+
+def _memory(
+    recipe: Recipe,
+    cluster: Cluster,
+    shape: ModelShape | None,
+    world_size: int,
+    stage: int,
+    layout: Layout,
+) -> Memory:
+    capacity = int(cluster.gpu_memory_gib * 2**30) if cluster.gpu_memory_gib else None
+    if shape is None:
+        return Memory(capacity=capacity)
+    predicted = estimate.estimate_memory(
+        shape,
+        micro_batch_size=layout.micro_batch_size,
+        max_length=layout.max_length,
+        **_training_facts(recipe, world_size, stage),
+    )
+    return Memory(
+        weights=predicted.weights,
+        gradients=predicted.gradients,
+        optimizer=predicted.optimizer,
+        activations=predicted.activations,
+        other=predicted.other,
+        total=predicted.total,
+        host=predicted.host,
+        capacity=capacity,
+    )
+
+
+def _traffic(recipe: Recipe, shape: ModelShape | None, world_size: int, stage: int) -> Traffic:
+    if shape is None:
+        return Traffic()
+    predicted = estimate.estimate_traffic(shape, **_training_facts(recipe, world_size, stage))
+    return Traffic(
+        parameters=predicted.parameters,
+        trainable_parameters=predicted.trainable_parameters,
+        bytes_per_step=predicted.bytes_per_step,
+    )
+
+
+def _slurm(recipe: Recipe, cluster: Cluster, device: str, gpus: int) -> SlurmRequest:
+    option = None
+    if device == "cuda":
+        kind = f"{cluster.gpu_type}:" if cluster.gpu_type else ""
+        option = (
+            f"--gres=gpu:{kind}{gpus}" if cluster.gpu_request == "gres" else f"--gpus-per-node={kind}{gpus}"
+        )
+    return SlurmRequest(
+        partition=cluster.partition,
+        account=cluster.account,
+        qos=cluster.qos,
+        constraint=cluster.constraint,
+        reservation=cluster.reservation,
+        time=recipe.time,
+        gpu_option=option,
+        cpus_per_task=cluster.cpus_per_task or (gpus * CPUS_PER_GPU_RANK if device == "cuda" else gpus),
+        memory=cluster.memory,
+        exclusive=cluster.exclusive,
+        requeue=recipe.requeue,
+    )
+
+
+def _notes(
+    recipe: Recipe,
+    shape: ModelShape | None,
+    data: DataSize,
+    world_size: int,
+    stage: int,
+    layout: Layout,
+) -> Iterator[str]:
+    if recipe.zero.stage is None and world_size > 1:
+        yield f"zero.stage is null: ZeRO-{stage} on {world_size} ranks"
+    if world_size > recipe.batch.global_:
+        idle = world_size - recipe.batch.global_
+        yield f"{idle} of {world_size} ranks have no example in a step: batch.global={recipe.batch.global_} is smaller"
+    if layout.global_batch_size % world_size:
+        yield f"batch.global={layout.global_batch_size} over {world_size} ranks is uneven: ranks are weighted"
+    if shape is None:
+        yield "the model's shape is not known here (no config.json in its directory or the hub cache): memory unknown"
+    if data.train_examples is None:
+        yield "the size of hub data is known only on the node: steps are counted there"
+
+
+def _plan_id(name: str, fields: dict[str, Any]) -> str:
+    tree = {
+        key: value.model_dump(mode="json", by_alias=True) if isinstance(value, Section) else value
+        for key, value in fields.items()
+    }
+    tree["recipe"] = {k: v for k, v in tree["recipe"].items() if k not in ("run_id", "runs_dir")}
+    text = json.dumps({"name": name, **tree}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
