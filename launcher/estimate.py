@@ -213,8 +213,8 @@ def _layer_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> i
     readers = 1 if fused or c == FP32 else 3
     norms = 2 * FP32 * hidden
     inputs = (readers + 1) * c * hidden if full else 0
-    # Query, key, value and the result; rotation keeps its query and key beside the fused matrix.
-    attention = (6 if fused else 4) * c * hidden
+    # Query, key, value and the result; flash keeps a rotated query and key beside the whole fused matrix.
+    attention = (6 if fused and setup.attention == "flash" else 4) * c * hidden
     elementwise = (3 if shape.gated else 1) * c * inner
     product = c * inner if full else 0
     masks = {"modernbert": 0, "distilbert": 1}.get(shape.family, 2) * _mask(setup, c) * hidden
@@ -234,7 +234,8 @@ def _adapter_bytes(shape: ModelShape, setup: Setup, tokens: int) -> int:
 def _score_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> int:
     """What one layer keeps of the attention scores; DeBERTa adds those of its positions."""
     c = _width(setup)
-    softmax = c if setup.device == "cpu" else FP32  # on a GPU autocast computes softmax in fp32
+    # Autocast computes softmax in fp32 on a GPU only; ModernBERT does so anywhere.
+    softmax = c if setup.device == "cpu" and shape.family != "modernbert" else FP32
     dropped = c if setup.dropout or softmax != c else 0
     scores = _score_count(shape, setup, tokens, length) * (softmax + dropped + _mask(setup, softmax))
     if not shape.relative_span:
@@ -242,7 +243,8 @@ def _score_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> i
     positions = 2 * shape.relative_span
     gathered = 2 * tokens * shape.heads * positions * c
     tables = 2 * -(-tokens // length) * positions * shape.hidden * c
-    return scores + gathered + tables + tokens * (c * shape.hidden + length)
+    indices = 2 * 8 * length * length
+    return scores + gathered + tables + indices + tokens * (c * shape.hidden + length)
 
 
 def _score_count(shape: ModelShape, setup: Setup, tokens: int, length: int) -> int:
@@ -390,7 +392,7 @@ class DeviceSpeed:
 
 @dataclass(frozen=True)
 class Link:
-    """The slowest connection between ranks; with several ranks a node, the node's whole network bandwidth."""
+    """A connection between ranks; between nodes of several ranks, the node's whole network bandwidth."""
 
     latency_s: float
     bytes_per_s: float
@@ -438,6 +440,8 @@ class Prediction:
     link: Link
     gpus: int = 1
     """Ranks per node."""
+    inside: Link | None = None
+    """What connects the ranks of one node where there is only one; None means the same `link`."""
     overlap: float = 0.0
     """Share of the backward pass behind which communication can hide (backward is two thirds of the step)."""
 
@@ -452,7 +456,8 @@ class Prediction:
         traffic = estimate_traffic(
             self.shape, replace(self.setup, world_size=ranks), micro_batches=micro_batches
         )
-        exchange = traffic.hops * self.link.latency_s + traffic.bytes_per_step / self.link.bytes_per_s
+        link = self.inside if self.inside and nodes == 1 else self.link
+        exchange = traffic.hops * link.latency_s + traffic.bytes_per_step / link.bytes_per_s
         exposed = max(0.0, exchange - self.overlap * busy * 2 / 3)
         return StepTime(busy + self.device.fixed_s, exposed, work.examples)
 
