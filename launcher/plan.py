@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from launcher import estimate
+from launcher.estimate import Setup, estimate_memory, estimate_traffic, largest_micro_batch
 from launcher.cluster import Cluster
+from launcher.errors import UserError
 from launcher.recipe import Conflict, Recipe, Section
-from launcher.shapes import ModelShape
+from launcher.shapes import ModelShape, resolve_lora_targets
 
 DEFAULT_MAX_LENGTH = 512
 CPUS_PER_GPU_RANK = 8
@@ -75,7 +76,11 @@ class Memory(Section):
     other: int | None = None
     total: int | None = None
     host: int | None = None
+    """Main memory that holds what is offloaded."""
+    disk: int | None = None
+    """NVMe that holds what is offloaded."""
     capacity: int | None = None
+    """Memory of the GPU, where the cluster profile says it."""
 
 
 class Traffic(Section):
@@ -167,24 +172,23 @@ def make_plan(
     device = resolve_device(recipe, cluster, machine, executor)
     gpus = resolve_gpus(recipe, cluster, machine, executor, device)
     world_size = recipe.nodes * gpus
-    stage = recipe.zero.stage if recipe.zero.stage is not None else (0 if world_size == 1 else 2)
-    max_length = resolve_max_length(recipe, shape)
-    layout = _layout(recipe, cluster, shape, world_size, stage, max_length, device)
+    setup = _setup(recipe, world_size, device)
+    layout = _layout(recipe, cluster, shape, setup)
     fields: dict[str, Any] = {
         "executor": executor,
         "device": device,
-        "strategy": "plain" if stage == 0 else "deepspeed",
+        "strategy": "plain" if setup.zero_stage == 0 else "deepspeed",
         "nodes": recipe.nodes,
         "gpus": gpus,
         "world_size": world_size,
-        "zero_stage": stage,
+        "zero_stage": setup.zero_stage,
         "precision": recipe.precision,
         "layout": layout,
         "steps": _steps(recipe, data),
-        "memory": _memory(recipe, cluster, shape, world_size, stage, layout),
-        "traffic": _traffic(recipe, shape, world_size, stage),
+        "memory": _memory(cluster, shape, setup, layout),
+        "traffic": _traffic(shape, setup, layout),
         "slurm": _slurm(recipe, cluster, device, gpus) if executor == "slurm" else None,
-        "notes": tuple(_notes(recipe, shape, data, world_size, stage, layout)),
+        "notes": tuple(_notes(recipe, shape, data, setup)),
         "recipe": recipe,
         "cluster": cluster,
     }
@@ -283,15 +287,12 @@ def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
             f"the model holds {shape.max_length} tokens",
             f"use data.max_length={shape.max_length} or less, or a model for longer texts",
         )
-    if recipe.tuning == "lora" and recipe.lora.targets is not None:
-        modules = shape.linear_modules()
-        missing = [target for target in recipe.lora.targets if target not in modules]
-        if missing:
-            yield Conflict(
-                ("lora.targets", "model.name"),
-                f"the model has no module {', '.join(missing)}",
-                "it has " + ", ".join(modules),
-            )
+    if recipe.tuning == "lora":
+        try:
+            resolve_lora_targets(shape, recipe.lora.targets)
+        except UserError as error:
+            for problem in error.problems:
+                yield Conflict(("lora.targets", "model.name"), f"{problem.value}: {problem.message}", problem.remedy or "")
 
 
 def minutes(limit: str) -> float:
@@ -323,29 +324,42 @@ def _available_gpus(cluster: Cluster, machine: Machine, executor: str) -> int:
     return machine.slurm_gpus_per_node or 0
 
 
-def _layout(
-    recipe: Recipe,
-    cluster: Cluster,
-    shape: ModelShape | None,
-    world_size: int,
-    stage: int,
-    max_length: int,
-    device: str,
-) -> Layout:
-    per_rank = math.ceil(recipe.batch.global_ / world_size)
-    limits = [per_rank]
+def _setup(recipe: Recipe, world_size: int, device: Literal["cuda", "cpu"]) -> Setup:
+    stage = recipe.zero.stage if recipe.zero.stage is not None else (0 if world_size == 1 else 2)
+    dropout = recipe.model.dropout
+    return Setup(
+        tuning=recipe.tuning,
+        lora_r=recipe.lora.r,
+        lora_targets=recipe.lora.targets,
+        world_size=world_size,
+        zero_stage=stage,
+        offload=recipe.zero.offload,
+        precision=recipe.precision,
+        optimizer=recipe.train.optimizer,
+        gradient_checkpointing=recipe.model.gradient_checkpointing,
+        device=device,
+        attention="flash" if device == "cuda" else "eager",
+        dropout=dropout.hidden != 0 or dropout.attention != 0,
+    )
+
+
+def _layout(recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup: Setup) -> Layout:
+    per_rank = math.ceil(recipe.batch.global_ / setup.world_size)
+    max_length = resolve_max_length(recipe, shape)
+    micro = per_rank
     if recipe.batch.micro is not None:
-        limits.append(recipe.batch.micro)
-    elif device == "cuda" and shape is not None and cluster.gpu_memory_gib is not None:
-        fits = estimate.largest_micro_batch(
+        micro = min(per_rank, recipe.batch.micro)
+    elif setup.device == "cuda" and shape is not None and cluster.gpu_memory_gib is not None:
+        capacity = int(cluster.gpu_memory_gib * 2**30)
+        fits = largest_micro_batch(
             shape,
-            capacity=int(cluster.gpu_memory_gib * 2**30),
+            setup,
+            capacity=capacity,
             max_length=max_length,
             cap=per_rank,
-            **_training_facts(recipe, world_size, stage),
+            max_tokens=recipe.batch.tokens,
         )
-        limits.append(max(1, fits))
-    micro = min(limits)
+        micro = max(1, fits)
     return Layout(
         global_batch_size=recipe.batch.global_,
         examples_per_rank=per_rank,
@@ -356,20 +370,6 @@ def _layout(
     )
 
 
-def _training_facts(recipe: Recipe, world_size: int, stage: int) -> dict[str, Any]:
-    return {
-        "tuning": recipe.tuning,
-        "lora_r": recipe.lora.r,
-        "lora_targets": recipe.lora.targets,
-        "world_size": world_size,
-        "zero_stage": stage,
-        "offload": recipe.zero.offload,
-        "precision": recipe.precision,
-        "optimizer": recipe.train.optimizer,
-        "gradient_checkpointing": recipe.model.gradient_checkpointing,
-    }
-
-
 def _steps(recipe: Recipe, data: DataSize) -> Steps:
     if data.train_examples is None:
         total = recipe.train.max_steps
@@ -377,44 +377,27 @@ def _steps(recipe: Recipe, data: DataSize) -> Steps:
         known = warmup if isinstance(warmup, int) else math.ceil(warmup * total) if total else None
         return Steps(train_examples=None, per_epoch=None, total=total, warmup=known)
     per_epoch, total, warmup_steps = step_counts(recipe, data.train_examples)
-    return Steps(
-        train_examples=data.train_examples, per_epoch=per_epoch, total=total, warmup=warmup_steps
-    )
+    return Steps(train_examples=data.train_examples, per_epoch=per_epoch, total=total, warmup=warmup_steps)
 
 
-def _memory(
-    recipe: Recipe,
-    cluster: Cluster,
-    shape: ModelShape | None,
-    world_size: int,
-    stage: int,
-    layout: Layout,
-) -> Memory:
+def _memory(cluster: Cluster, shape: ModelShape | None, setup: Setup, layout: Layout) -> Memory:
     capacity = int(cluster.gpu_memory_gib * 2**30) if cluster.gpu_memory_gib else None
     if shape is None:
         return Memory(capacity=capacity)
-    predicted = estimate.estimate_memory(
+    predicted = estimate_memory(
         shape,
+        setup,
         micro_batch_size=layout.micro_batch_size,
         max_length=layout.max_length,
-        **_training_facts(recipe, world_size, stage),
+        max_tokens=layout.max_tokens,
     )
-    return Memory(
-        weights=predicted.weights,
-        gradients=predicted.gradients,
-        optimizer=predicted.optimizer,
-        activations=predicted.activations,
-        other=predicted.other,
-        total=predicted.total,
-        host=predicted.host,
-        capacity=capacity,
-    )
+    return Memory(**vars(predicted), total=predicted.total, capacity=capacity)
 
 
-def _traffic(recipe: Recipe, shape: ModelShape | None, world_size: int, stage: int) -> Traffic:
+def _traffic(shape: ModelShape | None, setup: Setup, layout: Layout) -> Traffic:
     if shape is None:
         return Traffic()
-    predicted = estimate.estimate_traffic(shape, **_training_facts(recipe, world_size, stage))
+    predicted = estimate_traffic(shape, setup, micro_batches=layout.gradient_accumulation_steps)
     return Traffic(
         parameters=predicted.parameters,
         trainable_parameters=predicted.trainable_parameters,
@@ -444,21 +427,15 @@ def _slurm(recipe: Recipe, cluster: Cluster, device: str, gpus: int) -> SlurmReq
     )
 
 
-def _notes(
-    recipe: Recipe,
-    shape: ModelShape | None,
-    data: DataSize,
-    world_size: int,
-    stage: int,
-    layout: Layout,
-) -> Iterator[str]:
+def _notes(recipe: Recipe, shape: ModelShape | None, data: DataSize, setup: Setup) -> Iterator[str]:
+    world_size, examples = setup.world_size, recipe.batch.global_
     if recipe.zero.stage is None and world_size > 1:
-        yield f"zero.stage is null: ZeRO-{stage} on {world_size} ranks"
-    if world_size > recipe.batch.global_:
-        idle = world_size - recipe.batch.global_
-        yield f"{idle} of {world_size} ranks have no example in a step: batch.global={recipe.batch.global_} is smaller"
-    if layout.global_batch_size % world_size:
-        yield f"batch.global={layout.global_batch_size} over {world_size} ranks is uneven: ranks are weighted"
+        yield f"zero.stage is null: ZeRO-{setup.zero_stage} on {world_size} ranks"
+    if world_size > examples:
+        idle = world_size - examples
+        yield f"{idle} of {world_size} ranks have no example in a step: batch.global={examples} is smaller"
+    elif examples % world_size:
+        yield f"batch.global={examples} over {world_size} ranks is uneven: each example counts the same"
     if shape is None:
         yield "the model's shape is not known here (no config.json in its directory or the hub cache): memory unknown"
     if data.train_examples is None:

@@ -1,0 +1,1 @@
+"""What runs on the nodes: the only package that imports torch and its relatives."""

@@ -1,0 +1,73 @@
+"""Evaluation of a split over all ranks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from launcher.train.batching import Limits, in_length_order
+from launcher.train.data import TokenSplit
+from launcher.train.tasks.base import Array
+
+if TYPE_CHECKING:
+    from launcher.train.loop import Job
+
+EXAMPLES = {"cpu": 32, "cuda": 256}
+TOKENS = {"cpu": 4096, "cuda": 65536}
+ROUNDS_BETWEEN_POLLS = 10
+
+
+class Interrupted(Exception):
+    """The run was asked to stop in the middle of an evaluation; nothing of it counts."""
+
+
+def evaluate(job: Job, split: TokenSplit) -> dict[str, float]:
+    """`loss` and the task's metrics over the whole split; the same values on every rank.
+
+    Raises Interrupted on every rank where any of them is asked to stop.
+    """
+    device = job.ranks.device
+    limits = Limits(EXAMPLES[device.type], TOKENS[device.type], overhead=0)
+    deals = in_length_order(split.lengths, job.ranks.world_size, limits)
+    mine = deals[job.ranks.rank]
+    rounds = max(map(len, deals))
+    loss = torch.zeros((), device=device, dtype=torch.float64)
+    scores: list[Array] = []
+    job.strategy.train_mode(False)
+    with torch.no_grad():
+        for index in range(rounds):
+            if index % ROUNDS_BETWEEN_POLLS == 0:
+                job.events.phase("evaluating", index, rounds)
+                if job.ranks.any(job.stop()):
+                    raise Interrupted
+            if index >= len(mine):
+                # Sharded parameters are gathered by all ranks together: keep step with a batch that doesn't count.
+                if job.strategy.even_micro_batches:
+                    job.strategy.logits(job.collate(split, deals[0][0][:1]).inputs)
+                continue
+            batch = job.collate(split, mine[index])
+            logits = job.strategy.logits(batch.inputs)
+            loss += job.task.loss_sum(logits, batch).double()
+            scores.append(job.task.scores(logits, batch))
+    assert split.labels is not None
+    units = float(job.task.units(split.labels, len(split)).sum())
+    total_loss = job.ranks.sum([float(loss)])[0] / units
+    gathered = job.ranks.gather((mine, scores))
+    metrics = None
+    if gathered is not None:
+        ordered = _in_order(gathered, len(split))
+        metrics = {"loss": total_loss, **job.task.metrics(ordered, np.asarray(split.labels))}
+    result: dict[str, float] = job.ranks.broadcast(metrics)
+    return result
+
+
+def _in_order(gathered: list[tuple[list[Array], list[Array]]], examples: int) -> Array:
+    """Put the scores of all ranks where their examples stand in the split."""
+    positions = np.concatenate([part for batches, _ in gathered for part in batches])
+    values = np.concatenate([part for _, scores in gathered for part in scores])
+    assert len(positions) == examples
+    ordered = np.empty_like(values)
+    ordered[positions] = values
+    return ordered

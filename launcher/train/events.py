@@ -1,0 +1,47 @@
+"""What the training tells the person who watches: JSON lines that the CLI renders."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class Events:
+    """Writes events to a stream, or nowhere on ranks other than 0."""
+
+    def __init__(self, stream: TextIO | None, attempt: int | None = None) -> None:
+        self._stream = stream
+        self._common = {} if attempt is None else {"attempt": attempt}
+
+    @classmethod
+    def to_file(cls, path: Path, attempt: int) -> Events:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return cls(path.open("a", encoding="utf-8", buffering=1), attempt)
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Write one event; numbers that JSON can't hold become null. A full disk or a closed pipe is ignored."""
+        if self._stream is None:
+            return
+        record = {"t": round(time.time(), 3), **self._common, "event": event, **_finite(fields)}
+        try:
+            self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._stream = None
+
+    def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
+        self.emit("phase", name=name, done=done, total=total)
+
+    def notice(self, text: str, level: str = "info") -> None:
+        self.emit("notice", level=level, text=text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value

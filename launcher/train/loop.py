@@ -1,0 +1,308 @@
+"""The training loop: fetch, forward, backward, clip, step, log, save, in reading order."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TextIO
+
+import numpy as np
+import torch
+
+from launcher.errors import RunFailed
+from launcher.plan import Plan
+from launcher.recipe import Every, Recipe
+from launcher.run import RunDir
+from launcher.train.batching import (
+    CPU_OVERHEAD,
+    CUDA_OVERHEAD,
+    Indices,
+    Limits,
+    epoch_order,
+    global_batch,
+    lay_out,
+)
+from launcher.train.checkpoint import Checkpoints, TrainState
+from launcher.train.collate import Collate
+from launcher.train.data import Dataset
+from launcher.train.distributed import Ranks
+from launcher.train.evaluate import Interrupted, evaluate
+from launcher.train.events import Events
+from launcher.train.model import BuiltModel, save_model
+from launcher.train.optim import learning_rate
+from launcher.train.preempt import StopFlag
+from launcher.train.record import Record
+from launcher.train.strategy import StepOutcome, Strategy
+from launcher.train.tasks import Task, higher_is_better
+
+Ending = Literal["completed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything the loop works with, made by `session.prepare`."""
+
+    run: RunDir
+    plan: Plan
+    recipe: Recipe
+    ranks: Ranks
+    task: Task
+    dataset: Dataset
+    tokenizer: Any
+    built: BuiltModel
+    strategy: Strategy
+    collate: Collate
+    checkpoints: Checkpoints
+    record: Record
+    events: Events
+    stop: StopFlag
+    per_epoch: int
+    """Optimizer steps in an epoch."""
+    total: int
+    """Optimizer steps in all."""
+    warmup: int
+    """Steps of linear warm-up."""
+
+
+@dataclass
+class Speed:
+    """Throughput since the last report, evaluation and saving left out."""
+
+    started: float = field(default_factory=time.perf_counter)
+    step_seconds: list[float] = field(default_factory=list)
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        seconds, self.started = now - self.started, now
+        self.step_seconds.append(seconds)
+        return seconds
+
+
+def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, Speed]:
+    """Train from `state` until the end, a stop, or an early stop.
+
+    Raises RunFailed('diverged') where a gradient is not finite.
+    """
+    speed = Speed()
+    batches = step_batches(job, state.step)
+    samples = _samples_file(job)
+    stopping = job.ranks.any(job.stop())
+    job.events.phase("training", state.step, job.total)
+    while True:
+        if not stopping and _evaluation_due(job, state):
+            state, stopping = _evaluate_and_keep_best(job, state)
+        finished = state.step >= job.total or _out_of_patience(job, state)
+        if stopping or finished or _due(job.recipe.checkpoint.every, state.step, job.per_epoch):
+            _save(job, state)
+        if stopping and not (finished and state.evaluated_step == state.step):
+            return "stopped", state, speed
+        if finished:
+            return "completed", state, speed
+        speed.started = time.perf_counter()
+
+        lr = learning_rate(job.recipe.train, state.step, job.total, job.warmup)
+        examples = next(batches)
+        loss_sum, tokens = _accumulate(job, state.step, examples, samples)
+        outcome = job.strategy.step(lr)
+        loss, tokens, asked = job.ranks.sum([loss_sum, tokens, float(job.stop())])
+        seconds = speed.lap()
+
+        state = replace(
+            state,
+            step=state.step + 1,
+            skipped_steps=state.skipped_steps + outcome.skipped,
+            wall_s=state.wall_s + seconds,
+        )
+        _report(job, state, speed, lr, loss, outcome, len(examples), tokens, seconds)
+        stopping = asked > 0
+
+
+def step_batches(job: Job, start: int) -> Iterator[Indices]:
+    """Example ids of each global batch from step `start` on, epoch after epoch."""
+    step, epoch, order = start, -1, np.empty(0, dtype=np.int64)
+    while True:
+        if step // job.per_epoch != epoch:
+            epoch = step // job.per_epoch
+            order = epoch_order(len(job.dataset.train), job.recipe.seed, epoch)
+        yield global_batch(order, step % job.per_epoch, job.plan.layout.global_batch_size)
+        step += 1
+
+
+def micro_batches(job: Job, examples: Indices) -> list[Indices | None]:
+    """This rank's micro-batches of a global batch; None stands for one that only keeps step with the other ranks."""
+    layout = job.plan.layout
+    on_gpu = job.ranks.device.type == "cuda"
+    limits = Limits(layout.micro_batch_size, layout.max_tokens, CUDA_OVERHEAD if on_gpu else CPU_OVERHEAD)
+    shares = lay_out(job.dataset.train.lengths[examples], job.ranks.world_size, limits)
+    mine: list[Indices | None] = [examples[positions] for positions in shares[job.ranks.rank]]
+    if job.strategy.even_micro_batches:
+        mine += [None] * (max(map(len, shares)) - len(mine))
+    return mine
+
+
+def _accumulate(job: Job, step: int, examples: Indices, samples: TextIO | None) -> tuple[float, float]:
+    """Add up the gradient of the mean loss over the global batch; (this rank's part of the loss, real tokens)."""
+    torch.manual_seed(_dropout_seed(job.recipe.seed, step, job.ranks.rank))
+    job.strategy.train_mode(True)
+    split = job.dataset.train
+    labels = None if split.labels is None else split.labels[examples]
+    units = float(job.task.units(labels, len(examples)).sum())
+    parts = micro_batches(job, examples)
+    loss = torch.zeros((), device=job.ranks.device)
+    tokens = 0
+    for index, part in enumerate(parts):
+        batch = job.collate(split, examples[:1] if part is None else part)
+        loss_sum = job.task.loss_sum(job.strategy.logits(batch.inputs), batch)
+        if part is None:
+            loss_sum = loss_sum * 0.0
+        job.strategy.backward(loss_sum, units, last=index == len(parts) - 1)
+        if part is not None:
+            loss += loss_sum.detach() / units
+            tokens += batch.tokens
+    if samples is not None:
+        ids = [int(example) for part in parts if part is not None for example in part]
+        samples.write(json.dumps({"step": step + 1, "examples": ids}) + "\n")
+        samples.flush()
+    return float(loss), float(tokens)
+
+
+def _dropout_seed(seed: int, step: int, rank: int) -> int:
+    """Dropout is a function of (seed, step, rank): a resumed run needs no saved generator."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _report(
+    job: Job,
+    state: TrainState,
+    speed: Speed,
+    lr: float,
+    loss: float,
+    outcome: StepOutcome,
+    examples: int,
+    tokens: float,
+    seconds: float,
+) -> None:
+    epoch = state.step / job.per_epoch
+    recent = speed.step_seconds[-50:]
+    job.record.train(
+        state.step,
+        {
+            "epoch": epoch,
+            "train/loss": loss,
+            "train/lr": lr,
+            "train/grad_norm": outcome.grad_norm,
+            "train/skipped_steps": state.skipped_steps,
+            "perf/examples_per_s": examples / seconds,
+            "perf/tokens_per_s": tokens / seconds,
+            "perf/step_s": seconds,
+        },
+    )
+    job.events.emit(
+        "step",
+        step=state.step,
+        total=job.total,
+        epoch=epoch,
+        loss=loss,
+        lr=lr,
+        examples_per_s=examples / seconds,
+        tokens_per_s=tokens / seconds,
+        eta_s=(job.total - state.step) * sum(recent) / len(recent),
+    )
+    if not math.isfinite(loss) or not (math.isfinite(outcome.grad_norm) or outcome.skipped):
+        raise RunFailed(
+            "diverged",
+            f"loss {loss} and gradient norm {outcome.grad_norm} at step {state.step}",
+            "lower train.lr, lengthen train.warmup or set train.clip",
+        )
+
+
+def _evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bool]:
+    """Evaluate on the validation split; keep the model where it is the best so far. (state, whether interrupted)"""
+    assert job.dataset.validation is not None
+    try:
+        metrics = evaluate(job, job.dataset.validation)
+    except Interrupted:
+        return state, True
+    metric = job.recipe.eval.metric or job.task.metric
+    value = metrics.get(metric)
+    if value is None:
+        raise RunFailed("recipe", f"eval.metric={metric} is not computed", "there are " + ", ".join(metrics))
+    improved = _better(value, state.best_value, metric)
+    if improved:
+        state = replace(state, best_value=value, best_step=state.step)
+        _keep_model(job)
+    state = _count_patience(job, replace(state, evaluated_step=state.step), metrics)
+    job.record.eval(
+        state.step,
+        "validation",
+        {"epoch": state.step / job.per_epoch, **{f"eval/{name}": number for name, number in metrics.items()}},
+    )
+    if improved:
+        job.record.best(metric, value, state.step)
+    job.events.emit("eval", step=state.step, split="validation", metrics=metrics, best=improved)
+    return state, job.ranks.any(job.stop())
+
+
+def _keep_model(job: Job) -> None:
+    weights = job.strategy.full_state()
+    if weights is not None:
+        save_model(job.built, weights, job.tokenizer, job.run.model)
+    job.ranks.barrier()
+
+
+def _count_patience(job: Job, state: TrainState, metrics: dict[str, float]) -> TrainState:
+    rule = job.recipe.train.early_stopping
+    if rule.patience is None:
+        return state
+    metric = rule.metric or job.recipe.eval.metric or job.task.metric
+    value = metrics.get(metric)
+    if value is None:
+        raise RunFailed(
+            "recipe", f"train.early_stopping.metric={metric} is not computed", "there are " + ", ".join(metrics)
+        )
+    if _better(value, state.stopping_value, metric, rule.min_delta):
+        return replace(state, stopping_value=value, unimproved=0)
+    return replace(state, unimproved=state.unimproved + 1)
+
+
+def _out_of_patience(job: Job, state: TrainState) -> bool:
+    patience = job.recipe.train.early_stopping.patience
+    return patience is not None and state.unimproved >= patience
+
+
+def _better(value: float, best: float | None, metric: str, min_delta: float = 0.0) -> bool:
+    """NaN is never better than a number, and any number is better than none."""
+    if best is None or math.isnan(best):
+        return True
+    if higher_is_better(metric):
+        return value > best + min_delta
+    return value < best - min_delta
+
+
+def _evaluation_due(job: Job, state: TrainState) -> bool:
+    if state.step == 0 or state.evaluated_step == state.step:
+        return False
+    return state.step >= job.total or _due(job.recipe.eval.every, state.step, job.per_epoch)
+
+
+def _due(every: Every | None, step: int, per_epoch: int) -> bool:
+    if every is None or step == 0:
+        return False
+    return step % (per_epoch if every == "epoch" else every) == 0
+
+
+def _save(job: Job, state: TrainState) -> None:
+    if state.step == 0:
+        return
+    stall = job.checkpoints.save(job.strategy, state)
+    job.events.emit("checkpoint", step=state.step, stall_s=stall)
+
+
+def _samples_file(job: Job) -> TextIO | None:
+    if not job.recipe.debug.samples:
+        return None
+    job.run.samples.mkdir(exist_ok=True)
+    return job.run.rank_samples(job.ranks.rank).open("a", encoding="utf-8")

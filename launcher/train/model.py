@@ -1,0 +1,291 @@
+"""Building the encoder with its head, adapting it, and writing it as a plain Hugging Face directory."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from launcher.errors import RunFailed
+from launcher.recipe import Dropout, Recipe, Scratch
+from launcher.shapes import resolve_lora_targets, shape_from_config
+from launcher.train.tasks import Task
+
+DROPOUT_KEYS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "bert": {
+        "hidden": ("hidden_dropout_prob",),
+        "attention": ("attention_probs_dropout_prob",),
+        "classifier": ("classifier_dropout",),
+    },
+    "distilbert": {
+        "hidden": ("dropout",),
+        "attention": ("attention_dropout",),
+        "classifier": ("seq_classif_dropout",),
+    },
+    "deberta-v2": {
+        "hidden": ("hidden_dropout_prob",),
+        "attention": ("attention_probs_dropout_prob",),
+        "classifier": ("cls_dropout", "pooler_dropout"),
+    },
+    "modernbert": {
+        "hidden": ("embedding_dropout", "mlp_dropout"),
+        "attention": ("attention_dropout",),
+        "classifier": ("classifier_dropout",),
+    },
+}
+"""Names that a family's configuration gives to each kind of dropout."""
+
+HEAD_MODULES: Mapping[str, tuple[str, ...]] = {
+    "bert": ("pooler", "classifier"),
+    "distilbert": ("pre_classifier", "classifier"),
+    "deberta-v2": ("pooler", "classifier"),
+    "modernbert": ("head", "classifier"),
+}
+"""Modules between the encoder and the logits: trained in full beside adapters, as they may be freshly made."""
+
+SAME_NAMES = {"roberta": "bert", "xlm-roberta": "bert", "electra": "bert"}
+FAMILIES = (*DROPOUT_KEYS, *SAME_NAMES)
+
+
+def family_of(config: PretrainedConfig) -> str:
+    """The family whose names the model uses. Raises RunFailed('model') for one that is not known."""
+    kind = str(config.model_type)
+    if kind not in FAMILIES:
+        raise RunFailed(
+            "model", f"models of type {kind} are not supported", "supported: " + ", ".join(FAMILIES)
+        )
+    return SAME_NAMES.get(kind, kind)
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """The model that trains, and what is needed to write it down."""
+
+    model: torch.nn.Module
+    """A PreTrainedModel, or a PeftModel around one."""
+    base: PreTrainedModel
+    """The transformers model itself."""
+    lora: bool
+
+
+def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenizer: Any) -> BuiltModel:
+    """Load or make the encoder with a head for `task`; float32, on the CPU, the same on every rank.
+
+    Raises RunFailed('model') where it can't be had.
+    """
+    torch.manual_seed(recipe.seed)
+    config = make_config(recipe, task, label_names, tokenizer)
+    family = family_of(config)
+    with _quiet():
+        base = _load(recipe, task, config)
+    if recipe.model.gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+    if recipe.tuning == "full":
+        return BuiltModel(base, base, lora=False)
+    return BuiltModel(_add_adapters(recipe, task, base, family), base, lora=True)
+
+
+def make_config(
+    recipe: Recipe, task: Task, label_names: Sequence[str], tokenizer: Any
+) -> PretrainedConfig:
+    """The model's own configuration, or one from `model.scratch`, with the head and the dropout of the recipe."""
+    head = task.head_config(label_names)
+    if recipe.model.name is None:
+        config = scratch_config(recipe.model.scratch, tokenizer, head)
+    else:
+        config = local_first(AutoConfig.from_pretrained, recipe.model.name, recipe.model.revision, **head)
+    for key, value in dropout_entries(family_of(config), recipe.model.dropout).items():
+        setattr(config, key, value)
+    return config
+
+
+def dropout_entries(family: str, dropout: Dropout) -> dict[str, float]:
+    """What the recipe's dropout is called in the configuration of this family."""
+    names = DROPOUT_KEYS[family]
+    wanted = {"hidden": dropout.hidden, "attention": dropout.attention, "classifier": dropout.classifier}
+    return {key: value for kind, value in wanted.items() if value is not None for key in names[kind]}
+
+
+def scratch_config(scratch: Scratch, tokenizer: Any, head: Mapping[str, Any]) -> PretrainedConfig:
+    """A small configuration of the wanted family for this tokenizer."""
+    offset = tokenizer.pad_token_id + 1 if scratch.family == "roberta" else 0
+    shape: dict[str, Any] = {
+        "hidden_size": scratch.hidden,
+        "num_hidden_layers": scratch.layers,
+        "num_attention_heads": scratch.heads,
+        "intermediate_size": scratch.intermediate,
+        "max_position_embeddings": tokenizer.model_max_length + offset,
+    }
+    if scratch.family == "distilbert":
+        shape = {
+            "dim": scratch.hidden,
+            "n_layers": scratch.layers,
+            "n_heads": scratch.heads,
+            "hidden_dim": scratch.intermediate,
+            "max_position_embeddings": tokenizer.model_max_length,
+        }
+    elif scratch.family == "electra":
+        shape["embedding_size"] = scratch.hidden
+    special = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "cls_token_id": tokenizer.cls_token_id,
+        "sep_token_id": tokenizer.sep_token_id,
+    }
+    return AutoConfig.for_model(
+        scratch.family, vocab_size=len(tokenizer), **shape, **special, **head
+    )  # type: ignore[no-any-return]
+
+
+def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
+    """Call a `from_pretrained` on local files, and only where they are missing on the network.
+
+    Raises RunFailed('model').
+    """
+    arguments = {**kwargs, **({"revision": revision} if revision else {})}
+    try:
+        return load(name, local_files_only=True, **arguments)
+    except OSError as local_error:
+        if Path(name).is_dir():
+            raise RunFailed("model", f"{name}: {_first_line(local_error)}") from None
+    except ValueError as error:
+        raise RunFailed("model", f"{name}: {_first_line(error)}") from None
+    try:
+        return load(name, **arguments)
+    except (OSError, ValueError) as error:
+        raise RunFailed(
+            "model",
+            f"{name} is neither in the local hub cache nor to be had from the hub: {_first_line(error)}",
+            "run `launch prefetch` where there is a network, or give a directory as model.name",
+        ) from None
+
+
+def _load(recipe: Recipe, task: Task, config: PretrainedConfig) -> PreTrainedModel:
+    import transformers
+
+    auto_class = getattr(transformers, task.auto_class)
+    if recipe.model.init == "scratch":
+        model: PreTrainedModel = auto_class.from_config(config, dtype=torch.float32)
+        return model
+    model, report = local_first(
+        auto_class.from_pretrained,
+        str(recipe.model.name),
+        recipe.model.revision,
+        config=config,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    _check_loaded(model, report, str(recipe.model.name))
+    return model
+
+
+def _check_loaded(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
+    """Only the head may be fresh: a checkpoint that lacks parts of the encoder is not the model it says it is."""
+    heads = HEAD_MODULES[family_of(model.config)]
+    missing = [key for key in report["missing_keys"] if not any(part in heads for part in key.split("."))]
+    if missing:
+        raise RunFailed(
+            "model",
+            f"{name} has no weights for {len(missing)} parameters of the encoder, such as {sorted(missing)[0]}",
+            "use model.init=scratch to train from random weights on purpose",
+        )
+
+
+def _add_adapters(recipe: Recipe, task: Task, base: PreTrainedModel, family: str) -> torch.nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    heads = [name for name in HEAD_MODULES[family] if _has_module(base, name)]
+    shape = shape_from_config(base.config.to_dict(), str(recipe.model.name))
+    targets = resolve_lora_targets(shape, recipe.lora.targets)
+    config = LoraConfig(
+        task_type=task.peft_type,
+        r=recipe.lora.r,
+        lora_alpha=recipe.lora.alpha,
+        lora_dropout=recipe.lora.dropout,
+        target_modules=_target_pattern(targets, heads),
+        modules_to_save=heads,
+        bias="none",
+    )
+    if recipe.model.gradient_checkpointing:
+        base.enable_input_require_grads()
+    return get_peft_model(base, config, autocast_adapter_dtype=False)
+
+
+def _target_pattern(targets: Sequence[str], heads: Sequence[str]) -> str:
+    """Adapt the named modules of the encoder, but nothing inside the head, which trains in full."""
+    outside_head = "(?!.*(?:^|\\.)(?:" + "|".join(heads) + ")(?:\\.|$))" if heads else ""
+    return f"^{outside_head}(?:.*\\.)?(?:{'|'.join(targets)})$"
+
+
+def _has_module(model: torch.nn.Module, leaf: str) -> bool:
+    return any(name.split(".")[-1] == leaf and module is not None for name, module in model.named_modules())
+
+
+def cpu_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of all weights on the CPU."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in module.state_dict().items()
+    }
+
+
+def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: Any, directory: Path) -> None:
+    """Write a plain Hugging Face directory: there whole or not at all, replacing an older one.
+
+    `state` are the weights under the names of `built.model`. Adapters are merged; they stand in `adapter/` as well.
+    """
+    staging = directory.with_name(f".{directory.name}.new")
+    old = directory.with_name(f".{directory.name}.old")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(mode=0o700)
+    with _quiet():
+        if built.lora:
+            _save_merged(built, state, staging)
+        else:
+            built.base.save_pretrained(staging, state_dict=dict(state))
+        tokenizer.save_pretrained(staging)
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():
+        directory.rename(old)
+    staging.rename(directory)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _save_merged(built: BuiltModel, state: Mapping[str, torch.Tensor], directory: Path) -> None:
+    """Merge on a copy: merging and un-merging the live weights would change them by rounding."""
+    import copy
+
+    with torch.device("meta"):
+        skeleton: Any = copy.deepcopy(built.model).to("meta")
+    skeleton.load_state_dict(dict(state), strict=True, assign=True)
+    skeleton.save_pretrained(directory / "adapter")
+    merged = skeleton.merge_and_unload()
+    merged.save_pretrained(directory)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' reports on fresh heads and its progress bars out of the logs."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        transformers_logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

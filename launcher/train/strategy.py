@@ -1,0 +1,337 @@
+"""How a step is computed: plain PyTorch on one or several ranks, or DeepSpeed's ZeRO.
+
+Both get the loss of each micro-batch as a sum and divide it by what the whole global batch holds, so that gradients are
+those of the mean over the global batch, whatever the layout.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+
+from launcher.errors import RunFailed
+from launcher.plan import Plan
+from launcher.run import RunDir, read_json
+from launcher.train.distributed import Ranks
+from launcher.train.model import cpu_state
+from launcher.train.optim import make_optimizer
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+BUCKET_BYTES = 25 * 2**20
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What an optimizer step did."""
+
+    grad_norm: float
+    """Norm of the whole gradient before clipping."""
+    skipped: bool = False
+    """True where fp16 overflowed and the loss scale was lowered instead."""
+
+
+class Strategy(Protocol):
+    """What the loop needs, and no more."""
+
+    even_micro_batches: bool
+    """Whether all ranks must compute the same number of micro-batches."""
+
+    def logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Forward pass in the recipe's precision."""
+
+    def backward(self, loss_sum: torch.Tensor, units: float, last: bool) -> None:
+        """Add the gradient of loss_sum / units; `last` closes the accumulation."""
+
+    def step(self, lr: float) -> StepOutcome:
+        """Reduce, clip and apply the gradient."""
+
+    def train_mode(self, training: bool) -> None: ...
+
+    def full_state(self) -> dict[str, torch.Tensor] | None:
+        """All weights on the CPU of rank 0, None elsewhere; every rank must call it."""
+
+    def save(self, directory: Path) -> Callable[[], None]:
+        """Write what resuming needs into `directory`; every rank must call it.
+
+        Returns the part of the work that needs no rank but 0 and no device, for a thread to do.
+        """
+
+    def load(self, directory: Path) -> None:
+        """Take up what `save` wrote at the same world size; every rank must call it."""
+
+
+def make_strategy(plan: Plan, run: RunDir, ranks: Ranks, model: torch.nn.Module) -> Strategy:
+    """The strategy that the plan names, holding `model` on this rank's device."""
+    return ZeroRedundancy(plan, run, ranks, model) if plan.strategy == "deepspeed" else Plain(plan, ranks, model)
+
+
+class Plain:
+    """One process, or several that sum their gradients once a step in buckets of fixed order.
+
+    Not DistributedDataParallel: its buckets are laid out anew after the first backward pass, which makes a resumed run
+    differ in the last bit from three ranks on.
+    """
+
+    even_micro_batches = False
+
+    def __init__(self, plan: Plan, ranks: Ranks, model: torch.nn.Module) -> None:
+        self._plan = plan
+        self._ranks = ranks
+        self.model = model.to(ranks.device)
+        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if ranks.world_size > 1:
+            for tensor in (*self.model.parameters(), *self.model.buffers()):
+                dist.broadcast(tensor.detach(), src=0)
+        self._buckets = GradientBuckets(self._parameters) if ranks.world_size > 1 else None
+        self._optimizer = make_optimizer(plan.recipe, self.model)
+        self._scaler = torch.amp.GradScaler(ranks.device.type, enabled=plan.precision == "fp16")
+
+    def logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        with autocast(self._plan, self._ranks.device):
+            logits: torch.Tensor = self.model(**inputs).logits
+        return logits
+
+    def backward(self, loss_sum: torch.Tensor, units: float, last: bool) -> None:
+        if last and self._buckets is not None:
+            self._buckets.reduce_when_ready()
+        self._scaler.scale(loss_sum / units).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, lr: float) -> StepOutcome:
+        if self._buckets is not None:
+            self._buckets.finish()
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        self._scaler.unscale_(self._optimizer)
+        norm = float(self._clip())
+        scale = self._scaler.get_scale()
+        if self._scaler.is_enabled() or norm == norm and norm != float("inf"):
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+        skipped = self._scaler.get_scale() < scale
+        self._zero()
+        return StepOutcome(norm, skipped)
+
+    def train_mode(self, training: bool) -> None:
+        self.model.train(training)
+
+    def full_state(self) -> dict[str, torch.Tensor] | None:
+        return cpu_state(self.model) if self._ranks.is_main else None
+
+    def save(self, directory: Path) -> Callable[[], None]:
+        if not self._ranks.is_main:
+            return _nothing
+        trainable = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        state = {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict()}
+        files = _copy_to_cpu({"model.pt": trainable, "optimizer.pt": state})
+
+        def write() -> None:
+            for name, value in files.items():
+                torch.save(value, directory / name)
+
+        return write
+
+    def load(self, directory: Path) -> None:
+        trainable = torch.load(directory / "model.pt", map_location="cpu", weights_only=True)
+        state = torch.load(directory / "optimizer.pt", map_location="cpu", weights_only=True)
+        named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        if named.keys() != trainable.keys():
+            raise RunFailed("checkpoint", "the checkpoint holds other parameters than the recipe trains")
+        with torch.no_grad():
+            for name, parameter in named.items():
+                parameter.copy_(trainable[name])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+
+    def _clip(self) -> torch.Tensor:
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        clip = self._plan.recipe.train.clip
+        if clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, clip, norm)
+        return norm
+
+    def _zero(self) -> None:
+        if self._buckets is not None:
+            self._buckets.zero()
+        else:
+            self._optimizer.zero_grad(set_to_none=True)
+
+
+class GradientBuckets:
+    """Gradients as views into flat buffers that are summed over ranks, overlapping with the backward pass.
+
+    The layout is the reverse order of the parameters, roughly that in which gradients appear; it never changes, and
+    buckets are always reduced first to last, so sums are the same in a resumed run.
+    """
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        self._flat: list[torch.Tensor] = []
+        self._missing: list[int] = []
+        self._sizes: list[int] = []
+        self._bucket_of: dict[torch.nn.Parameter, int] = {}
+        self._works: list[Any] = []
+        self._armed = False
+        for members in _buckets_of(list(parameters)[::-1]):
+            flat = torch.zeros(sum(p.numel() for p in members), dtype=torch.float32, device=members[0].device)
+            offset = 0
+            for parameter in members:
+                parameter.grad = flat[offset : offset + parameter.numel()].view_as(parameter)
+                offset += parameter.numel()
+                self._bucket_of[parameter] = len(self._flat)
+                parameter.register_post_accumulate_grad_hook(self._on_gradient)
+            self._flat.append(flat)
+            self._sizes.append(len(members))
+        self._missing = list(self._sizes)
+
+    def reduce_when_ready(self) -> None:
+        """From now on, sum each bucket as soon as all its gradients and the buckets before it are there."""
+        self._armed = True
+        self._missing = list(self._sizes)
+
+    def finish(self) -> None:
+        """Start what has not started (parameters or ranks without a gradient) and wait for all sums."""
+        while len(self._works) < len(self._flat):
+            self._start_next()
+        for work in self._works:
+            work.wait()
+        self._works.clear()
+        self._armed = False
+
+    def zero(self) -> None:
+        for flat in self._flat:
+            flat.zero_()
+
+    def _on_gradient(self, parameter: torch.Tensor) -> None:
+        if not self._armed:
+            return
+        assert isinstance(parameter, torch.nn.Parameter)
+        self._missing[self._bucket_of[parameter]] -= 1
+        while len(self._works) < len(self._flat) and self._missing[len(self._works)] == 0:
+            self._start_next()
+
+    def _start_next(self) -> None:
+        self._works.append(dist.all_reduce(self._flat[len(self._works)], async_op=True))
+
+
+def _buckets_of(parameters: list[torch.nn.Parameter]) -> Iterable[list[torch.nn.Parameter]]:
+    bucket: list[torch.nn.Parameter] = []
+    size = 0
+    for parameter in parameters:
+        bucket.append(parameter)
+        size += parameter.numel() * 4
+        if size >= BUCKET_BYTES:
+            yield bucket
+            bucket, size = [], 0
+    if bucket:
+        yield bucket
+
+
+class ZeroRedundancy:
+    """DeepSpeed's ZeRO 1, 2 or 3 from the run's ds_config.json."""
+
+    even_micro_batches = True
+
+    def __init__(self, plan: Plan, run: RunDir, ranks: Ranks, model: torch.nn.Module) -> None:
+        deepspeed = import_deepspeed(plan.device)
+        self._ranks = ranks
+        self._plan = plan
+        optimizer = make_optimizer(plan.recipe, model)
+        deepspeed.init_distributed(
+            dist_backend="nccl" if ranks.device.type == "cuda" else "gloo", auto_mpi_discovery=False
+        )
+        self._engine, *_ = deepspeed.initialize(
+            model=model.to(ranks.device), optimizer=optimizer, config=read_json(run.ds_config)
+        )
+        self._deepspeed = deepspeed
+        if self._engine.world_size != ranks.world_size:
+            raise RunFailed("launch", f"DeepSpeed sees {self._engine.world_size} ranks, torchrun {ranks.world_size}")
+
+    def logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        logits: torch.Tensor = self._engine(**inputs).logits
+        return logits
+
+    def backward(self, loss_sum: torch.Tensor, units: float, last: bool) -> None:
+        # DeepSpeed averages over ranks; the global batch is normalised here, so that is undone.
+        self._engine.set_gradient_accumulation_boundary(last)
+        self._engine.backward(loss_sum * (self._ranks.world_size / units), scale_wrt_gas=False)
+        if not last:
+            self._engine.step()
+
+    def step(self, lr: float) -> StepOutcome:
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = lr
+        skipped_before = self._engine.skipped_steps
+        self._engine.step()
+        norm = self._engine.get_global_grad_norm()
+        return StepOutcome(
+            float(norm) if norm is not None else float("nan"), self._engine.skipped_steps > skipped_before
+        )
+
+    def train_mode(self, training: bool) -> None:
+        self._engine.train(training)
+
+    def full_state(self) -> dict[str, torch.Tensor] | None:
+        module = self._engine.module
+        if self._plan.zero_stage < 3:
+            return cpu_state(module) if self._ranks.is_main else None
+        state: dict[str, torch.Tensor] = {}
+        for name, value in module.state_dict(keep_vars=True).items():
+            sharded = [value] if hasattr(value, "ds_id") else []
+            with self._deepspeed.zero.GatheredParameters(sharded):
+                if self._ranks.is_main:
+                    state[name] = value.detach().to("cpu", copy=True).contiguous()
+        return state if self._ranks.is_main else None
+
+    def save(self, directory: Path) -> Callable[[], None]:
+        self._engine.save_checkpoint(str(directory), tag="engine", exclude_frozen_parameters=True)
+        return _nothing
+
+    def load(self, directory: Path) -> None:
+        path, _ = self._engine.load_checkpoint(str(directory), tag="engine", load_module_strict=False)
+        if path is None:
+            raise RunFailed("checkpoint", f"DeepSpeed could not load {directory}")
+
+
+def _copy_to_cpu(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copy_to_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copy_to_cpu(item) for item in value]
+    return value
+
+
+def _nothing() -> None:
+    pass
+
+
+def autocast(plan: Plan, device: torch.device) -> Any:
+    """Autocast in the plan's precision; does nothing in fp32."""
+    return torch.autocast(
+        device.type,
+        dtype=AUTOCAST.get(plan.precision, torch.bfloat16),
+        enabled=plan.precision in AUTOCAST,
+    )
+
+
+def extensions_dir() -> Path:
+    """Where DeepSpeed's operators are compiled: our own place, so that no other program's stale lock hangs a rank."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "launcher" / "torch_extensions" / f"torch-{torch.__version__}"
+
+
+def import_deepspeed(device: str) -> Any:
+    """DeepSpeed with its accelerator and its operators' directory set before it looks at them."""
+    os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(extensions_dir()))
+    if device == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    import deepspeed
+
+    return deepspeed
