@@ -1,0 +1,25 @@
+"""A real Slurm for the tests in this directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.slurm_cluster import Cluster, FlatCluster, require_slurm
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker("slurm")
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Four nodes on loopback, without GPUs, shared by all tests: leave no job behind that holds a node."""
+    require_slurm()
+    with FlatCluster(tmp_path_factory.mktemp("cluster"), nodes=4, gpus=0) as cluster:
+        yield cluster
