@@ -1,0 +1,109 @@
+"""The group of verbs: each is imported when it is called, and `launch --help` imports none."""
+
+from __future__ import annotations
+
+import importlib
+from typing import NamedTuple
+
+import click
+
+from launcher import __version__
+from launcher.errors import choices, nearest
+
+
+class Verb(NamedTuple):
+    """Where a verb's command is defined, and its line in the list of verbs."""
+
+    module: str
+    summary: str
+
+
+SECTIONS: dict[str, dict[str, Verb]] = {
+    "Train": {
+        "run": Verb("launching", "train here, or submit to Slurm"),
+        "plan": Verb("launching", "show what run would do; write its files with --out"),
+        "recipes": Verb("recipes", "list recipes, or show one with the origin of each value"),
+    },
+    "Follow": {
+        "status": Verb("runs", "state, step, speed, metrics, time left, and what went wrong"),
+        "logs": Verb("logs", "logs of all ranks merged, or of one"),
+        "stop": Verb("runs", "save, then stop"),
+        "cancel": Verb("runs", "kill"),
+        "resume": Verb("launching", "continue a run that was stopped, killed or failed"),
+    },
+    "Use": {
+        "eval": Verb("models", "metrics of the best model on a file"),
+        "predict": Verb("models", "predictions for a file or a sentence"),
+        "export": Verb("models", "a plain Hugging Face directory of the best model"),
+    },
+    "Check": {
+        "doctor": Verb("doctor", "check this machine or cluster"),
+        "data": Verb("data", "examine the data of a recipe"),
+        "prefetch": Verb("models", "download and tokenise ahead, for nodes without internet"),
+        "drill": Verb("drill", "prove that stopping and resuming change nothing"),
+    },
+}
+
+VERBS: dict[str, Verb] = {name: verb for verbs in SECTIONS.values() for name, verb in verbs.items()}
+
+
+class VerbGroup(click.Group):
+    """A group whose verbs live in modules of their own; a first word containing `=` means `run`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = [word for word in args if not word.startswith("-")]
+        if words and "=" in words[0]:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        module = importlib.import_module(f"launcher.cli.{verb.module}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word not in VERBS and not word.startswith("-"):
+            raise click.UsageError(f"no verb {word!r}\n    -> {_remedy(word)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, verbs in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, verb.summary) for name, verb in verbs.items()])
+
+
+def _remedy(word: str) -> str:
+    if nearest(word, list(VERBS)) is None:
+        return f"to train a recipe: launch recipe={word}; {choices(word, list(VERBS))}"
+    return choices(word, list(VERBS))
+
+
+@click.group(
+    cls=VerbGroup,
+    no_args_is_help=True,
+    options_metavar="",
+    subcommand_metavar="[VERB] recipe=NAME|PATH [key=value ...] [--flags]",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="launch %(version)s")
+def cli() -> None:
+    """Fine-tune BERT-family encoders here or on a Slurm cluster.
+
+    \b
+    launch recipe=smoke                      train a tiny model here, nothing downloaded
+    launch recipe=roberta-cls nodes=4        the verb run is understood
+    launch plan recipe=roberta-cls nodes=4   see it first: nothing is submitted
+    launch recipes                           what there is to train
+
+    Any key of a recipe can be overridden: train.lr=1e-5, data.train=my.csv, data.text=[question,answer].
+    RUN is a run's id, the start of one, or its directory.
+    """

@@ -1,0 +1,78 @@
+"""Follows a run by its events, and by its executor for a run that dies without a word."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from launcher.cli.heavy import parse_event
+from launcher.cli.progress import Bar, show_event
+from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
+from launcher.run import RunDir
+
+POLL_S = 0.1
+
+
+class Tail:
+    """The complete lines that a growing file has gained since the last look; the file may not exist yet."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path = path
+        self._offset = offset
+        self._torn = b""
+
+    @classmethod
+    def at_end(cls, path: Path) -> Tail:
+        """Only what is written from now on."""
+        return cls(path, path.stat().st_size if path.exists() else 0)
+
+    def lines(self) -> list[str]:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                new = file.read()
+        except FileNotFoundError:
+            return []
+        self._offset += len(new)
+        *whole, self._torn = (self._torn + new).split(b"\n")
+        return [line.decode("utf-8", "replace") for line in whole]
+
+    def events(self) -> list[dict[str, Any]]:
+        return [event for event in map(parse_event, self.lines()) if event is not None]
+
+
+def follow(tail: Tail, is_over: Callable[[], bool], bar: Bar) -> None:
+    """Show events until the executor says that nothing more will come."""
+    while True:
+        over = is_over()
+        for event in tail.events():
+            show_event(bar, event)
+        if over:
+            return
+        time.sleep(POLL_S)
+
+
+def every(interval_s: float, question: Callable[[], bool]) -> Callable[[], bool]:
+    """`question`, asked at most once in that many seconds: schedulers don't like to be asked ten times a second."""
+    asked_at, answer = float("-inf"), False
+
+    def ask() -> bool:
+        nonlocal asked_at, answer
+        if time.monotonic() - asked_at >= interval_s:
+            answer, asked_at = question(), time.monotonic()
+        return answer
+
+    return ask
+
+
+def exit_code(result: dict[str, Any] | None) -> int:
+    """The exit code that a run's result.json stands for; a run without one was killed."""
+    status = result["status"] if result else "failed"
+    return {"completed": EXIT_OK, "stopped": EXIT_STOPPED}.get(status, EXIT_FAILED)
+
+
+def read_events(run: RunDir) -> list[dict[str, Any]]:
+    """Every event so far."""
+    return Tail(run.events).events()

@@ -1,0 +1,90 @@
+"""The verbs that need torch: `python -m launcher.train VERB` in a process of its own, read as JSON events."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from launcher.cli.output import say
+from launcher.cli.progress import Bar, make_bar
+from launcher.errors import EXIT_USAGE, Problem, RunFailed, UserError
+
+LAST_LINES = 30
+
+
+def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
+    """The fields of the verb's result, its progress shown on stderr meanwhile.
+
+    Raises UserError with the problems that the verb reports, or RunFailed; a verb that dies shows its own traceback.
+    """
+    command = [sys.executable, "-m", "launcher.train", *arguments]
+    with tempfile.TemporaryFile("w+") as errors, make_bar() as bar:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert process.stdout is not None
+        try:
+            outcome = _read_events(process.stdout, bar)
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            code = process.wait()
+        if outcome is None:
+            raise RunFailed("crashed", _crash(errors, arguments[0], code))
+    if outcome["event"] == "error":
+        raise _error(outcome)
+    return {key: value for key, value in outcome.items() if key != "event"}
+
+
+def _read_events(stream: IO[str], bar: Bar) -> dict[str, Any] | None:
+    outcome = None
+    for line in stream:
+        event = parse_event(line)
+        if event is None:
+            continue
+        match event["event"]:
+            case "progress":
+                bar.update(event["name"], event.get("done"), event.get("total"))
+            case "notice":
+                bar.line(event["text"])
+            case "result" | "error":
+                outcome = event
+    return outcome
+
+
+def parse_event(line: str) -> dict[str, Any] | None:
+    """One line as an event; None for what libraries print between them and for a line that is torn."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
+def _error(event: dict[str, Any]) -> UserError | RunFailed:
+    problems = [
+        Problem(**{key: entry.get(key) for key in ("message", "where", "field", "value", "remedy")})
+        for entry in event["problems"]
+    ]
+    if event["exit_code"] == EXIT_USAGE:
+        return UserError(problems)
+    return RunFailed(event.get("class", "failed"), "\n".join(map(str, problems)))
+
+
+def _crash(errors: IO[str], verb: str, code: int) -> str:
+    errors.seek(0)
+    tail = errors.read().splitlines()[-LAST_LINES:]
+    for line in tail:
+        say(line)
+    return f"{verb} ended with code {code} before it had a result"
+
+
+def write_recipe(directory: Path, text: str) -> Path:
+    """A resolved recipe in a file, for a verb that takes one."""
+    path = directory / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,41 @@
+"""Options and arguments that several verbs share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
+assignments = click.argument("assignments", nargs=-1, metavar="recipe=NAME|PATH [key=value ...]")
+
+run_argument = click.argument("reference", metavar="RUN")
+
+runs_dir = click.option(
+    "--runs-dir",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Where the runs are; default LAUNCH_RUNS_DIR, or runs.",
+)
+
+
+def resolve_runs_dir(given: Path | None) -> Path:
+    """The directory of runs: the option, LAUNCH_RUNS_DIR, or `runs`."""
+    return given if given is not None else Path(os.environ.get("LAUNCH_RUNS_DIR") or "runs")
+
+
+def examples(text: str) -> Callable[[Function], Function]:
+    """Add examples to a command's help; one command a line."""
+
+    def add(function: Function) -> Function:
+        body = "\n".join("  " + line.strip() for line in text.strip().splitlines())
+        function.__doc__ = f"{(function.__doc__ or '').rstrip()}\n\n\b\nExamples:\n{body}\n"
+        return function
+
+    return add

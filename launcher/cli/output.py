@@ -1,0 +1,173 @@
+"""What is printed and how: data on stdout, prose on stderr, errors in one shape, nothing secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
+
+SECRET_NAME = re.compile(r"(?:^|[._-])(?:api)?(?:key|token|secret)(?:$|[._-])|passw(?:or)?d", re.IGNORECASE)
+HIDDEN = "(hidden)"
+LEAST_SECRET = 12
+"""Shorter values of secret variables are left alone: taking them out would mangle ordinary text."""
+
+
+def say(text: str) -> None:
+    """A line of prose on stderr."""
+    click.echo(redact(text), err=True)
+
+
+def show(text: str) -> None:
+    """A line of data on stdout."""
+    click.echo(redact(text))
+
+
+def show_json(value: Any) -> None:
+    """The one JSON document of a `--json` call."""
+    click.echo(redact(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def report_error(error: LauncherError, *, as_json: bool) -> int:
+    """Print an error and return its exit code."""
+    if isinstance(error, UserError):
+        problems = [_without_secret(problem) for problem in error.problems]
+        say(_problem_text(problems))
+        document: dict[str, Any] = {"problems": [problem_tree(problem) for problem in problems]}
+    else:
+        say(f"launch: {error}")
+        document = {"error": {"class": getattr(error, "error_class", None), "message": str(error)}}
+        if isinstance(error, RunFailed):
+            document["error"] = {
+                "class": error.error_class,
+                "message": error.message,
+                "remedy": error.remedy,
+            }
+    if as_json:
+        show_json({"exit_code": error.exit_code, **document})
+    return error.exit_code
+
+
+def report_usage(error: click.ClickException, *, as_json: bool) -> int:
+    """Print what is wrong with the command line itself; exit code 2."""
+    context = getattr(error, "ctx", None)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        show(error.format_message())
+        return EXIT_USAGE if context is not None and context.parent is not None else 0
+    message = error.format_message()
+    say(f"launch: {message}")
+    if context is not None and context.parent is not None:
+        say(f"    -> {context.command_path} --help")
+    if as_json:
+        show_json({"exit_code": EXIT_USAGE, "problems": [problem_tree(Problem(message))]})
+    return EXIT_USAGE
+
+
+def problem_tree(problem: Problem) -> dict[str, Any]:
+    """A problem as plain values for JSON."""
+    value = problem.value
+    plain = value if isinstance(value, str | int | float | bool | None) else str(value)
+    return {
+        "message": problem.message,
+        "where": problem.where,
+        "field": problem.field,
+        "value": plain,
+        "remedy": problem.remedy,
+    }
+
+
+def redact(text: str) -> str:
+    """`text` without the values of environment variables that hold keys, tokens and passwords."""
+    for secret in _secret_values():
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a recipe key of this name would hold a secret; `tokens` does not."""
+    return SECRET_NAME.search(name) is not None
+
+
+def _secret_values() -> Sequence[str]:
+    from launcher.executors.base import SECRET
+
+    return [value for name, value in os.environ.items() if SECRET.search(name) and len(value) >= LEAST_SECRET]
+
+
+def _without_secret(problem: Problem) -> Problem:
+    """A key pasted into an override must not come back on the screen."""
+    last = (problem.field or "").rpartition(".")[2]
+    if problem.value is None or not is_secret_name(last):
+        return problem
+    return replace(problem, value=HIDDEN)
+
+
+def _problem_text(problems: Iterable[Problem]) -> str:
+    listed = [str(problem) for problem in problems]
+    if len(listed) == 1:
+        return f"launch: {listed[0]}"
+    return f"launch: {len(listed)} mistakes\n" + "\n".join(f"  {_indented(text)}" for text in listed)
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n  ")
+
+
+def on_terminal(stream: str = "stderr") -> bool:
+    """Whether a stream is a terminal, so that colours and bars make sense."""
+    return bool(getattr(sys, stream).isatty()) and os.environ.get("TERM") != "dumb"
+
+
+def table(rows: Sequence[Sequence[str]], headers: Sequence[str] | None = None, indent: str = "") -> str:
+    """Columns padded to their widest cell; numbers are not aligned differently."""
+    lines = [list(headers), *map(list, rows)] if headers else [list(row) for row in rows]
+    if not lines:
+        return ""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        (indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))).rstrip()
+        for line in lines
+    )
+
+
+def human_bytes(count: int | None) -> str:
+    """Bytes in the unit that reads best (GiB, MiB, KiB), or `unknown`."""
+    if count is None:
+        return "unknown"
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+def human_seconds(seconds: float | None) -> str:
+    """A duration such as `8 s`, `3 min 20 s`, `2 h 05 min`, or `unknown`."""
+    if seconds is None:
+        return "unknown"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def human_count(count: int | None) -> str:
+    """An integer with thousands separated, or `unknown`."""
+    return "unknown" if count is None else f"{count:,}"
+
+
+def human_number(value: object) -> str:
+    """A metric: four significant decimals for floats, NaN and null as `-`."""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.4f}"
+    return "-" if value is None else str(value)

@@ -1,0 +1,113 @@
+"""The plan as a reader wants it: a table, then the files that are executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import click
+
+from launcher.cli.output import human_bytes, human_count
+from launcher.plan import Memory, Plan
+
+WIDTH = 11
+
+
+def plan_text(plan: Plan, files: Mapping[str, str]) -> str:
+    """Everything about a plan, for a terminal; colours are dropped by whoever prints elsewhere."""
+    lines = [_title(plan)]
+    for name, texts in _rows(plan, files):
+        for number, text in enumerate(texts):
+            lines.append(f"  {click.style((name if number == 0 else '').ljust(WIDTH), bold=True)}{text}")
+    for name in ("ds_config.json", "job.sbatch", "job.sh"):
+        if name in files:
+            lines += ["", click.style(f"--- {name}", bold=True), files[name].rstrip("\n")]
+    return "\n".join(lines)
+
+
+def _title(plan: Plan) -> str:
+    recipe = plan.recipe
+    tuning = "full fine-tuning" if recipe.tuning == "full" else f"LoRA r={recipe.lora.r}"
+    model = recipe.model.name or f"{recipe.model.scratch.family} from scratch"
+    return f"{click.style(plan.name, bold=True)}: {recipe.task}, {model}, {tuning}, {plan.precision}"
+
+
+def _rows(plan: Plan, files: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
+    yield "executor", [_executor(plan)]
+    yield "ranks", [f"{_count(plan.nodes, 'node')} x {_per_node(plan)} = {plan.world_size} on {plan.device}"]
+    yield "strategy", ["plain" if plan.strategy == "plain" else f"deepspeed, ZeRO stage {plan.zero_stage}"]
+    yield "batch", _batch(plan)
+    yield "steps", [_steps(plan)]
+    yield "memory", list(_memory(plan.memory))
+    yield "traffic", [_traffic(plan)]
+    yield "run", [plan.run_dir]
+    yield "files", [f"{name} ({human_bytes(len(text.encode()))})" for name, text in sorted(files.items())]
+    yield "plan id", [plan.plan_id]
+    if plan.notes:
+        yield "notes", list(plan.notes)
+
+
+def _executor(plan: Plan) -> str:
+    if plan.slurm is None:
+        return "local: this machine"
+    asked = plan.slurm
+    parts = [f"partition {asked.partition or '(default)'}"]
+    parts += [f"{name} {value}" for name, value in (("account", asked.account), ("qos", asked.qos)) if value]
+    parts.append(f"time {asked.time or '(the default)'}")
+    parts.append(f"{asked.cpus_per_task} CPUs a node")
+    if asked.gpu_option:
+        parts.append(asked.gpu_option)
+    return "slurm: " + ", ".join(parts)
+
+
+def _per_node(plan: Plan) -> str:
+    return _count(plan.gpus, "GPU" if plan.device == "cuda" else "process")
+
+
+def _count(number: int, noun: str) -> str:
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number} {noun if number == 1 else plural}"
+
+
+def _batch(plan: Plan) -> list[str]:
+    layout = plan.layout
+    tokens = "" if layout.max_tokens is None else f" and {human_count(layout.max_tokens)} tokens"
+    micro = _count(layout.gradient_accumulation_steps, "micro-batch")
+    if layout.gradient_accumulation_steps != 1:
+        micro = f"{layout.gradient_accumulation_steps} micro-batches"
+    return [
+        f"{layout.global_batch_size} examples make a step: at most {layout.examples_per_rank} a rank, "
+        f"in {micro} of at most {layout.micro_batch_size} examples{tokens}",
+        f"sequences of at most {layout.max_length} tokens",
+    ]
+
+
+def _steps(plan: Plan) -> str:
+    steps, train = plan.steps, plan.recipe.train
+    length = f"train.max_steps={train.max_steps}" if train.max_steps else f"{train.epochs:g} epochs"
+    if steps.total is None:
+        return f"{length}; counted on the node, where the data are known"
+    per_epoch = "" if steps.per_epoch is None else f", {human_count(steps.per_epoch)} an epoch"
+    examples = "" if steps.train_examples is None else f" of {human_count(steps.train_examples)} examples"
+    warmup = "" if steps.warmup is None else f"; {human_count(steps.warmup)} of them warm-up"
+    return f"{human_count(steps.total)} ({length}{per_epoch}{examples}){warmup}"
+
+
+def _memory(memory: Memory) -> Iterator[str]:
+    if memory.total is None:
+        yield "unknown: the model's shape is not known here"
+        return
+    capacity = "" if memory.capacity is None else f" of {human_bytes(memory.capacity)}"
+    yield f"{human_bytes(memory.total)}{capacity} a rank (predicted)"
+    parts = ("weights", "gradients", "optimizer", "activations", "other")
+    yield ", ".join(f"{part} {human_bytes(getattr(memory, part))}" for part in parts)
+    if memory.host:
+        yield f"and {human_bytes(memory.host)} of the host's for what is offloaded"
+
+
+def _traffic(plan: Plan) -> str:
+    traffic = plan.traffic
+    if traffic.parameters is None:
+        return "unknown: the model's shape is not known here"
+    sent = "nothing is sent on one rank" if not traffic.bytes_per_step else f"{human_bytes(traffic.bytes_per_step)} sent by a rank in a step"
+    trained, total = human_count(traffic.trainable_parameters), human_count(traffic.parameters)
+    return f"{sent}; {trained} of {total} parameters are trained"

@@ -1,0 +1,138 @@
+"""Live progress on stderr: bars on a terminal, plain lines at sensible intervals elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from launcher.cli.output import human_number, human_seconds, on_terminal, redact, say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+PLAIN_INTERVAL_S = 5.0
+
+
+class Bar(Protocol):
+    """Shows named activities, each with a count of things done out of a total that may be unknown."""
+
+    def update(self, name: str, done: int | None, total: int | None, note: str = "") -> None:
+        """Show that `done` of `total` are done; None where there is nothing to count."""
+
+    def line(self, text: str) -> None:
+        """A line of prose that stays on the screen."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def make_bar() -> Bar:
+    """A bar on a terminal, lines elsewhere."""
+    return RichBar() if on_terminal() else PlainBar()
+
+
+class PlainBar:
+    """One line when an activity begins or ends, and one every few seconds between."""
+
+    def __init__(self, interval_s: float = PLAIN_INTERVAL_S) -> None:
+        self._interval_s = interval_s
+        self._name: str | None = None
+        self._shown_at = 0.0
+
+    def update(self, name: str, done: int | None, total: int | None, note: str = "") -> None:
+        now = time.monotonic()
+        ended = done is not None and done == total
+        if name == self._name and not ended and now - self._shown_at < self._interval_s:
+            return
+        self._name, self._shown_at = name, now
+        count = "" if done is None else f" {done}" if total is None else f" {done}/{total}"
+        say(f"{name}{count}{'  ' + note if note else ''}")
+
+    def line(self, text: str) -> None:
+        say(text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+
+class RichBar:
+    """The activity under way as one bar with its rate and time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._progress: Progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._name: str | None = None
+        self._task: TaskID | None = None
+
+    def update(self, name: str, done: int | None, total: int | None, note: str = "") -> None:
+        if self._task is None or name != self._name:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._name = name
+            self._task = self._progress.add_task(name, total=total, note=note)
+        self._progress.update(self._task, completed=done or 0, total=total, note=note)
+
+    def line(self, text: str) -> None:
+        self._progress.console.print(redact(text), markup=False, highlight=False)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+def show_event(bar: Bar, event: dict[str, Any]) -> None:
+    """Show one event of a run's `events.jsonl`."""
+    match event["event"]:
+        case "phase":
+            bar.update(event["name"], event.get("done"), event.get("total"))
+        case "step":
+            bar.update("step", event["step"], event.get("total"), _step_note(event))
+        case "eval":
+            bar.line(_eval_line(event))
+        case "notice":
+            prefix = "warning: " if event.get("level") == "warning" else ""
+            bar.line(prefix + event["text"])
+
+
+def _step_note(event: dict[str, Any]) -> str:
+    parts = [f"loss {human_number(event.get('loss'))}"]
+    if event.get("examples_per_s") is not None:
+        parts.append(f"{event['examples_per_s']:.0f} examples/s")
+    if event.get("eta_s") is not None:
+        parts.append(f"{human_seconds(event['eta_s'])} left")
+    return "  ".join(parts)
+
+
+def _eval_line(event: dict[str, Any]) -> str:
+    metrics = "  ".join(f"{name} {human_number(value)}" for name, value in metric_items(event["metrics"]))
+    best = "  (best so far)" if event.get("best") else ""
+    return f"{event['split']} at step {event['step']}: {metrics}{best}"
+
+
+def metric_items(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Metrics without the `eval/` before their names, the loss last."""
+    named = [(name.removeprefix("eval/"), value) for name, value in metrics.items()]
+    return sorted(named, key=lambda item: item[0] == "loss")

@@ -1,0 +1,137 @@
+"""Starts a run's job and stays with it: progress, Ctrl-C, and the words and the exit code at the end."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from launcher.cli import follow
+from launcher.cli.output import say, show, show_json
+from launcher.cli.progress import Bar, make_bar
+from launcher.cli.summary import summary
+from launcher.errors import EXIT_OK
+from launcher.executors import Executor, JobState, executor_for
+from launcher.run import RunDir
+
+SCHEDULER_POLL_S = 2.0
+LOCAL_POLL_S = 0.2
+
+
+class Session:
+    """One start of a run. For a local run, Ctrl-C and TERM are ours while the session is entered."""
+
+    def __init__(self, kind: str, *, follow: bool, as_json: bool) -> None:
+        self._executor: Executor = executor_for(kind)
+        self._local = kind == "local"
+        self._kind = kind
+        self._follow = follow or self._local
+        self._as_json = as_json
+        self._interrupts = Interrupts()
+
+    def __enter__(self) -> Self:
+        if self._local:
+            self._interrupts.install()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._interrupts.restore()
+
+    def start(self, run: RunDir) -> int:
+        """Start the job; returns the exit code: that of the run where it is followed, otherwise 0."""
+        tail = follow.Tail.at_end(run.events)
+        job_id = self._executor.start(run)
+        document: dict[str, Any] = {
+            "run_id": run.run_id,
+            "run_dir": str(run.path),
+            "executor": self._kind,
+            "job_id": job_id,
+        }
+        if not self._as_json:
+            show(run.run_id)
+        if self._follow:
+            code = self._stay(run, tail)
+            result = run.read_result()
+            document |= {"exit_code": code, "result": result}
+            say(summary(run, run.read_plan(), result))
+        else:
+            code = EXIT_OK
+            say(f"submitted as job {job_id}; watch it: launch status {run.run_id}, launch logs {run.run_id} -f")
+        if self._as_json:
+            show_json(document)
+        return code
+
+    def _stay(self, run: RunDir, tail: follow.Tail) -> int:
+        """Show the run until it is over; returns its exit code."""
+        with make_bar() as bar:
+            watch = Watch(self._executor, run, bar, quiet=self._local)
+            asked = follow.every(LOCAL_POLL_S if self._local else SCHEDULER_POLL_S, watch.is_over)
+
+            def is_over() -> bool:
+                self._interrupts.act(self._executor, run, bar)
+                return asked()
+
+            follow.follow(tail, is_over, bar)
+        return follow.exit_code(run.read_result())
+
+
+class Watch:
+    """Asks the executor for the job's state and shows when it changes."""
+
+    def __init__(self, executor: Executor, run: RunDir, bar: Bar, *, quiet: bool = False) -> None:
+        self._executor = executor
+        self._run = run
+        self._bar = bar
+        self._quiet = quiet
+        self._shown: str | None = None
+
+    def is_over(self) -> bool:
+        """Whether the job has ended and won't come back."""
+        state = self._executor.state(self._run)
+        text = state_text(state)
+        if text != self._shown and not self._quiet:
+            self._bar.line(text)
+        self._shown = text
+        return not state.active
+
+
+def state_text(state: JobState) -> str:
+    """A job's state in a few words."""
+    job = f"job {state.job_id} " if state.job_id else ""
+    reason = f" ({state.reason})" if state.reason else ""
+    nodes = f" on {state.nodes}" if state.nodes else ""
+    return f"{job}{state.status}{reason}{nodes}"
+
+
+class Interrupts:
+    """Ctrl-C and TERM: the first asks the run to save and stop, the second kills it."""
+
+    def __init__(self) -> None:
+        self._wanted = 0
+        self._done = 0
+        self._before: dict[int, Any] = {}
+
+    def install(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._count)
+
+    def restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def act(self, executor: Executor, run: RunDir, bar: Bar) -> None:
+        """Do what the signals since the last call ask for."""
+        if self._wanted >= 1 and self._done == 0:
+            self._done = 1
+            executor.stop(run)
+            bar.line("saving, then stopping; press Ctrl-C again to kill it instead")
+        if self._wanted >= 2 and self._done == 1:
+            self._done = 2
+            bar.line("killing it")
+            executor.cancel(run)
+
+    def _count(self, number: int, frame: FrameType | None) -> None:
+        self._wanted += 1

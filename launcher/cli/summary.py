@@ -1,0 +1,129 @@
+"""What a run has come to, in words that someone new to it understands."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from launcher.cli.output import human_count, human_number, human_seconds
+from launcher.cli.progress import metric_items
+from launcher.run import RunDir
+
+WIDTH = 12
+
+
+def summary(run: RunDir, plan: dict[str, Any], result: dict[str, Any] | None) -> str:
+    """Several lines on how the run ended, what there is now and what to do next."""
+    status = result["status"] if result else "failed"
+    parts = {
+        "completed": _completed,
+        "stopped": _stopped,
+        "cancelled": _cancelled,
+    }.get(status, _failed)
+    return "\n".join(parts(run, plan, result or {}))
+
+
+def _completed(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+    yield f"{run.run_id} is trained: {human_count(result.get('steps'))} steps in {human_seconds(result.get('wall_s'))}"
+    yield _row("trained", trained(plan))
+    best = result.get("best")
+    if best:
+        yield _row("best", f"{best['metric']} {human_number(best['value'])} on the validation data (step {best['step']})")
+    if result.get("test"):
+        yield _row("test", metrics_text(result["test"]))
+    yield _row("model", shown(run.model) + "   (plain Hugging Face)")
+    yield _row("metrics", shown(run.metrics))
+    yield from _dashboard(run, plan)
+    yield "What to try next:"
+    yield f"  launch predict {_reference(run)} {_example_text(plan)}"
+    yield f"  launch eval {_reference(run)} FILE"
+
+
+def _stopped(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+    yield f"{run.run_id} has saved its state and stopped{_at_step(result)}"
+    yield _row("continue", f"launch resume {_reference(run)}")
+    yield _row("metrics", shown(run.metrics))
+
+
+def _cancelled(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+    yield f"{run.run_id} was cancelled{_at_step(result)}"
+    yield _row("continue", f"launch resume {_reference(run)}   (from its newest checkpoint)")
+
+
+def _failed(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+    yield f"{run.run_id} failed{_at_step(result)}"
+    yield from cause(result.get("error"))
+    yield _row("logs", f"launch logs {_reference(run)}")
+    yield _row("continue", f"launch resume {_reference(run)}   (once the cause is mended)")
+
+
+def cause(error: dict[str, Any] | None) -> Iterator[str]:
+    """Why a run failed, and what to do about it."""
+    if not error:
+        yield _row("cause", "unknown: it was killed before it could say")
+        return
+    place = ", ".join(f"{key} {error[key]}" for key in ("rank", "host", "step") if error.get(key) is not None)
+    message = str(error.get("message", "")).strip().replace("\n", "\n" + " " * (WIDTH + 2))
+    yield _row("cause", f"{error.get('class', 'unknown')}{f' ({place})' if place else ''}: {message}")
+    if error.get("remedy"):
+        yield _row("remedy", str(error["remedy"]))
+
+
+def trained(plan: dict[str, Any]) -> str:
+    """What is trained on what, in one line."""
+    recipe = plan["recipe"]
+    model = recipe["model"]
+    name = model["name"] or f"a {model['scratch']['family']} of {model['scratch']['layers']} layers from scratch"
+    tuning = "" if recipe["tuning"] == "full" else f" with {recipe['tuning'].upper()} adapters"
+    data = recipe["data"]
+    source = data["train"] or data["source"]
+    files = source if isinstance(source, str) else " + ".join(source)
+    count = plan["steps"]["train_examples"]
+    examples = f"{human_count(count)} examples of " if count else ""
+    return f"{name}{tuning} for {recipe['task']}, on {examples}{files}"
+
+
+def metrics_text(metrics: dict[str, Any]) -> str:
+    """Metrics on one line."""
+    return "  ".join(f"{name} {human_number(value)}" for name, value in metric_items(metrics))
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _dashboard(run: RunDir, plan: dict[str, Any]) -> Iterator[str]:
+    offline = sorted((run.path / "wandb").glob("offline-run-*"))
+    if offline:
+        yield _row("dashboard", f"W&B, recorded offline: wandb sync {shown(offline[-1])}")
+    elif plan["recipe"]["tracking"]["wandb"]["mode"] == "disabled":
+        yield _row("dashboard", "none: tracking.wandb.mode=disabled")
+    else:
+        yield _row("dashboard", f"W&B, project {plan['recipe']['tracking']['wandb']['project']}, run {run.run_id}")
+
+
+def _example_text(plan: dict[str, Any]) -> str:
+    columns = plan["recipe"]["data"]["text"]
+    if isinstance(columns, str) or len(columns) == 1:
+        return '--text "a sentence of yours"'
+    return '--text "the first text" --text "the second"'
+
+
+def _reference(run: RunDir) -> str:
+    """How to name the run from here: its id where the runs are in the usual place, its path elsewhere."""
+    usual = Path(os.environ.get("LAUNCH_RUNS_DIR") or "runs").resolve()
+    return run.run_id if run.path.parent == usual else shlex.quote(shown(run.path))
+
+
+def _at_step(result: dict[str, Any]) -> str:
+    step = result.get("steps")
+    return f" after step {step}" if step else ""
+
+
+def _row(name: str, text: str) -> str:
+    return f"  {name:<{WIDTH}}{text}"
