@@ -150,7 +150,7 @@ class _Split:
         self.columns = self.columns or seen.columns
         self.complete = self.complete and seen.complete
         self.count = None if self.count is None or seen.count is None else self.count + seen.count
-        missing = list(_missing_columns(recipe.data, path, seen, self.name))
+        missing = list(missing_columns(recipe.data, path, seen, self.name))
         problems.extend(missing)
         self.failed = self.failed or bool(missing)
         if missing:
@@ -203,7 +203,8 @@ def _contradictions(data: Data) -> Iterator[Problem]:
         )
 
 
-def _missing_columns(data: Data, path: Path, seen: Peek, split: str) -> Iterator[Problem]:
+def missing_columns(data: Data, path: Path, seen: Peek, split: str) -> Iterator[Problem]:
+    """A problem for each column of text or label that a file doesn't have."""
     wanted = [("data.text", column) for column in text_columns(data)]
     wanted += [("data.label", column) for column in label_columns(data)]
     for key, column in wanted:

@@ -1,0 +1,130 @@
+"""What the model is to predict: label cells read, named and numbered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, compress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from launcher import labels as label_rules
+from launcher.datacheck import label_columns, label_mistakes, unknown_label
+from launcher.datafiles import Row, Value
+from launcher.errors import RunFailed
+from launcher.recipe import Recipe
+from launcher.train.sources import Source, place
+
+MISTAKES_SHOWN = 5
+"""Rows named in one message; the others are counted."""
+
+Label = str | float | tuple[str, ...] | tuple[bool, ...]
+"""A class, a score, the classes of one example, or its 0/1 columns."""
+
+
+def read_labels(recipe: Recipe, source: Source) -> list[Label]:
+    """The labels of every row as the task sees them; RunFailed naming the first rows where they don't fit."""
+    declared = source.class_names()
+    found: list[Label] = []
+    wrong: list[str] = []
+    rows = unlabelled = 0
+    for name, given in source.rows():
+        rows += 1
+        row = _named(recipe, given, declared) if declared else given
+        mistakes = list(label_mistakes(recipe, row))
+        if mistakes:
+            unlabelled += all(row.values.get(column) in (None, "") for column, _ in mistakes)
+            wrong.extend(f"{place(name, row)}: {column}: {text}" for column, text in mistakes)
+        else:
+            found.append(_label(recipe, row))
+    if unlabelled == rows:
+        text = f"no row of {name} has a label" if rows else "a data file holds no rows"
+        remedy = (
+            "a test split without labels can be left out (data.test_split=null); launch predict needs none"
+        )
+        raise RunFailed("data", text, remedy)
+    if wrong:
+        shown = "\n".join(wrong[:MISTAKES_SHOWN])
+        more = f"\nand {len(wrong) - MISTAKES_SHOWN} more" if len(wrong) > MISTAKES_SHOWN else ""
+        raise RunFailed(
+            "data", f"labels don't fit task={recipe.task}:\n{shown}{more}", "mend or remove these rows"
+        )
+    return found
+
+
+def _named(recipe: Recipe, row: Row, declared: tuple[str, ...]) -> Row:
+    """A row of a data set that declares its classes, with names for numbers; -1 means unlabelled."""
+
+    def name(value: Value) -> Value:
+        if not isinstance(value, int):
+            return value
+        return declared[value] if 0 <= value < len(declared) else None
+
+    (column,) = label_columns(recipe.data)
+    value = row.values.get(column)
+    named = [name(item) for item in value] if isinstance(value, list) else name(value)
+    return Row({**row.values, column: named}, row.position)
+
+
+def _label(recipe: Recipe, row: Row) -> Label:
+    data = recipe.data
+    if isinstance(data.label, tuple):
+        return tuple(bool(label_rules.flag(row.values.get(column))) for column in data.label)
+    value = row.values.get(data.label)
+    match recipe.task:
+        case "regression":
+            label: Label | None = label_rules.score(value)
+        case "multilabel":
+            label = label_rules.class_names(value, data.label_delimiter)
+        case _:
+            label = label_rules.class_name(value)
+    assert label is not None, row
+    return label
+
+
+def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple[str, ...]:
+    """The classes of the training data by number; none for regression."""
+    if recipe.task == "regression":
+        return ()
+    if isinstance(recipe.data.label, tuple):
+        return recipe.data.label
+    declared = train.class_names()
+    if declared:
+        return declared
+    found = raw if recipe.task != "multilabel" else chain.from_iterable(raw)  # type: ignore[arg-type]
+    names = label_rules.in_order(str(name) for name in found)
+    if len(names) < (1 if recipe.task == "multilabel" else 2):
+        text = (
+            f"every training example has the label {names[0]!r}"
+            if names
+            else "no training example has a label"
+        )
+        raise RunFailed("data", f"{text}: there is nothing to learn", "give data with more classes")
+    return names
+
+
+def label_array(recipe: Recipe, source: Source, raw: Sequence[Label], names: tuple[str, ...]) -> NDArray[Any]:
+    """int64 (n,) for classes, float32 (n,) for scores, float32 (n, L) of 0 and 1 for several labels."""
+    if recipe.task == "regression" or isinstance(recipe.data.label, tuple):
+        return np.array(raw, np.float32)
+    number = {name: index for index, name in enumerate(names)}
+    try:
+        if recipe.task != "multilabel":
+            return np.fromiter((number[label] for label in raw), np.int64, len(raw))  # type: ignore[index]
+        several = np.zeros((len(raw), len(names)), np.float32)
+        for index, labels in enumerate(raw):
+            several[index, [number[label] for label in labels]] = 1  # type: ignore[union-attr,index]
+        return several
+    except KeyError as error:
+        raise _unknown(str(error.args[0]), recipe, source, raw, names) from None
+
+
+def _unknown(
+    label: str, recipe: Recipe, source: Source, raw: Sequence[Label], names: tuple[str, ...]
+) -> RunFailed:
+    several = recipe.task == "multilabel"
+    hits = (label in found if several else label == found for found in raw)  # type: ignore[operator]
+    name, row = next(compress(source.rows(), hits))
+    message, remedy = unknown_label(label, names)
+    return RunFailed("data", f"{place(name, row)}: {message}", remedy)
