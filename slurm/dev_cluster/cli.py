@@ -41,6 +41,8 @@ def main(argv: Sequence[str]) -> int:
     except ClusterError as error:
         _say(str(error))
         return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def _split_command(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
@@ -132,16 +134,19 @@ def _supervise(cluster: Cluster, report: int) -> int:
                     signal.pause()
             finally:
                 cluster.stop(spare_visitors=True)
-    except SystemExit:
+    except (SystemExit, BrokenPipeError):
         return 0
     except ClusterError as error:
-        os.write(report, f"{error.exit_code} {error}".encode())
+        failure = f"{error.exit_code} {error}"
     except Exception:  # noqa: BLE001 (whatever it is, the terminal must hear of it)
-        os.write(report, f"1 {traceback.format_exc()}".encode())
+        failure = f"1 {traceback.format_exc()}"
+    with contextlib.suppress(BrokenPipeError):
+        os.write(report, failure.encode())
     return 1
 
 
 def _leave_terminal(log: Path, report: int) -> None:
+    """Let go of the terminal and of the starter, which waits for the end of `report`: later words go to `log`."""
     os.chdir(log.parent)
     nothing = os.open(os.devnull, os.O_RDONLY)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -191,11 +196,10 @@ def _status(options: argparse.Namespace) -> int:
     if _ask(record, options.dir, "scontrol", "ping").returncode:
         print(f"down: its controller does not answer; see {options.dir / 'log'}")
         return EXIT_DOWN
-    print(f"up: {record.shape}, in {options.dir}")
-    print(
-        _ask(record, options.dir, "sinfo", "-N", "--partition=main", "--format=%8N %10T %4c %7m %G %E").stdout
-    )
-    print(_ask(record, options.dir, "squeue", "--format=%8i %9P %16j %12T %10M %5D %R").stdout, end="")
+    nodes = ["sinfo", "-N", "--partition=main", "--format=%8N %10T %4c %7m %G %E"]
+    jobs = ["squeue", "--format=%8i %9P %16j %12T %10M %5D %R"]
+    tables = [_ask(record, options.dir, *table).stdout for table in (nodes, jobs)]
+    print(f"up: {record.shape}, in {options.dir}", *tables, sep="\n", end="")
     return 0
 
 
