@@ -1,0 +1,20 @@
+"""Where the files shipped beside the code are: recipes, templates and DeepSpeed bases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["recipes", "slurm", "ds_configs"]
+
+
+def resource_dir(kind: Kind) -> Path:
+    """The shipped directory: inside the package when installed, at the top of the repository in a checkout."""
+    package = Path(__file__).resolve().parent
+    packed = package / "_data" / kind
+    return packed if packed.is_dir() else package.parent / kind
+
+
+def resource(kind: Kind, name: str) -> Path:
+    """One shipped file, such as `resource("slurm", "job.sbatch.j2")`."""
+    return resource_dir(kind) / name
