@@ -111,6 +111,27 @@ class RunDir:
         """One scheduler job id a line, the newest last; `local PID` for a local attempt."""
         return self.control / "jobs"
 
+    def job_log(self, job: str) -> Path:
+        """What the job script and torchrun print, for a line of control/jobs."""
+        return self.logs / f"job_{job.split()[0]}.log"
+
+    def last_job(self) -> str | None:
+        """The newest line of control/jobs."""
+        try:
+            lines = self.jobs.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return None
+        return lines[-1] if lines else None
+
+    def add_job(self, job: str) -> None:
+        """Append a line to control/jobs."""
+        with open(os.open(self.jobs, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as file:  # noqa: PTH123
+            file.write(job + "\n")
+
+    def discard(self) -> None:
+        """Remove the whole directory: nothing of this run ever started."""
+        _remove_tree(self.path)
+
     def rank_log(self, rank: int) -> Path:
         return self.logs / f"rank_{rank}.log"
 

@@ -1,0 +1,19 @@
+"""Where jobs run: `local` is this machine, `slurm` a scheduler's cluster."""
+
+from __future__ import annotations
+
+from launcher.executors.base import Executor, JobState, Status
+
+__all__ = ["Executor", "JobState", "Status", "executor_for"]
+
+
+def executor_for(kind: str) -> Executor:
+    """The executor that a plan's `executor` names."""
+    if kind == "slurm":
+        from launcher.executors.slurm import SlurmExecutor
+
+        return SlurmExecutor()
+    assert kind == "local", kind
+    from launcher.executors.local import LocalExecutor
+
+    return LocalExecutor()

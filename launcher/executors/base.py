@@ -1,0 +1,144 @@
+"""What an executor is: it starts, watches, stops and kills the job of a run, and knows nothing of what is trained."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from launcher import run as runs
+from launcher.errors import Problem, UserError
+from launcher.run import RunDir
+
+Status = Literal[
+    "pending", "running", "completing", "completed", "stopped", "failed", "cancelled", "preempted", "unknown"
+]
+ACTIVE: tuple[Status, ...] = ("pending", "running", "completing")
+"""A job with one of these may still write to its run directory."""
+
+SECRET = re.compile(
+    r"(^|_)(API_?KEY|ACCESS_?KEY|KEY|TOKENS?|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE
+)
+NEEDED = ("WANDB_", "HF_", "HUGGING", "AWS_")
+"""Secrets with these prefixes are what tracking and data need: they go to the nodes in a 0600 file."""
+FOREIGN = ("LAUNCH_", "LAUNCHER_", "SLURM_", "SBATCH_", "SRUN_", "SALLOC_")
+"""Variables of another job or of this command, which must not reach the new one."""
+KEPT = ("SLURM_CONF",)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What is known about the newest job of a run; times are Unix seconds."""
+
+    status: Status
+    job_id: str | None = None
+    reason: str | None = None
+    """Why it waits, or how it ended, in the scheduler's word: `Resources`, `NODE_FAIL`."""
+    nodes: str | None = None
+    """Where it runs, as the scheduler writes it: `node[1-4]`."""
+    started_at: float | None = None
+    """When it started, or is expected to."""
+    ends_by: float | None = None
+    """When its time limit is up, or it ended."""
+    exit_code: int | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the job may still write to its run directory."""
+        return self.status in ACTIVE
+
+
+class Executor(Protocol):
+    """One way to run jobs. Every method can be called by another process than the one that started the job."""
+
+    def start(self, run: RunDir) -> str:
+        """Start the rendered job of a new run, or again after it ended; returns the job's id.
+
+        Raises UserError where the request is refused; then a run that never had a job is removed again.
+        """
+
+    def state(self, run: RunDir) -> JobState:
+        """What is known about the newest job."""
+
+    def stop(self, run: RunDir) -> None:
+        """Ask the job to save and stop; one that still waits in a queue is taken out of it."""
+
+    def cancel(self, run: RunDir) -> None:
+        """Kill the job now; result.json says `cancelled`. Does nothing where there is no active job."""
+
+
+def prepare_start(run: RunDir, state: JobState, environ: Mapping[str, str]) -> dict[str, str]:
+    """Make the run ready for a new job: old requests withdrawn, keys stored; returns the job's environment.
+
+    Raises UserError where a job is still active.
+    """
+    if state.active:
+        raise UserError(
+            Problem(
+                f"already has a job: {state.job_id}, {state.status}",
+                field="run",
+                value=run.run_id,
+                remedy=f"launch status {run.run_id}, or first launch stop {run.run_id}",
+            )
+        )
+    run.stop.unlink(missing_ok=True)
+    run.cancel.unlink(missing_ok=True)
+    environment, secrets = split_environment(environ)
+    if secrets:
+        runs.write_json(run.secrets, secrets, mode=0o600)
+    else:
+        run.secrets.unlink(missing_ok=True)
+    return environment
+
+
+def split_environment(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """(what a job's environment may hold, the secrets that it needs); other secrets are in neither."""
+    environment = {}
+    secrets = {}
+    for name, value in environ.items():
+        if SECRET.search(name):
+            if name.startswith(NEEDED):
+                secrets[name] = value
+        elif name in KEPT or not name.startswith(FOREIGN):
+            environment[name] = value
+    return environment, secrets
+
+
+def refuse_idle(run: RunDir, state: JobState) -> None:
+    """Raises UserError where there is no job that could be stopped."""
+    if not state.active:
+        raise UserError(
+            Problem(
+                f"has no job to stop: {state.status}", field="run", value=run.run_id, remedy="launch status"
+            )
+        )
+
+
+def request_stop(run: RunDir) -> None:
+    """Write the stop file; training polls it."""
+    runs.write_text(run.stop, "user")
+
+
+def recorded_state(run: RunDir, job: str | None) -> JobState:
+    """What the run directory itself says, for a job that the scheduler no longer knows."""
+    try:
+        result = run.read_result()
+    except json.JSONDecodeError:
+        result = None
+    attempt = run.last_attempt()
+    record = (runs.read_json(attempt.record) if attempt else None) or {}
+    of_this_job = result is not None and job in (result.get("job_id"), record.get("job_id"))
+    if result is None or not of_this_job:
+        return JobState(
+            "unknown", job, "the job is gone and left no result", started_at=record.get("started_at")
+        )
+    return JobState(
+        result["status"],
+        job,
+        nodes=",".join(record.get("hosts", ())) or None,
+        started_at=record.get("started_at"),
+        ends_by=record.get("ended_at"),
+        exit_code=record.get("exit_code"),
+    )

@@ -1,0 +1,125 @@
+"""Runs a job on this machine: `bash job.sh` in a session of its own, so that a Ctrl-C is the command line's to handle."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from launcher import node
+from launcher import run as runs
+from launcher.executors.base import JobState, prepare_start, recorded_state, refuse_idle, request_stop
+from launcher.run import RunDir
+
+END_TIMEOUT_S = 10.0
+"""Longest that the script may take to record its end once everything under it is dead."""
+
+
+class LocalExecutor:
+    """One job on this machine; see `Executor`."""
+
+    def __init__(self) -> None:
+        self._script: subprocess.Popen[bytes] | None = None
+
+    def start(self, run: RunDir) -> str:
+        """Start job.sh; what it prints goes to logs/job_local.log."""
+        environment = prepare_start(run, self.state(run), os.environ)
+        with run.job_log("local").open("ab") as log:
+            self._script = subprocess.Popen(
+                ["bash", str(run.job_sh)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=run.path,
+                start_new_session=True,
+            )
+        job = f"local {self._script.pid}"
+        run.add_job(job)
+        return job
+
+    def state(self, run: RunDir) -> JobState:
+        """Whether the script of the newest job is alive, or how the run directory says it ended."""
+        job = run.last_job()
+        if job is None:
+            return JobState("unknown", reason="never started")
+        record = runs.read_json(last.record) if (last := run.last_attempt()) else None
+        if self._is_alive(run, job):
+            started = record["started_at"] if record and record["job_id"] == job else None
+            return JobState("running", job, started_at=started)
+        state = recorded_state(run, job)
+        if self._script is not None and job == f"local {self._script.pid}":
+            return replace(state, exit_code=self._script.returncode)
+        return state
+
+    def stop(self, run: RunDir) -> None:
+        """Ask the training to save and stop."""
+        refuse_idle(run, self.state(run))
+        request_stop(run)
+
+    def cancel(self, run: RunDir) -> None:
+        """Kill everything under the script, which then records its end."""
+        state = self.state(run)
+        if not state.active:
+            return
+        assert state.job_id is not None
+        script = _pid(state.job_id)
+        runs.write_text(run.cancel, "user")
+        _kill_below(script)
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while self._is_alive(run, state.job_id):
+            if time.monotonic() > deadline:
+                _kill_below(script)
+                os.kill(script, signal.SIGKILL)
+            time.sleep(0.02)
+        if run.cancel.exists():
+            node.cancelled(run)
+
+    def _is_alive(self, run: RunDir, job: str) -> bool:
+        pid = _pid(job)
+        if self._script is not None and self._script.pid == pid:
+            return self._script.poll() is None
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return os.fsencode(run.job_sh) in command
+
+
+def _pid(job: str) -> int:
+    return int(job.removeprefix("local "))
+
+
+def _kill_below(ancestor: int) -> None:
+    """Kill every process under `ancestor`; torchrun gives its workers sessions of their own, so no group has them all.
+
+    Each is halted before its children are looked for, or it could start one more behind our back.
+    """
+    halted: set[int] = set()
+    while fresh := set(_below(ancestor)) - halted:
+        for pid in fresh:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        halted |= fresh
+    for pid in halted:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _below(ancestor: int) -> Iterator[int]:
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                status = (entry / "stat").read_text()
+                children.setdefault(int(status.rpartition(")")[2].split()[1]), []).append(int(entry.name))
+    waiting = [ancestor]
+    while waiting:
+        found = children.get(waiting.pop(), [])
+        yield from found
+        waiting += found

@@ -1,0 +1,227 @@
+"""Runs jobs through Slurm's own commands. Works without accounting: a job's state is asked of the controller, then of
+accounting where there is some, then of what the job itself left in the run directory."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from launcher import node
+from launcher import run as runs
+from launcher.errors import Problem, RunFailed, UserError, nearest
+from launcher.executors.base import (
+    JobState,
+    Status,
+    prepare_start,
+    recorded_state,
+    refuse_idle,
+    request_stop,
+)
+from launcher.run import RunDir
+
+COMMAND_TIMEOUT_S = 60.0
+CANCEL_TIMEOUT_S = 45.0
+"""Longest to wait for a killed job to be gone: Slurm's KillWait is 30 s by default."""
+
+STATUSES: Mapping[str, Status] = {
+    "PENDING": "pending",
+    "CONFIGURING": "pending",
+    "REQUEUED": "pending",
+    "REQUEUE_HOLD": "pending",
+    "REQUEUE_FED": "pending",
+    "RESV_DEL_HOLD": "pending",
+    "SPECIAL_EXIT": "pending",
+    "RUNNING": "running",
+    "SUSPENDED": "running",
+    "STOPPED": "running",
+    "RESIZING": "running",
+    "SIGNALING": "running",
+    "STAGE_OUT": "completing",
+    "COMPLETING": "completing",
+    "COMPLETED": "completed",
+    "CANCELLED": "cancelled",
+    "PREEMPTED": "preempted",
+    "FAILED": "failed",
+    "TIMEOUT": "failed",
+    "NODE_FAIL": "failed",
+    "OUT_OF_MEMORY": "failed",
+    "BOOT_FAIL": "failed",
+    "DEADLINE": "failed",
+    "REVOKED": "failed",
+}
+# Slurm could not be asked, which says nothing about the request.
+_UNREACHABLE = re.compile(
+    r"unable to contact|timed out|connection refused|zero bytes|communication|munge|authentication|"
+    r"temporarily|try again|connect failure|slurm_conf|parsing config|configuration source",
+    re.IGNORECASE,
+)
+_FIELD = re.compile(r"(?:^| )(JobState|Reason|ExitCode|StartTime|EndTime|NodeList)=(\S*)")
+
+
+class SlurmExecutor:
+    """Jobs of one Slurm cluster, the one that the environment's Slurm commands talk to; see `Executor`."""
+
+    def start(self, run: RunDir) -> str:
+        """Submit job.sbatch. Raises UserError with Slurm's own sentence where the request is refused."""
+        is_new = run.last_job() is None
+        environment = prepare_start(run, self.state(run), os.environ)
+        done = _slurm(["sbatch", "--parsable", str(run.job_sbatch)], environment)
+        if done.returncode:
+            _refuse(run, is_new, _sentence(done.stderr))
+        job = done.stdout.strip().partition(";")[0]
+        run.add_job(job)
+        return job
+
+    def state(self, run: RunDir) -> JobState:
+        """Ask the controller, then accounting, then the run directory."""
+        job = run.last_job()
+        if job is None:
+            return JobState("unknown", reason="never submitted")
+        return _controller_state(job) or _accounting_state(job) or recorded_state(run, job)
+
+    def stop(self, run: RunDir) -> None:
+        """Take a waiting job out of the queue; ask a running one to save and stop."""
+        state = self.state(run)
+        refuse_idle(run, state)
+        assert state.job_id is not None
+        request_stop(run)
+        if state.status == "pending":
+            # Slurm itself checks the state again: a job that has started meanwhile reads the stop file.
+            _slurm(["scancel", "--state=PENDING", state.job_id])
+            if self.state(run).status == "cancelled":
+                node.stopped(run)
+
+    def cancel(self, run: RunDir) -> None:
+        """Kill the job; returns once it is gone."""
+        state = self.state(run)
+        if not state.active:
+            return
+        assert state.job_id is not None
+        runs.write_text(run.cancel, "user")
+        if state.status == "running":
+            # The training first and with no time to save; then the script, which has time to record the end.
+            _slurm(["scancel", "--signal=KILL", state.job_id])
+        done = _slurm(["scancel", state.job_id])
+        deadline = time.monotonic() + CANCEL_TIMEOUT_S
+        while self.state(run).active:
+            if time.monotonic() > deadline:
+                said = _sentence(done.stderr) or "it is still there"
+                raise RunFailed(
+                    "scheduler", f"job {state.job_id} was told to end: {said}", "launch status tells"
+                )
+            time.sleep(0.1)
+        if run.cancel.exists():
+            node.cancelled(run)
+
+
+def _refuse(run: RunDir, is_new: bool, sentence: str) -> None:
+    if _UNREACHABLE.search(sentence):
+        # The job may have been taken all the same, so the directory that it would run in stays.
+        remedy = f"launch resume {run.run_id} once Slurm answers (scontrol ping)"
+        raise RunFailed("scheduler", f"Slurm did not answer: {sentence}", remedy)
+    request = run.read_plan()["slurm"]
+    if is_new:
+        run.discard()
+    else:
+        run.secrets.unlink(missing_ok=True)
+    raise UserError(Problem(f"Slurm refuses the job: {sentence}", remedy=_refusal_remedy(sentence, request)))
+
+
+def _refusal_remedy(sentence: str, request: Mapping[str, object]) -> str:
+    asked = ", ".join(f"{name}={value}" for name, value in request.items() if value not in (None, False))
+    remedy = f"asked for: {asked}; nodes, gpus and time are the recipe's, the rest is the cluster profile's"
+    if "partition" in sentence.lower():
+        known = _slurm(["sinfo", "--noheader", "--format=%R"]).stdout.split()
+        guess = nearest(str(request["partition"]), known)
+        partitions = f"partitions: {', '.join(dict.fromkeys(known))}"
+        return "; ".join(filter(None, [f"did you mean {guess}?" if guess else "", partitions, remedy]))
+    return remedy
+
+
+def _controller_state(job: str) -> JobState | None:
+    """What the controller knows; it forgets a job some minutes after its end."""
+    done = _slurm(["scontrol", "-o", "show", "job", job])
+    if done.returncode or "JobState=" not in done.stdout:
+        return None
+    fields: dict[str, str] = {}
+    for name, value in _FIELD.findall(done.stdout):
+        fields.setdefault(name, value)
+    return _job_state(job, fields)
+
+
+def _accounting_state(job: str) -> JobState | None:
+    """What accounting knows, where the cluster has any."""
+    names = ("JobState", "ExitCode", "StartTime", "EndTime", "NodeList")
+    columns = "--format=State,ExitCode,Start,End,NodeList"
+    done = _slurm(["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={job}", columns])
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        return None
+    return _job_state(job, dict(zip(names, lines[-1].split("|"), strict=False)))
+
+
+def _job_state(job: str, fields: Mapping[str, str]) -> JobState:
+    word = fields["JobState"].split()[0].rstrip("+")
+    code, _, signal_number = fields.get("ExitCode", "").partition(":")
+    state = JobState(
+        STATUSES.get(word, "unknown"),
+        job,
+        reason=_known(fields.get("Reason")),
+        nodes=_known(fields.get("NodeList")),
+        started_at=_time(fields.get("StartTime")),
+        ends_by=_time(fields.get("EndTime")),
+    )
+    if state.active:
+        return state
+    exit_code = 128 + int(signal_number) if signal_number not in ("", "0") else int(code or 0)
+    stopped = word == "FAILED" and exit_code == 75
+    return replace(
+        state,
+        status="stopped" if stopped else state.status,
+        reason=state.reason if word in ("COMPLETED", "FAILED") else word,
+        exit_code=exit_code,
+    )
+
+
+def _known(value: str | None) -> str | None:
+    return None if value in (None, "", "None", "(null)", "None assigned", "Unknown", "N/A") else value
+
+
+def _time(value: str | None) -> float | None:
+    text = _known(value)
+    # Slurm writes local time without a zone, which is what `timestamp` takes it for.
+    return None if text is None else dt.datetime.fromisoformat(text).timestamp()
+
+
+def _sentence(stderr: str) -> str:
+    """What Slurm said, on one line and without its prefixes."""
+    lines = [re.sub(r"^\w+: (error|fatal): ", "", line).strip() for line in stderr.splitlines()]
+    return "; ".join(dict.fromkeys(line for line in lines if line))
+
+
+def _slurm(
+    command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one of Slurm's commands. Raises UserError where it isn't installed, RunFailed where it doesn't return."""
+    try:
+        return subprocess.run(
+            command,
+            env=None if environment is None else dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_TIMEOUT_S,
+        )
+    except FileNotFoundError:
+        remedy = "log in to the cluster, use executor=local, or try: make cluster"
+        raise UserError(Problem(f"Slurm is not here: no {command[0]} on PATH", remedy=remedy)) from None
+    except subprocess.TimeoutExpired:
+        raise RunFailed(
+            "scheduler", f"{command[0]} did not return in {COMMAND_TIMEOUT_S:.0f} s", None
+        ) from None

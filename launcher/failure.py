@@ -1,0 +1,120 @@
+"""Why an attempt died without saying so itself: which rank, where, at what step, and its last words."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.run import AttemptDir, RunDir
+
+TAIL_BYTES = 1 << 16
+TAIL_LINES = 12
+MEMORY = re.compile(r"oom[-_]kill|out[ -]of[ -]memory|Cannot allocate memory", re.IGNORECASE)
+
+# What torchrun prints about the rank that failed first on a node; srun puts `0: ` before it.
+_REPORT = re.compile(
+    r"Root Cause \(first observed failure\):.*?"
+    r"time +: (?P<time>\S+)\n.*?"
+    r"host +: (?P<host>\S+)\n.*?"
+    r"rank +: (?P<rank>\d+) .*?\n.*?"
+    r"exitcode +: (?P<code>-?\d+)",
+    re.DOTALL,
+)
+_SRUN = re.compile(r"^srun: error: (?P<host>\S+): task (?P<task>\d+): (?P<how>.+)$", re.MULTILINE)
+_LABEL = re.compile(r"^ *\d+: ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Death:
+    """The process that failed first, as far as anybody saw it."""
+
+    code: int
+    """As Python gives it: negative for a signal."""
+    rank: int | None = None
+    host: str | None = None
+
+    @property
+    def signal(self) -> str | None:
+        """Name of the signal that killed it."""
+        number = -self.code if self.code < 0 else self.code - 128
+        try:
+            return signal.Signals(number).name
+        except ValueError:
+            return None
+
+
+def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: int) -> dict[str, Any]:
+    """The `error` of result.json for an attempt that ended with `code` and without a word of its own."""
+    log = _tail(run.job_log(str(record.get("job_id", ""))), int(record.get("log_offset", 0)))
+    death = _first_death(log, record, code)
+    words = _last_words(run, record, death.rank) or _LABEL.sub("", log)
+    who = "training" if death.rank is None else f"rank {death.rank}"
+    how = f"was killed by {death.signal}" if death.signal else f"ended with code {death.code}"
+    lines = [line for line in words.splitlines() if line.strip()][-TAIL_LINES:]
+    return {
+        "class": "killed" if death.signal else "crashed",
+        "rank": death.rank,
+        "host": death.host,
+        "step": last_step(run, attempt.number),
+        "message": "\n".join([f"{who} {how}", *lines]),
+        "remedy": _remedy(run, death, log),
+    }
+
+
+def last_step(run: RunDir, attempt: int) -> int | None:
+    """The last optimizer step that this attempt reported, or None."""
+    for line in reversed(_tail(run.events).splitlines()):
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if event.get("attempt") == attempt and event.get("event") == "step":
+            return int(event["step"])
+    return None
+
+
+def _first_death(log: str, record: Mapping[str, Any], code: int) -> Death:
+    reports = [found.groupdict() for found in _REPORT.finditer(_LABEL.sub("", log))]
+    if reports:
+        first = min(reports, key=lambda report: report["time"])
+        return Death(int(first["code"]), int(first["rank"]), first["host"])
+    hosts = record.get("hosts", ())
+    if record.get("executor") == "local":
+        return Death(code, 0, hosts[0] if hosts else None)
+    srun = _SRUN.search(log)
+    return Death(code, None, srun["host"] if srun else None)
+
+
+def _last_words(run: RunDir, record: Mapping[str, Any], rank: int | None) -> str:
+    """The end of the rank's log, if it wrote anything in this attempt."""
+    path = run.rank_log(0 if rank is None else rank)
+    try:
+        written = path.stat().st_mtime >= float(record.get("started_at", 0))
+    except FileNotFoundError:
+        return ""
+    return _tail(path) if written else ""
+
+
+def _remedy(run: RunDir, death: Death, log: str) -> str:
+    resume = f"launch resume {run.run_id} continues from the newest checkpoint"
+    if MEMORY.search(log) or death.signal == "SIGKILL":
+        return (
+            f"often the node ran out of memory: lower batch.micro or batch.tokens, or ask for more; {resume}"
+        )
+    return f"read {run.logs}; then {resume}"
+
+
+def _tail(path: Path, offset: int = 0) -> str:
+    """The last 64 KiB of a file, but nothing before `offset`; empty where there is no such file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(offset, file.tell() - TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""

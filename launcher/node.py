@@ -1,0 +1,316 @@
+"""What the job script needs on the node and a shell is too weak for: the start and the end of an attempt.
+
+    python -m launcher.node begin RUN_DIR             prints: ATTEMPT HEAD PORT INTERFACE ADDRESS...
+                                                      or one word: completed | cancelled
+    python -m launcher.node end RUN_DIR ATTEMPT CODE  prints: EXIT_CODE requeue|stay
+
+The script tells by the environment: LAUNCHER_JOB, a scheduler's job id or `local PID`, and LAUNCHER_HOSTS, the nodes in
+order. This starts on every launch, so it imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher import failure
+from launcher import run as runs
+from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
+from launcher.run import AttemptDir, RunDir
+
+PORTS = range(20000, 30000)
+"""Rendezvous ports: below Linux's ephemeral range."""
+NONE = "-"
+"""Stands for an empty word in what `begin` prints."""
+STAYS_STOPPED = ("user", "wandb")
+"""Who asked for a stop that the scheduler must not undo; a `signal` is the scheduler's own wish."""
+GOING_AGAIN = ("NODE_FAIL", "PREEMPTED", "PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
+"""States of a job that Slurm has taken off its nodes to start it again."""
+STATUS_OF_CODE = {EXIT_OK: "completed", EXIT_STOPPED: "stopped"}
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the script must know about its attempt."""
+
+    attempt: int
+    head: str
+    port: int
+    interface: str | None
+    """Network interface for gloo, only where it would otherwise choose loopback and hang."""
+    addresses: tuple[str, ...]
+    """One address or name of each node, in the order of their SLURM_NODEID."""
+
+    def __str__(self) -> str:
+        return " ".join(
+            [str(self.attempt), self.head, str(self.port), self.interface or NONE, *self.addresses]
+        )
+
+
+def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start | str:
+    """Make the next attempt of the run, or say why there is none: `completed` or `cancelled`."""
+    result = run.read_result()
+    if result is not None and result.get("status") == "completed":
+        return "completed"
+    if run.cancel.exists():
+        cancelled(run)
+        return "cancelled"
+    if _stop_text(run) not in (None, "user"):
+        run.stop.unlink()
+    previous = run.last_attempt()
+    if previous is not None:
+        _close(run, previous)
+    attempt = _new_attempt(run)
+    local = job.startswith("local")
+    record = {
+        "number": attempt.number,
+        "started_at": time.time(),
+        "job_id": job,
+        "restart_count": restarts,
+        "hosts": list(hosts),
+        "executor": "local" if local else "slurm",
+        "log_offset": _size(run, job),
+    }
+    runs.write_json(attempt.record, record)
+    if run.last_job() != job:
+        run.add_job(job)
+    addresses = ("127.0.0.1",) if local else reachable(hosts)
+    number = re.search(r"\d+", job)
+    port = free_port(int(number.group()) if number else 0)
+    return Start(attempt.number, addresses[0], port, None if local else gloo_interface(addresses), addresses)
+
+
+def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, bool]:
+    """Record how an attempt ended; returns (exit code of the script, whether to requeue the job).
+
+    `code` is that of the process the script waited for; what the training itself wrote is believed first.
+    """
+    record = runs.read_json(attempt.record) or {}
+    job = str(record.get("job_id", ""))
+    stop = _stop_text(run)
+    slurm_state = None if job.startswith("local") else _slurm_state(job)
+    may_requeue = _may_requeue(run)
+    written = _written_code(attempt)
+    result = run.read_result()
+    requeue = False
+    if result is not None and result.get("status") == "completed":
+        exit_code = EXIT_OK
+    elif run.cancel.exists() or slurm_state == "CANCELLED":
+        cancelled(run)
+        exit_code = EXIT_FAILED
+    elif written is None and may_requeue and slurm_state in GOING_AGAIN:
+        exit_code = EXIT_STOPPED
+    elif written is None:
+        error = failure.examine(run, attempt, record, code)
+        _write_result(run, "failed", error)
+        exit_code = EXIT_FAILED
+    else:
+        exit_code = written
+        if result is None:
+            _write_result(run, STATUS_OF_CODE.get(written, "failed"), None)
+        stays = stop in STAYS_STOPPED or not may_requeue
+        requeue = written == EXIT_STOPPED and not stays and _progressed(run, attempt)
+    record |= {"ended_at": time.time(), "exit_code": exit_code, "process_code": code, "stop": stop}
+    record |= {"status": (run.read_result() or {}).get("status", "interrupted"), "requeue": requeue}
+    runs.write_json(attempt.record, record | {"last_step": failure.last_step(run, attempt.number)})
+    run.stop.unlink(missing_ok=True)
+    if not requeue and slurm_state not in GOING_AGAIN:
+        run.secrets.unlink(missing_ok=True)
+    return exit_code, requeue
+
+
+def cancelled(run: RunDir) -> None:
+    """Record that the run was killed on request, and that the request is done with."""
+    _write_result(run, "cancelled", None)
+    run.secrets.unlink(missing_ok=True)
+    run.cancel.unlink(missing_ok=True)
+
+
+def stopped(run: RunDir) -> None:
+    """Record that the run was taken out of the queue on request."""
+    _write_result(run, "stopped", None)
+    run.secrets.unlink(missing_ok=True)
+    run.stop.unlink(missing_ok=True)
+
+
+def reachable(hosts: Sequence[str]) -> tuple[str, ...]:
+    """Names of nodes, or Slurm's addresses of them where the names don't resolve."""
+    if resolve(hosts[0]) is not None:
+        return tuple(hosts)
+    known = _node_addresses(hosts)
+    return tuple(known.get(host, host) for host in hosts)
+
+
+def resolve(host: str) -> str | None:
+    """The IPv4 address of a host, or None."""
+    try:
+        return socket.gethostbyname(host)
+    except OSError:
+        return None
+
+
+def gloo_interface(addresses: Sequence[str]) -> str | None:
+    """The interface that gloo must be told, or None where it finds one by this host's name.
+
+    Where the name is an alias of loopback (Debian writes `127.0.1.1 NAME` into /etc/hosts) or unknown, gloo would
+    offer loopback to the other nodes, which then wait for ever.
+    """
+    own = resolve(socket.gethostname())
+    if own is not None and not own.startswith("127."):
+        return None
+    target = resolve(addresses[-1])
+    if target is None or target.startswith("127."):
+        return "lo"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((target, 9))
+        source = probe.getsockname()[0]
+        return next((name for _, name in socket.if_nameindex() if _address(probe, name) == source), None)
+
+
+def free_port(preferred: int) -> int:
+    """A port of PORTS on which nothing listens here, the first to try made from a job id."""
+    for offset in range(len(PORTS)):
+        port = PORTS[(preferred + offset) % len(PORTS)]
+        with socket.socket() as probe:
+            # As the store does: connections that linger in TIME_WAIT are no hindrance.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("", port))
+                probe.listen(1)
+                return port
+    raise OSError(f"no free port between {PORTS.start} and {PORTS.stop - 1}")
+
+
+def main(argv: Sequence[str]) -> None:
+    """The command line in this module's docstring."""
+    verb, run = argv[0], RunDir(Path(argv[1]))
+    if verb == "begin":
+        restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        hosts = os.environ.get("LAUNCHER_HOSTS", "").split() or [socket.gethostname()]
+        answer = str(begin(run, os.environ["LAUNCHER_JOB"], restarts, hosts))
+    else:
+        assert verb == "end", verb
+        code, requeue = end(run, run.attempt(int(argv[2])), int(argv[3]))
+        answer = f"{code} {'requeue' if requeue else 'stay'}"
+    sys.stdout.write(answer + "\n")
+
+
+def _new_attempt(run: RunDir) -> AttemptDir:
+    number = max(run.attempt_numbers(), default=0) + 1
+    while True:
+        attempt = run.attempt(number)
+        try:
+            attempt.path.mkdir(mode=0o700, parents=True)
+            return attempt
+        except FileExistsError:
+            number += 1
+
+
+def _close(run: RunDir, previous: AttemptDir) -> None:
+    """Keep an earlier result with its attempt, and mark an attempt that died before it could say so."""
+    if run.result.exists():
+        run.result.replace(previous.path / run.result.name)
+    record = runs.read_json(previous.record)
+    if record is not None and "ended_at" not in record:
+        last = {"last_step": failure.last_step(run, previous.number)}
+        runs.write_json(previous.record, record | {"ended_at": None, "status": "interrupted"} | last)
+
+
+def _write_result(run: RunDir, status: str, error: Mapping[str, Any] | None) -> None:
+    attempts = run.attempt_numbers()
+    records = [runs.read_json(run.attempt(number).record) or {} for number in attempts]
+    now = time.time()
+    wall = sum(_duration(record, now) for record in records)
+    steps = [failure.last_step(run, number) for number in reversed(attempts)]
+    result = {
+        "status": status,
+        "best": None,
+        "test": None,
+        "steps": next((step for step in steps if step is not None), 0),
+        "wall_s": round(wall, 3),
+        "attempts": len(attempts),
+        "error": error,
+        "job_id": run.last_job(),
+    }
+    runs.write_json(run.result, result)
+
+
+def _duration(record: Mapping[str, Any], now: float) -> float:
+    """Seconds of one attempt; 0 for one that died unrecorded."""
+    started = record.get("started_at", now)
+    return float((record.get("ended_at", now) or started) - started)
+
+
+def _written_code(attempt: AttemptDir) -> int | None:
+    try:
+        return int(attempt.exit_code.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _stop_text(run: RunDir) -> str | None:
+    try:
+        return run.stop.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _may_requeue(run: RunDir) -> bool:
+    request = run.read_plan().get("slurm")
+    return bool(request and request["requeue"])
+
+
+def _progressed(run: RunDir, attempt: AttemptDir) -> bool:
+    """Whether this attempt or the one before it trained at all: a job that never gets to train must not go round."""
+    numbers = (attempt.number, attempt.number - 1)
+    return attempt.number == 1 or any(failure.last_step(run, number) is not None for number in numbers)
+
+
+def _size(run: RunDir, job: str) -> int:
+    try:
+        return run.job_log(job).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _slurm_state(job: str) -> str | None:
+    output = _ask(["scontrol", "-o", "show", "job", job])
+    found = re.search(r"\bJobState=(\w+)", output)
+    return found.group(1) if found else None
+
+
+def _node_addresses(hosts: Iterable[str]) -> dict[str, str]:
+    output = _ask(["scontrol", "-o", "show", "node", ",".join(hosts)])
+    return dict(re.findall(r"^NodeName=(\S+) .*?\bNodeAddr=(\S+)", output, re.MULTILINE))
+
+
+def _ask(command: Sequence[str]) -> str:
+    if shutil.which(command[0]) is None:
+        return ""
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+
+
+def _address(probe: socket.socket, interface: str) -> str | None:
+    import fcntl
+
+    siocgifaddr = 0x8915
+    try:
+        answer = fcntl.ioctl(probe.fileno(), siocgifaddr, struct.pack("256s", interface.encode()[:15]))
+    except OSError:
+        return None
+    return socket.inet_ntoa(answer[20:24])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
