@@ -22,7 +22,20 @@ DISTRIBUTION = "launch-encoders"
 OLDEST_PYTHON = (3, 11)
 LITTLE_DISK = 10 * 2**30
 STALE_LOCK_S = 900
-SHARED_FILE_SYSTEMS = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "weka", "panfs", "wekafs", "9p", "cifs", "glusterfs")
+SHARED_FILE_SYSTEMS = (
+    "nfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ceph",
+    "afs",
+    "weka",
+    "panfs",
+    "wekafs",
+    "9p",
+    "cifs",
+    "glusterfs",
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,9 @@ def _packages() -> Iterator[Check]:
     try:
         needed = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
-        yield Check("packages", "note", f"{DISTRIBUTION} is not installed: versions can't be compared", "make install")
+        yield Check(
+            "packages", "note", f"{DISTRIBUTION} is not installed: versions can't be compared", "make install"
+        )
         return
     found = []
     for requirement in needed:
@@ -99,11 +114,18 @@ def _slurm() -> Iterator[Check]:
         return
     listed = ask(["sinfo", "--noheader", "--format=%P %a %D %T %G"])
     if listed is None:
-        yield Check("slurm", "broken", "sbatch is there, but sinfo gets no answer", "is this a login node, and is slurmctld up?")
+        yield Check(
+            "slurm",
+            "broken",
+            "sbatch is there, but sinfo gets no answer",
+            "is this a login node, and is slurmctld up?",
+        )
         return
     for line in listed.splitlines():
         partition, available, nodes, state, resources = (line.split() + ["?"] * 5)[:5]
-        yield Check("slurm", "ok", f"{partition} ({available}): {nodes} nodes {state}, {_resources(resources)}")
+        yield Check(
+            "slurm", "ok", f"{partition} ({available}): {nodes} nodes {state}, {_resources(resources)}"
+        )
 
 
 def _resources(text: str) -> str:
@@ -113,13 +135,20 @@ def _resources(text: str) -> str:
 def _runs_dir(runs_dir: Path) -> Iterator[Check]:
     existing = next(path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if path.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
-        yield Check("runs_dir", "broken", f"{runs_dir}: {existing} can't be written", "choose another with runs_dir=DIR")
+        yield Check(
+            "runs_dir",
+            "broken",
+            f"{runs_dir}: {existing} can't be written",
+            "choose another with runs_dir=DIR",
+        )
         return
     kind = file_system(existing)
     yield Check("runs_dir", "ok", f"{runs_dir.absolute()} on {kind}")
     if shutil.which("sbatch") and not kind.startswith(SHARED_FILE_SYSTEMS):
         text = f"{kind} doesn't look shared, and every node writes to runs_dir"
-        yield Check("runs_dir", "note", text, "with several machines, use runs_dir=DIR on the shared file system")
+        yield Check(
+            "runs_dir", "note", text, "with several machines, use runs_dir=DIR on the shared file system"
+        )
     free = shutil.disk_usage(existing).free
     low = free < LITTLE_DISK
     remedy = "checkpoints of a large model take several GiB each" if low else None
@@ -143,7 +172,11 @@ def _hub_cache() -> Check:
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
     models = len(list(cache.glob("models--*"))) if cache.is_dir() else 0
-    offline = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name) in ("1", "true", "True")]
+    offline = [
+        name
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+        if os.environ.get(name) in ("1", "true", "True")
+    ]
     flags = f"; offline by {' and '.join(offline)}" if offline else ""
     return Check("hub", "ok", f"{models} models in {cache}{flags}")
 
@@ -152,7 +185,9 @@ def _wandb() -> Iterator[Check]:
     url = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     parts = urlsplit(url)
     if not _wandb_key(parts.hostname or ""):
-        yield Check("wandb", "ok", "no key: runs are recorded offline, wandb sync uploads them", "wandb login")
+        yield Check(
+            "wandb", "ok", "no key: runs are recorded offline, wandb sync uploads them", "wandb login"
+        )
         return
     yield Check("wandb", "ok", "a key is there")
     try:
@@ -177,7 +212,12 @@ def _wandb_key(host: str) -> bool:
 def _operators() -> Iterator[Check]:
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
-        yield Check("compiler", "note", "no C++ compiler: DeepSpeed can't build its operators", "needed for zero.stage above 0")
+        yield Check(
+            "compiler",
+            "note",
+            "no C++ compiler: DeepSpeed can't build its operators",
+            "needed for zero.stage above 0",
+        )
     else:
         yield Check("compiler", "ok", compiler)
     directory = extensions_dir()

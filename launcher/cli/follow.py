@@ -39,6 +39,10 @@ class Tail:
         *whole, self._torn = (self._torn + new).split(b"\n")
         return [line.decode("utf-8", "replace") for line in whole]
 
+    def rest(self) -> str:
+        """The last line where it has no end yet."""
+        return self._torn.decode("utf-8", "replace")
+
     def events(self) -> list[dict[str, Any]]:
         return [event for event in map(parse_event, self.lines()) if event is not None]
 

@@ -53,7 +53,9 @@ def _write_out(directory: Path, prepared: Prepared) -> None:
     from launcher.run import write_text
 
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UserError(Problem("is there and not empty", where=str(directory), remedy="give a new directory"))
+        raise UserError(
+            Problem("is there and not empty", where=str(directory), remedy="give a new directory")
+        )
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in prepared.files.items():
         target = directory / name

@@ -40,7 +40,9 @@ def eval_command(reference: str, data: str | None, runs_dir: Path | None, as_jso
 @options.run_argument
 @click.argument("file", required=False)
 @click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text to predict; twice for a pair.")
-@click.option("--output", metavar="FILE", help="Write csv or jsonl there; default: stdout, or FILE.predictions.csv.")
+@click.option(
+    "--output", metavar="FILE", help="Write csv or jsonl there; default: stdout, or FILE.predictions.csv."
+)
 @options.runs_dir
 @options.as_json
 @options.examples("""
@@ -102,7 +104,9 @@ def export_command(reference: str, output: str | None, runs_dir: Path | None, as
     run = _trained(reference, runs_dir)
     target = Path(output or f"{run.name}-model").absolute()
     if target.exists():
-        raise UserError(Problem("exists already", where=str(target), remedy="choose another with --output DIR"))
+        raise UserError(
+            Problem("exists already", where=str(target), remedy="choose another with --output DIR")
+        )
     result = run_verb(["export", str(run), "--output", str(target)])
     if as_json:
         show_json(result)
@@ -142,7 +146,9 @@ def _trained(reference: str, runs_dir: Path | None) -> Path:
     run = find(reference, options.resolve_runs_dir(runs_dir))
     if not (run.model / "config.json").is_file():
         raise UserError(
-            Problem("has no model yet", where=run.run_id, remedy=f"launch status {run.run_id} says how far it is")
+            Problem(
+                "has no model yet", where=run.run_id, remedy=f"launch status {run.run_id} says how far it is"
+            )
         )
     return run.path
 

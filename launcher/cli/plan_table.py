@@ -74,9 +74,9 @@ def _batch(plan: Plan) -> list[str]:
     micro = _count(layout.gradient_accumulation_steps, "micro-batch")
     if layout.gradient_accumulation_steps != 1:
         micro = f"{layout.gradient_accumulation_steps} micro-batches"
+    most = f"in {micro} of at most {layout.micro_batch_size} examples{tokens}"
     return [
-        f"{layout.global_batch_size} examples make a step: at most {layout.examples_per_rank} a rank, "
-        f"in {micro} of at most {layout.micro_batch_size} examples{tokens}",
+        f"{layout.global_batch_size} examples make a step: at most {layout.examples_per_rank} a rank, {most}",
         f"sequences of at most {layout.max_length} tokens",
     ]
 
@@ -108,6 +108,8 @@ def _traffic(plan: Plan) -> str:
     traffic = plan.traffic
     if traffic.parameters is None:
         return "unknown: the model's shape is not known here"
-    sent = "nothing is sent on one rank" if not traffic.bytes_per_step else f"{human_bytes(traffic.bytes_per_step)} sent by a rank in a step"
+    sent = "nothing is sent on one rank"
+    if traffic.bytes_per_step:
+        sent = f"{human_bytes(traffic.bytes_per_step)} sent by a rank in a step"
     trained, total = human_count(traffic.trainable_parameters), human_count(traffic.parameters)
     return f"{sent}; {trained} of {total} parameters are trained"

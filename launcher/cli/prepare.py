@@ -6,19 +6,21 @@ import datetime as dt
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from launcher import __version__, datacheck, loading, render, resources, shapes
 from launcher.cli import machine
 from launcher.datacheck import DataFacts
 from launcher.errors import Problem, UserError
 from launcher.loading import Loaded
-from launcher.plan import DataSize, Identity, Machine, Plan, make_plan, plan_conflicts, resolve_executor
+from launcher.plan import DataSize, Identity, Machine, Plan, make_plan, plan_conflicts
 from launcher.recipe import Conflict, Recipe, Scratch
 from launcher.shapes import ModelShape
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -38,27 +40,186 @@ class Prepared:
     plan: Plan
     files: dict[str, str]
 
+    def script(self) -> str:
+        """The text of the job script."""
+        return self.files["job.sbatch" if self.plan.executor == "slurm" else "job.sh"]
+
 
 def prepare(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> Prepared:
     """Everything that `run` would submit. Raises UserError with all mistakes; creates nothing."""
     checked = check(assignments, environ, cwd)
     plan = plan_of(checked, cwd)
-    recipe_text = loading.dump_recipe(plan.recipe)
-    return Prepared(plan, dict(render.render(plan, resources.load_templates(), recipe_text)))
+    return Prepared(plan, render.render(plan, templates(), loading.dump_recipe(plan.recipe)))
 
 
 def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> Checked:
-    """Load a recipe and hold it against the data, the model, this machine and the cluster."""
+    """Load a recipe and hold it against the data, the model, this machine and the cluster.
+
+    Raises UserError with every mistake found. Where some words can't be loaded, the rest is checked without them.
+    """
     problems: list[Problem] = []
-    loaded = loading.load(assignments, environ=environ, cwd=cwd)
-    facts = _collect(problems, lambda: datacheck.check_data(loaded.recipe), DataFacts())
-    shape = _collect(problems, lambda: model_shape(loaded.recipe), None)
-    observed = machine.observe(loaded.recipe, loaded.cluster)
+    loaded, doubtful = _load(assignments, environ, cwd, problems)
+    if loaded is None:
+        raise UserError(problems)
+    recipe = loaded.recipe
+    facts, shape = DataFacts(), None
+    if not any(key == "task" or key.startswith("data.") for key in doubtful):
+        facts = _collect(problems, lambda: datacheck.check_data(recipe), facts)
+    if not any(key.startswith("model.") for key in doubtful):
+        shape = _collect(problems, lambda: model_shape(recipe), shape, "model.name")
+    observed = machine.observe(recipe, loaded.cluster)
     problems += [
         _located(conflict, loaded)
-        for conflict in plan_conflicts(loaded.recipe, loaded.cluster, observed, shape)
+        for conflict in plan_conflicts(recipe, loaded.cluster, observed, shape)
+        if not doubtful.intersection(conflict.fields)
     ]
-    problems += _place_problems(loaded, cwd)
+    if not doubtful.intersection(("runs_dir", "run_id")):
+        problems += _place_problems(loaded, cwd)
     if problems:
         raise UserError(problems)
     return Checked(loaded, observed, facts, shape)
+
+
+def _load(
+    assignments: Sequence[str], environ: Mapping[str, str], cwd: Path, problems: list[Problem]
+) -> tuple[Loaded | None, set[str]]:
+    """What can be loaded, and the keys that it lacks because their values are mistakes, which are kept in `problems`."""
+    try:
+        return loading.load(assignments, environ=environ, cwd=cwd), set()
+    except UserError as error:
+        problems += error.problems
+    doubtful = {problem.field for problem in problems if problem.field is not None}
+    words = [word for word in assignments if word.partition("=")[0] not in doubtful]
+    if len(words) == len(assignments):
+        return None, doubtful
+    try:
+        return loading.load(words, environ=environ, cwd=cwd), doubtful
+    except UserError:
+        return None, doubtful
+
+
+def plan_of(checked: Checked, cwd: Path) -> Plan:
+    """The plan of a recipe in which no mistake was found."""
+    recipe, cluster = checked.loaded.recipe, checked.loaded.cluster
+    run_id = recipe.run_id or _new_run_id(checked.loaded.name)
+    identity = Identity(
+        name=checked.loaded.name,
+        run_id=run_id,
+        run_dir=str((cwd / recipe.runs_dir / run_id).resolve()),
+        python=cluster.python or sys.executable,
+        git_commit=machine.git_commit(Path(__file__).resolve().parents[1]),
+        launcher_version=__version__,
+    )
+    size = DataSize(checked.facts.train_examples)
+    return make_plan(recipe, cluster, checked.machine, identity, checked.shape, size)
+
+
+def model_shape(recipe: Recipe) -> ModelShape | None:
+    """The shape of the recipe's model, from its config.json where one is here; None where nobody knows it."""
+    model = recipe.model
+    if model.name is None:
+        return shapes.shape_from_config(
+            scratch_config(model.scratch, recipe.data.max_length), "model.scratch"
+        )
+    if Path(model.name).is_absolute() and not Path(model.name).is_dir():
+        raise UserError(
+            Problem("no such directory", remedy="give a hub id or a directory with a config.json")
+        )
+    config = shapes.find_config(model.name, revision=model.revision or "main")
+    if config is None and Path(model.name).is_dir():
+        raise UserError(
+            Problem("has no config.json", remedy="give a directory in the format of Hugging Face")
+        )
+    return shapes.shape_of(model.name, config=config, where=f"{model.name}/config.json")
+
+
+def scratch_config(scratch: Scratch, max_length: int | None) -> dict[str, object]:
+    """The config.json that a model made from nothing will have, as far as shapes need it."""
+    longest = max_length or 512
+    positions = longest + 1 if scratch.family == "roberta" else longest
+    if scratch.family == "distilbert":
+        names = ("dim", "n_layers", "n_heads", "hidden_dim")
+    else:
+        names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    sizes = (scratch.hidden, scratch.layers, scratch.heads, scratch.intermediate)
+    return {
+        "model_type": scratch.family,
+        "vocab_size": scratch.vocab,
+        "embedding_size": scratch.hidden,
+        "max_position_embeddings": positions,
+        "pad_token_id": 0,
+        **dict(zip(names, sizes, strict=True)),
+    }
+
+
+def templates() -> dict[str, str]:
+    """Every template and DeepSpeed base by its file name."""
+    paths = [
+        *resources.resource_dir("slurm").glob("*.j2"),
+        *resources.resource_dir("ds_configs").glob("*.json"),
+    ]
+    return {path.name: path.read_text(encoding="utf-8") for path in paths}
+
+
+def _collect(
+    problems: list[Problem], question: Callable[[], Answer], otherwise: Answer, key: str | None = None
+) -> Answer:
+    """The answer, or `otherwise` where it raises mistakes, which are kept; `key` is what they are about."""
+    try:
+        return question()
+    except UserError as error:
+        problems += [problem if problem.field else replace(problem, field=key) for problem in error.problems]
+        return otherwise
+
+
+def _located(conflict: Conflict, loaded: Loaded) -> Problem:
+    """A conflict between values, said at the place where the first of them was given."""
+    key = conflict.fields[0]
+    return Problem(
+        conflict.message,
+        where=_origin(loaded, key),
+        field=key,
+        value=dict(flat(loaded.recipe.tree())).get(key),
+        remedy=conflict.remedy,
+    )
+
+
+def _origin(loaded: Loaded, key: str) -> str | None:
+    origin = loaded.origins.get(key)
+    return None if origin is None else str(origin)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of a nested mapping under its full dotted name."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _place_problems(loaded: Loaded, cwd: Path) -> Iterator[Problem]:
+    """Why the run directory can't be made, where that is so."""
+    recipe = loaded.recipe
+    parent = cwd / recipe.runs_dir
+    existing = next(path for path in (parent, *parent.parents) if path.exists())
+    if not existing.is_dir():
+        yield Problem(
+            f"{existing} is not a directory", _origin(loaded, "runs_dir"), "runs_dir", recipe.runs_dir
+        )
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        remedy = "choose a directory of yours with runs_dir=DIR"
+        yield Problem(
+            f"{existing} can't be written", _origin(loaded, "runs_dir"), "runs_dir", recipe.runs_dir, remedy
+        )
+    elif recipe.run_id is not None and (parent / recipe.run_id).exists():
+        remedy = f"launch resume {recipe.run_id}, or another run_id"
+        yield Problem(
+            f"exists already in {parent}", _origin(loaded, "run_id"), "run_id", recipe.run_id, remedy
+        )
+
+
+def _new_run_id(name: str) -> str:
+    """Readable, in the order of time, and different for runs launched in the same second."""
+    now = dt.datetime.now().astimezone()
+    return f"{name[:60]}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

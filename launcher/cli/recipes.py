@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -40,7 +38,12 @@ def _list(as_json: bool) -> None:
 
     recipes = loading.list_recipes(Path.cwd())
     if as_json:
-        show_json([{"name": entry.name, "path": str(entry.path), "description": entry.description} for entry in recipes])
+        show_json(
+            [
+                {"name": entry.name, "path": str(entry.path), "description": entry.description}
+                for entry in recipes
+            ]
+        )
     else:
         show(table([[entry.name, entry.description or ""] for entry in recipes]))
 
@@ -48,6 +51,7 @@ def _list(as_json: bool) -> None:
 def _show(recipe: str, overrides: list[str], as_json: bool) -> None:
     from launcher import loading
     from launcher.cli.output import show, show_json, table
+    from launcher.cli.prepare import flat
 
     loaded = loading.load([recipe, *overrides], environ=os.environ, cwd=Path.cwd())
     leaves = list(flat(loaded.recipe.tree()))
@@ -57,15 +61,6 @@ def _show(recipe: str, overrides: list[str], as_json: bool) -> None:
         show_json({"name": loaded.name, "path": str(loaded.path), "values": values})
     else:
         show(table([[key, _plain(value), origins[key]] for key, value in leaves]))
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf under its full dotted name."""
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _plain(value: object) -> str:

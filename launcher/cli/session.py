@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from launcher.cli import follow
@@ -58,7 +58,9 @@ class Session:
             say(summary(run, run.read_plan(), result))
         else:
             code = EXIT_OK
-            say(f"submitted as job {job_id}; watch it: launch status {run.run_id}, launch logs {run.run_id} -f")
+            say(
+                f"submitted as job {job_id}; watch it: launch status {run.run_id}, launch logs {run.run_id} -f"
+            )
         if self._as_json:
             show_json(document)
         return code
@@ -133,5 +135,5 @@ class Interrupts:
             bar.line("killing it")
             executor.cancel(run)
 
-    def _count(self, number: int, frame: FrameType | None) -> None:
+    def _count(self, *_: object) -> None:
         self._wanted += 1

@@ -17,13 +17,17 @@ WIDTH = 12
 
 def summary(run: RunDir, plan: dict[str, Any], result: dict[str, Any] | None) -> str:
     """Several lines on how the run ended, what there is now and what to do next."""
-    status = result["status"] if result else "failed"
-    parts = {
-        "completed": _completed,
-        "stopped": _stopped,
-        "cancelled": _cancelled,
-    }.get(status, _failed)
-    return "\n".join(parts(run, plan, result or {}))
+    known = result or {}
+    match known.get("status"):
+        case "completed":
+            lines = _completed(run, plan, known)
+        case "stopped":
+            lines = _stopped(run, known)
+        case "cancelled":
+            lines = _cancelled(run, known)
+        case _:
+            lines = _failed(run, known)
+    return "\n".join(lines)
 
 
 def _completed(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
@@ -31,7 +35,10 @@ def _completed(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Ite
     yield _row("trained", trained(plan))
     best = result.get("best")
     if best:
-        yield _row("best", f"{best['metric']} {human_number(best['value'])} on the validation data (step {best['step']})")
+        yield _row(
+            "best",
+            f"{best['metric']} {human_number(best['value'])} on the validation data (step {best['step']})",
+        )
     if result.get("test"):
         yield _row("test", metrics_text(result["test"]))
     yield _row("model", shown(run.model) + "   (plain Hugging Face)")
@@ -42,18 +49,18 @@ def _completed(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Ite
     yield f"  launch eval {_reference(run)} FILE"
 
 
-def _stopped(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+def _stopped(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
     yield f"{run.run_id} has saved its state and stopped{_at_step(result)}"
     yield _row("continue", f"launch resume {_reference(run)}")
     yield _row("metrics", shown(run.metrics))
 
 
-def _cancelled(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+def _cancelled(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
     yield f"{run.run_id} was cancelled{_at_step(result)}"
     yield _row("continue", f"launch resume {_reference(run)}   (from its newest checkpoint)")
 
 
-def _failed(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+def _failed(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
     yield f"{run.run_id} failed{_at_step(result)}"
     yield from cause(result.get("error"))
     yield _row("logs", f"launch logs {_reference(run)}")
@@ -76,7 +83,9 @@ def trained(plan: dict[str, Any]) -> str:
     """What is trained on what, in one line."""
     recipe = plan["recipe"]
     model = recipe["model"]
-    name = model["name"] or f"a {model['scratch']['family']} of {model['scratch']['layers']} layers from scratch"
+    name = (
+        model["name"] or f"a {model['scratch']['family']} of {model['scratch']['layers']} layers from scratch"
+    )
     tuning = "" if recipe["tuning"] == "full" else f" with {recipe['tuning'].upper()} adapters"
     data = recipe["data"]
     source = data["train"] or data["source"]
@@ -104,7 +113,9 @@ def _dashboard(run: RunDir, plan: dict[str, Any]) -> Iterator[str]:
     elif plan["recipe"]["tracking"]["wandb"]["mode"] == "disabled":
         yield _row("dashboard", "none: tracking.wandb.mode=disabled")
     else:
-        yield _row("dashboard", f"W&B, project {plan['recipe']['tracking']['wandb']['project']}, run {run.run_id}")
+        yield _row(
+            "dashboard", f"W&B, project {plan['recipe']['tracking']['wandb']['project']}, run {run.run_id}"
+        )
 
 
 def _example_text(plan: dict[str, Any]) -> str:
