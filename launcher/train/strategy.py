@@ -7,6 +7,7 @@ those of the mean over the global batch, whatever the layout.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -332,6 +333,8 @@ def import_deepspeed(device: str) -> Any:
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(extensions_dir()))
     if device == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    # Operators are loaded through ninja, which stands beside Python; nobody has activated this environment.
+    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     import deepspeed
 
     return deepspeed
