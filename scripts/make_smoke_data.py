@@ -42,17 +42,8 @@ NOT_VERBS = (
 )
 PEOPLE = ("we", "I", "my sister", "our friends", "the children", "my parents")
 OPENINGS = (
-    "",
-    "",
-    "",
-    "",
-    "on sunday ",
-    "last week ",
-    "this time ",
-    "in the end ",
-    "at lunch ",
-    "by the river ",
-)
+    "", "", "", "", "on Sunday ", "last week ", "this time ", "in the end ", "at lunch ", "by the river ",
+)  # fmt: skip
 
 
 def make_clause(rng: Random, label: int) -> str:

@@ -1,0 +1,66 @@
+# Everything that a developer runs, each in the environment .venv, which is made on the first use: nothing has to be activated.
+#     make install PYTHON=python3.12      choose the Python
+#     make test ARGS='tests/unit -k plan' give arguments to what is run
+VENV ?= .venv
+PYTHON ?=
+ARGS ?=
+BIN := $(VENV)/bin
+# Beside the public data sets, the tests that measure quality have a pretrained model to start from.
+comma := ,
+EXTRAS := dev$(if $(wildcard ../shared/data),$(comma)realdata)
+
+.DEFAULT_GOAL := help
+.PHONY: help install smoke test test-faults check fix docs cluster bench clean
+
+help: ## List these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
+
+install: $(VENV)/installed $(VENV)/compiled ## Make .venv and install everything into it
+
+$(VENV)/bin/python:
+	@scripts/make-venv $(VENV) $(PYTHON)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo 'Installing into $(VENV) (about 2 GB; a few minutes the first time) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+# Compiled anew where the versions change.
+$(VENV)/compiled: $(VENV)/installed
+	@scripts/build-ops $(BIN)/python
+	@touch $@
+
+smoke: install ## Train a tiny model on this machine and use it: the whole main path in about a minute
+	@scripts/smoke $(BIN)/launch $(ARGS)
+
+test: install ## Run all tests (installs Slurm from the distribution where it may)
+	@scripts/install-slurm
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-faults: install ## Run the tests that kill, cut off and fill up
+	@scripts/install-slurm
+	@$(BIN)/python -m pytest tests/faults $(ARGS)
+
+check: $(VENV)/installed ## Lint, formatting, types and layers
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+fix: $(VENV)/installed ## Mend what can be mended by a program
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+docs: $(VENV)/installed ## Write the generated pages of docs/ anew
+	@$(BIN)/python -m launcher.cli.reference
+
+cluster: $(VENV)/installed ## Start a Slurm of four nodes on this machine (stop it: slurm/dev-cluster stop)
+	@scripts/install-slurm
+	@slurm/dev-cluster start $(ARGS)
+
+bench: install ## Run the benchmarks side by side
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove the environment, builds and caches, but no runs
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
