@@ -33,7 +33,7 @@ LAYERS = {
     "render": "plan errors jinja2",
     "run": "plan errors",
     "executors": "run plan errors",
-    "train": "recipe plan run datafiles labels errors *",
+    "train": "recipe plan run datafiles labels datacheck errors *",
     "cli": (
         "resources recipe cluster loading datafiles labels datacheck shapes estimate plan render run executors errors "
         "click rich"
