@@ -93,7 +93,9 @@ class Checkpoints:
         message = self._ranks.broadcast(f"{type(error).__name__}: {error}" if error else None)
         if message:
             raise RunFailed(
-                "checkpoint", f"the checkpoint could not be written: {message}", "free space on the run directory's disk"
+                "checkpoint",
+                f"the checkpoint could not be written: {message}",
+                "free space on the run directory's disk",
             )
 
     def newest(self, on_bad: Callable[[str], None]) -> tuple[Path, TrainState] | None:
@@ -109,9 +111,7 @@ class Checkpoints:
         choice = self._ranks.broadcast(choice)
         return None if choice is None else (Path(choice[0]), TrainState(**choice[1]))
 
-    def _publish(
-        self, staging: Path, final: Path, state: TrainState, write_rest: Callable[[], None]
-    ) -> None:
+    def _publish(self, staging: Path, final: Path, state: TrainState, write_rest: Callable[[], None]) -> None:
         try:
             write_rest()
             write_json(staging / STATE, asdict(state))

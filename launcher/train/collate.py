@@ -10,11 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.train.data import TokenSplit
+from launcher.train.token_cache import TokenSplit
 from launcher.train.tasks import MicroBatch
 
 Indices = NDArray[np.int64]
 Collate = Callable[[TokenSplit, Indices], MicroBatch]
+
+
+def token_lengths(split: TokenSplit, examples: Indices) -> NDArray[np.int32]:
+    """(len(examples),) tokens of each of these examples."""
+    return (split.offsets[examples + 1] - split.offsets[examples]).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class PaddedCollate:
     device: torch.device
 
     def __call__(self, split: TokenSplit, examples: Indices) -> MicroBatch:
-        lengths = split.lengths[examples]
+        lengths = token_lengths(split, examples)
         width = -(-int(lengths.max()) // self.multiple) * self.multiple
         ids = np.full((len(examples), width), self.pad_id, dtype=np.int64)
         types = np.zeros_like(ids)
@@ -46,7 +51,9 @@ class PaddedCollate:
             )
         if self.type_ids:
             inputs["token_type_ids"] = torch.from_numpy(types)
-        labels = None if split.labels is None else torch.from_numpy(np.ascontiguousarray(split.labels[examples]))
+        labels = (
+            None if split.labels is None else torch.from_numpy(np.ascontiguousarray(split.labels[examples]))
+        )
         return MicroBatch(
             inputs={name: self._move(value) for name, value in inputs.items()},
             labels=None if labels is None else self._move(labels),

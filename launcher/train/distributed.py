@@ -94,7 +94,9 @@ def _device(plan: Plan, local_rank: int) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise RunFailed(
-            "device", "the plan asks for GPUs, and torch finds none on this node", "use device=cpu, or see launch doctor"
+            "device",
+            "the plan asks for GPUs, and torch finds none on this node",
+            "use device=cpu, or see launch doctor",
         )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from launcher.train.batching import Limits, in_length_order
-from launcher.train.data import TokenSplit
 from launcher.train.tasks.base import Array
+from launcher.train.token_cache import TokenSplit
 
 if TYPE_CHECKING:
     from launcher.train.loop import Job

@@ -26,8 +26,7 @@ from launcher.train.batching import (
     lay_out,
 )
 from launcher.train.checkpoint import Checkpoints, TrainState
-from launcher.train.collate import Collate
-from launcher.train.data import Dataset
+from launcher.train.collate import Collate, token_lengths
 from launcher.train.distributed import Ranks
 from launcher.train.evaluate import Interrupted, evaluate
 from launcher.train.events import Events
@@ -37,6 +36,7 @@ from launcher.train.preempt import StopFlag
 from launcher.train.record import Record
 from launcher.train.strategy import StepOutcome, Strategy
 from launcher.train.tasks import Task, higher_is_better
+from launcher.train.token_cache import Dataset
 
 Ending = Literal["completed", "stopped"]
 
@@ -136,7 +136,7 @@ def micro_batches(job: Job, examples: Indices) -> list[Indices | None]:
     layout = job.plan.layout
     on_gpu = job.ranks.device.type == "cuda"
     limits = Limits(layout.micro_batch_size, layout.max_tokens, CUDA_OVERHEAD if on_gpu else CPU_OVERHEAD)
-    shares = lay_out(job.dataset.train.lengths[examples], job.ranks.world_size, limits)
+    shares = lay_out(token_lengths(job.dataset.train, examples), job.ranks.world_size, limits)
     mine: list[Indices | None] = [examples[positions] for positions in shares[job.ranks.rank]]
     if job.strategy.even_micro_batches:
         mine += [None] * (max(map(len, shares)) - len(mine))
@@ -261,7 +261,9 @@ def _count_patience(job: Job, state: TrainState, metrics: dict[str, float]) -> T
     value = metrics.get(metric)
     if value is None:
         raise RunFailed(
-            "recipe", f"train.early_stopping.metric={metric} is not computed", "there are " + ", ".join(metrics)
+            "recipe",
+            f"train.early_stopping.metric={metric} is not computed",
+            "there are " + ", ".join(metrics),
         )
     if _better(value, state.stopping_value, metric, rule.min_delta):
         return replace(state, stopping_value=value, unimproved=0)

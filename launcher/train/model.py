@@ -87,23 +87,31 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
     with _quiet():
         base = _load(recipe, task, config)
     if recipe.model.gradient_checkpointing:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
+        # transformers renamed it in 5.20 or so; the older name warns there.
+        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     if recipe.tuning == "full":
         return BuiltModel(base, base, lora=False)
     return BuiltModel(_add_adapters(recipe, task, base, family), base, lora=True)
 
 
-def make_config(
-    recipe: Recipe, task: Task, label_names: Sequence[str], tokenizer: Any
-) -> PretrainedConfig:
+def make_config(recipe: Recipe, task: Task, label_names: Sequence[str], tokenizer: Any) -> PretrainedConfig:
     """The model's own configuration, or one from `model.scratch`, with the head and the dropout of the recipe."""
     head = task.head_config(label_names)
     if recipe.model.name is None:
         config = scratch_config(recipe.model.scratch, tokenizer, head)
     else:
-        config = local_first(AutoConfig.from_pretrained, recipe.model.name, recipe.model.revision, **head)
+        config = load_config(recipe, **head)
     for key, value in dropout_entries(family_of(config), recipe.model.dropout).items():
         setattr(config, key, value)
+    return config
+
+
+def load_config(recipe: Recipe, **head: Any) -> PretrainedConfig:
+    """The configuration of `model.name`. Raises RunFailed('model') where it can't be had."""
+    config: PretrainedConfig = local_first(
+        AutoConfig.from_pretrained, str(recipe.model.name), recipe.model.revision, **head
+    )
     return config
 
 
@@ -141,9 +149,7 @@ def scratch_config(scratch: Scratch, tokenizer: Any, head: Mapping[str, Any]) ->
         "cls_token_id": tokenizer.cls_token_id,
         "sep_token_id": tokenizer.sep_token_id,
     }
-    return AutoConfig.for_model(
-        scratch.family, vocab_size=len(tokenizer), **shape, **special, **head
-    )  # type: ignore[no-any-return]
+    return AutoConfig.for_model(scratch.family, vocab_size=len(tokenizer), **shape, **special, **head)  # type: ignore[no-any-return]
 
 
 def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
@@ -167,6 +173,14 @@ def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> An
             f"{name} is neither in the local hub cache nor to be had from the hub: {_first_line(error)}",
             "run `launch prefetch` where there is a network, or give a directory as model.name",
         ) from None
+
+
+def fetch_model(recipe: Recipe) -> None:
+    """Bring configuration and weights into the local hub cache."""
+    from transformers import AutoModel
+
+    with _quiet():
+        local_first(AutoModel.from_pretrained, str(recipe.model.name), recipe.model.revision)
 
 
 def _load(recipe: Recipe, task: Task, config: PretrainedConfig) -> PreTrainedModel:
@@ -234,7 +248,8 @@ def _has_module(model: torch.nn.Module, leaf: str) -> bool:
 def cpu_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A copy of all weights on the CPU."""
     return {
-        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in module.state_dict().items()
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in module.state_dict().items()
     }
 
 

@@ -69,7 +69,9 @@ class Strategy(Protocol):
 
 def make_strategy(plan: Plan, run: RunDir, ranks: Ranks, model: torch.nn.Module) -> Strategy:
     """The strategy that the plan names, holding `model` on this rank's device."""
-    return ZeroRedundancy(plan, run, ranks, model) if plan.strategy == "deepspeed" else Plain(plan, ranks, model)
+    return (
+        ZeroRedundancy(plan, run, ranks, model) if plan.strategy == "deepspeed" else Plain(plan, ranks, model)
+    )
 
 
 class Plain:
@@ -251,7 +253,9 @@ class ZeroRedundancy:
         )
         self._deepspeed = deepspeed
         if self._engine.world_size != ranks.world_size:
-            raise RunFailed("launch", f"DeepSpeed sees {self._engine.world_size} ranks, torchrun {ranks.world_size}")
+            raise RunFailed(
+                "launch", f"DeepSpeed sees {self._engine.world_size} ranks, torchrun {ranks.world_size}"
+            )
 
     def logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         logits: torch.Tensor = self._engine(**inputs).logits
@@ -334,7 +338,9 @@ def import_deepspeed(device: str) -> Any:
     if device == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     # Operators are loaded through ninja, which stands beside Python; nobody has activated this environment.
-    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    os.environ["PATH"] = os.pathsep.join(
+        (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
+    )
     import deepspeed
 
     return deepspeed

@@ -1,0 +1,59 @@
+"""torchrun's target, and the verbs that need torch.
+
+python -m launcher.train RUN_DIR                      one rank of an attempt
+python -m launcher.train eval RUN_DIR [DATA]          verbs: JSON events on stdout
+python -m launcher.train predict RUN_DIR [FILE] [--text T]... [--output F]
+python -m launcher.train export RUN_DIR --output DIR
+python -m launcher.train prefetch RECIPE
+python -m launcher.train doctor | prebuild
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from launcher.run import RunDir, read_json
+from launcher.train.preempt import StopFlag
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code of the process."""
+    if arguments and Path(arguments[0]).is_dir():
+        return train(RunDir(Path(arguments[0]).resolve()))
+    from launcher.train.verbs import run_verb
+
+    return run_verb(arguments)
+
+
+def train(run: RunDir) -> int:
+    """One rank of an attempt; what it prints goes to its own log."""
+    rank = int(os.environ.get("RANK", "0"))
+    _redirect_output(run.rank_log(rank))
+    _read_secrets(run)
+    stop = StopFlag(run)
+    stop.install()
+    from launcher.train.session import run_attempt
+
+    code = run_attempt(run, stop)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+def _redirect_output(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _read_secrets(run: RunDir) -> None:
+    for name, value in (read_json(run.secrets) or {}).items():
+        os.environ.setdefault(name, value)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

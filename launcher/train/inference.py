@@ -1,0 +1,128 @@
+"""Using a run's best model: metrics, predictions, and a directory to give away."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from launcher.errors import Problem, RunFailed, UserError
+from launcher.recipe import Recipe
+from launcher.run import RunDir
+from launcher.train.batching import Limits, in_length_order
+from launcher.train.collate import Collate, padded_collate
+from launcher.train.evaluate import EXAMPLES, TOKENS
+from launcher.train.strategy import AUTOCAST
+from launcher.train.tasks import MicroBatch, Task, get_task
+from launcher.train.tasks.base import Array
+from launcher.train.token_cache import TokenSplit
+
+Progress = Callable[[int, int], None]
+
+
+def quiet(done: int, total: int) -> None:
+    """A progress callback that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """The best model of a run on one device, ready to predict."""
+
+    model: torch.nn.Module
+    tokenizer: Any
+    task: Task
+    collate: Collate
+    label_names: tuple[str, ...]
+    device: torch.device
+    precision: str
+
+    @classmethod
+    def load(cls, run: RunDir, recipe: Recipe, device: torch.device) -> Predictor:
+        """Load RUN/model as anyone would: plain transformers. Raises UserError where there is none yet."""
+        import transformers
+
+        from launcher.train.tokenizer import load_tokenizer
+
+        if not (run.model / "config.json").is_file():
+            raise UserError(
+                Problem(
+                    "has no model yet",
+                    where=str(run.path),
+                    remedy="a model appears after the first evaluation",
+                )
+            )
+        task = get_task(recipe.task)
+        auto_class = getattr(transformers, task.auto_class)
+        model = auto_class.from_pretrained(run.model, dtype=torch.float32).to(device).eval()
+        tokenizer = load_tokenizer(str(run.model), None)
+        names = tuple(model.config.id2label[index] for index in sorted(model.config.id2label))
+        precision = recipe.precision
+        if device.type == "cpu" and precision == "fp16":
+            precision = "bf16"
+        return cls(
+            model, tokenizer, task, padded_collate(tokenizer, model.config, device), names, device, precision
+        )
+
+    def scores(self, split: TokenSplit, progress: Progress = quiet) -> tuple[Array, float | None]:
+        """(scores of all examples in order, sum of the loss terms where there are labels)."""
+        limits = Limits(EXAMPLES[self.device.type], TOKENS[self.device.type], overhead=0)
+        (batches,) = in_length_order(split.lengths, 1, limits)
+        parts: list[Array] = []
+        loss = 0.0
+        done = 0
+        for positions in batches:
+            batch = self.collate(split, positions)
+            logits = self._logits(batch)
+            parts.append(self.task.scores(logits, batch))
+            if batch.labels is not None:
+                loss += float(self.task.loss_sum(logits, batch))
+            done += len(positions)
+            progress(done, len(split))
+        values = np.concatenate(parts)
+        ordered = np.empty_like(values)
+        ordered[np.concatenate(batches)] = values
+        return ordered, None if split.labels is None else loss
+
+    def evaluate(self, split: TokenSplit, progress: Progress = quiet) -> dict[str, float]:
+        """`loss` and the task's metrics over a labelled split."""
+        scores, loss = self.scores(split, progress)
+        if split.labels is None or loss is None:
+            raise RunFailed("data", "the data have no labels to evaluate against", "use launch predict")
+        labels = np.asarray(split.labels)
+        units = float(self.task.units(labels, len(split)).sum())
+        return {"loss": loss / units, **self.task.metrics(scores, labels)}
+
+    def predict(self, split: TokenSplit, progress: Progress = quiet) -> Iterator[dict[str, Any]]:
+        """`{prediction, probabilities}` of each example, in order."""
+        scores, _ = self.scores(split, progress)
+        yield from self.task.decode(scores, self.label_names)
+
+    @torch.inference_mode()
+    def _logits(self, batch: MicroBatch) -> torch.Tensor:
+        enabled = self.precision in AUTOCAST
+        with torch.autocast(
+            self.device.type, dtype=AUTOCAST.get(self.precision, torch.bfloat16), enabled=enabled
+        ):
+            logits: torch.Tensor = self.model(**batch.inputs).logits
+        return logits
+
+
+def best_device(recipe: Recipe) -> torch.device:
+    """The GPU, unless there is none or the recipe says cpu."""
+    return torch.device("cuda" if torch.cuda.is_available() and recipe.device != "cpu" else "cpu")
+
+
+def export_model(run: RunDir, target: Path) -> Path:
+    """Copy the best model, adapters merged, as a plain Hugging Face directory. Raises UserError where there is none."""
+    if not (run.model / "config.json").is_file():
+        raise UserError(Problem("has no model yet", where=str(run.path)))
+    staging = target.with_name(f".{target.name}.new")
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(run.model, staging, ignore=shutil.ignore_patterns("adapter"))
+    staging.rename(target)
+    return target

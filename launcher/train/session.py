@@ -1,0 +1,321 @@
+"""One attempt from start to finish: everything around the loop."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import socket
+import statistics
+import time
+import traceback
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import torch
+
+from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, LauncherError, RunFailed, RunStopped
+from launcher.failure import last_step
+from launcher.plan import Plan, step_counts
+from launcher.recipe import Recipe
+from launcher.run import AttemptDir, RunDir, read_json, write_json, write_text
+from launcher.train import distributed
+from launcher.train.checkpoint import Checkpoints, TrainState
+from launcher.train.collate import padded_collate
+from launcher.train.data import Dataset, never, prepare, training_texts
+from launcher.train.distributed import Ranks
+from launcher.train.events import Events
+from launcher.train.inference import Predictor
+from launcher.train.loop import Ending, Job, Speed, train
+from launcher.train.model import build_model, load_config
+from launcher.train.preempt import StopFlag
+from launcher.train.record import open_record
+from launcher.train.strategy import make_strategy
+from launcher.train.tasks import get_task
+from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
+
+PACKAGES = ("torch", "transformers", "deepspeed", "peft", "datasets", "wandb")
+
+
+def run_attempt(run: RunDir, stop: StopFlag) -> int:
+    """Train this attempt on this rank; returns the process's exit code (a planned stop is a success for torchrun)."""
+    attempt = run.attempt(int(os.environ.get("LAUNCHER_ATTEMPT", "1")))
+    attempt.path.mkdir(parents=True, exist_ok=True)
+    rank = int(os.environ.get("RANK", "0"))
+    events = Events.to_file(run.events, attempt.number) if rank == 0 else Events(None)
+    events.phase("starting")
+    started = time.perf_counter()
+    try:
+        plan = read_plan(run, attempt)
+        ranks = distributed.join(plan)
+        job, state = make_job(run, plan, ranks, events, stop)
+        ending, state, speed = train(job, state)
+        if ending == "completed":
+            job.checkpoints.wait()
+        _finish(job, attempt, ending, state, speed, time.perf_counter() - started)
+    except RunStopped:
+        _end(run, attempt, events, "stopped", EXIT_STOPPED, rank, result={"status": "stopped"})
+    except Exception as error:
+        traceback.print_exc()
+        _fail(run, attempt, events, error, rank)
+        return EXIT_FAILED
+    distributed.leave()
+    return EXIT_OK
+
+
+def read_plan(run: RunDir, attempt: AttemptDir) -> Plan:
+    """The plan of this attempt, from the run directory and nowhere else."""
+    path = attempt.plan if attempt.plan.exists() else run.plan
+    return Plan.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFlag) -> tuple[Job, TrainState]:
+    """Read data, build the model, and take up the newest valid checkpoint."""
+    recipe = plan.recipe
+    _set_kernels(recipe, ranks)
+    task = get_task(recipe.task)
+    events.phase("loading data")
+    tokenizer = tokenizer_for(recipe)
+    dataset = prepare_dataset(
+        recipe, tokenizer, lambda done, total: events.phase("tokenising", done, total), stop
+    )
+    for note in dataset.notes:
+        events.notice(note)
+    events.phase("building model")
+    built = build_model(recipe, task, dataset.label_names, tokenizer)
+    strategy = make_strategy(plan, run, ranks, built.model)
+    checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)
+    newest = checkpoints.newest(on_bad=lambda text: events.notice(text, "warning"))
+    state = TrainState()
+    if newest is not None:
+        directory, state = newest
+        strategy.load(directory)
+        events.notice(f"resuming from {directory.name}")
+    per_epoch, total, warmup = step_counts(recipe, len(dataset.train))
+    record = open_record(run, plan, ranks, events, stop, run_config(run, plan, recipe, dataset))
+    job = Job(
+        run=run,
+        plan=plan,
+        recipe=recipe,
+        ranks=ranks,
+        task=task,
+        dataset=dataset,
+        tokenizer=tokenizer,
+        built=built,
+        strategy=strategy,
+        collate=padded_collate(tokenizer, built.base.config, ranks.device),
+        checkpoints=checkpoints,
+        record=record,
+        events=events,
+        stop=stop,
+        per_epoch=per_epoch,
+        total=total,
+        warmup=warmup,
+    )
+    return job, state
+
+
+def prepare_dataset(
+    recipe: Recipe,
+    tokenizer: Any,
+    progress: Callable[[int, int], None],
+    stop: Callable[[], bool] = never,
+) -> Dataset:
+    """The recipe's data, tokenised for its model."""
+    return prepare(recipe, tokenizer, progress=progress, stop=stop, position_limit=longest_input(recipe))
+
+
+def tokenizer_for(recipe: Recipe) -> Any:
+    """The model's own tokenizer, or one trained on the training texts where there is no model to take it from."""
+    if recipe.model.name is not None:
+        return load_tokenizer(recipe.model.name, recipe.model.revision)
+    return train_tokenizer(training_texts(recipe), recipe.model.scratch)
+
+
+def longest_input(recipe: Recipe) -> int | None:
+    """Tokens that the model can take, None for any number."""
+    if recipe.model.name is None:
+        return None
+    return position_limit(load_config(recipe))
+
+
+def run_config(run: RunDir, plan: Plan, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """What W&B shows as the run's configuration."""
+    return {
+        "recipe": recipe.tree(),
+        "plan": {
+            key: value for key, value in plan.tree().items() if key not in ("recipe", "cluster", "python")
+        },
+        "data": {
+            "fingerprint": dataset.fingerprint,
+            "train_examples": len(dataset.train),
+            "labels": list(dataset.label_names),
+        },
+        "git_commit": plan.git_commit,
+        "run_id": run.run_id,
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+        "slurm_nodes": os.environ.get("SLURM_JOB_NODELIST"),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what is computed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _set_kernels(recipe: Recipe, ranks: Ranks) -> None:
+    np.random.seed(recipe.seed)
+    if ranks.device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = recipe.precision != "fp32"
+        torch.backends.cudnn.allow_tf32 = recipe.precision != "fp32"
+        torch.cuda.reset_peak_memory_stats()
+    if recipe.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def _finish(
+    job: Job, attempt: AttemptDir, ending: Ending, state: TrainState, speed: Speed, wall_s: float
+) -> None:
+    """Write the result; rank 0 evaluates the best model on the test split, if there is one."""
+    if ending == "stopped":
+        job.checkpoints.wait()
+    measured = _measured(job, speed)
+    if not job.ranks.is_main:
+        return
+    test = _test_best(job, state) if ending == "completed" and job.dataset.test is not None else None
+    result = {
+        "status": ending,
+        "run_id": job.run.run_id,
+        "best": _best(job, state),
+        "test": test,
+        "steps": state.step,
+        "epochs": state.step / job.per_epoch,
+        "skipped_steps": state.skipped_steps,
+        "wall_s": round(wall_s + _earlier_wall(job.run, attempt), 3),
+        "attempts": attempt.number,
+        "predicted": job.plan.tree()["memory"] | job.plan.tree()["traffic"],
+        "measured": measured,
+        "error": None,
+    }
+    job.record.finish(result)
+    code = EXIT_OK if ending == "completed" else EXIT_STOPPED
+    _end(job.run, attempt, job.events, ending, code, job.ranks.rank, result)
+
+
+def _best(job: Job, state: TrainState) -> dict[str, Any] | None:
+    if state.best_step is None:
+        return None
+    metric = job.recipe.eval.metric or job.task.metric
+    return {"metric": metric, "value": state.best_value, "step": state.best_step}
+
+
+def _test_best(job: Job, state: TrainState) -> dict[str, float]:
+    assert job.dataset.test is not None
+    job.events.phase("evaluating")
+    predictor = Predictor.load(job.run, job.recipe, job.ranks.device)
+    metrics = predictor.evaluate(
+        job.dataset.test, lambda done, total: job.events.phase("evaluating", done, total)
+    )
+    job.record.eval(state.step, "test", {f"eval/{name}": value for name, value in metrics.items()})
+    job.events.emit("eval", step=state.step, split="test", metrics=metrics, best=False)
+    return metrics
+
+
+def _measured(job: Job, speed: Speed) -> dict[str, Any]:
+    """Figures to stand beside the plan's: memory in bytes, seconds; the largest over all ranks."""
+    on_gpu = job.ranks.device.type == "cuda"
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if on_gpu
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    peaks = job.ranks.gather(peak)
+    steady = speed.step_seconds[2:] or speed.step_seconds
+    parameters = list(job.built.model.parameters())
+    return {
+        "memory": max(peaks) if peaks else None,
+        "step_s": statistics.median(steady) if steady else None,
+        "parameters": sum(_size(p) for p in parameters),
+        "trainable_parameters": sum(_size(p) for p in parameters if p.requires_grad),
+    }
+
+
+def _size(parameter: torch.nn.Parameter) -> int:
+    """Elements of a parameter, also where ZeRO-3 holds only a part of it."""
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
+
+
+def _earlier_wall(run: RunDir, attempt: AttemptDir) -> float:
+    total = 0.0
+    for number in run.attempt_numbers():
+        record = read_json(run.attempt(number).record) or {}
+        if number < attempt.number and record.get("ended_at"):
+            total += record["ended_at"] - record["started_at"]
+    return total
+
+
+def _fail(run: RunDir, attempt: AttemptDir, events: Events, error: Exception, rank: int) -> None:
+    """Record the failure; where several ranks fail, the first to come is the cause and the others are its echo."""
+    result = {
+        "status": "failed",
+        "run_id": run.run_id,
+        "attempts": attempt.number,
+        "steps": last_step(run, attempt.number) or 0,
+        "error": {
+            "rank": rank,
+            "host": socket.gethostname(),
+            "step": last_step(run, attempt.number),
+            **describe_failure(error),
+        },
+    }
+    try:
+        descriptor = os.open(attempt.path / "first_failure", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return
+    os.close(descriptor)
+    _end(run, attempt, events, "failed", EXIT_FAILED, 0, result)
+
+
+def describe_failure(error: BaseException) -> dict[str, Any]:
+    """class, message and remedy of an exception for result.json."""
+    if isinstance(error, RunFailed):
+        return {"class": error.error_class, "message": error.message, "remedy": error.remedy}
+    if isinstance(error, LauncherError):
+        return {"class": "data", "message": str(error), "remedy": None}
+    if isinstance(error, torch.OutOfMemoryError):
+        return {
+            "class": "memory",
+            "message": str(error).splitlines()[0],
+            "remedy": "lower batch.micro or batch.tokens (batch.global stays), or model.gradient_checkpointing=true",
+        }
+    return {
+        "class": "crashed",
+        "message": f"{type(error).__name__}: {error}",
+        "remedy": "logs/rank_R.log holds the traceback",
+    }
+
+
+def _end(
+    run: RunDir,
+    attempt: AttemptDir,
+    events: Events,
+    status: str,
+    code: int,
+    rank: int,
+    result: dict[str, Any],
+) -> None:
+    if rank != 0:
+        return
+    write_json(run.result, result)
+    write_text(attempt.exit_code, f"{code}\n")
+    events.emit("end", status=status, exit_code=code)

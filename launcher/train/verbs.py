@@ -1,0 +1,259 @@
+"""The verbs that need torch: each prints JSON events on stdout, which the CLI renders."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from launcher.datacheck import files, read_options, text_columns
+from launcher.datafiles import ReadOptions, Row, read_rows
+from launcher.errors import EXIT_OK, LauncherError, Problem, RunFailed, UserError
+from launcher.loading import read_recipe_file
+from launcher.recipe import Recipe
+from launcher.run import RunDir
+from launcher.train.events import Events
+
+OUTPUT_FORMATS = (".csv", ".jsonl")
+
+
+def run_verb(arguments: list[str]) -> int:
+    """Run one verb; its result or its error is the last event. Returns the exit code."""
+    events = Events(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    os.dup2(2, 1)  # whatever libraries print must not come between the events
+    options = _parser().parse_args(arguments)
+    run: Callable[[Namespace, Events], dict[str, Any]] = options.run
+    try:
+        result = run(options, events)
+    except UserError as error:
+        events.emit(
+            "error", exit_code=error.exit_code, problems=[vars(problem) for problem in error.problems]
+        )
+        return error.exit_code
+    except RunFailed as error:
+        problem = vars(Problem(error.message, remedy=error.remedy))
+        events.emit("error", exit_code=error.exit_code, problems=[problem], **{"class": error.error_class})
+        return error.exit_code
+    except LauncherError as error:
+        events.emit("error", exit_code=error.exit_code, problems=[vars(Problem(str(error)))])
+        return error.exit_code
+    events.emit("result", **result)
+    return EXIT_OK
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="python -m launcher.train")
+    verbs = parser.add_subparsers(required=True)
+    evaluate = verbs.add_parser("eval")
+    evaluate.add_argument("directory", type=Path)
+    evaluate.add_argument("data", type=Path, nargs="?")
+    evaluate.set_defaults(run=evaluate_run)
+    predict = verbs.add_parser("predict")
+    predict.add_argument("directory", type=Path)
+    predict.add_argument("file", type=Path, nargs="?")
+    predict.add_argument("--text", action="append", default=[])
+    predict.add_argument("--output", type=Path)
+    predict.set_defaults(run=predict_run)
+    export = verbs.add_parser("export")
+    export.add_argument("directory", type=Path)
+    export.add_argument("--output", type=Path, required=True)
+    export.set_defaults(run=export_run)
+    prefetch = verbs.add_parser("prefetch")
+    prefetch.add_argument("recipe", type=Path)
+    prefetch.set_defaults(run=prefetch_recipe)
+    verbs.add_parser("doctor").set_defaults(run=examine)
+    verbs.add_parser("prebuild").set_defaults(run=prebuild)
+    return parser
+
+
+def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
+    """Metrics of the best model by split, or on a labelled file."""
+    from launcher.train.data import encode_texts
+    from launcher.train.inference import Predictor, best_device
+    from launcher.train.session import longest_input, prepare_dataset
+
+    run = RunDir(options.directory)
+    recipe = read_recipe_file(run.recipe)
+    rows = list(_rows(options.data, recipe)) if options.data else None
+    events.emit("progress", name="loading the model", done=None, total=None)
+    predictor = Predictor.load(run, recipe, best_device(recipe))
+    if rows is None:
+        dataset = prepare_dataset(recipe, predictor.tokenizer, _progress(events, "tokenising"))
+        splits = {"validation": dataset.validation, "test": dataset.test}
+    else:
+        names = () if recipe.task == "regression" else predictor.label_names
+        limit = longest_input(recipe)
+        encoded = encode_texts(
+            predictor.tokenizer, rows, recipe, label_names=names, name=str(options.data), position_limit=limit
+        )
+        splits = {options.data.name: encoded}
+    return {
+        name: predictor.evaluate(split, _progress(events, f"evaluating {name}"))
+        for name, split in splits.items()
+        if split is not None and len(split)
+    }
+
+
+def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
+    """Predictions for a file or for texts: in the result, or in a csv or jsonl file."""
+    from launcher.train.data import encode_texts
+    from launcher.train.inference import Predictor, best_device
+    from launcher.train.session import longest_input
+
+    run = RunDir(options.directory)
+    recipe = read_recipe_file(run.recipe)
+    output: Path | None = options.output
+    if output is None and options.file is not None:
+        suffix = options.file.suffix if options.file.suffix in OUTPUT_FORMATS else ".csv"
+        output = Path(f"{options.file.stem}.predictions{suffix}").absolute()
+    if output is not None and output.suffix not in OUTPUT_FORMATS:
+        raise UserError(
+            Problem("can't be written", where=str(output), remedy="use a name that ends in .csv or .jsonl")
+        )
+    rows = _texts(options.text, recipe) if options.file is None else list(_rows(options.file, recipe))
+    events.emit("progress", name="loading the model", done=None, total=None)
+    predictor = Predictor.load(run, recipe, best_device(recipe))
+    name = str(options.file or "--text")
+    split = encode_texts(predictor.tokenizer, rows, recipe, name=name, position_limit=longest_input(recipe))
+    predictions = predictor.predict(split, _progress(events, "predicting"))
+    joined = [{**row.values, **found} for row, found in zip(rows, predictions, strict=True)]
+    if output is None:
+        return {"predictions": joined}
+    write_rows(output, joined)
+    return {"output": str(output), "rows": len(joined)}
+
+
+def export_run(options: Namespace, events: Events) -> dict[str, Any]:
+    """A plain Hugging Face directory of the best model."""
+    from launcher.train.inference import export_model
+
+    return {"output": str(export_model(RunDir(options.directory), options.output))}
+
+
+def prefetch_recipe(options: Namespace, events: Events) -> dict[str, Any]:
+    """Put model, tokenizer and data where nodes without a network find them, and tokenise."""
+    from launcher.train.model import fetch_model
+    from launcher.train.session import prepare_dataset, tokenizer_for
+
+    recipe = read_recipe_file(options.recipe)
+    if recipe.model.name is not None:
+        events.emit("progress", name="fetching the model", done=None, total=None)
+        fetch_model(recipe)
+    events.emit("progress", name="loading data", done=None, total=None)
+    dataset = prepare_dataset(recipe, tokenizer_for(recipe), _progress(events, "tokenising"))
+    sizes = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    return {
+        "model": recipe.model.name,
+        "examples": {name: len(split) for name, split in sizes.items() if split is not None},
+        "labels": list(dataset.label_names),
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def examine(options: Namespace, events: Events) -> dict[str, Any]:
+    """What torch sees of this machine."""
+    import torch
+
+    from launcher.train.session import versions
+
+    cuda = torch.cuda.is_available()
+    devices = (
+        [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else []
+    )
+    return {
+        **versions(),
+        "cuda": torch.version.cuda or "none",
+        "gpus": ", ".join(devices) or "none",
+        "bf16": torch.cuda.is_bf16_supported() if cuda else "autocast on CPU",
+        "gloo": torch.distributed.is_gloo_available(),
+        "nccl": torch.distributed.is_nccl_available(),
+    }
+
+
+def prebuild(options: Namespace, events: Events) -> dict[str, Any]:
+    """Compile the operators that DeepSpeed would otherwise compile at first use, with every rank waiting."""
+    import torch
+
+    from launcher.train.strategy import extensions_dir, import_deepspeed
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    import_deepspeed(device)
+    events.emit("progress", name="compiling DeepSpeed's operators", done=None, total=None)
+    if device == "cpu":
+        from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
+
+        ShareMemCommBuilder().load(verbose=False)
+    return {"directory": str(extensions_dir())}
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as csv (lists and objects as JSON in their cell) or jsonl, whole or not at all."""
+    rows = list(rows)
+    staging = path.with_name(f".{path.name}.new")
+    try:
+        with staging.open("w", encoding="utf-8", newline="") as file:
+            if path.suffix == ".jsonl":
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            else:
+                columns = list(dict.fromkeys(key for row in rows for key in row))
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+        staging.replace(path)
+    except OSError as error:
+        staging.unlink(missing_ok=True)
+        raise UserError(Problem(f"can't be written: {error.strerror}", where=str(path))) from None
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+
+
+def _rows(path: Path, recipe: Recipe) -> Iterator[Row]:
+    """Rows of a file that has the recipe's text columns. Raises UserError with every column that is missing."""
+    count = 0
+    for row in read_rows(path, _options_for(path, recipe)):
+        if count == 0:
+            missing = [column for column in text_columns(recipe.data) if column not in row.values]
+            if missing:
+                columns = ", ".join(row.values)
+                raise UserError(
+                    Problem(f"has no column {name}", where=str(path), remedy=f"its columns are {columns}")
+                    for name in missing
+                )
+        count += 1
+        yield row
+    if count == 0:
+        raise UserError(Problem("holds no rows", where=str(path)))
+
+
+def _options_for(path: Path, recipe: Recipe) -> ReadOptions:
+    """As the training file was read where this one is named alike; otherwise as its own extension says."""
+    trained_on = files(recipe.data.train)
+    if trained_on and trained_on[0].suffix == path.suffix:
+        return read_options(recipe.data)
+    return ReadOptions()
+
+
+def _texts(texts: list[str], recipe: Recipe) -> list[Row]:
+    columns = text_columns(recipe.data)
+    if not texts or len(texts) % len(columns):
+        needed = " and ".join(columns)
+        raise UserError(
+            Problem(
+                f"{len(texts)} given, {needed} needed", field="--text", remedy="give --text twice for a pair"
+            )
+        )
+    width = len(columns)
+    return [
+        Row(dict(zip(columns, texts[start : start + width], strict=True)), start // width + 1)
+        for start in range(0, len(texts), width)
+    ]
+
+
+def _progress(events: Events, name: str) -> Callable[[int, int], None]:
+    return lambda done, total: events.emit("progress", name=name, done=done, total=total)

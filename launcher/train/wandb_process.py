@@ -1,0 +1,419 @@
+"""The W&B client, in a process of its own: follows metrics.jsonl until the training ends, or dies.
+
+It hears the training on standard input (an exit code: finish; end of file: the training is dead) and speaks on standard
+output, one JSON event a line. One process is one `wandb.init`: where that can't go on, `tracking.py` starts another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from launcher.errors import EXIT_STOPPED
+from launcher.train.metrics_log import Number, Row, parse_line
+from launcher.train.tracking import TrackingSettings
+from launcher.train.wandb_files import last_step
+
+NICENESS = 10
+LOCK_WAIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the training hands over in `wandb/tracker.json`."""
+
+    settings: TrackingSettings
+    metrics: Path
+    live_from: int
+    """Offset in `metrics`: what follows was recorded by this attempt."""
+    offline_because: str | None
+    """Why going online has just failed."""
+    may_reconnect: bool
+    """Whether to go online when the server is back."""
+    trainer_pid: int
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        fields = json.loads(path.read_text())
+        settings = fields["settings"]
+        settings.update(directory=Path(settings["directory"]), tags=tuple(settings["tags"]))
+        return cls(
+            settings=TrackingSettings(**settings),
+            metrics=Path(fields["metrics"]),
+            live_from=fields["live_from"],
+            offline_because=fields["offline_because"],
+            may_reconnect=fields["may_reconnect"],
+            trainer_pid=fields["trainer_pid"],
+        )
+
+    @property
+    def directory(self) -> Path:
+        return self.settings.directory / "wandb"
+
+
+class Control:
+    """What the training wants: nothing, an orderly end, or, when it is dead, an end soon."""
+
+    def __init__(self, trainer_pid: int, patience_s: float) -> None:
+        self.exit_code: int | None = None
+        """The training's exit code, once it has ended in order."""
+        self.ending = threading.Event()
+        self._trainer_pid = trainer_pid
+        self._patience_s = patience_s
+        # wandb-core inherits the standard streams; these two are ours alone, or a lingering core would keep them open.
+        self._input, self._output = os.dup(0), os.dup(1)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(2, 1)
+        threading.Thread(target=self._listen, name="control", daemon=True).start()
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Say something to the training, which may be dead."""
+        with contextlib.suppress(OSError):
+            os.write(self._output, json.dumps({"event": event, **fields}).encode() + b"\n")
+
+    def _listen(self) -> None:
+        orphaned = False
+        while not orphaned:
+            ready, _, _ = select.select([self._input], [], [], 2.0)
+            words = os.read(self._input, 100).split() if ready else None
+            # A forked worker of the training may hold the other end open, hence the second look.
+            orphaned = words == [] or os.getppid() != self._trainer_pid
+            if words:
+                self.exit_code = int(words[0])
+            if words or orphaned:
+                self.ending.set()
+        # An orderly end is bounded by the training, which kills this process; without it, we bound ourselves.
+        time.sleep(self._patience_s)
+        os._exit(4)
+
+
+class Steps:
+    """Joins the lines of a step into one W&B row, so that W&B's steps are ours and only grow.
+
+    The newest step is held until the next one begins, since its evaluation may still come.
+    """
+
+    def __init__(self, sent: int) -> None:
+        self.sent = sent
+        """The last step that W&B has; -1 for none."""
+        self._step = -1
+        self._held: dict[str, Number] = {}
+        self.late: dict[str, Number] = {}
+        """Evaluations of a step that W&B has already; they ride on the next row."""
+
+    def add(self, row: Row, live: bool) -> tuple[int, dict[str, Number]] | None:
+        """Take a line, `live` if this attempt recorded it; the row that it completes, if any."""
+        step, values = int(row["step"] or 0), _values(row)
+        if step <= self.sent or step < self._step:
+            if "split" in row and (live or step > self.sent):
+                values.pop("epoch", None)
+                (self.late if self._step < 0 else self._held).update(values)
+            return None
+        if step == self._step:
+            self._held.update(values)
+            return None
+        complete = self.take()
+        self._step, self._held, self.late = step, {**self.late, **values}, {}
+        return complete
+
+    def take(self) -> tuple[int, dict[str, Number]] | None:
+        """The row held back, no longer held."""
+        if self._step < 0:
+            return None
+        complete = self._step, self._held
+        self.sent, self._step, self._held = self._step, -1, {}
+        return complete
+
+
+class Best:
+    """The best evaluation on the validation split, for the run's summary."""
+
+    def __init__(self, monitor: str | None, mode: str) -> None:
+        self._monitor = monitor
+        self._sign = 1 if mode == "max" else -1
+        self._value: float | None = None
+        self.summary: dict[str, Number] = {}
+
+    def add(self, row: Row) -> bool:
+        """Take a line; whether it is the best so far (the first of equals stays)."""
+        value = row.get(self._monitor or "")
+        if row.get("split") != "validation" or not isinstance(value, int | float):
+            return False
+        if self._value is not None and self._sign * value <= self._sign * self._value:
+            return False
+        self._value = value
+        metrics = {
+            name.removeprefix("eval/"): number for name, number in _values(row).items() if name != "epoch"
+        }
+        self.summary = {
+            "best/step": int(row["step"] or 0),
+            **{f"best/{name}": metrics[name] for name in metrics},
+        }
+        return True
+
+
+class Tail:
+    """Reads the lines of a growing metrics.jsonl, each once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def read(self) -> Iterator[tuple[int, Row]]:
+        """Yield (offset, row) of the complete lines that are new."""
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                offset, self._offset = self._offset, self._offset + len(line)
+                row = parse_line(line)
+                if row is not None:
+                    yield offset, row
+
+
+class Session:
+    """One W&B run being followed by one process."""
+
+    def __init__(self, job: Job, run: Any, online: bool, control: Control) -> None:
+        self._job = job
+        self._run = run
+        self._online = online
+        self._control = control
+        settings = job.settings
+        sent = run.starting_step - 1 if online else last_step(job.directory, settings.run_id)
+        self._steps = Steps(sent)
+        self._best = Best(settings.monitor, settings.monitor_mode)
+        self._tail = Tail(job.metrics)
+
+    def follow(self, server: str | None) -> bool:
+        """Send lines as they come; True when the training ended, False when `server` answers again."""
+        look_again = time.monotonic() + self._job.settings.reconnect_s
+        while True:
+            ending = self._control.ending.is_set()  # asked before reading, so that the last lines are read
+            self._send_new()
+            if ending:
+                return True
+            if server is not None and time.monotonic() > look_again:
+                if probe(server, self._job.settings.probe_timeout_s) is None:
+                    return False
+                look_again = time.monotonic() + self._job.settings.reconnect_s
+            self._control.ending.wait(self._job.settings.poll_s)
+
+    def finish(self) -> None:
+        """End the W&B run. After a crash the newest step stays back: its evaluation may come in the next attempt."""
+        exit_code = self._control.exit_code
+        if exit_code is not None:
+            self._log(self._steps.take())
+            self._run.summary.update(self._steps.late)
+        if exit_code == EXIT_STOPPED:
+            self._run.mark_preempting()
+        self._run.finish(exit_code=1 if exit_code is None else exit_code)
+
+    def leave(self) -> None:
+        """End this process's part of a run that goes on in another."""
+        self._run.finish(exit_code=0)
+
+    def _send_new(self) -> None:
+        better = False
+        for offset, row in self._tail.read():
+            better |= self._best.add(row)
+            self._log(self._steps.add(row, live=offset >= self._job.live_from))
+        if better:
+            self._run.summary.update(self._best.summary)
+
+    def _log(self, row: tuple[int, dict[str, Number]] | None) -> None:
+        if row is not None:
+            step, values = row
+            self._run.log(values, step=step, commit=True)
+
+
+def main(path: str) -> NoReturn:
+    """Follow the run that `path` describes; always ends by itself once the training does."""
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGQUIT,
+    ):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
+    try:
+        job = Job.read(Path(path))
+        control = Control(job.trainer_pid, patience_s=job.settings.finish_timeout_s + 10)
+        with _alone(job.directory / ".lock"):
+            code = _track(job, control)
+    except Exception:  # noqa: BLE001 - the log is where someone looks; tracking.py starts another process
+        traceback.print_exc()
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)  # no exit hooks: wandb's waits for uploads without a bound
+
+
+def _track(job: Job, control: Control) -> int:
+    try:
+        import wandb
+    except ImportError as error:
+        control.tell("unavailable", notice=f"not tracking: {error}; metrics.jsonl has everything")
+        return 0
+    mode, server, reason = choose_mode(job, wandb)
+    if mode == "disabled":
+        control.tell("unavailable")
+        return 0
+    try:
+        run = _init(job, wandb, mode, control)
+    except Exception as error:  # noqa: BLE001 - wandb raises many kinds
+        traceback.print_exc()
+        said = _one_line(error)
+        if mode == "online":
+            control.tell("offline", reason=f"could not start online ({said})")
+        else:
+            control.tell("unavailable", notice=f"not tracking ({said}); metrics.jsonl has everything")
+        return 0
+    online = mode == "online"
+    how = (
+        f"online, {run.url}" if online else f"offline{reason}; `wandb sync {Path(run.dir).parent}` uploads it"
+    )
+    control.tell("started", mode=mode, url=run.url if online else None, notice=how)
+    session = Session(job, run, online, control)
+    if not session.follow(server):
+        session.leave()
+        control.tell("reconnect", notice="the server answers again; going online")
+        return 0
+    session.finish()
+    if online:
+        _mark_synced(job.directory, job.settings.run_id)
+    control.tell("finished")
+    return 0
+
+
+def choose_mode(job: Job, wandb: Any) -> tuple[str, str | None, str]:
+    """(mode, server to look for again, why it is offline as words to append)."""
+    wanted: str = job.settings.mode
+    if wanted == "auto":
+        wanted = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(
+            os.environ.get("WANDB_MODE", ""), "auto"
+        )
+    if wanted in {"offline", "disabled"}:
+        return wanted, None, ""
+    server: str = wandb.setup().settings.base_url
+    if job.offline_because is not None:
+        return "offline", server if job.may_reconnect else None, f", {job.offline_because}"
+    try:
+        if not wandb.login(verify=False, prompt=False):
+            return "offline", None, ", no API key"
+    except Exception as error:  # noqa: BLE001 - a malformed key, a broken netrc
+        return "offline", None, f", the API key can't be used ({_one_line(error)})"
+    failure = probe(server, job.settings.probe_timeout_s)
+    if failure is not None:
+        return "offline", server, f", {server} does not answer ({failure})"
+    return "online", None, ""
+
+
+def probe(server: str, timeout_s: float) -> str | None:
+    """Ask the server anything; None when it answers, or else what went wrong."""
+    request = urllib.request.Request(
+        server.rstrip("/") + "/graphql",
+        data=b'{"query":"query Probe {__typename}"}',
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s):
+            return None
+    except urllib.error.HTTPError as error:
+        error.close()
+        return None if error.code < 500 else f"HTTP {error.code}"
+    except OSError as error:
+        return _one_line(getattr(error, "reason", error))
+
+
+def _init(job: Job, wandb: Any, mode: str, control: Control) -> Any:
+    settings = job.settings
+    run = wandb.init(
+        mode=mode,
+        id=settings.run_id,
+        resume="allow" if mode == "online" else None,
+        project=settings.project,
+        entity=settings.entity,
+        name=settings.name or settings.run_id,
+        group=settings.group,
+        job_type=settings.job_type,
+        tags=list(settings.tags) or None,
+        notes=settings.notes,
+        config=dict(settings.config),
+        dir=str(settings.directory),
+        settings=wandb.Settings(
+            console="off",
+            disable_code=True,
+            disable_git=True,
+            save_code=False,
+            silent=True,
+            program="launcher",
+            x_save_requirements=False,
+            x_stats_pid=job.trainer_pid,
+            stop_fn=lambda: control.tell("stop"),
+            init_timeout=settings.init_timeout_s,
+            finish_timeout=settings.finish_timeout_s,
+            finish_timeout_raises=True,
+            x_service_wait=60,
+            x_file_stream_transmit_interval=settings.flush_s,
+            x_transaction_log_flush_interval=settings.flush_s,
+        ),
+    )
+    if settings.monitor:
+        run.define_metric(settings.monitor, summary=f"last,{settings.monitor_mode}")
+    return run
+
+
+def _values(row: Row) -> dict[str, Number]:
+    """The numbers of a line under W&B's names: those of the test split are `test/...`."""
+    test = row.get("split") == "test"
+    return {
+        (name.replace("eval/", "test/", 1) if test else name): value
+        for name, value in row.items()
+        if name not in {"step", "split"} and isinstance(value, int | float)
+    }
+
+
+def _one_line(error: object) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def _mark_synced(directory: Path, run_id: str) -> None:
+    """Keep `wandb sync` from sending the offline parts of a run that the server now has in full."""
+    for file in directory.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"):
+        Path(f"{file}.synced").touch()
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait for the client of an attempt that has just died; two would give W&B the same steps."""
+    with path.open("w") as file:
+        patience = time.monotonic() + LOCK_WAIT_S
+        while time.monotonic() < patience:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.2)
+            except OSError:  # a file system without locks
+                break
+        yield
