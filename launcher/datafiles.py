@@ -87,6 +87,7 @@ def resolve_format(path: Path, options: ReadOptions) -> Format:
     """The format of a file: `options.format`, or what its extension says."""
     known = options.format or EXTENSIONS.get(path.suffix.lower())
     if known is None:
+        _open(path).close()  # that there is no such file is the better message
         what = f"its extension {path.suffix!r} is not a known one" if path.suffix else "it has no extension"
         raise _mistake(path, None, f"can't tell the format of this file: {what}", NAME_A_FORMAT)
     return known
