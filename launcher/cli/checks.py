@@ -107,10 +107,18 @@ def _gpus() -> Check:
 
 
 def _slurm() -> Iterator[Check]:
-    from launcher.cli.machine import ask
+    from launcher.cli.machine import ask, slurm_is_set_up
 
     if shutil.which("sbatch") is None:
         yield Check("slurm", "ok", "sbatch is not on PATH: runs are local", None)
+        return
+    if not slurm_is_set_up():
+        yield Check(
+            "slurm",
+            "note",
+            "sbatch is there, but has no cluster: runs are local",
+            "set SLURM_CONF, or: make cluster",
+        )
         return
     listed = ask(["sinfo", "--noheader", "--format=%P %a %D %T %G"])
     if listed is None:

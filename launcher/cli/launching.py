@@ -75,8 +75,8 @@ def _write_out(directory: Path, prepared: Prepared) -> None:
 def run_command(assignments: tuple[str, ...], follow: bool, as_json: bool) -> int:
     """Train a recipe: here (executor=local), or on Slurm where sbatch is on PATH.
 
-    Prints the run's id on stdout. Ctrl-C on a local run saves and stops (exit code 75), twice kills. Exit codes:
-    0 done, 1 the run failed, 2 a mistake in what was asked, 75 stopped and resumable.
+    Prints the run's id on stdout. Ctrl-C on a local run saves and stops it, a second one kills it.
+    Exit code 0: done; 1: the run failed; 2: a mistake in what was asked; 75: stopped and resumable.
     """
     from launcher import run as runs
     from launcher.cli.prepare import prepare

@@ -23,11 +23,27 @@ GPU_RESOURCE = re.compile(r"(?:^|,)gpu:(?:[^:,()]+:)?(\d+)")
 
 def observe(recipe: Recipe, cluster: Cluster) -> Machine:
     """The facts that planning this recipe needs; the scheduler is asked only where nothing else says."""
-    machine = Machine(has_sbatch=shutil.which("sbatch") is not None, gpus=local_gpus())
+    machine = Machine(has_sbatch=recipe.executor == "auto" and slurm_is_set_up(), gpus=local_gpus())
     unsaid = recipe.device != "cpu" and cluster.gpus_per_node is None
     if resolve_executor(recipe, machine) != "slurm" or not unsaid:
         return machine
     return Machine(machine.has_sbatch, machine.gpus, slurm_gpus_per_node(cluster.partition))
+
+
+def slurm_is_set_up() -> bool:
+    """Whether sbatch is on PATH and has a configuration: the distribution's client alone has no cluster.
+
+    A controller that doesn't answer at the moment is still a cluster: nothing is trained on its login node instead.
+    """
+    if shutil.which("sbatch") is None:
+        return False
+    try:
+        done = subprocess.run(
+            ["sinfo", "--noheader"], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    return "Could not establish a configuration source" not in done.stderr
 
 
 def local_gpus(environ: Mapping[str, str] = os.environ, proc: Path = Path("/proc/driver/nvidia/gpus")) -> int:
@@ -72,9 +88,12 @@ def ask(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str | None:
 
 
 def git_commit(directory: Path) -> str | None:
-    """The commit checked out where the code stands, with `-dirty` where files differ; None outside a checkout."""
-    commit = ask(["git", "-C", str(directory), "rev-parse", "HEAD"])
-    if commit is None:
+    """The commit of the code in `directory`, with `-dirty` where files differ; None where it is no checkout of ours.
+
+    A package installed below somebody else's checkout is not tracked there.
+    """
+    git = ["git", "-C", str(directory)]
+    if ask([*git, "ls-files", "--error-unmatch", "__init__.py"]) is None:
         return None
-    changed = ask(["git", "-C", str(directory), "status", "--porcelain", "--untracked-files=no"])
-    return commit.strip() + ("-dirty" if changed else "")
+    commit = ask([*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])
+    return None if commit is None else commit.strip()

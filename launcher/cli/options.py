@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,8 @@ def examples(text: str) -> Callable[[Function], Function]:
 
     def add(function: Function) -> Function:
         body = "\n".join("  " + line.strip() for line in text.strip().splitlines())
-        function.__doc__ = f"{(function.__doc__ or '').rstrip()}\n\n\b\nExamples:\n{body}\n"
+        prose = inspect.cleandoc(function.__doc__ or "")
+        function.__doc__ = f"{prose}\n\n\b\nExamples:\n{body}\n"
         return function
 
     return add

@@ -113,7 +113,9 @@ def _problem_text(problems: Iterable[Problem]) -> str:
     listed = [str(problem) for problem in problems]
     if len(listed) == 1:
         return f"launch: {listed[0]}"
-    return f"launch: {len(listed)} mistakes\n" + "\n".join(f"  {_indented(text)}" for text in listed)
+    return f"launch: {len(listed)} mistakes, nothing was started\n" + "\n".join(
+        f"  {_indented(text)}" for text in listed
+    )
 
 
 def _indented(text: str) -> str:

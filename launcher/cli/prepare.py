@@ -15,7 +15,7 @@ from launcher import __version__, datacheck, loading, render, resources, shapes
 from launcher.cli import machine
 from launcher.datacheck import DataFacts
 from launcher.errors import Problem, UserError
-from launcher.loading import Loaded
+from launcher.loading import Loaded, RecipeMistakes
 from launcher.plan import DataSize, Identity, Machine, Plan, make_plan, plan_conflicts
 from launcher.recipe import Conflict, Recipe, Scratch
 from launcher.shapes import ModelShape
@@ -68,11 +68,12 @@ def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> 
     if not any(key.startswith("model.") for key in doubtful):
         shape = _collect(problems, lambda: model_shape(recipe), shape, "model.name")
     observed = machine.observe(recipe, loaded.cluster)
-    problems += [
-        _located(conflict, loaded)
-        for conflict in plan_conflicts(recipe, loaded.cluster, observed, shape)
-        if not doubtful.intersection(conflict.fields)
-    ]
+    if not any(problem.field == "cluster" for problem in problems):
+        problems += [
+            _located(conflict, loaded)
+            for conflict in plan_conflicts(recipe, loaded.cluster, observed, shape)
+            if not doubtful.intersection(conflict.fields)
+        ]
     if not doubtful.intersection(("runs_dir", "run_id")):
         problems += _place_problems(loaded, cwd)
     if problems:
@@ -82,20 +83,13 @@ def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> 
 
 def _load(
     assignments: Sequence[str], environ: Mapping[str, str], cwd: Path, problems: list[Problem]
-) -> tuple[Loaded | None, set[str]]:
-    """What can be loaded, and the keys that it lacks because their values are mistakes, which are kept in `problems`."""
+) -> tuple[Loaded | None, frozenset[str]]:
+    """What can be loaded, and the keys that have defaults in it because of mistakes, which are kept in `problems`."""
     try:
-        return loading.load(assignments, environ=environ, cwd=cwd), set()
-    except UserError as error:
+        return loading.load(assignments, environ=environ, cwd=cwd), frozenset()
+    except RecipeMistakes as error:
         problems += error.problems
-    doubtful = {problem.field for problem in problems if problem.field is not None}
-    words = [word for word in assignments if word.partition("=")[0] not in doubtful]
-    if len(words) == len(assignments):
-        return None, doubtful
-    try:
-        return loading.load(words, environ=environ, cwd=cwd), doubtful
-    except UserError:
-        return None, doubtful
+        return error.loaded, error.doubtful
 
 
 def plan_of(checked: Checked, cwd: Path) -> Plan:

@@ -121,10 +121,16 @@ def state_lines(state: dict[str, Any]) -> Iterator[str]:
     if state["metrics"]:
         yield _row("validation", f"{metrics_text(state['metrics'])}  (step {state['metrics_step']})")
     yield from _result_lines(state, result)
-    yield _row("attempts", f"{state['attempts']}, {state['executor']}, job {job['job_id'] or 'none'}")
+    yield _row(
+        "attempts", f"{state['attempts']}, the last as {state['executor']} job {_job_number(job['job_id'])}"
+    )
     yield _row("directory", shown(Path(state["run_dir"])))
     for number, command in enumerate(state["next"]):
         yield _row("next" if number == 0 else "", command)
+
+
+def _job_number(job_id: str | None) -> str:
+    return "none" if job_id is None else job_id.removeprefix("local ")
 
 
 def _result_lines(state: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from launcher.cli.follow import read_events
 from launcher.cli.output import human_count, human_number, human_seconds
 from launcher.cli.progress import metric_items
 from launcher.run import RunDir
 
 WIDTH = 12
+PAGE = re.compile(r"https?://\S+")
 
 
 def summary(run: RunDir, plan: dict[str, Any], result: dict[str, Any] | None) -> str:
@@ -107,15 +110,22 @@ def shown(path: Path) -> str:
 
 
 def _dashboard(run: RunDir, plan: dict[str, Any]) -> Iterator[str]:
-    offline = sorted((run.path / "wandb").glob("offline-run-*"))
-    if offline:
-        yield _row("dashboard", f"W&B, recorded offline: wandb sync {shown(offline[-1])}")
-    elif plan["recipe"]["tracking"]["wandb"]["mode"] == "disabled":
+    directory = run.path / "wandb"
+    if plan["recipe"]["tracking"]["wandb"]["mode"] == "disabled":
         yield _row("dashboard", "none: tracking.wandb.mode=disabled")
-    else:
-        yield _row(
-            "dashboard", f"W&B, project {plan['recipe']['tracking']['wandb']['project']}, run {run.run_id}"
-        )
+    elif any(directory.glob("offline-run-*")):
+        yield _row("dashboard", f"W&B, recorded offline: wandb sync {shown(directory)}/offline-run-*")
+    elif page := wandb_page(run):
+        yield _row("dashboard", page)
+
+
+def wandb_page(run: RunDir) -> str | None:
+    """Address of the run's page at W&B, as the training said it, or None."""
+    for event in reversed(read_events(run)):
+        text = str(event.get("text", ""))
+        if event["event"] == "notice" and "W&B" in text and (found := PAGE.search(text)):
+            return found.group()
+    return None
 
 
 def _example_text(plan: dict[str, Any]) -> str:

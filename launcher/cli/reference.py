@@ -1,0 +1,52 @@
+"""docs/cli.md, made from the commands themselves: `python -m launcher.cli.reference` at the top of the repository."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from launcher.cli.app import SECTIONS, cli
+
+INTRODUCTION = """\
+# Command line
+
+Made by `make docs` from the commands themselves; don't edit it by hand.
+
+Data go to stdout, prose and progress to stderr. `--json` prints one JSON document on stdout.
+RUN is a run's id, the start of one, or its directory.
+
+| exit code | means |
+|---|---|
+| 0 | done |
+| 1 | the run failed |
+| 2 | a mistake in what was asked; nothing was created |
+| 75 | stopped as asked, and resumable |
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    parent = click.Context(cli, info_name="launch", **cli.context_settings)
+    parts = [INTRODUCTION, _block("launch", cli, None)]
+    for section, verbs in SECTIONS.items():
+        parts.append(f"## {section}\n")
+        for name in verbs:
+            command = cli.get_command(parent, name)
+            assert command is not None
+            parts.append(f"### launch {name}\n\n{_block(name, command, parent)}")
+    return "\n".join(parts)
+
+
+def _block(name: str, command: click.Command, parent: click.Context | None) -> str:
+    context = click.Context(
+        command, info_name=name, parent=parent, terminal_width=100, color=False, **command.context_settings
+    )
+    text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+    return f"```\n{text}\n```\n"
+
+
+if __name__ == "__main__":
+    page = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/cli.md")
+    page.write_text(reference(), encoding="utf-8")
