@@ -72,8 +72,8 @@ class TrackingSettings:
     monitor: str | None = None
     """Metric whose best value stands in the summary, such as `eval/accuracy`."""
     monitor_mode: Literal["max", "min"] = "max"
-    flush_s: float = 15.0
-    """Time between uploads, and between flushes of an offline run's file."""
+    flush_s: int = 15
+    """Time between uploads, and between flushes of an offline run's file; whole seconds, for wandb knows no others."""
     poll_s: float = 0.5
     """Time between looks at metrics.jsonl."""
     probe_timeout_s: float = 5.0
@@ -88,6 +88,8 @@ class TrackingSettings:
     def __post_init__(self) -> None:
         if not self.run_id or "/" in self.run_id:
             raise ValueError(f"not a run id: {self.run_id!r}")
+        if self.flush_s < 1:
+            raise ValueError(f"flush_s is whole seconds, at least 1: {self.flush_s}")
 
 
 class Tracker:

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from launcher.errors import EXIT_STOPPED
-from launcher.train.metrics_log import Number, Row, parse_line
+from launcher.train.metrics_log import Number
 from launcher.train.tracking import TrackingSettings
 from launcher.train.wandb_files import last_step
+from launcher.train.wandb_rows import Best, Steps, Tail
 
 NICENESS = 10
 LOCK_WAIT_S = 60.0
@@ -99,91 +100,6 @@ class Control:
         # An orderly end is bounded by the training, which kills this process; without it, we bound ourselves.
         time.sleep(self._patience_s)
         os._exit(4)
-
-
-class Steps:
-    """Joins the lines of a step into one W&B row, so that W&B's steps are ours and only grow.
-
-    The newest step is held until the next one begins, since its evaluation may still come.
-    """
-
-    def __init__(self, sent: int) -> None:
-        self.sent = sent
-        """The last step that W&B has; -1 for none."""
-        self._step = -1
-        self._held: dict[str, Number] = {}
-        self.late: dict[str, Number] = {}
-        """Evaluations of a step that W&B has already; they ride on the next row."""
-
-    def add(self, row: Row, live: bool) -> tuple[int, dict[str, Number]] | None:
-        """Take a line, `live` if this attempt recorded it; the row that it completes, if any."""
-        step, values = int(row["step"] or 0), _values(row)
-        if step <= self.sent or step < self._step:
-            if "split" in row and (live or step > self.sent):
-                values.pop("epoch", None)
-                (self.late if self._step < 0 else self._held).update(values)
-            return None
-        if step == self._step:
-            self._held.update(values)
-            return None
-        complete = self.take()
-        self._step, self._held, self.late = step, {**self.late, **values}, {}
-        return complete
-
-    def take(self) -> tuple[int, dict[str, Number]] | None:
-        """The row held back, no longer held."""
-        if self._step < 0:
-            return None
-        complete = self._step, self._held
-        self.sent, self._step, self._held = self._step, -1, {}
-        return complete
-
-
-class Best:
-    """The best evaluation on the validation split, for the run's summary."""
-
-    def __init__(self, monitor: str | None, mode: str) -> None:
-        self._monitor = monitor
-        self._sign = 1 if mode == "max" else -1
-        self._value: float | None = None
-        self.summary: dict[str, Number] = {}
-
-    def add(self, row: Row) -> bool:
-        """Take a line; whether it is the best so far (the first of equals stays)."""
-        value = row.get(self._monitor or "")
-        if row.get("split") != "validation" or not isinstance(value, int | float):
-            return False
-        if self._value is not None and self._sign * value <= self._sign * self._value:
-            return False
-        self._value = value
-        metrics = {
-            name.removeprefix("eval/"): number for name, number in _values(row).items() if name != "epoch"
-        }
-        self.summary = {
-            "best/step": int(row["step"] or 0),
-            **{f"best/{name}": metrics[name] for name in metrics},
-        }
-        return True
-
-
-class Tail:
-    """Reads the lines of a growing metrics.jsonl, each once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-
-    def read(self) -> Iterator[tuple[int, Row]]:
-        """Yield (offset, row) of the complete lines that are new."""
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                offset, self._offset = self._offset, self._offset + len(line)
-                row = parse_line(line)
-                if row is not None:
-                    yield offset, row
 
 
 class Session:
@@ -380,16 +296,6 @@ def _init(job: Job, wandb: Any, mode: str, control: Control) -> Any:
     if settings.monitor:
         run.define_metric(settings.monitor, summary=f"last,{settings.monitor_mode}")
     return run
-
-
-def _values(row: Row) -> dict[str, Number]:
-    """The numbers of a line under W&B's names: those of the test split are `test/...`."""
-    test = row.get("split") == "test"
-    return {
-        (name.replace("eval/", "test/", 1) if test else name): value
-        for name, value in row.items()
-        if name not in {"step", "split"} and isinstance(value, int | float)
-    }
 
 
 def _one_line(error: object) -> str:
