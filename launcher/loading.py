@@ -51,6 +51,17 @@ class Loaded:
     """The recipe's file."""
 
 
+class RecipeMistakes(UserError):
+    """The mistakes in a recipe, and the recipe without the keys they are about, so that the rest can be checked too."""
+
+    def __init__(self, problems: Sequence[Problem], loaded: Loaded | None, doubtful: frozenset[str]) -> None:
+        super().__init__(problems)
+        self.loaded = loaded
+        """None where the file can't be read at all."""
+        self.doubtful = doubtful
+        """Keys with a mistake, which have their defaults in `loaded`."""
+
+
 @dataclass(frozen=True)
 class RecipeEntry:
     """One line in the list of recipes."""
@@ -62,7 +73,7 @@ class RecipeEntry:
 
 
 def load(assignments: Sequence[str], *, environ: Mapping[str, str], cwd: Path) -> Loaded:
-    """Resolve `["recipe=NAME|PATH", "key=value", ...]`; UserError with every mistake found in all places."""
+    """Resolve `["recipe=NAME|PATH", "key=value", ...]`; RecipeMistakes with every mistake found in all places."""
     cwd = cwd.absolute()
     mistakes = Mistakes()
     reference, overrides = from_words(assignments, cwd, mistakes)
@@ -80,10 +91,14 @@ def load(assignments: Sequence[str], *, environ: Mapping[str, str], cwd: Path) -
         if value is not None and values.get(key) is None and key not in mistakes.keys:
             values[key], origins[key] = value, "cluster"
     recipe = _build(values, origins, file_name, mistakes, readable=path is not None)
-    if mistakes.problems or path is None or recipe is None:
-        raise UserError(sorted(mistakes.problems, key=lambda problem: _place(problem, file_name)))
-    name = None if recipe.cluster is None else Path(recipe.cluster).stem
-    return Loaded(recipe, cluster, name, origins, _safe_name(path.stem), path)
+    loaded = None
+    if path is not None and recipe is not None:
+        name = None if recipe.cluster is None else Path(recipe.cluster).stem
+        loaded = Loaded(recipe, cluster, name, origins, _safe_name(path.stem), path)
+    if mistakes.problems or loaded is None:
+        problems = sorted(mistakes.problems, key=lambda problem: _place(problem, file_name))
+        raise RecipeMistakes(problems, loaded, frozenset(mistakes.keys))
+    return loaded
 
 
 def list_recipes(cwd: Path) -> list[RecipeEntry]:
@@ -100,8 +115,10 @@ def load_cluster(reference: str, *, cwd: Path) -> Cluster:
     values = {key: as_wanted(node, leaves[key]) for key, node in nodes.items()}
     cluster, misfits = fit(schema_of(Cluster), values)
     for key, misfit in misfits.items():
-        where = f"{path.name}:{nodes[key].line}" if key in nodes else path.name
-        problems.append(_problem(key, misfit, schema_of(Cluster), nodes.get(key), where))
+        node = nodes.get(key)
+        inner = node.value.get(misfit.inside or "", node) if node and isinstance(node.value, dict) else node
+        where = f"{path.name}:{inner.line}" if inner else path.name
+        problems.append(_problem(key, misfit, schema_of(Cluster), node, where))
     if problems or not isinstance(cluster, Cluster):
         raise UserError(problems)
     return cluster
