@@ -57,7 +57,7 @@ def from_words(
         if reason := hidden_character(word):
             mistakes.add(Problem(reason, "override", None if hidden_character(key) else key[:200]), key)
         elif not equals:
-            mistakes.add(Problem("is not key=value", "override", value=word, remedy="for example nodes=4"))
+            mistakes.add(Problem("is not key=value", "override", word[:200], remedy="for example nodes=4"))
         elif key in texts:
             remedy = f"keep one of {key}={texts[key]} and {word}"
             mistakes.add(Problem("is given twice", "override", key, text, remedy), key)
@@ -88,7 +88,7 @@ def from_environment(environ: Mapping[str, str], cwd: Path, mistakes: Mistakes) 
                 if guesses
                 else f"{PREFIX}SECTION__KEY names a recipe key"
             )
-            mistakes.add(Problem("names no recipe key", where, value=environ[name], remedy=remedy))
+            mistakes.add(Problem("unknown key", where, word[:100] or None, environ[name], remedy))
         else:
             _accept(key, environ[name], where, ENVIRONMENT, cwd, found, mistakes)
     return found

@@ -85,6 +85,13 @@ def flatten(tree: Node, schema: Schema, where: str) -> tuple[dict[str, Node], li
                 visit(node.value, key + ".")
             elif key in schema.sections and node.value is None:
                 continue  # a section whose keys are all commented out
+            elif "." in name and (key in schema.leaves or key in schema.sections):
+                section = key.rpartition(".")[0]
+                message, remedy = (
+                    f"is a key of the section {section}",
+                    f"write it indented under `{section}:`",
+                )
+                problems.append(Problem(message, f"{where}:{node.line}", key, shown(node), remedy))
             elif key in schema.leaves and (
                 not isinstance(node.value, dict) or _holds_mapping(schema.leaves[key])
             ):
@@ -156,7 +163,8 @@ def fit(schema: Schema, values: Mapping[str, Any]) -> tuple[Section | None, dict
         key, inside = _leaf_of(item["loc"], schema)
         written = item["ctx"]["error"] if item["type"] == "value_error" else None
         if written is not None or key not in misfits:
-            misfits[key] = Misfit(str(written) if written else _wanted(key, item["type"], schema), inside)
+            wanted = _wanted(schema.leaves[key], item["type"], inside)
+            misfits[key] = Misfit(wanted if written is None else str(written), inside)
     return None, misfits
 
 
@@ -240,10 +248,10 @@ def _leaf_of(location: tuple[int | str, ...], schema: Schema) -> tuple[str, str 
     return ".".join(parts), None
 
 
-def _wanted(key: str, error: str, schema: Schema) -> str:
-    if error == "missing":
-        return f"is needed: {expected(schema.leaves[key])}"
-    return f"must be {expected(schema.leaves[key])}"
+def _wanted(field: FieldInfo, error: str, inside: str | None) -> str:
+    if inside is not None:
+        return "must be a line of text"
+    return f"is needed: {expected(field)}" if error == "missing" else f"must be {expected(field)}"
 
 
 def _noun(kind: Any, metadata: tuple[Any, ...]) -> str:
