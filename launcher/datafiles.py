@@ -143,11 +143,15 @@ def content_hash(path: Path) -> str:
 def split_sizes(count: int, fractions: Sequence[float]) -> tuple[int, ...]:
     """Examples in each part of `count` cut by `fractions`, which add up to at most 1.
 
-    Every part but the first is rounded to the nearest whole number; the first takes what they leave.
+    Every part but the first is rounded to the nearest whole number, as far as there are any; the first takes what
+    they leave.
     """
-    total = min(count, round(count * sum(fractions)))
-    rest = [min(total, int(count * fraction + 0.5)) for fraction in fractions[1:]]
-    return (max(0, total - sum(rest)), *rest)
+    left = min(count, round(count * sum(fractions)))
+    rest = []
+    for fraction in fractions[1:]:
+        rest.append(min(left, int(count * fraction + 0.5)))
+        left -= rest[-1]
+    return (left, *rest)
 
 
 def where(path: Path, position: int | None) -> str:
