@@ -60,9 +60,7 @@ class UserError(LauncherError):
     def __init__(self, problems: Problem | str | Iterable[Problem], remedy: str | None = None) -> None:
         if isinstance(problems, str):
             problems = Problem(problems, remedy=remedy)
-        self.problems: tuple[Problem, ...] = (
-            (problems,) if isinstance(problems, Problem) else tuple(problems)
-        )
+        self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
@@ -98,5 +96,5 @@ def choices(word: str, allowed: Sequence[str]) -> str:
 
 
 def _shorten(value: object, limit: int = 80) -> str:
-    text = str(value)
+    text = str(value).replace("\n", "\\n")
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -322,7 +322,7 @@ class Recipe(Section):
     run_id: Name | None = None
     """Name of the run; null makes one from the recipe's name and the time."""
     runs_dir: PathOrId = "runs"
-    """Directory that run directories are made in; shared by all nodes."""
+    """Directory that run directories are made in, relative to the working directory; shared by all nodes."""
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     """bf16 and fp16 are autocast over fp32 parameters; fp16 scales the loss."""
     tuning: Literal["full", "lora"] = "full"

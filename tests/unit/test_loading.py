@@ -458,7 +458,7 @@ def test_a_profile_holds_no_hyper_parameter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "mistake"),
     [
-        ("partition: 'a\n\n  b'", "site.yaml:1: partition=a\nb: must be letters, digits"),
+        ("partition: 'a\n\n  b'", "site.yaml:1: partition=a\\nb: must be letters, digits"),
         ("account: -x", "site.yaml:1: account=-x: must be letters, digits"),
         ("qos: '#SBATCH'", "site.yaml:1: qos=#SBATCH: must be letters, digits"),
         ("python: '#SBATCH'", "site.yaml:1: python=#SBATCH: must not be empty"),
