@@ -27,6 +27,7 @@ class Machine:
     """What was observed where `launch` runs; the CLI fills it in."""
 
     has_sbatch: bool = False
+    """Whether jobs can be submitted: sbatch is on PATH and knows its cluster."""
     gpus: int = 0
     """GPUs of this machine."""
     slurm_gpus_per_node: int | None = None
@@ -250,7 +251,11 @@ def _local_conflicts(recipe: Recipe, machine: Machine) -> Iterator[Conflict]:
         yield Conflict(
             ("nodes", "executor"),
             "more than one node needs Slurm"
-            + ("" if recipe.executor == "local" else ", and sbatch is not on PATH"),
+            + (
+                ""
+                if recipe.executor == "local"
+                else ", and none is set up here (sbatch and its configuration)"
+            ),
             "use gpus=N for several ranks on this machine, run where sbatch is, "
             "or try it on this machine's development cluster: make cluster",
         )
@@ -292,7 +297,11 @@ def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
             resolve_lora_targets(shape, recipe.lora.targets)
         except UserError as error:
             for problem in error.problems:
-                yield Conflict(("lora.targets", "model.name"), f"{problem.value}: {problem.message}", problem.remedy or "")
+                yield Conflict(
+                    ("lora.targets", "model.name"),
+                    f"{problem.value}: {problem.message}",
+                    problem.remedy or "",
+                )
 
 
 def minutes(limit: str) -> float:
@@ -325,7 +334,10 @@ def _available_gpus(cluster: Cluster, machine: Machine, executor: str) -> int:
 
 
 def _setup(recipe: Recipe, world_size: int, device: Literal["cuda", "cpu"]) -> Setup:
-    stage = recipe.zero.stage if recipe.zero.stage is not None else (0 if world_size == 1 else 2)
+    stage = recipe.zero.stage
+    if stage is None:
+        alone = world_size == 1 and recipe.zero.offload == "none"
+        stage = 0 if alone else 3 if recipe.zero.offload == "nvme" else 2
     dropout = recipe.model.dropout
     return Setup(
         tuning=recipe.tuning,
@@ -429,7 +441,7 @@ def _slurm(recipe: Recipe, cluster: Cluster, device: str, gpus: int) -> SlurmReq
 
 def _notes(recipe: Recipe, shape: ModelShape | None, data: DataSize, setup: Setup) -> Iterator[str]:
     world_size, examples = setup.world_size, recipe.batch.global_
-    if recipe.zero.stage is None and world_size > 1:
+    if recipe.zero.stage is None and setup.zero_stage:
         yield f"zero.stage is null: ZeRO-{setup.zero_stage} on {world_size} ranks"
     if world_size > examples:
         idle = world_size - examples

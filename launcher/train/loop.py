@@ -240,8 +240,6 @@ def _evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bo
         "validation",
         {"epoch": state.step / job.per_epoch, **{f"eval/{name}": number for name, number in metrics.items()}},
     )
-    if improved:
-        job.record.best(metric, value, state.step)
     job.events.emit("eval", step=state.step, split="validation", metrics=metrics, best=improved)
     return state, job.ranks.any(job.stop())
 
@@ -299,6 +297,7 @@ def _due(every: Every | None, step: int, per_epoch: int) -> bool:
 def _save(job: Job, state: TrainState) -> None:
     if state.step == 0:
         return
+    job.record.sync()
     stall = job.checkpoints.save(job.strategy, state)
     job.events.emit("checkpoint", step=state.step, stall_s=stall)
 

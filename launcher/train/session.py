@@ -31,7 +31,7 @@ from launcher.train.inference import Predictor
 from launcher.train.loop import Ending, Job, Speed, train
 from launcher.train.model import build_model, load_config
 from launcher.train.preempt import StopFlag
-from launcher.train.record import open_record
+from launcher.train.record import NoRecord, open_record
 from launcher.train.strategy import make_strategy
 from launcher.train.tasks import get_task
 from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
@@ -57,7 +57,7 @@ def run_attempt(run: RunDir, stop: StopFlag) -> int:
         _finish(job, attempt, ending, state, speed, time.perf_counter() - started)
     except RunStopped:
         _end(run, attempt, events, "stopped", EXIT_STOPPED, rank, result={"status": "stopped"})
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (whatever ends an attempt is recorded)
         traceback.print_exc()
         _fail(run, attempt, events, error, rank)
         return EXIT_FAILED
@@ -94,7 +94,8 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
         strategy.load(directory)
         events.notice(f"resuming from {directory.name}")
     per_epoch, total, warmup = step_counts(recipe, len(dataset.train))
-    record = open_record(run, plan, ranks, events, stop, run_config(run, plan, recipe, dataset))
+    config = run_config(run, plan, recipe, dataset)
+    record = open_record(run, plan, events, config) if ranks.is_main else NoRecord()
     job = Job(
         run=run,
         plan=plan,
@@ -207,8 +208,8 @@ def _finish(
         "measured": measured,
         "error": None,
     }
-    job.record.finish(result)
     code = EXIT_OK if ending == "completed" else EXIT_STOPPED
+    job.record.finish(code)
     _end(job.run, attempt, job.events, ending, code, job.ranks.rank, result)
 
 
