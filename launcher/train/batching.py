@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def _micro_batches(positions: Indices, lengths: NDArray[np.int32], limits: Limit
     while cuts[-1] > 0:
         cuts.append(int(start_of[cuts[-1]]))
     cuts.reverse()
-    return [positions[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [positions[start:end] for start, end in pairwise(cuts)]
 
 
 def in_length_order(lengths: NDArray[np.int32], world_size: int, limits: Limits) -> list[list[Indices]]:

@@ -4,6 +4,7 @@
       model.pt optimizer.pt | engine/   weights that train, optimizer (plain | DeepSpeed)
       state.json                        where the run stands
       manifest.json                     every file with size and sha256; a directory without it is not a checkpoint
+    checkpoints/step_N.damaged/         what failed its manifest when it was to be resumed from: never used, kept to look at
 
 Dropout and data order are functions of (seed, step, rank), so no random-number state has to be kept.
 """
@@ -11,6 +12,7 @@ Dropout and data order are functions of (seed, step, rank), so no random-number 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import threading
@@ -59,70 +61,87 @@ class Checkpoints:
         self._keep = keep
         self._writer: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._saved: int | None = None
+        """Step of the newest checkpoint that this attempt has resumed from or saved."""
 
     def save(self, strategy: Strategy, state: TrainState) -> float:
         """Take a copy of the state and write it behind the training's back; returns the seconds training waited.
 
-        An error of the write before this one is raised here.
+        Raises RunFailed('checkpoint') where it can't be written; an error of the thread that writes is raised by the
+        next call.
         """
         started = time.perf_counter()
         self.wait()
-        final = self._run.checkpoints / f"step_{state.step}"
-        staging = self._run.checkpoints / f".step_{state.step}.new"
-        if self._ranks.broadcast((final / MANIFEST).is_file() if self._ranks.is_main else None):
+        if self._saved == state.step:
             return time.perf_counter() - started
-        if self._ranks.is_main:
-            shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir(mode=0o700, parents=True)
-        self._ranks.barrier()
-        write_rest = strategy.save(staging)
-        self._ranks.barrier()
+        staging = self._run.checkpoints / f".step_{state.step}.new"
+        try:
+            if self._ranks.is_main:
+                shutil.rmtree(staging, ignore_errors=True)
+                staging.mkdir(mode=0o700, parents=True)
+            self._ranks.barrier()
+            write_rest = strategy.save(staging)
+            self._ranks.barrier()
+        except (OSError, RuntimeError) as error:
+            if not _is_disk_error(error):
+                raise
+            raise _not_written(f"{type(error).__name__}: {error}") from error
         if self._ranks.is_main:
             self._writer = threading.Thread(
-                target=self._publish, args=(staging, final, state, write_rest), name="checkpoint-writer"
+                target=self._publish, args=(staging, state, write_rest), name="checkpoint-writer"
             )
             self._writer.start()
+        self._saved = state.step
         return time.perf_counter() - started
 
     def wait(self) -> None:
-        """Wait until the last checkpoint is on disk. Raises RunFailed('checkpoint') on every rank where it could not be written."""
+        """Wait until the last checkpoint is on disk.
+
+        Raises RunFailed('checkpoint') on every rank where it could not be written.
+        """
         if self._writer is not None:
             self._writer.join()
             self._writer = None
         error, self._error = self._error, None
         message = self._ranks.broadcast(f"{type(error).__name__}: {error}" if error else None)
         if message:
-            raise RunFailed(
-                "checkpoint",
-                f"the checkpoint could not be written: {message}",
-                "free space on the run directory's disk",
-            )
+            raise _not_written(message)
 
     def newest(self, on_bad: Callable[[str], None]) -> tuple[Path, TrainState] | None:
-        """The newest checkpoint whose files are all what its manifest says; rank 0 chooses for everyone."""
+        """The newest checkpoint whose files are all what its manifest says; rank 0 chooses for everyone.
+
+        Newer ones are put aside: they must neither be counted among those to keep nor stand in the way of a new one.
+        """
         choice: tuple[str, dict[str, Any]] | None = None
         if self._ranks.is_main:
+            for staging in self._run.checkpoints.glob(".step_*.new"):
+                shutil.rmtree(staging, ignore_errors=True)
             for directory in self._on_disk()[::-1]:
                 problem = verify(directory)
                 if problem is None:
                     choice = (str(directory), read_json(directory / STATE) or {})
                     break
                 on_bad(f"{directory.name} is not used: {problem}")
+                directory.replace(_emptied(directory.with_name(f"{directory.name}.damaged")))
         choice = self._ranks.broadcast(choice)
-        return None if choice is None else (Path(choice[0]), TrainState(**choice[1]))
+        if choice is None:
+            return None
+        state = TrainState(**choice[1])
+        self._saved = state.step
+        return Path(choice[0]), state
 
-    def _publish(self, staging: Path, final: Path, state: TrainState, write_rest: Callable[[], None]) -> None:
+    def _publish(self, staging: Path, state: TrainState, write_rest: Callable[[], None]) -> None:
+        final = self._run.checkpoints / f"step_{state.step}"
         try:
             write_rest()
-            write_json(staging / STATE, asdict(state))
+            write_json(staging / STATE, _without_nan(asdict(state)))
             write_json(staging / MANIFEST, {"step": state.step, "files": _digest(staging)})
             _sync_directory(staging)
-            shutil.rmtree(final, ignore_errors=True)
             staging.rename(final)
             _sync_directory(final.parent)
             for old in self._on_disk()[: -self._keep]:
                 _remove(old)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (raised again by `wait`, in the thread that trains)
             self._error = error
             shutil.rmtree(staging, ignore_errors=True)
 
@@ -133,22 +152,54 @@ class Checkpoints:
 
 
 def verify(directory: Path) -> str | None:
-    """What is wrong with a checkpoint, or None where every file has the size and sha256 that its manifest names."""
+    """What is wrong with a checkpoint, or None where it holds the files that its manifest names, and no others.
+
+    Each must have the size and sha256 written there.
+    """
     try:
         manifest = read_json(directory / MANIFEST)
-    except (ValueError, AssertionError, OSError) as error:
+        if manifest is None:
+            return "no manifest: it was never finished"
+        if f"step_{manifest['step']}" != directory.name:
+            return f"its manifest is that of step {manifest['step']}"
+        return _compare(directory, manifest["files"])
+    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
         return f"manifest unreadable ({type(error).__name__})"
-    if manifest is None:
-        return "no manifest: it was never finished"
-    for name, expected in manifest.get("files", {}).items():
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+
+
+def _compare(directory: Path, expected: dict[str, dict[str, Any]]) -> str | None:
+    found = {str(path.relative_to(directory)) for path in _files(directory)} - {MANIFEST}
+    for name in sorted({STATE, *expected} - found):
+        return f"{name} is missing"
+    for name in sorted(found - expected.keys()):
+        return f"{name} is not in its manifest"
+    for name, entry in expected.items():
         path = directory / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != expected["size"]:
-            return f"{name} has {path.stat().st_size} bytes instead of {expected['size']}"
-        if _sha256(path) != expected["sha256"]:
+        if path.stat().st_size != entry["size"]:
+            return f"{name} has {path.stat().st_size} bytes instead of {entry['size']}"
+        if _sha256(path) != entry["sha256"]:
             return f"{name} is damaged"
     return None
+
+
+def _is_disk_error(error: Exception) -> bool:
+    """torch.save reports a disk that takes no more as a RuntimeError of its zip writer; so do lost peers, of gloo."""
+    return isinstance(error, OSError) or "inline_container" in str(error)
+
+
+def _not_written(cause: str) -> RunFailed:
+    return RunFailed(
+        "checkpoint",
+        f"the checkpoint could not be written: {cause}",
+        "free space on the run directory's disk, or make it writable, then launch resume",
+    )
+
+
+def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
+    """The best value so far may be NaN (a correlation of constant predictions), which JSON can't hold."""
+    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
 
 
 def _digest(directory: Path) -> dict[str, dict[str, Any]]:
@@ -175,6 +226,11 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _emptied(directory: Path) -> Path:
+    shutil.rmtree(directory, ignore_errors=True)
+    return directory
 
 
 def _remove(directory: Path) -> None:

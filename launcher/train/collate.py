@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.train.token_cache import TokenSplit
 from launcher.train.tasks import MicroBatch
+from launcher.train.token_cache import TokenSplit
 
 Indices = NDArray[np.int64]
 Collate = Callable[[TokenSplit, Indices], MicroBatch]

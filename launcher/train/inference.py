@@ -17,6 +17,7 @@ from launcher.run import RunDir
 from launcher.train.batching import Limits, in_length_order
 from launcher.train.collate import Collate, padded_collate
 from launcher.train.evaluate import EXAMPLES, TOKENS
+from launcher.train.model import quiet
 from launcher.train.strategy import AUTOCAST
 from launcher.train.tasks import MicroBatch, Task, get_task
 from launcher.train.tasks.base import Array
@@ -25,7 +26,7 @@ from launcher.train.token_cache import TokenSplit
 Progress = Callable[[int, int], None]
 
 
-def quiet(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """A progress callback that shows nothing."""
 
 
@@ -48,17 +49,11 @@ class Predictor:
 
         from launcher.train.tokenizer import load_tokenizer
 
-        if not (run.model / "config.json").is_file():
-            raise UserError(
-                Problem(
-                    "has no model yet",
-                    where=str(run.path),
-                    remedy="a model appears after the first evaluation",
-                )
-            )
+        _check_model(run)
         task = get_task(recipe.task)
         auto_class = getattr(transformers, task.auto_class)
-        model = auto_class.from_pretrained(run.model, dtype=torch.float32).to(device).eval()
+        with quiet():
+            model = auto_class.from_pretrained(run.model, dtype=torch.float32).to(device).eval()
         tokenizer = load_tokenizer(str(run.model), None)
         names = tuple(model.config.id2label[index] for index in sorted(model.config.id2label))
         precision = recipe.precision
@@ -68,7 +63,7 @@ class Predictor:
             model, tokenizer, task, padded_collate(tokenizer, model.config, device), names, device, precision
         )
 
-    def scores(self, split: TokenSplit, progress: Progress = quiet) -> tuple[Array, float | None]:
+    def scores(self, split: TokenSplit, progress: Progress = no_progress) -> tuple[Array, float | None]:
         """(scores of all examples in order, sum of the loss terms where there are labels)."""
         limits = Limits(EXAMPLES[self.device.type], TOKENS[self.device.type], overhead=0)
         (batches,) = in_length_order(split.lengths, 1, limits)
@@ -88,7 +83,7 @@ class Predictor:
         ordered[np.concatenate(batches)] = values
         return ordered, None if split.labels is None else loss
 
-    def evaluate(self, split: TokenSplit, progress: Progress = quiet) -> dict[str, float]:
+    def evaluate(self, split: TokenSplit, progress: Progress = no_progress) -> dict[str, float]:
         """`loss` and the task's metrics over a labelled split."""
         scores, loss = self.scores(split, progress)
         if split.labels is None or loss is None:
@@ -97,7 +92,7 @@ class Predictor:
         units = float(self.task.units(labels, len(split)).sum())
         return {"loss": loss / units, **self.task.metrics(scores, labels)}
 
-    def predict(self, split: TokenSplit, progress: Progress = quiet) -> Iterator[dict[str, Any]]:
+    def predict(self, split: TokenSplit, progress: Progress = no_progress) -> Iterator[dict[str, Any]]:
         """`{prediction, probabilities}` of each example, in order."""
         scores, _ = self.scores(split, progress)
         yield from self.task.decode(scores, self.label_names)
@@ -118,11 +113,25 @@ def best_device(recipe: Recipe) -> torch.device:
 
 
 def export_model(run: RunDir, target: Path) -> Path:
-    """Copy the best model, adapters merged, as a plain Hugging Face directory. Raises UserError where there is none."""
-    if not (run.model / "config.json").is_file():
-        raise UserError(Problem("has no model yet", where=str(run.path)))
+    """Copy the best model, adapters merged, as a plain Hugging Face directory: there whole or not at all.
+
+    Raises UserError where there is no model, or where `target` can't be made.
+    """
+    _check_model(run)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(Problem("exists already", where=str(target), remedy="give another --output"))
     staging = target.with_name(f".{target.name}.new")
-    shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(run.model, staging, ignore=shutil.ignore_patterns("adapter"))
-    staging.rename(target)
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.copytree(run.model, staging, ignore=shutil.ignore_patterns("adapter"))
+        staging.rename(target)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise UserError(Problem(f"can't be written: {error.strerror or error}", where=str(target))) from None
     return target
+
+
+def _check_model(run: RunDir) -> None:
+    if not (run.model / "config.json").is_file():
+        remedy = "a model appears after the first evaluation"
+        raise UserError(Problem("has no model yet", where=str(run.path), remedy=remedy))

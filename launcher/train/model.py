@@ -84,7 +84,7 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
     torch.manual_seed(recipe.seed)
     config = make_config(recipe, task, label_names, tokenizer)
     family = family_of(config)
-    with _quiet():
+    with quiet():
         base = _load(recipe, task, config)
     if recipe.model.gradient_checkpointing:
         # transformers renamed it in 5.20 or so; the older name warns there.
@@ -149,7 +149,7 @@ def scratch_config(scratch: Scratch, tokenizer: Any, head: Mapping[str, Any]) ->
         "cls_token_id": tokenizer.cls_token_id,
         "sep_token_id": tokenizer.sep_token_id,
     }
-    return AutoConfig.for_model(scratch.family, vocab_size=len(tokenizer), **shape, **special, **head)  # type: ignore[no-any-return]
+    return AutoConfig.for_model(scratch.family, vocab_size=len(tokenizer), **shape, **special, **head)
 
 
 def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
@@ -179,7 +179,7 @@ def fetch_model(recipe: Recipe) -> None:
     """Bring configuration and weights into the local hub cache."""
     from transformers import AutoModel
 
-    with _quiet():
+    with quiet():
         local_first(AutoModel.from_pretrained, str(recipe.model.name), recipe.model.revision)
 
 
@@ -206,13 +206,15 @@ def _load(recipe: Recipe, task: Task, config: PretrainedConfig) -> PreTrainedMod
 def _check_loaded(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
     """Only the head may be fresh: a checkpoint that lacks parts of the encoder is not the model it says it is."""
     heads = HEAD_MODULES[family_of(model.config)]
-    missing = [key for key in report["missing_keys"] if not any(part in heads for part in key.split("."))]
-    if missing:
-        raise RunFailed(
-            "model",
-            f"{name} has no weights for {len(missing)} parameters of the encoder, such as {sorted(missing)[0]}",
-            "use model.init=scratch to train from random weights on purpose",
-        )
+    other_shape = [key for key, *_ in report["mismatched_keys"]]
+    for keys, fault in ((report["missing_keys"], "no weights"), (other_shape, "weights of another shape")):
+        wrong = sorted(key for key in keys if not any(part in heads for part in key.split(".")))
+        if wrong:
+            raise RunFailed(
+                "model",
+                f"{name} has {fault} for {len(wrong)} parameters of the encoder, such as {wrong[0]}",
+                "use model.init=scratch to train from random weights on purpose",
+            )
 
 
 def _add_adapters(recipe: Recipe, task: Task, base: PreTrainedModel, family: str) -> torch.nn.Module:
@@ -224,14 +226,14 @@ def _add_adapters(recipe: Recipe, task: Task, base: PreTrainedModel, family: str
     config = LoraConfig(
         task_type=task.peft_type,
         r=recipe.lora.r,
-        lora_alpha=recipe.lora.alpha,
+        lora_alpha=recipe.lora.alpha,  # type: ignore[arg-type]  # it only divides it by r
         lora_dropout=recipe.lora.dropout,
         target_modules=_target_pattern(targets, heads),
         modules_to_save=heads,
         bias="none",
     )
     if recipe.model.gradient_checkpointing:
-        base.enable_input_require_grads()
+        base.enable_input_require_grads()  # type: ignore[no-untyped-call]
     return get_peft_model(base, config, autocast_adapter_dtype=False)
 
 
@@ -262,7 +264,7 @@ def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: 
     old = directory.with_name(f".{directory.name}.old")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700)
-    with _quiet():
+    with quiet():
         if built.lora:
             _save_merged(built, state, staging)
         else:
@@ -288,17 +290,17 @@ def _save_merged(built: BuiltModel, state: Mapping[str, torch.Tensor], directory
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers' reports on fresh heads and its progress bars out of the logs."""
     verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)
     try:
         yield
     finally:
         transformers_logging.set_verbosity(verbosity)
-        transformers_logging.enable_progress_bar()
+        transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _first_line(error: BaseException) -> str:

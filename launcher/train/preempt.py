@@ -38,5 +38,5 @@ class StopFlag:
             self._asked = self._run.stop.exists()
         return self._asked
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._asked = True

@@ -6,6 +6,7 @@ those of the mean over the global batch, whatever the layout.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -113,7 +114,7 @@ class Plain:
         self._scaler.unscale_(self._optimizer)
         norm = float(self._clip())
         scale = self._scaler.get_scale()
-        if self._scaler.is_enabled() or norm == norm and norm != float("inf"):
+        if self._scaler.is_enabled() or math.isfinite(norm):
             self._scaler.step(self._optimizer)
             self._scaler.update()
         skipped = self._scaler.get_scale() < scale
@@ -135,7 +136,8 @@ class Plain:
 
         def write() -> None:
             for name, value in files.items():
-                torch.save(value, directory / name)
+                with (directory / name).open("wb") as file:  # given a path, torch hides what the disk said
+                    torch.save(value, file)
 
         return write
 
@@ -187,7 +189,7 @@ class GradientBuckets:
                 parameter.grad = flat[offset : offset + parameter.numel()].view_as(parameter)
                 offset += parameter.numel()
                 self._bucket_of[parameter] = len(self._flat)
-                parameter.register_post_accumulate_grad_hook(self._on_gradient)
+                parameter.register_post_accumulate_grad_hook(self._on_gradient)  # type: ignore[no-untyped-call]
             self._flat.append(flat)
             self._sizes.append(len(members))
         self._missing = list(self._sizes)

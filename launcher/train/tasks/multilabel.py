@@ -64,7 +64,7 @@ class MultiLabel:
 
 
 def _sigmoid(logits: Array) -> Array:
-    return 1 / (1 + np.exp(-logits.astype(np.float64)))  # type: ignore[no-any-return]
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
 TASK = MultiLabel()
