@@ -14,8 +14,10 @@ from launcher.datacheck import label_columns, label_mistakes, unknown_label
 from launcher.datafiles import Row, Value
 from launcher.errors import RunFailed
 from launcher.recipe import Recipe
-from launcher.train.sources import Source, place
+from launcher.train.sources import HubSource, Source, place
 
+UNLABELLED = (-1.0, "-1")
+"""What a hub data set holds in place of the labels of its test split, in every row."""
 MISTAKES_SHOWN = 5
 """Rows named in one message; the others are counted."""
 
@@ -38,6 +40,8 @@ def read_labels(recipe: Recipe, source: Source) -> list[Label]:
             wrong.extend(f"{place(name, row)}: {column}: {text}" for column, text in mistakes)
         else:
             found.append(_label(recipe, row))
+    if isinstance(source, HubSource) and all(label in UNLABELLED for label in found):
+        unlabelled += len(found)
     if unlabelled == rows:
         text = f"no row of {name} has a label" if rows else "a data file holds no rows"
         remedy = (

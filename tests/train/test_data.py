@@ -449,8 +449,8 @@ from launcher.train.data import prepare
 from pathlib import Path
 from support.small_tokenizer import SmallTokenizer
 
-for data in json.loads(sys.argv[1]):
-    recipe = Recipe.model_validate({"task": "classification", "data": data})
+for task, data in json.loads(sys.argv[1]):
+    recipe = Recipe.model_validate({"task": task, "data": data})
     try:
         ready = prepare(recipe, SmallTokenizer(), cache_dir=Path(sys.argv[2]))
         sizes = [len(split) if split else None for split in (ready.train, ready.validation, ready.test)]
@@ -467,13 +467,18 @@ def hub_cache(tmp_path: Path) -> Path:
     from datasets.packaged_modules.parquet.parquet import Parquet
 
     features = datasets.Features(
-        {"sentence": datasets.Value("string"), "label": datasets.ClassLabel(names=["negative", "positive"])}
+        {
+            "sentence": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["negative", "positive"]),
+            "score": datasets.Value("float32"),
+        }
     )
     labels = {"train": [1, 0] * 20, "validation": [0, 1] * 3, "test": [-1] * 4}
     files = {split: str(tmp_path / f"{split}.parquet") for split in labels}
     datasets.disable_progress_bars()
     for split, values in labels.items():
-        content = {"sentence": [f"{split} {number}" for number in range(len(values))], "label": values}
+        texts = [f"{split} {number}" for number in range(len(values))]
+        content = {"sentence": texts, "label": values, "score": [float(value) for value in values]}
         datasets.Dataset.from_dict(content, features=features).to_parquet(files[split])
     root = tmp_path / "hub"
     Parquet(
@@ -488,11 +493,12 @@ def hub_cache(tmp_path: Path) -> Path:
 def test_a_hub_data_set_that_was_downloaded_needs_no_network(hub_cache: Path, tmp_path: Path) -> None:
     base = {"source": "someone/reviews:short", "text": "sentence"}
     asked = [
-        base,
-        {**base, "validation_split": None},
-        {**base, "test_split": "test"},
-        {**base, "validation_split": "validatoin"},
-        {**base, "text": "sentense"},
+        ("classification", base),
+        ("classification", {**base, "validation_split": None}),
+        ("classification", {**base, "test_split": "test"}),
+        ("regression", {**base, "label": "score", "test_split": "test"}),
+        ("classification", {**base, "validation_split": "validatoin"}),
+        ("classification", {**base, "text": "sentense"}),
     ]
     tests, root = Path(__file__).parents[1], Path(__file__).parents[2]
     environment = {
@@ -508,10 +514,11 @@ def test_a_hub_data_set_that_was_downloaded_needs_no_network(hub_cache: Path, tm
         env=environment,
         check=True,
     )
-    plain, cut_up, unlabelled, no_split, no_column = map(json.loads, done.stdout.splitlines())
+    plain, cut_up, unlabelled, unscored, no_split, no_column = map(json.loads, done.stdout.splitlines())
     assert plain[:3] == [[40, 6, None], ["negative", "positive"], [1, 0, 1, 0]]
     assert cut_up[0] == [28, 6, 6]
     assert "no row of someone/reviews:short [test] has a label" in unlabelled[1]
+    assert "no row of someone/reviews:short [test] has a label" in unscored[1]
     assert "did you mean validation?" in no_split[1]
     assert "did you mean sentence?" in no_column[1]
     assert {unlabelled[0], no_split[0], no_column[0]} == {"data"}
