@@ -20,6 +20,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,17 @@ MAX_FAILURES = 5
 """Sessions of the client that may end badly before this attempt goes on with metrics.jsonl alone."""
 MAX_REFUSALS = 3
 """Times that going online may fail before this attempt stays offline."""
+CLIENT_IS_WELL_AFTER_S = 600.0
+"""A session that lasted longer wipes out the failures before it."""
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+# This package and no other of that name, wherever the training was started; without -m, for -P keeps the directory out.
+CLIENT = """
+import sys
+if sys.argv[1] not in sys.path:
+    sys.path.insert(0, sys.argv[1])
+from launcher.train.wandb_process import main
+main(sys.argv[2])
+"""
 
 # The client gets what it needs to reach the server, and nothing that it would report of its own accord (SLURM_*).
 ENVIRONMENT = re.compile(
@@ -46,6 +57,7 @@ DECIDED_HERE = {
     "WANDB_DISABLE_CODE": "true",
     "WANDB_SAVE_CODE": "false",
     "WANDB_SILENT": "true",
+    "PYTHONWARNINGS": "ignore",
 }
 NOT_PASSED_ON = frozenset({"WANDB_SERVICE", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_DIR"})
 
@@ -107,6 +119,7 @@ class Tracker:
         self._live_from = log.opened_at
         self._on_stop = on_stop
         self._notices: list[str] = []
+        self._said: set[str] = set()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._exit_code: int | None = None
@@ -140,11 +153,12 @@ class Tracker:
         failures = 0
         try:
             while not self._abandoned and failures < MAX_FAILURES:
+                started = time.monotonic()
                 end = self._session()
                 if end in {"finished", "unavailable"}:
                     return
                 if end != "again":
-                    failures += 1
+                    failures = 1 + (failures if time.monotonic() - started < CLIENT_IS_WELL_AFTER_S else 0)
                     self._finishing.wait(min(60.0, 2.0**failures))
             if failures:
                 self._say("W&B: gave up after repeated failures; metrics.jsonl goes on")
@@ -168,13 +182,11 @@ class Tracker:
         directory.mkdir(exist_ok=True)
         job = directory / "tracker.json"
         job.write_text(json.dumps(self._job(), default=str, indent=1))
-        code = "import sys; sys.path[:0] = sys.argv[2:]; from launcher.train.wandb_process import main; main(sys.argv[1])"
-        root = [] if str(PACKAGE_ROOT) in sys.path else [str(PACKAGE_ROOT)]
         with (directory / "tracker.log").open("ab") as errors, self._lock:
             # Its own session: signals to the training's process group, and those of a terminal, are not for it. When
             # the training dies without a word, the end of its standard input tells it.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", code, str(job), *root],
+                [sys.executable, "-P", "-c", CLIENT, str(PACKAGE_ROOT), str(job)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=_environment(directory),
                 start_new_session=True, bufsize=0,
             )  # fmt: skip
@@ -244,7 +256,8 @@ class Tracker:
 
     def _say(self, text: str) -> None:
         with self._lock:
-            if text not in self._notices:
+            if text not in self._said:
+                self._said.add(text)
                 self._notices.append(text)
 
 

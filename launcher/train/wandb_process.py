@@ -31,6 +31,7 @@ from launcher.train.wandb_rows import Best, Steps, Tail
 
 NICENESS = 10
 LOCK_WAIT_S = 60.0
+LATE = "the last rows could not be sent in time; a later attempt sends them from metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,7 @@ def _track(job: Job, control: Control) -> int:
         return 0
     mode, server, reason = choose_mode(job, wandb)
     if mode == "disabled":
+        control.tell("started", mode="disabled")
         control.tell("unavailable")
         return 0
     try:
@@ -213,7 +215,11 @@ def _track(job: Job, control: Control) -> int:
         session.leave()
         control.tell("reconnect", notice="the server answers again; going online")
         return 0
-    session.finish()
+    try:
+        session.finish()
+    except TimeoutError:
+        control.tell("finished", notice=LATE)
+        return 0
     if online:
         _mark_synced(job.directory, job.settings.run_id)
     control.tell("finished")

@@ -63,13 +63,12 @@ class Best:
         if self._value is not None and self._sign * value <= self._sign * self._value:
             return False
         self._value = value
-        metrics = {
-            name.removeprefix("eval/"): number for name, number in _values(row).items() if name != "epoch"
-        }
         self.summary = {
-            "best/step": int(row["step"] or 0),
-            **{f"best/{name}": metrics[name] for name in metrics},
+            name.replace("eval/", "best/", 1): number
+            for name, number in _values(row).items()
+            if name.startswith("eval/")
         }
+        self.summary["best/step"] = int(row["step"] or 0)
         return True
 
 

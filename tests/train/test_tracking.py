@@ -259,26 +259,21 @@ def test_no_secret_and_nothing_of_the_environment_leaves_the_training(
     assert not any(API_KEY in notice for notice in tracker.notices())
 
 
-def test_the_stop_button_asks_the_training_to_stop(server: WandbStub, start: Start) -> None:
+def test_the_stop_button_asks_the_training_to_stop_and_it_goes_on_later_as_the_same_run(
+    server: WandbStub, start: Start
+) -> None:
     asked = threading.Event()
     server.press_stop()
-    log, tracker = start(on_stop=asked.set)  # an interrupt of this thread would fail the test
-    log.train(1, {})
+    log, tracker = start(on_stop=asked.set)  # a KeyboardInterrupt in this thread would fail the test
+    log.train(1, {"train/loss": 3.0})
+    log.train(2, {"train/loss": 2.0})
     assert asked.wait(60)
     tracker.finish(75)
     assert "W&B: stop was requested on the run's page" in tracker.notices()
     assert server.run(RUN).preempting
 
-
-def test_a_stopped_run_goes_on_as_one_run_with_the_evaluation_it_still_owed(
-    server: WandbStub, start: Start
-) -> None:
     log, tracker = start()
-    log.train(1, {"train/loss": 3.0})
-    log.train(2, {"train/loss": 2.0})
-    tracker.finish(75)
-    log, tracker = start()
-    log.eval(2, "validation", {"eval/loss": 1.5})
+    log.eval(2, "validation", {"eval/loss": 1.5})  # due at the step of the stop, made up for after it
     log.train(3, {"train/loss": 1.0})
     tracker.finish(0)
     assert rows(server.history(RUN)) == [
@@ -286,6 +281,7 @@ def test_a_stopped_run_goes_on_as_one_run_with_the_evaluation_it_still_owed(
         {"_step": 2, "train/loss": 2.0},
         {"_step": 3, "train/loss": 1.0, "eval/loss": 1.5},
     ]
+    assert server.run(RUN).exit_code == 0
 
 
 # The server fails
@@ -350,32 +346,41 @@ def test_a_server_that_goes_away_and_comes_back_gets_every_row(server: WandbStub
     for step in (1, 2, 3):
         log.train(step, {"train/loss": 1.0})
     server.wait_until(lambda: len(server.history(RUN)) == 2, "the first rows")
-    server.go_down()
+    server.fail(503, where="file_stream")
     for step in range(4, 50):
         log.train(step, {"train/loss": 1.0})
+    server.wait_until(
+        lambda: any(b'\\"_step\\":48' in request.body for request in server.received), "rows in vain"
+    )
+    server.go_down()
+    server.recover()
+    log.train(50, {"train/loss": 1.0})
     server.come_back()
     tracker.finish(0)
-    assert [row["_step"] for row in server.history(RUN)] == list(range(1, 50))
+    assert [row["_step"] for row in server.history(RUN)] == list(range(1, 51))
 
 
-def test_what_a_server_missed_at_the_end_comes_with_the_next_attempt(
+def test_what_a_server_missed_at_the_end_comes_with_a_later_attempt(
     server: WandbStub, start: Start, run_dir: Path
 ) -> None:
-    log, tracker = start()
+    log, tracker = start(finish_timeout_s=2)
     for step in (1, 2, 3):
         log.train(step, {"train/loss": 1.0})
     server.wait_until(lambda: len(server.history(RUN)) == 2, "the first rows")
     server.hang()
     log.train(4, {"train/loss": 1.0})
-    tracker.finish(0, timeout_s=2)
-    assert (
-        "W&B: the last rows could not be sent in time; a later attempt sends them from metrics.jsonl"
-        in tracker.notices()
-    )
-    wait_until(lambda: not clients(run_dir) and not cores(run_dir), "the client to be gone")
-    server.recover()
+    tracker.finish(0)  # wandb gives up
+    late = "W&B: the last rows could not be sent in time; a later attempt sends them from metrics.jsonl"
+    assert late in tracker.notices()
+
     log, tracker = start()
     log.train(5, {"train/loss": 1.0})
+    tracker.finish(0, timeout_s=0.5)  # we give up on wandb
+    assert late in tracker.notices()
+    wait_until(lambda: not clients(run_dir) and not cores(run_dir), "the client to be gone")
+
+    server.recover()
+    log, tracker = start()
     tracker.finish(0)
     assert [row["_step"] for row in server.history(RUN)] == [1, 2, 3, 4, 5]
 
