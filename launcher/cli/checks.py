@@ -141,6 +141,8 @@ def _resources(text: str) -> str:
 
 
 def _runs_dir(runs_dir: Path) -> Iterator[Check]:
+    from launcher.cli.machine import slurm_is_set_up
+
     existing = next(path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if path.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         yield Check(
@@ -152,7 +154,7 @@ def _runs_dir(runs_dir: Path) -> Iterator[Check]:
         return
     kind = file_system(existing)
     yield Check("runs_dir", "ok", f"{runs_dir.absolute()} on {kind}")
-    if shutil.which("sbatch") and not kind.startswith(SHARED_FILE_SYSTEMS):
+    if slurm_is_set_up() and not kind.startswith(SHARED_FILE_SYSTEMS):
         text = f"{kind} doesn't look shared, and every node writes to runs_dir"
         yield Check(
             "runs_dir", "note", text, "with several machines, use runs_dir=DIR on the shared file system"

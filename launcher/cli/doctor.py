@@ -31,7 +31,8 @@ def doctor_command(runs_dir: Path | None, as_json: bool) -> int:
     checks = list(launch_side_checks(options.resolve_runs_dir(runs_dir)))
     try:
         facts = run_verb(["doctor"])
-        checks += [Check("torch", "ok", f"{name} {human_number(value)}") for name, value in facts.items()]
+        text = ", ".join(f"{name} {human_number(value)}" for name, value in facts.items())
+        checks.append(Check("torch", "ok", text))
     except LauncherError as error:
         checks.append(Check("torch", "broken", str(error), "make install"))
     broken = any(check.state == "broken" for check in checks)

@@ -172,4 +172,6 @@ def human_number(value: object) -> str:
     """A metric: four significant decimals for floats, NaN and null as `-`."""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.4f}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "-" if value is None else str(value)

@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from launcher.datacheck import DataFacts
 from launcher.errors import Problem, UserError
 from launcher.loading import Loaded, RecipeMistakes
 from launcher.plan import DataSize, Identity, Machine, Plan, make_plan, plan_conflicts
-from launcher.recipe import Conflict, Recipe, Scratch
+from launcher.recipe import Scratch
 from launcher.shapes import ModelShape
 
 Answer = TypeVar("Answer")
@@ -66,11 +66,11 @@ def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> 
     if not any(key == "task" or key.startswith("data.") for key in doubtful):
         facts = _collect(problems, lambda: datacheck.check_data(recipe), facts)
     if not any(key.startswith("model.") for key in doubtful):
-        shape = _collect(problems, lambda: model_shape(recipe), shape, "model.name")
+        shape = _collect(problems, lambda: model_shape(loaded), shape)
     observed = machine.observe(recipe, loaded.cluster)
     if not any(problem.field == "cluster" for problem in problems):
         problems += [
-            _located(conflict, loaded)
+            _about(conflict.fields[0], loaded, conflict.message, conflict.remedy)
             for conflict in plan_conflicts(recipe, loaded.cluster, observed, shape)
             if not doubtful.intersection(conflict.fields)
         ]
@@ -108,9 +108,9 @@ def plan_of(checked: Checked, cwd: Path) -> Plan:
     return make_plan(recipe, cluster, checked.machine, identity, checked.shape, size)
 
 
-def model_shape(recipe: Recipe) -> ModelShape | None:
+def model_shape(loaded: Loaded) -> ModelShape | None:
     """The shape of the recipe's model, from its config.json where one is here; None where nobody knows it."""
-    model = recipe.model
+    recipe, model = loaded.recipe, loaded.recipe.model
     if model.name is None:
         return shapes.shape_from_config(
             scratch_config(model.scratch, recipe.data.max_length), "model.scratch"
@@ -155,32 +155,20 @@ def templates() -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in paths}
 
 
-def _collect(
-    problems: list[Problem], question: Callable[[], Answer], otherwise: Answer, key: str | None = None
-) -> Answer:
-    """The answer, or `otherwise` where it raises mistakes, which are kept; `key` is what they are about."""
+def _collect(problems: list[Problem], question: Callable[[], Answer], otherwise: Answer) -> Answer:
+    """The answer, or `otherwise` where it raises mistakes, which are kept."""
     try:
         return question()
     except UserError as error:
-        problems += [problem if problem.field else replace(problem, field=key) for problem in error.problems]
+        problems += error.problems
         return otherwise
 
 
-def _located(conflict: Conflict, loaded: Loaded) -> Problem:
-    """A conflict between values, said at the place where the first of them was given."""
-    key = conflict.fields[0]
-    return Problem(
-        conflict.message,
-        where=_origin(loaded, key),
-        field=key,
-        value=dict(flat(loaded.recipe.tree())).get(key),
-        remedy=conflict.remedy,
-    )
-
-
-def _origin(loaded: Loaded, key: str) -> str | None:
-    origin = loaded.origins.get(key)
-    return None if origin is None else str(origin)
+def _about(key: str, loaded: Loaded, message: str, remedy: str | None = None) -> Problem:
+    """A problem with the value of a key, said at the place where it was given."""
+    origin = loaded.origins.get(key, "default")
+    where = loaded.path.name if origin == "default" else origin
+    return Problem(message, where, key, dict(flat(loaded.recipe.tree())).get(key), remedy)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -198,19 +186,12 @@ def _place_problems(loaded: Loaded, cwd: Path) -> Iterator[Problem]:
     parent = cwd / recipe.runs_dir
     existing = next(path for path in (parent, *parent.parents) if path.exists())
     if not existing.is_dir():
-        yield Problem(
-            f"{existing} is not a directory", _origin(loaded, "runs_dir"), "runs_dir", recipe.runs_dir
-        )
+        yield _about("runs_dir", loaded, f"{existing} is not a directory")
     elif not os.access(existing, os.W_OK | os.X_OK):
-        remedy = "choose a directory of yours with runs_dir=DIR"
-        yield Problem(
-            f"{existing} can't be written", _origin(loaded, "runs_dir"), "runs_dir", recipe.runs_dir, remedy
-        )
+        yield _about("runs_dir", loaded, f"{existing} can't be written", "choose a directory of yours")
     elif recipe.run_id is not None and (parent / recipe.run_id).exists():
         remedy = f"launch resume {recipe.run_id}, or another run_id"
-        yield Problem(
-            f"exists already in {parent}", _origin(loaded, "run_id"), "run_id", recipe.run_id, remedy
-        )
+        yield _about("run_id", loaded, f"exists already in {parent}", remedy)
 
 
 def _new_run_id(name: str) -> str:

@@ -1,0 +1,123 @@
+"""Runs for the tests of the command line: few that train, most of them only planned."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.run import RunDir
+
+TINY = (
+    "recipe=smoke",
+    "executor=local",
+    "device=cpu",
+    "model.scratch.hidden=16",
+    "model.scratch.layers=1",
+    "model.scratch.intermediate=32",
+    "model.scratch.vocab=200",
+    "data.max_length=16",
+    "data.limit=64",
+    "batch.global=8",
+    "tracking.wandb.mode=disabled",
+)
+DEADLINE_S = 240
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[str, ...]:
+    """A run of a few seconds: most of them are imports."""
+    return TINY
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `launch ARGS` in the test's own directory and return the process; what is left at the end is killed."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def run(*args: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "launcher", *map(str, args)],
+            cwd=tmp_path,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, subprocess.CompletedProcess[str]]:
+    """A completed run named `done`, and what `launch` said meanwhile."""
+    directory = tmp_path_factory.mktemp("finished")
+    command = [sys.executable, "-m", "launcher", *TINY, "train.max_steps=6", "run_id=done"]
+    done = subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return RunDir(directory / "runs" / "done"), done
+
+
+@pytest.fixture
+def planned(launch: Callable[..., Any], tmp_path: Path) -> Callable[[str], RunDir]:
+    """Make a run directory of which no job was ever started."""
+
+    def make(run_id: str, *words: str) -> RunDir:
+        directory = tmp_path / "runs" / run_id
+        launch("plan", *TINY, f"run_id={run_id}", *words, "--out", directory)
+        for name in ("attempts", "checkpoints", "logs", "control"):
+            (directory / name).mkdir()
+        return RunDir(directory)
+
+    return make
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    """The first true value of `condition`; fails after a long time."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    pytest.fail(f"waited {DEADLINE_S} s for {what}")
+
+
+@pytest.fixture
+def trains() -> Callable[[Path, int], RunDir]:
+    """Wait until the only run in a directory has done a step in this attempt."""
+
+    def wait(runs_dir: Path, attempt: int = 1) -> RunDir:
+        run = wait_for(lambda: next(iter(runs_dir.glob("[!.]*")), None), "a run directory")
+
+        def steps() -> bool:
+            path = RunDir(run).events
+            events = map(json.loads, path.read_text().splitlines()) if path.exists() else []
+            return any(event["event"] == "step" and event["attempt"] == attempt for event in events)
+
+        wait_for(steps, f"a step of attempt {attempt}")
+        return RunDir(run)
+
+    return wait
+
+
+@pytest.fixture
+def no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No terminal settings of whoever runs the tests."""
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS"):
+        if name in os.environ:
+            monkeypatch.delenv(name)

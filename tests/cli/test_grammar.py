@@ -1,0 +1,58 @@
+"""`launch [VERB] recipe=NAME|PATH [key=value ...] [--flags]`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import launcher
+from launcher.cli.app import VERBS
+
+Launch = Callable[..., Any]
+
+
+def test_alone_it_prints_its_help(launch: Launch) -> None:
+    result = launch()
+    assert "launch recipe=smoke" in result.stdout
+    assert all(name in result.stdout for name in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_examples(launch: Launch, verb: str) -> None:
+    result = launch(verb, "--help")
+    assert "Examples:" in result.stdout
+    assert f"launch {verb}" in result.stdout
+
+
+def test_version(launch: Launch) -> None:
+    assert launch("--version").stdout == f"launch {launcher.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words", [("recipe=nothing",), ("--json", "recipe=nothing"), ("run", "recipe=nothing")]
+)
+def test_a_first_word_with_an_equals_sign_means_run(launch: Launch, words: tuple[str, ...]) -> None:
+    assert "unknown recipe" in launch(*words, code=2).stderr
+
+
+def test_an_unknown_verb_gets_the_nearest(launch: Launch) -> None:
+    result = launch("statsu", code=2)
+    assert "no verb 'statsu'" in result.stderr
+    assert "did you mean status?" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_recipe_where_a_verb_belongs(launch: Launch) -> None:
+    assert "launch recipe=roberta-cls" in launch("roberta-cls", code=2).stderr
+
+
+def test_an_unknown_flag(launch: Launch) -> None:
+    result = launch("run", "recipe=smoke", "--folow", code=2)
+    assert "--follow" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_word_that_is_no_assignment(launch: Launch) -> None:
+    assert "is not key=value" in launch("plan", "recipe=smoke", "nodes", code=2).stderr
