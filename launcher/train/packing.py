@@ -1,0 +1,243 @@
+"""Micro-batches without padding: the examples one after another in a single row of tokens.
+
+A packed micro-batch reaches the model as `input_ids`, `position_ids` and maybe `token_type_ids`, each (1, tokens), with
+`lengths` (examples,) on the CPU and `cu_seqlens` (examples + 1,) on the model's device, where each example begins.
+Only a model that `unpadded.enable_packing` has adapted understands them: any other would mix up the examples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from launcher.train.collate import Indices, token_lengths
+from launcher.train.tasks import MicroBatch
+from launcher.train.token_cache import TokenSplit
+
+Array = NDArray[np.int64]
+
+LENGTH_STEP = 16
+"""Short rows of attention weights are rounded up to whole vectors: softmax over 13 numbers costs that over 130."""
+ROUND_BELOW = 64
+GROUP_OVERHEAD = 512
+"""What one more group costs, in attention weights of one head."""
+LARGEST_GROUP = 2**22
+"""Most attention weights in a group, over all heads: 16 MiB."""
+
+
+@dataclass(frozen=True)
+class PackedCollate:
+    """Examples one after another, in the order they are given in."""
+
+    first_position: int
+    """Position id of an example's first token: RoBERTa counts from behind its padding id."""
+    type_ids: bool
+    """Whether the model tells first and second text apart by token types."""
+    device: torch.device
+
+    def __call__(self, split: TokenSplit, examples: Indices) -> MicroBatch:
+        lengths = token_lengths(split, examples).astype(np.int64)
+        bounds = [(int(split.offsets[example]), int(split.offsets[example + 1])) for example in examples]
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        tokens = int(starts[-1])
+        positions = np.arange(tokens) - np.repeat(starts[:-1], lengths) + self.first_position
+        rows = {
+            "input_ids": np.concatenate([split.ids[start:end] for start, end in bounds]),
+            "position_ids": positions,
+        }
+        if self.type_ids and split.type_ids is not None:
+            rows["token_type_ids"] = np.concatenate([split.type_ids[start:end] for start, end in bounds])
+        elif self.type_ids:
+            rows["token_type_ids"] = np.zeros(tokens, np.int64)
+        inputs = {
+            name: self._move(torch.from_numpy(row.astype(np.int64))[None]) for name, row in rows.items()
+        }
+        inputs["lengths"] = torch.from_numpy(lengths)
+        inputs["cu_seqlens"] = self._move(torch.from_numpy(starts.astype(np.int32)))
+        labels = (
+            None if split.labels is None else torch.from_numpy(np.ascontiguousarray(split.labels[examples]))
+        )
+        return MicroBatch(inputs, None if labels is None else self._move(labels), tokens)
+
+    def _move(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self.device.type != "cuda":
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+class Packing:
+    """Where the examples of one packed micro-batch are; shared by all layers of a forward pass."""
+
+    def __init__(self, lengths: torch.Tensor, cu_seqlens: torch.Tensor) -> None:
+        self.lengths: Array = lengths.numpy()
+        self.cu_seqlens = cu_seqlens
+        self.longest = int(self.lengths.max())
+        self.first_rows = cu_seqlens[:-1].long()
+        """(examples,) where the first token of each example is."""
+        self._groups: dict[tuple[int, bool, int | None], Groups] = {}
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def first(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The rows of the first tokens: (1, tokens, width) -> (1, examples, width)."""
+        return hidden.index_select(1, self.first_rows)
+
+    def mean(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The mean over each example's tokens: (1, tokens, width) -> (examples, 1, width)."""
+        lengths = self.cu_seqlens.diff()
+        example = torch.arange(len(self), device=hidden.device).repeat_interleave(
+            lengths, output_size=hidden.shape[1]
+        )
+        sums = hidden.new_zeros(len(self), hidden.shape[-1]).index_add_(0, example, hidden[0])
+        return (sums / lengths[:, None]).to(hidden.dtype)[:, None]
+
+    def one_query_each(self) -> torch.Tensor:
+        """(examples + 1,) bounds of the queries where each example has a single one."""
+        return torch.arange(len(self) + 1, dtype=torch.int32, device=self.cu_seqlens.device)
+
+    def groups(self, heads: int, first_only: bool, window: int | None) -> Groups:
+        """The examples in groups of like length, laid out for batched products."""
+        # A window wider than every example hides nothing.
+        window = None if window is None or window >= self.longest - 1 else window
+        key = (heads, first_only, window)
+        if key not in self._groups:
+            self._groups[key] = Groups.of(self.lengths, heads, first_only, window, self.cu_seqlens.device)
+        return self._groups[key]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Examples that are padded to one length inside attention; all tensors head by head."""
+
+    batch: int
+    """Examples times heads."""
+    queries: int
+    keys: int
+    query_slice: slice
+    """Of the gathered query rows."""
+    key_slice: slice
+    bias: torch.Tensor | None
+    """(examples, 1, 1 or queries, keys): 0, and -inf where a query must not look; None where all may."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """How token rows (token * heads + head) are gathered into groups, and back."""
+
+    groups: list[Group]
+    heads: int
+    query_rows: torch.Tensor
+    """Source of each gathered query row; padding repeats the example's last."""
+    key_rows: torch.Tensor
+    query_padding: torch.Tensor
+    """Gathered query rows that are padding."""
+    query_places: torch.Tensor
+    """Where each query row was gathered to."""
+    key_places: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, lengths: Array, heads: int, first_only: bool, window: int | None, device: torch.device
+    ) -> Groups:
+        """Lay out examples of these lengths; with `first_only` each has its first token as the only query."""
+        key_starts = np.cumsum(lengths) - lengths
+        query_lengths = np.ones_like(lengths) if first_only else lengths
+        query_starts = np.arange(len(lengths)) if first_only else key_starts
+        groups: list[Group] = []
+        queries = _Gather(heads)
+        keys = _Gather(heads)
+        for members in group_by_length(lengths, heads):
+            longest = int(lengths[members].max())
+            width = _rounded(longest)
+            query_width = 1 if first_only else longest
+            bias = _bias(lengths[members], query_width, width, window)
+            groups.append(
+                Group(
+                    batch=len(members) * heads,
+                    queries=query_width,
+                    keys=width,
+                    query_slice=queries.add(query_starts[members], query_lengths[members], query_width),
+                    key_slice=keys.add(key_starts[members], lengths[members], width),
+                    bias=None if bias is None else torch.from_numpy(bias).to(device),
+                )
+            )
+        query_rows, query_padding, query_places = queries.finish()
+        key_rows, _, key_places = keys.finish()
+        tensors = (query_rows, key_rows, query_padding, query_places, key_places)
+        return cls(groups, heads, *(torch.from_numpy(array).to(device) for array in tensors))
+
+
+def group_by_length(lengths: Array, heads: int) -> list[Array]:
+    """Partition examples where padding plus the cost of the groups is least; longest first."""
+    order = np.argsort(-lengths, kind="stable")
+    widths = np.array([_rounded(int(length)) for length in lengths[order]])
+    costs = lengths[order] * widths
+    count = len(order)
+    most = np.maximum(1, LARGEST_GROUP // (costs * heads))
+    best = np.full(count + 1, np.iinfo(np.int64).max // 2)
+    best[0] = 0
+    start_of = np.zeros(count + 1, dtype=np.int64)
+    for end in range(1, count + 1):
+        starts = np.arange(end)
+        sizes = end - starts
+        total = np.where(sizes <= most[:end], best[:end] + sizes * costs[:end] + GROUP_OVERHEAD, best[count])
+        start_of[end] = int(np.argmin(total))
+        best[end] = total[start_of[end]]
+    groups: list[Array] = []
+    end = count
+    while end > 0:
+        groups.append(order[start_of[end] : end])
+        end = int(start_of[end])
+    return groups[::-1]
+
+
+def _rounded(length: int) -> int:
+    return -(-length // LENGTH_STEP) * LENGTH_STEP if length < ROUND_BELOW else length
+
+
+def _bias(lengths: Array, queries: int, keys: int, window: int | None) -> NDArray[np.float32] | None:
+    hidden = (np.arange(keys)[None, :] >= lengths[:, None])[:, None, None, :]
+    if window is not None:
+        distance = np.abs(np.arange(queries)[:, None] - np.arange(keys)[None, :])
+        # Padding looks at padding, since a row that sees nothing would be 0 / 0.
+        too_far = (distance > window)[None, None]
+        hidden = (hidden & (np.arange(queries)[:, None] < lengths[:, None, None])[:, None]) | too_far
+    if not hidden.any():
+        return None
+    return np.where(hidden, np.float32(-np.inf), np.float32(0.0))
+
+
+class _Gather:
+    """Collects the index arrays of one kind of rows, group by group."""
+
+    def __init__(self, heads: int) -> None:
+        self._heads = heads
+        self._rows: list[Array] = []
+        self._padding: list[NDArray[np.bool_]] = []
+        self._count = 0
+
+    def add(self, starts: Array, lengths: Array, width: int) -> slice:
+        """Gather these examples' rows (example, head, position), padded to `width`; returns where they go."""
+        position = np.arange(width)
+        token = starts[:, None] + np.minimum(position, lengths[:, None] - 1)
+        head = np.arange(self._heads)[None, :, None]
+        rows = (token[:, None, :] * self._heads + head).ravel()
+        padding = np.broadcast_to((position >= lengths[:, None])[:, None], (len(starts), self._heads, width))
+        self._rows.append(rows)
+        self._padding.append(padding.ravel())
+        begin = self._count
+        self._count += len(rows)
+        return slice(begin, self._count)
+
+    def finish(self) -> tuple[Array, Array, Array]:
+        """(source rows, gathered rows that are padding, place of each source row)."""
+        rows = np.concatenate(self._rows)
+        padding = np.concatenate(self._padding)
+        real = np.flatnonzero(~padding)
+        places = np.empty(len(real), dtype=np.int64)
+        places[rows[real]] = real
+        return rows, np.flatnonzero(padding), places
