@@ -35,28 +35,17 @@ LAYERS = {
     "plan": "recipe cluster estimate shapes errors",
     "render": "plan errors jinja2",
     "run": "plan errors",
-    "executors": "run plan errors",
-    "train": "recipe plan run datafiles labels datacheck errors *",
-    "cli": (
-        "resources recipe cluster loading datafiles labels datacheck shapes estimate plan render run executors errors "
-        "click rich"
-    ),
+    "failure": "run",
+    "node": "failure run errors",
+    "executors": "node run plan errors",
+    # prefetch reads a resolved recipe; LoRA's targets are the same here as in the plan's estimate.
+    "train": "recipe plan run failure loading shapes datafiles labels datacheck errors *",
 }
+LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))
 
 # What turns the same recipe into the same files can't look at the machine it runs on.
 PURE = ("recipe", "cluster", "estimate", "plan", "render")
-IMPURE = {
-    "datetime",
-    "os",
-    "platform",
-    "random",
-    "secrets",
-    "socket",
-    "subprocess",
-    "tempfile",
-    "time",
-    "uuid",
-}
+IMPURE = {"datetime", "os", "platform", "random", "secrets", "socket", "subprocess", "tempfile", "time"}
 
 HEAVY = {"datasets", "deepspeed", "numpy", "pandas", "peft", "pyarrow", "torch", "transformers", "wandb"}
 
