@@ -16,9 +16,9 @@ TAIL_BYTES = 1 << 16
 TAIL_LINES = 12
 MEMORY = re.compile(r"oom[-_]kill|out[ -]of[ -]memory|Cannot allocate memory", re.IGNORECASE)
 
-# What torchrun prints about the rank that failed first on a node; srun puts `0: ` before it.
+# What torchrun prints about the rank that failed first on a node; srun puts the node's number before each line.
 _REPORT = re.compile(
-    r"Root Cause \(first observed failure\):.*?"
+    r"(?:(?P<node>\d+): )?Root Cause \(first observed failure\):.*?"
     r"time +: (?P<time>\S+)\n.*?"
     r"host +: (?P<host>\S+)\n.*?"
     r"rank +: (?P<rank>\d+) .*?\n.*?"
@@ -52,7 +52,7 @@ def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: i
     """The `error` of result.json for an attempt that ended with `code` and without a word of its own."""
     log = _tail(run.job_log(str(record.get("job_id", ""))), int(record.get("log_offset", 0)))
     death = _first_death(log, record, code)
-    words = _last_words(run, record, death.rank) or _LABEL.sub("", log)
+    words = _LABEL.sub("", log) if death.rank is None else _last_words(run, record, death.rank)
     who = "training" if death.rank is None else f"rank {death.rank}"
     how = f"was killed by {death.signal}" if death.signal else f"ended with code {death.code}"
     lines = [line for line in words.splitlines() if line.strip()][-TAIL_LINES:]
@@ -79,20 +79,26 @@ def last_step(run: RunDir, attempt: int) -> int | None:
 
 
 def _first_death(log: str, record: Mapping[str, Any], code: int) -> Death:
-    reports = [found.groupdict() for found in _REPORT.finditer(_LABEL.sub("", log))]
-    if reports:
-        first = min(reports, key=lambda report: report["time"])
-        return Death(int(first["code"]), int(first["rank"]), first["host"])
     hosts = record.get("hosts", ())
+    reports = [found.groupdict() for found in _REPORT.finditer(log)]
+    if reports:
+        # A killed rank takes the others with it; torchrun ends what is left with SIGTERM.
+        first = min(
+            reports, key=lambda report: (int(report["code"]) in (*range(1, 128), -15), report["time"])
+        )
+        node = int(first["node"] or 0)
+        return Death(
+            int(first["code"]), int(first["rank"]), hosts[node] if node < len(hosts) else first["host"]
+        )
     if record.get("executor") == "local":
         return Death(code, 0, hosts[0] if hosts else None)
     srun = _SRUN.search(log)
     return Death(code, None, srun["host"] if srun else None)
 
 
-def _last_words(run: RunDir, record: Mapping[str, Any], rank: int | None) -> str:
+def _last_words(run: RunDir, record: Mapping[str, Any], rank: int) -> str:
     """The end of the rank's log, if it wrote anything in this attempt."""
-    path = run.rank_log(0 if rank is None else rank)
+    path = run.rank_log(rank)
     try:
         written = path.stat().st_mtime >= float(record.get("started_at", 0))
     except FileNotFoundError:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from launcher import failure
 from launcher import run as runs
@@ -35,8 +35,7 @@ NONE = "-"
 """Stands for an empty word in what `begin` prints."""
 STAYS_STOPPED = ("user", "wandb")
 """Who asked for a stop that the scheduler must not undo; a `signal` is the scheduler's own wish."""
-GOING_AGAIN = ("NODE_FAIL", "PREEMPTED", "PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
-"""States of a job that Slurm has taken off its nodes to start it again."""
+Verdict = Literal["cancelled", "requeued"] | None
 STATUS_OF_CODE = {EXIT_OK: "completed", EXIT_STOPPED: "stopped"}
 
 
@@ -62,6 +61,7 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
     """Make the next attempt of the run, or say why there is none: `completed` or `cancelled`."""
     result = run.read_result()
     if result is not None and result.get("status") == "completed":
+        run.secrets.unlink(missing_ok=True)
         return "completed"
     if run.cancel.exists():
         cancelled(run)
@@ -97,36 +97,19 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, bool]:
     `code` is that of the process the script waited for; what the training itself wrote is believed first.
     """
     record = runs.read_json(attempt.record) or {}
-    job = str(record.get("job_id", ""))
     stop = _stop_text(run)
-    slurm_state = None if job.startswith("local") else _slurm_state(job)
-    may_requeue = _may_requeue(run)
-    written = _written_code(attempt)
-    result = run.read_result()
-    requeue = False
-    if result is not None and result.get("status") == "completed":
-        exit_code = EXIT_OK
-    elif run.cancel.exists() or slurm_state == "CANCELLED":
-        cancelled(run)
-        exit_code = EXIT_FAILED
-    elif written is None and may_requeue and slurm_state in GOING_AGAIN:
-        exit_code = EXIT_STOPPED
-    elif written is None:
-        error = failure.examine(run, attempt, record, code)
-        _write_result(run, "failed", error)
-        exit_code = EXIT_FAILED
-    else:
-        exit_code = written
-        if result is None:
-            _write_result(run, STATUS_OF_CODE.get(written, "failed"), None)
-        stays = stop in STAYS_STOPPED or not may_requeue
-        requeue = written == EXIT_STOPPED and not stays and _progressed(run, attempt)
+    verdict = _verdict(record)
+    exit_code = _settle(run, attempt, record, verdict, code)
+    wanted = exit_code == EXIT_STOPPED and stop not in STAYS_STOPPED and verdict is None
+    requeue = wanted and _may_requeue(run) and _progressed(run, attempt)
     record |= {"ended_at": time.time(), "exit_code": exit_code, "process_code": code, "stop": stop}
     record |= {"status": (run.read_result() or {}).get("status", "interrupted"), "requeue": requeue}
     runs.write_json(attempt.record, record | {"last_step": failure.last_step(run, attempt.number)})
-    run.stop.unlink(missing_ok=True)
-    if not requeue and slurm_state not in GOING_AGAIN:
+    goes_again = requeue or verdict == "requeued"
+    if not goes_again:
         run.secrets.unlink(missing_ok=True)
+    if not (goes_again and stop == "user"):
+        run.stop.unlink(missing_ok=True)
     return exit_code, requeue
 
 
@@ -204,6 +187,30 @@ def main(argv: Sequence[str]) -> None:
         code, requeue = end(run, run.attempt(int(argv[2])), int(argv[3]))
         answer = f"{code} {'requeue' if requeue else 'stay'}"
     sys.stdout.write(answer + "\n")
+
+
+def _settle(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], verdict: Verdict, code: int) -> int:
+    """Leave a result.json that tells the truth, unless the job starts again; returns the exit code."""
+    result = run.read_result()
+    written = _written_code(attempt)
+    if result is not None and result.get("status") == "completed":
+        return EXIT_OK
+    if run.cancel.exists() or verdict == "cancelled":
+        cancelled(run)
+        return EXIT_FAILED
+    if written is None and verdict == "requeued":
+        return EXIT_STOPPED
+    if written is None:
+        _write_result(run, "failed", failure.examine(run, attempt, record, code))
+        return EXIT_FAILED
+    if result is None:
+        _write_result(run, STATUS_OF_CODE.get(written, "failed"), None)
+    elif written == EXIT_FAILED and (result.get("error") or {}).get("class") == "crashed":
+        # The ranks that live on only see a lost connection; the cause is the one that was killed.
+        error = failure.examine(run, attempt, record, code)
+        if error["class"] == "killed":
+            runs.write_json(run.result, result | {"error": error})
+    return written
 
 
 def _new_attempt(run: RunDir) -> AttemptDir:
@@ -284,10 +291,21 @@ def _size(run: RunDir, job: str) -> int:
         return 0
 
 
-def _slurm_state(job: str) -> str | None:
-    output = _ask(["scontrol", "-o", "show", "job", job])
-    found = re.search(r"\bJobState=(\w+)", output)
-    return found.group(1) if found else None
+def _verdict(record: Mapping[str, Any]) -> Verdict:
+    """What Slurm has decided about the job while its script still runs.
+
+    A job that is being taken off its nodes is COMPLETING whatever the reason; but one that will start again has been
+    counted as restarted already.
+    """
+    if record.get("executor") != "slurm":
+        return None
+    output = _ask(["scontrol", "-o", "show", "job", str(record["job_id"])])
+    fields = dict(re.findall(r"\b(JobState|Reason|Restarts)=(\S+)", output))
+    if fields.get("JobState") in (None, "RUNNING"):
+        return None
+    if int(fields.get("Restarts", 0)) > record["restart_count"]:
+        return "requeued"
+    return None if fields.get("Reason") == "TimeLimit" else "cancelled"
 
 
 def _node_addresses(hosts: Iterable[str]) -> dict[str, str]:

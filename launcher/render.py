@@ -18,6 +18,8 @@ ds_configs/."""
 NOTICE_S = 120
 """Seconds before the time limit at which Slurm asks the job to save and stop."""
 SMALLEST_BUCKET = 100_000
+BF16: dict[str, Any] = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
+"""Autocast over fp32 parameters, as in the plain strategy; the empty list keeps gradients in fp32 between ranks."""
 FP16: dict[str, Any] = {
     "enabled": True,
     "auto_cast": True,
@@ -27,7 +29,7 @@ FP16: dict[str, Any] = {
     "hysteresis": 2,
     "min_loss_scale": 1,
 }
-_SBATCH_SAFE = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")
+_SBATCH_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 # sbatch takes these words for its own wherever they stand in a line.
 _SBATCH_WORDS = re.compile(r"(het|pack)(job)", re.IGNORECASE)
 
@@ -81,7 +83,7 @@ def ds_config(plan: Plan, templates: Templates) -> dict[str, Any]:
 
 def _precision(plan: Plan) -> dict[str, Any]:
     if plan.precision == "bf16":
-        return {"torch_autocast": {"enabled": True, "dtype": "bfloat16"}}
+        return {"torch_autocast": BF16}
     return {"fp16": FP16} if plan.precision == "fp16" else {}
 
 
@@ -108,9 +110,11 @@ def _script(plan: Plan, templates: Templates, name: str) -> str:
 
 
 def sbatch_quote(value: str) -> str:
-    """A value as sbatch reads it in an #SBATCH line, where a backslash quotes and `#` starts a comment."""
-    quoted = _SBATCH_SAFE.sub(lambda found: "\\" + found.group(), value)
-    return _SBATCH_WORDS.sub(r"\1\\\2", quoted)
+    """A value as sbatch reads it in an #SBATCH line: words may be quoted, and a backslash always quotes."""
+    if _SBATCH_SAFE.fullmatch(value):
+        return _SBATCH_WORDS.sub(r"\1\\\2", value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + _SBATCH_WORDS.sub(r"\1\\\2", escaped) + '"'
 
 
 def _percent(path: str) -> str:

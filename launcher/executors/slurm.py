@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from launcher import node
@@ -25,6 +25,8 @@ from launcher.executors.base import (
 from launcher.run import RunDir
 
 COMMAND_TIMEOUT_S = 60.0
+RECORD_TIMEOUT_S = 5.0
+"""Longest to wait for the script of a killed training to record that."""
 CANCEL_TIMEOUT_S = 45.0
 """Longest to wait for a killed job to be gone: Slurm's KillWait is 30 s by default."""
 
@@ -82,7 +84,12 @@ class SlurmExecutor:
         job = run.last_job()
         if job is None:
             return JobState("unknown", reason="never submitted")
-        return _controller_state(job) or _accounting_state(job) or recorded_state(run, job)
+        state = _controller_state(job) or _accounting_state(job)
+        if state is None:
+            return recorded_state(run, job)
+        if state.status == "failed" and recorded_state(run, job).status == "cancelled":
+            return replace(state, status="cancelled")
+        return state
 
     def stop(self, run: RunDir) -> None:
         """Take a waiting job out of the queue; ask a running one to save and stop."""
@@ -104,19 +111,25 @@ class SlurmExecutor:
         assert state.job_id is not None
         runs.write_text(run.cancel, "user")
         if state.status == "running":
-            # The training first and with no time to save; then the script, which has time to record the end.
-            _slurm(["scancel", "--signal=KILL", state.job_id])
+            # The training first, with no time to save; its script lives on for a moment and records the end.
+            steps = _slurm(["squeue", "--steps", "--noheader", f"--jobs={state.job_id}", "--format=%i"])
+            numbered = [step for step in steps.stdout.split() if step.rpartition(".")[2].isdigit()]
+            if numbered:
+                _slurm(["scancel", "--signal=KILL", *numbered])
+            _wait(lambda: not run.cancel.exists(), RECORD_TIMEOUT_S)
         done = _slurm(["scancel", state.job_id])
-        deadline = time.monotonic() + CANCEL_TIMEOUT_S
-        while self.state(run).active:
-            if time.monotonic() > deadline:
-                said = _sentence(done.stderr) or "it is still there"
-                raise RunFailed(
-                    "scheduler", f"job {state.job_id} was told to end: {said}", "launch status tells"
-                )
-            time.sleep(0.1)
+        if not _wait(lambda: not self.state(run).active, CANCEL_TIMEOUT_S):
+            said = _sentence(done.stderr) or "it is still there"
+            raise RunFailed("scheduler", f"job {state.job_id} was told to end: {said}", "launch status tells")
         if run.cancel.exists():
             node.cancelled(run)
+
+
+def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return met
 
 
 def _refuse(run: RunDir, is_new: bool, sentence: str) -> None:
@@ -133,7 +146,9 @@ def _refuse(run: RunDir, is_new: bool, sentence: str) -> None:
 
 
 def _refusal_remedy(sentence: str, request: Mapping[str, object]) -> str:
-    asked = ", ".join(f"{name}={value}" for name, value in request.items() if value not in (None, False))
+    asked = ", ".join(
+        f"{name}={value}" for name, value in request.items() if not isinstance(value, bool | None)
+    )
     remedy = f"asked for: {asked}; nodes, gpus and time are the recipe's, the rest is the cluster profile's"
     if "partition" in sentence.lower():
         known = _slurm(["sinfo", "--noheader", "--format=%R"]).stdout.split()

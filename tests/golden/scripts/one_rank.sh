@@ -1,0 +1,69 @@
+#!/bin/bash
+# example: 1 node with 1 rank on cpu, plain PyTorch, plan 793a303001d9da23.
+# Rendered by launch 0.1.0. To start it again: launch resume example
+
+set -euo pipefail
+umask 077
+
+run_dir=/runs/example
+cd "$run_dir"
+
+# Overrides of a recipe were taken in when this was planned.
+# shellcheck disable=SC2086
+unset ${!LAUNCH_@}
+export PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1 TOKENIZERS_PARALLELISM=true
+
+export LAUNCHER_JOB="local $$"
+export GLOO_SOCKET_IFNAME=lo
+
+# What the cluster profile runs on each node.
+# shellcheck disable=all
+prepare() {
+    :
+}
+
+# A signal only asks the training to save and stop; it is never passed on. A request of the user's is left as it is.
+signalled=
+# shellcheck disable=SC2317,SC2329
+on_signal() {
+    signalled=yes
+    if [[ ! -e $run_dir/control/cancel ]]; then
+        (set -o noclobber && printf signal >"$run_dir/control/stop") 2>/dev/null || true
+    fi
+}
+trap on_signal USR1 TERM INT
+
+# Waits for a process to its end, however many signals come, and sets `code` to its exit code.
+code=1
+await() {
+    while true; do
+        signalled=
+        code=0
+        wait "$1" || code=$?
+        if [[ -z $signalled ]]; then
+            return
+        fi
+    done
+}
+
+prepare
+node() { /env/bin/python -m launcher.node "$@"; }
+
+facts=$(node begin "$run_dir")
+case $facts in
+    completed) exit 0 ;;
+    cancelled) exit 1 ;;
+esac
+read -r LAUNCHER_ATTEMPT LAUNCHER_HEAD LAUNCHER_PORT _ LAUNCHER_ADDRESSES <<<"$facts"
+export LAUNCHER_ATTEMPT LAUNCHER_HEAD LAUNCHER_PORT LAUNCHER_ADDRESSES
+
+if [[ ! -e $run_dir/control/cancel ]]; then
+    /env/bin/python -m launcher.train "$run_dir" &
+    await $!
+fi
+
+# The end is recorded whatever signals come now.
+trap '' USR1 TERM INT
+outcome=$(node end "$run_dir" "$LAUNCHER_ATTEMPT" "$code") || outcome="1 stay"
+read -r code _ <<<"$outcome"
+exit "$code"

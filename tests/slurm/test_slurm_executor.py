@@ -1,0 +1,357 @@
+"""The Slurm executor against a real Slurm: what it submits, what it knows of a job, and how a job ends.
+
+Most of these jobs run a few shell lines in place of torchrun; the last ones train.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.plans import new_run, plan_of, stand_in_python
+from support.slurm_cluster import Cluster, wait_until
+
+from launcher.errors import RunFailed, UserError
+from launcher.executors import JobState, executor_for
+from launcher.executors.base import Executor
+from launcher.run import RunDir, read_json
+
+MakeRun = Callable[..., RunDir]
+
+
+@pytest.fixture
+def slurm(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Executor:
+    """The executor, talking to the tests' cluster."""
+    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
+    return executor_for("slurm")
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """A run directory whose job executes shell lines in place of torchrun."""
+
+    def make(
+        training: str, recipe: Mapping[str, Any] | None = None, profile: Mapping[str, Any] | None = None
+    ) -> RunDir:
+        python = stand_in_python(tmp_path / "python", training)
+        directory = tmp_path / "runs" / "job"
+        return new_run(
+            plan_of({"executor": "slurm", **(recipe or {})}, profile, run_dir=directory, python=python)
+        )
+
+    return make
+
+
+def wait_for(executor: Executor, run: RunDir, *statuses: str) -> JobState:
+    wait_until(lambda: executor.state(run).status in statuses, f"the job to be {' or '.join(statuses)}")
+    return executor.state(run)
+
+
+def ended(executor: Executor, run: RunDir) -> JobState:
+    wait_until(lambda: not executor.state(run).active, "the job to end")
+    return executor.state(run)
+
+
+def attempt(run: RunDir, number: int) -> dict[str, Any]:
+    return read_json(run.attempt(number).record) or {}
+
+
+def hurry(cluster: Cluster, job: str) -> None:
+    """Start a requeued job now: Slurm holds it for two minutes, and for two seconds it must be left alone."""
+
+    def pending() -> bool:
+        text = cluster.run(["scontrol", "-o", "show", "job", job]).stdout
+        return "JobState=PENDING" in text and "Reason=BeginTime" in text
+
+    wait_until(pending, "the job to wait in the queue again")
+    cluster.run(["sleep", "2.1"])
+    cluster.run(["scontrol", "update", f"jobid={job}", "StartTime=now"])
+
+
+FINISH = """
+printf '{"status": "completed"}' >$run_dir/result.json
+printf 0 >$run_dir/attempts/$LAUNCHER_ATTEMPT/exit_code
+"""
+STOP_WHEN_ASKED = """
+echo '{"attempt": '$LAUNCHER_ATTEMPT', "event": "step", "step": 3}' >>$run_dir/logs/events.jsonl
+until [[ -e $run_dir/control/stop ]]; do sleep 0.05; done
+printf '{"status": "stopped"}' >$run_dir/result.json
+printf 75 >$run_dir/attempts/$LAUNCHER_ATTEMPT/exit_code
+"""
+
+
+def test_a_job_goes_from_the_queue_to_its_end(slurm: Executor, make_run: MakeRun) -> None:
+    run = make_run(f"until [[ -e $run_dir/go ]]; do sleep 0.05; done; {FINISH}", {"nodes": 4, "time": "10"})
+    assert slurm.state(run) == JobState("unknown", reason="never submitted")
+
+    job = slurm.start(run)
+    assert run.last_job() == job
+    running = wait_for(slurm, run, "running")
+    assert running.nodes == "node[1-4]"
+    assert running.started_at is not None
+    assert running.ends_by == pytest.approx(running.started_at + 600, abs=2)
+    with pytest.raises(UserError, match=f"already has a job: {job}, running"):
+        slurm.start(run)
+
+    (run.path / "go").touch()
+    state = ended(slurm, run)
+    assert (state.status, state.exit_code) == ("completed", 0)
+    record = attempt(run, 1)
+    assert (record["job_id"], record["hosts"], record["status"]) == (
+        job,
+        ["node1", "node2", "node3", "node4"],
+        "completed",
+    )
+    assert run.jobs.read_text() == f"{job}\n"
+
+
+def test_each_node_gets_one_torchrun_of_one_rendezvous(slurm: Executor, make_run: MakeRun) -> None:
+    run = make_run(
+        f'echo "$@" >$run_dir/logs/$SLURM_NODEID; {FINISH}', {"nodes": 3, "gpus": 2, "device": "cpu"}
+    )
+    slurm.start(run)
+    assert ended(slurm, run).status == "completed"
+
+    calls = [(run.logs / str(number)).read_text().split() for number in range(3)]
+    heads = {option for call in calls for option in call if option.startswith("--rdzv-endpoint=")}
+    assert len(heads) == 1
+    host, port = heads.pop().removeprefix("--rdzv-endpoint=").split(":")
+    assert host == "127.0.1.1"  # the names of this cluster's nodes don't resolve
+    assert 20000 <= int(port) < 30000
+    for number, call in enumerate(calls):
+        assert f"--local-addr=127.0.1.{number + 1}" in call
+        assert f"--rdzv-conf=is_host={int(number == 0)},join_timeout=600,read_timeout=600" in call
+        assert {"--nnodes=3", "--nproc-per-node=2", "--rdzv-id=job-1", "--max-restarts=0"} <= set(call)
+
+
+def test_keys_reach_the_nodes_in_a_private_file_and_no_other_job_is_inherited(
+    slurm: Executor, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "WANDB_API_KEY": "w" * 40,
+        "HF_TOKEN": "hf_secret",
+        "GITHUB_TOKEN": "unrelated",
+        "TOKENIZERS_PARALLELISM": "false",
+        "SLURM_NTASKS": "99",
+        "SBATCH_PARTITION": "nowhere",
+        "LAUNCH_TRAIN__LR": "3",
+        "PLAIN": "kept",
+    }.items():
+        monkeypatch.setenv(name, value)
+    run = make_run(
+        f"env -0 >$run_dir/logs/env; cat $run_dir/control/secrets.json >$run_dir/logs/secrets; {FINISH}"
+    )
+    slurm.start(run)
+    assert stat.S_IMODE(run.secrets.stat().st_mode) == 0o600
+    assert ended(slurm, run).status == "completed"
+
+    seen = dict(line.split("=", 1) for line in (run.logs / "env").read_text().split("\0") if line)
+    assert seen["PLAIN"] == "kept"
+    assert seen["TOKENIZERS_PARALLELISM"] == "true"
+    assert seen["SLURM_NTASKS"] == "1"
+    assert not {"WANDB_API_KEY", "HF_TOKEN", "GITHUB_TOKEN", "LAUNCH_TRAIN__LR"} & set(seen)
+    assert json.loads((run.logs / "secrets").read_text()) == {
+        "WANDB_API_KEY": "w" * 40,
+        "HF_TOKEN": "hf_secret",
+    }
+    assert not run.secrets.exists()
+    everything = "".join(path.read_text(errors="replace") for path in run.path.rglob("*") if path.is_file())
+    assert "hf_secret" not in everything.replace((run.logs / "secrets").read_text(), "")
+
+
+@pytest.mark.parametrize(
+    ("profile", "recipe", "said"),
+    [
+        ({"partition": "mian"}, {}, r"invalid partition.*\n.*did you mean main\?"),
+        (
+            {"constraint": "gold&silver"},
+            {"time": "5"},
+            r"Invalid feature.*\n.*asked for: constraint=gold&silver, time=5",
+        ),
+        ({"memory": "900G"}, {}, r"Memory specification can not be satisfied.*\n.*memory=900G"),
+        ({"reservation": "tuesday"}, {}, "reservation is invalid"),
+    ],
+)
+def test_a_refused_request_is_a_mistake_that_leaves_nothing_behind(
+    slurm: Executor, make_run: MakeRun, profile: dict[str, Any], recipe: dict[str, Any], said: str
+) -> None:
+    run = make_run("", recipe, profile)
+    with pytest.raises(UserError, match=said):
+        slurm.start(run)
+    assert not run.path.exists()
+
+
+def test_an_unreachable_controller_is_no_mistake_and_keeps_the_run(
+    slurm: Executor, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = Path(os.environ["SLURM_CONF"]).read_text()
+    (tmp_path / "slurm.conf").write_text(conf + "\nSlurmctldPort=1\nMessageTimeout=1\n")
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    run = make_run("")
+    with pytest.raises(RunFailed, match="Slurm did not answer"):
+        slurm.start(run)
+    assert run.plan.exists()
+
+
+def test_stopping_a_waiting_job_takes_it_out_of_the_queue(slurm: Executor, make_run: MakeRun) -> None:
+    run = make_run(FINISH)
+    run.job_sbatch.write_text(
+        run.job_sbatch.read_text().replace("\n#SBATCH --no", "\n#SBATCH --hold\n#SBATCH --no", 1)
+    )
+    slurm.start(run)
+    assert slurm.state(run).reason == "JobHeldUser"
+
+    slurm.stop(run)
+    assert (run.read_result() or {})["status"] == "stopped"
+    assert ended(slurm, run).status == "cancelled"
+    with pytest.raises(UserError, match="has no job to stop"):
+        slurm.stop(run)
+
+
+def test_a_stop_asked_for_by_the_user_is_not_undone_by_the_scheduler(
+    slurm: Executor, make_run: MakeRun
+) -> None:
+    run = make_run(STOP_WHEN_ASKED)
+    slurm.start(run)
+    wait_until(run.events.exists, "the training to start")
+    slurm.stop(run)
+    state = ended(slurm, run)
+    assert (state.status, state.exit_code) == ("stopped", 75)
+    assert attempt(run, 1)["stop"] == "user"
+    assert not run.stop.exists()
+
+    slurm.start(run)
+    wait_until(lambda: len(run.events.read_text().splitlines()) == 2, "the second attempt to train")
+    slurm.stop(run)
+    assert ended(slurm, run).status == "stopped"
+    assert run.attempt_numbers() == [1, 2]
+    assert len(run.jobs.read_text().split()) == 2
+
+
+def test_a_signal_from_slurm_stops_the_run_and_puts_it_back(
+    slurm: Executor, make_run: MakeRun, cluster: Cluster
+) -> None:
+    run = make_run(f"if [[ $LAUNCHER_ATTEMPT == 2 ]]; then {FINISH} exit; fi; {STOP_WHEN_ASKED}")
+    job = slurm.start(run)
+    wait_until(run.events.exists, "the training to start")
+    cluster.run(["scancel", "--signal=USR1", "--batch", job])
+    hurry(cluster, job)
+    assert ended(slurm, run).status == "completed"
+
+    assert (attempt(run, 1)["stop"], attempt(run, 1)["requeue"]) == ("signal", True)
+    assert (attempt(run, 2)["restart_count"], attempt(run, 2)["job_id"]) == (1, job)
+    assert read_json(run.attempt(1).path / "result.json") == {"status": "stopped"}
+    assert (run.read_result() or {})["status"] == "completed"
+
+
+def test_without_requeue_a_signal_leaves_the_run_stopped(
+    slurm: Executor, make_run: MakeRun, cluster: Cluster
+) -> None:
+    run = make_run(STOP_WHEN_ASKED, {"requeue": False})
+    job = slurm.start(run)
+    wait_until(run.events.exists, "the training to start")
+    cluster.run(["scancel", "--signal=USR1", "--batch", job])
+    state = ended(slurm, run)
+    assert (state.status, state.exit_code) == ("stopped", 75)
+
+
+@pytest.mark.parametrize("training", ["sleep 60", "trap '' TERM; sleep 60"], ids=["dies", "ignores signals"])
+def test_cancelling_kills_the_job_and_says_so(slurm: Executor, make_run: MakeRun, training: str) -> None:
+    run = make_run(training, {"nodes": 2})
+    slurm.start(run)
+    wait_until(
+        lambda: run.job_log(str(run.last_job())).exists() and bool(run.attempt_numbers()), "an attempt"
+    )
+    slurm.cancel(run)
+    assert (run.read_result() or {})["status"] == "cancelled"
+    assert slurm.state(run).status in ("cancelled", "failed")
+    assert not run.cancel.exists()
+    slurm.cancel(run)
+
+
+def test_cancelling_a_waiting_job(slurm: Executor, make_run: MakeRun) -> None:
+    run = make_run(FINISH)
+    run.job_sbatch.write_text(
+        run.job_sbatch.read_text().replace("\n#SBATCH --no", "\n#SBATCH --hold\n#SBATCH --no", 1)
+    )
+    slurm.start(run)
+    slurm.cancel(run)
+    assert (run.read_result() or {})["status"] == "cancelled"
+    assert slurm.state(run).status == "cancelled"
+
+
+def test_a_plain_scancel_is_final(slurm: Executor, make_run: MakeRun, cluster: Cluster) -> None:
+    run = make_run(STOP_WHEN_ASKED)
+    job = slurm.start(run)
+    wait_until(run.events.exists, "the training to start")
+    cluster.run(["scancel", job])
+    assert ended(slurm, run).status == "cancelled"
+    assert attempt(run, 1)["requeue"] is False
+    assert (run.read_result() or {})["status"] == "cancelled"
+
+
+def test_a_run_survives_the_loss_of_a_node(
+    slurm: Executor, make_run: MakeRun, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    run = make_run(
+        f"if [[ $LAUNCHER_ATTEMPT == 2 ]]; then {FINISH} exit; fi; {STOP_WHEN_ASKED}", {"nodes": 2}
+    )
+    job = slurm.start(run)
+    wait_until(run.events.exists, "the training to start")
+    cluster.run(["scontrol", "update", "nodename=node2", "state=down", "reason=test"])
+    hurry(cluster, job)
+    assert run.secrets.exists()
+    assert ended(slurm, run).status == "completed"
+    assert attempt(run, 1)["status"] == "interrupted"
+    assert attempt(run, 2)["status"] == "completed"
+
+
+def test_a_training_that_dies_without_a_word_is_explained(slurm: Executor, make_run: MakeRun) -> None:
+    run = make_run(
+        'echo "the last words" >&2; [[ $SLURM_NODEID == 0 ]] || kill -KILL $$; sleep 30', {"nodes": 2}
+    )
+    slurm.start(run)
+    state = ended(slurm, run)
+    assert (state.status, state.exit_code) == ("failed", 1)
+    error = (run.read_result() or {})["error"]
+    assert (error["class"], error["host"], error["step"]) == ("killed", "node2", None)
+    assert "the last words" in error["message"]
+
+
+def test_setup_lines_that_fail_are_in_the_job_log(slurm: Executor, make_run: MakeRun) -> None:
+    run = make_run(FINISH, profile={"setup": ["echo module cuda/99 is unknown >&2; false"]})
+    job = slurm.start(run)
+    assert ended(slurm, run).status == "failed"
+    assert "module cuda/99 is unknown" in run.job_log(job).read_text()
+
+
+def test_a_forgotten_job_is_known_by_what_it_left(slurm: Executor, make_run: MakeRun) -> None:
+    run = make_run(FINISH)
+    job = slurm.start(run)
+    ended(slurm, run)
+    forgotten = "999999"
+    record = run.attempt(1).record
+    record.write_text(record.read_text().replace(f'"{job}"', f'"{forgotten}"'))
+    run.jobs.write_text(forgotten)
+    state = slurm.state(run)
+    assert (state.status, state.exit_code, state.nodes) == ("completed", 0, "node1")
+
+    record.unlink()
+    state = slurm.state(run)
+    assert (state.status, state.reason) == ("unknown", "the job is gone and left no result")
+
+
+def test_hostile_paths_stay_data(slurm: Executor, tmp_path: Path) -> None:
+    directory = tmp_path / 'it\'s $(touch owned) `x` #SBATCH; "q" 100%j ü' / "hetjob"
+    python = stand_in_python(tmp_path / "python $HOME", FINISH.replace("$run_dir", '"$run_dir"'))
+    run = new_run(plan_of({"executor": "slurm"}, run_dir=directory, python=python))
+    job = slurm.start(run)
+    assert ended(slurm, run).status == "completed"
+    assert run.job_log(job).exists()
+    assert not list(tmp_path.rglob("owned"))
