@@ -117,12 +117,16 @@ def model_shape(loaded: Loaded) -> ModelShape | None:
         )
     if Path(model.name).is_absolute() and not Path(model.name).is_dir():
         raise UserError(
-            Problem("no such directory", remedy="give a hub id or a directory with a config.json")
+            _about(
+                "model.name", loaded, "no such directory", "give a hub id or a directory with a config.json"
+            )
         )
     config = shapes.find_config(model.name, revision=model.revision or "main")
     if config is None and Path(model.name).is_dir():
         raise UserError(
-            Problem("has no config.json", remedy="give a directory in the format of Hugging Face")
+            _about(
+                "model.name", loaded, "has no config.json", "give a directory in the format of Hugging Face"
+            )
         )
     return shapes.shape_of(model.name, config=config, where=f"{model.name}/config.json")
 

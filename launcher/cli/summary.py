@@ -86,16 +86,16 @@ def trained(plan: dict[str, Any]) -> str:
     """What is trained on what, in one line."""
     recipe = plan["recipe"]
     model = recipe["model"]
-    name = (
-        model["name"] or f"a {model['scratch']['family']} of {model['scratch']['layers']} layers from scratch"
-    )
+    scratch = model["scratch"]
+    name = model["name"] or f"a new {scratch['family']} ({scratch['layers']} x {scratch['hidden']})"
     tuning = "" if recipe["tuning"] == "full" else f" with {recipe['tuning'].upper()} adapters"
     data = recipe["data"]
     source = data["train"] or data["source"]
-    files = source if isinstance(source, str) else " + ".join(source)
+    files = [source] if isinstance(source, str) else source
+    named = " + ".join(shown(Path(file)) if data["train"] else file for file in files)
     count = plan["steps"]["train_examples"]
     examples = f"{human_count(count)} examples of " if count else ""
-    return f"{name}{tuning} for {recipe['task']}, on {examples}{files}"
+    return f"{name}{tuning} for {recipe['task']}, on {examples}{named}"
 
 
 def metrics_text(metrics: dict[str, Any]) -> str:

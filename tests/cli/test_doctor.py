@@ -1,0 +1,37 @@
+"""`launch doctor` finds what is broken, and says how to mend it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Launch = Callable[..., Any]
+
+
+def test_a_stale_lock_is_broken_and_a_key_is_not_shown(launch: Launch, tmp_path: Path) -> None:
+    lock = tmp_path / "extensions" / "py311_cpu" / "some_op" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    os.utime(lock, (0, 0))
+    key = "s3cr3t" * 8
+    env = {
+        "TORCH_EXTENSIONS_DIR": str(tmp_path / "extensions"),
+        "WANDB_API_KEY": key,
+        "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "HF_HUB_OFFLINE": "1",
+    }
+    result = launch("doctor", "--json", code=1, env=env)
+    assert key not in result.stdout + result.stderr
+    document = json.loads(result.stdout)
+    assert document["ok"] is False
+    checks = document["checks"]
+    broken = [check for check in checks if check["state"] == "broken"]
+    assert [check["remedy"] for check in broken] == [f"rm {lock}"]
+    text = {check["name"]: check["text"] for check in checks}
+    assert "torch" in text["packages"]
+    assert "offline by HF_HUB_OFFLINE" in text["hub"]
+    assert "can't be reached" in text["wandb"]
+    assert "gloo yes" in text["torch"]

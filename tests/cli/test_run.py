@@ -1,0 +1,137 @@
+"""A whole run on this machine, from the command line's side."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from launcher.run import RunDir
+
+Launch = Callable[..., Any]
+Finished = tuple[RunDir, "subprocess.CompletedProcess[str]"]
+
+
+def test_stdout_is_the_run_id_and_the_rest_is_prose(finished: Finished) -> None:
+    _, said = finished
+    assert said.stdout == "done\n"
+    assert "step 1/6" in said.stderr
+    assert "step 6/6" in said.stderr
+    assert "\x1b[" not in said.stderr
+
+
+def test_the_summary_tells_a_newcomer_what_there_is_now(finished: Finished) -> None:
+    _, said = finished
+    summary = said.stderr[said.stderr.index("done is trained: 6 steps in") :]
+    assert "a new bert (1 x 16) for classification, on 64 examples of" in summary
+    for part in (
+        "trained",
+        "accuracy",
+        "runs/done/model",
+        "runs/done/metrics.jsonl",
+        "launch predict done --text",
+    ):
+        assert part in summary
+
+
+def test_the_files_are_those_that_plan_writes(
+    finished: Finished, launch: Launch, tiny: tuple[str, ...]
+) -> None:
+    run, _ = finished
+    directory = run.path.parent.parent
+    # The run's own directory is taken now, so the same is planned for another, whose name alone may differ.
+    words = (*tiny, "train.max_steps=6", "run_id=done", "runs_dir=sunr")
+    launch("plan", *words, "--out", "planned", cwd=directory)
+    for path in (directory / "planned").iterdir():
+        planned, written = path.read_text(), (run.path / path.name).read_text()
+        assert same_commit(planned.replace("/sunr", "/runs")) == same_commit(written), path.name
+
+
+def same_commit(text: str) -> str:
+    """The commit is that of the working tree, which someone may be working on."""
+    return re.sub(r'"git_commit": .*', "", text)
+
+
+def test_status_of_a_completed_run(finished: Finished, launch: Launch) -> None:
+    run, _ = finished
+    state = json.loads(launch("status", run.path, "--json").stdout)
+    assert (state["status"], state["step"], state["total"]) == ("completed", 6, 6)
+    assert state["result"]["best"]["metric"] == "accuracy"
+    text = launch("status", "don", "--runs-dir", run.path.parent).stdout
+    assert text.startswith("done: completed\n")
+    assert "launch predict done FILE" in text
+    listed = launch("status", env={"LAUNCH_RUNS_DIR": str(run.path.parent)}).stdout
+    assert "done  completed  6/6" in listed
+
+
+def test_logs_of_a_completed_run(finished: Finished, launch: Launch) -> None:
+    run, _ = finished
+    sources = {entry["source"] for entry in json.loads(launch("logs", run.path, "--json").stdout)}
+    assert sources <= {"job local", "rank 0"}
+    assert launch("logs", run.path, "-f").code == 0
+    missing = launch("logs", run.path, "--rank", "7", code=2)
+    assert "ranks with a log: 0" in missing.stderr
+
+
+def test_a_completed_run_is_neither_stopped_nor_resumed(finished: Finished, launch: Launch) -> None:
+    run, _ = finished
+    for verb in ("stop", "cancel"):
+        assert "is not running: it is completed" in launch(verb, run.path, code=2).stderr
+    assert "is completed: there is nothing left to do" in launch("resume", run.path, code=2).stderr
+    assert run.attempt_numbers() == [1]
+
+
+def test_predict_texts_and_files(finished: Finished, launch: Launch, tmp_path: Path) -> None:
+    run, _ = finished
+    (tmp_path / "new.csv").write_text("id,text\n1,the cake was wonderful\n2,a dull evening\n")
+    result = launch("predict", run.path, "new.csv", "--output", "out.csv")
+    assert "2 predictions in" in result.stderr
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == ["1", "2"]
+    assert all(row["prediction"] in ("positive", "negative") for row in rows)
+    document = json.loads(launch("predict", run.path, "--text", "a fine day", "--json").stdout)
+    assert document["predictions"][0]["prediction"] in ("positive", "negative")
+
+
+def test_predict_says_which_column_is_missing(finished: Finished, launch: Launch, tmp_path: Path) -> None:
+    run, _ = finished
+    (tmp_path / "new.csv").write_text("sentence\nthe cake was wonderful\n")
+    result = launch("predict", run.path, "new.csv", code=2)
+    assert "has no column text" in result.stderr
+    assert "its columns are sentence" in result.stderr
+    assert launch("predict", run.path, code=2).stderr.startswith("launch: give a FILE or --text")
+    assert "no such file" in launch("eval", run.path, "nothing.csv", code=2).stderr
+
+
+def test_export_makes_a_new_directory(finished: Finished, launch: Launch, tmp_path: Path) -> None:
+    run, _ = finished
+    assert launch("export", run.path, "--output", "mine").stdout.strip() == str(tmp_path / "mine")
+    assert (tmp_path / "mine" / "config.json").is_file()
+    assert "exists already" in launch("export", run.path, "--output", "mine", code=2).stderr
+
+
+def test_a_run_that_fails_says_why_and_what_to_do(
+    launch: Launch, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    long = "text,label\n" + "\n".join(f'"sentence {n}",{"ab"[n % 2]}' for n in range(40))
+    (tmp_path / "train.csv").write_text(long)
+    words = (
+        "data.train=train.csv",
+        "data.validation=null",
+        "data.test=null",
+        "eval.metric=bleu",
+        "run_id=wrong",
+    )
+    result = launch(*tiny, *words, code=1)
+    assert result.stdout == "wrong\n"
+    assert "wrong failed" in result.stderr
+    assert "eval.metric=bleu" in result.stderr
+    assert "Traceback" not in result.stderr
+    state = json.loads(launch("status", "wrong", "--json").stdout)
+    assert state["status"] == "failed"
+    assert "cause" in launch("status", "wrong").stdout

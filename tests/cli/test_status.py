@@ -1,0 +1,102 @@
+"""What `launch status` and `launch logs` make of a run directory, whatever state it was left in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from launcher.run import RunDir, write_json
+
+Launch = Callable[..., Any]
+Planned = Callable[..., RunDir]
+
+
+def report(run: RunDir, **event: object) -> None:
+    with run.events.open("a") as file:
+        file.write(json.dumps({"t": 1.0, "attempt": 1, **event}) + "\n")
+
+
+def test_no_runs_yet(launch: Launch, tmp_path: Path) -> None:
+    result = launch("status")
+    assert result.stdout == ""
+    assert "launch recipe=smoke" in result.stderr
+    assert json.loads(launch("status", "--json").stdout) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_that_is_gone_without_a_word(launch: Launch, planned: Planned) -> None:
+    run = planned("lost")
+    run.add_job("local 999999999")
+    report(run, event="step", step=3, total=10, loss=0.5, examples_per_s=80.0, eta_s=7.0)
+    state = json.loads(launch("status", "lost", "--json").stdout)
+    assert state["status"] == "unknown"
+    assert (state["step"], state["total"], state["eta_s"]) == (3, 10, None)
+    text = launch("status", "lost").stdout
+    assert "the job is gone and left no result" in text
+    assert "launch resume lost" in text
+
+
+def test_a_failure_is_told_with_its_cause_and_remedy(launch: Launch, planned: Planned) -> None:
+    run = planned("broken")
+    run.add_job("local 999999999")
+    error = {
+        "class": "memory",
+        "rank": 3,
+        "host": "node2",
+        "step": 17,
+        "message": "out of memory\nat layer 3",
+        "remedy": "use batch.micro=4",
+    }
+    write_json(run.result, {"status": "failed", "steps": 17, "error": error})
+    text = launch("status", "broken").stdout
+    assert "broken: failed" in text
+    assert "memory (rank 3, host node2, step 17): out of memory" in text
+    assert "use batch.micro=4" in text
+
+
+def test_the_newest_run_comes_first(launch: Launch, planned: Planned) -> None:
+    for number, run_id in enumerate(("b", "a", "c")):
+        run = planned(run_id)
+        os.utime(run.plan, (number, number))
+    listed = [row["run_id"] for row in json.loads(launch("status", "--json").stdout)]
+    assert listed == ["c", "a", "b"]
+
+
+def test_a_torn_event_is_no_reason_to_fail(launch: Launch, planned: Planned) -> None:
+    run = planned("torn")
+    report(run, event="step", step=3, total=10, loss=None, examples_per_s=80.0, eta_s=7.0)
+    with run.events.open("a") as file:
+        file.write('{"t": 2.0, "attempt": 1, "event": "st')
+    assert json.loads(launch("status", "torn", "--json").stdout)["step"] == 3
+
+
+def test_logs_are_named_and_include_the_job_s(launch: Launch, planned: Planned) -> None:
+    run = planned("r")
+    run.job_log("41").write_text("srun: starting\n")
+    for rank in (0, 1, 10, 2):
+        run.rank_log(rank).write_text(f"hello from {rank}\nno end")
+    lines = launch("logs", "r").stdout.splitlines()
+    assert lines[0] == "[job 41] srun: starting"
+    assert [line for line in lines if "hello" in line] == [
+        f"[rank {rank}] hello from {rank}" for rank in (0, 1, 2, 10)
+    ]
+    assert "[rank 10] no end" in lines
+    assert launch("logs", "r", "--rank", "10").stdout == "hello from 10\nno end\n"
+
+
+def test_logs_don_t_show_keys(launch: Launch, planned: Planned) -> None:
+    run = planned("r")
+    key = "k" * 40
+    run.rank_log(0).write_text(f"logged in with {key}\n")
+    assert key not in launch("logs", "r", env={"WANDB_API_KEY": key}).stdout
+
+
+def test_a_prefix_must_be_unique(launch: Launch, planned: Planned) -> None:
+    planned("one-1")
+    planned("one-2")
+    result = launch("status", "one", code=2)
+    assert "one-1, one-2" in result.stderr
+    assert launch("status", "one-1").stdout.startswith("one-1: ")
