@@ -411,6 +411,7 @@ def test_a_client_that_is_killed_is_started_again_and_nothing_is_lost(
     log, tracker = start()
     for step in (1, 2, 3):
         log.train(step, {"train/loss": 1.0})
+        log.eval(step, "validation", {f"eval/of_{step}": 1.0})
     server.wait_until(lambda: len(server.history(RUN)) == 2, "the first rows")
     [pid] = cores(run_dir) if victim == "wandb-core" else clients(run_dir)
     os.kill(pid, signal.SIGKILL)
@@ -418,6 +419,10 @@ def test_a_client_that_is_killed_is_started_again_and_nothing_is_lost(
         log.train(step, {"train/loss": 1.0})
     tracker.finish(0)
     assert [row["_step"] for row in server.history(RUN)] == list(range(1, 20))
+    evaluated = [
+        (row["_step"], name) for row in server.history(RUN) for name in row if name.startswith("eval/")
+    ]
+    assert evaluated == [(1, "eval/of_1"), (2, "eval/of_2"), (3, "eval/of_3")]
 
 
 def test_where_wandb_cannot_be_imported_the_record_is_kept(
