@@ -4,6 +4,7 @@
 VENV ?= .venv
 PYTHON ?=
 ARGS ?=
+BENCH ?= quality sst2
 BIN := $(VENV)/bin
 # Beside the public data sets, the tests that measure quality have a pretrained model to start from.
 comma := ,
@@ -58,8 +59,8 @@ cluster: $(VENV)/installed ## Start a Slurm of four nodes on this machine (stop 
 	@scripts/install-slurm
 	@slurm/dev-cluster start $(ARGS)
 
-bench: install ## Run the benchmarks side by side
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: install ## Measure quality beside a plain Trainer (another: BENCH='quality mrpc --seeds 1')
+	@$(BIN)/python -m benchmarks.$(BENCH)
 
 clean: ## Remove the environment, builds and caches, but no runs
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
