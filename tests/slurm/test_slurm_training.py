@@ -1,0 +1,128 @@
+"""Real trainings through the rendered batch script on several nodes of a real Slurm."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.plans import new_run, plan_of
+from support.slurm_cluster import Cluster, NetnsCluster, require_slurm, wait_until
+
+from launcher.executors import JobState, executor_for
+from launcher.executors.base import Executor
+from launcher.run import RunDir
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def slurm(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Executor:
+    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
+    return executor_for("slurm")
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[[Mapping[str, Any]], RunDir]:
+    def make(recipe: Mapping[str, Any]) -> RunDir:
+        data = {"cache_dir": str(tmp_path / "cache"), "limit": 800}
+        return new_run(
+            plan_of({"executor": "slurm", **recipe, "data": data}, run_dir=tmp_path / "runs" / "job")
+        )
+
+    return make
+
+
+def ended(executor: Executor, run: RunDir) -> JobState:
+    wait_until(lambda: not executor.state(run).active, "the job to end", timeout_s=300)
+    return executor.state(run)
+
+
+def report(run: RunDir) -> str:
+    """Everything that was said, for a test that fails."""
+    return "\n".join(
+        f"== {path}\n{path.read_text(errors='replace')}" for path in sorted(run.logs.glob("*.log"))
+    )
+
+
+def steps(run: RunDir) -> list[int]:
+    lines = run.metrics.read_text().splitlines() if run.metrics.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return [row["step"] for row in rows if "train/loss" in row]
+
+
+def wait_for_step(executor: Executor, run: RunDir, step: int) -> None:
+    def reached() -> bool:
+        assert executor.state(run).active, report(run)
+        return bool(steps(run)) and steps(run)[-1] >= step
+
+    wait_until(reached, f"step {step}", timeout_s=300)
+
+
+def worker_on(run: RunDir, node: int) -> int:
+    """Process of the training on the node of that number, from 0."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().split(b"\0")
+                variables = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            is_rank = b"LOCAL_RANK=0" in variables and f"SLURM_NODEID={node}".encode() in variables
+            if is_rank and b"launcher.train" in command and os.fsencode(run.path) in command:
+                return int(entry.name)
+    raise AssertionError(f"no training on node {node}")
+
+
+def test_four_nodes_train_one_model_with_zero_2(
+    slurm: Executor, make_run: Callable[[Mapping[str, Any]], RunDir]
+) -> None:
+    run = make_run({"nodes": 4, "zero": {"stage": 2}})
+    slurm.start(run)
+    state = ended(slurm, run)
+    assert (state.status, state.exit_code) == ("completed", 0), report(run)
+    assert (run.read_result() or {})["status"] == "completed"
+    assert steps(run) == [1, 2, 3, 4]
+    assert (run.model / "config.json").exists()
+    assert sorted(path.name for path in run.logs.glob("rank_*")) == [f"rank_{rank}.log" for rank in range(4)]
+
+
+def test_a_run_is_killed_stopped_and_resumed_to_its_end(
+    slurm: Executor, make_run: Callable[[Mapping[str, Any]], RunDir]
+) -> None:
+    run = make_run(
+        {"nodes": 2, "train": {"max_steps": 400}, "checkpoint": {"every": 5}, "eval": {"every": None}}
+    )
+    slurm.start(run)
+    wait_for_step(slurm, run, 6)
+    os.kill(worker_on(run, 1), signal.SIGKILL)
+    assert ended(slurm, run).exit_code == 1
+    error = (run.read_result() or {})["error"]
+    assert (error["class"], error["rank"], error["host"]) == ("killed", 1, "node2"), error
+
+    slurm.start(run)
+    wait_for_step(slurm, run, steps(run)[-1] + 2)
+    slurm.stop(run)
+    state = ended(slurm, run)
+    assert (state.status, state.exit_code) == ("stopped", 75), report(run)
+    assert steps(run)[-1] < 400
+
+    slurm.start(run)
+    assert ended(slurm, run).status == "completed", report(run)
+    assert steps(run) == list(range(1, 401))
+    assert (run.read_result() or {})["attempts"] == 3
+
+
+def test_nodes_with_networks_of_their_own(
+    tmp_path: Path, make_run: Callable[[Mapping[str, Any]], RunDir]
+) -> None:
+    require_slurm(netns=True)
+    run = make_run({"nodes": 2, "gpus": 2})
+    with NetnsCluster(tmp_path / "cluster", nodes=2) as cluster:
+        cluster.run(["sbatch", "--wait", str(run.job_sbatch)], check=False, timeout_s=300)
+    assert (run.read_result() or {}).get("status") == "completed", report(run)
+    assert steps(run) == [1, 2, 3, 4]
