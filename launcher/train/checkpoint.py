@@ -12,7 +12,6 @@ Dropout and data order are functions of (seed, step, rank), so no random-number 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import shutil
 import threading
@@ -25,6 +24,7 @@ from typing import Any
 from launcher.errors import RunFailed
 from launcher.run import RunDir, read_json, write_json
 from launcher.train.distributed import Ranks
+from launcher.train.events import finite
 from launcher.train.strategy import Strategy
 
 MANIFEST = "manifest.json"
@@ -134,7 +134,7 @@ class Checkpoints:
         final = self._run.checkpoints / f"step_{state.step}"
         try:
             write_rest()
-            write_json(staging / STATE, _without_nan(asdict(state)))
+            write_json(staging / STATE, finite(asdict(state)))
             write_json(staging / MANIFEST, {"step": state.step, "files": _digest(staging)})
             _sync_directory(staging)
             staging.rename(final)
@@ -195,11 +195,6 @@ def _not_written(cause: str) -> RunFailed:
         f"the checkpoint could not be written: {cause}",
         "free space on the run directory's disk, or make it writable, then launch resume",
     )
-
-
-def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    """The best value so far may be NaN (a correlation of constant predictions), which JSON can't hold."""
-    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
 
 
 def _digest(directory: Path) -> dict[str, dict[str, Any]]:

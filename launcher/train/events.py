@@ -25,7 +25,7 @@ class Events:
         """Write one event; numbers that JSON can't hold become null. A full disk or a closed pipe is ignored."""
         if self._stream is None:
             return
-        record = {"t": round(time.time(), 3), **self._common, "event": event, **_finite(fields)}
+        record = {"t": round(time.time(), 3), **self._common, "event": event, **finite(fields)}
         try:
             self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
             self._stream.flush()
@@ -39,9 +39,10 @@ class Events:
         self.emit("notice", level=level, text=text)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with null for NaN and infinities, which JSON can't hold."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     return value

@@ -88,7 +88,7 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, Speed]:
     """
     speed = Speed()
     batches = step_batches(job, state.step)
-    samples = _samples_file(job)
+    samples = _samples_file(job, state.step)
     stopping = job.ranks.any(job.stop())
     job.events.phase("training", state.step, job.total)
     while True:
@@ -302,8 +302,13 @@ def _save(job: Job, state: TrainState) -> None:
     job.events.emit("checkpoint", step=state.step, stall_s=stall)
 
 
-def _samples_file(job: Job) -> TextIO | None:
+def _samples_file(job: Job, start: int) -> TextIO | None:
+    """This rank's samples file without the lines of steps that are going to be done again."""
     if not job.recipe.debug.samples:
         return None
     job.run.samples.mkdir(exist_ok=True)
-    return job.run.rank_samples(job.ranks.rank).open("a", encoding="utf-8")
+    file = job.run.rank_samples(job.ranks.rank).open("a+", encoding="utf-8")
+    file.seek(0)
+    done = [file.readline() for _ in range(start)]
+    file.truncate(len("".join(done)))
+    return file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -26,7 +27,7 @@ from launcher.train.checkpoint import Checkpoints, TrainState
 from launcher.train.collate import padded_collate
 from launcher.train.data import Dataset, never, prepare, training_texts
 from launcher.train.distributed import Ranks
-from launcher.train.events import Events
+from launcher.train.events import Events, finite
 from launcher.train.inference import Predictor
 from launcher.train.loop import Ending, Job, Speed, train
 from launcher.train.model import build_model, load_config
@@ -78,9 +79,7 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
     task = get_task(recipe.task)
     events.phase("loading data")
     tokenizer = tokenizer_for(recipe)
-    dataset = prepare_dataset(
-        recipe, tokenizer, lambda done, total: events.phase("tokenising", done, total), stop
-    )
+    dataset = _prepare_together(ranks, recipe, tokenizer, events, stop)
     for note in dataset.notes:
         events.notice(note)
     events.phase("building model")
@@ -116,6 +115,20 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
         warmup=warmup,
     )
     return job, state
+
+
+def _prepare_together(
+    ranks: Ranks, recipe: Recipe, tokenizer: Any, events: Events, stop: StopFlag
+) -> Dataset:
+    """`prepare_dataset`, or RunStopped on every rank where any of them was asked to stop meanwhile."""
+    dataset = None
+    with contextlib.suppress(RunStopped):
+        dataset = prepare_dataset(
+            recipe, tokenizer, lambda done, total: events.phase("tokenising", done, total), stop
+        )
+    if ranks.any(dataset is None) or dataset is None:
+        raise RunStopped("stopped before the training began")
+    return dataset
 
 
 def prepare_dataset(
@@ -317,6 +330,6 @@ def _end(
 ) -> None:
     if rank != 0:
         return
-    write_json(run.result, result)
+    write_json(run.result, finite(result))  # a correlation may be NaN
     write_text(attempt.exit_code, f"{code}\n")
     events.emit("end", status=status, exit_code=code)

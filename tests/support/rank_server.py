@@ -1,0 +1,111 @@
+"""Start the ranks of an attempt as torchrun does, but by forking a process that has imported everything already.
+
+Importing takes longer than a tiny training. One JSON request a line comes in on stdin:
+    {"run": DIR, "ranks": N, "attempt": K, "fault": {"event": E, "step": S, "rank": R, "action": A} | null}
+and one answer a line goes out: {"pids": [...]} at once, {"codes": [...]} when all have ended (-9 is SIGKILL).
+tests/train/test_torchrun.py shows that ranks started by torchrun itself compute the same.
+
+A fault happens when rank R has got to event E (of step S): a real signal to the process, or the stop file.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from launcher.run import RunDir
+from launcher.train import __main__ as train_main
+from launcher.train import preempt, session  # noqa: F401
+from launcher.train.events import Events
+from launcher.train.strategy import import_deepspeed
+
+
+def main() -> None:
+    import_everything()
+    # Threads don't survive a fork, and what they lock stays locked; jemalloc (in pyarrow) sees to that itself.
+    threads = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
+    assert len(threads - {"jemalloc_bg_thd"}) == 1, threads
+    gc.freeze()  # what is here is shared by all ranks: their collectors need not look at it
+    for line in sys.stdin:
+        request = json.loads(line)
+        port = _free_port()
+        pids = [_start(request, rank, port) for rank in range(request["ranks"])]
+        answer(pids=pids)
+        statuses = [os.waitpid(pid, 0)[1] for pid in pids]
+        answer(codes=[os.waitstatus_to_exitcode(status) for status in statuses])
+
+
+def import_everything() -> None:
+    import peft  # noqa: F401
+    import scipy.stats  # noqa: F401
+    import sklearn.metrics  # noqa: F401
+    from transformers import BertForSequenceClassification  # noqa: F401
+
+    import_deepspeed("cpu")
+    from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
+
+    ShareMemCommBuilder().load(verbose=False)
+
+
+def answer(**values: Any) -> None:
+    print(json.dumps(values), flush=True)
+
+
+def _start(request: dict[str, Any], rank: int, port: int) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    # A rank reads no requests: at its exit it would otherwise move the offset of those to come.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    ranks = request["ranks"]
+    os.environ |= {"LAUNCHER_ATTEMPT": str(request["attempt"])}
+    if ranks > 1:
+        os.environ |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(ranks),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+    run = RunDir(Path(request["run"]))
+    fault = request["fault"]
+    if fault is not None and fault["rank"] == rank:
+        preempt.POLL_S = 0.0
+        _arm(fault, run)
+    os._exit(train_main.train(run))  # the interpreter would take seconds to clear away what is shared
+
+
+def _arm(fault: dict[str, Any], run: RunDir) -> None:
+    """Let the fault happen right after the event that it waits for; every rank passes all events."""
+    emit = Events.emit
+    act: Callable[[], object] = {
+        "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "term": lambda: os.kill(os.getpid(), signal.SIGTERM),
+        "stop": lambda: run.stop.write_text("user"),
+    }[fault["action"]]
+    seen = {"step": 0}
+
+    def emit_and_act(self: Events, event: str, **fields: Any) -> None:
+        emit(self, event, **fields)
+        seen["step"] = fields.get("step", seen["step"])
+        if fault["event"] in (event, fields.get("name")) and seen["step"] == fault["step"]:
+            act()
+
+    Events.emit = emit_and_act  # type: ignore[method-assign]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()

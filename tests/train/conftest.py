@@ -1,0 +1,32 @@
+"""Tiny trainings that several tests look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.training import RankServer, make_run, recipe, write_data
+
+from launcher.run import RunDir
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory with train.csv, validation.csv and test.csv, and a cache that all tiny runs share."""
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator[RankServer]:
+    """Starts the ranks of an attempt without the wait for imports."""
+    server = RankServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, ranks: RankServer) -> RunDir:
+    """A completed run of one rank with the tiny BERT; look, don't touch."""
+    wanted = recipe(tiny_data, train={"lr": 3e-3, "max_steps": 60}, eval={"every": 20}, checkpoint={"every": 20})
+    return ranks.complete(make_run(tmp_path_factory.mktemp("tiny") / "run", wanted))
