@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import select
@@ -185,45 +186,49 @@ def main(path: str) -> NoReturn:
 
 
 def _track(job: Job, control: Control) -> int:
+    mode = "unknown"
     try:
         import wandb
-    except ImportError as error:
-        control.tell("unavailable", notice=f"not tracking: {error}; metrics.jsonl has everything")
-        return 0
-    mode, server, reason = choose_mode(job, wandb)
-    if mode == "disabled":
-        control.tell("started", mode="disabled")
-        control.tell("unavailable")
-        return 0
-    try:
+
+        mode, server, reason = choose_mode(job, wandb)
+        if mode == "disabled":
+            control.tell("started", mode="disabled")
+            control.tell("unavailable")
+            return 0
         run = _init(job, wandb, mode, control)
     except Exception as error:  # noqa: BLE001 - wandb raises many kinds
         traceback.print_exc()
-        said = _one_line(error)
         if mode == "online":
-            control.tell("offline", reason=f"could not start online ({said})")
+            control.tell("offline", reason=f"could not start online ({_one_line(error)})")
         else:
-            control.tell("unavailable", notice=f"not tracking ({said}); metrics.jsonl has everything")
+            control.tell(
+                "unavailable", notice=f"not tracking ({_one_line(error)}); metrics.jsonl has everything"
+            )
         return 0
     online = mode == "online"
-    how = (
+    where = (
         f"online, {run.url}" if online else f"offline{reason}; `wandb sync {Path(run.dir).parent}` uploads it"
     )
-    control.tell("started", mode=mode, url=run.url if online else None, notice=how)
-    session = Session(job, run, online, control)
+    control.tell("started", mode=mode, url=run.url if online else None, notice=where)
+    complete = _follow(Session(job, run, online, control), server, control)
+    if online and complete:
+        _mark_synced(job.directory, job.settings.run_id)
+    return 0
+
+
+def _follow(session: Session, server: str | None, control: Control) -> bool:
+    """Follow the training to its end; whether W&B got everything."""
     if not session.follow(server):
         session.leave()
         control.tell("reconnect", notice="the server answers again; going online")
-        return 0
+        return False
     try:
         session.finish()
     except TimeoutError:
         control.tell("finished", notice=LATE)
-        return 0
-    if online:
-        _mark_synced(job.directory, job.settings.run_id)
+        return False
     control.tell("finished")
-    return 0
+    return True
 
 
 def choose_mode(job: Job, wandb: Any) -> tuple[str, str | None, str]:
@@ -262,7 +267,7 @@ def probe(server: str, timeout_s: float) -> str | None:
     except urllib.error.HTTPError as error:
         error.close()
         return None if error.code < 500 else f"HTTP {error.code}"
-    except OSError as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         return _one_line(getattr(error, "reason", error))
 
 

@@ -434,8 +434,21 @@ def test_where_wandb_cannot_be_imported_the_record_is_kept(
     log.train(1, {})
     tracker.finish(0)
     assert tracker.notices() == [
-        "W&B: not tracking: wandb is not installed here; metrics.jsonl has everything"
+        "W&B: not tracking (wandb is not installed here); metrics.jsonl has everything"
     ]
+    assert server.received == []
+
+
+def test_settings_that_wandb_refuses_are_said_in_one_line(
+    server: WandbStub, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "not a url")
+    log, tracker = start()
+    log.train(1, {})
+    tracker.finish(0)
+    [notice] = tracker.notices()
+    assert notice.startswith("W&B: not tracking (")
+    assert notice.endswith("); metrics.jsonl has everything")
     assert server.received == []
 
 
