@@ -17,7 +17,9 @@ def _variable(value: str) -> str:
     if not VARIABLE.fullmatch(value):
         raise ValueError("must be a name of an environment variable")
     if any(word in value.upper() for word in SECRET_WORDS):
-        raise ValueError("looks like a secret, which a profile must not hold; use ~/.netrc or the environment")
+        raise ValueError(
+            "looks like a secret, which a profile must not hold; use ~/.netrc or the environment"
+        )
     return value
 
 
@@ -85,7 +87,7 @@ class Cluster(Section):
     """Python on the nodes; null means the one that plans."""
     setup: tuple[Line, ...] = ()
     """Shell lines run on every node before training, such as `module load cuda`."""
-    env: dict[Variable, Line] = {}
+    env: dict[Variable, Line] = Field(default_factory=dict)
     """Environment variables set on every node; never secrets."""
     interface: Name | None = None
     """Network interface of gloo and NCCL (GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME)."""

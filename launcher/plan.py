@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from launcher.estimate import Setup, estimate_memory, estimate_traffic, largest_micro_batch
 from launcher.cluster import Cluster
 from launcher.errors import UserError
+from launcher.estimate import Setup, estimate_memory, estimate_traffic, largest_micro_batch
 from launcher.recipe import Conflict, Recipe, Section
 from launcher.shapes import ModelShape, resolve_lora_targets
 
 DEFAULT_MAX_LENGTH = 512
 CPUS_PER_GPU_RANK = 8
+CPU_TOKENS = 4096
+"""Most tokens in a micro-batch on CPU unless the recipe says: more only needs more memory."""
 
 
 @dataclass(frozen=True)
@@ -309,11 +311,11 @@ def minutes(limit: str) -> float:
     days, dash, rest = limit.rpartition("-")
     parts = [int(part) for part in rest.split(":")]
     if dash:
-        hours, minute, second = (parts + [0, 0])[:3]
+        hours, minute, second = ([*parts, 0, 0])[:3]
     elif len(parts) == 3:
         hours, minute, second = parts
     else:
-        hours, (minute, second) = 0, (parts + [0])[:2]
+        hours, (minute, second) = 0, ([*parts, 0])[:2]
     return int(days or 0) * 1440 + hours * 60 + minute + second / 60
 
 
@@ -358,6 +360,7 @@ def _setup(recipe: Recipe, world_size: int, device: Literal["cuda", "cpu"]) -> S
 def _layout(recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup: Setup) -> Layout:
     per_rank = math.ceil(recipe.batch.global_ / setup.world_size)
     max_length = resolve_max_length(recipe, shape)
+    max_tokens = recipe.batch.tokens or (CPU_TOKENS if setup.device == "cpu" else None)
     micro = per_rank
     if recipe.batch.micro is not None:
         micro = min(per_rank, recipe.batch.micro)
@@ -369,14 +372,14 @@ def _layout(recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup: S
             capacity=capacity,
             max_length=max_length,
             cap=per_rank,
-            max_tokens=recipe.batch.tokens,
+            max_tokens=max_tokens,
         )
         micro = max(1, fits)
     return Layout(
         global_batch_size=recipe.batch.global_,
         examples_per_rank=per_rank,
         micro_batch_size=micro,
-        max_tokens=recipe.batch.tokens,
+        max_tokens=max_tokens,
         gradient_accumulation_steps=math.ceil(per_rank / micro),
         max_length=max_length,
     )

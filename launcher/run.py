@@ -1,14 +1,14 @@
 """The run directory: the only place that knows the names of its files and how they are written.
 
-    RUNS_DIR/RUN_ID/            mode 0700
-      recipe.yaml plan.json     what was resolved; frozen from here on
-      ds_config.json job.sbatch|job.sh
-      attempts/N/               plan.json where it differs, attempt.json, hosts
-      metrics.jsonl             the record of the training
-      checkpoints/step_N/       resumable state
-      model/                    the best model, plain Hugging Face
-      result.json               how it ended
-      samples/ logs/ control/
+RUNS_DIR/RUN_ID/            mode 0700
+  recipe.yaml plan.json     what was resolved; frozen from here on
+  ds_config.json job.sbatch|job.sh
+  attempts/N/               plan.json where it differs, attempt.json, hosts
+  metrics.jsonl             the record of the training
+  checkpoints/step_N/       resumable state
+  model/                    the best model, plain Hugging Face
+  result.json               how it ended
+  samples/ logs/ control/
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class RunDir:
 
     def job_log(self, job: str) -> Path:
         """What the job script and torchrun print, for a line of control/jobs."""
-        return self.logs / f"job_{job.split()[0]}.log"
+        return self.logs / f"job_{job.split(maxsplit=1)[0]}.log"
 
     def last_job(self) -> str | None:
         """The newest line of control/jobs."""
@@ -207,7 +207,12 @@ def create(path: Path, files: Mapping[str, str]) -> RunDir:
         _remove_tree(staging)
         if path.exists():
             raise UserError(
-                Problem("already exists", field="run_id", value=path.name, remedy=f"launch resume {path.name}, or another run_id")
+                Problem(
+                    "already exists",
+                    field="run_id",
+                    value=path.name,
+                    remedy=f"launch resume {path.name}, or another run_id",
+                )
             ) from None
         raise UserError(Problem(f"can't be made: {error.strerror}", where=str(path))) from None
     return RunDir(path)
@@ -228,7 +233,11 @@ def find(reference: str, runs_dir: Path) -> RunDir:
     if len(matches) == 1:
         return runs[matches[0]]
     if matches:
-        raise UserError(Problem(f"{reference!r} is the start of several runs: {', '.join(matches)}", remedy="give more of it"))
+        raise UserError(
+            Problem(
+                f"{reference!r} is the start of several runs: {', '.join(matches)}", remedy="give more of it"
+            )
+        )
     guess = nearest(reference, list(runs))
     known = f"did you mean {guess}?" if guess else "launch status lists the runs"
     raise UserError(Problem(f"no run {reference!r} in {runs_dir}", remedy=known))
@@ -251,8 +260,8 @@ def write_text(path: Path, text: str, mode: int = 0o600) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -26,6 +26,8 @@ class Limits:
     """Most tokens, padding included; None is no limit. A single longer example still makes a micro-batch."""
     overhead: int
     """Cost of one more micro-batch, in tokens: what splitting by length must save to be worth it."""
+    padded: bool = True
+    """Whether examples are padded to the longest of their micro-batch, rather than laid end to end."""
 
 
 CPU_OVERHEAD = 48
@@ -68,17 +70,18 @@ def split_ranks(lengths: NDArray[np.int32], world_size: int) -> list[Indices]:
 
 
 def _micro_batches(positions: Indices, lengths: NDArray[np.int32], limits: Limits) -> list[Indices]:
-    """Cut positions (in descending length) where padding plus the cost of the cuts is least."""
+    """Cut positions (in descending length) where computed tokens plus the cost of the cuts are least."""
     count = len(positions)
     if count == 0:
         return []
-    padded_to = lengths[positions].astype(np.int64)
+    tokens = lengths[positions].astype(np.int64)
+    before = np.concatenate([[0], np.cumsum(tokens)])
     best = np.full(count + 1, np.iinfo(np.int64).max // 2)
     best[0] = 0
     start_of = np.zeros(count + 1, dtype=np.int64)
     for end in range(1, count + 1):
         starts = np.arange(max(0, end - limits.examples), end)
-        cost = (end - starts) * padded_to[starts]
+        cost = (end - starts) * tokens[starts] if limits.padded else before[end] - before[starts]
         if limits.tokens is not None:
             allowed = (cost <= limits.tokens) | (starts == end - 1)
             starts, cost = starts[allowed], cost[allowed]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +13,15 @@ from launcher.train.tasks import MicroBatch
 from launcher.train.token_cache import TokenSplit
 
 Indices = NDArray[np.int64]
-Collate = Callable[[TokenSplit, Indices], MicroBatch]
+
+
+class Collate(Protocol):
+    """Makes the micro-batch of some examples of a split."""
+
+    pads: ClassVar[bool]
+    """Whether shorter examples are padded to the longest."""
+
+    def __call__(self, split: TokenSplit, examples: Indices) -> MicroBatch: ...
 
 
 def token_lengths(split: TokenSplit, examples: Indices) -> NDArray[np.int32]:
@@ -26,6 +33,7 @@ def token_lengths(split: TokenSplit, examples: Indices) -> NDArray[np.int32]:
 class PaddedCollate:
     """Rows padded on the right to the longest of the micro-batch."""
 
+    pads: ClassVar[bool] = True
     pad_id: int
     multiple: int
     """Lengths are rounded up to this: tensor cores like 8."""

@@ -15,13 +15,14 @@ from launcher.errors import Problem, RunFailed, UserError
 from launcher.recipe import Recipe
 from launcher.run import RunDir
 from launcher.train.batching import Limits, in_length_order
-from launcher.train.collate import Collate, padded_collate
+from launcher.train.collate import Collate
 from launcher.train.evaluate import EXAMPLES, TOKENS
 from launcher.train.model import quiet
 from launcher.train.strategy import AUTOCAST
 from launcher.train.tasks import MicroBatch, Task, get_task
 from launcher.train.tasks.base import Array
 from launcher.train.token_cache import TokenSplit
+from launcher.train.unpadded import make_collate
 
 Progress = Callable[[int, int], None]
 
@@ -59,9 +60,8 @@ class Predictor:
         precision = recipe.precision
         if device.type == "cpu" and precision == "fp16":
             precision = "bf16"
-        return cls(
-            model, tokenizer, task, padded_collate(tokenizer, model.config, device), names, device, precision
-        )
+        collate, _ = make_collate(tokenizer, model, device)
+        return cls(model, tokenizer, task, collate, names, device, precision)
 
     def scores(self, split: TokenSplit, progress: Progress = no_progress) -> tuple[Array, float | None]:
         """(scores of all examples in order, sum of the loss terms where there are labels)."""

@@ -135,7 +135,8 @@ def micro_batches(job: Job, examples: Indices) -> list[Indices | None]:
     """This rank's micro-batches of a global batch; None stands for one that only keeps step with the other ranks."""
     layout = job.plan.layout
     on_gpu = job.ranks.device.type == "cuda"
-    limits = Limits(layout.micro_batch_size, layout.max_tokens, CUDA_OVERHEAD if on_gpu else CPU_OVERHEAD)
+    overhead = CUDA_OVERHEAD if on_gpu else CPU_OVERHEAD
+    limits = Limits(layout.micro_batch_size, layout.max_tokens, overhead, job.collate.pads)
     shares = lay_out(token_lengths(job.dataset.train, examples), job.ranks.world_size, limits)
     mine: list[Indices | None] = [examples[positions] for positions in shares[job.ranks.rank]]
     if job.strategy.even_micro_batches:

@@ -29,9 +29,9 @@ def learning_rate(train: Train, step: int, total: int, warmup: int) -> float:
     """Learning rate of the 0-based optimizer step: linear warm-up to train.lr, then the schedule, zero after `total`."""
     if step < warmup:
         return train.lr * step / warmup
-    progress = (step - warmup) / max(1, total - warmup)
+    progress = (step - warmup) / (total - warmup) if step < total else 1.0
     if train.schedule == "constant":
         return train.lr
     if train.schedule == "cosine":
-        return train.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return train.lr * max(0.0, 1 - progress)
+        return train.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    return train.lr * (1 - progress)

@@ -8,6 +8,7 @@ Only a model that `unpadded.enable_packing` has adapted understands them: any ot
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ LARGEST_GROUP = 2**22
 class PackedCollate:
     """Examples one after another, in the order they are given in."""
 
+    pads: ClassVar[bool] = False
     first_position: int
     """Position id of an example's first token: RoBERTa counts from behind its padding id."""
     type_ids: bool

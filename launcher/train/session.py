@@ -24,7 +24,6 @@ from launcher.recipe import Recipe
 from launcher.run import AttemptDir, RunDir, read_json, write_json, write_text
 from launcher.train import distributed
 from launcher.train.checkpoint import Checkpoints, TrainState
-from launcher.train.collate import padded_collate
 from launcher.train.data import Dataset, never, prepare, training_texts
 from launcher.train.distributed import Ranks
 from launcher.train.events import Events, finite
@@ -36,6 +35,7 @@ from launcher.train.record import NoRecord, open_record
 from launcher.train.strategy import make_strategy
 from launcher.train.tasks import get_task
 from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
+from launcher.train.unpadded import make_collate
 
 PACKAGES = ("torch", "transformers", "deepspeed", "peft", "datasets", "wandb")
 
@@ -84,6 +84,9 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
         events.notice(note)
     events.phase("building model")
     built = build_model(recipe, task, dataset.label_names, tokenizer)
+    collate, padding = make_collate(tokenizer, built.model, ranks.device)
+    if padding is not None:
+        events.notice(padding)
     strategy = make_strategy(plan, run, ranks, built.model)
     checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)
     newest = checkpoints.newest(on_bad=lambda text: events.notice(text, "warning"))
@@ -105,7 +108,7 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
         tokenizer=tokenizer,
         built=built,
         strategy=strategy,
-        collate=padded_collate(tokenizer, built.base.config, ranks.device),
+        collate=collate,
         checkpoints=checkpoints,
         record=record,
         events=events,

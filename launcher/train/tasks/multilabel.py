@@ -64,7 +64,7 @@ class MultiLabel:
 
 
 def _sigmoid(logits: Array) -> Array:
-    return 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return 0.5 + 0.5 * np.tanh(0.5 * logits.astype(np.float64))  # exp would overflow
 
 
 TASK = MultiLabel()
