@@ -300,10 +300,11 @@ def test_a_run_survives_the_loss_of_a_node(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     run = make_run(
-        f"if [[ $LAUNCHER_ATTEMPT == 2 ]]; then {FINISH} exit; fi; {STOP_WHEN_ASKED}", {"nodes": 2}
+        f"if [[ $LAUNCHER_ATTEMPT == 2 ]]; then {FINISH} exit; fi; touch $run_dir/logs/ready; sleep 60",
+        {"nodes": 2},
     )
     job = slurm.start(run)
-    wait_until(run.events.exists, "the training to start")
+    wait_until((run.logs / "ready").exists, "the training to start")
     cluster.run(["scontrol", "update", "nodename=node2", "state=down", "reason=test"])
     hurry(cluster, job)
     assert run.secrets.exists()
