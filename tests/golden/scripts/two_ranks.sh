@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan d83d3ed74117ba45.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 3254f5e0c4c5ce7d.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail
@@ -12,6 +12,9 @@ cd "$run_dir"
 # shellcheck disable=SC2086
 unset ${!LAUNCH_@}
 export PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1 TOKENIZERS_PARALLELISM=true
+# Threads that wait burn no core that somebody else could use; freed memory is kept for the next step.
+export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-10000}"
+export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864
 cores=$(nproc)
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores > 2 ? cores / 2 : 1))}"
 export A='b c'
