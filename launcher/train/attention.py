@@ -103,11 +103,18 @@ class GroupedAttention(torch.autograd.Function):
             keep = sum(g.batch * g.queries * g.keys for g in groups.groups) <= KEPT_WEIGHTS
             kept: list[torch.Tensor] = []
             output = torch.empty_like(q)
-            for group in groups.groups:
-                weights = _weights(group, groups.heads, q, k)
+            parts = zip(
+                groups.groups,
+                groups.queries(q),
+                groups.keys(k),
+                groups.keys(v),
+                groups.queries(output),
+                strict=True,
+            )
+            for group, q_part, k_part, v_part, output_part in parts:
+                weights = _weights(group, groups.heads, q_part, k_part)
                 mask = random.mask(weights)
-                used = weights if mask is None else weights * mask
-                torch.bmm(used, _keys(group, v), out=_queries(group, output))
+                torch.bmm(weights if mask is None else weights * mask, v_part, out=output_part)
                 if keep:
                     kept += [weights] if mask is None else [weights, mask]
             ctx.save_for_backward(q, k, v, *kept)
@@ -125,22 +132,32 @@ class GroupedAttention(torch.autograd.Function):
             d_output = _gather(gradients[0], groups.query_rows)
             d_output.index_fill_(0, groups.query_padding, 0.0)
             d_q, d_k, d_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+            d_parts = zip(groups.queries(d_q), groups.keys(d_k), groups.keys(d_v), strict=True)
+            parts = zip(
+                groups.groups,
+                groups.queries(q),
+                groups.keys(k),
+                groups.keys(v),
+                groups.queries(d_output),
+                strict=True,
+            )
             remaining = iter(kept)
-            for group in groups.groups:
+            for (group, q_part, k_part, v_part, d_o), (d_q_part, d_k_part, d_v_part) in zip(
+                parts, d_parts, strict=True
+            ):
                 if ctx.kept:
                     weights = next(remaining)
                     mask = next(remaining) if random.dropout else None
                 else:
-                    weights = _weights(group, groups.heads, q, k)
+                    weights = _weights(group, groups.heads, q_part, k_part)
                     mask = random.mask(weights)
-                d_o = _queries(group, d_output)
                 used = weights if mask is None else weights * mask
-                torch.bmm(used.transpose(1, 2), d_o, out=_keys(group, d_v))
-                d_used = torch.bmm(d_o, _keys(group, v).transpose(1, 2))
+                torch.bmm(used.transpose(1, 2), d_o, out=d_v_part)
+                d_used = torch.bmm(d_o, v_part.transpose(1, 2))
                 d_weights = d_used if mask is None else d_used.mul_(mask)
                 d_scores = torch._softmax_backward_data(d_weights, weights, -1, torch.float32)
-                torch.bmm(d_scores, _keys(group, k), out=_queries(group, d_q))
-                torch.bmm(d_scores.transpose(1, 2), _queries(group, q), out=_keys(group, d_k))
+                torch.bmm(d_scores, k_part, out=d_q_part)
+                torch.bmm(d_scores.transpose(1, 2), q_part, out=d_k_part)
             return (
                 _scatter(d_q.mul_(ctx.scale), groups.query_places, groups.heads).to(ctx.dtype),
                 _scatter(d_k, groups.key_places, groups.heads).to(ctx.dtype),
@@ -174,18 +191,10 @@ class _Random:
 
 def _weights(group: Group, heads: int, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
     """(batch, queries, keys) softmax over the keys that each query may see."""
-    scores = torch.bmm(_queries(group, q), _keys(group, k).transpose(1, 2))
+    scores = torch.bmm(q, k.transpose(1, 2))
     if group.bias is not None:
         scores.view(-1, heads, group.queries, group.keys).add_(group.bias)
     return torch.softmax(scores, -1)
-
-
-def _queries(group: Group, rows: torch.Tensor) -> torch.Tensor:
-    return rows[group.query_slice].view(group.batch, group.queries, -1)
-
-
-def _keys(group: Group, rows: torch.Tensor) -> torch.Tensor:
-    return rows[group.key_slice].view(group.batch, group.keys, -1)
 
 
 def _gather(tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

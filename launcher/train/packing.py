@@ -119,9 +119,6 @@ class Group:
     """Examples times heads."""
     queries: int
     keys: int
-    query_slice: slice
-    """Of the gathered query rows."""
-    key_slice: slice
     bias: torch.Tensor | None
     """(examples, 1, 1 or queries, keys): 0, and -inf where a query must not look; None where all may."""
 
@@ -157,13 +154,13 @@ class Groups:
             width = _rounded(longest)
             query_width = 1 if first_only else longest
             bias = _bias(lengths[members], query_width, width, window)
+            queries.add(query_starts[members], query_lengths[members], query_width)
+            keys.add(key_starts[members], lengths[members], width)
             groups.append(
                 Group(
                     batch=len(members) * heads,
                     queries=query_width,
                     keys=width,
-                    query_slice=queries.add(query_starts[members], query_lengths[members], query_width),
-                    key_slice=keys.add(key_starts[members], lengths[members], width),
                     bias=None if bias is None else torch.from_numpy(bias).to(device),
                 )
             )
@@ -171,6 +168,20 @@ class Groups:
         key_rows, _, key_places = keys.finish()
         tensors = (query_rows, key_rows, query_padding, query_places, key_places)
         return cls(groups, heads, *(torch.from_numpy(array).to(device) for array in tensors))
+
+    def queries(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        """Gathered query rows as one (batch, queries, width) for each group."""
+        parts = torch.split(rows, [group.batch * group.queries for group in self.groups])
+        return [
+            part.view(group.batch, group.queries, -1) for group, part in zip(self.groups, parts, strict=True)
+        ]
+
+    def keys(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        """Gathered key rows as one (batch, keys, width) for each group."""
+        parts = torch.split(rows, [group.batch * group.keys for group in self.groups])
+        return [
+            part.view(group.batch, group.keys, -1) for group, part in zip(self.groups, parts, strict=True)
+        ]
 
 
 def group_by_length(lengths: Array, heads: int) -> list[Array]:
@@ -220,20 +231,15 @@ class _Gather:
         self._heads = heads
         self._rows: list[Array] = []
         self._padding: list[NDArray[np.bool_]] = []
-        self._count = 0
 
-    def add(self, starts: Array, lengths: Array, width: int) -> slice:
-        """Gather these examples' rows (example, head, position), padded to `width`; returns where they go."""
+    def add(self, starts: Array, lengths: Array, width: int) -> None:
+        """Gather these examples' rows (example, head, position), padded to `width`."""
         position = np.arange(width)
         token = starts[:, None] + np.minimum(position, lengths[:, None] - 1)
         head = np.arange(self._heads)[None, :, None]
-        rows = (token[:, None, :] * self._heads + head).ravel()
         padding = np.broadcast_to((position >= lengths[:, None])[:, None], (len(starts), self._heads, width))
-        self._rows.append(rows)
+        self._rows.append((token[:, None, :] * self._heads + head).ravel())
         self._padding.append(padding.ravel())
-        begin = self._count
-        self._count += len(rows)
-        return slice(begin, self._count)
 
     def finish(self) -> tuple[Array, Array, Array]:
         """(source rows, gathered rows that are padding, place of each source row)."""
