@@ -259,21 +259,31 @@ def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: 
     """Write a plain Hugging Face directory: there whole or not at all, replacing an older one.
 
     `state` are the weights under the names of `built.model`. Adapters are merged; they stand in `adapter/` as well.
+    Raises RunFailed('checkpoint') where the disk doesn't take it.
     """
+    from safetensors import SafetensorError
+
     staging = directory.with_name(f".{directory.name}.new")
     old = directory.with_name(f".{directory.name}.old")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(mode=0o700)
-    with quiet():
-        if built.lora:
-            _save_merged(built, state, staging)
-        else:
-            built.base.save_pretrained(staging, state_dict=dict(state))
-        tokenizer.save_pretrained(staging)
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
-        directory.rename(old)
-    staging.rename(directory)
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(mode=0o700)
+        with quiet():
+            if built.lora:
+                _save_merged(built, state, staging)
+            else:
+                built.base.save_pretrained(staging, state_dict=dict(state))
+            tokenizer.save_pretrained(staging)
+        shutil.rmtree(old, ignore_errors=True)
+        if directory.exists():
+            directory.rename(old)
+        staging.rename(directory)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        remedy = "free space on the run directory's disk, or make it writable, then launch resume"
+        raise RunFailed(
+            "checkpoint", f"the model could not be written: {_first_line(error)}", remedy
+        ) from error
     shutil.rmtree(old, ignore_errors=True)
 
 

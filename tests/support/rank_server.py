@@ -94,7 +94,8 @@ def _arm(fault: dict[str, Any], run: RunDir) -> None:
 
     def emit_and_act(self: Events, event: str, **fields: Any) -> None:
         emit(self, event, **fields)
-        seen["step"] = fields.get("step", seen["step"])
+        begun = fields["done"] if fields.get("name") == "training" else seen["step"]
+        seen["step"] = fields.get("step", begun)
         if fault["event"] in (event, fields.get("name")) and seen["step"] == fault["step"]:
             act()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from launcher.cli.prepare import templates
 from launcher.cluster import Cluster
 from launcher.datacheck import check_data
@@ -106,7 +107,8 @@ class RankServer:
         """Run one attempt to its end; exit code of each rank."""
         run.stop.unlink(missing_ok=True)
         request = {"run": str(run.path), "ranks": ranks, "attempt": number, "fault": fault and vars(fault)}
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answers = [json.loads(self._process.stdout.readline()) for _ in range(2)]
@@ -121,7 +123,8 @@ class RankServer:
         return run
 
     def close(self) -> None:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._process.wait(timeout=60)
         self._process.stdout.close()

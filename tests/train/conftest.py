@@ -28,5 +28,7 @@ def ranks() -> Iterator[RankServer]:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, ranks: RankServer) -> RunDir:
     """A completed run of one rank with the tiny BERT; look, don't touch."""
-    wanted = recipe(tiny_data, train={"lr": 3e-3, "max_steps": 60}, eval={"every": 20}, checkpoint={"every": 20})
+    wanted = recipe(
+        tiny_data, train={"lr": 3e-3, "max_steps": 60}, eval={"every": 20}, checkpoint={"every": 20}
+    )
     return ranks.complete(make_run(tmp_path_factory.mktemp("tiny") / "run", wanted))
