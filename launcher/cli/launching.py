@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,11 +82,19 @@ def run_command(assignments: tuple[str, ...], follow: bool, as_json: bool) -> in
     from launcher import run as runs
     from launcher.cli.prepare import prepare
     from launcher.cli.session import Session
+    from launcher.errors import UserError
 
     prepared = prepare(assignments, os.environ, Path.cwd())
+    path = Path(prepared.plan.run_dir)
+    is_first = not path.parent.exists()
     with Session(prepared.plan.executor, follow=follow, as_json=as_json) as session:
-        run = runs.create(Path(prepared.plan.run_dir), prepared.files)
-        return session.start(run)
+        try:
+            return session.start(runs.create(path, prepared.files))
+        except UserError:
+            if is_first:
+                with contextlib.suppress(OSError):
+                    path.parent.rmdir()
+            raise
 
 
 @click.command("resume")

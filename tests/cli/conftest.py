@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 import time
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from launcher.cli.follow import read_events
 from launcher.run import RunDir
 
 TINY = (
@@ -102,22 +101,12 @@ def trains() -> Callable[[Path, int], RunDir]:
     """Wait until the only run in a directory has done a step in this attempt."""
 
     def wait(runs_dir: Path, attempt: int = 1) -> RunDir:
-        run = wait_for(lambda: next(iter(runs_dir.glob("[!.]*")), None), "a run directory")
+        run = RunDir(wait_for(lambda: next(iter(runs_dir.glob("[!.]*")), None), "a run directory"))
 
         def steps() -> bool:
-            path = RunDir(run).events
-            events = map(json.loads, path.read_text().splitlines()) if path.exists() else []
-            return any(event["event"] == "step" and event["attempt"] == attempt for event in events)
+            return any(event["event"] == "step" and event["attempt"] == attempt for event in read_events(run))
 
         wait_for(steps, f"a step of attempt {attempt}")
-        return RunDir(run)
+        return run
 
     return wait
-
-
-@pytest.fixture
-def no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No terminal settings of whoever runs the tests."""
-    for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS"):
-        if name in os.environ:
-            monkeypatch.delenv(name)

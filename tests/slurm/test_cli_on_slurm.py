@@ -1,0 +1,94 @@
+"""The command line against a real Slurm: submit, watch, stop, resume and follow to the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
+
+import pytest
+from support.slurm_cluster import Cluster, wait_until
+
+from launcher.cli.follow import read_events
+from launcher.run import RunDir
+
+Launch = Callable[..., Any]
+
+TINY = (
+    "recipe=smoke",
+    "device=cpu",
+    "gpus=1",
+    "model.scratch.hidden=16",
+    "model.scratch.layers=1",
+    "model.scratch.vocab=200",
+    "data.max_length=16",
+    "data.limit=64",
+    "batch.global=8",
+    "eval.every=null",
+    "checkpoint.every=null",
+    "tracking.wandb.mode=disabled",
+)
+
+
+@pytest.fixture
+def on_slurm(launch: Launch, cluster: Cluster) -> Launch:
+    """`launch` with this cluster's sbatch on PATH and configured."""
+    return lambda *args, **options: launch(*args, env=env(cluster), **options)
+
+
+def env(cluster: Cluster) -> dict[str, str]:
+    return {**os.environ, **cluster.env}
+
+
+@pytest.mark.slow
+def test_submit_stop_resume_and_follow(on_slurm: Launch, cluster: Cluster, tmp_path: Path) -> None:
+    submitted = on_slurm(*TINY, "nodes=2", "train.max_steps=100000", "run_id=r", "--json")
+    document = json.loads(submitted.stdout)
+    assert (document["run_id"], document["executor"]) == ("r", "slurm")
+    assert f"submitted as job {document['job_id']}" in submitted.stderr
+    run = RunDir(tmp_path / "runs" / "r")
+
+    wait_until(lambda: steps_of(run, 1) > 0, "the first step", 240)
+    now = state(on_slurm)
+    assert now["status"] == "running"
+    assert now["job"]["nodes"] == "node[1-2]"
+    assert "already has a job" in on_slurm("resume", "r", code=2).stderr
+    on_slurm("stop", "r", "--wait")
+    assert state(on_slurm)["status"] == "stopped"
+
+    following = [sys.executable, "-m", "launcher", "resume", "r", "--follow"]
+    with subprocess.Popen(
+        following, cwd=tmp_path, env=env(cluster), text=True, stdout=PIPE, stderr=PIPE
+    ) as process:
+        wait_until(lambda: steps_of(run, 2) > 0, "the first step after resuming", 240)
+        on_slurm("stop", "r")
+        out, err = process.communicate(timeout=240)
+    assert (process.returncode, out) == (75, "r\n"), err
+    assert "running on node[1-2]" in err
+    assert "r has saved its state and stopped after step" in err
+    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [row["step"] for row in rows if "train/loss" in row] == list(range(1, state(on_slurm)["step"] + 1))
+    sources = {entry["source"] for entry in json.loads(on_slurm("logs", "r", "--json").stdout)}
+    assert sources <= {"rank 0", "rank 1", *(f"job {job}" for job in run.jobs.read_text().split())}
+
+
+def test_a_request_that_slurm_refuses_leaves_nothing(on_slurm: Launch, tmp_path: Path) -> None:
+    profile = tmp_path / "site.yaml"
+    profile.write_text("partition: nowhere\n")
+    result = on_slurm(*TINY, "nodes=2", f"cluster={profile}", code=2)
+    assert "nowhere" in result.stderr
+    assert list(tmp_path.iterdir()) == [profile]
+
+
+def state(on_slurm: Launch) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(on_slurm("status", "r", "--json").stdout)
+    return document
+
+
+def steps_of(run: RunDir, attempt: int) -> int:
+    return sum(event["event"] == "step" and event["attempt"] == attempt for event in read_events(run))
