@@ -2,7 +2,8 @@
 
 Importing takes longer than a tiny training. One JSON request a line comes in on stdin:
     {"run": DIR, "ranks": N, "attempt": K, "fault": {"event": E, "step": S, "rank": R, "action": A} | null}
-and one answer a line goes out: {"pids": [...]} at once, {"codes": [...]} when all have ended (-9 is SIGKILL).
+    {"verb": [WORD, ...], "output": FILE}
+and when all processes of it have ended one answer goes out: {"codes": [...]} (-9 is SIGKILL).
 tests/train/test_torchrun.py shows that ranks started by torchrun itself compute the same.
 
 A fault happens when rank R has got to event E (of step S): a real signal to the process, or the stop file.
@@ -16,7 +17,9 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +38,13 @@ def main() -> None:
     gc.freeze()  # what is here is shared by all ranks: their collectors need not look at it
     for line in sys.stdin:
         request = json.loads(line)
-        port = _free_port()
-        pids = [_start(request, rank, port) for rank in range(request["ranks"])]
-        answer(pids=pids)
+        if "verb" in request:
+            pids = [_fork(partial(_verb, request["verb"], request["output"]))]
+        else:
+            port = _free_port()
+            pids = [_fork(partial(_rank, request, rank, port)) for rank in range(request["ranks"])]
         statuses = [os.waitpid(pid, 0)[1] for pid in pids]
-        answer(codes=[os.waitstatus_to_exitcode(status) for status in statuses])
+        print(json.dumps({"codes": [os.waitstatus_to_exitcode(status) for status in statuses]}), flush=True)
 
 
 def import_everything() -> None:
@@ -54,16 +59,26 @@ def import_everything() -> None:
     ShareMemCommBuilder().load(verbose=False)
 
 
-def answer(**values: Any) -> None:
-    print(json.dumps(values), flush=True)
-
-
-def _start(request: dict[str, Any], rank: int, port: int) -> int:
+def _fork(work: Callable[[], int]) -> int:
     pid = os.fork()
     if pid:
         return pid
-    # A rank reads no requests: at its exit it would otherwise move the offset of those to come.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    code = 1
+    try:
+        code = work()
+    except BaseException:  # noqa: BLE001  (as the interpreter would)
+        traceback.print_exc()
+    os._exit(code)  # the interpreter would take seconds to clear away what is shared
+
+
+def _verb(words: list[str], output: str) -> int:
+    descriptor = os.open(output, os.O_WRONLY)
+    os.dup2(descriptor, 1)
+    return train_main.main(words)
+
+
+def _rank(request: dict[str, Any], rank: int, port: int) -> int:
     ranks = request["ranks"]
     os.environ |= {"LAUNCHER_ATTEMPT": str(request["attempt"])}
     if ranks > 1:
@@ -79,7 +94,7 @@ def _start(request: dict[str, Any], rank: int, port: int) -> int:
     if fault is not None and fault["rank"] == rank:
         preempt.POLL_S = 0.0
         _arm(fault, run)
-    os._exit(train_main.train(run))  # the interpreter would take seconds to clear away what is shared
+    return train_main.train(run)
 
 
 def _arm(fault: dict[str, Any], run: RunDir) -> None:

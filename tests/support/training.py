@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -42,7 +43,7 @@ def write_data(directory: Path) -> Path:
     return directory
 
 
-def recipe(data: Path, **changes: Any) -> Recipe:
+def recipe(data: Path, /, **changes: Any) -> Recipe:
     """A recipe that trains a BERT of width 32 from scratch on the files in `data`; nested `changes` are merged in."""
     base: Row = {
         "task": "classification",
@@ -107,13 +108,26 @@ class RankServer:
         """Run one attempt to its end; exit code of each rank."""
         run.stop.unlink(missing_ok=True)
         request = {"run": str(run.path), "ranks": ranks, "attempt": number, "fault": fault and vars(fault)}
+        codes: list[int] = self._ask(request)["codes"]
+        return codes
+
+    def verb(self, *arguments: object, code: int = 0) -> Row:
+        """Run `python -m launcher.train ARGUMENTS`, whose exit code must be `code`; its last event."""
+        with tempfile.NamedTemporaryFile("r", suffix=".jsonl") as output:
+            ended = self._ask({"verb": list(map(str, arguments)), "output": output.name})
+            text = output.read()
+        assert ended["codes"] == [code], text
+        last: Row = json.loads(text.splitlines()[-1])
+        assert last["event"] == ("error" if code else "result")
+        return last
+
+    def _ask(self, request: Row) -> Row:
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        answers = [json.loads(self._process.stdout.readline()) for _ in range(2)]
-        codes: list[int] = answers[1]["codes"]
-        return codes
+        answer: Row = json.loads(self._process.stdout.readline())
+        return answer
 
     def complete(self, run: RunDir, ranks: int = 1, number: int = 1) -> RunDir:
         """Run one attempt that must complete."""

@@ -47,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, ranks: Ra
                 tiny_data,
                 gpus=count,
                 model=NO_DROPOUT,
-                train={"max_steps": STEPS},
+                train={"max_steps": STEPS, "lr": 3e-3},
                 eval={"every": None},
                 checkpoint={"every": None},
                 debug={"samples": True},
