@@ -32,6 +32,8 @@ class Machine:
     """Whether jobs can be submitted: sbatch is on PATH and knows its cluster."""
     gpus: int = 0
     """GPUs of this machine."""
+    native_bf16: bool = True
+    """Whether this machine's CPU computes in bf16 itself."""
     slurm_gpus_per_node: int | None = None
     """GPUs of a node as the scheduler declares them; None where nobody could say."""
 
@@ -191,7 +193,7 @@ def make_plan(
         "memory": _memory(cluster, shape, setup, layout),
         "traffic": _traffic(shape, setup, layout),
         "slurm": _slurm(recipe, cluster, device, gpus) if executor == "slurm" else None,
-        "notes": tuple(_notes(recipe, shape, data, setup)),
+        "notes": tuple(_notes(recipe, machine, executor, shape, data, setup)),
         "recipe": recipe,
         "cluster": cluster,
     }
@@ -442,7 +444,14 @@ def _slurm(recipe: Recipe, cluster: Cluster, device: str, gpus: int) -> SlurmReq
     )
 
 
-def _notes(recipe: Recipe, shape: ModelShape | None, data: DataSize, setup: Setup) -> Iterator[str]:
+def _notes(
+    recipe: Recipe,
+    machine: Machine,
+    executor: str,
+    shape: ModelShape | None,
+    data: DataSize,
+    setup: Setup,
+) -> Iterator[str]:
     world_size, examples = setup.world_size, recipe.batch.global_
     if recipe.zero.stage is None and setup.zero_stage:
         yield f"zero.stage is null: ZeRO-{setup.zero_stage} on {world_size} ranks"
@@ -451,6 +460,12 @@ def _notes(recipe: Recipe, shape: ModelShape | None, data: DataSize, setup: Setu
         yield f"{idle} of {world_size} ranks have no example in a step: batch.global={examples} is smaller"
     elif examples % world_size:
         yield f"batch.global={examples} over {world_size} ranks is uneven: each example counts the same"
+    if (
+        recipe.precision == "bf16"
+        and (setup.device, executor) == ("cpu", "local")
+        and not machine.native_bf16
+    ):
+        yield "this CPU only imitates bf16: precision=fp32 is about three times as fast here"
     if shape is None:
         yield "the model's shape is not known here (no config.json in its directory or the hub cache): memory unknown"
     if data.train_examples is None:
@@ -461,6 +476,7 @@ def _plan_id(name: str, fields: dict[str, Any]) -> str:
     tree = {
         key: value.model_dump(mode="json", by_alias=True) if isinstance(value, Section) else value
         for key, value in fields.items()
+        if key != "notes"
     }
     tree["recipe"] = {k: v for k, v in tree["recipe"].items() if k not in ("run_id", "runs_dir")}
     text = json.dumps({"name": name, **tree}, sort_keys=True, ensure_ascii=False)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,15 @@ GPU_RESOURCE = re.compile(r"(?:^|,)gpu:(?:[^:,()]+:)?(\d+)")
 
 def observe(recipe: Recipe, cluster: Cluster) -> Machine:
     """The facts that planning this recipe needs; the scheduler is asked only where nothing else says."""
-    machine = Machine(has_sbatch=recipe.executor == "auto" and slurm_is_set_up(), gpus=local_gpus())
+    machine = Machine(
+        has_sbatch=recipe.executor == "auto" and slurm_is_set_up(),
+        gpus=local_gpus(),
+        native_bf16=native_bf16(),
+    )
     unsaid = recipe.device != "cpu" and cluster.gpus_per_node is None
     if resolve_executor(recipe, machine) != "slurm" or not unsaid:
         return machine
-    return Machine(machine.has_sbatch, machine.gpus, slurm_gpus_per_node(cluster.partition))
+    return replace(machine, slurm_gpus_per_node=slurm_gpus_per_node(cluster.partition))
 
 
 def slurm_is_set_up() -> bool:
@@ -44,6 +49,15 @@ def slurm_is_set_up() -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return True
     return "Could not establish a configuration source" not in done.stderr
+
+
+def native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU says that it computes in bf16; True where nobody can say."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", text) is not None
 
 
 def local_gpus(environ: Mapping[str, str] = os.environ, proc: Path = Path("/proc/driver/nvidia/gpus")) -> int:
