@@ -24,6 +24,10 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 MAY_BE_SKIPPED = {"realdata", "gpu"}
 
 
+def pytest_configure() -> None:
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported, which tests do while they are collected
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="write the files under tests/golden anew")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -234,7 +235,8 @@ def _add_adapters(recipe: Recipe, task: Task, base: PreTrainedModel, family: str
     )
     if recipe.model.gradient_checkpointing:
         base.enable_input_require_grads()  # type: ignore[no-untyped-call]
-    return get_peft_model(base, config, autocast_adapter_dtype=False)
+    with quiet():
+        return get_peft_model(base, config, autocast_adapter_dtype=False)
 
 
 def _target_pattern(targets: Sequence[str], heads: Sequence[str]) -> str:
@@ -258,7 +260,8 @@ def cpu_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: Any, directory: Path) -> None:
     """Write a plain Hugging Face directory: there whole or not at all, replacing an older one.
 
-    `state` are the weights under the names of `built.model`. Adapters are merged; they stand in `adapter/` as well.
+    `state` are the weights under the names of `built.model`, which are used up. Adapters are merged; they stand in
+    `adapter/` as well.
     Raises RunFailed('checkpoint') where the disk doesn't take it.
     """
     from safetensors import SafetensorError
@@ -301,13 +304,15 @@ def _save_merged(built: BuiltModel, state: Mapping[str, torch.Tensor], directory
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' reports on fresh heads and its progress bars out of the logs."""
+    """Keep transformers' reports on fresh heads and its progress bars out of the logs, and what peft deprecates."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
