@@ -75,6 +75,9 @@ def join(plan: Plan) -> Ranks:
             "launch", f"{world_size} ranks were started, and the plan has {plan.world_size}", "start job.sh"
         )
     device = _device(plan, local_rank)
+    if device.type == "cpu":
+        # transformers imports DeepSpeed when it saves a model, and that looks for a GPU and warns where there is none.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if world_size > 1 or plan.strategy == "deepspeed":
         for name, value in _alone().items():
             os.environ.setdefault(name, value)

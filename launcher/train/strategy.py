@@ -338,7 +338,7 @@ def import_deepspeed(device: str) -> Any:
     """DeepSpeed with its accelerator and its operators' directory set before it looks at them."""
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(extensions_dir()))
     if device == "cpu":
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # the verbs come here without having joined ranks
     # Operators are loaded through ninja, which stands beside Python; nobody has activated this environment.
     os.environ["PATH"] = os.pathsep.join(
         (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))

@@ -133,8 +133,3 @@ def test_a_run_without_a_model_says_so(tmp_path: Path, tiny_data: Path, ranks: R
     run = make_run(tmp_path / "run", recipe(tiny_data))
     problem = ranks.verb("predict", run.path, "--text", "x", code=2)["problems"][0]
     assert problem["message"] == "has no model yet"
-
-
-def test_logs_hold_no_noise(tiny_run: RunDir) -> None:
-    """What a rank logs is for people who look for a cause: an ordinary run has nothing to say."""
-    assert tiny_run.rank_log(0).read_text() == ""

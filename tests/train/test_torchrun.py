@@ -29,5 +29,7 @@ def test_stopped_at_once_and_resumed_under_torchrun(
     assert agent.returncode == 0, output
     assert result(run)["status"] == "completed"
     assert losses(run) == losses(expected)
+    # A rank's log is for people who look for a cause: an ordinary run has nothing to say.
+    assert [run.rank_log(rank).read_text() for rank in range(2)] == ["", ""]
     found, wished = (tensors(each.checkpoints / "step_8") for each in (run, expected))
     assert all(found[name].equal(wished[name]) for name in wished)
