@@ -18,6 +18,8 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_STOPPED = 75
+EXIT_INTERRUPTED = 130
+"""Ctrl-C on a command that has no run of its own, as a shell says it."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def execute(args: Sequence[str]) -> int:
 
     from launcher.cli.app import cli
     from launcher.cli.output import report_error, report_usage
-    from launcher.errors import LauncherError
+    from launcher.errors import EXIT_INTERRUPTED, LauncherError
 
     try:
         code = cli.main(args=list(args), prog_name="launch", standalone_mode=False)
@@ -30,5 +30,5 @@ def execute(args: Sequence[str]) -> int:
     except click.ClickException as error:
         return report_usage(error, as_json="--json" in args)
     except click.Abort:
-        return 130
+        return EXIT_INTERRUPTED
     return code if isinstance(code, int) else 0

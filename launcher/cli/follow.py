@@ -71,10 +71,9 @@ def every(interval_s: float, question: Callable[[], bool]) -> Callable[[], bool]
     return ask
 
 
-def exit_code(result: dict[str, Any] | None) -> int:
-    """The exit code that a run's result.json stands for; a run without one was killed."""
-    status = result["status"] if result else "failed"
-    return {"completed": EXIT_OK, "stopped": EXIT_STOPPED}.get(status, EXIT_FAILED)
+def exit_code(result: dict[str, Any]) -> int:
+    """The exit code that a run's result stands for."""
+    return {"completed": EXIT_OK, "stopped": EXIT_STOPPED}.get(result["status"], EXIT_FAILED)
 
 
 def read_events(run: RunDir) -> list[dict[str, Any]]:

@@ -91,7 +91,7 @@ class RichBar:
         self._progress.update(self._task, completed=done or 0, total=total, note=note)
 
     def line(self, text: str) -> None:
-        self._progress.console.print(redact(text), markup=False, highlight=False)
+        self._progress.console.print(redact(text), markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._progress.start()

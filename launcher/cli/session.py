@@ -10,7 +10,7 @@ from launcher.cli import follow
 from launcher.cli.output import say, show, show_json
 from launcher.cli.progress import Bar, make_bar
 from launcher.cli.summary import summary
-from launcher.errors import EXIT_OK
+from launcher.errors import EXIT_INTERRUPTED, EXIT_OK
 from launcher.executors import Executor, JobState, executor_for
 from launcher.run import RunDir
 
@@ -52,21 +52,24 @@ class Session:
         if not self._as_json:
             show(run.run_id)
         if self._follow:
-            code = self._stay(run, tail)
-            result = run.read_result()
+            try:
+                result = self._stay(run, tail)
+            except KeyboardInterrupt:
+                say(f"{run.run_id} goes on without you; launch stop {run.run_id} would stop it")
+                return EXIT_INTERRUPTED
+            code = follow.exit_code(result)
             document |= {"exit_code": code, "result": result}
             say(summary(run, run.read_plan(), result))
         else:
             code = EXIT_OK
-            say(
-                f"submitted as job {job_id}; watch it: launch status {run.run_id}, launch logs {run.run_id} -f"
-            )
+            watch = f"launch status {run.run_id}, launch logs {run.run_id} -f"
+            say(f"submitted as job {job_id}; watch it: {watch}")
         if self._as_json:
             show_json(document)
         return code
 
-    def _stay(self, run: RunDir, tail: follow.Tail) -> int:
-        """Show the run until it is over; returns its exit code."""
+    def _stay(self, run: RunDir, tail: follow.Tail) -> dict[str, Any]:
+        """Show the run until it is over; returns its result, or what the scheduler says where it left none."""
         with make_bar() as bar:
             watch = Watch(self._executor, run, bar, quiet=self._local)
             asked = follow.every(LOCAL_POLL_S if self._local else SCHEDULER_POLL_S, watch.is_over)
@@ -76,7 +79,10 @@ class Session:
                 return asked()
 
             follow.follow(tail, is_over, bar)
-        return follow.exit_code(run.read_result())
+        state = self._executor.state(run)
+        error = {"class": "killed", "message": state_text(state), "remedy": None}
+        status = "cancelled" if state.status == "cancelled" else "failed"
+        return run.read_result() or {"status": status, "error": error}
 
 
 class Watch:

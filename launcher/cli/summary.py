@@ -18,18 +18,17 @@ WIDTH = 12
 PAGE = re.compile(r"https?://\S+")
 
 
-def summary(run: RunDir, plan: dict[str, Any], result: dict[str, Any] | None) -> str:
+def summary(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> str:
     """Several lines on how the run ended, what there is now and what to do next."""
-    known = result or {}
-    match known.get("status"):
+    match result["status"]:
         case "completed":
-            lines = _completed(run, plan, known)
+            lines = _completed(run, plan, result)
         case "stopped":
-            lines = _stopped(run, known)
+            lines = _stopped(run, result)
         case "cancelled":
-            lines = _cancelled(run, known)
+            lines = _cancelled(run, result)
         case _:
-            lines = _failed(run, known)
+            lines = _failed(run, result)
     return "\n".join(lines)
 
 

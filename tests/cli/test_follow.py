@@ -92,10 +92,9 @@ def test_an_evaluation_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         ({"status": "stopped"}, 75),
         ({"status": "failed"}, 1),
         ({"status": "cancelled"}, 1),
-        (None, 1),
     ],
 )
-def test_exit_codes(result: dict[str, str] | None, code: int) -> None:
+def test_exit_codes(result: dict[str, str], code: int) -> None:
     assert exit_code(result) == code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,13 +48,15 @@ def env(cluster: Cluster) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_submit_stop_resume_and_follow(on_slurm: Launch, cluster: Cluster, tmp_path: Path) -> None:
-    submitted = on_slurm(*TINY, "nodes=2", "train.max_steps=100000", "run_id=r", "--json")
-    document = json.loads(submitted.stdout)
-    assert (document["run_id"], document["executor"]) == ("r", "slurm")
-    assert f"submitted as job {document['job_id']}" in submitted.stderr
     run = RunDir(tmp_path / "runs" / "r")
+    words = (*TINY, "nodes=2", "train.max_steps=100000", "run_id=r", "--follow")
+    with launching(cluster, tmp_path, *words) as watcher:
+        wait_until(lambda: steps_of(run, 1) > 0, "the first step", 240)
+        watcher.send_signal(signal.SIGINT)
+        out, err = watcher.communicate(timeout=60)
+    assert (watcher.returncode, out) == (130, "r\n"), err
+    assert "r goes on without you" in err
 
-    wait_until(lambda: steps_of(run, 1) > 0, "the first step", 240)
     now = state(on_slurm)
     assert now["status"] == "running"
     assert now["job"]["nodes"] == "node[1-2]"
@@ -61,14 +64,11 @@ def test_submit_stop_resume_and_follow(on_slurm: Launch, cluster: Cluster, tmp_p
     on_slurm("stop", "r", "--wait")
     assert state(on_slurm)["status"] == "stopped"
 
-    following = [sys.executable, "-m", "launcher", "resume", "r", "--follow"]
-    with subprocess.Popen(
-        following, cwd=tmp_path, env=env(cluster), text=True, stdout=PIPE, stderr=PIPE
-    ) as process:
+    with launching(cluster, tmp_path, "resume", "r", "--follow") as follower:
         wait_until(lambda: steps_of(run, 2) > 0, "the first step after resuming", 240)
         on_slurm("stop", "r")
-        out, err = process.communicate(timeout=240)
-    assert (process.returncode, out) == (75, "r\n"), err
+        out, err = follower.communicate(timeout=240)
+    assert (follower.returncode, out) == (75, "r\n"), err
     assert "running on node[1-2]" in err
     assert "r has saved its state and stopped after step" in err
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
@@ -77,12 +77,26 @@ def test_submit_stop_resume_and_follow(on_slurm: Launch, cluster: Cluster, tmp_p
     assert sources <= {"rank 0", "rank 1", *(f"job {job}" for job in run.jobs.read_text().split())}
 
 
+def test_submitting_says_how_to_watch(on_slurm: Launch) -> None:
+    submitted = on_slurm(*TINY, "nodes=2", "run_id=r", "time=1", "--json")
+    document = json.loads(submitted.stdout)
+    assert (document["run_id"], document["executor"]) == ("r", "slurm")
+    assert f"submitted as job {document['job_id']}; watch it: launch status r" in submitted.stderr
+    on_slurm("cancel", "r")
+    assert state(on_slurm)["status"] == "cancelled"
+
+
 def test_a_request_that_slurm_refuses_leaves_nothing(on_slurm: Launch, tmp_path: Path) -> None:
     profile = tmp_path / "site.yaml"
     profile.write_text("partition: nowhere\n")
     result = on_slurm(*TINY, "nodes=2", f"cluster={profile}", code=2)
     assert "nowhere" in result.stderr
     assert list(tmp_path.iterdir()) == [profile]
+
+
+def launching(cluster: Cluster, directory: Path, *args: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "launcher", *args]
+    return subprocess.Popen(command, cwd=directory, env=env(cluster), text=True, stdout=PIPE, stderr=PIPE)
 
 
 def state(on_slurm: Launch) -> dict[str, Any]:
