@@ -210,17 +210,17 @@ def resolve_executor(recipe: Recipe, machine: Machine) -> Literal["local", "slur
 def resolve_device(
     recipe: Recipe, cluster: Cluster, machine: Machine, executor: str
 ) -> Literal["cuda", "cpu"]:
-    """`auto` means GPUs where this machine, the profile or the scheduler says that there are any."""
+    """`auto` means GPUs, unless this machine, the profile or the scheduler says that there are none."""
     if recipe.device != "auto":
         return recipe.device
-    return "cuda" if _available_gpus(cluster, machine, executor) else "cpu"
+    return "cpu" if _available_gpus(cluster, machine, executor) == 0 else "cuda"
 
 
 def resolve_gpus(recipe: Recipe, cluster: Cluster, machine: Machine, executor: str, device: str) -> int:
     """Ranks per node: as asked, or one for each GPU of a node, or one process on CPU."""
     if recipe.gpus is not None and not (device == "cpu" and recipe.gpus == cluster.gpus_per_node):
         return recipe.gpus
-    return 1 if device == "cpu" else max(1, _available_gpus(cluster, machine, executor))
+    return 1 if device == "cpu" else max(1, _available_gpus(cluster, machine, executor) or 0)
 
 
 def resolve_max_length(recipe: Recipe, shape: ModelShape | None) -> int:
@@ -329,12 +329,13 @@ def step_counts(recipe: Recipe, train_examples: int) -> tuple[int, int, int]:
     return per_epoch, total, warmup if isinstance(warmup, int) else math.ceil(warmup * total)
 
 
-def _available_gpus(cluster: Cluster, machine: Machine, executor: str) -> int:
+def _available_gpus(cluster: Cluster, machine: Machine, executor: str) -> int | None:
+    """GPUs of a node; None where nobody says."""
     if executor == "local":
         return machine.gpus
     if cluster.gpus_per_node is not None:
         return cluster.gpus_per_node
-    return machine.slurm_gpus_per_node or 0
+    return machine.slurm_gpus_per_node
 
 
 def _setup(recipe: Recipe, world_size: int, device: Literal["cuda", "cpu"]) -> Setup:
