@@ -55,12 +55,13 @@ def run_attempt(run: RunDir, stop: StopFlag) -> int:
         ending, state, speed = train(job, state)
         if ending == "completed":
             job.checkpoints.wait()
-        _finish(job, attempt, ending, state, speed, time.perf_counter() - started)
+        _finish(job, attempt, ending, state, speed, started)
     except RunStopped:
-        _end(run, attempt, events, "stopped", EXIT_STOPPED, rank, result={"status": "stopped"})
+        if rank == 0:
+            _end(run, attempt, events, EXIT_STOPPED, started, status="stopped")
     except Exception as error:  # noqa: BLE001  (whatever ends an attempt is recorded)
         traceback.print_exc()
-        _fail(run, attempt, events, error, rank)
+        _fail(run, attempt, events, error, rank, started)
         return EXIT_FAILED
     distributed.leave()
     return EXIT_OK
@@ -201,7 +202,7 @@ def _set_kernels(recipe: Recipe, ranks: Ranks) -> None:
 
 
 def _finish(
-    job: Job, attempt: AttemptDir, ending: Ending, state: TrainState, speed: Speed, wall_s: float
+    job: Job, attempt: AttemptDir, ending: Ending, state: TrainState, speed: Speed, started: float
 ) -> None:
     """Write the result; rank 0 evaluates the best model on the test split, if there is one."""
     if ending == "stopped":
@@ -210,23 +211,23 @@ def _finish(
     if not job.ranks.is_main:
         return
     test = _test_best(job, state) if ending == "completed" and job.dataset.test is not None else None
-    result = {
-        "status": ending,
-        "run_id": job.run.run_id,
-        "best": _best(job, state),
-        "test": test,
-        "steps": state.step,
-        "epochs": state.step / job.per_epoch,
-        "skipped_steps": state.skipped_steps,
-        "wall_s": round(wall_s + _earlier_wall(job.run, attempt), 3),
-        "attempts": attempt.number,
-        "predicted": job.plan.tree()["memory"] | job.plan.tree()["traffic"],
-        "measured": measured,
-        "error": None,
-    }
     code = EXIT_OK if ending == "completed" else EXIT_STOPPED
     job.record.finish(code)
-    _end(job.run, attempt, job.events, ending, code, job.ranks.rank, result)
+    _end(
+        job.run,
+        attempt,
+        job.events,
+        code,
+        started,
+        status=ending,
+        best=_best(job, state),
+        test=test,
+        steps=state.step,
+        epochs=state.step / job.per_epoch,
+        skipped_steps=state.skipped_steps,
+        predicted=job.plan.tree()["memory"] | job.plan.tree()["traffic"],
+        measured=measured,
+    )
 
 
 def _best(job: Job, state: TrainState) -> dict[str, Any] | None:
@@ -249,7 +250,7 @@ def _test_best(job: Job, state: TrainState) -> dict[str, float]:
 
 
 def _measured(job: Job, speed: Speed) -> dict[str, Any]:
-    """Figures to stand beside the plan's: memory in bytes, seconds; the largest over all ranks."""
+    """Figures to stand beside the plan's, under its names: bytes of the fullest rank, seconds of a median step."""
     on_gpu = job.ranks.device.type == "cuda"
     peak = (
         torch.cuda.max_memory_allocated()
@@ -260,7 +261,7 @@ def _measured(job: Job, speed: Speed) -> dict[str, Any]:
     steady = speed.step_seconds[2:] or speed.step_seconds
     parameters = list(job.built.model.parameters())
     return {
-        "memory": max(peaks) if peaks else None,
+        "total": max(peaks) if peaks else None,
         "step_s": statistics.median(steady) if steady else None,
         "parameters": sum(_size(p) for p in parameters),
         "trainable_parameters": sum(_size(p) for p in parameters if p.requires_grad),
@@ -281,26 +282,19 @@ def _earlier_wall(run: RunDir, attempt: AttemptDir) -> float:
     return total
 
 
-def _fail(run: RunDir, attempt: AttemptDir, events: Events, error: Exception, rank: int) -> None:
+def _fail(
+    run: RunDir, attempt: AttemptDir, events: Events, error: Exception, rank: int, started: float
+) -> None:
     """Record the failure; where several ranks fail, the first to come is the cause and the others are its echo."""
-    result = {
-        "status": "failed",
-        "run_id": run.run_id,
-        "attempts": attempt.number,
-        "steps": last_step(run, attempt.number) or 0,
-        "error": {
-            "rank": rank,
-            "host": socket.gethostname(),
-            "step": last_step(run, attempt.number),
-            **describe_failure(error),
-        },
-    }
     try:
         descriptor = os.open(attempt.path / "first_failure", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
         return
     os.close(descriptor)
-    _end(run, attempt, events, "failed", EXIT_FAILED, 0, result)
+    step = last_step(run, attempt.number)
+    place = {"rank": rank, "host": socket.gethostname(), "step": step}
+    failure = {**place, **describe_failure(error)}
+    _end(run, attempt, events, EXIT_FAILED, started, status="failed", steps=step or 0, error=failure)
 
 
 def describe_failure(error: BaseException) -> dict[str, Any]:
@@ -322,17 +316,19 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
     }
 
 
-def _end(
-    run: RunDir,
-    attempt: AttemptDir,
-    events: Events,
-    status: str,
-    code: int,
-    rank: int,
-    result: dict[str, Any],
-) -> None:
-    if rank != 0:
-        return
+def _end(run: RunDir, attempt: AttemptDir, events: Events, code: int, started: float, **known: Any) -> None:
+    """Write result.json and the exit code of this attempt; what is not known is null."""
+    result = {
+        "status": None,
+        "run_id": run.run_id,
+        "best": None,
+        "test": None,
+        "steps": 0,
+        "wall_s": round(time.perf_counter() - started + _earlier_wall(run, attempt), 3),
+        "attempts": attempt.number,
+        "error": None,
+        **known,
+    }
     write_json(run.result, finite(result))  # a correlation may be NaN
     write_text(attempt.exit_code, f"{code}\n")
-    events.emit("end", status=status, exit_code=code)
+    events.emit("end", status=result["status"], exit_code=code)
