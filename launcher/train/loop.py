@@ -15,7 +15,7 @@ import torch
 from launcher.errors import RunFailed
 from launcher.plan import Plan
 from launcher.recipe import Every, Recipe
-from launcher.run import RunDir, write_text
+from launcher.run import RunDir
 from launcher.train.batching import (
     CPU_OVERHEAD,
     CUDA_OVERHEAD,
@@ -303,12 +303,13 @@ def _save(job: Job, state: TrainState) -> None:
     job.events.emit("checkpoint", step=state.step, stall_s=stall)
 
 
-def _samples_file(job: Job, step: int) -> TextIO | None:
-    """The file of this rank's example ids, without those of steps that are done again."""
+def _samples_file(job: Job, start: int) -> TextIO | None:
+    """This rank's samples file without the lines of steps that are going to be done again."""
     if not job.recipe.debug.samples:
         return None
     job.run.samples.mkdir(exist_ok=True)
-    path = job.run.rank_samples(job.ranks.rank)
-    kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:step] if path.exists() else []
-    write_text(path, "".join(kept))
-    return path.open("a", encoding="utf-8")
+    file = job.run.rank_samples(job.ranks.rank).open("a+", encoding="utf-8")
+    file.seek(0)
+    done = [file.readline() for _ in range(start)]
+    file.truncate(len("".join(done)))
+    return file
