@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ MAY_BE_SKIPPED = {"realdata", "gpu"}
 
 def pytest_configure() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported, which tests do while they are collected
+    # Started in the background or by nohup, tests would ignore these, and every process that they start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
