@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan ea944197f6a370d6.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 926122a30a107c46.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail

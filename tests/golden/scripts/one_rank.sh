@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 1 rank on cpu, plain PyTorch, plan 8bdc4f6effc8d38f.
+# example: 1 node with 1 rank on cpu, plain PyTorch, plan 118c78811971e02d.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail
