@@ -97,9 +97,17 @@ HOSTILE = [
 ]
 
 
+DATA = {"train": "/data/train.csv", "validation": "/data/validation.csv"}
+"""The same wherever the repository stands: the plan's id depends on it."""
+
+
 def script(recipe: Mapping[str, Any], cluster: Mapping[str, Any], **options: Any) -> str:
     files = rendered(
-        plan_of(recipe, cluster, **{"python": cluster.get("python", "/env/bin/python"), **options})
+        plan_of(
+            {**recipe, "data": DATA},
+            cluster,
+            **{"python": cluster.get("python", "/env/bin/python"), **options},
+        )
     )
     return files.get("job.sbatch") or files["job.sh"]
 

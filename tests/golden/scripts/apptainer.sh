@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 926122a30a107c46.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 468e45f7538fcac3.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail

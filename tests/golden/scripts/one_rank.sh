@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 1 rank on cpu, plain PyTorch, plan 118c78811971e02d.
+# example: 1 node with 1 rank on cpu, plain PyTorch, plan ebb5db71a412e7b0.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 43125a5f75dc342c.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan de41a73e603e0bba.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail
