@@ -296,10 +296,21 @@ def _save_merged(built: BuiltModel, state: Mapping[str, torch.Tensor], directory
 
     with torch.device("meta"):
         skeleton: Any = copy.deepcopy(built.model).to("meta")
-    skeleton.load_state_dict(dict(state), strict=True, assign=True)
+    _fill(skeleton, state)
     skeleton.save_pretrained(directory / "adapter")
     merged = skeleton.merge_and_unload()
     merged.save_pretrained(directory)
+
+
+def _fill(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Put weights in place whatever stood there: under ZeRO-3 parameters have no elements, so loading would refuse."""
+    for name, tensor in state.items():
+        owner, _, leaf = name.rpartition(".")
+        module = model.get_submodule(owner)
+        if leaf in module._parameters:
+            module._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
+        else:
+            module._buffers[leaf] = tensor
 
 
 @contextmanager

@@ -37,6 +37,8 @@ from launcher.train.tasks import get_task
 from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
 from launcher.train.unpadded import make_collate
 
+LONGEST_MESSAGE = 1000
+"""Characters of an unexpected error that result.json keeps; the rank's log has it all."""
 PACKAGES = ("torch", "transformers", "deepspeed", "peft", "datasets", "wandb")
 
 
@@ -311,7 +313,7 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
         }
     return {
         "class": "crashed",
-        "message": f"{type(error).__name__}: {error}",
+        "message": f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE],
         "remedy": "logs/rank_R.log holds the traceback",
     }
 
