@@ -34,6 +34,7 @@ CASES: dict[str, tuple[int, dict[str, Any], list[Fault]]] = {
     "2 ranks, ZeRO-3": (2, {"zero": {"stage": 3}}, [Fault("kill", "step", 8, rank=1), STOP_FILE]),
     "1 rank, LoRA": (1, {"tuning": "lora"}, [KILL, STOP_FILE]),
     "2 ranks, LoRA, ZeRO-2": (2, {"tuning": "lora", "zero": {"stage": 2}}, [KILL, TERM]),
+    "2 ranks, LoRA, ZeRO-3": (2, {"tuning": "lora", "zero": {"stage": 3}}, [KILL, TERM]),
 }
 
 
