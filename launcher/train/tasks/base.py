@@ -22,15 +22,11 @@ class MicroBatch:
     """Examples that go through the model together, on its device."""
 
     inputs: dict[str, torch.Tensor]
-    """What the model's forward takes: input_ids (examples, tokens), attention_mask, ..."""
+    """What the model's forward takes: input_ids, (examples, tokens) or (1, tokens) where packed, and what goes with it."""
     labels: torch.Tensor | None
     """Labels as the task defines them, examples first; None where there are none."""
     tokens: int
     """Real tokens, padding not counted."""
-
-    @property
-    def examples(self) -> int:
-        return int(self.inputs["input_ids"].shape[0])
 
 
 class Task(Protocol):
