@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launcher import labels
+from launcher.columns import label_columns, text_columns
 from launcher.datafiles import Peek, ReadOptions, Row, peek, resolve_format, split_sizes, where
 from launcher.errors import Problem, UserError, choices, nearest
 from launcher.recipe import Data, Files, Recipe
@@ -84,16 +85,6 @@ def cut_fractions(data: Data) -> tuple[float, float, float] | None:
     return (data.split[0], data.split[1], data.split[2] if len(data.split) == 3 else 0.0)
 
 
-def text_columns(data: Data) -> tuple[str, ...]:
-    """The one or two columns of text."""
-    return (data.text,) if isinstance(data.text, str) else data.text
-
-
-def label_columns(data: Data) -> tuple[str, ...]:
-    """The label column, or the 0/1 columns."""
-    return (data.label,) if isinstance(data.label, str) else data.label
-
-
 def label_mistakes(recipe: Recipe, row: Row) -> Iterator[tuple[str, str]]:
     """(column, what is wrong) for each label cell of a row that doesn't fit the task."""
     label = recipe.data.label
@@ -150,7 +141,7 @@ class _Split:
         self.columns = self.columns or seen.columns
         self.complete = self.complete and seen.complete
         self.count = None if self.count is None or seen.count is None else self.count + seen.count
-        missing = list(missing_columns(recipe.data, path, seen, self.name))
+        missing = list(missing_columns(recipe, path, seen, self.name))
         problems.extend(missing)
         self.failed = self.failed or bool(missing)
         if missing:
@@ -160,7 +151,7 @@ class _Split:
             self._learn(recipe, path, row)
 
     def _learn(self, recipe: Recipe, path: Path, row: Row) -> None:
-        texts = [row.values.get(column) for column in text_columns(recipe.data)]
+        texts = [row.values.get(column) for column in text_columns(recipe)]
         characters = sum(len(text) for text in texts if isinstance(text, str))
         self.rows += 1
         self.characters += characters
@@ -203,13 +194,13 @@ def _contradictions(data: Data) -> Iterator[Problem]:
         )
 
 
-def missing_columns(data: Data, path: Path, seen: Peek, split: str) -> Iterator[Problem]:
+def missing_columns(recipe: Recipe, path: Path, seen: Peek, split: str) -> Iterator[Problem]:
     """A problem for each column of text or label that a file doesn't have."""
-    wanted = [("data.text", column) for column in text_columns(data)]
-    wanted += [("data.label", column) for column in label_columns(data)]
+    wanted = [("data.text", column) for column in text_columns(recipe)]
+    wanted += [("data.label", column) for column in label_columns(recipe)]
     for key, column in wanted:
         if column not in seen.columns:
-            remedy = choices(column, seen.columns) + _header_hint(data, path, seen)
+            remedy = choices(column, seen.columns) + _header_hint(recipe.data, path, seen)
             if split == "test" and key == "data.label":
                 remedy += "; data.test needs labels, launch predict doesn't"
             yield Problem("no such column in the file", where(path, None), key, column, remedy)
@@ -239,7 +230,7 @@ def _bad_cells(recipe: Recipe, path: Path, rows: Sequence[Row]) -> Iterator[Prob
 
 
 def _cell_mistakes(recipe: Recipe, row: Row) -> Iterator[tuple[str, str, str]]:
-    for column in text_columns(recipe.data):
+    for column in text_columns(recipe):
         if isinstance(row.values.get(column), (list, dict)):
             yield "data.text", column, "the cell is not a text but a list or object"
     for column, wrong in label_mistakes(recipe, row):

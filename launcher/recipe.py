@@ -157,6 +157,12 @@ class Data(Section):
     """Column that holds the text, or two columns [a,b] for pairs."""
     label: Line | Annotated[tuple[Line, ...], Field(min_length=1)] = "label"
     """Column that holds the label or score; for multilabel also a list of 0/1 columns."""
+    choices: Line | Annotated[tuple[Line, ...], Field(min_length=2)] | None = None
+    """For multiple-choice: the columns that hold the choices, or one column that holds a list of them."""
+    labels: Annotated[tuple[Line, ...], Field(min_length=2)] | None = None
+    """Every label in the order they are numbered; null sorts those of the training data, numbers by value."""
+    stride: Count = 128
+    """Tokens that the windows of a text longer than data.max_length have in common, where a task cuts windows."""
     label_delimiter: Line = "|"
     """What separates the labels within one cell of a multilabel file."""
     split: Annotated[tuple[Probability, ...], Field(min_length=2, max_length=3)] | None = None

@@ -11,36 +11,35 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import compress, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from launcher.datacheck import cut_fractions, text_columns
-from launcher.datafiles import Row, Value, split_sizes
+from launcher.columns import label_columns, text_columns
+from launcher.datacheck import cut_fractions
+from launcher.datafiles import Row, split_sizes
 from launcher.errors import RunFailed, RunStopped
 from launcher.recipe import Recipe
-from launcher.train.sources import Source, open_sources, place
-from launcher.train.targets import label_array, label_names_of, read_labels
+from launcher.train.encoder import Encoder, Tokens
+from launcher.train.sources import Source, open_sources, text_of
+from launcher.train.tasks import Task, get_task
 from launcher.train.token_cache import (
     SPLITS,
     Built,
     Dataset,
+    Records,
     SplitWriter,
     TokenSplit,
     load_or_build,
     offsets_of,
 )
-from launcher.train.tokenizer import LONGEST
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 __all__ = ["Dataset", "TokenSplit", "default_cache_dir", "encode_texts", "prepare", "training_texts"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of everything below that decides what is in a cache; a change makes old caches unused."""
 BATCH = 2048
 """Rows given to the tokenizer at once."""
@@ -68,7 +67,7 @@ def prepare(
     RunFailed of class `data` for what is wrong with the data, RunStopped once `stop()` is true.
     """
     encoder = Encoder.of(recipe, tokenizer, position_limit)
-    sources = open_sources(recipe.data)
+    sources = open_sources(recipe)
     fingerprint = _fingerprint(recipe, encoder, sources)
     directory = (cache_dir or default_cache_dir(recipe)) / "tokens" / fingerprint
 
@@ -87,10 +86,10 @@ def default_cache_dir(recipe: Recipe) -> Path:
 
 def training_texts(recipe: Recipe) -> Iterator[str]:
     """Every text of the training data, for training a tokenizer on them."""
-    columns = text_columns(recipe.data)
-    for name, row in open_sources(recipe.data)["train"].rows():
+    columns = text_columns(recipe)
+    for name, row in open_sources(recipe)["train"].rows():
         for column in columns:
-            yield _text(row.values.get(column), name, row)
+            yield text_of(row.values.get(column), name, row)
 
 
 def encode_texts(
@@ -106,18 +105,27 @@ def encode_texts(
 
     `name` is the file that messages speak of.
     """
+    task = get_task(recipe)
     encoder = Encoder.of(recipe, tokenizer, position_limit)
     source = _Rows(name, tuple(rows))
-    batches = [batch for batch, _ in _encode(source, None, encoder, text_columns(recipe.data))]
-    types = [batch.type_ids for batch in batches if batch.type_ids is not None]
-    array = None
-    if label_names is not None:
-        array = label_array(recipe, source, read_labels(recipe, source), label_names)
+    targets = None if label_names is None else task.targets(source)
+    batches = list(_encode(source, None, encoder, task, targets, label_names or ()))
+
+    def joined(part: str) -> Any:
+        found = [getattr(batch, part) for batch in batches if getattr(batch, part) is not None]
+        return np.concatenate(found) if found else None
+
+    sequences = [batch.sequences for batch in batches if batch.sequences is not None]
+    records = [record for batch in batches for record in batch.records or ()]
     return TokenSplit(
         ids=np.concatenate([np.zeros(0, np.int32), *(batch.ids for batch in batches)]),
         offsets=offsets_of([batch.lengths for batch in batches]),
-        type_ids=np.concatenate(types) if types else None,
-        labels=array,
+        type_ids=joined("type_ids"),
+        labels=None if targets is None else task.labels(source, targets, label_names or ()),
+        sequences=offsets_of(sequences) if sequences else None,
+        marks=joined("marks"),
+        records=Records(records) if records else None,
+        labelled=targets is not None,
     )
 
 
@@ -138,62 +146,6 @@ class _Rows:
         return None
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """A batch of tokenised examples."""
-
-    ids: NDArray[np.int32]
-    lengths: NDArray[np.int64]
-    type_ids: NDArray[np.uint8] | None
-    truncated: int
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """The tokenizer's fast part, with our own truncation and no padding, whatever its files say."""
-
-    backend: Tokenizer
-    max_length: int
-    token_types: bool
-    """Whether token types are kept: the model has them, and there are pairs."""
-
-    @classmethod
-    def of(cls, recipe: Recipe, tokenizer: Any, position_limit: int | None) -> Encoder:
-        """Raises RunFailed of class `data` where data.max_length doesn't fit the model."""
-        from tokenizers import Tokenizer
-
-        pair = len(text_columns(recipe.data)) == 2
-        limit = min(tokenizer.model_max_length, position_limit or tokenizer.model_max_length)
-        length = recipe.data.max_length or min(limit, LONGEST)
-        if position_limit is not None and length > position_limit:
-            text = f"data.max_length={length} is longer than the model allows"
-            raise RunFailed("data", text, f"data.max_length={position_limit} or less")
-        backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-        least = backend.num_special_tokens_to_add(pair) + 1
-        if length < least:
-            text = f"data.max_length={length} leaves no room beside the special tokens"
-            raise RunFailed("data", text, f"data.max_length={least} or more")
-        backend.no_padding()
-        backend.enable_truncation(length)
-        return cls(backend, length, pair and "token_type_ids" in tokenizer.model_input_names)
-
-    def encode(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> Tokens:
-        encodings = self.backend.encode_batch_fast(texts)
-        ids = [encoding.ids for encoding in encodings]
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        total = int(lengths.sum())
-        types = None
-        if self.token_types:
-            types = np.fromiter(chain.from_iterable(item.type_ids for item in encodings), np.uint8, total)
-        longest = compress(encodings, (lengths == self.max_length).tolist())
-        return Tokens(
-            ids=np.fromiter(chain.from_iterable(ids), np.int32, total),
-            lengths=lengths,
-            type_ids=types,
-            truncated=sum(1 for encoding in longest if encoding.overflowing),
-        )
-
-
 def _fingerprint(recipe: Recipe, encoder: Encoder, sources: dict[str, Source]) -> str:
     data = recipe.data
     fractions = cut_fractions(data)
@@ -203,8 +155,10 @@ def _fingerprint(recipe: Recipe, encoder: Encoder, sources: dict[str, Source]) -
         "tokenizer": encoder.backend.to_str(),  # its truncation is data.max_length
         "token_types": encoder.token_types,
         "task": recipe.task,
-        "text": data.text,
-        "label": data.label,
+        "text": text_columns(recipe),
+        "label": label_columns(recipe),
+        "labels": data.labels,
+        "stride": data.stride,
         "label_delimiter": data.label_delimiter if recipe.task == "multilabel" else None,
         "fractions": fractions,
         "limit": data.limit,
@@ -221,24 +175,27 @@ def _build(
     progress: Progress,
     stop: Callable[[], bool],
 ) -> Built:
-    raw = {split: read_labels(recipe, source) for split, source in sources.items()}
-    names = label_names_of(recipe, sources["train"], raw["train"])
-    arrays = {split: label_array(recipe, source, raw[split], names) for split, source in sources.items()}
-    chosen = _choose(recipe, {split: len(array) for split, array in arrays.items()}, arrays["train"])
+    task = get_task(recipe)
+    targets = {split: task.targets(source) for split, source in sources.items()}
+    names = task.label_names(sources["train"], targets["train"])
+    labels = {split: task.labels(source, targets[split], names) for split, source in sources.items()}
+    counts = {split: len(rows) for split, rows in targets.items()}
+    chosen = _choose(recipe, counts, task.strata(labels["train"]))
     built = Built(label_names=names)
     total, done = sum(len(indices) for _, indices in chosen.values()), 0
     for split, (origin, indices) in chosen.items():
         built.truncated[split] = empty = 0
         with SplitWriter(staging, split) as writer:
-            for tokens, without_text in _encode(sources[origin], indices, encoder, text_columns(recipe.data)):
+            for tokens in _encode(sources[origin], indices, encoder, task, targets[origin], names):
                 if stop():
                     raise RunStopped("stopped while the data were being tokenised")
-                writer.add(tokens.ids, tokens.lengths, tokens.type_ids)
+                writer.add(tokens)
                 built.truncated[split] += tokens.truncated
-                empty += without_text
-                done += len(tokens.lengths)
+                empty += tokens.empty
+                done += len(tokens.lengths if tokens.sequences is None else tokens.sequences)
                 progress(done, total)
-            writer.finish(arrays[origin][indices])
+            known = labels[origin]
+            writer.finish(None if known is None else known[indices])
         if empty:
             built.notes.append(f"{split}: {empty} of {len(indices)} examples have no text")
     return built
@@ -249,47 +206,44 @@ def _ignore(done: int, total: int) -> None:
 
 
 def _encode(
-    source: Source, chosen: Indices | None, encoder: Encoder, columns: Sequence[str]
-) -> Iterator[tuple[Tokens, int]]:
-    """Batches of the chosen rows (all if None) in their order, each with the number of rows without any text."""
-    batch: list[Any] = []
-    empty = 0
-    for name, row in _take(source.rows(), chosen):
-        texts = tuple(_text(row.values.get(column), name, row) for column in columns)
-        empty += not any(texts)
-        batch.append(texts if len(texts) == 2 else texts[0])
-        if len(batch) == BATCH:
-            yield encoder.encode(batch), empty
-            batch, empty = [], 0
-    if batch:
-        yield encoder.encode(batch), empty
+    source: Source,
+    chosen: Indices | None,
+    encoder: Encoder,
+    task: Task,
+    targets: Sequence[Any] | None,
+    names: tuple[str, ...],
+) -> Iterator[Tokens]:
+    """Batches of the chosen rows (all if None) in their order."""
+    wanted = None if chosen is None else chosen.tolist()
+    known = None if targets is None else targets if wanted is None else [targets[row] for row in wanted]
+    start = 0
+    for rows in _batches(_take(source.rows(), wanted)):
+        end = start + len(rows)
+        yield task.encode(encoder, rows, None if known is None else known[start:end], names)
+        start = end
 
 
-def _take(rows: Iterator[tuple[str, Row]], chosen: Indices | None) -> Iterator[tuple[str, Row]]:
-    if chosen is None:
+def _batches(rows: Iterator[tuple[str, Row]]) -> Iterator[list[tuple[str, Row]]]:
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def _take(rows: Iterator[tuple[str, Row]], wanted: list[int] | None) -> Iterator[tuple[str, Row]]:
+    """The rows of these ascending numbers, all if None."""
+    if wanted is None:
         return rows
-    wanted = np.zeros(int(chosen.max()) + 1 if len(chosen) else 0, bool)
-    wanted[chosen] = True
-    return compress(rows, wanted.tolist())
-
-
-def _text(value: Value, name: str, row: Row) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (list, dict)):
-        text = f"{place(name, row)}: the text is a list or object"
-        raise RunFailed("data", text, "name a column of texts in data.text")
-    return "" if value is None else str(value)
+    chosen = np.zeros(wanted[-1] + 1 if wanted else 0, bool)
+    chosen[wanted] = True
+    return compress(rows, chosen.tolist())
 
 
 def _choose(
-    recipe: Recipe, counts: dict[str, int], train_labels: NDArray[Any]
+    recipe: Recipe, counts: dict[str, int], strata: NDArray[np.int64] | None
 ) -> dict[str, tuple[str, Indices]]:
     """For each split the source it is taken from and the rows of it, in ascending order."""
     chosen = {split: (split, np.arange(count)) for split, count in counts.items()}
     fractions = cut_fractions(recipe.data)
     if fractions is not None:
-        strata = train_labels if recipe.task == "classification" else None
         parts = cut(counts["train"], fractions, recipe.seed, strata)
         for split, fraction, part in zip(SPLITS, fractions, parts, strict=True):
             if fraction > 0 and not len(part):

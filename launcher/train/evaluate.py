@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from launcher.train.batching import Limits, in_length_order
-from launcher.train.tasks.base import Array
+from launcher.train.tasks.base import Scores, in_order
 from launcher.train.token_cache import TokenSplit
 
 if TYPE_CHECKING:
@@ -34,7 +33,8 @@ def evaluate(job: Job, split: TokenSplit) -> dict[str, float]:
     mine = deals[job.ranks.rank]
     rounds = max(map(len, deals))
     loss = torch.zeros((), device=device, dtype=torch.float64)
-    scores: list[Array] = []
+    units = 0.0
+    scores: list[Scores] = []
     job.strategy.train_mode(False)
     with torch.no_grad():
         for index in range(rounds):
@@ -45,29 +45,20 @@ def evaluate(job: Job, split: TokenSplit) -> dict[str, float]:
             if index >= len(mine):
                 # Sharded parameters are gathered by all ranks together: keep step with a batch that doesn't count.
                 if job.strategy.even_micro_batches:
-                    job.strategy.logits(job.collate(split, deals[0][0][:1]).inputs)
+                    job.strategy.forward(job.collate(split, deals[0][0][:1]).inputs)
                 continue
             batch = job.collate(split, mine[index])
-            logits = job.strategy.logits(batch.inputs)
-            loss += job.task.loss_sum(logits, batch).double()
-            scores.append(job.task.scores(logits, batch))
-    assert split.labels is not None
-    units = float(job.task.units(split.labels, len(split)).sum())
-    total_loss = job.ranks.sum([float(loss)])[0] / units
+            output = job.strategy.forward(batch.inputs)
+            loss += job.task.loss_sum(output, batch).double()
+            units += job.task.units(split, mine[index])
+            scores.append(job.task.scores(output, batch))
+    total_loss, units = job.ranks.sum([float(loss), units])
     gathered = job.ranks.gather((mine, scores))
     metrics = None
     if gathered is not None:
-        ordered = _in_order(gathered, len(split))
-        metrics = {"loss": total_loss, **job.task.metrics(ordered, np.asarray(split.labels))}
+        positions = [part for batches, _ in gathered for part in batches]
+        ordered = in_order(positions, [part for _, parts in gathered for part in parts], len(split))
+        truth = job.task.truth(split)
+        metrics = {"loss": total_loss / units, **job.task.metrics(ordered, truth)}
     result: dict[str, float] = job.ranks.broadcast(metrics)
     return result
-
-
-def _in_order(gathered: list[tuple[list[Array], list[Array]]], examples: int) -> Array:
-    """Put the scores of all ranks where their examples stand in the split."""
-    positions = np.concatenate([part for batches, _ in gathered for part in batches])
-    values = np.concatenate([part for _, scores in gathered for part in scores])
-    assert len(positions) == examples
-    ordered = np.empty_like(values)
-    ordered[positions] = values
-    return ordered

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from launcher.datafiles import Row
 from launcher.errors import Problem, RunFailed, UserError
 from launcher.recipe import Recipe
 from launcher.run import RunDir
@@ -20,7 +20,7 @@ from launcher.train.evaluate import EXAMPLES, TOKENS
 from launcher.train.model import quiet
 from launcher.train.strategy import AUTOCAST
 from launcher.train.tasks import MicroBatch, Task, get_task
-from launcher.train.tasks.base import Array
+from launcher.train.tasks.base import Scores, in_order
 from launcher.train.token_cache import TokenSplit
 from launcher.train.unpadded import make_collate
 
@@ -51,7 +51,7 @@ class Predictor:
         from launcher.train.tokenizer import load_tokenizer
 
         _check_model(run)
-        task = get_task(recipe.task)
+        task = get_task(recipe)
         auto_class = getattr(transformers, task.auto_class)
         with quiet():
             model = auto_class.from_pretrained(run.model, dtype=torch.float32).to(device).eval()
@@ -60,51 +60,48 @@ class Predictor:
         precision = recipe.precision
         if device.type == "cpu" and precision == "fp16":
             precision = "bf16"
-        collate, _ = make_collate(tokenizer, model, device)
+        collate, _ = make_collate(task, tokenizer, model, device)
         return cls(model, tokenizer, task, collate, names, device, precision)
 
-    def scores(self, split: TokenSplit, progress: Progress = no_progress) -> tuple[Array, float | None]:
-        """(scores of all examples in order, sum of the loss terms where there are labels)."""
+    def scores(self, split: TokenSplit, progress: Progress = no_progress) -> tuple[Scores, float | None]:
+        """(scores of all examples in order, mean loss where there are labels)."""
         limits = Limits(EXAMPLES[self.device.type], TOKENS[self.device.type], overhead=0)
         (batches,) = in_length_order(split.lengths, 1, limits)
-        parts: list[Array] = []
-        loss = 0.0
+        parts: list[Scores] = []
+        loss = units = 0.0
         done = 0
         for positions in batches:
             batch = self.collate(split, positions)
-            logits = self._logits(batch)
-            parts.append(self.task.scores(logits, batch))
-            if batch.labels is not None:
-                loss += float(self.task.loss_sum(logits, batch))
+            output = self._forward(batch)
+            parts.append(self.task.scores(output, batch))
+            if batch.labelled:
+                loss += float(self.task.loss_sum(output, batch))
+                units += self.task.units(split, positions)
             done += len(positions)
             progress(done, len(split))
-        values = np.concatenate(parts)
-        ordered = np.empty_like(values)
-        ordered[np.concatenate(batches)] = values
-        return ordered, None if split.labels is None else loss
+        return in_order(batches, parts, len(split)), loss / units if units else None
 
     def evaluate(self, split: TokenSplit, progress: Progress = no_progress) -> dict[str, float]:
         """`loss` and the task's metrics over a labelled split."""
         scores, loss = self.scores(split, progress)
-        if split.labels is None or loss is None:
+        if loss is None:
             raise RunFailed("data", "the data have no labels to evaluate against", "use launch predict")
-        labels = np.asarray(split.labels)
-        units = float(self.task.units(labels, len(split)).sum())
-        return {"loss": loss / units, **self.task.metrics(scores, labels)}
+        return {"loss": loss, **self.task.metrics(scores, self.task.truth(split))}
 
-    def predict(self, split: TokenSplit, progress: Progress = no_progress) -> Iterator[dict[str, Any]]:
-        """`{prediction, probabilities}` of each example, in order."""
+    def predict(
+        self, split: TokenSplit, rows: Sequence[Row], progress: Progress = no_progress
+    ) -> list[dict[str, Any]]:
+        """`{prediction, probabilities}` of each example, in order; `rows` are what `split` was made of."""
         scores, _ = self.scores(split, progress)
-        yield from self.task.decode(scores, self.label_names)
+        return self.task.decode(scores, self.label_names, split, rows)
 
     @torch.inference_mode()
-    def _logits(self, batch: MicroBatch) -> torch.Tensor:
+    def _forward(self, batch: MicroBatch) -> Any:
         enabled = self.precision in AUTOCAST
         with torch.autocast(
             self.device.type, dtype=AUTOCAST.get(self.precision, torch.bfloat16), enabled=enabled
         ):
-            logits: torch.Tensor = self.model(**batch.inputs).logits
-        return logits
+            return self.model(**batch.inputs)
 
 
 def best_device(recipe: Recipe) -> torch.device:

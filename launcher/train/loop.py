@@ -148,15 +148,14 @@ def _accumulate(job: Job, step: int, examples: Indices, samples: TextIO | None) 
     """Add up the gradient of the mean loss over the global batch; (this rank's part of the loss, real tokens)."""
     torch.manual_seed(_dropout_seed(job.recipe.seed, step, job.ranks.rank))
     job.strategy.train_mode(True)
-    split = job.dataset.train
-    labels = None if split.labels is None else split.labels[examples]
-    units = float(job.task.units(labels, len(examples)).sum())
+    split, epoch = job.dataset.train, step // job.per_epoch
+    units = job.task.units(split, examples, epoch)
     parts = micro_batches(job, examples)
     loss = torch.zeros((), device=job.ranks.device)
     tokens = 0
     for index, part in enumerate(parts):
-        batch = job.collate(split, examples[:1] if part is None else part)
-        loss_sum = job.task.loss_sum(job.strategy.logits(batch.inputs), batch)
+        batch = job.collate(split, examples[:1] if part is None else part, epoch)
+        loss_sum = job.task.loss_sum(job.strategy.forward(batch.inputs), batch)
         if part is None:
             loss_sum = loss_sum * 0.0
         job.strategy.backward(loss_sum, units, last=index == len(parts) - 1)

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.train.collate import Indices, token_lengths
-from launcher.train.tasks import MicroBatch
+from launcher.train.collate import Mover, micro_batch, selected
+from launcher.train.gather import EVALUATION, Indices, gather
+from launcher.train.tasks.base import MicroBatch, Task
 from launcher.train.token_cache import TokenSplit
 
 Array = NDArray[np.int64]
@@ -34,47 +35,44 @@ class PackedCollate:
     """Examples one after another, in the order they are given in."""
 
     pads: ClassVar[bool] = False
+    task: Task
     first_position: int
-    """Position id of an example's first token: RoBERTa counts from behind its padding id."""
+    """Position id of a sequence's first token: RoBERTa counts from behind its padding id."""
     type_ids: bool
     """Whether the model tells first and second text apart by token types."""
-    device: torch.device
+    move: Mover
 
-    def __call__(self, split: TokenSplit, examples: Indices) -> MicroBatch:
-        lengths = token_lengths(split, examples).astype(np.int64)
-        bounds = [(int(split.offsets[example]), int(split.offsets[example + 1])) for example in examples]
+    def __call__(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> MicroBatch:
+        gathered = self.task.prepare(gather(split, examples), examples, epoch)
+        lengths = gathered.lengths
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         tokens = int(starts[-1])
-        positions = np.arange(tokens) - np.repeat(starts[:-1], lengths) + self.first_position
         rows = {
-            "input_ids": np.concatenate([split.ids[start:end] for start, end in bounds]),
-            "position_ids": positions,
+            "input_ids": gathered.ids,
+            "position_ids": np.arange(tokens) - np.repeat(starts[:-1], lengths) + self.first_position,
         }
-        if self.type_ids and split.type_ids is not None:
-            rows["token_type_ids"] = np.concatenate([split.type_ids[start:end] for start, end in bounds])
-        elif self.type_ids:
-            rows["token_type_ids"] = np.zeros(tokens, np.int64)
-        inputs = {
-            name: self._move(torch.from_numpy(row.astype(np.int64))[None]) for name, row in rows.items()
-        }
+        if self.type_ids:
+            rows["token_type_ids"] = (
+                np.zeros(tokens, np.int64) if gathered.type_ids is None else gathered.type_ids
+            )
+        inputs = {name: self.move(row[None]) for name, row in rows.items()}
         inputs["lengths"] = torch.from_numpy(lengths)
-        inputs["cu_seqlens"] = self._move(torch.from_numpy(starts.astype(np.int32)))
-        labels = (
-            None if split.labels is None else torch.from_numpy(np.ascontiguousarray(split.labels[examples]))
-        )
-        return MicroBatch(inputs, None if labels is None else self._move(labels), tokens)
-
-    def _move(self, tensor: torch.Tensor) -> torch.Tensor:
-        if self.device.type != "cuda":
-            return tensor
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+        inputs["cu_seqlens"] = self.move(starts.astype(np.int32))
+        chosen = selected(self.task, gathered)
+        if chosen is not None:
+            inputs["selected"] = self.move(chosen)
+        return micro_batch(inputs, split, examples, gathered, self.task, self.move, real=None)
 
 
 class Packing:
     """Where the examples of one packed micro-batch are; shared by all layers of a forward pass."""
 
-    def __init__(self, lengths: torch.Tensor, cu_seqlens: torch.Tensor) -> None:
+    def __init__(
+        self, lengths: torch.Tensor, cu_seqlens: torch.Tensor, selected: torch.Tensor | None = None
+    ) -> None:
         self.lengths: Array = lengths.numpy()
+        self.selected = selected
+        """(k,) the tokens that the head reads, where it doesn't read them all."""
         self.cu_seqlens = cu_seqlens
         self.longest = int(self.lengths.max())
         self.first_rows = cu_seqlens[:-1].long()

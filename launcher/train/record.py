@@ -73,7 +73,7 @@ def open_record(run: RunDir, plan: Plan, events: Events, config: Mapping[str, An
 def tracking_settings(run: RunDir, plan: Plan, config: Mapping[str, Any]) -> TrackingSettings:
     """The recipe's `tracking.wandb`, completed from the plan."""
     wandb = plan.recipe.tracking.wandb
-    metric = plan.recipe.eval.metric or get_task(plan.recipe.task).metric
+    metric = plan.recipe.eval.metric or get_task(plan.recipe).metric
     return TrackingSettings(
         run_id=run.run_id,
         directory=run.path,

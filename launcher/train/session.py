@@ -79,7 +79,7 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
     """Read data, build the model, and take up the newest valid checkpoint."""
     recipe = plan.recipe
     _set_kernels(recipe, ranks)
-    task = get_task(recipe.task)
+    task = get_task(recipe)
     events.phase("loading data")
     tokenizer = tokenizer_for(recipe)
     dataset = _prepare_together(ranks, recipe, tokenizer, events, stop)
@@ -87,7 +87,7 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
         events.notice(note)
     events.phase("building model")
     built = build_model(recipe, task, dataset.label_names, tokenizer)
-    collate, padding = make_collate(tokenizer, built.model, ranks.device)
+    collate, padding = make_collate(task, tokenizer, built.model, ranks.device)
     if padding is not None:
         events.notice(padding)
     strategy = make_strategy(plan, run, ranks, built.model)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from launcher.datacheck import files, label_columns, missing_columns, read_options, text_columns
-from launcher.datafiles import ReadOptions, Row, content_hash, peek, read_rows, resolve_format, where
+from launcher.columns import label_columns, text_columns
+from launcher.datacheck import files, missing_columns, read_options
+from launcher.datafiles import ReadOptions, Row, Value, content_hash, peek, read_rows, resolve_format, where
 from launcher.errors import RunFailed, UserError, choices
-from launcher.recipe import Data
+from launcher.recipe import Recipe
 
 
 class Source(Protocol):
@@ -75,22 +76,23 @@ class HubSource:
         return tuple(names) if names else None
 
 
-def open_sources(data: Data) -> dict[str, Source]:
+def open_sources(recipe: Recipe) -> dict[str, Source]:
     """The splits that the recipe names, in the order train, validation, test.
 
     Raises RunFailed of class `data` where files, splits or columns are missing or the hub can't be reached.
     """
-    return _open_hub(data) if data.source is not None else _open_local(data)
+    return _open_hub(recipe) if recipe.data.source is not None else _open_local(recipe)
 
 
-def _open_local(data: Data) -> dict[str, Source]:
+def _open_local(recipe: Recipe) -> dict[str, Source]:
+    data = recipe.data
     given = {"train": files(data.train), "validation": files(data.validation), "test": files(data.test)}
     sources: dict[str, Source] = {}
     with _failing_as_data():
         for split, paths in given.items():
             for path in paths:
                 seen = peek(path, read_options(data), rows=100)
-                problems = list(missing_columns(data, path, seen, split))
+                problems = list(missing_columns(recipe, path, seen, split))
                 if problems:
                     raise UserError(problems)
             if paths:
@@ -98,10 +100,11 @@ def _open_local(data: Data) -> dict[str, Source]:
     return sources
 
 
-def _open_hub(data: Data) -> dict[str, Source]:
+def _open_hub(recipe: Recipe) -> dict[str, Source]:
+    data = recipe.data
     splits = _load_hub(str(data.source))
     wanted = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
-    columns = list(dict.fromkeys((*text_columns(data), *label_columns(data))))
+    columns = list(dict.fromkeys((*text_columns(recipe), *label_columns(recipe))))
     label = data.label if isinstance(data.label, str) else None
     sources: dict[str, Source] = {}
     for split, name in wanted.items():
@@ -180,3 +183,13 @@ def _failing_as_data() -> Iterator[None]:
 def place(name: str, row: Row) -> str:
     """Where a row stands, as messages name it."""
     return where(Path(name), row.position)
+
+
+def text_of(value: Value, name: str, row: Row) -> str:
+    """A cell as text; RunFailed of class `data` for a list or an object."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, dict)):
+        text = f"{place(name, row)}: the text is a list or object"
+        raise RunFailed("data", text, "name a column of texts in data.text")
+    return "" if value is None else str(value)

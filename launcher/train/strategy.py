@@ -44,8 +44,8 @@ class Strategy(Protocol):
     even_micro_batches: bool
     """Whether all ranks must compute the same number of micro-batches."""
 
-    def logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Forward pass in the recipe's precision."""
+    def forward(self, inputs: Mapping[str, torch.Tensor]) -> Any:
+        """Forward pass in the recipe's precision: what the transformers model returns."""
 
     def backward(self, loss_sum: torch.Tensor, units: float, last: bool) -> None:
         """Add the gradient of loss_sum / units; `last` closes the accumulation."""
@@ -96,10 +96,9 @@ class Plain:
         self._optimizer = make_optimizer(plan.recipe, self.model)
         self._scaler = torch.amp.GradScaler(ranks.device.type, enabled=plan.precision == "fp16")
 
-    def logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def forward(self, inputs: Mapping[str, torch.Tensor]) -> Any:
         with autocast(self._plan, self._ranks.device):
-            logits: torch.Tensor = self.model(**inputs).logits
-        return logits
+            return self.model(**inputs)
 
     def backward(self, loss_sum: torch.Tensor, units: float, last: bool) -> None:
         if last and self._buckets is not None:
@@ -259,9 +258,8 @@ class ZeroRedundancy:
                 "launch", f"DeepSpeed sees {self._engine.world_size} ranks, torchrun {ranks.world_size}"
             )
 
-    def logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        logits: torch.Tensor = self._engine(**inputs).logits
-        return logits
+    def forward(self, inputs: Mapping[str, torch.Tensor]) -> Any:
+        return self._engine(**inputs)
 
     def backward(self, loss_sum: torch.Tensor, units: float, last: bool) -> None:
         # DeepSpeed averages over ranks; the global batch is normalised here, so that is undone.

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher import labels as label_rules
-from launcher.datacheck import label_columns, label_mistakes, unknown_label
+from launcher.columns import label_columns
+from launcher.datacheck import label_mistakes, unknown_label
 from launcher.datafiles import Row, Value
 from launcher.errors import RunFailed
 from launcher.recipe import Recipe
@@ -65,7 +66,7 @@ def _named(recipe: Recipe, row: Row, declared: tuple[str, ...]) -> Row:
             return value
         return declared[value] if 0 <= value < len(declared) else None
 
-    (column,) = label_columns(recipe.data)
+    (column,) = label_columns(recipe)
     value = row.values.get(column)
     named = [name(item) for item in value] if isinstance(value, list) else name(value)
     return Row({**row.values, column: named}, row.position)

@@ -1,7 +1,8 @@
 """Tokenised data on disk: written once by one process, mapped into memory by every other.
 
     CACHE_DIR/tokens/FINGERPRINT/
-      train.ids.npy train.offsets.npy train.type_ids.npy train.labels.npy    the same for validation, test
+      train.ids.npy train.offsets.npy train.type_ids.npy train.sequences.npy
+      train.marks.npy train.labels.npy train.records.jsonl                   the same for validation, test
       meta.json                                                              sizes of these files, label names, ...
     CACHE_DIR/tokens/FINGERPRINT.lock
 
@@ -13,23 +14,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from launcher.errors import RunFailed, RunStopped
+from launcher.train.encoder import Tokens
 
 SPLITS = ("train", "validation", "test")
-PARTS = ("ids", "offsets", "type_ids", "labels")
+PARTS = ("ids", "offsets", "type_ids", "sequences", "marks", "labels")
 POLL_S = 0.1
 """Seconds between looks at a lock that another process holds."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -38,24 +41,56 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @dataclass(frozen=True)
 class TokenSplit:
-    """The examples of one split; the arrays are read-only maps of files, or in memory. n examples, t tokens."""
+    """The examples of one split; the arrays are read-only maps of files, or in memory.
+
+    n examples are s sequences of t tokens together: an example is one sequence, but for tasks that cut a long text into
+    windows or weigh several choices.
+    """
 
     ids: NDArray[np.int32]
-    """Token ids of all examples one after another, special tokens included: (t,)."""
+    """Token ids of all sequences one after another, special tokens included: (t,)."""
     offsets: NDArray[np.int64]
-    """Example i is ids[offsets[i]:offsets[i + 1]]: (n + 1,)."""
+    """Sequence i is ids[offsets[i]:offsets[i + 1]]: (s + 1,)."""
     type_ids: NDArray[np.uint8] | None = None
     """0 in the first text of a pair, 1 in the second: (t,); None where the model or the data have no such thing."""
     labels: NDArray[Any] | None = None
-    """int64 (n,) for classes, float32 (n,) for scores, float32 (n, L) for several labels; None if unlabelled."""
+    """int64 (n,) for classes, float32 (n,) for scores, float32 (n, L) for several labels; None if there are none."""
+    sequences: NDArray[np.int64] | None = None
+    """Example i is sequences[i] to sequences[i + 1]: (n + 1,); None where each example is one sequence."""
+    marks: NDArray[np.int32] | None = None
+    """What the task notes for each token, such as its tag: (t,) or (t, k)."""
+    records: Records | None = None
+    """What the task keeps of each example besides tokens: n objects."""
+    labelled: bool = True
+    """Whether there is something to compare predictions with."""
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.bounds) - 1
+
+    @functools.cached_property
+    def bounds(self) -> NDArray[np.int64]:
+        """Tokens bounds[i] to bounds[i + 1] are those of example i: (n + 1,)."""
+        return self.offsets if self.sequences is None else self.offsets[self.sequences]
 
     @property
     def lengths(self) -> NDArray[np.int32]:
         """Tokens of each example: (n,)."""
-        return np.diff(self.offsets).astype(np.int32)
+        return np.diff(self.bounds).astype(np.int32)
+
+
+class Records:
+    """Objects in a jsonl file, or in memory, read when they are first asked for."""
+
+    def __init__(self, source: Path | Sequence[dict[str, Any]]) -> None:
+        self._source = source
+
+    @functools.cached_property
+    def all(self) -> Sequence[dict[str, Any]]:
+        """Every record, in the order of the examples."""
+        if not isinstance(self._source, Path):
+            return self._source
+        with self._source.open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
 
 
 @dataclass(frozen=True)
@@ -137,12 +172,13 @@ def _load_split(directory: Path, split: str, files: dict[str, int]) -> TokenSpli
     if names["ids"] not in files:
         return None
     # asarray: a plain array over the same map, since slicing np.memmap is several times slower.
-    found = {
+    found: dict[str, Any] = {
         part: np.asarray(np.load(directory / name, mmap_mode="r", allow_pickle=False))
         for part, name in names.items()
         if name in files
     }
-    return TokenSplit(**found)
+    records = directory / f"{split}.records.jsonl"
+    return TokenSplit(**found, records=Records(records) if records.name in files else None)
 
 
 def _build(directory: Path, build: Build) -> Dataset:
@@ -235,32 +271,44 @@ class SplitWriter:
 
     def __init__(self, directory: Path, split: str) -> None:
         self._prefix = directory / split
-        self._ids = _Appender(self._path("ids"), np.dtype(np.int32))
-        self._types: _Appender | None = None
+        self._appenders = {"ids": _Appender(self._path("ids"), np.dtype(np.int32), ())}
         self._lengths: list[NDArray[np.int64]] = []
+        self._sequences: list[NDArray[np.int64]] = []
+        self._records: TextIO | None = None
 
-    def add(
-        self, ids: NDArray[np.int32], lengths: NDArray[np.int64], type_ids: NDArray[np.uint8] | None
-    ) -> None:
-        """Append a batch; either all batches have type_ids or none."""
-        self._ids.append(ids)
-        self._lengths.append(lengths)
-        if type_ids is not None:
-            if self._types is None:
-                self._types = _Appender(self._path("type_ids"), np.dtype(np.uint8))
-            self._types.append(type_ids)
+    def add(self, tokens: Tokens) -> None:
+        """Append a batch; either all batches have type_ids, marks, sequences and records or none."""
+        for part, values in (("ids", tokens.ids), ("type_ids", tokens.type_ids), ("marks", tokens.marks)):
+            if values is not None:
+                if part not in self._appenders:
+                    self._appenders[part] = _Appender(self._path(part), values.dtype, values.shape[1:])
+                self._appenders[part].append(values)
+        self._lengths.append(tokens.lengths)
+        if tokens.sequences is not None:
+            self._sequences.append(tokens.sequences)
+        if tokens.records is not None:
+            if self._records is None:
+                self._records = self._prefix.with_name(f"{self._prefix.name}.records.jsonl").open(
+                    "w", encoding="utf-8"
+                )
+            self._records.writelines(
+                json.dumps(record, ensure_ascii=False) + "\n" for record in tokens.records
+            )
 
     def __enter__(self) -> SplitWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ids.close()
-        if self._types is not None:
-            self._types.close()
+        for appender in self._appenders.values():
+            appender.close()
+        if self._records is not None:
+            self._records.close()
 
     def finish(self, labels: NDArray[Any] | None) -> None:
         """Write what isn't appended to: where examples begin, and their labels."""
         np.save(self._path("offsets"), offsets_of(self._lengths))
+        if self._sequences:
+            np.save(self._path("sequences"), offsets_of(self._sequences))
         if labels is not None:
             np.save(self._path("labels"), labels)
 
@@ -276,11 +324,12 @@ def offsets_of(lengths: list[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 class _Appender:
-    """One growing one-dimensional .npy file; numpy's header leaves room to write the length again."""
+    """One .npy file growing along its first axis; numpy's header leaves room to write the length again."""
 
-    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+    def __init__(self, path: Path, dtype: np.dtype[Any], rest: tuple[int, ...]) -> None:
         self._file: BinaryIO = path.open("w+b")
         self._dtype = dtype
+        self._rest = rest
         self._count = 0
         self._header()
 
@@ -297,6 +346,6 @@ class _Appender:
         described = {
             "descr": np.lib.format.dtype_to_descr(self._dtype),
             "fortran_order": False,
-            "shape": (self._count,),
+            "shape": (self._count, *self._rest),
         }
         np.lib.format.write_array_header_1_0(self._file, described)

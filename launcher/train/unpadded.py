@@ -8,41 +8,44 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from launcher.train.attention import attend
-from launcher.train.collate import Collate, padded_collate
+from launcher.train.collate import Collate, Mover, padded_collate
 from launcher.train.dropout import use_cheap_dropout
 from launcher.train.packing import PackedCollate, Packing
+from launcher.train.tasks.base import Rows, Task
 
-Rows = Literal["first", "all"]
-"""What of the encoder's output the head reads: one row for each example, or one for each token."""
-
-PACKED_INPUTS = ("lengths", "cu_seqlens")
+READ_FIRST = ("ForSequenceClassification", "ForMultipleChoice")
+"""Ends of the names of models whose heads read the first token, or the mean of all, and nothing else."""
+PACKED_INPUTS = ("lengths", "cu_seqlens", "selected")
 COUNTS_FROM_PADDING = ("roberta", "xlm-roberta")
 """Families whose first position is the one behind the padding id."""
 
 
-def make_collate(tokenizer: Any, model: nn.Module, device: torch.device) -> tuple[Collate, str | None]:
+def make_collate(
+    task: Task, tokenizer: Any, model: nn.Module, device: torch.device
+) -> tuple[Collate, str | None]:
     """The collate function for this model, which is adapted to it, and a sentence for the user where it has to pad."""
     config = _transformers_model(model).config
-    if enable_packing(model, device):
-        return packed_collate(config, device), None
+    if enable_packing(model, device, task.rows):
+        return packed_collate(task, config, device), None
     if device.type == "cpu":
         use_cheap_dropout(model)
     notice = f"examples are padded to the longest of their micro-batch: there is no unpadded path for {config.model_type}"
-    return padded_collate(tokenizer, config, device), notice
+    return padded_collate(task, tokenizer, config, device), notice
 
 
-def packed_collate(config: Any, device: torch.device) -> PackedCollate:
+def packed_collate(task: Task, config: Any, device: torch.device) -> PackedCollate:
     """The collate function of a model that `enable_packing` has adapted."""
     return PackedCollate(
+        task=task,
         first_position=config.pad_token_id + 1 if config.model_type in COUNTS_FROM_PADDING else 0,
         type_ids=getattr(config, "type_vocab_size", 0) > 1,
-        device=device,
+        move=Mover(device),
     )
 
 
@@ -50,20 +53,23 @@ def enable_packing(model: nn.Module, device: torch.device, rows: Rows = "first")
     """Let `model`, or the model inside its adapters, take packed inputs besides ordinary ones; False where it can't.
 
     With rows='first' its logits are (examples, labels), and the last layer is computed for no more than the head reads;
-    with rows='all' they are (1, tokens, labels). Call it after adapters are added or before, once or again.
+    with rows='all' they are (1, tokens, labels), with 'selected' (1, selected tokens, labels). Call it after adapters are
+    added or before, once or again.
     """
     whole = _transformers_model(model)
     encoder = whole.base_model
     adapt = ADAPTERS.get(whole.config.model_type)
     if adapt is None or encoder is whole or getattr(whole.config, "is_decoder", False):
         return False
-    if rows == "first" and not type(whole).__name__.endswith("ForSequenceClassification"):
+    if rows == "first" and not type(whole).__name__.endswith(READ_FIRST):
         return False
     if device.type == "cpu":
         use_cheap_dropout(model)
     if not any(hook is _read_packing for hook in encoder._forward_pre_hooks.values()):
         encoder.register_forward_pre_hook(_read_packing, with_kwargs=True)
         adapt(encoder, rows)
+        if rows == "selected":
+            encoder.register_forward_hook(_selected_tokens, with_kwargs=True)
     return True
 
 
@@ -80,7 +86,7 @@ def _read_packing(
     if PACKED_INPUTS[0] not in kwargs:
         return None
     rest = {name: value for name, value in kwargs.items() if name not in PACKED_INPUTS}
-    rest["packing"] = Packing(*(kwargs[name] for name in PACKED_INPUTS))
+    rest["packing"] = Packing(kwargs["lengths"], kwargs["cu_seqlens"], kwargs.get("selected"))
     # Masks that are ready are passed on as they are. Nobody reads these: they keep (tokens, tokens) from being made.
     if encoder.config.model_type == "modernbert":
         rest["attention_mask"] = {"full_attention": None, "sliding_attention": None}
@@ -103,6 +109,16 @@ def _mean_of_examples(
     packing: Packing | None = kwargs.get("packing")
     if packing is not None:
         output.last_hidden_state = packing.mean(output.last_hidden_state)
+    return output
+
+
+def _selected_tokens(
+    _encoder: nn.Module, _args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
+) -> Any:
+    """After the encoder: the rows of the selected tokens, (1, selected, width)."""
+    packing: Packing | None = kwargs.get("packing")
+    if packing is not None and packing.selected is not None:
+        output.last_hidden_state = output.last_hidden_state.index_select(1, packing.selected)
     return output
 
 

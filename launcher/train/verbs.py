@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from launcher.datacheck import files, read_options, text_columns
+from launcher.columns import text_columns
+from launcher.datacheck import files, read_options
 from launcher.datafiles import ReadOptions, Row, read_rows
 from launcher.errors import EXIT_OK, LauncherError, Problem, RunFailed, UserError
 from launcher.loading import read_recipe_file
@@ -119,7 +120,7 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
     predictor = Predictor.load(run, recipe, best_device(recipe))
     name = str(options.file or "--text")
     split = encode_texts(predictor.tokenizer, rows, recipe, name=name, position_limit=longest_input(recipe))
-    predictions = predictor.predict(split, _progress(events, "predicting"))
+    predictions = predictor.predict(split, rows, _progress(events, "predicting"))
     joined = [{**row.values, **found} for row, found in zip(rows, predictions, strict=True)]
     if output is None:
         return {"predictions": joined}
@@ -218,7 +219,7 @@ def _rows(path: Path, recipe: Recipe) -> Iterator[Row]:
     count = 0
     for row in read_rows(path, _options_for(path, recipe)):
         if count == 0:
-            missing = [column for column in text_columns(recipe.data) if column not in row.values]
+            missing = [column for column in text_columns(recipe) if column not in row.values]
             if missing:
                 columns = ", ".join(row.values)
                 raise UserError(
@@ -240,7 +241,7 @@ def _options_for(path: Path, recipe: Recipe) -> ReadOptions:
 
 
 def _texts(texts: list[str], recipe: Recipe) -> list[Row]:
-    columns = text_columns(recipe.data)
+    columns = text_columns(recipe)
     if not texts or len(texts) % len(columns):
         needed = " and ".join(columns)
         raise UserError(

@@ -12,14 +12,17 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from launcher.recipe import Recipe
 from launcher.train.attention import attend
-from launcher.train.collate import PaddedCollate
+from launcher.train.collate import Mover, PaddedCollate
 from launcher.train.dropout import CpuDropout, keep_mask, keep_probability
 from launcher.train.packing import Packing, group_by_length
+from launcher.train.tasks import get_task
 from launcher.train.token_cache import TokenSplit
 from launcher.train.unpadded import enable_packing, make_collate, packed_collate
 
 CPU = torch.device("cpu")
+TASK = get_task(Recipe.model_validate({"task": "classification"}))
 VOCABULARY, LABELS = 60, 3
 BERT_LIKE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -92,11 +95,13 @@ def everything(split: TokenSplit) -> Any:
 
 def padded(model: Any, split: TokenSplit) -> Any:
     types = getattr(model.config, "type_vocab_size", 0) > 1
-    return PaddedCollate(pad_id=1, multiple=1, type_ids=types, device=CPU)(split, everything(split))
+    return PaddedCollate(TASK, pad_id=1, multiple=1, type_ids=types, move=Mover(CPU))(
+        split, everything(split)
+    )
 
 
 def packed(model: Any, split: TokenSplit) -> Any:
-    return packed_collate(model.config, CPU)(split, everything(split))
+    return packed_collate(TASK, model.config, CPU)(split, everything(split))
 
 
 def loss_and_gradients(
@@ -403,10 +408,10 @@ class Tokenizer:
 def test_a_family_without_a_packed_path_is_padded_and_says_so():
     config = AutoConfig.for_model("deberta-v2", vocab_size=VOCABULARY, **BERT_LIKE)
     model = AutoModelForSequenceClassification.from_config(config)
-    collate, notice = make_collate(Tokenizer(), model, CPU)
+    collate, notice = make_collate(TASK, Tokenizer(), model, CPU)
     assert isinstance(collate, PaddedCollate)
     assert "deberta-v2" in notice
-    assert make_collate(Tokenizer(), make_model("bert"), CPU)[1] is None
+    assert make_collate(TASK, Tokenizer(), make_model("bert"), CPU)[1] is None
 
 
 def test_packed_rows_restart_positions_where_the_family_starts_them():
@@ -433,7 +438,7 @@ def test_on_a_gpu_logits_and_gradients_are_those_of_the_padded_model(name, dtype
     exact = loss_and_gradients(model, padded(model, split))
     model.to(device)
     enable_packing(model, device)
-    batch = packed_collate(model.config, device)(split, everything(split))
+    batch = packed_collate(TASK, model.config, device)(split, everything(split))
     with torch.autocast("cuda", dtype=dtype, enabled=dtype is not torch.float32):
         logits = model(**batch.inputs).logits
     model.zero_grad()

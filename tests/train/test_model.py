@@ -116,7 +116,7 @@ def _recipe(directory: Path | None, **changes: Any) -> Recipe:
 
 
 def _build(wanted: Recipe, tokenizer: Any) -> BuiltModel:
-    return build_model(wanted, get_task(wanted.task), NAMES, tokenizer)
+    return build_model(wanted, get_task(wanted), NAMES, tokenizer)
 
 
 def _inputs(tokenizer: Any) -> dict[str, torch.Tensor]:
@@ -131,8 +131,8 @@ def _train_a_step(built: BuiltModel, wanted: Recipe, tokenizer: Any) -> set[str]
     built.model.train()
     for _ in range(2):  # the first update of an adapter leaves one of its two factors as it was
         inputs = _inputs(tokenizer)
-        logits = built.model(**inputs).logits
-        get_task("classification").loss_sum(logits, MicroBatch(inputs, labels, 6)).backward()
+        output = built.model(**inputs)
+        get_task(wanted).loss_sum(output, MicroBatch(inputs, labels, 6)).backward()
         optimizer.step()
         optimizer.zero_grad()
     built.model.eval()

@@ -29,7 +29,8 @@ LAYERS = {
     "loading": "assignments schema yaml_source recipe cluster errors resources",
     "datafiles": "errors pyarrow",
     "labels": "datafiles errors",
-    "datacheck": "recipe datafiles labels errors",
+    "columns": "recipe",
+    "datacheck": "recipe columns datafiles labels errors",
     "shapes": "errors",
     "estimate": "recipe shapes errors",
     "plan": "recipe cluster estimate shapes errors",
@@ -39,7 +40,7 @@ LAYERS = {
     "node": "failure run errors",
     "executors": "node run plan errors",
     # prefetch reads a resolved recipe; LoRA's targets are the same here as in the plan's estimate.
-    "train": "recipe plan run failure loading shapes datafiles labels datacheck errors *",
+    "train": "recipe plan run failure loading shapes columns datafiles labels datacheck errors *",
 }
 LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))
 

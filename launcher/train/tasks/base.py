@@ -1,20 +1,37 @@
 """What a task is: everything that differs between classifying texts and, say, tagging words.
 
-A task is one file in this package holding a `TASK` object; `get_task` finds it by its name in the recipe.
+A task is one file in this package holding a class `TASK` made from the recipe; `get_task` finds it by its name there.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import chain
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from launcher.columns import text_columns
+from launcher.datafiles import Row
+from launcher.recipe import Recipe
+from launcher.train.encoder import Encoder, Tokens
+from launcher.train.gather import EVALUATION, Gathered, Indices, gather
+from launcher.train.sources import Source, text_of
+from launcher.train.targets import label_array, label_names_of, read_labels
+from launcher.train.token_cache import TokenSplit
+
 Array = NDArray[Any]
+Scores = Array | list[Any]
+"""One item for each example: the first axis of an array, or a list where they differ in shape."""
+Rows = Literal["first", "all", "selected"]
+"""What of the encoder's output the head reads: one row for each sequence, for each token, or for some tokens."""
+
+IGNORE = -100
+"""Mark of a token that the loss leaves out."""
 
 
 @dataclass(frozen=True)
@@ -22,47 +39,136 @@ class MicroBatch:
     """Examples that go through the model together, on its device."""
 
     inputs: dict[str, torch.Tensor]
-    """What the model's forward takes: input_ids, (examples, tokens) or (1, tokens) where packed, and what goes with it."""
+    """What the model's forward takes: input_ids, (sequences, tokens) or (1, tokens) where packed, and what goes with it."""
     labels: torch.Tensor | None
     """Labels as the task defines them, examples first; None where there are none."""
     tokens: int
     """Real tokens, padding not counted."""
+    lengths: NDArray[np.int64] | None = None
+    """(sequences,) tokens of each sequence."""
+    sequences: NDArray[np.int64] | None = None
+    """(examples,) sequences of each example; None: one each."""
+    marks: torch.Tensor | None = None
+    """(tokens,) or (tokens, k) marks of the real tokens, or of the selected ones, one sequence after another."""
+    real: torch.Tensor | None = None
+    """Where padded: places of those tokens among (sequences * width); None where packed."""
+    labelled: bool = True
+    """Whether there is a loss."""
+
+    def token_rows(self, logits: torch.Tensor) -> torch.Tensor:
+        """(tokens, L) float32 logits of the tokens that `marks` speaks of; `logits` are (1 or sequences, tokens, L)."""
+        rows = logits.reshape(-1, logits.shape[-1])
+        return (rows if self.real is None else rows.index_select(0, self.real)).float()
 
 
-class Task(Protocol):
-    """One kind of thing that an encoder learns to do."""
+class Task:
+    """One kind of thing that an encoder learns to do; the defaults are those of one label for each text."""
 
-    metric: str
+    metric: ClassVar[str]
     """The metric that chooses the best checkpoint unless the recipe names another."""
-    auto_class: str
+    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     """Name of the transformers class that builds encoder and head."""
-    peft_type: str
+    peft_type: ClassVar[str] = "SEQ_CLS"
     """peft's name for the task."""
+    rows: ClassVar[Rows] = "first"
+    """What of the encoder's output the head reads."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    # From rows to tokens
+
+    def targets(self, source: Source) -> list[Any]:
+        """What is to be predicted for every row; RunFailed naming the first rows where it can't be."""
+        return list(read_labels(self.recipe, source))
+
+    def label_names(self, train: Source, targets: Sequence[Any]) -> tuple[str, ...]:
+        """The classes of the training data by number; none where there are no classes."""
+        return label_names_of(self.recipe, train, targets)
+
+    def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
+        """(n, ...) labels by example, or None where the marks of the tokens say it all."""
+        return label_array(self.recipe, source, targets, names)
+
+    def strata(self, labels: Array | None) -> NDArray[np.int64] | None:
+        """(n,) class of each example where a split is to keep their proportions."""
+        return None
+
+    def encode(
+        self,
+        encoder: Encoder,
+        rows: Sequence[tuple[str, Row]],
+        targets: Sequence[Any] | None,
+        names: tuple[str, ...],
+    ) -> Tokens:
+        """Tokens of rows, each with the name of its file; without `targets` there is nothing to learn from them."""
+        columns = text_columns(self.recipe)
+        texts = [
+            tuple(text_of(row.values.get(column), name, row) for column in columns) for name, row in rows
+        ]
+        empty = sum(not any(parts) for parts in texts)
+        plain: Sequence[Any] = texts if len(columns) == 2 else [parts[0] for parts in texts]
+        return encoder.encode(plain, empty)
+
+    def prepare(self, gathered: Gathered, examples: Indices, epoch: int) -> Gathered:
+        """The last change to tokens and marks before they become a micro-batch; a pure function of its arguments."""
+        return gathered
+
+    # The model
 
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         """Entries of the model's configuration that shape the head."""
+        return named_classes(label_names)
 
-    def units(self, labels: Array | None, examples: int) -> NDArray[np.float64]:
-        """(examples,) number of loss terms in each example: what the loss is averaged over."""
+    def model_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The micro-batch's inputs as this kind of model wants them."""
+        return inputs
 
-    def loss_sum(self, logits: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
-        """Sum, not mean, of the loss terms of the micro-batch; float32 scalar."""
+    # Loss and metrics
 
-    def scores(self, logits: torch.Tensor, batch: MicroBatch) -> Array:
-        """Per example, what `metrics` and `decode` need; first axis is examples."""
+    def units(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> float:
+        """Number of loss terms in these examples: what the loss is averaged over."""
+        return float(len(examples))
 
-    def metrics(self, scores: Array, labels: Array) -> dict[str, float]:
+    def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        """Sum, not mean, of the loss terms of the micro-batch; float32 scalar. `output` is what the model returns."""
+        raise NotImplementedError
+
+    def scores(self, output: Any, batch: MicroBatch) -> Scores:
+        """Per example, what `metrics` and `decode` need."""
+        raise NotImplementedError
+
+    def truth(self, split: TokenSplit) -> Any:
+        """What `metrics` compares the scores of a split with."""
+        return np.asarray(split.labels)
+
+    def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
         """Metrics over a whole split, without prefix."""
+        raise NotImplementedError
 
-    def decode(self, scores: Array, label_names: Sequence[str]) -> list[dict[str, Any]]:
-        """One `{prediction, probabilities}` per example."""
+    def decode(
+        self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]
+    ) -> list[dict[str, Any]]:
+        """One `{prediction, probabilities}` per example; `rows` are what `split` was made of."""
+        raise NotImplementedError
 
 
-def get_task(name: str) -> Task:
+class TokenTask(Task):
+    """A task whose loss has a term for each token that is marked."""
+
+    rows: ClassVar[Rows] = "all"
+
+    def units(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> float:
+        marks = self.prepare(gather(split, examples), examples, epoch).marks
+        assert marks is not None
+        return float(np.count_nonzero(marks != IGNORE))
+
+
+def get_task(recipe: Recipe) -> Task:
     """The task that a recipe names."""
-    module = importlib.import_module(f"launcher.train.tasks.{name.replace('-', '_')}")
-    task: Task = module.TASK
-    return task
+    module = importlib.import_module(f"launcher.train.tasks.{recipe.task.replace('-', '_')}")
+    make: Callable[[Recipe], Task] = module.TASK
+    return make(recipe)
 
 
 LOWER_IS_BETTER = frozenset({"loss", "mse", "mae", "rmse", "perplexity"})
@@ -73,8 +179,36 @@ def higher_is_better(metric: str) -> bool:
     return metric not in LOWER_IS_BETTER
 
 
+def named_classes(label_names: Sequence[str]) -> dict[str, Any]:
+    """Entries of a configuration that give the head one output for each class."""
+    return {
+        "id2label": dict(enumerate(label_names)),
+        "label2id": {name: index for index, name in enumerate(label_names)},
+    }
+
+
 def softmax(logits: Array) -> Array:
     """Softmax over the last axis in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     exponentials = np.exp(shifted)
     return exponentials / exponentials.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def sigmoid(logits: Array) -> Array:
+    """Logistic function in float64, without overflow."""
+    return 0.5 + 0.5 * np.tanh(0.5 * logits.astype(np.float64))
+
+
+def in_order(positions: Sequence[Indices], parts: Sequence[Scores], examples: int) -> Scores:
+    """Put the scores of micro-batches where their examples stand in the split of `examples`."""
+    places = np.concatenate([np.zeros(0, np.int64), *positions])
+    assert len(places) == examples
+    if not parts or isinstance(parts[0], list):
+        found: list[Any] = [None] * examples
+        for place, value in zip(places, chain.from_iterable(parts), strict=True):
+            found[int(place)] = value
+        return found
+    values = np.concatenate(parts)
+    ordered = np.empty_like(values)
+    ordered[places] = values
+    return ordered

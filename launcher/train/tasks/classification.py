@@ -10,35 +10,32 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from launcher.train.tasks.base import Array, MicroBatch, softmax
+from launcher.datafiles import Row
+from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, named_classes, softmax
+from launcher.train.token_cache import TokenSplit
 
 
-class Classification:
+class Classification(Task):
     metric = "accuracy"
-    auto_class = "AutoModelForSequenceClassification"
-    peft_type = "SEQ_CLS"
 
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
-        return {
-            "id2label": dict(enumerate(label_names)),
-            "label2id": {name: index for index, name in enumerate(label_names)},
-            "problem_type": "single_label_classification",
-        }
+        return {**named_classes(label_names), "problem_type": "single_label_classification"}
 
-    def units(self, labels: Array | None, examples: int) -> NDArray[np.float64]:
-        return np.ones(examples)
+    def strata(self, labels: Array | None) -> NDArray[np.int64] | None:
+        return labels
 
-    def loss_sum(self, logits: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+    def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         assert batch.labels is not None
-        return functional.cross_entropy(logits.float(), batch.labels, reduction="sum")
+        return functional.cross_entropy(output.logits.float(), batch.labels, reduction="sum")
 
-    def scores(self, logits: torch.Tensor, batch: MicroBatch) -> Array:
-        return logits.float().cpu().numpy()
+    def scores(self, output: Any, batch: MicroBatch) -> Scores:
+        return output.logits.float().cpu().numpy()  # type: ignore[no-any-return]
 
-    def metrics(self, scores: Array, labels: Array) -> dict[str, float]:
+    def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
         from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-        predicted = scores.argmax(axis=-1)
+        assert isinstance(scores, np.ndarray)
+        labels, predicted = truth, scores.argmax(axis=-1)
         values = {
             "accuracy": accuracy_score(labels, predicted),
             "macro_f1": f1_score(labels, predicted, average="macro", zero_division=0),
@@ -49,7 +46,10 @@ class Classification:
             values["f1"] = f1_score(labels, predicted, average="binary", zero_division=0)
         return {name: float(value) for name, value in values.items()}
 
-    def decode(self, scores: Array, label_names: Sequence[str]) -> list[dict[str, Any]]:
+    def decode(
+        self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]
+    ) -> list[dict[str, Any]]:
+        assert isinstance(scores, np.ndarray)
         return [
             {
                 "prediction": label_names[int(row.argmax())],
@@ -59,4 +59,4 @@ class Classification:
         ]
 
 
-TASK = Classification()
+TASK = Classification

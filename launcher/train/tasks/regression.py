@@ -8,32 +8,31 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from launcher.train.tasks.base import Array, MicroBatch
+from launcher.datafiles import Row
+from launcher.train.tasks.base import MicroBatch, Scores, Task
+from launcher.train.token_cache import TokenSplit
 
 
-class Regression:
+class Regression(Task):
     metric = "pearson"
-    auto_class = "AutoModelForSequenceClassification"
-    peft_type = "SEQ_CLS"
 
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         return {"num_labels": 1, "problem_type": "regression"}
 
-    def units(self, labels: Array | None, examples: int) -> NDArray[np.float64]:
-        return np.ones(examples)
-
-    def loss_sum(self, logits: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+    def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         assert batch.labels is not None
-        difference = logits.float().squeeze(-1) - batch.labels.float()
-        return difference.square().sum()
+        logits: torch.Tensor = output.logits.float().squeeze(-1)
+        return (logits - batch.labels.float()).square().sum()
 
-    def scores(self, logits: torch.Tensor, batch: MicroBatch) -> Array:
-        return logits.float().squeeze(-1).cpu().numpy()
+    def scores(self, output: Any, batch: MicroBatch) -> Scores:
+        return output.logits.float().squeeze(-1).cpu().numpy()  # type: ignore[no-any-return]
 
-    def metrics(self, scores: Array, labels: Array) -> dict[str, float]:
+    def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
         from scipy import stats
+
+        assert isinstance(scores, np.ndarray)
+        labels = truth
 
         difference = scores.astype(np.float64) - labels
         with warnings.catch_warnings():
@@ -48,8 +47,10 @@ class Regression:
             "mae": float(np.abs(difference).mean()),
         }
 
-    def decode(self, scores: Array, label_names: Sequence[str]) -> list[dict[str, Any]]:
+    def decode(
+        self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]
+    ) -> list[dict[str, Any]]:
         return [{"prediction": float(value)} for value in scores]
 
 
-TASK = Regression()
+TASK = Regression
