@@ -210,6 +210,7 @@ def _report(
         examples_per_s=examples / seconds,
         tokens_per_s=tokens / seconds,
         eta_s=(job.total - state.step) * sum(recent) / len(recent),
+        cpu_s=time.process_time(),
     )
     if not math.isfinite(loss) or not (math.isfinite(outcome.grad_norm) or outcome.skipped):
         raise RunFailed(
@@ -222,10 +223,12 @@ def _report(
 def _evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bool]:
     """Evaluate on the validation split; keep the model where it is the best so far. (state, whether interrupted)"""
     assert job.dataset.validation is not None
+    started, started_cpu = time.perf_counter(), time.process_time()
     try:
         metrics = evaluate(job, job.dataset.validation)
     except Interrupted:
         return state, True
+    seconds, cpu_s = time.perf_counter() - started, time.process_time() - started_cpu
     metric = job.recipe.eval.metric or job.task.metric
     value = metrics.get(metric)
     if value is None:
@@ -240,7 +243,15 @@ def _evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bo
         "validation",
         {"epoch": state.step / job.per_epoch, **{f"eval/{name}": number for name, number in metrics.items()}},
     )
-    job.events.emit("eval", step=state.step, split="validation", metrics=metrics, best=improved)
+    job.events.emit(
+        "eval",
+        step=state.step,
+        split="validation",
+        metrics=metrics,
+        best=improved,
+        seconds=seconds,
+        cpu_s=cpu_s,
+    )
     return state, job.ranks.any(job.stop())
 
 
