@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.train.gather import EVALUATION, Gathered, Indices, gather, token_lengths
+from launcher.train.gather import EVALUATION, Gathered, Indices, token_lengths
 from launcher.train.tasks.base import IGNORE, MicroBatch, Task
 from launcher.train.token_cache import TokenSplit
 
@@ -53,7 +53,7 @@ class PaddedCollate:
     move: Mover
 
     def __call__(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> MicroBatch:
-        gathered = self.task.prepare(gather(split, examples), examples, epoch)
+        gathered = self.task.gather(split, examples, epoch)
         lengths = gathered.lengths
         width = -(-int(lengths.max()) // self.multiple) * self.multiple
         real = np.arange(width)[None, :] < lengths[:, None]
@@ -84,14 +84,18 @@ def micro_batch(
 ) -> MicroBatch:
     """The micro-batch around the model's inputs."""
     marks, chosen = gathered.marks, selected(task, gathered)
+    tokens = gathered.tokens_each()
     if marks is not None and chosen is not None:
         marks = marks[chosen]
+        example = np.repeat(np.arange(len(tokens)), tokens)
+        tokens = np.bincount(example[chosen], minlength=len(tokens))
     return MicroBatch(
         inputs=task.model_inputs(inputs),
         labels=None if split.labels is None else move(split.labels[examples]),
         tokens=int(gathered.lengths.sum()),
         lengths=gathered.lengths,
         sequences=gathered.sequences,
+        rows=tokens,
         marks=None if marks is None else move(marks),
         real=real,
         labelled=split.labelled,

@@ -67,12 +67,13 @@ def prepare(
     RunFailed of class `data` for what is wrong with the data, RunStopped once `stop()` is true.
     """
     encoder = Encoder.of(recipe, tokenizer, position_limit)
+    task = get_task(recipe, tokenizer)
     sources = open_sources(recipe)
-    fingerprint = _fingerprint(recipe, encoder, sources)
+    fingerprint = _fingerprint(recipe, encoder, task, sources)
     directory = (cache_dir or default_cache_dir(recipe)) / "tokens" / fingerprint
 
     def build(staging: Path) -> Built:
-        return _build(staging, recipe, encoder, sources, progress or _ignore, stop)
+        return _build(staging, recipe, encoder, task, sources, progress or _ignore, stop)
 
     return load_or_build(directory, build, stop)
 
@@ -105,7 +106,7 @@ def encode_texts(
 
     `name` is the file that messages speak of.
     """
-    task = get_task(recipe)
+    task = get_task(recipe, tokenizer)
     encoder = Encoder.of(recipe, tokenizer, position_limit)
     source = _Rows(name, tuple(rows))
     targets = None if label_names is None else task.targets(source)
@@ -146,7 +147,7 @@ class _Rows:
         return None
 
 
-def _fingerprint(recipe: Recipe, encoder: Encoder, sources: dict[str, Source]) -> str:
+def _fingerprint(recipe: Recipe, encoder: Encoder, task: Task, sources: dict[str, Source]) -> str:
     data = recipe.data
     fractions = cut_fractions(data)
     parts = {
@@ -158,7 +159,7 @@ def _fingerprint(recipe: Recipe, encoder: Encoder, sources: dict[str, Source]) -
         "text": text_columns(recipe),
         "label": label_columns(recipe),
         "labels": data.labels,
-        "stride": data.stride,
+        "options": task.options(),
         "label_delimiter": data.label_delimiter if recipe.task == "multilabel" else None,
         "fractions": fractions,
         "limit": data.limit,
@@ -171,11 +172,11 @@ def _build(
     staging: Path,
     recipe: Recipe,
     encoder: Encoder,
+    task: Task,
     sources: dict[str, Source],
     progress: Progress,
     stop: Callable[[], bool],
 ) -> Built:
-    task = get_task(recipe)
     targets = {split: task.targets(source) for split, source in sources.items()}
     names = task.label_names(sources["train"], targets["train"])
     labels = {split: task.labels(source, targets[split], names) for split, source in sources.items()}

@@ -31,6 +31,13 @@ class Gathered:
     sequences: NDArray[np.int64] | None
     """(examples,) sequences of each example; None: one each."""
 
+    def tokens_each(self) -> NDArray[np.int64]:
+        """(examples,) tokens of each example."""
+        if self.sequences is None:
+            return self.lengths
+        ends = np.cumsum(self.sequences)
+        return np.add.reduceat(self.lengths, ends - self.sequences)
+
 
 def gather(split: TokenSplit, examples: Indices) -> Gathered:
     """Sequences of these examples, in their order."""

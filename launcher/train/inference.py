@@ -51,11 +51,11 @@ class Predictor:
         from launcher.train.tokenizer import load_tokenizer
 
         _check_model(run)
-        task = get_task(recipe)
+        tokenizer = load_tokenizer(str(run.model), None)
+        task = get_task(recipe, tokenizer)
         auto_class = getattr(transformers, task.auto_class)
         with quiet():
             model = auto_class.from_pretrained(run.model, dtype=torch.float32).to(device).eval()
-        tokenizer = load_tokenizer(str(run.model), None)
         names = tuple(model.config.id2label[index] for index in sorted(model.config.id2label))
         precision = recipe.precision
         if device.type == "cpu" and precision == "fp16":

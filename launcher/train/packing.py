@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from launcher.train.collate import Mover, micro_batch, selected
-from launcher.train.gather import EVALUATION, Indices, gather
+from launcher.train.gather import EVALUATION, Indices
 from launcher.train.tasks.base import MicroBatch, Task
 from launcher.train.token_cache import TokenSplit
 
@@ -43,7 +43,7 @@ class PackedCollate:
     move: Mover
 
     def __call__(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> MicroBatch:
-        gathered = self.task.prepare(gather(split, examples), examples, epoch)
+        gathered = self.task.gather(split, examples, epoch)
         lengths = gathered.lengths
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         tokens = int(starts[-1])

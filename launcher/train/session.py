@@ -79,9 +79,9 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
     """Read data, build the model, and take up the newest valid checkpoint."""
     recipe = plan.recipe
     _set_kernels(recipe, ranks)
-    task = get_task(recipe)
     events.phase("loading data")
     tokenizer = tokenizer_for(recipe)
+    task = get_task(recipe, tokenizer)
     dataset = _prepare_together(ranks, recipe, tokenizer, events, stop)
     for note in dataset.notes:
         events.notice(note)

@@ -48,6 +48,8 @@ class MicroBatch:
     """(sequences,) tokens of each sequence."""
     sequences: NDArray[np.int64] | None = None
     """(examples,) sequences of each example; None: one each."""
+    rows: NDArray[np.int64] | None = None
+    """(examples,) how many of the tokens below belong to each example."""
     marks: torch.Tensor | None = None
     """(tokens,) or (tokens, k) marks of the real tokens, or of the selected ones, one sequence after another."""
     real: torch.Tensor | None = None
@@ -73,8 +75,9 @@ class Task:
     rows: ClassVar[Rows] = "first"
     """What of the encoder's output the head reads."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
         self.recipe = recipe
+        self.tokenizer = tokenizer
 
     # From rows to tokens
 
@@ -89,6 +92,10 @@ class Task:
     def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
         """(n, ...) labels by example, or None where the marks of the tokens say it all."""
         return label_array(self.recipe, source, targets, names)
+
+    def options(self) -> dict[str, Any]:
+        """Whatever else of the recipe decides how rows become tokens."""
+        return {}
 
     def strata(self, labels: Array | None) -> NDArray[np.int64] | None:
         """(n,) class of each example where a split is to keep their proportions."""
@@ -110,9 +117,9 @@ class Task:
         plain: Sequence[Any] = texts if len(columns) == 2 else [parts[0] for parts in texts]
         return encoder.encode(plain, empty)
 
-    def prepare(self, gathered: Gathered, examples: Indices, epoch: int) -> Gathered:
-        """The last change to tokens and marks before they become a micro-batch; a pure function of its arguments."""
-        return gathered
+    def gather(self, split: TokenSplit, examples: Indices, epoch: int) -> Gathered:
+        """Tokens and marks of these examples as they go into a micro-batch; a pure function of its arguments."""
+        return gather(split, examples)
 
     # The model
 
@@ -159,16 +166,16 @@ class TokenTask(Task):
     rows: ClassVar[Rows] = "all"
 
     def units(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> float:
-        marks = self.prepare(gather(split, examples), examples, epoch).marks
+        marks = self.gather(split, examples, epoch).marks
         assert marks is not None
         return float(np.count_nonzero(marks != IGNORE))
 
 
-def get_task(recipe: Recipe) -> Task:
-    """The task that a recipe names."""
+def get_task(recipe: Recipe, tokenizer: Any = None) -> Task:
+    """The task that a recipe names; without a tokenizer no more than its metrics can be had of some."""
     module = importlib.import_module(f"launcher.train.tasks.{recipe.task.replace('-', '_')}")
-    make: Callable[[Recipe], Task] = module.TASK
-    return make(recipe)
+    make: Callable[[Recipe, Any], Task] = module.TASK
+    return make(recipe, tokenizer)
 
 
 LOWER_IS_BETTER = frozenset({"loss", "mse", "mae", "rmse", "perplexity"})
