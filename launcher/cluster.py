@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from launcher.recipe import Count, Line, Name, PathOrId, Positive, Section, TimeLimit
+from launcher.fields import Count, Line, Name, PathOrId, Positive, Section, TimeLimit
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")

@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 from launcher.assignments import RECIPE, Given, Mistakes, from_environment, from_words
 from launcher.cluster import Cluster
+from launcher.conflicts import Conflict, conflicts
 from launcher.errors import Problem, UserError, choices
-from launcher.recipe import Conflict, Recipe, conflicts
+from launcher.recipe import Recipe
 from launcher.resources import resource_dir
 from launcher.schema import (
     Misfit,

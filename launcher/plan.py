@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from launcher.cluster import Cluster
+from launcher.conflicts import Conflict
 from launcher.errors import UserError
 from launcher.estimate import Setup, estimate_memory, estimate_traffic, largest_micro_batch
-from launcher.recipe import Conflict, Recipe, Section
+from launcher.fields import Section
+from launcher.recipe import Recipe
 from launcher.shapes import ModelShape, resolve_lora_targets
 
 DEFAULT_MAX_LENGTH = 512

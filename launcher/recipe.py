@@ -2,16 +2,18 @@
 
 A recipe file holds these keys and nothing else; every key has one sentence here, which is also what the messages and the
 documentation show. Checks of one value alone stand on its field; checks between values are in `conflicts`.
+What the values may be stands in `fields`; the sections that say how a model learns are in `techniques`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from launcher.fields import Count, Every, Files, Line, Name, PathOrId, Probability, Section, Share, TimeLimit
+from launcher.techniques import Dropout, Lora, Train
 
 Task = Literal[
     "classification",
@@ -24,80 +26,8 @@ Task = Literal[
     "multiple-choice",
     "ranking",
 ]
-READY_TASKS: tuple[str, ...] = ("classification", "multilabel", "regression")
+READY_TASKS: tuple[str, ...] = ("classification", "multilabel", "regression", "ordinal")
 """The tasks that can be trained today; the others are reserved names."""
-
-TIME_LIMIT = re.compile(r"\d+|\d+:\d{2}|\d+:\d{2}:\d{2}|\d+-\d+|\d+-\d+:\d{2}|\d+-\d+:\d{2}:\d{2}")
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-def _safe_name(value: str) -> str:
-    if not SAFE_NAME.fullmatch(value):
-        raise ValueError("must be letters, digits, '.', '_' or '-', and start with a letter or digit")
-    return value
-
-
-def _one_line(value: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError("must be one line without control characters")
-    return value
-
-
-def _time_limit(value: str) -> str:
-    if not TIME_LIMIT.fullmatch(value):
-        raise ValueError("must be MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS")
-    return value
-
-
-def _path_or_id(value: str) -> str:
-    if value.startswith("-") or "#SBATCH" in value or not value.strip():
-        raise ValueError("must not be empty, start with '-' or contain '#SBATCH'")
-    return _one_line(value)
-
-
-Name = Annotated[str, AfterValidator(_safe_name)]
-Line = Annotated[str, AfterValidator(_one_line)]
-PathOrId = Annotated[str, AfterValidator(_path_or_id)]
-TimeLimit = Annotated[str, AfterValidator(_time_limit)]
-Count = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Probability = Annotated[float, Field(ge=0, lt=1)]
-Warmup = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)]
-Every = Count | Literal["epoch"]
-Files = PathOrId | Annotated[tuple[PathOrId, ...], Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys refused, values never coerced, frozen once made."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, protected_namespaces=()
-    )
-
-
-class Lora(Section):
-    """Low-rank adaptation (Hu et al., 2021), used where `tuning=lora`."""
-
-    r: Count = 8
-    """Rank of the update of each adapted matrix."""
-    alpha: Positive = 16.0
-    """Scale of the update: it is multiplied by alpha / r."""
-    dropout: Probability = 0.05
-    """Dropout on the input of the adapters."""
-    targets: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
-    """Leaf names of the linear modules to adapt; null takes the attention projections of the model's family."""
-
-
-class Dropout(Section):
-    """Dropout probabilities; null keeps what the model's own configuration says."""
-
-    hidden: Probability | None = None
-    """After embeddings, attention outputs and feed-forward layers."""
-    attention: Probability | None = None
-    """On attention probabilities."""
-    classifier: Probability | None = None
-    """Before the last linear layer of the head."""
 
 
 class Scratch(Section):
@@ -142,7 +72,7 @@ class Data(Section):
     source: PathOrId | None = None
     """Hub data set, `id` or `id:config`; data.train given in a stronger place replaces it."""
     train: Files | None = None
-    """Training file or files: csv, tsv, json, jsonl, parquet or txt."""
+    """Training file or files: csv, tsv, json, jsonl, parquet, txt, CoNLL columns or SQuAD json."""
     validation: Files | None = None
     """Validation file or files: they choose the best checkpoint."""
     test: Files | None = None
@@ -161,8 +91,10 @@ class Data(Section):
     """For multiple-choice: the columns that hold the choices, or one column that holds a list of them."""
     labels: Annotated[tuple[Line, ...], Field(min_length=2)] | None = None
     """Every label in the order they are numbered; null sorts those of the training data, numbers by value."""
+    windows: Literal["mean", "max"] | None = None
+    """Cut texts longer than data.max_length into windows and pool their logits; null cuts off what is too long."""
     stride: Count = 128
-    """Tokens that the windows of a text longer than data.max_length have in common, where a task cuts windows."""
+    """Tokens that neighbouring windows of a long text have in common, with data.windows and in question answering."""
     label_delimiter: Line = "|"
     """What separates the labels within one cell of a multilabel file."""
     split: Annotated[tuple[Probability, ...], Field(min_length=2, max_length=3)] | None = None
@@ -179,7 +111,7 @@ class Data(Section):
     """Column separator; null means a comma in csv and a tab in tsv."""
     quoting: bool | None = None
     """Whether double quotes enclose fields; null means yes in csv and no in tsv."""
-    format: Literal["csv", "tsv", "json", "jsonl", "parquet", "txt"] | None = None
+    format: Literal["csv", "tsv", "json", "jsonl", "parquet", "txt", "conll", "squad"] | None = None
     """Format of the files where their extension lies."""
     cache_dir: PathOrId | None = None
     """Where tokenised data are kept and shared between runs; null means the user's cache directory."""
@@ -194,46 +126,6 @@ class Batch(Section):
     """Most examples in a micro-batch; null lets the plan choose from the memory."""
     tokens: Count | None = None
     """Most tokens in a micro-batch, padding included; null sets no limit."""
-
-
-class EarlyStopping(Section):
-    """Stop when the monitored metric has not improved for a while."""
-
-    metric: Name | None = None
-    """Metric to watch, such as `accuracy` or `loss`; null means eval.metric."""
-    patience: Count | None = None
-    """Evaluations without improvement before stopping; null never stops early."""
-    min_delta: NonNegative = 0.0
-    """Smallest change that counts as an improvement."""
-
-
-class Train(Section):
-    """Optimization."""
-
-    lr: Positive = 2e-5
-    """Peak learning rate."""
-    epochs: Positive = 3.0
-    """Passes over the training data; a fraction is allowed."""
-    max_steps: Count | None = None
-    """Optimizer steps, whatever train.epochs says; null means epochs decide."""
-    warmup: Warmup = 0.06
-    """Linear warm-up: a whole number is steps, a fraction below 1 is a share of all steps."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Learning rate after warm-up: linear or cosine decay to zero, or constant."""
-    optimizer: Literal["adamw"] = "adamw"
-    """Optimizer (AdamW: Loshchilov and Hutter, 2019)."""
-    beta1: Probability = 0.9
-    """Decay of the first moment."""
-    beta2: Probability = 0.999
-    """Decay of the second moment."""
-    epsilon: Positive = 1e-8
-    """Added to the denominator of the update."""
-    weight_decay: NonNegative = 0.01
-    """Decoupled weight decay, on matrices only (not on biases, norms or one-dimensional parameters)."""
-    clip: Positive | None = 1.0
-    """Largest norm of the gradient over all parameters; null does not clip."""
-    early_stopping: EarlyStopping = EarlyStopping()
-    """When to stop before the last step."""
 
 
 class Eval(Section):
@@ -300,6 +192,32 @@ class Debug(Section):
     """Write the example ids of every step to samples/rank_R.jsonl."""
 
 
+class Probe(Section):
+    """A sentence that shows what a masked language model has learnt."""
+
+    text: Line
+    """The sentence, with [MASK] (or the model's own mask token) where a word is hidden."""
+    answer: Line
+    """What is expected there: as many tokens as there are masks."""
+
+
+class MaskedWords(Section):
+    """Masked language modelling (Devlin et al., 2019), used where `task=masked-lm`."""
+
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.15
+    """Share of the words that are hidden; at least one in each example."""
+    mask: Share = 0.8
+    """Share of the hidden tokens that [MASK] replaces."""
+    random: Share = 0.1
+    """Share of the hidden tokens that a random token replaces; what is left stays as it is."""
+    whole_word: bool = False
+    """Hide all tokens of a word together (Cui et al., 2021)."""
+    segmenter: Literal["jieba"] | None = None
+    """What finds the words of Chinese text for mlm.whole_word; null takes the tokenizer's words."""
+    probes: tuple[Probe, ...] = ()
+    """Sentences with an expected answer, tried before, during and after training."""
+
+
 class Recipe(Section):
     """What to train and on what: complete and runnable as it stands."""
 
@@ -339,6 +257,8 @@ class Recipe(Section):
     """The encoder."""
     data: Data = Data()
     """The data."""
+    mlm: MaskedWords = MaskedWords()
+    """Masked language modelling."""
     batch: Batch = Batch.model_validate({})
     """Batch sizes."""
     train: Train = Train()
@@ -358,131 +278,6 @@ class Recipe(Section):
         """The recipe as plain nested values, every default written out, under the keys of the contract."""
         tree: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
         return tree
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """Values that are fine one by one but not together."""
-
-    fields: tuple[str, ...]
-    """Dotted names of the keys involved; the message points at the first."""
-    message: str
-    remedy: str
-
-
-def conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    """Every contradiction within the recipe itself, whatever the machine or the data."""
-    yield from _model_conflicts(recipe)
-    yield from _data_conflicts(recipe)
-    yield from _batch_conflicts(recipe)
-    yield from _zero_conflicts(recipe)
-
-
-def _model_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    model = recipe.model
-    if recipe.task not in READY_TASKS:
-        yield Conflict(("task",), "is not available yet", "available: " + ", ".join(READY_TASKS))
-    if model.name is None and model.init == "pretrained":
-        yield Conflict(
-            ("model.name", "model.init"),
-            "is needed with model.init=pretrained",
-            "give a hub id or a directory, or set model.init=scratch",
-        )
-    if model.init == "scratch" and model.name is None and model.scratch.hidden % model.scratch.heads:
-        yield Conflict(
-            ("model.scratch.heads", "model.scratch.hidden"),
-            f"does not divide model.scratch.hidden={model.scratch.hidden}",
-            "choose a number of heads that divides the hidden width",
-        )
-    if recipe.tuning == "lora" and model.init == "scratch":
-        yield Conflict(
-            ("tuning", "model.init"),
-            "adapters on random weights can't learn",
-            "use tuning=full with model.init=scratch, or give a pretrained model.name",
-        )
-    if recipe.precision == "fp16" and recipe.device == "cpu":
-        yield Conflict(
-            ("precision", "device"), "fp16 needs a GPU", "use precision=bf16 or precision=fp32 on the CPU"
-        )
-
-
-def _data_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    data = recipe.data
-    if data.source is None and data.train is None:
-        yield Conflict(
-            ("data.train", "data.source"), "no data given", "give data.train=FILE or data.source=HUB_ID"
-        )
-    if data.source is not None and data.train is not None:
-        yield Conflict(
-            ("data.train", "data.source"), "both a file and a hub data set are given", "leave one of them out"
-        )
-    if data.columns is not None and data.header:
-        yield Conflict(
-            ("data.columns", "data.header"),
-            "names the columns of files without a header line",
-            "add data.header=false, or leave data.columns out",
-        )
-    if data.split is not None:
-        if data.validation is not None:
-            yield Conflict(
-                ("data.split", "data.validation"),
-                "splits data.train, but data.validation is given too",
-                "leave one of them out",
-            )
-        if sum(data.split) > 1 + 1e-9 or min(data.split[:2]) == 0:
-            yield Conflict(
-                ("data.split",),
-                "fractions must be above 0 for train and validation and add up to at most 1",
-                "for example data.split=[0.8,0.1,0.1]",
-            )
-    if recipe.task != "multilabel" and isinstance(data.label, tuple):
-        yield Conflict(
-            ("data.label", "task"), "a list of label columns is for task=multilabel", "name one column"
-        )
-
-
-def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    batch = recipe.batch
-    if batch.micro is not None and batch.micro > batch.global_:
-        yield Conflict(
-            ("batch.micro", "batch.global"),
-            f"is larger than batch.global={batch.global_}",
-            f"use batch.micro={batch.global_} or less: batch.global is what makes one step",
-        )
-    longest = recipe.data.max_length
-    if batch.tokens is not None and longest is not None and batch.tokens < longest:
-        yield Conflict(
-            ("batch.tokens", "data.max_length"),
-            f"is less than one example of data.max_length={longest} tokens",
-            f"use batch.tokens={longest} or more",
-        )
-    stopping = recipe.train.early_stopping
-    if stopping.patience is not None and recipe.eval.every is None:
-        yield Conflict(
-            ("train.early_stopping.patience", "eval.every"),
-            "early stopping needs evaluations during training",
-            "set eval.every to a number of steps or to epoch",
-        )
-
-
-def _zero_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    zero = recipe.zero
-    if zero.offload != "none" and zero.stage == 0:
-        yield Conflict(
-            ("zero.offload", "zero.stage"), "needs ZeRO", "set zero.stage to 1, 2 or 3, or leave it out"
-        )
-    if zero.offload == "nvme" and zero.stage in (1, 2):
-        yield Conflict(
-            ("zero.offload", "zero.stage"), "needs ZeRO stage 3", "set zero.stage=3 or zero.offload=cpu"
-        )
-    if zero.offload == "nvme" and zero.nvme_path is None:
-        yield Conflict(
-            ("zero.nvme_path", "zero.offload"), "is needed by zero.offload=nvme", "give a local directory"
-        )
-    if zero.nvme_path is not None and zero.offload != "nvme":
-        yield Conflict(
-            ("zero.nvme_path", "zero.offload"), "is used only by zero.offload=nvme", "leave it out"
-        )
 
 
 def field_names(section: type[Section] = Recipe, prefix: str = "") -> Iterator[str]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from launcher.errors import Problem, nearest
-from launcher.recipe import Line, Name, PathOrId, Section, TimeLimit
+from launcher.fields import Line, Name, PathOrId, Section, TimeLimit
 from launcher.yaml_source import Node
 
 _MANY = 50

@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from launcher.recipe import Recipe, Train
+from launcher.recipe import Recipe
+from launcher.techniques import Train
 
 
 def make_optimizer(recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optimizer:

@@ -9,7 +9,8 @@ import pytest
 import torch
 import transformers
 
-from launcher.recipe import Recipe, Train
+from launcher.recipe import Recipe
+from launcher.techniques import Train
 from launcher.train.optim import learning_rate, make_optimizer
 
 TOTAL = 40

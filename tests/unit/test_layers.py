@@ -21,31 +21,40 @@ LAYERS = {
     "__main__": "cli",
     "errors": "",
     "resources": "",
-    "recipe": "errors pydantic",
-    "cluster": "recipe errors pydantic",
+    "fields": "pydantic",
+    "techniques": "fields pydantic",
+    "recipe": "techniques fields pydantic",
+    "conflicts": "recipe",
+    "cluster": "fields errors pydantic",
     "yaml_source": "errors yaml",
-    "schema": "yaml_source recipe errors pydantic",
+    "schema": "yaml_source fields errors pydantic",
     "assignments": "schema yaml_source recipe errors",
-    "loading": "assignments schema yaml_source recipe cluster errors resources",
-    "datafiles": "errors pyarrow",
+    "loading": "assignments schema yaml_source conflicts recipe cluster errors resources",
+    "textfiles": "errors",
+    "conll": "textfiles errors",
+    "squad": "textfiles",
+    "datafiles": "conll squad textfiles errors pyarrow",
     "labels": "datafiles errors",
     "columns": "recipe",
-    "datacheck": "recipe columns datafiles labels errors",
+    "examples": "recipe columns datafiles labels",
+    "datacheck": "recipe columns datafiles textfiles examples labels errors",
     "shapes": "errors",
     "estimate": "recipe shapes errors",
-    "plan": "recipe cluster estimate shapes errors",
+    "plan": "conflicts recipe fields cluster estimate shapes errors",
     "render": "plan errors jinja2",
     "run": "plan errors",
     "failure": "run",
+    "metrics": "",
+    "report": "run metrics errors",
     "node": "failure run errors",
     "executors": "node run plan errors",
     # prefetch reads a resolved recipe; LoRA's targets are the same here as in the plan's estimate.
-    "train": "recipe plan run failure loading shapes columns datafiles labels datacheck errors *",
+    "train": "recipe techniques fields plan run metrics failure loading shapes columns datafiles labels datacheck errors *",
 }
 LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))
 
 # What turns the same recipe into the same files can't look at the machine it runs on.
-PURE = ("recipe", "cluster", "estimate", "plan", "render")
+PURE = ("fields", "techniques", "recipe", "conflicts", "cluster", "estimate", "plan", "render")
 IMPURE = {"datetime", "os", "platform", "random", "secrets", "socket", "subprocess", "tempfile", "time"}
 
 HEAVY = {"datasets", "deepspeed", "numpy", "pandas", "peft", "pyarrow", "torch", "transformers", "wandb"}

@@ -1,0 +1,133 @@
+"""Contradictions within a recipe: values that are fine one by one but not together. Whatever the machine or the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from launcher.recipe import READY_TASKS, Recipe
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Values that are fine one by one but not together."""
+
+    fields: tuple[str, ...]
+    """Dotted names of the keys involved; the message points at the first."""
+    message: str
+    remedy: str
+
+
+def conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    """Every contradiction within the recipe itself, whatever the machine or the data."""
+    yield from _model_conflicts(recipe)
+    yield from _data_conflicts(recipe)
+    yield from _batch_conflicts(recipe)
+    yield from _zero_conflicts(recipe)
+
+
+def _model_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    model = recipe.model
+    if recipe.task not in READY_TASKS:
+        yield Conflict(("task",), "is not available yet", "available: " + ", ".join(READY_TASKS))
+    if model.name is None and model.init == "pretrained":
+        yield Conflict(
+            ("model.name", "model.init"),
+            "is needed with model.init=pretrained",
+            "give a hub id or a directory, or set model.init=scratch",
+        )
+    if model.init == "scratch" and model.name is None and model.scratch.hidden % model.scratch.heads:
+        yield Conflict(
+            ("model.scratch.heads", "model.scratch.hidden"),
+            f"does not divide model.scratch.hidden={model.scratch.hidden}",
+            "choose a number of heads that divides the hidden width",
+        )
+    if recipe.tuning == "lora" and model.init == "scratch":
+        yield Conflict(
+            ("tuning", "model.init"),
+            "adapters on random weights can't learn",
+            "use tuning=full with model.init=scratch, or give a pretrained model.name",
+        )
+    if recipe.precision == "fp16" and recipe.device == "cpu":
+        yield Conflict(
+            ("precision", "device"), "fp16 needs a GPU", "use precision=bf16 or precision=fp32 on the CPU"
+        )
+
+
+def _data_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    data = recipe.data
+    if data.source is None and data.train is None:
+        yield Conflict(
+            ("data.train", "data.source"), "no data given", "give data.train=FILE or data.source=HUB_ID"
+        )
+    if data.source is not None and data.train is not None:
+        yield Conflict(
+            ("data.train", "data.source"), "both a file and a hub data set are given", "leave one of them out"
+        )
+    if data.columns is not None and data.header:
+        yield Conflict(
+            ("data.columns", "data.header"),
+            "names the columns of files without a header line",
+            "add data.header=false, or leave data.columns out",
+        )
+    if data.split is not None:
+        if data.validation is not None:
+            yield Conflict(
+                ("data.split", "data.validation"),
+                "splits data.train, but data.validation is given too",
+                "leave one of them out",
+            )
+        if sum(data.split) > 1 + 1e-9 or min(data.split[:2]) == 0:
+            yield Conflict(
+                ("data.split",),
+                "fractions must be above 0 for train and validation and add up to at most 1",
+                "for example data.split=[0.8,0.1,0.1]",
+            )
+    if recipe.task != "multilabel" and isinstance(data.label, tuple):
+        yield Conflict(
+            ("data.label", "task"), "a list of label columns is for task=multilabel", "name one column"
+        )
+
+
+def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    batch = recipe.batch
+    if batch.micro is not None and batch.micro > batch.global_:
+        yield Conflict(
+            ("batch.micro", "batch.global"),
+            f"is larger than batch.global={batch.global_}",
+            f"use batch.micro={batch.global_} or less: batch.global is what makes one step",
+        )
+    longest = recipe.data.max_length
+    if batch.tokens is not None and longest is not None and batch.tokens < longest:
+        yield Conflict(
+            ("batch.tokens", "data.max_length"),
+            f"is less than one example of data.max_length={longest} tokens",
+            f"use batch.tokens={longest} or more",
+        )
+    stopping = recipe.train.early_stopping
+    if stopping.patience is not None and recipe.eval.every is None:
+        yield Conflict(
+            ("train.early_stopping.patience", "eval.every"),
+            "early stopping needs evaluations during training",
+            "set eval.every to a number of steps or to epoch",
+        )
+
+
+def _zero_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    zero = recipe.zero
+    if zero.offload != "none" and zero.stage == 0:
+        yield Conflict(
+            ("zero.offload", "zero.stage"), "needs ZeRO", "set zero.stage to 1, 2 or 3, or leave it out"
+        )
+    if zero.offload == "nvme" and zero.stage in (1, 2):
+        yield Conflict(
+            ("zero.offload", "zero.stage"), "needs ZeRO stage 3", "set zero.stage=3 or zero.offload=cpu"
+        )
+    if zero.offload == "nvme" and zero.nvme_path is None:
+        yield Conflict(
+            ("zero.nvme_path", "zero.offload"), "is needed by zero.offload=nvme", "give a local directory"
+        )
+    if zero.nvme_path is not None and zero.offload != "nvme":
+        yield Conflict(
+            ("zero.nvme_path", "zero.offload"), "is used only by zero.offload=nvme", "leave it out"
+        )
