@@ -6,6 +6,8 @@ from launcher.recipe import Recipe
 
 UNLABELLED_TASKS = ("masked-lm",)
 """Tasks that make their targets out of the text itself."""
+CLASS_TASKS = ("classification", "multilabel", "ordinal", "token-classification")
+"""Tasks whose labels are names of classes."""
 
 
 def text_columns(recipe: Recipe) -> tuple[str, ...]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from launcher.recipe import READY_TASKS, Recipe
 
+TEXT_PAIRS = {"question-answering": "[question,context]", "ranking": "[query,document]"}
+"""Tasks about two texts, and what data.text says there."""
+
 
 @dataclass(frozen=True)
 class Conflict:
@@ -22,6 +25,7 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
     """Every contradiction within the recipe itself, whatever the machine or the data."""
     yield from _model_conflicts(recipe)
     yield from _data_conflicts(recipe)
+    yield from _column_conflicts(recipe)
     yield from _batch_conflicts(recipe)
     yield from _zero_conflicts(recipe)
 
@@ -64,7 +68,7 @@ def _data_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(
             ("data.train", "data.source"), "both a file and a hub data set are given", "leave one of them out"
         )
-    if data.columns is not None and data.header:
+    if data.columns is not None and data.header and data.format != "conll":
         yield Conflict(
             ("data.columns", "data.header"),
             "names the columns of files without a header line",
@@ -83,10 +87,29 @@ def _data_conflicts(recipe: Recipe) -> Iterator[Conflict]:
                 "fractions must be above 0 for train and validation and add up to at most 1",
                 "for example data.split=[0.8,0.1,0.1]",
             )
-    if recipe.task != "multilabel" and isinstance(data.label, tuple):
+
+
+def _column_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    data, task = recipe.data, recipe.task
+    if task != "multilabel" and isinstance(data.label, tuple):
         yield Conflict(
             ("data.label", "task"), "a list of label columns is for task=multilabel", "name one column"
         )
+    columns = 1 if isinstance(data.text, str) else len(data.text)
+    if task in TEXT_PAIRS and columns != 2:
+        yield Conflict(
+            ("data.text", "task"), f"task={task} needs two columns", f"data.text={TEXT_PAIRS[task]}"
+        )
+    if task in ("token-classification", "masked-lm") and columns != 1:
+        yield Conflict(("data.text", "task"), f"task={task} needs one column", "name one column of text")
+    if task == "multiple-choice" and data.choices is None:
+        yield Conflict(
+            ("data.choices", "task"),
+            "task=multiple-choice needs the columns of the choices",
+            "data.choices=[a,b,c,d], or one column that holds a list",
+        )
+    if task != "multiple-choice" and data.choices is not None:
+        yield Conflict(("data.choices", "task"), "is for task=multiple-choice", "leave it out")
 
 
 def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:

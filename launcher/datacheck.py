@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launcher import labels
-from launcher.columns import label_columns, text_columns
-from launcher.datafiles import Peek, ReadOptions, Row, peek, resolve_format, split_sizes, where
+from launcher import examples, labels
+from launcher.columns import CLASS_TASKS, choice_columns, label_columns, text_columns
+from launcher.datafiles import Peek, ReadOptions, Row, Value, peek, resolve_format, split_sizes
 from launcher.errors import Problem, UserError, choices, nearest
 from launcher.recipe import Data, Files, Recipe
+from launcher.textfiles import where
 
 SMALL_BYTES = 1 << 20
 """Files up to this size are read whole, in about a tenth of a second."""
@@ -35,7 +36,7 @@ class DataFacts:
     columns: tuple[str, ...] = ()
     """Columns of the first training file."""
     labels: int | None = None
-    """Number of classes (or of scores: 1 for regression)."""
+    """Outputs of the head: classes or tags; 1 for a score, 2 for the two ends of an answer; None where it isn't known."""
     mean_chars: float | None = None
     """Mean length of a text, or of both texts of a pair, in characters, over the training rows read."""
     notes: tuple[str, ...] = ()
@@ -85,26 +86,21 @@ def cut_fractions(data: Data) -> tuple[float, float, float] | None:
     return (data.split[0], data.split[1], data.split[2] if len(data.split) == 3 else 0.0)
 
 
-def label_mistakes(recipe: Recipe, row: Row) -> Iterator[tuple[str, str]]:
-    """(column, what is wrong) for each label cell of a row that doesn't fit the task."""
-    label = recipe.data.label
-    if isinstance(label, str):
-        wrong = labels.mistake(recipe.task, row.values.get(label), recipe.data.label_delimiter)
-        if wrong:
-            yield label, wrong
-        return
-    for column in label:
-        wrong = labels.flag_mistake(row.values.get(column))
-        if wrong:
-            yield column, wrong
-
-
-def unknown_label(name: str, known: Sequence[str]) -> tuple[str, str]:
-    """Message and remedy for a label that the training data don't have."""
+def unknown_label(name: str, known: Sequence[str], given: bool = False) -> tuple[str, str]:
+    """Message and remedy for a label that the training data, or data.labels where they are given, don't have."""
     shown = known if len(known) <= 20 else (*known[:20], "...")
     guess = nearest(name, known)
     hint = f"did you mean {guess}? " if guess else ""
-    return f"label {name!r} is not in the training data", f"{hint}labels there: {', '.join(shown)}"
+    owner = "data.labels" if given else "the training data"
+    return f"label {name!r} is not in {owner}", f"{hint}labels there: {', '.join(shown)}"
+
+
+def unordered(names: Iterable[str]) -> tuple[str, str] | None:
+    """Message and remedy where classes that need an order have none: they are no numbers."""
+    name = next((name for name in names if labels.score(name) is None), None)
+    if name is None:
+        return None
+    return f"{name!r} is no number: these classes have no order", "data.labels=[LOWEST,...,HIGHEST] gives one"
 
 
 @dataclass
@@ -121,6 +117,9 @@ class _Split:
     rows: int = 0
     characters: int = 0
     empty: int = 0
+    misplaced: int = 0
+    """Answers that stand elsewhere in their context than they say."""
+    first_misplaced: str = ""
     failed: bool = False
 
     @classmethod
@@ -151,22 +150,42 @@ class _Split:
             self._learn(recipe, path, row)
 
     def _learn(self, recipe: Recipe, path: Path, row: Row) -> None:
-        texts = [row.values.get(column) for column in text_columns(recipe)]
-        characters = sum(len(text) for text in texts if isinstance(text, str))
+        characters = sum(_characters(row.values.get(column)) for column in text_columns(recipe))
         self.rows += 1
         self.characters += characters
         self.empty += not characters
+        if recipe.task == "question-answering":
+            self._learn_places(recipe, path, row)
         label = recipe.data.label
-        if recipe.task == "regression" or not isinstance(label, str):
+        if recipe.task not in CLASS_TASKS or not isinstance(label, str):
             return
-        value = row.values.get(label)
-        if recipe.task == "multilabel":
-            found: Iterable[str | None] = labels.class_names(value, recipe.data.label_delimiter) or ()
-        else:
-            found = (labels.class_name(value),)
-        for name in found:
+        for name in _class_names(recipe, row.values.get(label)):
             if name is not None and name not in self.names:
                 self.names[name] = where(path, row.position)
+
+    def _learn_places(self, recipe: Recipe, path: Path, row: Row) -> None:
+        context = examples.context_of(recipe, row)
+        found = examples.answers(row.values.get(label_columns(recipe)[0])) or ()
+        wrong = sum(not examples.in_place(context, answer) for answer in found)
+        if wrong and not self.misplaced:
+            self.first_misplaced = where(path, row.position)
+        self.misplaced += wrong
+
+
+def _characters(value: Value) -> int:
+    if isinstance(value, list):
+        return sum(len(word) + 1 for word in value if isinstance(word, str))
+    return len(value) if isinstance(value, str) else 0
+
+
+def _class_names(recipe: Recipe, value: Value) -> Iterable[str | None]:
+    match recipe.task:
+        case "multilabel":
+            return labels.class_names(value, recipe.data.label_delimiter) or ()
+        case "token-classification":
+            return examples.tags(value) or ()
+        case _:
+            return (labels.class_name(value),)
 
 
 def _read(path: Path, options: ReadOptions) -> Peek:
@@ -196,7 +215,8 @@ def _contradictions(data: Data) -> Iterator[Problem]:
 
 def missing_columns(recipe: Recipe, path: Path, seen: Peek, split: str) -> Iterator[Problem]:
     """A problem for each column of text or label that a file doesn't have."""
-    wanted = [("data.text", column) for column in text_columns(recipe)]
+    chosen = choice_columns(recipe)
+    wanted = [("data.choices" if name in chosen else "data.text", name) for name in text_columns(recipe)]
     wanted += [("data.label", column) for column in label_columns(recipe)]
     for key, column in wanted:
         if column not in seen.columns:
@@ -208,7 +228,9 @@ def missing_columns(recipe: Recipe, path: Path, seen: Peek, split: str) -> Itera
 
 def _header_hint(data: Data, path: Path, seen: Peek) -> str:
     form = resolve_format(path, read_options(data))
-    if form in ("json", "jsonl", "parquet", "txt"):
+    if form == "conll":
+        return "; data.columns=[...] names the columns otherwise"
+    if form not in ("csv", "tsv"):
         return ""
     hints = []
     if form == "csv" and "\t" in "".join(seen.columns):
@@ -219,53 +241,55 @@ def _header_hint(data: Data, path: Path, seen: Peek) -> str:
 
 
 def _bad_cells(recipe: Recipe, path: Path, rows: Sequence[Row]) -> Iterator[Problem]:
+    lines = resolve_format(path, read_options(recipe.data)) == "conll"
     found = 0
     for row in rows:
-        for key, column, wrong in _cell_mistakes(recipe, row):
+        for key, column, wrong, offset in examples.mistakes(recipe, row):
             found += 1
             if found <= EXAMPLES_SHOWN:
-                yield Problem(wrong, where(path, row.position), key, column, _cell_remedy(recipe, key))
+                place = where(path, row.position + (offset if lines else 0))
+                yield Problem(wrong, place, key, column, _cell_remedy(recipe, key))
     if found > EXAMPLES_SHOWN:
         yield Problem(f"{found - EXAMPLES_SHOWN} more cells like these", str(path))
 
 
-def _cell_mistakes(recipe: Recipe, row: Row) -> Iterator[tuple[str, str, str]]:
-    for column in text_columns(recipe):
-        if isinstance(row.values.get(column), (list, dict)):
-            yield "data.text", column, "the cell is not a text but a list or object"
-    for column, wrong in label_mistakes(recipe, row):
-        yield "data.label", column, wrong
-
-
 def _cell_remedy(recipe: Recipe, key: str) -> str:
     if key == "data.text":
-        return "name a column of texts"
+        return "name a column of " + ("words" if recipe.task == "token-classification" else "texts")
+    if key == "data.choices":
+        return "name one column with a list of choices, or the columns that hold one each"
     return f"mend or remove the row, or name another column: this one doesn't fit task={recipe.task}"
 
 
 def _label_sets(recipe: Recipe, train: _Split, others: Sequence[_Split]) -> Iterator[Problem]:
-    if not train.names or not train.complete or train.failed:
+    given = recipe.data.labels
+    if given is None and (not train.names or not train.complete or train.failed):
         return
-    known = labels.in_order(train.names)
-    if recipe.task == "classification" and len(known) == 1:
+    known = given or labels.in_order(train.names)
+    disorder = unordered(known) if recipe.task == "ordinal" and given is None else None
+    if disorder is not None:
+        yield Problem(disorder[0], None, "data.label", recipe.data.label, disorder[1])
+    if recipe.task != "multilabel" and len(known) == 1:
         yield Problem(
             f"every row has the label {known[0]!r}: there is nothing to learn",
             field="data.label",
             value=recipe.data.label,
             remedy="give data with at least two classes, or name another column",
         )
-    for split in others:
+    for split in others if given is None else (train, *others):
         for name, place in split.names.items():
-            if name not in train.names:
-                message, remedy = unknown_label(name, known)
+            if name not in known:
+                message, remedy = unknown_label(name, known, given is not None)
                 yield Problem(message, place, "data.label", recipe.data.label, remedy)
 
 
 def _label_count(recipe: Recipe, train: _Split) -> int | None:
-    if recipe.task == "regression":
-        return 1
+    if recipe.task not in CLASS_TASKS:
+        return {"masked-lm": None, "question-answering": 2}.get(recipe.task, 1)
     if isinstance(recipe.data.label, tuple):
         return len(recipe.data.label)
+    if recipe.data.labels is not None:
+        return len(recipe.data.labels)
     return len(train.names) if train.complete and train.names else None
 
 
@@ -298,6 +322,11 @@ def _notes(*splits: _Split) -> Iterator[str]:
     for split in splits:
         if split.empty:
             yield f"data.{split.name}: {split.empty} of {split.rows} rows read have no text"
+        if split.misplaced:
+            yield (
+                f"data.{split.name}: {split.misplaced} answers stand elsewhere in their context than answer_start says"
+                f" (first: {split.first_misplaced}); their nearest occurrence is taken"
+            )
 
 
 def _with_field(problems: Iterable[Problem], key: str) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""Readers of local data files: csv, tsv, json, jsonl, parquet and txt, row by row.
+"""Readers of local data files: csv, tsv, json, jsonl, parquet, txt, CoNLL columns and SQuAD json, row by row.
 
 Used before a launch to check the data and on the nodes to read them, so both see the same rows. Every mistake
 in a file is a `UserError` that names the file and, where the format has lines, the line.
@@ -11,14 +11,15 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from launcher.errors import Problem, UserError, nearest
+from launcher import conll, squad
+from launcher.errors import Problem, UserError
+from launcher.textfiles import lines, mistake, open_file, raw_lines, size_of
 
-Format = Literal["csv", "tsv", "json", "jsonl", "parquet", "txt"]
+Format = Literal["csv", "tsv", "json", "jsonl", "parquet", "txt", "conll", "squad"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Value = str | int | float | list[Any] | None
 """What a cell may hold: text formats give strings, the others what was written."""
@@ -39,6 +40,9 @@ EXTENSIONS: dict[str, Format] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
     ".txt": "txt",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob2": "conll",
 }
 
 
@@ -49,9 +53,9 @@ class ReadOptions:
     header: bool = True
     """Whether csv and tsv files start with a line of column names."""
     columns: tuple[str, ...] | None = None
-    """Names for the columns of headerless csv and tsv files; further columns in the file are ignored."""
+    """Names for the columns of headerless csv, tsv and CoNLL files; further columns in the file are ignored."""
     delimiter: str | None = None
-    """One character; a comma in csv and a tab in tsv by default."""
+    """One character; by default a comma in csv, a tab in tsv, and any run of blanks and tabs in CoNLL files."""
     quoting: bool | None = None
     """Whether double quotes enclose fields (RFC 4180); by default yes in csv and no in tsv."""
     format: Format | None = None
@@ -63,7 +67,8 @@ class Row(NamedTuple):
 
     values: dict[str, Value]
     position: int
-    """Line in the file (csv, tsv, jsonl, txt) or number of the record (json, parquet), from 1."""
+    """Line in the file (csv, tsv, jsonl, txt; the first of a sentence in conll) or number of the record (json,
+    parquet) or question (squad), from 1."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,9 @@ def resolve_format(path: Path, options: ReadOptions) -> Format:
     """The format of a file: `options.format`, or what its extension says."""
     known = options.format or EXTENSIONS.get(path.suffix.lower())
     if known is None:
-        _open(path).close()  # that there is no such file is the better message
+        open_file(path).close()  # that there is no such file is the better message
         what = f"its extension {path.suffix!r} is not a known one" if path.suffix else "it has no extension"
-        raise _mistake(path, None, f"can't tell the format of this file: {what}", NAME_A_FORMAT)
+        raise mistake(path, None, f"can't tell the format of this file: {what}", NAME_A_FORMAT)
     return known
 
 
@@ -98,21 +103,23 @@ def read_rows(path: Path, options: ReadOptions) -> Iterator[Row]:
     match resolve_format(path, options):
         case "csv" | "tsv":
             return _delimited(path, options)
-        case "json":
-            return _json(path)
+        case "json" | "squad" as form:
+            return _json(path, must_be_squad=form == "squad")
+        case "conll":
+            return (Row(*found) for found in conll.sentences(path, options.columns, options.delimiter))
         case "jsonl":
             return _jsonl(path)
         case "parquet":
             return _parquet(path)
         case "txt":
-            return (Row({"text": line}, number) for number, line in _lines(path))
+            return (Row({"text": line}, number) for number, line in lines(path))
 
 
 def peek(path: Path, options: ReadOptions, rows: int = 1000) -> Peek:
     """Columns, the first `rows` rows, and the number of rows where it is cheap to know."""
     first = tuple(islice(read_rows(path, options), rows))
     if not first:
-        raise _mistake(path, None, "holds no rows", "give a file with at least one row after the header line")
+        raise mistake(path, None, "holds no rows", "give a file with at least one row after the header line")
     names = dict.fromkeys(name for row in first for name in row.values)
     count = len(first) if len(first) < rows else count_rows(path, options)
     return Peek(tuple(names), first, count)
@@ -121,22 +128,22 @@ def peek(path: Path, options: ReadOptions, rows: int = 1000) -> Peek:
 def count_rows(path: Path, options: ReadOptions) -> int | None:
     """Rows in the file, or None where that would mean reading a large file through a parser."""
     form = resolve_format(path, options)
-    size = _size(path)
+    size = size_of(path)
     if form == "parquet":
         return int(_parquet_file(path).metadata.num_rows)
-    if form == "json" or (_quoted(form, options) and _contains_quotes(path, size)):
+    if form in ("json", "squad", "conll") or (_quoted(form, options) and _contains_quotes(path, size)):
         return sum(1 for _ in read_rows(path, options)) if size <= FULL_READ_BYTES else None
     if size > COUNT_BYTES:
         return None
     blank = b"" if form == "txt" else b" \t\r\n" if form == "jsonl" else b"\r\n"
-    with _open(path) as file:
-        lines = sum(1 for line in file if not blank or line.strip(blank))
-    return lines - 1 if form in ("csv", "tsv") and options.header else lines
+    with open_file(path) as file:
+        count = sum(1 for line in file if not blank or line.strip(blank))
+    return count - 1 if form in ("csv", "tsv") and options.header else count
 
 
 def content_hash(path: Path) -> str:
     """sha256 of the file's bytes, in hexadecimal."""
-    with _open(path) as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -154,18 +161,13 @@ def split_sizes(count: int, fractions: Sequence[float]) -> tuple[int, ...]:
     return (left, *rest)
 
 
-def where(path: Path, position: int | None) -> str:
-    """`file:position`, as messages name it."""
-    return str(path) if position is None else f"{path}:{position}"
-
-
 def _delimited(path: Path, options: ReadOptions) -> Iterator[Row]:
     form = resolve_format(path, options)
     delimiter = options.delimiter or ("\t" if form == "tsv" else ",")
     if _quoted(form, options):
         records = _quoted_records(path, delimiter)
     else:
-        records = ((number, line.split(delimiter)) for number, line in _lines(path) if line)
+        records = ((number, line.split(delimiter)) for number, line in lines(path) if line)
     names = options.columns
     if options.header:
         position, header = next(records, (1, []))
@@ -187,7 +189,7 @@ def _quoted(form: Format, options: ReadOptions) -> bool:
 
 def _quoted_records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(max(csv.field_size_limit(), FIELD_CHARACTERS))
-    reader = csv.reader((line for _, line in _raw_lines(path)), delimiter=delimiter, strict=True)
+    reader = csv.reader((line for _, line in raw_lines(path)), delimiter=delimiter, strict=True)
     while True:
         start = reader.line_num + 1
         try:
@@ -198,19 +200,26 @@ def _quoted_records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]
             ended = "unexpected end" in str(error)
             text = f"a quoted field that begins here never ends ({error})" if ended else str(error)
             remedy = "data.quoting=false if quotes are ordinary characters"
-            raise _mistake(path, start, text, remedy) from None
+            raise mistake(path, start, text, remedy) from None
         if fields:
             yield start, fields
 
 
+def _contains_quotes(path: Path, size: int) -> bool:
+    if size > FULL_READ_BYTES:
+        return True
+    with open_file(path) as file:
+        return b'"' in file.read()
+
+
 def _header(path: Path, position: int, fields: list[str]) -> tuple[str, ...]:
     if not fields:
-        raise _mistake(path, None, "is empty", "give a file with a header line and at least one row")
+        raise mistake(path, None, "is empty", "give a file with a header line and at least one row")
     names = tuple(field.strip() for field in fields)
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         remedy = "data.header=false with data.columns=[...] if this line is not a header"
-        raise _mistake(path, position, f"the header names {', '.join(twice)} more than once", remedy)
+        raise mistake(path, position, f"the header names {', '.join(twice)} more than once", remedy)
     return names
 
 
@@ -223,7 +232,7 @@ def _ragged(
     if options.header:
         hints.append("data.header=false with data.columns=[...] if the first line is not a header")
     text = f"{_counted(len(fields), 'field')}, but {_counted(len(names), 'column')} ({', '.join(names)})"
-    return _mistake(path, position, text, "mend the line, or set " + "; ".join(hints))
+    return mistake(path, position, text, "mend the line, or set " + "; ".join(hints))
 
 
 def _counted(number: int, noun: str) -> str:
@@ -231,21 +240,25 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
-    for position, line in _lines(path):
+    for position, line in lines(path):
         if line and not line.isspace():
             yield Row(_record(path, position, _parse(path, position, line)), position)
 
 
-def _json(path: Path) -> Iterator[Row]:
-    text = "".join(line for _, line in _raw_lines(path))
+def _json(path: Path, must_be_squad: bool) -> Iterator[Row]:
+    text = "".join(line for _, line in raw_lines(path))
     if not text.strip():
-        raise _mistake(path, None, "is empty", "give a list of objects")
+        raise mistake(path, None, "is empty", "give a list of objects")
     content = _parse(path, None, text)
+    if must_be_squad or squad.is_squad(content):
+        for position, question in enumerate(squad.questions(path, content), start=1):
+            yield Row(question, position)
+        return
     if isinstance(content, dict) and isinstance(content.get("data"), list):
         content = content["data"]
     if not isinstance(content, list):
         remedy = "data.format=jsonl if there is one object on each line"
-        raise _mistake(path, None, 'is neither a list of objects nor {"data": [...]}', remedy)
+        raise mistake(path, None, 'is neither a list of objects nor {"data": [...]}', remedy)
     for position, record in enumerate(content, start=1):
         yield Row(_record(path, position, record), position)
 
@@ -258,20 +271,20 @@ def _parse(path: Path, position: int | None, text: str) -> Any:
         return content
     except UnicodeEncodeError as error:
         text = f"holds half a surrogate pair: {error.object[error.start]!r}"
-        raise _mistake(path, position, text, None) from None
+        raise mistake(path, position, text, None) from None
     except json.JSONDecodeError as error:
         line = error.lineno if position is None else position
         lines_of_objects = position is None and error.msg == "Extra data"
         remedy = "data.format=jsonl if there is one object on each line" if lines_of_objects else None
-        raise _mistake(path, line, f"is not JSON: {error.msg} at column {error.colno}", remedy) from None
+        raise mistake(path, line, f"is not JSON: {error.msg} at column {error.colno}", remedy) from None
     except (ValueError, RecursionError) as error:
-        raise _mistake(path, position, f"is not usable JSON: {error}", None) from None
+        raise mistake(path, position, f"is not usable JSON: {error}", None) from None
 
 
 def _record(path: Path, position: int, record: Any) -> dict[str, Value]:
     if not isinstance(record, dict):
         text = f"is not an object with named fields, but {json.dumps(record)[:60]}"
-        raise _mistake(path, position, text, 'write {"text": ..., "label": ...}')
+        raise mistake(path, position, text, 'write {"text": ..., "label": ...}')
     return record
 
 
@@ -284,92 +297,15 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 def _parquet_file(path: Path) -> Any:
-    _size(path)
+    size_of(path)
     try:
         import pyarrow.parquet
     except ImportError:
-        raise _mistake(path, None, "parquet files need pyarrow", "pip install pyarrow") from None
+        raise mistake(path, None, "parquet files need pyarrow", "pip install pyarrow") from None
     try:
         return pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise _mistake(path, None, f"is not a parquet file: {error}", NAME_A_FORMAT) from None
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line number and line, without its end; only newlines end a line, no other separator of Unicode."""
-    for number, line in _raw_lines(path):
-        yield number, line.removesuffix("\n").removesuffix("\r")
-
-
-def _raw_lines(path: Path) -> Iterator[tuple[int, str]]:
-    with _open(path) as file:
-        for number, raw in enumerate(file, start=1):
-            try:
-                line = raw.removeprefix(b"\xef\xbb\xbf").decode() if number == 1 else raw.decode()
-            except UnicodeDecodeError as error:
-                _not_utf8(path, number, raw, error)
-            if "\0" in line:
-                raise _mistake(path, number, "holds a NUL byte", "remove it, or save the file as UTF-8 text")
-            yield number, line
-
-
-def _not_utf8(path: Path, number: int, raw: bytes, error: UnicodeDecodeError) -> NoReturn:
-    if number == 1 and raw.startswith(b"\x1f\x8b"):
-        raise _mistake(path, None, "is compressed", "unpack it: gunzip")
-    if number == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _mistake(path, None, "is UTF-16, not UTF-8", "convert it: iconv -f UTF-16 -t UTF-8")
-    text = f"is not UTF-8: byte 0x{raw[error.start]:02x} at {error.start + 1}"
-    raise _mistake(path, number, text, "save the file as UTF-8, for example with iconv -f LATIN1 -t UTF-8")
-
-
-def _contains_quotes(path: Path, size: int) -> bool:
-    if size > FULL_READ_BYTES:
-        return True
-    with _open(path) as file:
-        return b'"' in file.read()
-
-
-def _size(path: Path) -> int:
-    with _open(path) as file:
-        return file.seek(0, 2)
-
-
-def _open(path: Path) -> BufferedReader:
-    if path.is_dir():
-        raise _mistake(path, None, "is a directory, not a file", _files_in(path))
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise _mistake(path, None, "no such file", _nearest_file(path)) from None
-    except OSError as error:
-        text = f"can't be read: {error.strerror}"
-        raise _mistake(path, None, text, "check the path and its permissions") from None
-
-
-def _nearest_file(path: Path) -> str:
-    folder = path.parent
-    if not folder.is_dir():
-        return f"there is no directory {folder} either"
-    names = _data_files(folder)
-    guess = nearest(path.name, names)
-    return f"did you mean {folder / guess}?" if guess else _files_in(folder)
-
-
-def _files_in(folder: Path) -> str:
-    names = _data_files(folder)
-    listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"files in {folder}: {listed}" if names else f"{folder} holds no files"
-
-
-def _data_files(folder: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    except OSError:
-        return []
-
-
-def _mistake(path: Path, position: int | None, message: str, remedy: str | None) -> UserError:
-    return UserError(Problem(message, where=where(path, position), remedy=remedy))
+        raise mistake(path, None, f"is not a parquet file: {error}", NAME_A_FORMAT) from None
 
 
 def missing_files(paths: Iterable[Path]) -> list[Problem]:
@@ -377,7 +313,7 @@ def missing_files(paths: Iterable[Path]) -> list[Problem]:
     problems: list[Problem] = []
     for path in paths:
         try:
-            _open(path).close()
+            open_file(path).close()
         except UserError as error:
             problems.extend(error.problems)
     return problems

@@ -57,22 +57,23 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 def mistake(task: str, value: Value, delimiter: str) -> str | None:
     """What is wrong with the cell of a label column, or None where it fits the task."""
     match task:
-        case "regression":
-            return None if score(value) is not None else f"{_shown(value)} is not a finite number"
+        case "regression" | "ranking":
+            return None if score(value) is not None else f"{shown(value)} is not a finite number"
         case "multilabel":
             wrong = class_names(value, delimiter) is None
-            return f"{_shown(value)} is not a list of labels" if wrong else None
+            return f"{shown(value)} is not a list of labels" if wrong else None
         case _ if isinstance(value, list):
-            return f"{_shown(value)} is a list: task=multilabel is for several labels on one text"
+            return f"{shown(value)} is a list: task=multilabel is for several labels on one text"
         case _:
             return None if class_name(value) is not None else "the label is empty"
 
 
 def flag_mistake(value: Value) -> str | None:
     """What is wrong with the cell of a 0/1 column, or None."""
-    return None if flag(value) is not None else f"{_shown(value)} is neither 0 nor 1"
+    return None if flag(value) is not None else f"{shown(value)} is neither 0 nor 1"
 
 
-def _shown(value: Value) -> str:
+def shown(value: object) -> str:
+    """A cell as messages show it."""
     text = "an empty cell" if value is None or value == "" else repr(value)
     return text if len(text) <= 60 else text[:59] + "…"

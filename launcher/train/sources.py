@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from launcher.columns import label_columns, text_columns
 from launcher.datacheck import files, missing_columns, read_options
-from launcher.datafiles import ReadOptions, Row, Value, content_hash, peek, read_rows, resolve_format, where
+from launcher.datafiles import ReadOptions, Row, Value, content_hash, peek, read_rows, resolve_format
 from launcher.errors import RunFailed, UserError, choices
 from launcher.recipe import Recipe
+from launcher.textfiles import where
 
 
 class Source(Protocol):

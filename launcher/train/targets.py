@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from launcher import examples
 from launcher import labels as label_rules
-from launcher.columns import label_columns
-from launcher.datacheck import label_mistakes, unknown_label
+from launcher.columns import CLASS_TASKS, label_columns
+from launcher.datacheck import unknown_label, unordered
 from launcher.datafiles import Row, Value
 from launcher.errors import RunFailed
+from launcher.examples import Answer
 from launcher.recipe import Recipe
 from launcher.train.sources import HubSource, Source, place
 
@@ -22,8 +24,9 @@ UNLABELLED = (-1.0, "-1")
 MISTAKES_SHOWN = 5
 """Rows named in one message; the others are counted."""
 
-Label = str | float | tuple[str, ...] | tuple[bool, ...]
-"""A class, a score, the classes of one example, or its 0/1 columns."""
+Label = str | float | int | tuple[str, ...] | tuple[bool, ...] | tuple[Answer, ...]
+"""A class, a score, the number of a choice, the classes or tags of one example, its 0/1 columns, or its answers, each where
+it really stands."""
 
 
 def read_labels(recipe: Recipe, source: Source) -> list[Label]:
@@ -35,10 +38,10 @@ def read_labels(recipe: Recipe, source: Source) -> list[Label]:
     for name, given in source.rows():
         rows += 1
         row = _named(recipe, given, declared) if declared else given
-        mistakes = list(label_mistakes(recipe, row))
+        mistakes = list(examples.mistakes(recipe, row))
         if mistakes:
-            unlabelled += all(row.values.get(column) in (None, "") for column, _ in mistakes)
-            wrong.extend(f"{place(name, row)}: {column}: {text}" for column, text in mistakes)
+            unlabelled += all(row.values.get(mistake.column) in (None, "") for mistake in mistakes)
+            wrong.extend(f"{place(name, row)}: {mistake.column}: {mistake.message}" for mistake in mistakes)
         else:
             found.append(_label(recipe, row))
     if isinstance(source, HubSource) and all(label in UNLABELLED for label in found):
@@ -53,7 +56,7 @@ def read_labels(recipe: Recipe, source: Source) -> list[Label]:
         shown = "\n".join(wrong[:MISTAKES_SHOWN])
         more = f"\nand {len(wrong) - MISTAKES_SHOWN} more" if len(wrong) > MISTAKES_SHOWN else ""
         raise RunFailed(
-            "data", f"labels don't fit task={recipe.task}:\n{shown}{more}", "mend or remove these rows"
+            "data", f"rows don't fit task={recipe.task}:\n{shown}{more}", "mend or remove these rows"
         )
     return found
 
@@ -78,27 +81,43 @@ def _label(recipe: Recipe, row: Row) -> Label:
         return tuple(bool(label_rules.flag(row.values.get(column))) for column in data.label)
     value = row.values.get(data.label)
     match recipe.task:
-        case "regression":
+        case "regression" | "ranking":
             label: Label | None = label_rules.score(value)
         case "multilabel":
             label = label_rules.class_names(value, data.label_delimiter)
+        case "token-classification":
+            label = examples.tags(value)
+        case "question-answering":
+            label = _placed(recipe, row)
+        case "multiple-choice":
+            (label,) = examples.choice_indices(value, examples.choices_of(recipe, row))
         case _:
             label = label_rules.class_name(value)
     assert label is not None, row
     return label
 
 
+def _placed(recipe: Recipe, row: Row) -> tuple[Answer, ...]:
+    context = examples.context_of(recipe, row)
+    found = examples.answers(row.values.get(label_columns(recipe)[0])) or ()
+    return tuple(there for answer in found if (there := examples.placed(context, answer)) is not None)
+
+
 def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple[str, ...]:
-    """The classes of the training data by number; none for regression."""
-    if recipe.task == "regression":
+    """The classes by number: data.labels, or those of the training data; none for a task without classes."""
+    if recipe.task not in CLASS_TASKS:
         return ()
     if isinstance(recipe.data.label, tuple):
         return recipe.data.label
-    declared = train.class_names()
+    declared = recipe.data.labels or train.class_names()
     if declared:
         return declared
-    found = raw if recipe.task != "multilabel" else chain.from_iterable(raw)  # type: ignore[arg-type]
+    several = recipe.task in ("multilabel", "token-classification")
+    found = chain.from_iterable(raw) if several else raw  # type: ignore[arg-type]
     names = label_rules.in_order(str(name) for name in found)
+    disorder = unordered(names) if recipe.task == "ordinal" else None
+    if disorder is not None:
+        raise RunFailed("data", *disorder)
     if len(names) < (1 if recipe.task == "multilabel" else 2):
         text = (
             f"every training example has the label {names[0]!r}"
@@ -109,9 +128,21 @@ def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple
     return names
 
 
-def label_array(recipe: Recipe, source: Source, raw: Sequence[Label], names: tuple[str, ...]) -> NDArray[Any]:
-    """int64 (n,) for classes, float32 (n,) for scores, float32 (n, L) of 0 and 1 for several labels."""
-    if recipe.task == "regression" or isinstance(recipe.data.label, tuple):
+def label_array(
+    recipe: Recipe, source: Source, raw: Sequence[Label], names: tuple[str, ...]
+) -> NDArray[Any] | None:
+    """int64 (n,) for classes and choices, float32 (n,) for scores, float32 (n, L) of 0 and 1 for several labels.
+
+    None for tags and answers, which stand on tokens.
+    """
+    match recipe.task:
+        case "regression" | "ranking":
+            return np.array(raw, np.float32)
+        case "multiple-choice":
+            return np.array(raw, np.int64)
+        case "token-classification" | "question-answering" | "masked-lm":
+            return None
+    if isinstance(recipe.data.label, tuple):
         return np.array(raw, np.float32)
     number = {name: index for index, name in enumerate(names)}
     try:
@@ -122,14 +153,15 @@ def label_array(recipe: Recipe, source: Source, raw: Sequence[Label], names: tup
             several[index, [number[label] for label in labels]] = 1  # type: ignore[union-attr,index]
         return several
     except KeyError as error:
-        raise _unknown(str(error.args[0]), recipe, source, raw, names) from None
+        raise unknown(str(error.args[0]), recipe, source, raw, names) from None
 
 
-def _unknown(
+def unknown(
     label: str, recipe: Recipe, source: Source, raw: Sequence[Label], names: tuple[str, ...]
 ) -> RunFailed:
-    several = recipe.task == "multilabel"
+    """The failure of a run in whose data a label or tag stands that is not among `names`."""
+    several = recipe.task in ("multilabel", "token-classification")
     hits = (label in found if several else label == found for found in raw)  # type: ignore[operator]
     name, row = next(compress(source.rows(), hits))
-    message, remedy = unknown_label(label, names)
+    message, remedy = unknown_label(label, names, recipe.data.labels is not None)
     return RunFailed("data", f"{place(name, row)}: {message}", remedy)

@@ -49,7 +49,8 @@ LAYERS = {
     "node": "failure run errors",
     "executors": "node run plan errors",
     # prefetch reads a resolved recipe; LoRA's targets are the same here as in the plan's estimate.
-    "train": "recipe techniques fields plan run metrics failure loading shapes columns datafiles labels datacheck errors *",
+    "train": "recipe techniques fields plan run metrics failure loading shapes "
+    "columns textfiles datafiles labels examples datacheck errors *",
 }
 LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))
 
