@@ -11,6 +11,10 @@ TEXT_PAIRS = {"question-answering": "[question,context]", "ranking": "[query,doc
 """Tasks about two texts, and what data.text says there."""
 
 
+WINDOWED_TASKS = ("classification", "multilabel", "regression")
+"""Tasks that can pool the logits of several windows of a text."""
+
+
 @dataclass(frozen=True)
 class Conflict:
     """Values that are fine one by one but not together."""
@@ -26,7 +30,10 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
     yield from _model_conflicts(recipe)
     yield from _data_conflicts(recipe)
     yield from _column_conflicts(recipe)
+    yield from _task_conflicts(recipe)
     yield from _batch_conflicts(recipe)
+    yield from _optimizer_conflicts(recipe)
+    yield from _sharding_conflicts(recipe)
     yield from _zero_conflicts(recipe)
 
 
@@ -112,6 +119,24 @@ def _column_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(("data.choices", "task"), "is for task=multiple-choice", "leave it out")
 
 
+def _task_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    mlm = recipe.mlm
+    if mlm.mask + mlm.random > 1 + 1e-9:
+        yield Conflict(
+            ("mlm.random", "mlm.mask"),
+            f"adds up with mlm.mask={mlm.mask} to more than 1",
+            "they are shares of the hidden tokens: for example mlm.mask=0.8 mlm.random=0.1",
+        )
+    if mlm.segmenter is not None and not mlm.whole_word:
+        yield Conflict(
+            ("mlm.segmenter", "mlm.whole_word"), "is used only by mlm.whole_word", "add mlm.whole_word=true"
+        )
+    if mlm.probes and recipe.task != "masked-lm":
+        yield Conflict(("mlm.probes", "task"), "are for task=masked-lm", "leave them out")
+    if recipe.data.windows is not None and recipe.task not in WINDOWED_TASKS:
+        yield Conflict(("data.windows", "task"), "is for " + ", ".join(WINDOWED_TASKS), "leave it out")
+
+
 def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     batch = recipe.batch
     if batch.micro is not None and batch.micro > batch.global_:
@@ -134,6 +159,45 @@ def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
             "early stopping needs evaluations during training",
             "set eval.every to a number of steps or to epoch",
         )
+
+
+def _optimizer_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    train = recipe.train
+    if train.momentum and train.optimizer not in ("sgd", "rmsprop"):
+        yield Conflict(
+            ("train.momentum", "train.optimizer"),
+            f"is not a setting of {train.optimizer}",
+            "leave it out (train.beta1 is the momentum of adam, adamw and lamb), or use train.optimizer=sgd",
+        )
+    if train.nesterov and (train.optimizer != "sgd" or not train.momentum):
+        yield Conflict(
+            ("train.nesterov", "train.optimizer", "train.momentum"),
+            "is a way of using the momentum of sgd",
+            "set train.optimizer=sgd and train.momentum=0.9, or leave it out",
+        )
+    if train.schedule == "plateau" and recipe.eval.every is None:
+        yield Conflict(
+            ("train.schedule", "eval.every"),
+            "plateau needs evaluations during training",
+            "set eval.every to a number of steps or to epoch, or choose another schedule",
+        )
+    if recipe.lora.plus_ratio != 1.0 and recipe.tuning != "lora":
+        yield Conflict(
+            ("lora.plus_ratio", "tuning"), "there are no adapters", "set tuning=lora, or leave it out"
+        )
+
+
+def _sharding_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    """Techniques that look at whole parameters or change which of them train, which ZeRO's shards don't allow."""
+    stage = 2 if recipe.zero.stage is None else recipe.zero.stage
+    plain_only = {
+        "train.optimizer": recipe.train.optimizer in ("adafactor", "lamb"),
+    }
+    for key, used in plain_only.items():
+        if used and stage > 0:
+            yield Conflict(
+                (key, "zero.stage"), "doesn't work on the shards of ZeRO", "set zero.stage=0, or leave it out"
+            )
 
 
 def _zero_conflicts(recipe: Recipe) -> Iterator[Conflict]:

@@ -2,7 +2,8 @@
 
 A recipe file holds these keys and nothing else; every key has one sentence here, which is also what the messages and the
 documentation show. Checks of one value alone stand on its field; checks between values are in `conflicts`.
-What the values may be stands in `fields`; the sections that say how a model learns are in `techniques`.
+What the values may be stands in `fields`; the sections that say how a model learns are in `techniques`,
+those of one task alone in `task_sections`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from launcher.fields import Count, Every, Files, Line, Name, PathOrId, Probability, Section, Share, TimeLimit
+from launcher.fields import Count, Every, Files, Line, Name, PathOrId, Probability, Section, TimeLimit
+from launcher.task_sections import MaskedWords, Questions, Ranking
 from launcher.techniques import Dropout, Lora, Train
 
 Task = Literal[
@@ -26,7 +28,16 @@ Task = Literal[
     "multiple-choice",
     "ranking",
 ]
-READY_TASKS: tuple[str, ...] = ("classification", "multilabel", "regression", "ordinal")
+READY_TASKS: tuple[str, ...] = (
+    "classification",
+    "multilabel",
+    "regression",
+    "ordinal",
+    "masked-lm",
+    "question-answering",
+    "multiple-choice",
+    "ranking",
+)
 """The tasks that can be trained today; the others are reserved names."""
 
 
@@ -192,32 +203,6 @@ class Debug(Section):
     """Write the example ids of every step to samples/rank_R.jsonl."""
 
 
-class Probe(Section):
-    """A sentence that shows what a masked language model has learnt."""
-
-    text: Line
-    """The sentence, with [MASK] (or the model's own mask token) where a word is hidden."""
-    answer: Line
-    """What is expected there: as many tokens as there are masks."""
-
-
-class MaskedWords(Section):
-    """Masked language modelling (Devlin et al., 2019), used where `task=masked-lm`."""
-
-    probability: Annotated[float, Field(gt=0, le=1)] = 0.15
-    """Share of the words that are hidden; at least one in each example."""
-    mask: Share = 0.8
-    """Share of the hidden tokens that [MASK] replaces."""
-    random: Share = 0.1
-    """Share of the hidden tokens that a random token replaces; what is left stays as it is."""
-    whole_word: bool = False
-    """Hide all tokens of a word together (Cui et al., 2021)."""
-    segmenter: Literal["jieba"] | None = None
-    """What finds the words of Chinese text for mlm.whole_word; null takes the tokenizer's words."""
-    probes: tuple[Probe, ...] = ()
-    """Sentences with an expected answer, tried before, during and after training."""
-
-
 class Recipe(Section):
     """What to train and on what: complete and runnable as it stands."""
 
@@ -259,6 +244,10 @@ class Recipe(Section):
     """The data."""
     mlm: MaskedWords = MaskedWords()
     """Masked language modelling."""
+    qa: Questions = Questions()
+    """Question answering."""
+    ranking: Ranking = Ranking()
+    """Ranking documents for queries."""
     batch: Batch = Batch.model_validate({})
     """Batch sizes."""
     train: Train = Train()

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from launcher.train.gather import EVALUATION, Gathered, Indices, token_lengths
-from launcher.train.tasks.base import IGNORE, MicroBatch, Task
+from launcher.train.masking import IGNORE
+from launcher.train.tasks.base import MicroBatch, Task
 from launcher.train.token_cache import TokenSplit
 
 __all__ = ["Collate", "Indices", "PaddedCollate", "padded_collate", "token_lengths"]

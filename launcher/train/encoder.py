@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,20 +71,49 @@ class Encoder:
         return cls(backend, length, pair and "token_type_ids" in tokenizer.model_input_names)
 
     def encode(self, texts: Sequence[str] | Sequence[tuple[str, str]], empty: int = 0) -> Tokens:
-        """Tokens of texts or pairs, `empty` of which hold nothing."""
+        """Tokens of texts or pairs, each cut to one sequence; `empty` of them hold nothing."""
         encodings = self.backend.encode_batch_fast(texts)
+        tokens = self._tokens(encodings, empty)
+        longest = compress(encodings, (tokens.lengths == self.max_length).tolist())
+        return replace(tokens, truncated=sum(1 for encoding in longest if encoding.overflowing))
+
+    def encode_together(self, pairs: Sequence[tuple[str, str]], counts: NDArray[np.int64]) -> Tokens:
+        """Tokens of examples that are `counts[i]` pairs each, given one after another."""
+        return replace(self.encode(pairs), sequences=counts)
+
+    def windows(
+        self,
+        texts: Sequence[Any],
+        stride: int,
+        cut: Literal["longest_first", "only_second"] = "longest_first",
+    ) -> list[list[Any]]:
+        """For each text or pair the encodings of its windows, which have `stride` tokens in common; none is left out."""
+        try:
+            self.backend.enable_truncation(self.max_length, stride=stride, strategy=cut)
+            return [[encoding, *encoding.overflowing] for encoding in self.backend.encode_batch(texts)]
+        except Exception as error:  # noqa: BLE001  (tokenizers raises nothing more specific)
+            text = f"texts can't be cut into windows of {self.max_length} tokens with {stride} in common: {error}"
+            raise RunFailed("data", text, "raise data.max_length or lower data.stride") from None
+        finally:
+            self.backend.enable_truncation(self.max_length)
+
+    def tokens(self, windows: Sequence[Sequence[Any]], empty: int = 0) -> Tokens:
+        """Tokens of examples of several sequences each."""
+        tokens = self._tokens([window for parts in windows for window in parts], empty)
+        return replace(tokens, sequences=np.array([len(parts) for parts in windows], np.int64))
+
+    def _tokens(self, encodings: Sequence[Any], empty: int) -> Tokens:
         ids = [encoding.ids for encoding in encodings]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         total = int(lengths.sum())
         types = None
         if self.token_types:
             types = np.fromiter(chain.from_iterable(item.type_ids for item in encodings), np.uint8, total)
-        longest = compress(encodings, (lengths == self.max_length).tolist())
         return Tokens(
             ids=np.fromiter(chain.from_iterable(ids), np.int32, total),
             lengths=lengths,
             type_ids=types,
-            truncated=sum(1 for encoding in longest if encoding.overflowing),
+            truncated=0,
             empty=empty,
         )
 

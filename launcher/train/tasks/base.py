@@ -20,6 +20,7 @@ from launcher.datafiles import Row
 from launcher.recipe import Recipe
 from launcher.train.encoder import Encoder, Tokens
 from launcher.train.gather import EVALUATION, Gathered, Indices, gather
+from launcher.train.masking import IGNORE
 from launcher.train.sources import Source, text_of
 from launcher.train.targets import label_array, label_names_of, read_labels
 from launcher.train.token_cache import TokenSplit
@@ -29,9 +30,6 @@ Scores = Array | list[Any]
 """One item for each example: the first axis of an array, or a list where they differ in shape."""
 Rows = Literal["first", "all", "selected"]
 """What of the encoder's output the head reads: one row for each sequence, for each token, or for some tokens."""
-
-IGNORE = -100
-"""Mark of a token that the loss leaves out."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,8 @@ class Task:
     """The metric that chooses the best checkpoint unless the recipe names another."""
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     """Name of the transformers class that builds encoder and head."""
-    peft_type: ClassVar[str] = "SEQ_CLS"
-    """peft's name for the task."""
+    peft_type: ClassVar[str | None] = "SEQ_CLS"
+    """peft's name for the task; None where adapters are trained without the head, which comes with the model."""
     rows: ClassVar[Rows] = "first"
     """What of the encoder's output the head reads."""
 
@@ -95,7 +93,8 @@ class Task:
 
     def options(self) -> dict[str, Any]:
         """Whatever else of the recipe decides how rows become tokens."""
-        return {}
+        windows = self.recipe.data.windows
+        return {} if windows is None else {"windows": True, "stride": self.recipe.data.stride}
 
     def strata(self, labels: Array | None) -> NDArray[np.int64] | None:
         """(n,) class of each example where a split is to keep their proportions."""
@@ -115,7 +114,9 @@ class Task:
         ]
         empty = sum(not any(parts) for parts in texts)
         plain: Sequence[Any] = texts if len(columns) == 2 else [parts[0] for parts in texts]
-        return encoder.encode(plain, empty)
+        if self.recipe.data.windows is None:
+            return encoder.encode(plain, empty)
+        return encoder.tokens(encoder.windows(plain, self.recipe.data.stride), empty)
 
     def gather(self, split: TokenSplit, examples: Indices, epoch: int) -> Gathered:
         """Tokens and marks of these examples as they go into a micro-batch; a pure function of its arguments."""
@@ -127,6 +128,14 @@ class Task:
         """Entries of the model's configuration that shape the head."""
         return named_classes(label_names)
 
+    def names_in(self, config: Any) -> tuple[str, ...]:
+        """The classes by number, out of the configuration of a model that was saved."""
+        return tuple(config.id2label[index] for index in sorted(config.id2label))
+
+    def extra_head(self, config: Any) -> torch.nn.Module | None:
+        """Parameters that the task needs besides encoder and linear head; `extra_head.attach` says how they are called."""
+        return None
+
     def model_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The micro-batch's inputs as this kind of model wants them."""
         return inputs
@@ -136,6 +145,16 @@ class Task:
     def units(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> float:
         """Number of loss terms in these examples: what the loss is averaged over."""
         return float(len(examples))
+
+    def logits(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        """(examples, L) float32 logits, pooled over the windows of an example where there are several."""
+        logits: torch.Tensor = output.logits.float()
+        how = self.recipe.data.windows
+        if how is None or batch.sequences is None:
+            return logits
+        parts = torch.split(logits, batch.sequences.tolist())
+        pool = torch.mean if how == "mean" else torch.amax
+        return torch.stack([pool(part, dim=0) for part in parts])
 
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         """Sum, not mean, of the loss terms of the micro-batch; float32 scalar. `output` is what the model returns."""
@@ -176,14 +195,6 @@ def get_task(recipe: Recipe, tokenizer: Any = None) -> Task:
     module = importlib.import_module(f"launcher.train.tasks.{recipe.task.replace('-', '_')}")
     make: Callable[[Recipe, Any], Task] = module.TASK
     return make(recipe, tokenizer)
-
-
-LOWER_IS_BETTER = frozenset({"loss", "mse", "mae", "rmse", "perplexity"})
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether a larger value of this metric means a better model."""
-    return metric not in LOWER_IS_BETTER
 
 
 def named_classes(label_names: Sequence[str]) -> dict[str, Any]:

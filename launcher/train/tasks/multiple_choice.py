@@ -1,0 +1,100 @@
+"""One of several choices, each read together with the question: a cross-encoder and a softmax over the choices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from launcher.columns import choice_columns, text_columns
+from launcher.datafiles import Row
+from launcher.examples import choices_of
+from launcher.train.encoder import Encoder, Tokens
+from launcher.train.sources import Source, text_of
+from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, softmax
+from launcher.train.token_cache import TokenSplit
+
+PER_CHOICE = ("input_ids", "position_ids", "token_type_ids", "attention_mask")
+
+
+class MultipleChoice(Task):
+    """An example is one sequence for each choice: (context, question and choice)."""
+
+    metric = "accuracy"
+    auto_class = "AutoModelForMultipleChoice"
+
+    def names_in(self, config: Any) -> tuple[str, ...]:
+        return ()
+
+    def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
+        return np.array(targets, np.int64)
+
+    def encode(
+        self,
+        encoder: Encoder,
+        rows: Sequence[tuple[str, Row]],
+        targets: Sequence[Any] | None,
+        names: tuple[str, ...],
+    ) -> Tokens:
+        choices = [choices_of(self.recipe, row) for _, row in rows]
+        pairs: list[Any] = []
+        for (name, row), given in zip(rows, choices, strict=True):
+            context, *question = self._question(name, row)
+            pairs += [(context, " ".join((*question, choice))) for choice in given]
+        counts = np.array([len(given) for given in choices], np.int64)
+        return encoder.encode_together(pairs, counts)
+
+    def _question(self, name: str, row: Row) -> list[str]:
+        chosen = choice_columns(self.recipe)
+        return [
+            text_of(row.values.get(column), name, row)
+            for column in text_columns(self.recipe)
+            if column not in chosen
+        ]
+
+    def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
+        return {}
+
+    def model_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """As if every question had one choice, since the models want as many for each: (rows, tokens) -> (rows, 1, tokens)."""
+        return {name: value.unsqueeze(1) if name in PER_CHOICE else value for name, value in inputs.items()}
+
+    def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        assert batch.labels is not None
+        assert batch.sequences is not None
+        scores = output.logits.float().reshape(-1).split(batch.sequences.tolist())
+        table = pad_sequence(scores, batch_first=True, padding_value=-torch.inf)
+        return functional.cross_entropy(table, batch.labels, reduction="sum")
+
+    def scores(self, output: Any, batch: MicroBatch) -> Scores:
+        assert batch.sequences is not None
+        scores = output.logits.float().reshape(-1).cpu().numpy()
+        return list(np.split(scores, np.cumsum(batch.sequences)[:-1]))
+
+    def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
+        predicted = np.array([row.argmax() for row in scores])
+        return {"accuracy": float((predicted == truth).mean())}
+
+    def decode(
+        self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]
+    ) -> list[dict[str, Any]]:
+        """`prediction` is the text of the choice, `choice` its number from 0, `probabilities` are in their order."""
+        found = []
+        for row, values in zip(rows, scores, strict=True):
+            chances = softmax(values)
+            best = int(chances.argmax())
+            found.append(
+                {
+                    "prediction": choices_of(self.recipe, row)[best],
+                    "choice": best,
+                    "probabilities": [float(p) for p in chances],
+                }
+            )
+        return found
+
+
+TASK = MultipleChoice
