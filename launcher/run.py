@@ -8,6 +8,7 @@ RUNS_DIR/RUN_ID/            mode 0700
   checkpoints/step_N/       resumable state
   model/                    the best model, plain Hugging Face
   result.json               how it ended
+  latency.json              how fast the model is, once somebody asked
   samples/ logs/ control/
 """
 
@@ -73,6 +74,11 @@ class RunDir:
     @property
     def result(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def latency(self) -> Path:
+        """How long the model takes for a text, and on which machine that was measured."""
+        return self.path / "latency.json"
 
     @property
     def samples(self) -> Path:

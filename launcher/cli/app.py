@@ -34,6 +34,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
     "Use": {
         "eval": Verb("models", "metrics of the best model on a file"),
         "predict": Verb("models", "predictions for a file or a sentence"),
+        "compare": Verb("compare", "runs side by side, best first: quality, time, speed, memory, size"),
         "export": Verb("models", "a plain Hugging Face directory of the best model"),
     },
     "Check": {

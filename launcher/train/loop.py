@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from launcher.errors import RunFailed
+from launcher.metrics import higher_is_better
 from launcher.plan import Plan
 from launcher.recipe import Every, Recipe
 from launcher.run import RunDir
@@ -35,7 +36,7 @@ from launcher.train.optim import learning_rate
 from launcher.train.preempt import StopFlag
 from launcher.train.record import Record
 from launcher.train.strategy import StepOutcome, Strategy
-from launcher.train.tasks import Task, higher_is_better
+from launcher.train.tasks import Task
 from launcher.train.token_cache import Dataset
 
 Ending = Literal["completed", "stopped"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from launcher.metrics import higher_is_better
 from launcher.plan import Plan
 from launcher.run import RunDir, write_text
 from launcher.train.events import Events
 from launcher.train.metrics_log import MetricsLog, Number, Split
-from launcher.train.tasks import get_task, higher_is_better
+from launcher.train.tasks import get_task
 from launcher.train.tracking import Tracker, TrackingSettings
 
 

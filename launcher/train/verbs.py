@@ -63,6 +63,9 @@ def _parser() -> ArgumentParser:
     export.add_argument("directory", type=Path)
     export.add_argument("--output", type=Path, required=True)
     export.set_defaults(run=export_run)
+    latency = verbs.add_parser("latency")
+    latency.add_argument("directory", type=Path)
+    latency.set_defaults(run=time_run)
     prefetch = verbs.add_parser("prefetch")
     prefetch.add_argument("recipe", type=Path)
     prefetch.set_defaults(run=prefetch_recipe)
@@ -133,6 +136,21 @@ def export_run(options: Namespace, events: Events) -> dict[str, Any]:
     from launcher.train.inference import export_model
 
     return {"output": str(export_model(RunDir(options.directory), options.output))}
+
+
+def time_run(options: Namespace, events: Events) -> dict[str, Any]:
+    """How long the best model takes for one text, here."""
+    import torch
+
+    from launcher.train.inference import Predictor, best_device
+    from launcher.train.latency import TOKENS, measure_latency
+
+    run = RunDir(options.directory)
+    recipe = read_recipe_file(run.recipe)
+    events.emit("progress", name=f"timing {run.run_id}", done=None, total=None)
+    device = best_device(recipe)
+    ms = measure_latency(Predictor.load(run, recipe, device).model, device)
+    return {"ms": ms, "tokens": TOKENS, "device": device.type, "threads": torch.get_num_threads()}
 
 
 def prefetch_recipe(options: Namespace, events: Events) -> dict[str, Any]:

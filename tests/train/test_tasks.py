@@ -11,8 +11,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from launcher.metrics import higher_is_better
 from launcher.recipe import Recipe
-from launcher.train.tasks import MicroBatch, Task, get_task, higher_is_better
+from launcher.train.tasks import MicroBatch, Task, get_task
 from launcher.train.token_cache import TokenSplit
 
 NAMES = {"classification": ("bad", "fair", "good"), "multilabel": ("red", "green", "blue"), "regression": ()}

@@ -1,0 +1,1 @@
+"""Tables and advice from run directories, without torch."""
