@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from collections.abc import Mapping
@@ -14,6 +15,9 @@ from launcher.run import AttemptDir, RunDir
 
 TAIL_BYTES = 1 << 16
 TAIL_LINES = 12
+FULL_BELOW = 1 << 20
+"""A disk with fewer bytes free is taken for full."""
+FREE_SPACE = "free space on the run directory's disk, then launch resume"
 MEMORY = re.compile(r"oom[-_]kill|out[ -]of[ -]memory|Cannot allocate memory", re.IGNORECASE)
 
 # What torchrun prints about the rank that failed first on a node; srun puts the node's number before each line.
@@ -64,6 +68,14 @@ def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: i
         "message": "\n".join([f"{who} {how}", *lines]),
         "remedy": _remedy(run, death, log),
     }
+
+
+def without_result(run: RunDir, state: str) -> dict[str, Any]:
+    """The `error` of a run that has ended, in this state of its job, and could not even write its result."""
+    disk = os.statvfs(run.path)
+    if disk.f_bavail * disk.f_frsize < FULL_BELOW:
+        return {"class": "disk", "message": f"{state}; the disk of {run.path} is full", "remedy": FREE_SPACE}
+    return {"class": "killed", "message": state, "remedy": None}
 
 
 def last_step(run: RunDir, attempt: int) -> int | None:

@@ -12,6 +12,7 @@ from launcher.cli.progress import Bar, make_bar
 from launcher.cli.summary import summary
 from launcher.errors import EXIT_INTERRUPTED, EXIT_OK
 from launcher.executors import Executor, JobState, executor_for
+from launcher.failure import without_result
 from launcher.run import RunDir
 
 SCHEDULER_POLL_S = 2.0
@@ -80,9 +81,8 @@ class Session:
 
             follow.follow(tail, is_over, bar)
         state = self._executor.state(run)
-        error = {"class": "killed", "message": state_text(state), "remedy": None}
         status = "cancelled" if state.status == "cancelled" else "failed"
-        return run.read_result() or {"status": status, "error": error}
+        return run.read_result() or {"status": status, "error": without_result(run, state_text(state))}
 
 
 class Watch:

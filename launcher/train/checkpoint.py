@@ -85,7 +85,7 @@ class Checkpoints:
         except (OSError, RuntimeError) as error:
             if not _is_disk_error(error):
                 raise
-            raise _not_written(f"{type(error).__name__}: {error}") from error
+            raise _not_written(_said_by_disk(error)) from error
         if self._ranks.is_main:
             self._writer = threading.Thread(
                 target=self._publish, args=(staging, state, write_rest), name="checkpoint-writer"
@@ -103,7 +103,7 @@ class Checkpoints:
             self._writer.join()
             self._writer = None
         error, self._error = self._error, None
-        message = self._ranks.broadcast(f"{type(error).__name__}: {error}" if error else None)
+        message = self._ranks.broadcast(_said_by_disk(error) if error else None)
         if message:
             raise _not_written(message)
 
@@ -187,6 +187,15 @@ def _compare(directory: Path, expected: dict[str, dict[str, Any]]) -> str | None
 def _is_disk_error(error: Exception) -> bool:
     """torch.save reports a disk that takes no more as a RuntimeError of its zip writer; so do lost peers, of gloo."""
     return isinstance(error, OSError) or "inline_container" in str(error)
+
+
+def _said_by_disk(error: BaseException) -> str:
+    """The error in words; where torch's zip writer stumbled over what the disk said, the disk's own."""
+    met: BaseException | None = error
+    while met is not None and not isinstance(met, OSError):
+        met = met.__context__
+    told = met or error
+    return f"{type(told).__name__}: {told}"
 
 
 def _not_written(cause: str) -> RunFailed:

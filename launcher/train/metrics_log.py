@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -61,7 +62,7 @@ class MetricsLog:
         try:
             written = os.write(self._fd, line)
             if written != len(line):
-                raise OSError(f"{self.path}: {written} of {len(line)} bytes written; is the disk full?")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         except OSError:
             os.ftruncate(self._fd, before)
             raise

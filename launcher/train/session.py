@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
 import resource
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, LauncherError, RunFailed, RunStopped
-from launcher.failure import last_step
+from launcher.failure import FREE_SPACE, last_step
 from launcher.plan import Plan, step_counts
 from launcher.recipe import Recipe
 from launcher.run import AttemptDir, RunDir, read_json, write_json, write_text
@@ -305,6 +306,8 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
         return {"class": error.error_class, "message": error.message, "remedy": error.remedy}
     if isinstance(error, LauncherError):
         return {"class": "data", "message": str(error), "remedy": None}
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return {"class": "disk", "message": str(error), "remedy": FREE_SPACE}
     if isinstance(error, torch.OutOfMemoryError):
         return {
             "class": "memory",
