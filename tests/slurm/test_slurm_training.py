@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.launched import training_processes
 from support.plans import new_run, plan_of
 from support.slurm_cluster import Cluster, NetnsCluster, require_slurm, wait_until
 
@@ -65,17 +66,8 @@ def wait_for_step(executor: Executor, run: RunDir, step: int) -> None:
 
 def worker_on(run: RunDir, node: int) -> int:
     """Process of the training on the node of that number, from 0."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().split(b"\0")
-                variables = (entry / "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            is_rank = b"LOCAL_RANK=0" in variables and f"SLURM_NODEID={node}".encode() in variables
-            if is_rank and b"launcher.train" in command and os.fsencode(run.path) in command:
-                return int(entry.name)
-    raise AssertionError(f"no training on node {node}")
+    [pid] = [pid for pid, seen in training_processes(run) if seen["SLURM_NODEID"] == str(node)]
+    return pid
 
 
 def test_four_nodes_train_one_model_with_zero_2(

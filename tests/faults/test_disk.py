@@ -1,0 +1,53 @@
+"""A disk that fills up while a run trains: the run fails by name, and goes on once there is space again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.launched import RECIPE, Training, error_of
+from support.training import losses
+
+Start = Callable[..., Training]
+Undisturbed = Callable[[int], list[float]]
+
+MIB = 2**20
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MiB of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.parametrize("left", [64 * 1024, 0])
+def test_the_disk_fills_up(start: Start, undisturbed: Undisturbed, disk: Path, left: int) -> None:
+    """A checkpoint finds no room, or nothing does: not the next line of metrics, nor the words on how it ended."""
+    training = start(*RECIPE, "gpus=1", "run_id=r", directory=disk)
+    training.wait_for_step(20)
+    fill(disk, left)
+    said = training.end(code=1)
+    assert "free space" in said
+    if left:
+        assert error_of(training.run)["class"] == "checkpoint"
+        assert "No space left on device" in said
+
+    (disk / "ballast").unlink()
+    assert "resuming from step_" in start("resume", "r", directory=disk).end(code=0)
+    assert losses(training.run) == undisturbed(1)
+
+
+def fill(disk: Path, left: int) -> None:
+    """Take all space but so many bytes."""
+    with (disk / "ballast").open("wb") as file:
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        os.posix_fallocate(file.fileno(), 0, max(4096, free - left))

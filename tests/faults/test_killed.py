@@ -1,0 +1,87 @@
+"""Processes that are killed, and what they leave half-written: the run goes on from the newest whole checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.launched import RECIPE, STEPS, Training, error_of
+from support.training import losses
+
+from launcher.run import RunDir
+
+Start = Callable[..., Training]
+Undisturbed = Callable[[int], list[float]]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_two_ranks_is_killed(start: Start, undisturbed: Undisturbed, rank: int) -> None:
+    training = start(*RECIPE, "gpus=2", "run_id=r")
+    training.wait_for_step(40)
+    training.kill(rank, signal.SIGKILL)
+    said = training.end(code=1)
+    error = error_of(training.run)
+    assert (error["class"], error["rank"]) == ("killed", rank), error
+    assert f"rank {rank} was killed by SIGKILL" in said
+    assert "launch resume r" in said
+
+    resumed = start("resume", "r").end(code=0)
+    assert "resuming from step_" in resumed
+    assert losses(training.run) == undisturbed(2)
+
+
+def test_killed_while_it_writes_checkpoints(start: Start, undisturbed: Undisturbed) -> None:
+    """The writer is killed at three moments of its work; what it leaves is never taken for a checkpoint."""
+    training = start(*RECIPE, "gpus=1", "run_id=r")
+    run = training.run
+    left: list[Path] = []
+    for delay_s, first in ((0.0, 20), (0.002, 60), (0.004, 100)):
+        training.wait_for_step(first)
+        victim = training.process_of(0)
+        while not unfinished(run):
+            assert Path(f"/proc/{victim}").exists(), "it has ended before"
+        time.sleep(delay_s)
+        os.kill(victim, signal.SIGKILL)
+        training.end(code=1)
+        left += unfinished(run)
+        training = start("resume", "r")
+    training.end(code=0)
+    assert left, "no kill has met an unfinished checkpoint"
+    assert unfinished(run) == []
+    assert losses(run) == undisturbed(1)
+
+
+def unfinished(run: RunDir) -> list[Path]:
+    return list(run.checkpoints.glob(".step_*.new"))
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    start: Start, undisturbed: Undisturbed, stage: int
+) -> None:
+    training = start(*RECIPE, "gpus=2", "run_id=r", f"zero.stage={stage}")
+    training.wait_for_step(40)
+    start("stop", "r").end(code=0)
+    training.end(code=75)
+    newest, before = sorted(training.run.checkpoints.iterdir(), key=step_of)[:-3:-1]
+    largest = max(
+        (path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
+    )
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+
+    said = start("resume", "r").end(code=0)
+    assert f"{newest.name} is not used: {largest.relative_to(newest)} is damaged" in said
+    assert f"resuming from {before.name}" in said
+    assert losses(training.run) == pytest.approx(undisturbed(2), abs=1e-4)
+    assert len(losses(training.run)) == STEPS
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(json.loads((checkpoint / "manifest.json").read_text())["step"])

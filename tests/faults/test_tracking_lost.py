@@ -1,0 +1,62 @@
+"""Weights & Biases that goes away in the middle of a training, which neither notices nor loses anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.launched import RECIPE, STEPS, Training
+from support.training import losses
+from support.wandb_stub import WandbStub
+
+Start = Callable[..., Training]
+Undisturbed = Callable[[int], list[float]]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbStub]:
+    """A W&B server, and an environment that leads there."""
+    with WandbStub() as stub:
+        for name, value in stub.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+        monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-config"))
+        yield stub
+
+
+@pytest.fixture
+def halted(start: Start, server: WandbStub) -> Training:
+    """A training that stands still after a few steps, and whose run the server has just heard of."""
+    training = start(*RECIPE[:-1], "tracking.wandb.mode=online", "gpus=1", "run_id=r")
+    training.wait_for_step(10)
+    training.kill(0, signal.SIGSTOP)
+    server.wait_until(lambda: "UpsertBucket" in server.operations(), "the run to begin")
+    return training
+
+
+def test_the_server_dies_for_good(halted: Training, undisturbed: Undisturbed, server: WandbStub) -> None:
+    server.go_down()
+    halted.kill(0, signal.SIGCONT)
+    assert "could not be sent in time" in halted.end(code=0)
+    assert (halted.run.read_result() or {})["status"] == "completed"
+    assert losses(halted.run) == undisturbed(1)
+
+
+def test_the_client_is_killed(halted: Training, undisturbed: Undisturbed, server: WandbStub) -> None:
+    os.kill(client_of(halted), signal.SIGKILL)
+    halted.kill(0, signal.SIGCONT)
+    assert "starting it again" in halted.end(code=0)
+    assert losses(halted.run) == undisturbed(1)
+    assert [row["_step"] for row in server.history("r")] == list(range(1, STEPS + 1))
+
+
+def client_of(training: Training) -> int:
+    """Process of the W&B client beside a training."""
+    job = os.fsencode(training.run.path / "wandb" / "tracker.json")
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and job in (entry / "cmdline").read_bytes().split(b"\0"):
+            return int(entry.name)
+    raise AssertionError("no client")
