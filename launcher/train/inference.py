@@ -14,6 +14,7 @@ from launcher.datafiles import Row
 from launcher.errors import Problem, RunFailed, UserError
 from launcher.recipe import Recipe
 from launcher.run import RunDir
+from launcher.train import extra_head
 from launcher.train.batching import Limits, in_length_order
 from launcher.train.collate import Collate
 from launcher.train.evaluate import EXAMPLES, TOKENS
@@ -55,8 +56,10 @@ class Predictor:
         task = get_task(recipe, tokenizer)
         auto_class = getattr(transformers, task.auto_class)
         with quiet():
-            model = auto_class.from_pretrained(run.model, dtype=torch.float32).to(device).eval()
-        names = tuple(model.config.id2label[index] for index in sorted(model.config.id2label))
+            model = auto_class.from_pretrained(run.model, dtype=torch.float32)
+        extra_head.load(model, task.extra_head(model.config), run.model)
+        model = model.to(device).eval()
+        names = task.names_in(model.config)
         precision = recipe.precision
         if device.type == "cpu" and precision == "fp16":
             precision = "bf16"

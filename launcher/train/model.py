@@ -18,6 +18,8 @@ from transformers.utils import logging as transformers_logging
 from launcher.errors import RunFailed
 from launcher.recipe import Dropout, Recipe, Scratch
 from launcher.shapes import resolve_lora_targets, shape_from_config
+from launcher.techniques import Dropout
+from launcher.train import extra_head
 from launcher.train.tasks import Task
 
 DROPOUT_KEYS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -87,6 +89,7 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
     family = family_of(config)
     with quiet():
         base = _load(recipe, task, config)
+    extra_head.attach(base, task.extra_head(config))
     if recipe.model.gradient_checkpointing:
         # transformers renamed it in 5.20 or so; the older name warns there.
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
@@ -229,19 +232,23 @@ def _add_adapters(recipe: Recipe, task: Task, base: PreTrainedModel, family: str
         r=recipe.lora.r,
         lora_alpha=recipe.lora.alpha,  # type: ignore[arg-type]  # it only divides it by r
         lora_dropout=recipe.lora.dropout,
-        target_modules=_target_pattern(targets, heads),
+        target_modules=_target_pattern(targets, [*heads, extra_head.NAME]),
         modules_to_save=heads,
         bias="none",
     )
     if recipe.model.gradient_checkpointing:
         base.enable_input_require_grads()  # type: ignore[no-untyped-call]
     with quiet():
-        return get_peft_model(base, config, autocast_adapter_dtype=False)
+        adapted = get_peft_model(base, config, autocast_adapter_dtype=False)
+    # Not among modules_to_save: the adapter on disk is for a model without it.
+    if hasattr(base, extra_head.NAME):
+        getattr(base, extra_head.NAME).requires_grad_(True)
+    return adapted
 
 
 def _target_pattern(targets: Sequence[str], heads: Sequence[str]) -> str:
     """Adapt the named modules of the encoder, but nothing inside the head, which trains in full."""
-    outside_head = "(?!.*(?:^|\\.)(?:" + "|".join(heads) + ")(?:\\.|$))" if heads else ""
+    outside_head = "(?!.*(?:^|\\.)(?:" + "|".join(heads) + ")(?:\\.|$))"
     return f"^{outside_head}(?:.*\\.)?(?:{'|'.join(targets)})$"
 
 
@@ -275,7 +282,9 @@ def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: 
             if built.lora:
                 _save_merged(built, state, staging)
             else:
-                built.base.save_pretrained(staging, state_dict=dict(state))
+                plain, own = extra_head.split_state(state)
+                built.base.save_pretrained(staging, state_dict=plain)
+                extra_head.save(own, staging)
             tokenizer.save_pretrained(staging)
         shutil.rmtree(old, ignore_errors=True)
         if directory.exists():
@@ -299,7 +308,9 @@ def _save_merged(built: BuiltModel, state: Mapping[str, torch.Tensor], directory
     _fill(skeleton, state)
     skeleton.save_pretrained(directory / "adapter")
     merged = skeleton.merge_and_unload()
-    merged.save_pretrained(directory)
+    plain, own = extra_head.split_state(merged.state_dict())
+    merged.save_pretrained(directory, state_dict=plain)
+    extra_head.save(own, directory)
 
 
 def _fill(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
