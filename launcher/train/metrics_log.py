@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 Number = float | int | None
-Split = Literal["validation", "test"]
+Split = Literal["validation", "test", "probes"]
 Row = dict[str, float | int | str | None]
 Key = tuple[int, str]
 

@@ -25,6 +25,8 @@ from launcher.train.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
 from launcher.train.token_cache import TokenSplit
 
+MASK = "[MASK]"
+"""What a text to predict may hold in place of the model's own mask token."""
 TOP = 5
 """Candidates shown for each mask."""
 
@@ -59,6 +61,8 @@ class MaskedLM(TokenTask):
     ) -> Tokens:
         (column,) = text_columns(self.recipe)
         texts = [text_of(row.values.get(column), name, row) for name, row in rows]
+        if targets is None:
+            texts = [text.replace(MASK, self.tokenizer.mask_token) for text in texts]
         windows = encoder.windows(texts, stride=0)
         tokens = encoder.tokens(windows, empty=sum(not text.strip() for text in texts))
         marks = [
@@ -118,7 +122,8 @@ class MaskedLM(TokenTask):
         """`prediction` is the text with its masks filled; `candidates` lists the best for each mask with probabilities."""
         (column,) = text_columns(self.recipe)
         return [
-            self._filled(str(row.values.get(column)), masks) for row, masks in zip(rows, scores, strict=True)
+            self._filled(str(row.values.get(column)).replace(MASK, self.tokenizer.mask_token), masks)
+            for row, masks in zip(rows, scores, strict=True)
         ]
 
     def _filled(self, text: str, masks: Array) -> dict[str, Any]:
