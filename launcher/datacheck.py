@@ -12,9 +12,11 @@ from pathlib import Path
 
 from launcher import examples, labels
 from launcher.columns import CLASS_TASKS, choice_columns, label_columns, text_columns
+from launcher.data_sections import Data
 from launcher.datafiles import Peek, ReadOptions, Row, Value, peek, resolve_format, split_sizes
 from launcher.errors import Problem, UserError, choices, nearest
-from launcher.recipe import Data, Files, Recipe
+from launcher.fields import Files
+from launcher.recipe import Recipe
 from launcher.textfiles import where
 
 SMALL_BYTES = 1 << 20

@@ -3,7 +3,7 @@
 A recipe file holds these keys and nothing else; every key has one sentence here, which is also what the messages and the
 documentation show. Checks of one value alone stand on its field; checks between values are in `conflicts`.
 What the values may be stands in `fields`; the sections that say how a model learns are in `techniques`,
-those of one task alone in `task_sections`.
+those of one task alone in `task_sections`, those about data in `data_sections`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from launcher.fields import Count, Every, Files, Line, Name, PathOrId, Probability, Section, TimeLimit
+from launcher.data_sections import Data
+from launcher.fields import Count, Every, Line, Name, PathOrId, Section, TimeLimit
 from launcher.task_sections import MaskedWords, Questions, Ranking
 from launcher.techniques import Dropout, Lora, Train
 
@@ -75,57 +76,6 @@ class Model(Section):
     """Recompute activations in the backward pass: less memory, about a third more time."""
     scratch: Scratch = Scratch()
     """The architecture to make from nothing."""
-
-
-class Data(Section):
-    """Where examples come from and what their columns mean."""
-
-    source: PathOrId | None = None
-    """Hub data set, `id` or `id:config`; data.train given in a stronger place replaces it."""
-    train: Files | None = None
-    """Training file or files: csv, tsv, json, jsonl, parquet, txt, CoNLL columns or SQuAD json."""
-    validation: Files | None = None
-    """Validation file or files: they choose the best checkpoint."""
-    test: Files | None = None
-    """Test file or files, used once, after training."""
-    train_split: Line = "train"
-    """Split of data.source to train on."""
-    validation_split: Line | None = "validation"
-    """Split of data.source that chooses the best checkpoint; null takes a part of the training split."""
-    test_split: Line | None = None
-    """Split of data.source used once, after training."""
-    text: Line | Annotated[tuple[Line, ...], Field(min_length=1, max_length=2)] = "text"
-    """Column that holds the text, or two columns [a,b] for pairs."""
-    label: Line | Annotated[tuple[Line, ...], Field(min_length=1)] = "label"
-    """Column that holds the label or score; for multilabel also a list of 0/1 columns."""
-    choices: Line | Annotated[tuple[Line, ...], Field(min_length=2)] | None = None
-    """For multiple-choice: the columns that hold the choices, or one column that holds a list of them."""
-    labels: Annotated[tuple[Line, ...], Field(min_length=2)] | None = None
-    """Every label in the order they are numbered; null sorts those of the training data, numbers by value."""
-    windows: Literal["mean", "max"] | None = None
-    """Cut texts longer than data.max_length into windows and pool their logits; null cuts off what is too long."""
-    stride: Count = 128
-    """Tokens that neighbouring windows of a long text have in common, with data.windows and in question answering."""
-    label_delimiter: Line = "|"
-    """What separates the labels within one cell of a multilabel file."""
-    split: Annotated[tuple[Probability, ...], Field(min_length=2, max_length=3)] | None = None
-    """Fractions of data.train for train, validation and test where no validation is given; null means [0.7,0.15,0.15]."""
-    max_length: Count | None = None
-    """Longest sequence in tokens, special tokens included; longer ones are cut. Null means the model's limit, 512 at most."""
-    limit: Count | None = None
-    """Use only this many training examples, drawn by the seed; null uses all."""
-    header: bool = True
-    """Whether csv and tsv files start with a line of column names."""
-    columns: Annotated[tuple[Line, ...], Field(min_length=1)] | None = None
-    """Column names of files without a header line (then data.header is false)."""
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """Column separator; null means a comma in csv and a tab in tsv."""
-    quoting: bool | None = None
-    """Whether double quotes enclose fields; null means yes in csv and no in tsv."""
-    format: Literal["csv", "tsv", "json", "jsonl", "parquet", "txt", "conll", "squad"] | None = None
-    """Format of the files where their extension lies."""
-    cache_dir: PathOrId | None = None
-    """Where tokenised data are kept and shared between runs; null means the user's cache directory."""
 
 
 class Batch(Section):
@@ -238,6 +188,8 @@ class Recipe(Section):
     """Train every parameter, or low-rank adapters and the head."""
     lora: Lora = Lora()
     """Low-rank adaptation."""
+    init_from: PathOrId | None = None
+    """Another run (id, start of one, or directory) or a model's directory to start from instead of model.name."""
     model: Model = Model()
     """The encoder."""
     data: Data = Data()

@@ -23,7 +23,9 @@ LAYERS = {
     "resources": "",
     "fields": "pydantic",
     "techniques": "fields pydantic",
-    "recipe": "techniques fields pydantic",
+    "task_sections": "fields pydantic",
+    "data_sections": "fields pydantic",
+    "recipe": "data_sections task_sections techniques fields pydantic",
     "conflicts": "recipe",
     "cluster": "fields errors pydantic",
     "yaml_source": "errors yaml",
@@ -37,7 +39,7 @@ LAYERS = {
     "labels": "datafiles errors",
     "columns": "recipe",
     "examples": "recipe columns datafiles labels",
-    "datacheck": "recipe columns datafiles textfiles examples labels errors",
+    "datacheck": "recipe data_sections fields columns datafiles textfiles examples labels errors",
     "shapes": "errors",
     "estimate": "recipe shapes errors",
     "plan": "conflicts recipe fields cluster estimate shapes errors",
@@ -49,13 +51,13 @@ LAYERS = {
     "node": "failure run errors",
     "executors": "node run plan errors",
     # prefetch reads a resolved recipe; LoRA's targets are the same here as in the plan's estimate.
-    "train": "recipe techniques fields plan run metrics failure loading shapes "
+    "train": "recipe data_sections task_sections techniques fields plan run metrics failure loading shapes "
     "columns textfiles datafiles labels examples datacheck errors *",
 }
 LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))
 
 # What turns the same recipe into the same files can't look at the machine it runs on.
-PURE = ("fields", "techniques", "recipe", "conflicts", "cluster", "estimate", "plan", "render")
+PURE = ("fields", "data_sections", "techniques", "task_sections", "recipe", "conflicts", "cluster", "estimate", "plan", "render")
 IMPURE = {"datetime", "os", "platform", "random", "secrets", "socket", "subprocess", "tempfile", "time"}
 
 HEAVY = {"datasets", "deepspeed", "numpy", "pandas", "peft", "pyarrow", "torch", "transformers", "wandb"}
