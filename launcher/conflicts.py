@@ -38,22 +38,22 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
 
 
 def _model_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    model = recipe.model
+    model, fresh = recipe.model, recipe.model.init == "scratch" and recipe.init_from is None
     if recipe.task not in READY_TASKS:
         yield Conflict(("task",), "is not available yet", "available: " + ", ".join(READY_TASKS))
-    if model.name is None and model.init == "pretrained":
+    if model.name is None and model.init == "pretrained" and recipe.init_from is None:
         yield Conflict(
             ("model.name", "model.init"),
             "is needed with model.init=pretrained",
-            "give a hub id or a directory, or set model.init=scratch",
+            "give a hub id or a directory, start from a run with init_from=RUN, or set model.init=scratch",
         )
-    if model.init == "scratch" and model.name is None and model.scratch.hidden % model.scratch.heads:
+    if fresh and model.name is None and model.scratch.hidden % model.scratch.heads:
         yield Conflict(
             ("model.scratch.heads", "model.scratch.hidden"),
             f"does not divide model.scratch.hidden={model.scratch.hidden}",
             "choose a number of heads that divides the hidden width",
         )
-    if recipe.tuning == "lora" and model.init == "scratch":
+    if recipe.tuning == "lora" and fresh:
         yield Conflict(
             ("tuning", "model.init"),
             "adapters on random weights can't learn",

@@ -18,8 +18,8 @@ from typing import Literal
 from launcher.shapes import ModelShape, resolve_lora_targets
 
 FP32 = 4
-OPTIMIZER_BYTES = {"adamw": 8}
-"""State per trained parameter: AdamW keeps two fp32 moments."""
+OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "lamb": 8, "rmsprop": 4, "sgd": 0, "adafactor": 0}
+"""State per trained parameter, momentum aside: two fp32 moments, one, or none; Adafactor keeps sums of rows and columns."""
 BUCKET_ELEMENTS = 50_000_000
 """Elements of DeepSpeed's reduce bucket that the estimate assumes; DeepSpeed's own default, 5e8, is 2 GB."""
 DDP_BUCKET_BYTES = 25 * 2**20
@@ -47,6 +47,8 @@ class Setup:
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     """bf16 and fp16 are autocast over fp32 parameters under every strategy."""
     optimizer: str = "adamw"
+    momentum: bool = False
+    """Whether sgd or rmsprop keep a momentum."""
     gradient_checkpointing: bool = False
     head_parameters: int | None = None
     """Parameters outside the encoder's body, trained in full; None means a two-label classification head."""
@@ -125,7 +127,8 @@ def estimate_memory(
     """Peak memory of one rank for micro-batches of `micro_batch_size` examples of `max_length` tokens.
 
     Weights and gradients are fp32 and AdamW keeps 8 bytes: 16 bytes per parameter, as in the ZeRO paper
-    (Rajbhandari et al. 2020, section 3.1), though split otherwise (there 2 + 2 + 12). ZeRO 1 divides the
+    (Rajbhandari et al. 2020, section 3.1), though split otherwise (there 2 + 2 + 12); other
+    optimizers keep less. ZeRO 1 divides the
     optimizer state by the ranks, 2 also the gradients, 3 also the weights. Under LoRA only adapters and
     head have gradients and state. `max_tokens` bounds the micro-batch too.
     """
@@ -173,7 +176,7 @@ def _state_bytes(shape: ModelShape, setup: Setup) -> tuple[int, int, int, int]:
     gradients = FP32 * (share if stage >= 2 else trained)
     # DeepSpeed 0.19 clones the partition in stages 1 and 2 though it is fp32 already; stage 3 shares it.
     master = FP32 * share if stage in (1, 2) or (stage == 3 and offloaded) else 0
-    optimizer = OPTIMIZER_BYTES[setup.optimizer] * (share if stage else trained) + master
+    optimizer = optimizer_bytes(setup) * (share if stage else trained) + master
     if not offloaded:
         return gradients, optimizer, 0, 0
     staged = FP32 * share * (1 if stage == 3 else 2)  # gradients, and below stage 3 the updated weights
@@ -182,6 +185,11 @@ def _state_bytes(shape: ModelShape, setup: Setup) -> tuple[int, int, int, int]:
         moved += FP32 * _share(total_parameters(shape, setup), setup.world_size)
     host, disk = (staged, moved) if setup.offload == "nvme" else (staged + moved, 0)
     return (gradients if stage == 1 else 0), 0, host, disk
+
+
+def optimizer_bytes(setup: Setup) -> int:
+    """Bytes of optimizer state for each trained parameter."""
+    return OPTIMIZER_BYTES[setup.optimizer] + (FP32 if setup.momentum else 0)
 
 
 def activation_bytes(shape: ModelShape, setup: Setup, *, tokens: int, length: int) -> int:

@@ -355,6 +355,7 @@ def _setup(recipe: Recipe, world_size: int, device: Literal["cuda", "cpu"]) -> S
         offload=recipe.zero.offload,
         precision=recipe.precision,
         optimizer=recipe.train.optimizer,
+        momentum=recipe.train.momentum > 0,
         gradient_checkpointing=recipe.model.gradient_checkpointing,
         device=device,
         attention="flash" if device == "cuda" else "eager",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from launcher.fields import Count, Name, NonNegative, Positive, Probability, Section, Warmup
+from launcher.fields import Count, Every, Name, NonNegative, Positive, Probability, Section, Warmup
 
 
 class Lora(Section):
@@ -20,6 +20,8 @@ class Lora(Section):
     """Dropout on the input of the adapters."""
     targets: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
     """Leaf names of the linear modules to adapt; null takes the attention projections of the model's family."""
+    plus_ratio: Positive = 1.0
+    """LoRA+ (Hayou et al., 2024): learning rate of the factor B as a multiple of that of A; 16 is usual."""
 
 
 class Dropout(Section):
@@ -44,6 +46,23 @@ class EarlyStopping(Section):
     """Smallest change that counts as an improvement."""
 
 
+class Decay(Section):
+    """What the learning rate does after warm-up, where train.schedule leaves it open."""
+
+    every: Every = "epoch"
+    """step, exponential: steps, or `epoch`, in which the rate is multiplied by factor once."""
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """step, exponential, plateau: what the rate is multiplied by."""
+    power: Positive = 2.0
+    """polynomial: the rate goes to the floor with this power of the steps that are left; 1 is linear."""
+    floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Lowest rate as a share of train.lr; linear, cosine and polynomial end there."""
+    patience: Count = 2
+    """plateau: evaluations without improvement of eval.metric before the rate is cut."""
+    min_delta: NonNegative = 0.0
+    """plateau: smallest change that counts as an improvement."""
+
+
 class Train(Section):
     """Optimization."""
 
@@ -55,18 +74,32 @@ class Train(Section):
     """Optimizer steps, whatever train.epochs says; null means epochs decide."""
     warmup: Warmup = 0.06
     """Linear warm-up: a whole number is steps, a fraction below 1 is a share of all steps."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Learning rate after warm-up: linear or cosine decay to zero, or constant."""
-    optimizer: Literal["adamw"] = "adamw"
-    """Optimizer (AdamW: Loshchilov and Hutter, 2019)."""
+    schedule: Literal[
+        "linear", "cosine", "constant", "step", "exponential", "polynomial", "inverse_sqrt", "plateau"
+    ] = "linear"
+    """Learning rate after warm-up; plateau cuts it when eval.metric stops improving. train.decay has the details."""
+    decay: Decay = Decay()
+    """Details of the schedule."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each layer learns at this multiple of the rate of the layer above it; the head has the full rate."""
+    head_lr: Positive | None = None
+    """Peak learning rate of the head; null means train.lr."""
+    crf_lr: Positive | None = None
+    """Peak learning rate of a CRF or of ordinal thresholds; null means that of the head."""
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "adafactor", "lamb"] = "adamw"
+    """Optimizer; lamb needs the package pytorch-optimizer."""
+    momentum: Probability = 0.0
+    """Momentum of sgd and rmsprop."""
+    nesterov: bool = False
+    """Nesterov's momentum in sgd."""
     beta1: Probability = 0.9
-    """Decay of the first moment."""
+    """Decay of the first moment, in adamw, adam and lamb."""
     beta2: Probability = 0.999
-    """Decay of the second moment."""
+    """Decay of the second moment, in adamw, adam, lamb and rmsprop."""
     epsilon: Positive = 1e-8
-    """Added to the denominator of the update."""
+    """Added to the denominator of the update, but in sgd and adafactor."""
     weight_decay: NonNegative = 0.01
-    """Decoupled weight decay, on matrices only (not on biases, norms or one-dimensional parameters)."""
+    """Weight decay, on matrices only: decoupled in adamw, lamb and adafactor, added to the gradient (L2) in the others."""
     clip: Positive | None = 1.0
     """Largest norm of the gradient over all parameters; null does not clip."""
     early_stopping: EarlyStopping = EarlyStopping()

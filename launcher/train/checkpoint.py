@@ -46,6 +46,11 @@ class TrainState:
     """Evaluations since the last improvement that early stopping counts."""
     stopping_value: float | None = None
     """Value of the early-stopping metric that has to be beaten."""
+    plateau_scale: float = 1.0
+    """What train.schedule=plateau has cut the learning rate to, as a share."""
+    plateau_value: float | None = None
+    """Value of eval.metric that has to be beaten, and evaluations since."""
+    plateau_unimproved: int = 0
     skipped_steps: int = 0
     """Steps left out by fp16 overflow."""
     wall_s: float = 0.0

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from launcher.errors import RunFailed
+from launcher.fields import Every
 from launcher.metrics import higher_is_better
 from launcher.plan import Plan
-from launcher.recipe import Every, Recipe
+from launcher.recipe import Recipe
 from launcher.run import RunDir
 from launcher.train.batching import (
     CPU_OVERHEAD,
@@ -32,9 +33,10 @@ from launcher.train.distributed import Ranks
 from launcher.train.evaluate import Interrupted, evaluate
 from launcher.train.events import Events
 from launcher.train.model import BuiltModel, save_model
-from launcher.train.optim import learning_rate
 from launcher.train.preempt import StopFlag
+from launcher.train.probes import Probes, try_probes
 from launcher.train.record import Record
+from launcher.train.schedule import Horizon, learning_rate
 from launcher.train.strategy import StepOutcome, Strategy
 from launcher.train.tasks import Task
 from launcher.train.token_cache import Dataset
@@ -56,6 +58,7 @@ class Job:
     built: BuiltModel
     strategy: Strategy
     collate: Collate
+    probes: Probes | None
     checkpoints: Checkpoints
     record: Record
     events: Events
@@ -91,6 +94,8 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, Speed]:
     batches = step_batches(job, state.step)
     samples = _samples_file(job, state.step)
     stopping = job.ranks.any(job.stop())
+    if state.step == 0 and not stopping:
+        _try_probes(job, state)
     job.events.phase("training", state.step, job.total)
     while True:
         if not stopping and _evaluation_due(job, state):
@@ -104,7 +109,7 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, Speed]:
             return "completed", state, speed
         speed.started = time.perf_counter()
 
-        lr = learning_rate(job.recipe.train, state.step, job.total, job.warmup)
+        lr = _learning_rate(job, state)
         examples = next(batches)
         loss_sum, tokens = _accumulate(job, state.step, examples, samples)
         outcome = job.strategy.step(lr)
@@ -145,12 +150,19 @@ def micro_batches(job: Job, examples: Indices) -> list[Indices | None]:
     return mine
 
 
+def _learning_rate(job: Job, state: TrainState) -> float:
+    """The schedule's, as far as no plateau has cut it."""
+    train = job.recipe.train
+    rate = learning_rate(train, state.step, Horizon(job.total, job.warmup, job.per_epoch))
+    return rate * max(state.plateau_scale, train.decay.floor)
+
+
 def _accumulate(job: Job, step: int, examples: Indices, samples: TextIO | None) -> tuple[float, float]:
     """Add up the gradient of the mean loss over the global batch; (this rank's part of the loss, real tokens)."""
     torch.manual_seed(_dropout_seed(job.recipe.seed, step, job.ranks.rank))
     job.strategy.train_mode(True)
     split, epoch = job.dataset.train, step // job.per_epoch
-    units = job.task.units(split, examples, epoch)
+    units = job.task.units(split, examples, epoch) or 1.0  # where nothing is labelled, the loss is 0
     parts = micro_batches(job, examples)
     loss = torch.zeros((), device=job.ranks.device)
     tokens = 0
@@ -230,6 +242,7 @@ def _evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bo
     except Interrupted:
         return state, True
     seconds, cpu_s = time.perf_counter() - started, time.process_time() - started_cpu
+    _try_probes(job, state)
     metric = job.recipe.eval.metric or job.task.metric
     value = metrics.get(metric)
     if value is None:
@@ -238,7 +251,8 @@ def _evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bo
     if improved:
         state = replace(state, best_value=value, best_step=state.step)
         _keep_model(job)
-    state = _count_patience(job, replace(state, evaluated_step=state.step), metrics)
+    state = _reduce_on_plateau(job, replace(state, evaluated_step=state.step), metric, value)
+    state = _count_patience(job, state, metrics)
     job.record.eval(
         state.step,
         "validation",
@@ -256,11 +270,33 @@ def _evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bo
     return state, job.ranks.any(job.stop())
 
 
+def _try_probes(job: Job, state: TrainState) -> None:
+    if job.probes is None:
+        return
+    metrics = try_probes(job)
+    line = {"epoch": state.step / job.per_epoch, **{f"eval/{name}": value for name, value in metrics.items()}}
+    job.record.eval(state.step, "probes", line)
+    job.events.emit("eval", step=state.step, split="probes", metrics=metrics, best=False)
+
+
 def _keep_model(job: Job) -> None:
     weights = job.strategy.full_state()
     if weights is not None:
         save_model(job.built, weights, job.tokenizer, job.run.model)
     job.ranks.barrier()
+
+
+def _reduce_on_plateau(job: Job, state: TrainState, metric: str, value: float) -> TrainState:
+    """Cut the learning rate where the metric has not improved for train.decay.patience evaluations."""
+    decay = job.recipe.train.decay
+    if job.recipe.train.schedule != "plateau":
+        return state
+    if _better(value, state.plateau_value, metric, decay.min_delta):
+        return replace(state, plateau_value=value, plateau_unimproved=0)
+    unimproved = state.plateau_unimproved + 1
+    if unimproved < decay.patience:
+        return replace(state, plateau_unimproved=unimproved)
+    return replace(state, plateau_scale=state.plateau_scale * decay.factor, plateau_unimproved=0)
 
 
 def _count_patience(job: Job, state: TrainState, metrics: dict[str, float]) -> TrainState:

@@ -1,38 +1,96 @@
-"""Optimizer and learning-rate schedule."""
+"""Optimizers, and the groups of parameters that have a learning rate or a weight decay of their own."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 
+from launcher.errors import RunFailed
 from launcher.recipe import Recipe
 from launcher.techniques import Train
+from launcher.train.depth import rate_scales
+
+Groups = list[dict[str, Any]]
+
+SCALE = "lr_scale"
+"""Entry of a group: its learning rate as a multiple of the schedule's."""
 
 
 def make_optimizer(recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """AdamW over the trainable parameters; weight decay on matrices only."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": recipe.train.weight_decay},
-        {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
+    """The recipe's optimizer over the trainable parameters. Raises RunFailed('recipe') where its library is missing."""
+    return MAKERS[recipe.train.optimizer](parameter_groups(recipe, model), recipe.train)
+
+
+def parameter_groups(recipe: Recipe, model: torch.nn.Module) -> Groups:
+    """Groups of trainable parameters by learning rate; weight decay on matrices only."""
+    scales = rate_scales(recipe, model)
+    found: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            found.setdefault((scales.get(name, 1.0), parameter.dim() > 1), []).append(parameter)
+    order = sorted(found, key=lambda key: (-key[0], not key[1]))
+    return [
+        {
+            "params": found[scale, matrices],
+            "weight_decay": recipe.train.weight_decay if matrices else 0.0,
+            "lr": recipe.train.lr * scale,
+            SCALE: scale,
+        }
+        for scale, matrices in order
     ]
+
+
+def set_learning_rate(groups: Iterable[dict[str, Any]], lr: float) -> None:
+    """Give each group its share of the schedule's learning rate."""
+    for group in groups:
+        group["lr"] = lr * group[SCALE]
+
+
+def _adamw(groups: Groups, train: Train) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=recipe.train.lr,
-        betas=(recipe.train.beta1, recipe.train.beta2),
-        eps=recipe.train.epsilon,
-        fused=True,
+        groups, lr=train.lr, betas=(train.beta1, train.beta2), eps=train.epsilon, fused=True
     )
 
 
-def learning_rate(train: Train, step: int, total: int, warmup: int) -> float:
-    """Learning rate of the 0-based optimizer step: linear warm-up to train.lr, then the schedule, zero after `total`."""
-    if step < warmup:
-        return train.lr * step / warmup
-    progress = (step - warmup) / (total - warmup) if step < total else 1.0
-    if train.schedule == "constant":
-        return train.lr
-    if train.schedule == "cosine":
-        return train.lr * 0.5 * (1 + math.cos(math.pi * progress))
-    return train.lr * (1 - progress)
+def _adam(groups: Groups, train: Train) -> torch.optim.Optimizer:
+    return torch.optim.Adam(
+        groups, lr=train.lr, betas=(train.beta1, train.beta2), eps=train.epsilon, fused=True
+    )
+
+
+def _sgd(groups: Groups, train: Train) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, nesterov=train.nesterov, fused=True)
+
+
+def _rmsprop(groups: Groups, train: Train) -> torch.optim.Optimizer:
+    return torch.optim.RMSprop(
+        groups, lr=train.lr, alpha=train.beta2, eps=train.epsilon, momentum=train.momentum
+    )
+
+
+def _adafactor(groups: Groups, train: Train) -> torch.optim.Optimizer:
+    return torch.optim.Adafactor(groups, lr=train.lr)
+
+
+def _lamb(groups: Groups, train: Train) -> torch.optim.Optimizer:
+    try:
+        from pytorch_optimizer import Lamb
+    except ImportError:
+        raise RunFailed(
+            "recipe",
+            "train.optimizer=lamb needs the package pytorch-optimizer",
+            "pip install 'launch-encoders[lamb]', or choose another optimizer",
+        ) from None
+    return Lamb(groups, lr=train.lr, betas=(train.beta1, train.beta2), eps=train.epsilon)
+
+
+MAKERS: Mapping[str, Callable[[Groups, Train], torch.optim.Optimizer]] = {
+    "adamw": _adamw,
+    "adam": _adam,
+    "sgd": _sgd,
+    "rmsprop": _rmsprop,
+    "adafactor": _adafactor,
+    "lamb": _lamb,
+}

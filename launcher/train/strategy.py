@@ -22,7 +22,7 @@ from launcher.plan import Plan
 from launcher.run import RunDir, read_json
 from launcher.train.distributed import Ranks
 from launcher.train.model import cpu_state
-from launcher.train.optim import make_optimizer
+from launcher.train.optim import make_optimizer, set_learning_rate
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BUCKET_BYTES = 25 * 2**20
@@ -108,8 +108,7 @@ class Plain:
     def step(self, lr: float) -> StepOutcome:
         if self._buckets is not None:
             self._buckets.finish()
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
+        set_learning_rate(self._optimizer.param_groups, lr)
         self._scaler.unscale_(self._optimizer)
         norm = float(self._clip())
         scale = self._scaler.get_scale()
@@ -269,8 +268,7 @@ class ZeroRedundancy:
             self._engine.step()
 
     def step(self, lr: float) -> StepOutcome:
-        for group in self._engine.optimizer.param_groups:
-            group["lr"] = lr
+        set_learning_rate(self._engine.optimizer.param_groups, lr)
         skipped_before = self._engine.skipped_steps
         self._engine.step()
         norm = self._engine.get_global_grad_norm()

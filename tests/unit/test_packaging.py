@@ -14,13 +14,24 @@ from pathlib import Path
 import pytest
 
 # Distributions whose package has another name, and those that are used without being imported.
-PACKAGES = {"protobuf": "google", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+PACKAGES = {
+    "protobuf": "google",
+    "pytorch-optimizer": "pytorch_optimizer",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+}
 NOT_IMPORTED = {"sentencepiece"}
+
+
+NOT_THE_PRODUCT = {"dev", "realdata", "benchmark"}
+"""Extras that nothing in launcher/ imports; what the others bring is imported where a recipe asks for it."""
 
 
 def requirements(repo_root: Path) -> set[str]:
     project = tomllib.loads((repo_root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return {re.split(r"[<>=!~ \[]", line)[0].lower() for line in project["dependencies"]}
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *(x for name in extras.keys() - NOT_THE_PRODUCT for x in extras[name])]
+    return {re.split(r"[<>=!~ \[]", line)[0].lower() for line in lines}
 
 
 def imported(repo_root: Path) -> set[str]:
