@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -111,7 +112,9 @@ def test_the_wheel_alone_lists_and_plans(installed_launch: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_the_wheel_alone_trains(installed_launch: Path, tmp_path: Path) -> None:
-    overrides = ("executor=local", "device=cpu", "gpus=1", "train.max_steps=3", "run_id=alone")
-    run(installed_launch, "recipe=smoke", *overrides, cwd=tmp_path)
+def test_the_wheel_alone_trains_the_smoke_recipe(installed_launch: Path, tmp_path: Path) -> None:
+    here = ("executor=local", "device=cpu", "gpus=1", "run_id=alone")
+    document = json.loads(run(installed_launch, "recipe=smoke", *here, "--json", cwd=tmp_path))
+    assert document["result"]["status"] == "completed", document
+    assert document["result"]["test"]["accuracy"] > 0.9
     assert (tmp_path / "runs" / "alone" / "model" / "model.safetensors").is_file()
