@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from launcher import __version__, datacheck, loading, render, resources, shapes
 from launcher.cli import machine
+from launcher.cli.start import settle_models
 from launcher.datacheck import DataFacts
 from launcher.errors import Problem, UserError
 from launcher.loading import Loaded, RecipeMistakes
@@ -61,6 +62,9 @@ def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> 
     loaded, doubtful = _load(assignments, environ, cwd, problems)
     if loaded is None:
         raise UserError(problems)
+    if "init_from" not in doubtful:
+        given = loaded
+        loaded = _collect(problems, lambda: settle_models(given, cwd), given)
     recipe = loaded.recipe
     facts, shape = DataFacts(), None
     if not any(key == "task" or key.startswith("data.") for key in doubtful):

@@ -204,7 +204,27 @@ def _load(recipe: Recipe, task: Task, config: PretrainedConfig) -> PreTrainedMod
         output_loading_info=True,
     )
     _check_loaded(model, report, str(recipe.model.name))
+    fresh = any(key.startswith("classifier.") for key in report["missing_keys"])
+    if not fresh and not _same_classes(load_config(recipe), config):
+        _renew_output(model)
     return model
+
+
+def _same_classes(source: PretrainedConfig, config: PretrainedConfig) -> bool:
+    """Whether the outputs of a head made for `source` mean what they are to mean now."""
+    return source.num_labels == config.num_labels and (
+        config.num_labels == 1 or source.id2label == config.id2label
+    )
+
+
+def _renew_output(model: Any) -> None:
+    """Draw the last layer of a classification head anew: it told other classes apart. What lies below it is kept."""
+    if (head := getattr(model, "classifier", None)) is None:
+        return
+    *_, output = (module for module in head.modules() if isinstance(module, torch.nn.Linear))
+    torch.nn.init.normal_(output.weight, std=model.config.initializer_range)
+    if output.bias is not None:
+        torch.nn.init.zeros_(output.bias)
 
 
 def _check_loaded(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:

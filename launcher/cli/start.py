@@ -1,0 +1,44 @@
+"""Keys that name a run or a directory whose model is used: settled on the directory before anything is planned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from launcher.errors import Problem, UserError
+from launcher.loading import Loaded
+from launcher.run import RunDir, find
+
+
+def settle_models(loaded: Loaded, cwd: Path) -> Loaded:
+    """The recipe with the directories that `init_from` means, and its model being that one.
+
+    Raises UserError where there is no such run, or it has no model.
+    """
+    recipe = loaded.recipe
+    if recipe.init_from is None:
+        return loaded
+    directory = str(_model_directory(loaded, "init_from", recipe.init_from, cwd))
+    model = recipe.model.model_copy(update={"name": directory, "revision": None, "init": "pretrained"})
+    return replace(loaded, recipe=recipe.model_copy(update={"init_from": directory, "model": model}))
+
+
+def _model_directory(loaded: Loaded, key: str, reference: str, cwd: Path) -> Path:
+    """The model meant by a run's id, the start of one, its directory, or the directory of a model."""
+    if (Path(reference) / "config.json").is_file():
+        return Path(reference).resolve()
+    origin = loaded.origins[key]
+    try:
+        run = find(reference, cwd / loaded.recipe.runs_dir)
+    except UserError as error:
+        raise UserError(
+            replace(problem, where=origin, field=key, value=reference) for problem in error.problems
+        ) from None
+    return _model_of(run, key, origin)
+
+
+def _model_of(run: RunDir, key: str, origin: str) -> Path:
+    if (run.model / "config.json").is_file():
+        return run.model
+    remedy = f"a model appears after the first evaluation: launch status {run.run_id}"
+    raise UserError(Problem("this run has no model yet", origin, key, run.run_id, remedy))
