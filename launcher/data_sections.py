@@ -55,7 +55,7 @@ class Augment(Section):
     segmenter: Literal["jieba"] | None = None
     """What finds the words of Chinese text; null takes every character for a word."""
     back_translation: tuple[PathOrId, PathOrId] | None = None
-    """Two Marian models, ids or directories: into another language and back, before anything else is altered."""
+    """Directories of two Marian models, into another language and back: each copy is first put into other words by them."""
 
     @property
     def any(self) -> bool:

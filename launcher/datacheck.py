@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launcher import examples, labels
+from launcher import examples, labels, tagging
 from launcher.columns import CLASS_TASKS, choice_columns, label_columns, text_columns
 from launcher.data_sections import Data
 from launcher.datafiles import Peek, ReadOptions, Row, Value, peek, resolve_format, split_sizes
@@ -80,6 +80,8 @@ def files(value: Files | None) -> tuple[Path, ...]:
 def cut_fractions(data: Data) -> tuple[float, float, float] | None:
     """Shares of the training data for train, validation and test, or None where validation data are given."""
     local = data.source is None
+    if data.folds is not None:
+        return (1 - 1 / data.folds, 1 / data.folds, 0.0)
     if (data.validation if local else data.validation_split) is not None:
         return None
     if data.split is None:
@@ -267,7 +269,12 @@ def _label_sets(recipe: Recipe, train: _Split, others: Sequence[_Split]) -> Iter
     given = recipe.data.labels
     if given is None and (not train.names or not train.complete or train.failed):
         return
-    known = given or labels.in_order(train.names)
+    known = given or _known(recipe, train)
+    scheme = tagging.scheme_of(known, recipe.tagging.scheme)
+    misfit = tagging.misfit(known, scheme) if recipe.task == "token-classification" else None
+    if misfit is not None:
+        message, remedy = tagging.misfit_message(misfit, known, scheme)
+        yield Problem(message, train.names.get(misfit), "tagging.scheme", scheme, remedy)
     disorder = unordered(known) if recipe.task == "ordinal" and given is None else None
     if disorder is not None:
         yield Problem(disorder[0], None, "data.label", recipe.data.label, disorder[1])
@@ -292,7 +299,16 @@ def _label_count(recipe: Recipe, train: _Split) -> int | None:
         return len(recipe.data.label)
     if recipe.data.labels is not None:
         return len(recipe.data.labels)
-    return len(train.names) if train.complete and train.names else None
+    return len(_known(recipe, train)) if train.complete and train.names else None
+
+
+def _known(recipe: Recipe, train: _Split) -> tuple[str, ...]:
+    """The classes of the training data; of tags all those that the same types may need."""
+    names = labels.in_order(train.names)
+    if recipe.task != "token-classification":
+        return names
+    scheme = tagging.scheme_of(names, recipe.tagging.scheme)
+    return names if tagging.misfit(names, scheme) else tagging.complete(names, scheme)
 
 
 def _sizes(

@@ -33,7 +33,17 @@ from launcher.schema import (
 )
 from launcher.yaml_source import Node, dump, parse, read_text
 
-PATH_KEYS = ("data.train", "data.validation", "data.test", "data.cache_dir", "zero.nvme_path", "runs_dir")
+PATH_KEYS = (
+    "data.train",
+    "data.validation",
+    "data.test",
+    "data.augment.synonym_file",
+    "data.augment.alike_file",
+    "data.augment.back_translation",
+    "data.cache_dir",
+    "zero.nvme_path",
+    "runs_dir",
+)
 
 
 @dataclass(frozen=True)

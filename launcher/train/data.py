@@ -10,24 +10,26 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import compress, islice
+from dataclasses import dataclass, replace
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from launcher.cleaning import cleaner, text_key
 from launcher.columns import label_columns, text_columns
 from launcher.datacheck import cut_fractions
-from launcher.datafiles import Row, split_sizes
-from launcher.errors import RunFailed, RunStopped
+from launcher.datafiles import Row
+from launcher.errors import RunStopped
 from launcher.recipe import Recipe
+from launcher.train.augment import Augmenter, identity
 from launcher.train.encoder import Encoder, Tokens
 from launcher.train.sources import Source, open_sources, text_of
+from launcher.train.splits import Indices, choose
+from launcher.train.splits import Rows as SourceRows
 from launcher.train.tasks import Task, get_task
 from launcher.train.token_cache import (
-    SPLITS,
     Built,
     Dataset,
     Records,
@@ -39,12 +41,25 @@ from launcher.train.token_cache import (
 
 __all__ = ["Dataset", "TokenSplit", "default_cache_dir", "encode_texts", "prepare", "training_texts"]
 
-FORMAT = 2
+FORMAT = 3
 """Version of everything below that decides what is in a cache; a change makes old caches unused."""
+PATHS = {"synonym_file", "alike_file", "back_translation"}
+"""Keys of data.augment whose files count by what they hold."""
 BATCH = 2048
 """Rows given to the tokenizer at once."""
-Indices = NDArray[np.int64]
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What tokenised data are made of."""
+
+    recipe: Recipe
+    encoder: Encoder
+    task: Task
+    sources: dict[str, Source]
+    augmenter: Augmenter | None
+    """What alters the copies of training examples, where there are any."""
 
 
 def never() -> bool:
@@ -66,14 +81,17 @@ def prepare(
     `position_limit` is the longest sequence that the model takes; `progress(done, total)` counts examples. Raises
     RunFailed of class `data` for what is wrong with the data, RunStopped once `stop()` is true.
     """
-    encoder = Encoder.of(recipe, tokenizer, position_limit)
-    task = get_task(recipe, tokenizer)
-    sources = open_sources(recipe)
-    fingerprint = _fingerprint(recipe, encoder, task, sources)
-    directory = (cache_dir or default_cache_dir(recipe)) / "tokens" / fingerprint
+    work = Work(
+        recipe,
+        Encoder.of(recipe, tokenizer, position_limit),
+        get_task(recipe, tokenizer),
+        open_sources(recipe),
+        Augmenter(recipe) if recipe.data.augment.any else None,
+    )
+    directory = (cache_dir or default_cache_dir(recipe)) / "tokens" / _fingerprint(work)
 
     def build(staging: Path) -> Built:
-        return _build(staging, recipe, encoder, task, sources, progress or _ignore, stop)
+        return _build(staging, work, progress or _ignore, stop)
 
     return load_or_build(directory, build, stop)
 
@@ -90,7 +108,8 @@ def training_texts(recipe: Recipe) -> Iterator[str]:
     columns = text_columns(recipe)
     for name, row in open_sources(recipe)["train"].rows():
         for column in columns:
-            yield text_of(row.values.get(column), name, row)
+            value = row.values.get(column)
+            yield " ".join(map(str, value)) if isinstance(value, list) else text_of(value, name, row)
 
 
 def encode_texts(
@@ -108,9 +127,10 @@ def encode_texts(
     """
     task = get_task(recipe, tokenizer)
     encoder = Encoder.of(recipe, tokenizer, position_limit)
-    source = _Rows(name, tuple(rows))
+    source = _Rows(name, tuple(map(cleaner(recipe), rows)))
     targets = None if label_names is None else task.targets(source)
-    batches = list(_encode(source, None, encoder, task, targets, label_names or ()))
+    work = Work(recipe, encoder, task, {}, None)
+    batches = list(_encode(source, None, work, targets, label_names or ()))
 
     def joined(part: str) -> Any:
         found = [getattr(batch, part) for batch in batches if getattr(batch, part) is not None]
@@ -146,48 +166,54 @@ class _Rows:
     def class_names(self) -> None:
         return None
 
+    def may_be_unlabelled(self) -> bool:
+        return False
 
-def _fingerprint(recipe: Recipe, encoder: Encoder, task: Task, sources: dict[str, Source]) -> str:
-    data = recipe.data
+
+def _fingerprint(work: Work) -> str:
+    recipe, data = work.recipe, work.recipe.data
     fractions = cut_fractions(data)
+    drawn = fractions or data.limit or data.shots or work.augmenter
     parts = {
         "format": FORMAT,
-        "sources": {split: source.identity() for split, source in sources.items()},
-        "tokenizer": encoder.backend.to_str(),  # its truncation is data.max_length
-        "token_types": encoder.token_types,
+        "sources": {split: source.identity() for split, source in work.sources.items()},
+        "tokenizer": work.encoder.backend.to_str(),  # its truncation is data.max_length
+        "token_types": work.encoder.token_types,
         "task": recipe.task,
         "text": text_columns(recipe),
         "label": label_columns(recipe),
         "labels": data.labels,
-        "options": task.options(),
+        "options": work.task.options(),
         "label_delimiter": data.label_delimiter if recipe.task == "multilabel" else None,
         "fractions": fractions,
-        "limit": data.limit,
-        "seed": recipe.seed if fractions or data.limit else None,
+        "cut": [data.group, data.stratify, data.folds, data.fold] if fractions else None,
+        "subset": [data.limit, data.shots],
+        "augment": data.augment.model_dump(exclude=PATHS) if work.augmenter else None,
+        "augment_with": identity(data.augment) if work.augmenter else None,
+        "seed": recipe.seed if drawn else None,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _build(
-    staging: Path,
-    recipe: Recipe,
-    encoder: Encoder,
-    task: Task,
-    sources: dict[str, Source],
-    progress: Progress,
-    stop: Callable[[], bool],
-) -> Built:
+def _build(staging: Path, work: Work, progress: Progress, stop: Callable[[], bool]) -> Built:
+    recipe, task, sources = work.recipe, work.task, work.sources
     targets = {split: task.targets(source) for split, source in sources.items()}
     names = task.label_names(sources["train"], targets["train"])
     labels = {split: task.labels(source, targets[split], names) for split, source in sources.items()}
-    counts = {split: len(rows) for split, rows in targets.items()}
-    chosen = _choose(recipe, counts, task.strata(labels["train"]))
+    facts = {split: _facts(recipe, source, len(targets[split])) for split, source in sources.items()}
+    facts["train"] = replace(facts["train"], classes=task.strata(labels["train"]))
+    chosen = choose(recipe, facts)
+    copies = 0 if work.augmenter is None else recipe.data.augment.copies
     built = Built(label_names=names)
-    total, done = sum(len(indices) for _, indices in chosen.values()), 0
-    for split, (origin, indices) in chosen.items():
+    total, done = sum(len(part.rows) for part in chosen.values()) + copies * len(chosen["train"].rows), 0
+    for split, part in chosen.items():
         built.truncated[split] = empty = 0
+        versions = [None, *range(1, copies + 1)] if split == "train" else [None]
         with SplitWriter(staging, split) as writer:
-            for tokens in _encode(sources[origin], indices, encoder, task, targets[origin], names):
+            for tokens in chain.from_iterable(
+                _encode(sources[part.source], part.rows, work, targets[part.source], names, version)
+                for version in versions
+            ):
                 if stop():
                     raise RunStopped("stopped while the data were being tokenised")
                 writer.add(tokens)
@@ -195,10 +221,10 @@ def _build(
                 empty += tokens.empty
                 done += len(tokens.lengths if tokens.sequences is None else tokens.sequences)
                 progress(done, total)
-            known = labels[origin]
-            writer.finish(None if known is None else known[indices])
+            known = labels[part.source]
+            writer.finish(None if known is None else np.concatenate([known[part.rows]] * len(versions)))
         if empty:
-            built.notes.append(f"{split}: {empty} of {len(indices)} examples have no text")
+            built.notes.append(f"{split}: {empty} of {len(part.rows)} examples have no text")
     return built
 
 
@@ -209,19 +235,40 @@ def _ignore(done: int, total: int) -> None:
 def _encode(
     source: Source,
     chosen: Indices | None,
-    encoder: Encoder,
-    task: Task,
+    work: Work,
     targets: Sequence[Any] | None,
     names: tuple[str, ...],
+    copy: int | None = None,
 ) -> Iterator[Tokens]:
-    """Batches of the chosen rows (all if None) in their order."""
+    """Batches of the chosen rows (all if None) in their order, altered where they are to be a copy of that number."""
     wanted = None if chosen is None else chosen.tolist()
     known = None if targets is None else targets if wanted is None else [targets[row] for row in wanted]
     start = 0
     for rows in _batches(_take(source.rows(), wanted)):
         end = start + len(rows)
-        yield task.encode(encoder, rows, None if known is None else known[start:end], names)
+        altered = rows if copy is None else _altered(work, rows, wanted, start, copy)
+        yield work.task.encode(work.encoder, altered, None if known is None else known[start:end], names)
         start = end
+
+
+def _altered(
+    work: Work, rows: list[tuple[str, Row]], wanted: list[int] | None, start: int, copy: int
+) -> list[tuple[str, Row]]:
+    assert work.augmenter is not None
+    assert wanted is not None
+    return work.augmenter(rows, wanted[start : start + len(rows)], copy)
+
+
+def _facts(recipe: Recipe, source: Source, count: int) -> SourceRows:
+    """What deciding on rows needs to know of them beside their classes."""
+    group, leaks = recipe.data.group, recipe.data.clean.drop_leaked
+    if not leaks and group is None:
+        return SourceRows(count)
+    groups, texts = [], []
+    for _, row in source.rows():
+        groups.append(None if group is None else row.values.get(group))
+        texts.append(hash(text_key(recipe, row)))
+    return SourceRows(count, None, groups, texts)
 
 
 def _batches(rows: Iterator[tuple[str, Row]]) -> Iterator[list[tuple[str, Row]]]:
@@ -236,55 +283,3 @@ def _take(rows: Iterator[tuple[str, Row]], wanted: list[int] | None) -> Iterator
     chosen = np.zeros(wanted[-1] + 1 if wanted else 0, bool)
     chosen[wanted] = True
     return compress(rows, chosen.tolist())
-
-
-def _choose(
-    recipe: Recipe, counts: dict[str, int], strata: NDArray[np.int64] | None
-) -> dict[str, tuple[str, Indices]]:
-    """For each split the source it is taken from and the rows of it, in ascending order."""
-    chosen = {split: (split, np.arange(count)) for split, count in counts.items()}
-    fractions = cut_fractions(recipe.data)
-    if fractions is not None:
-        parts = cut(counts["train"], fractions, recipe.seed, strata)
-        for split, fraction, part in zip(SPLITS, fractions, parts, strict=True):
-            if fraction > 0 and not len(part):
-                text = f"data.split leaves no example for {split}: there are {counts['train']} rows"
-                raise RunFailed("data", text, "give more data, a validation file, or other fractions")
-            if fraction > 0:
-                chosen[split] = ("train", part)
-    limit, (_, rows) = recipe.data.limit, chosen["train"]
-    if limit is not None and limit < len(rows):
-        kept = np.random.RandomState([recipe.seed, 1]).permutation(len(rows))[:limit]
-        chosen["train"] = ("train", rows[np.sort(kept)])
-    return {split: chosen[split] for split in SPLITS if split in chosen}
-
-
-def cut(
-    count: int, fractions: Sequence[float], seed: int, strata: NDArray[np.int64] | None = None
-) -> tuple[Indices, Indices, Indices]:
-    """Rows for train, validation and test: disjoint, ascending, as many as `split_sizes` says.
-
-    A pure function of its arguments on every version of numpy (RandomState's stream is frozen). With `strata` (class
-    of each row) every class is shared out in proportion, and one row of each stays in train where there is room.
-    """
-    sizes = split_sizes(count, fractions)
-    pool = np.random.RandomState([seed, 0]).permutation(count)
-    kept = np.zeros(0, np.int64)
-    if strata is not None:
-        pool = pool[np.argsort(strata[pool], kind="stable")]
-        first = np.unique(strata[pool], return_index=True)[1]
-        if count - len(first) >= sizes[1] + sizes[2]:
-            kept, pool = pool[first], np.delete(pool, first)
-    parts = []
-    for size in sizes[1:]:
-        taken = _evenly(len(pool), size)
-        parts.append(np.sort(pool[taken]))
-        pool = np.delete(pool, taken)
-    pool = np.concatenate([kept, pool])
-    train = np.sort(pool[_evenly(len(pool), sizes[0])])
-    return train, parts[0], parts[1]
-
-
-def _evenly(count: int, size: int) -> Indices:
-    """`size` places spread evenly over range(count)."""
-    return ((np.arange(size) + 0.5) * count / max(size, 1)).astype(np.int64)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from launcher.cleaning import kept
 from launcher.columns import label_columns, text_columns
+from launcher.data_sections import Clean
 from launcher.datacheck import files, missing_columns, read_options
 from launcher.datafiles import ReadOptions, Row, Value, content_hash, peek, read_rows, resolve_format
 from launcher.errors import RunFailed, UserError, choices
@@ -27,6 +29,9 @@ class Source(Protocol):
 
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes where the data set declares them; labels are then numbers, -1 for none."""
+
+    def may_be_unlabelled(self) -> bool:
+        """Whether -1 in every row means that there are no labels, as in the test splits of the hub."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ class LocalSource:
 
     def class_names(self) -> None:
         return None
+
+    def may_be_unlabelled(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -76,13 +84,39 @@ class HubSource:
         names = getattr(getattr(feature, "feature", feature), "names", None)
         return tuple(names) if names else None
 
+    def may_be_unlabelled(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The rows of another source as data.clean has them."""
+
+    source: Source
+    recipe: Recipe
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        return kept(self.recipe, self.source.rows())
+
+    def identity(self) -> list[str]:
+        return [*self.source.identity(), self.recipe.data.clean.model_dump_json()]
+
+    def class_names(self) -> tuple[str, ...] | None:
+        return self.source.class_names()
+
+    def may_be_unlabelled(self) -> bool:
+        return self.source.may_be_unlabelled()
+
 
 def open_sources(recipe: Recipe) -> dict[str, Source]:
     """The splits that the recipe names, in the order train, validation, test.
 
     Raises RunFailed of class `data` where files, splits or columns are missing or the hub can't be reached.
     """
-    return _open_hub(recipe) if recipe.data.source is not None else _open_local(recipe)
+    found = _open_hub(recipe) if recipe.data.source is not None else _open_local(recipe)
+    if recipe.data.clean == Clean():
+        return found
+    return {split: Cleaned(source, recipe) for split, source in found.items()}
 
 
 def _open_local(recipe: Recipe) -> dict[str, Source]:
@@ -106,6 +140,7 @@ def _open_hub(recipe: Recipe) -> dict[str, Source]:
     splits = _load_hub(str(data.source))
     wanted = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
     columns = list(dict.fromkeys((*text_columns(recipe), *label_columns(recipe))))
+    groups = [] if data.group is None else [data.group]
     label = data.label if isinstance(data.label, str) else None
     sources: dict[str, Source] = {}
     for split, name in wanted.items():
@@ -114,11 +149,12 @@ def _open_hub(recipe: Recipe) -> dict[str, Source]:
         if name not in splits:
             text = f"data.{split}_split={name}: {data.source} has no such split"
             raise RunFailed("data", text, choices(name, list(splits)))
-        missing = [column for column in columns if column not in splits[name].column_names]
+        wanted_here = [*columns, *(groups if split == "train" else [])]
+        missing = [column for column in wanted_here if column not in splits[name].column_names]
         if missing:
             text = f"{data.source} [{name}] has no column {', '.join(missing)}"
             raise RunFailed("data", text, choices(missing[0], splits[name].column_names))
-        sources[split] = HubSource(f"{data.source} [{name}]", splits[name].select_columns(columns), label)
+        sources[split] = HubSource(f"{data.source} [{name}]", splits[name].select_columns(wanted_here), label)
     return sources
 
 

@@ -17,7 +17,7 @@ from launcher.datafiles import Row, Value
 from launcher.errors import RunFailed
 from launcher.examples import Answer
 from launcher.recipe import Recipe
-from launcher.train.sources import HubSource, Source, place
+from launcher.train.sources import Source, place
 
 UNLABELLED = (-1.0, "-1")
 """What a hub data set holds in place of the labels of its test split, in every row."""
@@ -44,7 +44,7 @@ def read_labels(recipe: Recipe, source: Source) -> list[Label]:
             wrong.extend(f"{place(name, row)}: {mistake.column}: {mistake.message}" for mistake in mistakes)
         else:
             found.append(_label(recipe, row))
-    if isinstance(source, HubSource) and all(label in UNLABELLED for label in found):
+    if source.may_be_unlabelled() and all(label in UNLABELLED for label in found):
         unlabelled += len(found)
     if unlabelled == rows:
         text = f"no row of {name} has a label" if rows else "a data file holds no rows"

@@ -21,7 +21,8 @@ from support.small_tokenizer import SmallTokenizer
 from launcher.datafiles import Row, split_sizes
 from launcher.errors import RunFailed, RunStopped
 from launcher.recipe import Recipe
-from launcher.train.data import Dataset, cut, default_cache_dir, encode_texts, prepare, training_texts
+from launcher.train.data import Dataset, default_cache_dir, encode_texts, prepare, training_texts
+from launcher.train.splits import cut
 from launcher.train.token_cache import TokenSplit
 
 Write = Callable[[str, str], str]

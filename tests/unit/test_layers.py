@@ -24,6 +24,7 @@ LAYERS = {
     "fields": "pydantic",
     "techniques": "fields pydantic",
     "task_sections": "fields pydantic",
+    "compression_sections": "fields pydantic",
     "data_sections": "fields pydantic",
     "recipe": "data_sections task_sections techniques fields pydantic",
     "conflicts": "recipe",
@@ -37,9 +38,11 @@ LAYERS = {
     "squad": "textfiles",
     "datafiles": "conll squad textfiles errors pyarrow",
     "labels": "datafiles errors",
+    "tagging": "",
     "columns": "recipe",
     "examples": "recipe columns datafiles labels",
-    "datacheck": "recipe data_sections fields columns datafiles textfiles examples labels errors",
+    "cleaning": "recipe data_sections columns datafiles examples",
+    "datacheck": "recipe data_sections fields columns datafiles textfiles examples labels tagging errors",
     "shapes": "errors",
     "estimate": "recipe shapes errors",
     "plan": "conflicts recipe fields cluster estimate shapes errors",
@@ -52,7 +55,7 @@ LAYERS = {
     "executors": "node run plan errors",
     # prefetch reads a resolved recipe; LoRA's targets are the same here as in the plan's estimate.
     "train": "recipe data_sections task_sections techniques fields plan run metrics failure loading shapes "
-    "columns textfiles datafiles labels examples datacheck errors *",
+    "columns textfiles datafiles labels tagging examples cleaning datacheck errors *",
 }
 LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))
 
