@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from launcher.datafiles import Row
+from launcher.train.confusion import accuracy, confusion_matrix, f1_by_class, macro_f1, mcc
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, named_classes, softmax
 from launcher.train.token_cache import TokenSplit
 
@@ -32,19 +33,17 @@ class Classification(Task):
         return output.logits.float().cpu().numpy()  # type: ignore[no-any-return]
 
     def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
-        from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
-
         assert isinstance(scores, np.ndarray)
-        labels, predicted = truth, scores.argmax(axis=-1)
+        matrix = confusion_matrix(np.asarray(truth), scores.argmax(axis=-1), scores.shape[-1])
         values = {
-            "accuracy": accuracy_score(labels, predicted),
-            "macro_f1": f1_score(labels, predicted, average="macro", zero_division=0),
-            "micro_f1": f1_score(labels, predicted, average="micro", zero_division=0),
-            "mcc": matthews_corrcoef(labels, predicted),
+            "accuracy": accuracy(matrix),
+            "macro_f1": macro_f1(matrix),
+            "micro_f1": accuracy(matrix),
+            "mcc": mcc(matrix),
         }
         if scores.shape[-1] == 2:
-            values["f1"] = f1_score(labels, predicted, average="binary", zero_division=0)
-        return {name: float(value) for name, value in values.items()}
+            values["f1"] = float(f1_by_class(matrix)[1])
+        return values
 
     def decode(
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]
