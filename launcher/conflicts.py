@@ -30,11 +30,15 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
     yield from _model_conflicts(recipe)
     yield from _data_conflicts(recipe)
     yield from _column_conflicts(recipe)
+    yield from _subset_conflicts(recipe)
+    yield from _augment_conflicts(recipe)
     yield from _task_conflicts(recipe)
     yield from _batch_conflicts(recipe)
+    yield from _loss_conflicts(recipe)
     yield from _optimizer_conflicts(recipe)
     yield from _sharding_conflicts(recipe)
     yield from _zero_conflicts(recipe)
+    yield from _compression_conflicts(recipe)
 
 
 def _model_conflicts(recipe: Recipe) -> Iterator[Conflict]:
@@ -137,6 +141,54 @@ def _task_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(("data.windows", "task"), "is for " + ", ".join(WINDOWED_TASKS), "leave it out")
 
 
+def _subset_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    data = recipe.data
+    validation = "data.validation" if data.source is None else "data.validation_split"
+    given = data.validation if data.source is None else data.validation_split
+    if data.folds is not None and (data.split is not None or given is not None):
+        other = "data.split" if data.split is not None else validation
+        yield Conflict(
+            ("data.folds", other), f"validates on a fold, but {other} is given too", f"{other}=null"
+        )
+    if data.folds is not None and data.fold >= data.folds:
+        remedy = f"use data.fold=0 to data.fold={data.folds - 1}"
+        yield Conflict(("data.fold", "data.folds"), f"there are {data.folds} folds", remedy)
+    if data.folds is None and data.fold:
+        yield Conflict(
+            ("data.fold", "data.folds"), "is a number of data.folds", "add data.folds=5, or leave it out"
+        )
+    if data.group is not None and data.folds is None and given is not None:
+        text = f"keeps groups together when training data are cut, but {validation} is given"
+        yield Conflict(("data.group", validation), text, "leave it out")
+    if data.shots is not None and data.limit is not None:
+        yield Conflict(("data.shots", "data.limit"), "both say how many examples", "leave one of them out")
+    if data.shots is not None and recipe.task not in ("classification", "ordinal"):
+        text = "counts examples of each class, and this task has no classes"
+        yield Conflict(("data.shots", "task"), text, "use data.limit")
+
+
+def _augment_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    augment = recipe.data.augment
+    key = "data.augment."
+    given = augment.synonym_file is not None
+    for name in ("synonyms", "insert"):
+        if getattr(augment, name) and not given and not augment.wordnet:
+            text = "needs to know synonyms"
+            yield Conflict((f"{key}{name}",), text, f"add {key}synonym_file=FILE or {key}wordnet=true")
+    if given and augment.wordnet:
+        yield Conflict((f"{key}wordnet", f"{key}synonym_file"), "both give synonyms", "leave one of them out")
+    if (given or augment.wordnet) and not (augment.synonyms or augment.insert):
+        name = f"{key}synonym_file" if given else f"{key}wordnet"
+        yield Conflict((name, f"{key}synonyms"), "nothing uses its synonyms", f"add {key}synonyms=0.1")
+    if augment.alike_file is not None and not augment.typos:
+        yield Conflict((f"{key}alike_file", f"{key}typos"), "is used by typos alone", f"add {key}typos=0.05")
+    if recipe.task == "token-classification":
+        for name in ("insert", "swap", "delete", "back_translation"):
+            if getattr(augment, name):
+                text = "would tear words from their tags"
+                yield Conflict((f"{key}{name}", "task"), text, f"use {key}synonyms or {key}typos")
+
+
 def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     batch = recipe.batch
     if batch.micro is not None and batch.micro > batch.global_:
@@ -158,6 +210,37 @@ def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
             ("train.early_stopping.patience", "eval.every"),
             "early stopping needs evaluations during training",
             "set eval.every to a number of steps or to epoch",
+        )
+
+
+LOSSES: dict[str, tuple[str, ...]] = {
+    "classification": ("cross_entropy", "focal", "custom"),
+    "multilabel": ("cross_entropy", "focal", "custom"),
+    "regression": ("mse", "mae", "huber", "custom"),
+}
+"""Losses of each task that has more than one."""
+
+
+def _loss_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    loss, known = recipe.train.loss, LOSSES.get(recipe.task, ())
+    if loss.name is not None and loss.name not in known:
+        yield Conflict(
+            ("train.loss.name", "task"),
+            f"is not a loss of task={recipe.task}",
+            "use " + " or ".join(known) if known else "leave it out: this task has one loss",
+        )
+    of_classes = "cross_entropy" in known
+    if loss.label_smoothing and (not of_classes or loss.name not in (None, "cross_entropy")):
+        yield Conflict(
+            ("train.loss.label_smoothing", "train.loss.name", "task"),
+            "smooths the labels of cross-entropy in classification and multilabel",
+            "leave it out, or use train.loss.name=cross_entropy",
+        )
+    if loss.class_weights is not None and (not of_classes or loss.name == "custom"):
+        yield Conflict(
+            ("train.loss.class_weights", "train.loss.name", "task"),
+            "weighs the classes of cross_entropy and focal in classification and multilabel",
+            "leave it out",
         )
 
 
@@ -217,4 +300,30 @@ def _zero_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     if zero.nvme_path is not None and zero.offload != "nvme":
         yield Conflict(
             ("zero.nvme_path", "zero.offload"), "is used only by zero.offload=nvme", "leave it out"
+        )
+
+
+def _compression_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    prune, distill = recipe.prune, recipe.distill
+    if (prune.shrinks or prune.magnitude) and recipe.model.name is None and recipe.init_from is None:
+        first = "prune.magnitude" if prune.magnitude else "prune"
+        keys = [f"prune.{key}" for key in ("heads", "ffn", "layers") if getattr(prune, key)] or [first]
+        yield Conflict(
+            (keys[0], "model.name"), "a model made from nothing has nothing to prune", "add init_from=RUN"
+        )
+    if prune.magnitude and recipe.tuning == "lora":
+        yield Conflict(
+            ("prune.magnitude", "tuning"),
+            "adapters leave the weights that would be pruned as they are",
+            "use tuning=full",
+        )
+    if prune.magnitude and recipe.zero.stage != 0:
+        yield Conflict(
+            ("prune.magnitude", "zero.stage"),
+            "ZeRO keeps weights where masks can't reach",
+            "use zero.stage=0",
+        )
+    if distill.teacher is not None and recipe.task != "classification":
+        yield Conflict(
+            ("distill.teacher", "task"), "is for task=classification", "leave it out, or prune instead"
         )

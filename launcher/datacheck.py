@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launcher import examples, labels, tagging
+from launcher.cleaning import kept
 from launcher.columns import CLASS_TASKS, choice_columns, label_columns, text_columns
-from launcher.data_sections import Data
-from launcher.datafiles import Peek, ReadOptions, Row, Value, peek, resolve_format, split_sizes
+from launcher.data_sections import Augment, Data
+from launcher.datafiles import Peek, ReadOptions, Row, Value, missing_files, peek, resolve_format, split_sizes
 from launcher.errors import Problem, UserError, choices, nearest
 from launcher.fields import Files
 from launcher.recipe import Recipe
@@ -47,7 +48,7 @@ class DataFacts:
 
 def check_data(recipe: Recipe) -> DataFacts:
     """What local files hold; UserError with every mistake found in them or between them and the recipe."""
-    problems = list(_contradictions(recipe.data))
+    problems = [*_contradictions(recipe.data), *_missing_helpers(recipe.data.augment)]
     if recipe.data.train is None or recipe.data.source is not None:
         return _done(DataFacts(), problems)
     train = _Split.read("train", recipe, problems)
@@ -118,6 +119,8 @@ class _Split:
     columns: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
     """Class -> where it was seen first."""
+    kept: list[tuple[str, Row]] = field(default_factory=list)
+    """Rows read, where data.clean may leave some of them out."""
     rows: int = 0
     characters: int = 0
     empty: int = 0
@@ -136,6 +139,8 @@ class _Split:
             except UserError as error:
                 split.failed = True
                 problems.extend(_with_field(error.problems, f"data.{name}"))
+        if split.kept:
+            split.count = sum(1 for _ in kept(recipe, split.kept)) if split.complete else None
         return split
 
     def _add(self, path: Path, recipe: Recipe, problems: list[Problem]) -> None:
@@ -150,6 +155,8 @@ class _Split:
         if missing:
             return
         problems.extend(_bad_cells(recipe, path, seen.rows))
+        if recipe.data.clean.drop_empty or recipe.data.clean.drop_duplicates:
+            self.kept.extend((str(path), row) for row in seen.rows)
         for row in seen.rows:
             self._learn(recipe, path, row)
 
@@ -217,11 +224,26 @@ def _contradictions(data: Data) -> Iterator[Problem]:
         )
 
 
+def _missing_helpers(augment: Augment) -> Iterator[Problem]:
+    """A problem for each file or model that altered copies need and that isn't there."""
+    for key in ("synonym_file", "alike_file"):
+        path = getattr(augment, key)
+        if path is not None:
+            yield from _with_field(missing_files([Path(path)]), f"data.augment.{key}")
+    for directory in augment.back_translation or ():
+        if not Path(directory, "config.json").is_file():
+            remedy = "give two directories of Marian models, such as opus-mt-en-de and opus-mt-de-en"
+            text = "is no directory of a model: there is no config.json"
+            yield Problem(text, directory, "data.augment.back_translation", None, remedy)
+
+
 def missing_columns(recipe: Recipe, path: Path, seen: Peek, split: str) -> Iterator[Problem]:
     """A problem for each column of text or label that a file doesn't have."""
     chosen = choice_columns(recipe)
     wanted = [("data.choices" if name in chosen else "data.text", name) for name in text_columns(recipe)]
     wanted += [("data.label", column) for column in label_columns(recipe)]
+    if recipe.data.group is not None and split == "train":
+        wanted.append(("data.group", recipe.data.group))
     for key, column in wanted:
         if column not in seen.columns:
             remedy = choices(column, seen.columns) + _header_hint(recipe.data, path, seen)
@@ -316,15 +338,39 @@ def _sizes(
 ) -> tuple[int | None, int | None, int | None]:
     counts = {split.name: split.count if split.given else None for split in (train, validation, test)}
     fractions = cut_fractions(recipe.data)
-    if fractions is not None and train.count is not None and not train.failed:
-        parts = split_sizes(train.count, fractions)
+    if fractions is not None and recipe.data.group is not None:
+        counts |= {"train": None, "validation": None} | ({} if test.given else {"test": None})
+    elif fractions is not None and train.count is not None and not train.failed:
+        parts = _parts(recipe.data, train.count, fractions)
         for name, size, fraction in zip(counts, parts, fractions, strict=True):
             if fraction > 0 and size == 0:
                 problems.append(_empty_part(name, train.count, fractions))
         counts |= dict(zip(("train", "validation") if test.given else counts, parts, strict=False))
-    if recipe.data.limit is not None and counts["train"] is not None:
-        counts["train"] = min(counts["train"], recipe.data.limit)
+    if recipe.data.clean.drop_leaked:
+        counts["train"] = None
+    if counts["train"] is not None:
+        counts["train"] = _training_examples(recipe, train, counts["train"])
     return counts["train"], counts["validation"], counts["test"] or None
+
+
+def _parts(data: Data, count: int, fractions: Sequence[float]) -> tuple[int, ...]:
+    if data.folds is None:
+        return split_sizes(count, fractions)
+    held_out = len(range(data.fold, count, data.folds))
+    return count - held_out, held_out, 0
+
+
+def _training_examples(recipe: Recipe, train: _Split, count: int) -> int | None:
+    """Examples after data.shots or data.limit, altered copies included."""
+    data = recipe.data
+    if data.shots is not None:
+        classes = _label_count(recipe, train)
+        if classes is None:
+            return None
+        count = min(count, data.shots * classes)
+    if data.limit is not None:
+        count = min(count, data.limit)
+    return count * (1 + data.augment.copies) if data.augment.any else count
 
 
 def _empty_part(name: str, count: int, fractions: Sequence[float]) -> Problem:

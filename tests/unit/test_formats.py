@@ -121,11 +121,12 @@ def test_a_file_that_should_be_squad_says_where_it_is_not(write: Write) -> None:
 # What each task needs
 
 
-def test_token_classification_counts_tags(write: Write) -> None:
+def test_token_classification_counts_tags_and_those_they_go_with(write: Write) -> None:
+    """I-ORG goes with B-ORG, whether it occurs or not."""
     rows = [{"text": ["EU", "rejects"], "label": ["B-ORG", "O"]}] * 20
-    assert check_data(recipe("token-classification", train=write("a.jsonl", rows))).labels == 2
+    assert check_data(recipe("token-classification", train=write("a.jsonl", rows))).labels == 3
     csv = "text,label\n" + "EU rejects,B-ORG O\n" * 20
-    assert check_data(recipe("token-classification", train=write("a.csv", csv))).labels == 2
+    assert check_data(recipe("token-classification", train=write("a.csv", csv))).labels == 3
 
 
 def test_token_classification_names_rows_whose_tags_don_t_fit(write: Write) -> None:

@@ -26,7 +26,7 @@ LAYERS = {
     "task_sections": "fields pydantic",
     "compression_sections": "fields pydantic",
     "data_sections": "fields pydantic",
-    "recipe": "data_sections task_sections techniques fields pydantic",
+    "recipe": "compression_sections data_sections task_sections techniques fields pydantic",
     "conflicts": "recipe",
     "cluster": "fields errors pydantic",
     "yaml_source": "errors yaml",
@@ -42,7 +42,7 @@ LAYERS = {
     "columns": "recipe",
     "examples": "recipe columns datafiles labels",
     "cleaning": "recipe data_sections columns datafiles examples",
-    "datacheck": "recipe data_sections fields columns datafiles textfiles examples labels tagging errors",
+    "datacheck": "cleaning recipe data_sections fields columns datafiles textfiles examples labels tagging errors",
     "shapes": "errors",
     "estimate": "recipe shapes errors",
     "plan": "conflicts recipe fields cluster estimate shapes errors",
@@ -54,13 +54,13 @@ LAYERS = {
     "node": "failure run errors",
     "executors": "node run plan errors",
     # prefetch reads a resolved recipe; LoRA's targets are the same here as in the plan's estimate.
-    "train": "recipe data_sections task_sections techniques fields plan run metrics failure loading shapes "
+    "train": "recipe compression_sections data_sections task_sections techniques fields plan run metrics failure loading shapes "
     "columns textfiles datafiles labels tagging examples cleaning datacheck errors *",
 }
 LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))
 
 # What turns the same recipe into the same files can't look at the machine it runs on.
-PURE = ("fields", "data_sections", "techniques", "task_sections", "recipe", "conflicts", "cluster", "estimate", "plan", "render")
+PURE = ("fields", "data_sections", "compression_sections", "techniques", "task_sections", "recipe", "conflicts", "cluster", "estimate", "plan", "render")
 IMPURE = {"datetime", "os", "platform", "random", "secrets", "socket", "subprocess", "tempfile", "time"}
 
 HEAVY = {"datasets", "deepspeed", "numpy", "pandas", "peft", "pyarrow", "torch", "transformers", "wandb"}
