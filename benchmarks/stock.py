@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.datacheck import files, label_columns, read_options, text_columns
+from launcher.columns import label_columns, text_columns
+from launcher.datacheck import files, read_options
 from launcher.datafiles import read_rows
 from launcher.recipe import Recipe
 from launcher.shapes import find_config, resolve_lora_targets, shape_from_config
@@ -73,7 +74,7 @@ class PeerData:
 
 def _rows(recipe: Recipe, split: str, names: list[str] | None) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows {text0, text1, label} of a split, and the label names."""
-    (column,) = label_columns(recipe.data)
+    (column,) = label_columns(recipe)
     rows = [
         row.values
         for path in files(getattr(recipe.data, split))
@@ -82,7 +83,7 @@ def _rows(recipe: Recipe, split: str, names: list[str] | None) -> tuple[list[dic
     names = names or sorted({str(row[column]) for row in rows})
     if recipe.task == "regression":
         names = []
-    texts = text_columns(recipe.data)
+    texts = text_columns(recipe)
     made = []
     for row in rows:
         label = float(str(row[column])) if recipe.task == "regression" else names.index(str(row[column]))
