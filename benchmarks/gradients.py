@@ -18,6 +18,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from launcher.loading import read_recipe_file
+from launcher.train.tasks import get_task
 from launcher.train.unpadded import make_collate
 
 
@@ -37,7 +38,7 @@ def main(recipe_file: Path) -> None:
     model = _model(recipe.model.name, device)
     exact = gradient(model, padded, labels, autocast=False)
     half = gradient(model, padded, labels, autocast=True)
-    collate, notice = make_collate(tokenizer, model, device)
+    collate, notice = make_collate(get_task(recipe, tokenizer), tokenizer, model, device)
     assert notice is None, notice
     packed = collate(_split(tokenizer(texts, **limits)["input_ids"]), np.arange(len(rows))).inputs
     print(

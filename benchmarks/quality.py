@@ -107,7 +107,7 @@ def _settings(*groups: tuple[str, ...]) -> list[str]:
 def peer(case: Case, recipe_file: Path, flags: Flags) -> dict[str, float]:
     """Train the stock script with the settings of one of our runs."""
     recipe = read_recipe_file(recipe_file)
-    task = get_task(recipe.task)
+    task = get_task(recipe)
     with tempfile.TemporaryDirectory() as directory:
         job = Path(directory) / "job"
         data = PeerData.write(recipe, Path(directory))
