@@ -296,7 +296,7 @@ def _resolve_paths(
     values: dict[str, Any], merged: Mapping[str, Given], environ: Mapping[str, str], cwd: Path
 ) -> None:
     values.setdefault("runs_dir", "runs")
-    for key in (*PATH_KEYS, "cluster", "model.name", "init_from"):
+    for key in (*PATH_KEYS, "cluster", "model.name", "init_from", "distill.teacher"):
         value = values.get(key)
         base = cwd if key == "runs_dir" or key not in merged else merged[key].base
         if isinstance(value, list):

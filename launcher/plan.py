@@ -18,7 +18,7 @@ from launcher.errors import UserError
 from launcher.estimate import Setup, estimate_memory, estimate_traffic, largest_micro_batch
 from launcher.fields import Section
 from launcher.recipe import Recipe
-from launcher.shapes import ModelShape, resolve_lora_targets
+from launcher.shapes import PRUNABLE, ModelShape, resolve_lora_targets
 
 DEFAULT_MAX_LENGTH = 512
 CPUS_PER_GPU_RANK = 8
@@ -297,6 +297,13 @@ def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
             ("data.max_length", "model.name"),
             f"the model holds {shape.max_length} tokens",
             f"use data.max_length={shape.max_length} or less, or a model for longer texts",
+        )
+    if recipe.prune.shrinks and shape.family not in PRUNABLE:
+        key = next(key for key in ("heads", "ffn", "layers") if getattr(recipe.prune, key))
+        yield Conflict(
+            (f"prune.{key}", "model.name"),
+            f"nothing can be taken out of a {shape.family} encoder yet",
+            "families that can be pruned: " + ", ".join(PRUNABLE),
         )
     if recipe.tuning == "lora":
         try:

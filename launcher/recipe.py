@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
+from launcher.compression_sections import Distill, Prune
 from launcher.data_sections import Data
 from launcher.fields import Count, Every, Line, Name, PathOrId, Section, TimeLimit
 from launcher.task_sections import MaskedWords, Questions, Ranking
@@ -204,6 +205,10 @@ class Recipe(Section):
     """Batch sizes."""
     train: Train = Train()
     """Optimization."""
+    prune: Prune = Prune()
+    """Making the model smaller, or sparse."""
+    distill: Distill = Distill()
+    """Learning from a teacher."""
     eval: Eval = Eval()
     """Evaluation."""
     checkpoint: Checkpoint = Checkpoint()

@@ -7,6 +7,7 @@ RUNS_DIR/RUN_ID/            mode 0700
   metrics.jsonl             the record of the training
   checkpoints/step_N/       resumable state
   model/                    the best model, plain Hugging Face
+  pruned/                   the pruned model before its recovery, where the recipe prunes
   result.json               how it ended
   latency.json              how fast the model is, once somebody asked
   samples/ logs/ control/
@@ -70,6 +71,11 @@ class RunDir:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def pruned(self) -> Path:
+        """The pruned model that the training starts from, where the recipe prunes."""
+        return self.path / "pruned"
 
     @property
     def result(self) -> Path:

@@ -19,6 +19,9 @@ from launcher.errors import Problem, UserError, choices
 FAMILIES = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2", "modernbert")
 """The `model_type` values of config.json that can be trained."""
 
+PRUNABLE = ("bert", "roberta", "xlm-roberta", "electra", "distilbert")
+"""Families from which heads, neurons and layers can be taken out."""
+
 ALL_LINEAR = "all-linear"
 """As the only entry of `lora.targets`: every linear module of the encoder's layers."""
 

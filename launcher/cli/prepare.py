@@ -62,7 +62,7 @@ def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> 
     loaded, doubtful = _load(assignments, environ, cwd, problems)
     if loaded is None:
         raise UserError(problems)
-    if "init_from" not in doubtful:
+    if not doubtful & {"init_from", "distill.teacher"}:
         given = loaded
         loaded = _collect(problems, lambda: settle_models(given, cwd), given)
     recipe = loaded.recipe

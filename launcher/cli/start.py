@@ -11,16 +11,20 @@ from launcher.run import RunDir, find
 
 
 def settle_models(loaded: Loaded, cwd: Path) -> Loaded:
-    """The recipe with the directories that `init_from` means, and its model being that one.
+    """The recipe with the directories that `init_from` and `distill.teacher` mean, its model being the former.
 
     Raises UserError where there is no such run, or it has no model.
     """
     recipe = loaded.recipe
-    if recipe.init_from is None:
-        return loaded
-    directory = str(_model_directory(loaded, "init_from", recipe.init_from, cwd))
-    model = recipe.model.model_copy(update={"name": directory, "revision": None, "init": "pretrained"})
-    return replace(loaded, recipe=recipe.model_copy(update={"init_from": directory, "model": model}))
+    if recipe.distill.teacher is not None:
+        teacher = _model_directory(loaded, "distill.teacher", recipe.distill.teacher, cwd)
+        distill = recipe.distill.model_copy(update={"teacher": str(teacher)})
+        recipe = recipe.model_copy(update={"distill": distill})
+    if recipe.init_from is not None:
+        start = str(_model_directory(loaded, "init_from", recipe.init_from, cwd))
+        model = recipe.model.model_copy(update={"name": start, "revision": None, "init": "pretrained"})
+        recipe = recipe.model_copy(update={"init_from": start, "model": model})
+    return replace(loaded, recipe=recipe)
 
 
 def _model_directory(loaded: Loaded, key: str, reference: str, cwd: Path) -> Path:

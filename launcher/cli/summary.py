@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.cli.follow import read_events
-from launcher.cli.output import human_count, human_number, human_seconds
+from launcher.cli.output import human_bytes, human_count, human_number, human_seconds
 from launcher.cli.progress import metric_items
 from launcher.run import RunDir
 
@@ -43,6 +43,8 @@ def _completed(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Ite
         )
     if result.get("test"):
         yield _row("test", metrics_text(result["test"]))
+    if result.get("compression"):
+        yield _row("compressed", compression_text(result["compression"], best["metric"] if best else None))
     yield _row("model", shown(run.model) + "   (plain Hugging Face)")
     yield _row("metrics", shown(run.metrics))
     yield from _dashboard(run, plan)
@@ -95,6 +97,21 @@ def trained(plan: dict[str, Any]) -> str:
     count = plan["steps"]["train_examples"]
     examples = f"{human_count(count)} examples of " if count else ""
     return f"{name}{tuning} for {recipe['task']}, on {examples}{named}"
+
+
+def compression_text(account: dict[str, Any], metric: str | None) -> str:
+    """Size, latency and metric before and after, on one line."""
+    before, after = account["before"], account["after"]
+    parts = [
+        f"{human_bytes(before['bytes'])} -> {human_bytes(after['bytes'])}",
+        f"{before['latency_ms']:.1f} -> {after['latency_ms']:.1f} ms a text",
+    ]
+    if after["nonzero"] < 0.99 * after["parameters"]:
+        parts.append(f"{1 - after['nonzero'] / after['parameters']:.0%} of all weights are zero")
+    if metric in before["metrics"] and metric in after["metrics"]:
+        values = (human_number(side["metrics"][metric]) for side in (before, after))
+        parts.append(f"{metric} {' -> '.join(values)}")
+    return "   ".join(parts)
 
 
 def metrics_text(metrics: dict[str, Any]) -> str:

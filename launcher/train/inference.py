@@ -45,19 +45,22 @@ class Predictor:
     precision: str
 
     @classmethod
-    def load(cls, run: RunDir, recipe: Recipe, device: torch.device) -> Predictor:
-        """Load RUN/model as anyone would: plain transformers. Raises UserError where there is none yet."""
+    def load(
+        cls, run: RunDir, recipe: Recipe, device: torch.device, directory: Path | None = None
+    ) -> Predictor:
+        """Load RUN/model, or another `directory`, as anyone would: plain transformers. UserError where there is none."""
         import transformers
 
         from launcher.train.tokenizer import load_tokenizer
 
-        _check_model(run)
-        tokenizer = load_tokenizer(str(run.model), None)
+        directory = directory or run.model
+        _check_model(directory)
+        tokenizer = load_tokenizer(str(directory), None)
         task = get_task(recipe, tokenizer)
         auto_class = getattr(transformers, task.auto_class)
         with quiet():
-            model = auto_class.from_pretrained(run.model, dtype=torch.float32)
-        extra_head.load(model, task.extra_head(model.config), run.model)
+            model = auto_class.from_pretrained(directory, dtype=torch.float32)
+        extra_head.load(model, task.extra_head(model.config), directory)
         model = model.to(device).eval()
         names = task.names_in(model.config)
         precision = recipe.precision
@@ -117,7 +120,7 @@ def export_model(run: RunDir, target: Path) -> Path:
 
     Raises UserError where there is no model, or where `target` can't be made.
     """
-    _check_model(run)
+    _check_model(run.model)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(Problem("exists already", where=str(target), remedy="give another --output"))
     staging = target.with_name(f".{target.name}.new")
@@ -131,7 +134,7 @@ def export_model(run: RunDir, target: Path) -> Path:
     return target
 
 
-def _check_model(run: RunDir) -> None:
-    if not (run.model / "config.json").is_file():
+def _check_model(directory: Path) -> None:
+    if not (directory / "config.json").is_file():
         remedy = "a model appears after the first evaluation"
-        raise UserError(Problem("has no model yet", where=str(run.path), remedy=remedy))
+        raise UserError(Problem("has no model yet", where=str(directory.parent), remedy=remedy))

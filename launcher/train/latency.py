@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,17 +17,23 @@ REPEATS = 40
 
 def measure_latency(model: torch.nn.Module, device: torch.device) -> float:
     """Milliseconds of the median forward pass over one text of TOKENS tokens, in float32, as plain transformers."""
-    model.eval()
-    inputs = _inputs(model, device)
-    seconds = []
+    (found,) = measure_latencies([model], device)
+    return found
+
+
+def measure_latencies(models: Sequence[torch.nn.Module], device: torch.device) -> list[float]:
+    """`measure_latency` of several models turn by turn, so that whatever else the machine does slows all alike."""
+    inputs = [_inputs(model.eval(), device) for model in models]
+    seconds: list[list[float]] = [[] for _ in models]
     with torch.inference_mode():
         for _ in range(WARMUP + REPEATS):
-            started = time.perf_counter()
-            model(**inputs)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds.append(time.perf_counter() - started)
-    return 1000 * statistics.median(seconds[WARMUP:])
+            for model, given, times in zip(models, inputs, seconds, strict=True):
+                started = time.perf_counter()
+                model(**given)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                times.append(time.perf_counter() - started)
+    return [1000 * statistics.median(times[WARMUP:]) for times in seconds]
 
 
 def _inputs(model: Any, device: torch.device) -> dict[str, torch.Tensor]:

@@ -37,6 +37,7 @@ from launcher.train.preempt import StopFlag
 from launcher.train.probes import Probes, try_probes
 from launcher.train.record import Record
 from launcher.train.schedule import Horizon, learning_rate
+from launcher.train.sparsity import Sparsity
 from launcher.train.strategy import StepOutcome, Strategy
 from launcher.train.tasks import Task
 from launcher.train.token_cache import Dataset
@@ -60,6 +61,7 @@ class Job:
     collate: Collate
     probes: Probes | None
     checkpoints: Checkpoints
+    sparsity: Sparsity | None
     record: Record
     events: Events
     stop: StopFlag
@@ -113,6 +115,8 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, Speed]:
         examples = next(batches)
         loss_sum, tokens = _accumulate(job, state.step, examples, samples)
         outcome = job.strategy.step(lr)
+        if job.sparsity is not None:
+            job.sparsity.hold(state.step + 1)
         loss, tokens, asked = job.ranks.sum([loss_sum, tokens, float(job.stop())])
         seconds = speed.lap()
 
@@ -247,7 +251,8 @@ def _evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bo
     value = metrics.get(metric)
     if value is None:
         raise RunFailed("recipe", f"eval.metric={metric} is not computed", "there are " + ", ".join(metrics))
-    improved = _better(value, state.best_value, metric)
+    sparse_enough = job.sparsity is None or job.sparsity.reached(state.step)
+    improved = sparse_enough and _better(value, state.best_value, metric)
     if improved:
         state = replace(state, best_value=value, best_step=state.step)
         _keep_model(job)

@@ -25,7 +25,9 @@ from launcher.recipe import Recipe
 from launcher.run import AttemptDir, RunDir, read_json, write_json, write_text
 from launcher.train import distributed
 from launcher.train.checkpoint import Checkpoints, TrainState
+from launcher.train.compression import account, start_smaller
 from launcher.train.data import Dataset, never, prepare, training_texts
+from launcher.train.distill import Distilled
 from launcher.train.distributed import Ranks
 from launcher.train.events import Events, finite
 from launcher.train.inference import Predictor
@@ -33,8 +35,9 @@ from launcher.train.loop import Ending, Job, Speed, train
 from launcher.train.model import build_model, load_config
 from launcher.train.preempt import StopFlag
 from launcher.train.record import NoRecord, open_record
+from launcher.train.sparsity import Sparsity
 from launcher.train.strategy import make_strategy
-from launcher.train.tasks import get_task
+from launcher.train.tasks import Task, get_task
 from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
 from launcher.train.unpadded import make_collate
 
@@ -82,12 +85,17 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
     _set_kernels(recipe, ranks)
     events.phase("loading data")
     tokenizer = tokenizer_for(recipe)
-    task = get_task(recipe, tokenizer)
+    task = make_task(recipe, tokenizer, ranks)
     dataset = _prepare_together(ranks, recipe, tokenizer, events, stop)
     for note in dataset.notes:
         events.notice(note)
     events.phase("building model")
-    built = build_model(recipe, task, dataset.label_names, tokenizer)
+    start = recipe
+    if recipe.prune.shrinks:
+        start = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
+    built = build_model(start, task, dataset.label_names, tokenizer)
+    if isinstance(task, Distilled):
+        task.watch(built.base)
     collate, padding = make_collate(task, tokenizer, built.model, ranks.device)
     if padding is not None:
         events.notice(padding)
@@ -114,6 +122,7 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
         strategy=strategy,
         collate=collate,
         checkpoints=checkpoints,
+        sparsity=Sparsity(built.base, recipe.prune, total, state.step) if recipe.prune.magnitude else None,
         record=record,
         events=events,
         stop=stop,
@@ -122,6 +131,13 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
         warmup=warmup,
     )
     return job, state
+
+
+def make_task(recipe: Recipe, tokenizer: Any, ranks: Ranks) -> Task:
+    """The task of the training, with a teacher where the recipe names one."""
+    if recipe.distill.teacher is not None:
+        return Distilled(recipe, tokenizer, ranks.device)
+    return get_task(recipe, tokenizer)
 
 
 def _prepare_together(
@@ -214,6 +230,9 @@ def _finish(
     if not job.ranks.is_main:
         return
     test = _test_best(job, state) if ending == "completed" and job.dataset.test is not None else None
+    compression = None
+    if ending == "completed":
+        compression = account(job.run, job.recipe, job.dataset, job.ranks.device)
     code = EXIT_OK if ending == "completed" else EXIT_STOPPED
     job.record.finish(code)
     _end(
@@ -225,6 +244,7 @@ def _finish(
         status=ending,
         best=_best(job, state),
         test=test,
+        compression=compression,
         steps=state.step,
         epochs=state.step / job.per_epoch,
         skipped_steps=state.skipped_steps,
@@ -328,6 +348,7 @@ def _end(run: RunDir, attempt: AttemptDir, events: Events, code: int, started: f
         "run_id": run.run_id,
         "best": None,
         "test": None,
+        "compression": None,
         "steps": 0,
         "wall_s": round(time.perf_counter() - started + _earlier_wall(run, attempt), 3),
         "attempts": attempt.number,

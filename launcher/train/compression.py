@@ -1,0 +1,91 @@
+"""Making a model smaller before it trains, and the account of it afterwards: size, latency and metric before and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from launcher.errors import RunFailed
+from launcher.recipe import Recipe
+from launcher.run import RunDir, read_json, write_json
+from launcher.train.anatomy import ANATOMIES
+from launcher.train.data import Dataset
+from launcher.train.distributed import Ranks
+from launcher.train.events import Events
+from launcher.train.importance import measure
+from launcher.train.inference import Predictor
+from launcher.train.latency import measure_latencies
+from launcher.train.model import BuiltModel, build_model, cpu_state, save_model
+from launcher.train.shrink import choose, shrink
+from launcher.train.tasks import Task
+from launcher.train.unpadded import make_collate
+
+
+def start_smaller(
+    run: RunDir, recipe: Recipe, task: Task, dataset: Dataset, tokenizer: Any, ranks: Ranks, events: Events
+) -> Recipe:
+    """The recipe with the pruned model as what to start from. It is made once, by rank 0, and kept for resuming."""
+    if not (run.pruned / "config.json").is_file():
+        if ranks.is_main:
+            events.phase("pruning")
+            _prune(run, recipe, task, dataset, tokenizer, ranks.device)
+        ranks.barrier()
+    model = recipe.model.model_copy(update={"name": str(run.pruned), "revision": None})
+    return recipe.model_copy(update={"model": model})
+
+
+def _prune(
+    run: RunDir, recipe: Recipe, task: Task, dataset: Dataset, tokenizer: Any, device: torch.device
+) -> None:
+    whole = build_model(recipe.model_copy(update={"tuning": "full"}), task, dataset.label_names, tokenizer)
+    model = whole.base.to(device)
+    if task.extra_head(model.config) is not None:
+        message = (
+            f"prune.heads, ffn and layers are not available for task={recipe.task} with a head of its own"
+        )
+        raise RunFailed("recipe", message, "use prune.magnitude, or prune before this task")
+    collate, _ = make_collate(task, tokenizer, model, device)
+    random = np.random.RandomState([recipe.seed, 2])
+    examples = random.permutation(len(dataset.train))[: recipe.prune.examples]
+    anatomy = ANATOMIES[model.config.model_type]
+    importance = measure(model, anatomy, task, collate, dataset.train, examples)
+    smaller = shrink(model, choose(importance, recipe))
+    save_model(BuiltModel(smaller, smaller, lora=False), cpu_state(smaller), tokenizer, run.pruned)
+    predictor = Predictor.load(run, recipe, device, run.pruned)
+    assert dataset.validation is not None
+    write_json(run.pruned / "before_recovery.json", predictor.evaluate(dataset.validation))
+
+
+def account(run: RunDir, recipe: Recipe, dataset: Dataset, device: torch.device) -> dict[str, Any] | None:
+    """What was there before and what there is now; None where nothing was compressed.
+
+    Before: the teacher where the training only distils, otherwise the model that was pruned. The latencies are measured
+    turn by turn, so that what else the machine does changes both.
+    """
+    prune, teacher = recipe.prune, recipe.distill.teacher
+    pruned = prune.shrinks or prune.magnitude > 0
+    source = recipe.model.name if pruned else teacher
+    if source is None or dataset.validation is None:
+        return None
+    predictors = [Predictor.load(run, recipe, device, Path(path)) for path in (source, run.model)]
+    latencies = measure_latencies([predictor.model for predictor in predictors], device)
+    figures = []
+    for predictor, latency, path in zip(predictors, latencies, (Path(source), run.model), strict=True):
+        known = predictor.label_names == dataset.label_names
+        metrics = predictor.evaluate(dataset.validation) if known else {}
+        figures.append({**_size(predictor.model, path), "latency_ms": latency, "metrics": metrics})
+    before, after = figures
+    recovery = read_json(run.pruned / "before_recovery.json") if prune.shrinks else None
+    return {"before": before, "after": after, "before_recovery": recovery}
+
+
+def _size(model: torch.nn.Module, directory: Path) -> dict[str, int]:
+    """Parameters, those that are not zero, and bytes of the weights on disk."""
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "nonzero": sum(int(torch.count_nonzero(p)) for p in model.parameters()),
+        "bytes": sum(path.stat().st_size for path in directory.glob("*.safetensors")),
+    }

@@ -1,0 +1,123 @@
+"""Distillation: classification that learns from a teacher's probabilities beside the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import AutoModelForSequenceClassification
+
+from launcher.errors import RunFailed
+from launcher.recipe import Recipe
+from launcher.train.model import local_first, quiet
+from launcher.train.strategy import AUTOCAST
+from launcher.train.tasks.base import MicroBatch
+from launcher.train.tasks.classification import Classification
+from launcher.train.token_cache import TokenSplit
+from launcher.train.tokenizer import load_tokenizer
+from launcher.train.unpadded import enable_packing
+
+
+class Distilled(Classification):
+    """(1 - weight) * loss of the labels + weight * T^2 * KL(teacher || student) at temperature T (Hinton et al., 2015,
+    arXiv:1503.02531), and the cosine distance of DistilBERT (Sanh et al., 2019, arXiv:1910.01108) where distill.hidden
+    asks for it. Evaluation, and whoever asks before `watch` has been called, gets the loss of the labels alone.
+    """
+
+    def __init__(self, recipe: Recipe, tokenizer: Any, device: torch.device) -> None:
+        super().__init__(recipe, tokenizer)
+        name = str(recipe.distill.teacher)
+        _check_tokenizer(tokenizer, name)
+        with quiet():
+            teacher = local_first(
+                AutoModelForSequenceClassification.from_pretrained, name, None, dtype=torch.float32
+            )
+        self._teacher = teacher.to(device).eval().requires_grad_(False)
+        enable_packing(teacher, device, self.rows)
+        self._watches = False
+        self._states: dict[str, torch.Tensor] = {}
+        self._remember_states(teacher, "teacher")
+
+    def fit(self, train: TokenSplit, label_names: Sequence[str]) -> None:
+        super().fit(train, label_names)
+        names = tuple(name for _, name in sorted(self._teacher.config.id2label.items()))
+        if names != tuple(label_names):
+            raise RunFailed(
+                "recipe",
+                f"distill.teacher tells {', '.join(names)} apart, the data {', '.join(label_names)}",
+                "give a teacher that was trained on the same labels",
+            )
+
+    def watch(self, student: Any) -> None:
+        """Tell the task which model learns. Raises RunFailed where it can't read what the teacher reads."""
+        ours, theirs = student.config, self._teacher.config
+        if ours.model_type != theirs.model_type:
+            raise RunFailed(
+                "recipe",
+                f"distill.teacher is a {theirs.model_type}, the student a {ours.model_type}",
+                "give a teacher of the student's family",
+            )
+        if self.recipe.distill.hidden and ours.hidden_size != theirs.hidden_size:
+            raise RunFailed(
+                "recipe",
+                f"distill.hidden compares states of one width: the teacher has {theirs.hidden_size}, "
+                f"the student {ours.hidden_size}",
+                "leave distill.hidden out",
+            )
+        self._remember_states(student, "student")
+        self._watches = True
+
+    def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        own = super().loss_sum(output, batch)
+        if not self._watches or not torch.is_grad_enabled():
+            return own
+        distill = self.recipe.distill
+        learnt = _divergence(self.logits(output, batch), self._teach(batch), distill.temperature)
+        loss = (1 - distill.weight) * own + distill.weight * learnt
+        if distill.hidden:
+            student, teacher = self._states["student"].float(), self._states["teacher"].float()
+            loss = loss + distill.hidden * (1 - functional.cosine_similarity(student, teacher)).sum()
+        return loss
+
+    def _teach(self, batch: MicroBatch) -> torch.Tensor:
+        """(examples, labels) logits of the teacher."""
+        precision = self.recipe.precision
+        with (
+            torch.no_grad(),
+            torch.autocast(
+                self._teacher.device.type,
+                dtype=AUTOCAST.get(precision, torch.bfloat16),
+                enabled=precision in AUTOCAST,
+            ),
+        ):
+            return self.logits(self._teacher(**batch.inputs), batch)
+
+    def _remember_states(self, model: Any, name: str) -> None:
+        """Keep the first token's last state of each sequence (sequences, width) when `model` is called."""
+
+        def keep(_module: Any, _arguments: Any, output: Any) -> None:
+            self._states[name] = output.last_hidden_state[:, 0]
+
+        if self.recipe.distill.hidden:
+            model.base_model.register_forward_hook(keep)
+
+
+def _divergence(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """T^2 * KL(teacher || student), summed over examples: T^2 keeps the gradient's size whatever the temperature."""
+    return temperature**2 * functional.kl_div(
+        functional.log_softmax(student / temperature, dim=-1),
+        functional.log_softmax(teacher / temperature, dim=-1),
+        reduction="sum",
+        log_target=True,
+    )
+
+
+def _check_tokenizer(tokenizer: Any, teacher: str) -> None:
+    if load_tokenizer(teacher, None).get_vocab() != tokenizer.get_vocab():
+        raise RunFailed(
+            "recipe",
+            "distill.teacher has another vocabulary than the student",
+            "start the student from the teacher's family, or from the teacher itself with init_from and prune.*",
+        )
