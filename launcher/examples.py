@@ -5,6 +5,7 @@ The same rules before a launch and on the nodes; `labels` has those of a single 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from string import ascii_uppercase
 from typing import Any, NamedTuple
@@ -15,6 +16,10 @@ from launcher.datafiles import Row, Value
 from launcher.labels import shown
 from launcher.recipe import Recipe
 
+IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+HAN = re.compile(f"[{IDEOGRAPHS}]")
+CHARACTERS = re.compile(rf"[^\W{IDEOGRAPHS}]+|\S")
+"""A character of a text without blanks; letters and digits of other scripts stay together."""
 LABELS_OF_TEXT = ("token-classification", "question-answering", "multiple-choice")
 """Tasks whose labels speak of the text, so that nothing can be said of them where it is wrong."""
 
@@ -95,12 +100,17 @@ def label_mistakes(recipe: Recipe, row: Row) -> Iterator[Mistake]:
 
 
 def words(value: Value) -> list[str] | None:
-    """A list of words, or those of a text, which blanks separate; None for anything else."""
+    """A list of words, or those of a text, which blanks separate, in Chinese its characters; None for anything else."""
     if isinstance(value, str):
-        return value.split()
+        return CHARACTERS.findall(value) if joint(value) else value.split()
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
         return None
     return value
+
+
+def joint(value: Value) -> bool:
+    """Whether a text is written without blanks between its words: there are none, but Chinese characters or kana."""
+    return isinstance(value, str) and len(value.split()) == 1 and HAN.search(value) is not None
 
 
 def words_of(recipe: Recipe, row: Row) -> list[str]:

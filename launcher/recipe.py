@@ -16,7 +16,7 @@ from pydantic import Field
 from launcher.compression_sections import Distill, Prune
 from launcher.data_sections import Data
 from launcher.fields import Count, Every, Line, Name, PathOrId, Section, TimeLimit
-from launcher.task_sections import MaskedWords, Questions, Ranking
+from launcher.task_sections import MaskedWords, Questions, Ranking, Tagging
 from launcher.techniques import Dropout, Lora, Train
 
 Task = Literal[
@@ -35,6 +35,7 @@ READY_TASKS: tuple[str, ...] = (
     "multilabel",
     "regression",
     "ordinal",
+    "token-classification",
     "masked-lm",
     "question-answering",
     "multiple-choice",
@@ -197,6 +198,8 @@ class Recipe(Section):
     """The data."""
     mlm: MaskedWords = MaskedWords()
     """Masked language modelling."""
+    tagging: Tagging = Tagging()
+    """Tagging words."""
     qa: Questions = Questions()
     """Question answering."""
     ranking: Ranking = Ranking()

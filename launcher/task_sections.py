@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from launcher.fields import Count, Finite, Line, Positive, Section, Share
+from launcher.fields import Count, Finite, Line, NonNegative, Positive, Section, Share
 
 
 class Probe(Section):
@@ -51,3 +51,16 @@ class Ranking(Section):
 
     max_relevance: Positive = 1.0
     """The highest relevance in the data; the lowest is 0."""
+
+
+class Tagging(Section):
+    """Tagging words, used where `task=token-classification`."""
+
+    crf: bool = False
+    """Learn which tags follow each other, by a linear-chain CRF (Lafferty et al., 2001), instead of each word by itself."""
+    scheme: Literal["auto", "bio", "bioes", "none"] = "auto"
+    """How tags make entities; auto sees it by the tags, none takes each tagged word as an entity of its own."""
+    constrain: bool = True
+    """Predict only what the scheme allows: no I-PER behind O or B-LOC."""
+    penalty: NonNegative = 0.0
+    """Weight in the loss of -log P(the tags of a sentence are what the scheme allows) (Xu et al., 2018)."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from launcher.columns import text_columns
 from launcher.errors import RunFailed
 from launcher.recipe import Recipe
-from launcher.train.tokenizer import LONGEST
+from launcher.train.tokenizer import LONGEST, for_words
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -61,7 +61,10 @@ class Encoder:
         if position_limit is not None and length > position_limit:
             text = f"data.max_length={length} is longer than the model allows"
             raise RunFailed("data", text, f"data.max_length={position_limit} or less")
-        backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        description = tokenizer.backend_tokenizer.to_str()
+        if recipe.task == "token-classification":
+            description = for_words(description)
+        backend = Tokenizer.from_str(description)
         least = backend.num_special_tokens_to_add(pair) + 1
         if length < least:
             text = f"data.max_length={length} leaves no room beside the special tokens"
@@ -80,6 +83,16 @@ class Encoder:
     def encode_together(self, pairs: Sequence[tuple[str, str]], counts: NDArray[np.int64]) -> Tokens:
         """Tokens of examples that are `counts[i]` pairs each, given one after another."""
         return replace(self.encode(pairs), sequences=counts)
+
+    def encode_words(self, texts: Sequence[Sequence[str]]) -> tuple[Tokens, list[NDArray[np.int64]]]:
+        """Tokens of texts that are cut into words; for each text the word that each token belongs to, -1 for none."""
+        encodings = self.backend.encode_batch(texts, is_pretokenized=True)
+        tokens = self._tokens(encodings, empty=sum(not words for words in texts))
+        words = [
+            np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
+            for encoding in encodings
+        ]
+        return replace(tokens, truncated=sum(1 for encoding in encodings if encoding.overflowing)), words
 
     def windows(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -92,6 +93,21 @@ def _load(name: str, revision: str | None, local_files_only: bool) -> PreTrained
         # Without vocabulary files transformers 5 makes a tokenizer of the special tokens alone.
         raise ValueError("its vocabulary is missing")
     return tokenizer  # type: ignore[no-any-return]
+
+
+def for_words(description: str) -> str:
+    """The tokenizer, given and returned as JSON, so that every word of a list is as one behind a blank.
+
+    As they come, RoBERTa's and ModernBERT's take such words for the rest of the word before.
+    """
+    parsed = json.loads(description)
+    found = parsed["pre_tokenizer"] or {}
+    for part in (found, *found.get("pretokenizers", ())):
+        if part.get("type") == "ByteLevel":
+            part["add_prefix_space"] = True
+        elif part.get("type") == "Metaspace":
+            part["prepend_scheme"] = "always"
+    return json.dumps(parsed)
 
 
 def position_limit(config: Any) -> int | None:

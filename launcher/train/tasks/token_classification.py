@@ -1,0 +1,234 @@
+"""A tag for each word, such as the entities in a sentence: softmax over each word's tags, or a linear-chain CRF.
+
+The first token of a word carries its tag, the others and the special tokens are left out, so that words that a tokenizer
+cuts up count once. A sentence longer than data.max_length is cut: the words beyond count as O in every metric and
+prediction, and so does a word that the tokenizer makes nothing of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from launcher import tagging
+from launcher.columns import text_columns
+from launcher.datacheck import unknown_label
+from launcher.datafiles import Row
+from launcher.errors import RunFailed
+from launcher.examples import joint, text_mistakes, words_of
+from launcher.recipe import Recipe
+from launcher.tagging import OUTSIDE
+from launcher.train import crf, extra_head
+from launcher.train.crf import Sentences, Transitions
+from launcher.train.encoder import Encoder, Tokens
+from launcher.train.entities import entity_metrics, legal_steps
+from launcher.train.sources import Source, place
+from launcher.train.tasks.base import IGNORE, Array, MicroBatch, Scores, TokenTask
+from launcher.train.token_cache import TokenSplit
+
+WORD = 0
+"""Mark of a word's first token where there are no tags."""
+
+
+class TokenClassification(TokenTask):
+    metric = "f1"
+    auto_class = "AutoModelForTokenClassification"
+    peft_type = "TOKEN_CLS"
+
+    def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
+        super().__init__(recipe, tokenizer)
+        self.classes: tuple[str, ...] = ()
+        """The tags by number, as soon as `fit` or `recall` has told them."""
+
+    # From rows to tokens
+
+    def label_names(self, train: Source, targets: Sequence[Any]) -> tuple[str, ...]:
+        """The tags of the training data, and those that their types need besides; data.labels as they are."""
+        names = super().label_names(train, targets)
+        return names if self.recipe.data.labels else tagging.complete(names, scheme_for(self.recipe, names))
+
+    def options(self) -> dict[str, Any]:
+        return {"scheme": self.recipe.tagging.scheme}
+
+    def encode(
+        self,
+        encoder: Encoder,
+        rows: Sequence[tuple[str, Row]],
+        targets: Sequence[Any] | None,
+        names: tuple[str, ...],
+    ) -> Tokens:
+        words = [self._words(name, row) for name, row in rows]
+        tags = None if targets is None else self._tags(rows, targets, names)
+        number = {name: index for index, name in enumerate(names)}
+        tokens, word_ids = encoder.encode_words(words)
+        marks, records = [], []
+        for index, ids in enumerate(word_ids):
+            first = np.diff(ids, prepend=-1) != 0
+            kept = ids[first & (ids >= 0)]
+            mark = np.full(len(ids), IGNORE, np.int32)
+            mark[first & (ids >= 0)] = WORD if tags is None else [number[tags[index][word]] for word in kept]
+            marks.append(mark)
+            missing = np.setdiff1d(np.arange(len(words[index])), kept).tolist()
+            records.append({"tags": None if tags is None else tags[index], "missing": missing})
+        marked = np.concatenate([np.zeros(0, np.int32), *marks])
+        return Tokens(**{**vars(tokens), "marks": marked, "records": records})
+
+    def _words(self, name: str, row: Row) -> list[str]:
+        for mistake in text_mistakes(self.recipe, row):
+            text = f"{place(name, row)}: {mistake.column}: {mistake.message}"
+            raise RunFailed("data", text, "give words, or a text whose words blanks separate")
+        return words_of(self.recipe, row)
+
+    def _tags(
+        self, rows: Sequence[tuple[str, Row]], targets: Sequence[Any], names: tuple[str, ...]
+    ) -> list[list[str]]:
+        """Legal tags of each row; RunFailed where one is not among `names`."""
+        scheme, known = scheme_for(self.recipe, names), set(names)
+        rewritten = [tagging.rewritten(tags, scheme) for tags in targets]
+        for (name, row), tags in zip(rows, rewritten, strict=True):
+            for tag in tags:
+                if tag not in known:
+                    message, remedy = unknown_label(tag, names, self.recipe.data.labels is not None)
+                    raise RunFailed("data", f"{place(name, row)}: {message}", remedy)
+        return rewritten
+
+    # The model
+
+    def fit(self, train: TokenSplit, label_names: Sequence[str]) -> None:
+        self.classes = tuple(label_names)
+
+    def recall(self, config: Any) -> None:
+        self.classes = self.names_in(config)
+
+    def extra_head(self, config: Any) -> torch.nn.Module | None:
+        return Transitions(config.num_labels) if self.recipe.tagging.crf else None
+
+    # Loss and metrics
+
+    def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        """Sum over words of the cross-entropy, or over sentences of -log P(their tags); and the penalty."""
+        assert batch.marks is not None
+        rows, options = batch.token_rows(output.logits), self.recipe.tagging
+        if not options.crf and not options.penalty:
+            return functional.cross_entropy(rows, batch.marks, ignore_index=IGNORE, reduction="sum")
+        kept = batch.marks != IGNORE
+        sentences, places = _sentences(rows, batch, kept)
+        steps = _steps(output, rows)
+        every = crf.log_partition(sentences, steps)
+        tags = sentences.lay_out(batch.marks[kept], places)
+        loss = (every - crf.score(sentences, tags, steps)).sum()
+        if options.penalty:
+            legal = crf.log_partition(sentences, crf.forbid(steps, self._legal()))
+            loss = loss + options.penalty * (every - legal).sum()
+        return loss
+
+    def scores(self, output: Any, batch: MicroBatch) -> Scores:
+        """For each example (tags (w,) of its words by number, probabilities (w, L)), words without tokens left out."""
+        assert batch.marks is not None
+        rows = batch.token_rows(output.logits)
+        sentences, _ = _sentences(rows, batch, batch.marks != IGNORE)
+        steps = _steps(output, rows)
+        if self.recipe.tagging.constrain:
+            steps = crf.forbid(steps, self._legal())
+        tags = crf.best_tags(sentences, steps).cpu().numpy()
+        probabilities = crf.marginals(sentences, steps).cpu().numpy()
+        lengths = sentences.lengths.tolist()
+        return [(tags[i, :length], probabilities[i, :length]) for i, length in enumerate(lengths)]
+
+    def truth(self, split: TokenSplit) -> Any:
+        assert split.records is not None
+        return split.records.all
+
+    def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
+        predicted = [
+            self._tags_of_all(tags, record, len(record["tags"]))
+            for (tags, _), record in zip(scores, truth, strict=True)
+        ]
+        gold = [record["tags"] for record in truth]
+        return entity_metrics(gold, predicted, scheme_for(self.recipe, self.classes))
+
+    def decode(
+        self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]
+    ) -> list[dict[str, Any]]:
+        """`prediction` and `probabilities` have an item for each word; `entities` count words from 0."""
+        assert split.records is not None
+        scheme = scheme_for(self.recipe, label_names)
+        (column,) = text_columns(self.recipe)
+        found = []
+        for (tags, probabilities), record, row in zip(scores, split.records.all, rows, strict=True):
+            words = words_of(self.recipe, row)
+            names = self._tags_of_all(tags, record, len(words))
+            certain: list[dict[str, float] | None] = [None] * len(words)
+            for word, of_word in zip(_present(record, len(words)), probabilities, strict=True):
+                certain[word] = dict(zip(label_names, map(float, of_word), strict=True))
+            blank = "" if joint(row.values.get(column)) else " "
+            entities = [
+                {
+                    "type": entity.type,
+                    "text": blank.join(words[entity.start : entity.end]),
+                    "start": entity.start,
+                    "end": entity.end,
+                    "score": _mean_probability(names, certain, entity),
+                }
+                for entity in tagging.entities(names, scheme)
+            ]
+            found.append({"prediction": names, "entities": entities, "probabilities": certain})
+        return found
+
+    def _legal(self) -> NDArray[np.bool_]:
+        return legal_steps(self.classes, scheme_for(self.recipe, self.classes))
+
+    def _tags_of_all(self, tags: Array, record: dict[str, Any], words: int) -> list[str]:
+        """Names of the tags of all words, O where a word has no tokens."""
+        names = [OUTSIDE] * words
+        for word, tag in zip(_present(record, words), tags, strict=True):
+            names[word] = self.classes[tag]
+        # What an O between two words has cut in two must be legal still.
+        rewrite = record["missing"] and self.recipe.tagging.constrain
+        return tagging.rewritten(names, scheme_for(self.recipe, self.classes)) if rewrite else names
+
+
+def scheme_for(recipe: Recipe, names: Sequence[str]) -> tagging.Scheme:
+    """The scheme of the tags; RunFailed where the recipe names one that they aren't written in."""
+    scheme = tagging.scheme_of(names, recipe.tagging.scheme)
+    other = tagging.misfit(names, scheme)
+    if other is not None:
+        raise RunFailed("data", *tagging.misfit_message(other, names, scheme))
+    return scheme
+
+
+def _present(record: dict[str, Any], words: int) -> list[int]:
+    missing = set(record["missing"])
+    return [word for word in range(words) if word not in missing]
+
+
+def _mean_probability(
+    names: Sequence[str], certain: Sequence[dict[str, float] | None], entity: tagging.Entity
+) -> float:
+    words = range(entity.start, entity.end)
+    known = [(certain[word] or {}).get(names[word], 0.0) for word in words]
+    return sum(known) / len(known)
+
+
+def _sentences(rows: torch.Tensor, batch: MicroBatch, kept: torch.Tensor) -> tuple[Sentences, torch.Tensor]:
+    """The emissions of the marked tokens alone, sentence by sentence."""
+    assert batch.lengths is not None
+    lengths = torch.from_numpy(batch.lengths).to(rows.device)
+    sentence = torch.arange(len(lengths), device=rows.device).repeat_interleave(
+        lengths, output_size=len(rows)
+    )
+    return Sentences.of(rows[kept], sentence[kept], len(lengths))
+
+
+def _steps(output: Any, rows: torch.Tensor) -> torch.Tensor:
+    """The CRF's steps, or those of a softmax: all 0."""
+    steps = output.get(extra_head.NAME)
+    return rows.new_zeros(rows.shape[-1] + 2, rows.shape[-1]) if steps is None else steps
+
+
+TASK = TokenClassification
