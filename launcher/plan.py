@@ -173,8 +173,9 @@ def make_plan(
     identity: Identity,
     shape: ModelShape | None,
     data: DataSize,
+    own_loss: str | None = None,
 ) -> Plan:
-    """Resolve a recipe; `plan_conflicts` must have found nothing."""
+    """Resolve a recipe; `plan_conflicts` must have found nothing. `own_loss` is the text of the user's loss."""
     executor = resolve_executor(recipe, machine)
     device = resolve_device(recipe, cluster, machine, executor)
     gpus = resolve_gpus(recipe, cluster, machine, executor, device)
@@ -196,6 +197,7 @@ def make_plan(
         "traffic": _traffic(shape, setup, layout),
         "slurm": _slurm(recipe, cluster, device, gpus) if executor == "slurm" else None,
         "notes": tuple(_notes(recipe, machine, executor, shape, data, setup)),
+        "loss_sha256": None if own_loss is None else hashlib.sha256(own_loss.encode()).hexdigest(),
         "recipe": recipe,
         "cluster": cluster,
     }

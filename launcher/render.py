@@ -34,9 +34,11 @@ _SBATCH_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 _SBATCH_WORDS = re.compile(r"(het|pack)(job)", re.IGNORECASE)
 
 
-def render(plan: Plan, templates: Templates, recipe_text: str) -> dict[str, str]:
+def render(plan: Plan, templates: Templates, recipe_text: str, own_loss: str | None = None) -> dict[str, str]:
     """Every file of a new run directory: relative path -> text."""
     files = {"recipe.yaml": recipe_text, "plan.json": plan_text(plan)}
+    if own_loss is not None:
+        files["loss.py"] = own_loss
     if plan.strategy == "deepspeed":
         files["ds_config.json"] = _json(ds_config(plan, templates))
     if plan.executor == "slurm":

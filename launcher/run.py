@@ -2,7 +2,7 @@
 
 RUNS_DIR/RUN_ID/            mode 0700
   recipe.yaml plan.json     what was resolved; frozen from here on
-  ds_config.json job.sbatch|job.sh
+  ds_config.json job.sbatch|job.sh loss.py (--loss-file)
   attempts/N/               plan.json where it differs, attempt.json, hosts
   metrics.jsonl             the record of the training
   checkpoints/step_N/       resumable state
@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import Problem, UserError, nearest
+
+LOSS_FILE = "loss.py"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class RunDir:
     @property
     def ds_config(self) -> Path:
         return self.path / "ds_config.json"
+
+    @property
+    def loss(self) -> Path:
+        return self.path / LOSS_FILE
 
     @property
     def job_sbatch(self) -> Path:

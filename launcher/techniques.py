@@ -46,6 +46,21 @@ class EarlyStopping(Section):
     """Smallest change that counts as an improvement."""
 
 
+class Loss(Section):
+    """What is minimised in classification, multilabel and regression; the other tasks have one loss each."""
+
+    name: Literal["cross_entropy", "focal", "mse", "mae", "huber", "custom"] | None = None
+    """cross_entropy or focal for classes, mse, mae or huber for numbers; null: the first of these. custom: --loss-file."""
+    label_smoothing: Probability = 0.0
+    """Share of the probability that is spread over all classes (Szegedy et al., 2016); of cross_entropy."""
+    focal_gamma: NonNegative = 2.0
+    """How much focal loss (Lin et al., 2017) neglects what is right already; 0 is cross-entropy."""
+    class_weights: Literal["balanced"] | dict[str, Positive] | None = None
+    """Weight of each class, {label: weight}, those left out 1; balanced: inverse to its frequency in the training data."""
+    huber_delta: Positive = 1.0
+    """Error beyond which Huber's loss (1964) grows linearly."""
+
+
 class Decay(Section):
     """What the learning rate does after warm-up, where train.schedule leaves it open."""
 
@@ -100,6 +115,8 @@ class Train(Section):
     """Added to the denominator of the update, but in sgd and adafactor."""
     weight_decay: NonNegative = 0.01
     """Weight decay, on matrices only: decoupled in adamw, lamb and adafactor, added to the gradient (L2) in the others."""
+    loss: Loss = Loss()
+    """The loss."""
     clip: Positive | None = 1.0
     """Largest norm of the gradient over all parameters; null does not clip."""
     early_stopping: EarlyStopping = EarlyStopping()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.command("plan")
 @options.assignments
 @click.option("--out", metavar="DIR", help="Write the files that run would submit; submit nothing.")
+@options.loss_file
 @click.option("--script", is_flag=True, help="Print the job script alone.")
 @click.option("--ds-config", is_flag=True, help="Print the DeepSpeed config alone.")
 @options.as_json
@@ -28,14 +29,19 @@ if TYPE_CHECKING:
     launch plan recipe=roberta-cls nodes=4 --out planned/
 """)
 def plan_command(
-    assignments: tuple[str, ...], out: str | None, script: bool, ds_config: bool, as_json: bool
+    assignments: tuple[str, ...],
+    out: str | None,
+    loss_file: Path | None,
+    script: bool,
+    ds_config: bool,
+    as_json: bool,
 ) -> None:
     """Show what run would do: ranks, batches, steps, memory, traffic, and the very files it would execute."""
     from launcher.cli.output import say, show, show_json
     from launcher.cli.plan_table import plan_text
     from launcher.cli.prepare import prepare
 
-    prepared = prepare(assignments, os.environ, Path.cwd())
+    prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
     if out is not None:
         _write_out(Path(out), prepared)
         say(f"written to {out}: {', '.join(sorted(prepared.files))}; nothing was submitted")
@@ -66,6 +72,7 @@ def _write_out(directory: Path, prepared: Prepared) -> None:
 
 @click.command("run")
 @options.assignments
+@options.loss_file
 @click.option("--follow", is_flag=True, help="Stream a submitted run; local runs always stream.")
 @options.as_json
 @options.examples("""
@@ -73,7 +80,7 @@ def _write_out(directory: Path, prepared: Prepared) -> None:
     launch run recipe=roberta-cls nodes=4 train.lr=1e-5 --follow
     launch recipe=bert-cls data.train=train.csv data.text=sentence data.label=label
 """)
-def run_command(assignments: tuple[str, ...], follow: bool, as_json: bool) -> int:
+def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bool, as_json: bool) -> int:
     """Train a recipe: here (executor=local), or on Slurm where sbatch is on PATH.
 
     Prints the run's id on stdout. Ctrl-C on a local run saves and stops it, a second one kills it.
@@ -84,7 +91,7 @@ def run_command(assignments: tuple[str, ...], follow: bool, as_json: bool) -> in
     from launcher.cli.session import Session
     from launcher.errors import UserError
 
-    prepared = prepare(assignments, os.environ, Path.cwd())
+    prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
     path = Path(prepared.plan.run_dir)
     is_first = not path.parent.exists()
     with Session(prepared.plan.executor, follow=follow, as_json=as_json) as session:

@@ -25,6 +25,14 @@ runs_dir = click.option(
     help="Where the runs are; default LAUNCH_RUNS_DIR, or runs.",
 )
 
+loss_file = click.option(
+    "--loss-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Minimise loss(logits, labels) of this Python file, which is copied into the run and executed on the nodes.",
+)
+
 
 def resolve_runs_dir(given: Path | None) -> Path:
     """The directory of runs: the option, LAUNCH_RUNS_DIR, or `runs`."""

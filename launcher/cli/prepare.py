@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import os
 import secrets
@@ -46,11 +47,44 @@ class Prepared:
         return self.files["job.sbatch" if self.plan.executor == "slurm" else "job.sh"]
 
 
-def prepare(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> Prepared:
-    """Everything that `run` would submit. Raises UserError with all mistakes; creates nothing."""
-    checked = check(assignments, environ, cwd)
-    plan = plan_of(checked, cwd)
-    return Prepared(plan, render.render(plan, templates(), loading.dump_recipe(plan.recipe)))
+def prepare(
+    assignments: Sequence[str], environ: Mapping[str, str], cwd: Path, loss_file: Path | None = None
+) -> Prepared:
+    """Everything that `run` would submit, with the user's own loss where there is a file of it.
+
+    Raises UserError with all mistakes; creates nothing.
+    """
+    own_loss = None if loss_file is None else read_loss(loss_file)
+    chosen = () if loss_file is None else ("train.loss.name=custom",)
+    checked = check([*assignments, *chosen], environ, cwd)
+    if own_loss is None and checked.loaded.recipe.train.loss.name == "custom":
+        # A recipe alone must not be able to execute a file.
+        remedy = "give --loss-file FILE, a Python file with a function loss(logits, labels)"
+        raise UserError(
+            _about("train.loss.name", checked.loaded, "is a file of yours, which is not given", remedy)
+        )
+    plan = plan_of(checked, cwd, own_loss)
+    return Prepared(plan, render.render(plan, templates(), loading.dump_recipe(plan.recipe), own_loss))
+
+
+def read_loss(path: Path) -> str:
+    """The text of a user's own loss. Raises UserError where it is not a Python file with a function `loss`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+    except OSError as error:
+        raise UserError(
+            Problem(f"can't be read: {error.strerror}", field="--loss-file", value=str(path))
+        ) from None
+    except (SyntaxError, ValueError) as error:
+        raise UserError(Problem(f"is not Python: {error}", field="--loss-file", value=str(path))) from None
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if "loss" not in names:
+        remedy = "define loss(logits, labels), which returns one number for each example"
+        raise UserError(
+            Problem("has no function named loss", field="--loss-file", value=str(path), remedy=remedy)
+        )
+    return text
 
 
 def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> Checked:
@@ -109,7 +143,7 @@ def plan_of(checked: Checked, cwd: Path) -> Plan:
         launcher_version=__version__,
     )
     size = DataSize(checked.facts.train_examples)
-    return make_plan(recipe, cluster, checked.machine, identity, checked.shape, size)
+    return make_plan(recipe, cluster, checked.machine, identity, checked.shape, size, own_loss)
 
 
 def model_shape(loaded: Loaded) -> ModelShape | None:

@@ -59,6 +59,7 @@ def evaluate(job: Job, split: TokenSplit) -> dict[str, float]:
         positions = [part for batches, _ in gathered for part in batches]
         ordered = in_order(positions, [part for _, parts in gathered for part in parts], len(split))
         truth = job.task.truth(split)
+        job.task.tune(ordered, truth)
         metrics = {"loss": total_loss / units, **job.task.metrics(ordered, truth)}
     result: dict[str, float] = job.ranks.broadcast(metrics)
     return result

@@ -16,7 +16,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from launcher.errors import RunFailed
-from launcher.recipe import Dropout, Recipe, Scratch
+from launcher.recipe import Recipe, Scratch
 from launcher.shapes import resolve_lora_targets, shape_from_config
 from launcher.techniques import Dropout
 from launcher.train import extra_head
@@ -101,7 +101,7 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
 
 def make_config(recipe: Recipe, task: Task, label_names: Sequence[str], tokenizer: Any) -> PretrainedConfig:
     """The model's own configuration, or one from `model.scratch`, with the head and the dropout of the recipe."""
-    head = task.head_config(label_names)
+    head = {**task.head_config(label_names), **task.remembered()}
     if recipe.model.name is None:
         config = scratch_config(recipe.model.scratch, tokenizer, head)
     else:

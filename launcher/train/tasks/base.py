@@ -132,6 +132,19 @@ class Task:
         """The classes by number, out of the configuration of a model that was saved."""
         return tuple(config.id2label[index] for index in sorted(config.id2label))
 
+    def fit(self, train: TokenSplit, label_names: Sequence[str]) -> None:
+        """Learn from the training labels what the loss needs; called once, before the model is made."""
+
+    def tune(self, scores: Scores, truth: Any) -> None:
+        """Choose on the validation split what turns scores into predictions, where the task leaves that open."""
+
+    def remembered(self) -> dict[str, Any]:
+        """What `fit` and `tune` have found, as entries of the model's configuration."""
+        return {}
+
+    def recall(self, config: Any) -> None:
+        """Take up what was `remembered` when this model was trained."""
+
     def extra_head(self, config: Any) -> torch.nn.Module | None:
         """Parameters that the task needs besides encoder and linear head; `extra_head.attach` says how they are called."""
         return None

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from launcher.datafiles import Row
 from launcher.train.confusion import accuracy, confusion_matrix, f1_by_class, macro_f1, mcc
-from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, named_classes, softmax
+from launcher.train.gather import EVALUATION, Indices
+from launcher.train.losses import class_weights, cross_entropy
+from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, softmax
+from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.token_cache import TokenSplit
 
 
-class Classification(Task):
+class Classification(LabelledTask):
     metric = "accuracy"
 
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
@@ -25,12 +27,20 @@ class Classification(Task):
     def strata(self, labels: Array | None) -> NDArray[np.int64] | None:
         return labels
 
-    def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
-        assert batch.labels is not None
-        return functional.cross_entropy(output.logits.float(), batch.labels, reduction="sum")
+    def fit(self, train: TokenSplit, label_names: Sequence[str]) -> None:
+        self.weights = class_weights(self.recipe.train.loss, label_names, np.asarray(train.labels))
+
+    def units(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> float:
+        """Sum of the weights of the examples' classes: their number where there are no weights."""
+        if self.weights is None:
+            return float(len(examples))
+        return float(np.asarray(self.weights)[np.asarray(split.labels)[examples]].sum())
+
+    def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(logits, labels, self.recipe.train.loss, self.weights_on(logits))
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
-        return output.logits.float().cpu().numpy()  # type: ignore[no-any-return]
+        return self.logits(output, batch).cpu().numpy()
 
     def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
         assert isinstance(scores, np.ndarray)

@@ -3,41 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
+from numpy.typing import NDArray
 
 from launcher.datafiles import Row
-from launcher.train.tasks.base import MicroBatch, Scores, Task, named_classes, sigmoid
+from launcher.recipe import Recipe
+from launcher.train.losses import binary_cross_entropy, positive_weights
+from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, sigmoid
+from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.token_cache import TokenSplit
 
-THRESHOLD = 0.5
+HALF = 0.5
+THRESHOLDS = "thresholds"
+"""Entry of the model's configuration with the probability from which each label is predicted."""
 
 
-class MultiLabel(Task):
+class MultiLabel(LabelledTask):
     metric = "micro_f1"
+
+    def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
+        super().__init__(recipe, tokenizer)
+        self.thresholds: list[float] | None = None
+        """Probability from which each label is predicted; None: a half."""
 
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         return {**named_classes(label_names), "problem_type": "multi_label_classification"}
 
-    def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
-        """Sum over examples of the binary cross-entropy averaged over labels."""
-        assert batch.labels is not None
-        losses = functional.binary_cross_entropy_with_logits(
-            output.logits.float(), batch.labels.float(), reduction="none"
-        )
-        return losses.mean(dim=-1).sum()
+    def fit(self, train: TokenSplit, label_names: Sequence[str]) -> None:
+        self.weights = positive_weights(self.recipe.train.loss, label_names, np.asarray(train.labels))
+
+    def tune(self, scores: Scores, truth: Any) -> None:
+        if self.recipe.eval.tune_thresholds:
+            assert isinstance(scores, np.ndarray)
+            self.thresholds = best_thresholds(sigmoid(scores), truth >= 0.5)
+
+    def remembered(self) -> dict[str, Any]:
+        return {**super().remembered(), THRESHOLDS: self.thresholds}
+
+    def recall(self, config: Any) -> None:
+        super().recall(config)
+        self.thresholds = getattr(config, THRESHOLDS, None)
+
+    def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return binary_cross_entropy(logits, labels.float(), self.recipe.train.loss, self.weights_on(logits))
+
+    def _holds(self, probabilities: Array) -> NDArray[np.bool_]:
+        """(n, L) which labels are predicted."""
+        limit = HALF if self.thresholds is None else np.asarray(self.thresholds)
+        return probabilities >= limit  # type: ignore[no-any-return]
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
-        return output.logits.float().cpu().numpy()  # type: ignore[no-any-return]
+        return self.logits(output, batch).cpu().numpy()
 
     def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
         from sklearn.metrics import f1_score
 
         assert isinstance(scores, np.ndarray)
-        predicted = sigmoid(scores) >= THRESHOLD
+        predicted = self._holds(sigmoid(scores))
         truth = truth >= 0.5
         return {
             "accuracy": float((predicted == truth).mean()),
@@ -50,13 +76,36 @@ class MultiLabel(Task):
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]
     ) -> list[dict[str, Any]]:
         assert isinstance(scores, np.ndarray)
+        found = sigmoid(scores)
         return [
             {
-                "prediction": [name for name, p in zip(label_names, row, strict=True) if p >= THRESHOLD],
+                "prediction": list(compress(label_names, holds)),
                 "probabilities": {name: float(p) for name, p in zip(label_names, row, strict=True)},
             }
-            for row in sigmoid(scores)
+            for row, holds in zip(found, self._holds(found).tolist(), strict=True)
         ]
+
+
+def best_thresholds(probabilities: Array, truth: Array) -> list[float]:
+    """For each of L labels the probability from which predicting it gives the best F1 over n examples.
+
+    Both are (n, L). Thresholds lie halfway between two probabilities; of equally good ones the nearest to a half is
+    taken, and a half where a label never holds.
+    """
+    return [_best_threshold(p, t) for p, t in zip(probabilities.T, truth.T, strict=True)]
+
+
+def _best_threshold(probabilities: Array, truth: Array) -> float:
+    order = np.argsort(-probabilities, kind="stable")
+    ranked = probabilities[order]
+    hits = np.cumsum(truth[order])
+    last = np.append(ranked[1:] < ranked[:-1], True)  # equal probabilities are predicted together
+    f1 = np.where(last, 2 * hits / (np.arange(1, len(ranked) + 1) + hits[-1]), -1.0)
+    if hits[-1] == 0:
+        return HALF
+    limits = (ranked + np.append(ranked[1:], 0.0)) / 2
+    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
+    return float(limits[best[np.abs(limits[best] - HALF).argmin()]])
 
 
 TASK = MultiLabel

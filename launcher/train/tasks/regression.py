@@ -10,23 +10,23 @@ import numpy as np
 import torch
 
 from launcher.datafiles import Row
-from launcher.train.tasks.base import MicroBatch, Scores, Task
+from launcher.train.losses import distance
+from launcher.train.tasks.base import MicroBatch, Scores
+from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.token_cache import TokenSplit
 
 
-class Regression(Task):
+class Regression(LabelledTask):
     metric = "pearson"
 
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         return {"num_labels": 1, "problem_type": "regression"}
 
-    def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
-        assert batch.labels is not None
-        logits: torch.Tensor = output.logits.float().squeeze(-1)
-        return (logits - batch.labels.float()).square().sum()
+    def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return distance(logits.squeeze(-1), labels.float(), self.recipe.train.loss)
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
-        return output.logits.float().squeeze(-1).cpu().numpy()  # type: ignore[no-any-return]
+        return self.logits(output, batch).squeeze(-1).cpu().numpy()
 
     def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
         from scipy import stats

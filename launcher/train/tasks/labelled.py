@@ -1,0 +1,54 @@
+"""What the tasks with one target for each example have in common: a loss that the recipe chooses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from launcher.recipe import Recipe
+from launcher.run import RunDir
+from launcher.train.losses import LossFunction, load_loss, own_terms
+from launcher.train.tasks.base import MicroBatch, Task
+
+WEIGHTS = "class_weights"
+"""Entry of the model's configuration with the weights of the training's loss, so that evaluating gives the same loss."""
+
+
+class LabelledTask(Task):
+    """A task with one target, class, number or set of labels, for each example."""
+
+    def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
+        super().__init__(recipe, tokenizer)
+        self.weights: list[float] | None = None
+        """Weight of each class, once `fit` or `recall` has been called, where there are weights."""
+        self.own_loss: LossFunction | None = None
+        """The user's loss, where there is one."""
+
+    def remembered(self) -> dict[str, Any]:
+        return {WEIGHTS: self.weights}  # also None, which replaces what an earlier training left there
+
+    def recall(self, config: Any) -> None:
+        self.weights = getattr(config, WEIGHTS, None)
+
+    def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(n,) loss of each example, from float32 logits (n, L)."""
+        raise NotImplementedError
+
+    def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        assert batch.labels is not None
+        logits = self.logits(output, batch)
+        if self.own_loss is not None:
+            return own_terms(self.own_loss, logits, batch.labels).sum()
+        return self.terms(logits, batch.labels).sum()
+
+    def weights_on(self, logits: torch.Tensor) -> torch.Tensor | None:
+        """(L,) the weights where the logits are."""
+        return None if self.weights is None else logits.new_tensor(self.weights)
+
+
+def take_own_loss(task: Task, run: RunDir) -> None:
+    """Let a task use the loss that the run directory holds, where it was launched with one."""
+    if task.recipe.train.loss.name == "custom":
+        assert isinstance(task, LabelledTask)
+        task.own_loss = load_loss(run.loss)
