@@ -22,15 +22,15 @@ Synonyms = Callable[[str], Sequence[str]]
 """What may stand for a word, perhaps nothing."""
 
 
+STEPS = {(0, -1), (0, 1), (-1, 0), (-1, 1), (1, -1), (1, 0)}
+"""(row, column) steps to the six keys around a key: each row of a keyboard stands half a key to the right of that above."""
+
+
 def _beside() -> dict[str, str]:
-    """Keys beside each letter on a QWERTY keyboard, above and below included."""
+    """Letters around each letter on a QWERTY keyboard."""
     places = {key: (row, column) for row, keys in enumerate(KEYBOARD) for column, key in enumerate(keys)}
     return {
-        key: "".join(
-            other
-            for other, (r, c) in places.items()
-            if other != key and abs(r - row) <= 1 and abs(c - column) <= 1
-        )
+        key: "".join(other for other, (r, c) in places.items() if (r - row, c - column) in STEPS)
         for key, (row, column) in places.items()
     }
 

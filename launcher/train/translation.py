@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,10 @@ def _load(directory: str) -> Any:
     from transformers import MarianMTModel, MarianTokenizer
 
     try:
-        tokenizer = MarianTokenizer.from_pretrained(directory, local_files_only=True)
+        with warnings.catch_warnings():
+            # Marian's own punctuation rules need sacremoses; without it texts go in as they are.
+            warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
+            tokenizer = MarianTokenizer.from_pretrained(directory, local_files_only=True)
         model = MarianMTModel.from_pretrained(directory, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
