@@ -82,6 +82,7 @@ def main(job: Path) -> None:
     (first, first_cpu), (last, last_cpu) = timer.steps[0], timer.steps[-1]
     result = {
         "first_step_at": first,
+        "first_step_cpu_s": first_cpu,
         "steps": len(timer.steps),
         "train_s": last - first,
         "train_cpu_s": last_cpu - first_cpu,

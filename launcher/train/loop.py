@@ -227,7 +227,6 @@ def _report(
         examples_per_s=examples / seconds,
         tokens_per_s=tokens / seconds,
         eta_s=(job.total - state.step) * sum(recent) / len(recent),
-        cpu_s=time.process_time(),
     )
     if not math.isfinite(loss) or not (math.isfinite(outcome.grad_norm) or outcome.skipped):
         raise RunFailed(
@@ -245,7 +244,7 @@ def _evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bo
         metrics = evaluate(job, job.dataset.validation)
     except Interrupted:
         return state, True
-    seconds, cpu_s = time.perf_counter() - started, time.process_time() - started_cpu
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
     _try_probes(job, state)
     metric = job.recipe.eval.metric or job.task.metric
     value = metrics.get(metric)
@@ -270,7 +269,7 @@ def _evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bo
         metrics=metrics,
         best=improved,
         seconds=seconds,
-        cpu_s=cpu_s,
+        cpu_seconds=cpu_seconds,
     )
     return state, job.ranks.any(job.stop())
 
