@@ -145,6 +145,8 @@ class Plan(Section):
     slurm: SlurmRequest | None
     notes: tuple[str, ...]
     """What a reader should know: choices made for them, figures that are not known."""
+    loss_sha256: str | None = None
+    """Hash of the user's own loss, loss.py in the run directory."""
     recipe: Recipe
     cluster: Cluster
 

@@ -98,6 +98,8 @@ class Eval(Section):
     """Steps between evaluations, or `epoch`; null evaluates only at the end."""
     metric: Name | None = None
     """Metric that chooses the best checkpoint; null means the task's own (accuracy, f1, pearson, ...)."""
+    tune_thresholds: bool = True
+    """multilabel: choose each label's threshold for the best F1 on the validation data; otherwise it is a half."""
 
 
 class Checkpoint(Section):
@@ -196,10 +198,10 @@ class Recipe(Section):
     """The encoder."""
     data: Data = Data()
     """The data."""
-    mlm: MaskedWords = MaskedWords()
-    """Masked language modelling."""
     tagging: Tagging = Tagging()
     """Tagging words."""
+    mlm: MaskedWords = MaskedWords()
+    """Masked language modelling."""
     qa: Questions = Questions()
     """Question answering."""
     ranking: Ranking = Ranking()

@@ -130,7 +130,7 @@ def _load(
         return error.loaded, error.doubtful
 
 
-def plan_of(checked: Checked, cwd: Path) -> Plan:
+def plan_of(checked: Checked, cwd: Path, own_loss: str | None = None) -> Plan:
     """The plan of a recipe in which no mistake was found."""
     recipe, cluster = checked.loaded.recipe, checked.loaded.cluster
     run_id = recipe.run_id or _new_run_id(checked.loaded.name)

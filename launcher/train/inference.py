@@ -22,6 +22,7 @@ from launcher.train.model import quiet
 from launcher.train.strategy import AUTOCAST
 from launcher.train.tasks import MicroBatch, Task, get_task
 from launcher.train.tasks.base import Scores, in_order
+from launcher.train.tasks.labelled import take_own_loss
 from launcher.train.token_cache import TokenSplit
 from launcher.train.unpadded import make_collate
 
@@ -57,12 +58,14 @@ class Predictor:
         _check_model(directory)
         tokenizer = load_tokenizer(str(directory), None)
         task = get_task(recipe, tokenizer)
+        take_own_loss(task, run)
         auto_class = getattr(transformers, task.auto_class)
         with quiet():
             model = auto_class.from_pretrained(directory, dtype=torch.float32)
         extra_head.load(model, task.extra_head(model.config), directory)
         model = model.to(device).eval()
         names = task.names_in(model.config)
+        task.recall(model.config)
         precision = recipe.precision
         if device.type == "cpu" and precision == "fp16":
             precision = "bf16"

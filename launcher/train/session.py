@@ -34,10 +34,12 @@ from launcher.train.inference import Predictor
 from launcher.train.loop import Ending, Job, Speed, train
 from launcher.train.model import build_model, load_config
 from launcher.train.preempt import StopFlag
+from launcher.train.probes import make_probes
 from launcher.train.record import NoRecord, open_record
 from launcher.train.sparsity import Sparsity
 from launcher.train.strategy import make_strategy
 from launcher.train.tasks import Task, get_task
+from launcher.train.tasks.labelled import take_own_loss
 from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
 from launcher.train.unpadded import make_collate
 
@@ -86,9 +88,11 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
     events.phase("loading data")
     tokenizer = tokenizer_for(recipe)
     task = make_task(recipe, tokenizer, ranks)
+    take_own_loss(task, run)
     dataset = _prepare_together(ranks, recipe, tokenizer, events, stop)
     for note in dataset.notes:
         events.notice(note)
+    task.fit(dataset.train, dataset.label_names)
     events.phase("building model")
     start = recipe
     if recipe.prune.shrinks:
@@ -121,6 +125,7 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
         built=built,
         strategy=strategy,
         collate=collate,
+        probes=make_probes(recipe, tokenizer, longest_input(recipe)),
         checkpoints=checkpoints,
         sparsity=Sparsity(built.base, recipe.prune, total, state.step) if recipe.prune.magnitude else None,
         record=record,
