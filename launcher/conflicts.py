@@ -305,36 +305,10 @@ def _zero_conflicts(recipe: Recipe) -> Iterator[Conflict]:
 
 def _compression_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     prune, distill = recipe.prune, recipe.distill
-    if (prune.shrinks or prune.magnitude) and recipe.model.name is None and recipe.init_from is None:
-        first = "prune.magnitude" if prune.magnitude else "prune"
-        keys = [f"prune.{key}" for key in ("heads", "ffn", "layers") if getattr(prune, key)] or [first]
-        yield Conflict(
-            (keys[0], "model.name"), "a model made from nothing has nothing to prune", "add init_from=RUN"
-        )
-    if prune.magnitude and recipe.tuning == "lora":
-        yield Conflict(
-            ("prune.magnitude", "tuning"),
-            "adapters leave the weights that would be pruned as they are",
-            "use tuning=full",
-        )
-    if prune.magnitude and recipe.zero.stage != 0:
-        yield Conflict(
-            ("prune.magnitude", "zero.stage"), "ZeRO keeps weights where masks can't reach", "use zero.stage=0"
-        )
-    if distill.teacher is not None and recipe.task != "classification":
-        yield Conflict(
-            ("distill.teacher", "task"), "is for task=classification", "leave it out, or prune instead"
-        )
-
-
-def _compression_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    prune, distill = recipe.prune, recipe.distill
-    if (prune.shrinks or prune.magnitude) and recipe.model.name is None and recipe.init_from is None:
-        first = "prune.magnitude" if prune.magnitude else "prune"
-        keys = [f"prune.{key}" for key in ("heads", "ffn", "layers") if getattr(prune, key)] or [first]
-        yield Conflict(
-            (keys[0], "model.name"), "a model made from nothing has nothing to prune", "add init_from=RUN"
-        )
+    for key in ("heads", "ffn", "layers", "magnitude"):
+        if getattr(prune, key) and recipe.model.name is None and recipe.init_from is None:
+            message = "a model made from nothing has nothing to prune"
+            yield Conflict((f"prune.{key}", "model.name"), message, "add init_from=RUN")
     if prune.magnitude and recipe.tuning == "lora":
         yield Conflict(
             ("prune.magnitude", "tuning"),
