@@ -69,12 +69,14 @@ def without_html(text: str) -> str:
 
 def oddities(text: str) -> Iterator[str]:
     """Names of what is odd about a text: keys of `REMEDIES`."""
-    if without_html(text) != text:
+    if ("<" in text or "&" in text) and without_html(text) != text:
         yield "html"
-    if "\ufffd" in text or GBK_REPLACEMENT in text:
-        yield "replacement"
     if CONTROL.search(text):
         yield "control"
+    if text.isascii():
+        return
+    if "\ufffd" in text or GBK_REPLACEMENT in text:
+        yield "replacement"
     if WIDE.search(text):
         yield "wide"
     if is_mojibake(text):
@@ -89,7 +91,7 @@ REMEDIES = {
     ),
     "control": ("with control or invisible characters", "data.clean.control=true takes them out"),
     "wide": (
-        "with full-width letters, digits or punctuation",
+        "with full-width letters or digits",
         "data.clean.nfkc=true makes them ordinary ones",
     ),
     "mojibake": (

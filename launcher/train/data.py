@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from launcher.cleaning import cleaner, text_key
 from launcher.columns import label_columns, text_columns
@@ -24,9 +25,10 @@ from launcher.datafiles import Row
 from launcher.errors import RunStopped
 from launcher.recipe import Recipe
 from launcher.train.augment import Augmenter, identity
+from launcher.train.doctor import warnings
 from launcher.train.encoder import Encoder, Tokens
 from launcher.train.sources import Source, open_sources, text_of
-from launcher.train.splits import Indices, choose
+from launcher.train.splits import Indices, Part, choose
 from launcher.train.splits import Rows as SourceRows
 from launcher.train.tasks import Task, get_task
 from launcher.train.token_cache import (
@@ -195,16 +197,36 @@ def _fingerprint(work: Work) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _build(staging: Path, work: Work, progress: Progress, stop: Callable[[], bool]) -> Built:
-    recipe, task, sources = work.recipe, work.task, work.sources
+@dataclass(frozen=True)
+class Reading:
+    """What is to be predicted of every row, and which rows are used."""
+
+    targets: dict[str, list[Any]]
+    """What the task makes of the rows of each source."""
+    names: tuple[str, ...]
+    """Name of each class."""
+    labels: dict[str, NDArray[Any] | None]
+    """Labels by row of each source."""
+    parts: dict[str, Part]
+    """The rows of each split."""
+
+
+def read(recipe: Recipe, task: Task, sources: dict[str, Source]) -> Reading:
+    """Labels of all rows, and the splits they are dealt to; RunFailed of class `data` where they don't fit the task."""
     targets = {split: task.targets(source) for split, source in sources.items()}
     names = task.label_names(sources["train"], targets["train"])
     labels = {split: task.labels(source, targets[split], names) for split, source in sources.items()}
     facts = {split: _facts(recipe, source, len(targets[split])) for split, source in sources.items()}
     facts["train"] = replace(facts["train"], classes=task.strata(labels["train"]))
-    chosen = choose(recipe, facts)
+    return Reading(targets, names, labels, choose(recipe, facts))
+
+
+def _build(staging: Path, work: Work, progress: Progress, stop: Callable[[], bool]) -> Built:
+    recipe, sources = work.recipe, work.sources
+    reading = read(recipe, work.task, sources)
+    chosen, targets, labels, names = reading.parts, reading.targets, reading.labels, reading.names
     copies = 0 if work.augmenter is None else recipe.data.augment.copies
-    built = Built(label_names=names)
+    built = Built(label_names=names, notes=warnings(recipe, sources, chosen, names))
     total, done = sum(len(part.rows) for part in chosen.values()) + copies * len(chosen["train"].rows), 0
     for split, part in chosen.items():
         built.truncated[split] = empty = 0

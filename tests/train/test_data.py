@@ -77,7 +77,7 @@ def test_tokens_of_each_example(
     write: Write, make: Callable[..., Dataset], tokenizer: SmallTokenizer
 ) -> None:
     train = write("train.csv", "text,label\nb a,no\na,yes\n,no\n")
-    data = make(recipe(train=train, validation=train))
+    data = make(recipe(train=train, validation=write("validation.csv", "text,label\nc,no\n,yes\nd,no\n")))
     assert texts(data.train, tokenizer) == ["b a", "a", ""]
     assert data.train.lengths.tolist() == [4, 3, 2]
     assert (data.train.ids.dtype, data.train.offsets.dtype, data.train.lengths.dtype) == ("i4", "i8", "i4")
