@@ -40,6 +40,16 @@ class Ranks:
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
+    def sum_unread(self, first: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
+        """As `sum` of `first` and `values`, as a tensor that the host has not waited for: (1 + len(values),) float64."""
+        rest = torch.tensor(values, dtype=torch.float64)
+        if self.device.type == "cuda":
+            rest = rest.pin_memory().to(self.device, non_blocking=True)
+        tensor = torch.cat([first.double().reshape(1), rest])
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true on any rank."""
         return self.sum([float(flag)])[0] > 0

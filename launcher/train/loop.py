@@ -32,13 +32,14 @@ from launcher.train.collate import Collate, token_lengths
 from launcher.train.distributed import Ranks
 from launcher.train.evaluate import Interrupted, evaluate
 from launcher.train.events import Events
+from launcher.train.flight import Flight, Launched, StepResult
 from launcher.train.model import BuiltModel, save_model
 from launcher.train.preempt import StopFlag
 from launcher.train.probes import Probes, try_probes
 from launcher.train.record import Record
 from launcher.train.schedule import Horizon, learning_rate
 from launcher.train.sparsity import Sparsity
-from launcher.train.strategy import StepOutcome, Strategy
+from launcher.train.strategy import Strategy
 from launcher.train.tasks import Task
 from launcher.train.token_cache import Dataset
 
@@ -80,10 +81,11 @@ class Speed:
     started: float = field(default_factory=time.perf_counter)
     step_seconds: list[float] = field(default_factory=list)
 
-    def lap(self) -> float:
+    def lap(self, steps: int) -> float:
+        """Seconds of each of the `steps` steps that have been read since the last lap."""
         now = time.perf_counter()
-        seconds, self.started = now - self.started, now
-        self.step_seconds.append(seconds)
+        seconds, self.started = (now - self.started) / steps, now
+        self.step_seconds += [seconds] * steps
         return seconds
 
 
@@ -92,7 +94,7 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, Speed]:
 
     Raises RunFailed('diverged') where a gradient is not finite.
     """
-    speed = Speed()
+    speed, flight = Speed(), Flight(job.ranks.device)
     batches = step_batches(job, state.step)
     samples = _samples_file(job, state.step)
     stopping = job.ranks.any(job.stop())
@@ -109,25 +111,29 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, Speed]:
             return "stopped", state, speed
         if finished:
             return "completed", state, speed
-        speed.started = time.perf_counter()
+        if not flight:
+            speed.started = time.perf_counter()
 
         lr = _learning_rate(job, state)
         examples = next(batches)
-        loss_sum, tokens = _accumulate(job, state.step, examples, samples)
+        loss, tokens = _accumulate(job, state.step, examples, samples)
         outcome = job.strategy.step(lr)
         if job.sparsity is not None:
             job.sparsity.hold(state.step + 1)
-        loss, tokens, asked = job.ranks.sum([loss_sum, tokens, float(job.stop())])
-        seconds = speed.lap()
+        sums = job.ranks.sum_unread(loss, [tokens, float(job.stop())])
+        state = replace(state, step=state.step + 1)
+        flight.add(Launched(state.step, lr, len(examples), sums, outcome.grad_norm, outcome.skipped))
 
-        state = replace(
-            state,
-            step=state.step + 1,
-            skipped_steps=state.skipped_steps + outcome.skipped,
-            wall_s=state.wall_s + seconds,
-        )
-        _report(job, state, speed, lr, loss, outcome, len(examples), tokens, seconds)
-        stopping = asked > 0
+        results = flight.landed(everything=_pauses(job, state))
+        seconds = speed.lap(len(results)) if results else 0.0
+        for result in results:
+            state = replace(
+                state,
+                skipped_steps=state.skipped_steps + result.skipped,
+                wall_s=state.wall_s + seconds,
+            )
+            _report(job, state, speed, result, seconds)
+            stopping = stopping or result.asked_to_stop
 
 
 def step_batches(job: Job, start: int) -> Iterator[Indices]:
@@ -161,7 +167,7 @@ def _learning_rate(job: Job, state: TrainState) -> float:
     return rate * max(state.plateau_scale, train.decay.floor)
 
 
-def _accumulate(job: Job, step: int, examples: Indices, samples: TextIO | None) -> tuple[float, float]:
+def _accumulate(job: Job, step: int, examples: Indices, samples: TextIO | None) -> tuple[torch.Tensor, float]:
     """Add up the gradient of the mean loss over the global batch; (this rank's part of the loss, real tokens)."""
     torch.manual_seed(_dropout_seed(job.recipe.seed, step, job.ranks.rank))
     job.strategy.train_mode(True)
@@ -183,7 +189,7 @@ def _accumulate(job: Job, step: int, examples: Indices, samples: TextIO | None) 
         ids = [int(example) for part in parts if part is not None for example in part]
         samples.write(json.dumps({"step": step + 1, "examples": ids}) + "\n")
         samples.flush()
-    return float(loss), float(tokens)
+    return loss, float(tokens)
 
 
 def _dropout_seed(seed: int, step: int, rank: int) -> int:
@@ -191,47 +197,37 @@ def _dropout_seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _report(
-    job: Job,
-    state: TrainState,
-    speed: Speed,
-    lr: float,
-    loss: float,
-    outcome: StepOutcome,
-    examples: int,
-    tokens: float,
-    seconds: float,
-) -> None:
-    epoch = state.step / job.per_epoch
+def _report(job: Job, state: TrainState, speed: Speed, result: StepResult, seconds: float) -> None:
+    epoch = result.step / job.per_epoch
     recent = speed.step_seconds[-50:]
     job.record.train(
-        state.step,
+        result.step,
         {
             "epoch": epoch,
-            "train/loss": loss,
-            "train/lr": lr,
-            "train/grad_norm": outcome.grad_norm,
+            "train/loss": result.loss,
+            "train/lr": result.lr,
+            "train/grad_norm": result.grad_norm,
             "train/skipped_steps": state.skipped_steps,
-            "perf/examples_per_s": examples / seconds,
-            "perf/tokens_per_s": tokens / seconds,
+            "perf/examples_per_s": result.examples / seconds,
+            "perf/tokens_per_s": result.tokens / seconds,
             "perf/step_s": seconds,
         },
     )
     job.events.emit(
         "step",
-        step=state.step,
+        step=result.step,
         total=job.total,
         epoch=epoch,
-        loss=loss,
-        lr=lr,
-        examples_per_s=examples / seconds,
-        tokens_per_s=tokens / seconds,
-        eta_s=(job.total - state.step) * sum(recent) / len(recent),
+        loss=result.loss,
+        lr=result.lr,
+        examples_per_s=result.examples / seconds,
+        tokens_per_s=result.tokens / seconds,
+        eta_s=(job.total - result.step) * sum(recent) / len(recent),
     )
-    if not math.isfinite(loss) or not (math.isfinite(outcome.grad_norm) or outcome.skipped):
+    if not math.isfinite(result.loss) or not (math.isfinite(result.grad_norm) or result.skipped):
         raise RunFailed(
             "diverged",
-            f"loss {loss} and gradient norm {outcome.grad_norm} at step {state.step}",
+            f"loss {result.loss} and gradient norm {result.grad_norm} at step {result.step}",
             "lower train.lr, lengthen train.warmup or set train.clip",
         )
 
@@ -338,6 +334,12 @@ def _evaluation_due(job: Job, state: TrainState) -> bool:
     if state.step == 0 or state.evaluated_step == state.step:
         return False
     return state.step >= job.total or _due(job.recipe.eval.every, state.step, job.per_epoch)
+
+
+def _pauses(job: Job, state: TrainState) -> bool:
+    """Whether something is to be done before the next step that needs the results of all steps."""
+    saving = _due(job.recipe.checkpoint.every, state.step, job.per_epoch)
+    return state.step >= job.total or saving or _evaluation_due(job, state)
 
 
 def _due(every: Every | None, step: int, per_epoch: int) -> bool:

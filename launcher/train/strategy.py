@@ -32,8 +32,8 @@ BUCKET_BYTES = 25 * 2**20
 class StepOutcome:
     """What an optimizer step did."""
 
-    grad_norm: float
-    """Norm of the whole gradient before clipping."""
+    grad_norm: torch.Tensor
+    """Norm of the whole gradient before clipping; a scalar on the device, which the host has not waited for."""
     skipped: bool = False
     """True where fp16 overflowed and the loss scale was lowered instead."""
 
@@ -110,12 +110,8 @@ class Plain:
             self._buckets.finish()
         set_learning_rate(self._optimizer.param_groups, lr)
         self._scaler.unscale_(self._optimizer)
-        norm = float(self._clip())
-        scale = self._scaler.get_scale()
-        if self._scaler.is_enabled() or math.isfinite(norm):
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
-        skipped = self._scaler.get_scale() < scale
+        norm = self._clip()
+        skipped = self._apply(norm)
         self._zero()
         return StepOutcome(norm, skipped)
 
@@ -150,6 +146,21 @@ class Plain:
                 parameter.copy_(trainable[name])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
+
+    def _apply(self, norm: torch.Tensor) -> bool:
+        """Update the weights, unless the gradient is not finite; whether fp16 overflowed."""
+        if self._scaler.is_enabled():
+            scale = self._scaler.get_scale()
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+            return self._scaler.get_scale() < scale
+        if getattr(self._optimizer, "_step_supports_amp_scaling", False):
+            # Fused kernels look at this themselves: the host need not wait for the norm.
+            self._optimizer.found_inf = (~torch.isfinite(norm)).float()
+            self._optimizer.step()
+        elif math.isfinite(float(norm)):
+            self._optimizer.step()
+        return False
 
     def _clip(self) -> torch.Tensor:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
@@ -272,9 +283,8 @@ class ZeroRedundancy:
         skipped_before = self._engine.skipped_steps
         self._engine.step()
         norm = self._engine.get_global_grad_norm()
-        return StepOutcome(
-            float(norm) if norm is not None else float("nan"), self._engine.skipped_steps > skipped_before
-        )
+        known = torch.as_tensor(math.nan if norm is None else norm)
+        return StepOutcome(known.to(self._ranks.device), self._engine.skipped_steps > skipped_before)
 
     def train_mode(self, training: bool) -> None:
         self._engine.train(training)

@@ -1,0 +1,91 @@
+"""Steps that are done as far as this process is concerned, and whose results nobody has read yet.
+
+Reading a number from a GPU waits for everything before it. So losses, gradient norms and the agreement to stop are read
+one step late there, while the GPU is busy with the next step; on a CPU there is nothing to wait for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+
+LAG = {"cuda": 1, "cpu": 0}
+"""Steps that may be under way when the results of an earlier one are read."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One optimizer step, as it is reported."""
+
+    step: int
+    """Steps done with this one."""
+    lr: float
+    examples: int
+    loss: float
+    tokens: float
+    """Real tokens over all ranks."""
+    grad_norm: float
+    skipped: bool
+    """Left out because fp16 overflowed."""
+    asked_to_stop: bool
+    """By any rank, before this step was over."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A step before its results are read."""
+
+    step: int
+    lr: float
+    examples: int
+    sums: torch.Tensor
+    """(3,) loss, tokens and requests to stop over all ranks."""
+    grad_norm: torch.Tensor
+    skipped: bool
+
+
+class Flight:
+    """The steps under way, in order."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._lag = LAG[device.type]
+        self._waiting: deque[tuple[Launched, torch.Tensor, torch.cuda.Event | None]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, launched: Launched) -> None:
+        """Have the results copied to the host as soon as the device has them."""
+        values = torch.cat([launched.sums, launched.grad_norm.detach().double().reshape(1)])
+        event = None
+        if values.device.type == "cuda":
+            values = values.to("cpu", non_blocking=True)
+            event = torch.cuda.Event()
+            event.record()
+        self._waiting.append((launched, values, event))
+
+    def landed(self, everything: bool) -> list[StepResult]:
+        """Results of the steps that are due to be read, or of all steps; all of them where one was asked to stop."""
+        results: list[StepResult] = []
+        while len(self._waiting) > self._lag or (self._waiting and everything):
+            results.append(_read(*self._waiting.popleft()))
+            everything = everything or results[-1].asked_to_stop
+        return results
+
+
+def _read(launched: Launched, values: torch.Tensor, event: torch.cuda.Event | None) -> StepResult:
+    if event is not None:
+        event.synchronize()
+    loss, tokens, asked, grad_norm = values.tolist()
+    return StepResult(
+        step=launched.step,
+        lr=launched.lr,
+        examples=launched.examples,
+        loss=loss,
+        tokens=tokens,
+        grad_norm=grad_norm,
+        skipped=launched.skipped,
+        asked_to_stop=asked > 0,
+    )
