@@ -112,6 +112,8 @@ def show_event(bar: Bar, event: dict[str, Any]) -> None:
             bar.update("step", event["step"], event.get("total"), _step_note(event))
         case "eval":
             bar.line(_eval_line(event))
+        case "probes":
+            bar.line(_probe_lines(event))
         case "notice":
             prefix = "warning: " if event.get("level") == "warning" else ""
             bar.line(prefix + event["text"])
@@ -130,6 +132,14 @@ def _eval_line(event: dict[str, Any]) -> str:
     metrics = "  ".join(f"{name} {human_number(value)}" for name, value in metric_items(event["metrics"]))
     best = "  (best so far)" if event.get("best") else ""
     return f"{event['split']} at step {event['step']}: {metrics}{best}"
+
+
+def _probe_lines(event: dict[str, Any]) -> str:
+    rows = [
+        f"  {probe['probability']:.3f}  rank {probe['rank']:<5} {probe['text']}  {probe['answer']}"
+        for probe in event["probes"]
+    ]
+    return "\n".join([f"probes at step {event['step']}:", *rows])
 
 
 def metric_items(metrics: dict[str, Any]) -> list[tuple[str, Any]]:

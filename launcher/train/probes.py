@@ -26,10 +26,23 @@ if TYPE_CHECKING:
 class Probes:
     """The probes of a recipe for one tokenizer."""
 
+    asked: tuple[Probe, ...]
     split: TokenSplit
     """One example for each sentence."""
     answers: tuple[tuple[int, ...], ...]
     """The tokens expected at the masks of each."""
+
+    def told(self, metrics: dict[str, float]) -> list[dict[str, Any]]:
+        """text, answer, probability and rank of each, as an event tells them."""
+        return [
+            {
+                "text": probe.text,
+                "answer": probe.answer,
+                "probability": metrics[f"probe/{number}/probability"],
+                "rank": int(metrics[f"probe/{number}/rank"]),
+            }
+            for number, probe in enumerate(self.asked, start=1)
+        ]
 
 
 def make_probes(recipe: Recipe, tokenizer: Any, position_limit: int | None) -> Probes | None:
@@ -40,7 +53,7 @@ def make_probes(recipe: Recipe, tokenizer: Any, position_limit: int | None) -> P
     (column,) = text_columns(recipe)
     rows = [Row({column: probe.text}, index + 1) for index, probe in enumerate(probes)]
     split = encode_texts(tokenizer, rows, recipe, name="mlm.probes", position_limit=position_limit)
-    return Probes(split, tuple(_answer(probe, tokenizer) for probe in probes))
+    return Probes(probes, split, tuple(_answer(probe, tokenizer) for probe in probes))
 
 
 def _answer(probe: Probe, tokenizer: Any) -> tuple[int, ...]:
