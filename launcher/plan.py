@@ -19,6 +19,7 @@ from launcher.estimate import Setup, estimate_memory, estimate_traffic, largest_
 from launcher.fields import Section
 from launcher.recipe import Recipe
 from launcher.shapes import PRUNABLE, ModelShape, resolve_lora_targets
+from launcher.throughput import Facts, Throughput, predict
 
 DEFAULT_MAX_LENGTH = 512
 CPUS_PER_GPU_RANK = 8
@@ -36,6 +37,8 @@ class Machine:
     """GPUs of this machine."""
     native_bf16: bool = True
     """Whether this machine's CPU computes in bf16 itself."""
+    cores: int = 1
+    """CPU cores of this machine."""
     slurm_gpus_per_node: int | None = None
     """GPUs of a node as the scheduler declares them; None where nobody could say."""
 
@@ -45,6 +48,8 @@ class DataSize:
     """How much data there is; None where only a node can know (hub data)."""
 
     train_examples: int | None = None
+    mean_chars: float | None = None
+    """Mean length of a text, or of both texts of a pair, in characters."""
 
 
 class Layout(Section):
@@ -142,6 +147,7 @@ class Plan(Section):
     steps: Steps
     memory: Memory
     traffic: Traffic
+    throughput: Throughput
     slurm: SlurmRequest | None
     notes: tuple[str, ...]
     """What a reader should know: choices made for them, figures that are not known."""
@@ -197,6 +203,7 @@ def make_plan(
         "steps": _steps(recipe, data),
         "memory": _memory(cluster, shape, setup, layout),
         "traffic": _traffic(shape, setup, layout),
+        "throughput": predict(shape, setup, _speed_facts(recipe, cluster, machine, layout, data, gpus)),
         "slurm": _slurm(recipe, cluster, device, gpus) if executor == "slurm" else None,
         "notes": tuple(_notes(recipe, machine, executor, shape, data, setup)),
         "loss_sha256": None if own_loss is None else hashlib.sha256(own_loss.encode()).hexdigest(),
@@ -437,6 +444,23 @@ def _traffic(shape: ModelShape | None, setup: Setup, layout: Layout) -> Traffic:
     )
 
 
+def _speed_facts(
+    recipe: Recipe, cluster: Cluster, machine: Machine, layout: Layout, data: DataSize, gpus: int
+) -> Facts:
+    on_slurm = resolve_executor(recipe, machine) == "slurm"
+    cores = (cluster.cpus_per_task or gpus) if on_slurm else machine.cores
+    return Facts(
+        examples=layout.global_batch_size,
+        micro_batch_size=layout.micro_batch_size,
+        max_length=layout.max_length,
+        mean_chars=data.mean_chars,
+        nodes=recipe.nodes,
+        gpus=gpus,
+        gpu_model=cluster.gpu_model,
+        cores=max(1, cores // gpus),
+    )
+
+
 def _slurm(recipe: Recipe, cluster: Cluster, device: str, gpus: int) -> SlurmRequest:
     option = None
     if device == "cuda":
@@ -491,7 +515,7 @@ def _plan_id(name: str, fields: dict[str, Any]) -> str:
     tree = {
         key: value.model_dump(mode="json", by_alias=True) if isinstance(value, Section) else value
         for key, value in fields.items()
-        if key != "notes"
+        if key not in ("notes", "throughput")
     }
     tree["recipe"] = {k: v for k, v in tree["recipe"].items() if k not in ("run_id", "runs_dir")}
     text = json.dumps({"name": name, **tree}, sort_keys=True, ensure_ascii=False)

@@ -28,6 +28,7 @@ def observe(recipe: Recipe, cluster: Cluster) -> Machine:
         has_sbatch=recipe.executor == "auto" and slurm_is_set_up(),
         gpus=local_gpus(),
         native_bf16=native_bf16(),
+        cores=len(os.sched_getaffinity(0)),
     )
     unsaid = recipe.device != "cpu" and cluster.gpus_per_node is None
     if resolve_executor(recipe, machine) != "slurm" or not unsaid:

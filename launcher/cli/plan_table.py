@@ -39,6 +39,8 @@ def _rows(plan: Plan, files: Mapping[str, str]) -> Iterator[tuple[str, list[str]
     yield "steps", [_steps(plan)]
     yield "memory", list(_memory(plan.memory))
     yield "traffic", [_traffic(plan)]
+    if plan.throughput.step_s is not None:
+        yield "speed", list(_speed(plan))
     yield "run", [plan.run_dir]
     yield "files", [f"{name} ({human_bytes(len(text.encode()))})" for name, text in sorted(files.items())]
     yield "plan id", [plan.plan_id]
@@ -102,6 +104,19 @@ def _memory(memory: Memory) -> Iterator[str]:
     yield ", ".join(f"{part} {human_bytes(getattr(memory, part))}" for part in parts)
     if memory.host:
         yield f"and {human_bytes(memory.host)} of the host's for what is offloaded"
+
+
+def _speed(plan: Plan) -> Iterator[str]:
+    speed = plan.throughput
+    assert speed.step_s is not None
+    yield (
+        f"{speed.step_s:.3g} s a step, {speed.examples_per_s:.0f} examples/s "
+        f"(predicted: {speed.device} a rank, about {speed.tokens_per_example:.0f} tokens an example)"
+    )
+    yield "on " + ", ".join(f"{_count(nodes, 'node')}: {rate:.0f}/s" for nodes, rate in speed.by_nodes)
+    if speed.stops_paying is not None:
+        yield f"from {_count(speed.stops_paying, 'node')} on, each gives less than half of what the first does"
+        yield from speed.advice
 
 
 def _traffic(plan: Plan) -> str:

@@ -142,7 +142,7 @@ def plan_of(checked: Checked, cwd: Path, own_loss: str | None = None) -> Plan:
         git_commit=machine.git_commit(Path(__file__).resolve().parents[1]),
         launcher_version=__version__,
     )
-    size = DataSize(checked.facts.train_examples)
+    size = DataSize(checked.facts.train_examples, checked.facts.mean_chars)
     return make_plan(recipe, cluster, checked.machine, identity, checked.shape, size, own_loss)
 
 

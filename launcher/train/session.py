@@ -253,9 +253,14 @@ def _finish(
         steps=state.step,
         epochs=state.step / job.per_epoch,
         skipped_steps=state.skipped_steps,
-        predicted=job.plan.tree()["memory"] | job.plan.tree()["traffic"],
+        predicted=_predicted(job.plan),
         measured=measured,
     )
+
+
+def _predicted(plan: Plan) -> dict[str, Any]:
+    tree = plan.tree()
+    return tree["memory"] | tree["traffic"] | {"step_s": plan.throughput.step_s}
 
 
 def _best(job: Job, state: TrainState) -> dict[str, Any] | None:

@@ -45,7 +45,8 @@ LAYERS = {
     "datacheck": "cleaning recipe data_sections fields columns datafiles textfiles examples labels tagging errors",
     "shapes": "errors",
     "estimate": "recipe shapes errors",
-    "plan": "conflicts recipe fields cluster estimate shapes errors",
+    "throughput": "fields estimate shapes",
+    "plan": "throughput conflicts recipe fields cluster estimate shapes errors",
     "render": "plan errors jinja2",
     "run": "plan errors",
     "failure": "run",
@@ -60,7 +61,7 @@ LAYERS = {
 LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))
 
 # What turns the same recipe into the same files can't look at the machine it runs on.
-PURE = ("fields", "data_sections", "compression_sections", "techniques", "task_sections", "recipe", "conflicts", "cluster", "estimate", "plan", "render")
+PURE = ("fields", "data_sections", "compression_sections", "techniques", "task_sections", "recipe", "conflicts", "cluster", "estimate", "throughput", "plan", "render")
 IMPURE = {"datetime", "os", "platform", "random", "secrets", "socket", "subprocess", "tempfile", "time"}
 
 HEAVY = {"datasets", "deepspeed", "numpy", "pandas", "peft", "pyarrow", "torch", "transformers", "wandb"}

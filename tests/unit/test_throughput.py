@@ -1,0 +1,62 @@
+"""Predicted speed: what it says, when it says nothing, and what its advice is worth."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from launcher.estimate import Setup
+from launcher.shapes import known_shape
+from launcher.throughput import Facts, Throughput, predict
+
+BASE = known_shape("FacebookAI/roberta-base")
+FACTS = Facts(
+    examples=32,
+    micro_batch_size=32,
+    max_length=512,
+    mean_chars=60.0,
+    nodes=2,
+    gpus=8,
+    gpu_model="H100",
+    cores=1,
+)
+
+
+def speed(setup: Setup = Setup(), **changes: object) -> Throughput:  # noqa: B008  (frozen)
+    return predict(BASE, setup, dataclasses.replace(FACTS, **changes))
+
+
+def test_the_step_of_the_planned_nodes_is_among_those_shown() -> None:
+    found = speed()
+    assert found.step_s is not None
+    assert found.examples_per_s == pytest.approx(32 / found.step_s)
+    assert dict(found.by_nodes)[2] == found.examples_per_s
+    assert [nodes for nodes, _ in found.by_nodes] == [1, 2, 4, 8]
+    assert found.tokens_per_example == pytest.approx(60 / 4.3 + 2)
+
+
+def test_nothing_is_said_where_model_texts_or_device_are_unknown() -> None:
+    assert predict(None, Setup(), FACTS) == Throughput()
+    assert speed(mean_chars=None) == Throughput()
+    assert speed(gpu_model=None) == Throughput()
+    assert speed(gpu_model="Quantum 9000") == Throughput()
+
+
+def test_long_texts_are_counted_as_cut() -> None:
+    assert speed(mean_chars=9000.0).tokens_per_example == 512
+
+
+def test_advice_names_what_makes_more_nodes_pay() -> None:
+    found = speed(examples=256)
+    assert found.stops_paying is not None
+    larger, adapters = found.advice
+    assert "batch.global=1024" in larger
+    assert "tuning=lora" in adapters
+    assert not any("lora" in text for text in speed(Setup(tuning="lora"), examples=256).advice)
+
+
+def test_a_cpu_is_counted_by_its_cores() -> None:
+    one, four = (speed(Setup(device="cpu", precision="fp32"), gpus=1, nodes=1, cores=n) for n in (1, 4))
+    assert one.step_s is not None
+    assert four.step_s == pytest.approx(one.step_s / 4)
