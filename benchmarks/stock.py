@@ -103,7 +103,7 @@ def write_job(recipe: Recipe, data: PeerData, flags: Flags, job: Path) -> None:
         "labels": data.labels,
         "lora": _lora(recipe) if recipe.tuning == "lora" else None,
         "tokenizer": {"max_length": longest, **padding},
-        "trainer": _arguments(recipe, flags),
+        "trainer": trainer_arguments(recipe, flags),
     }
     (job / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
 
@@ -122,7 +122,7 @@ def _lora(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _arguments(recipe: Recipe, flags: Flags) -> dict[str, Any]:
+def trainer_arguments(recipe: Recipe, flags: Flags) -> dict[str, Any]:
     """The recipe's settings under the names of TrainingArguments."""
     train = recipe.train
     return {
