@@ -42,7 +42,7 @@ WIDE = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]")
 BLANKS = re.compile(r"\s+")
 CP1252 = "\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122"
 UTF8_AS_LATIN = re.compile(f"[\u00c2-\u00f4][\u0080-\u00bf{CP1252}]+")
-GBK_REPLACEMENT = "锟斤拷"
+REPLACEMENT = re.compile("\ufffd|锟斤拷")
 
 Mend = Callable[[str], str]
 
@@ -67,20 +67,28 @@ def without_html(text: str) -> str:
     return ENTITY.sub(lambda found: html.unescape(found[0]), text) if "&" in text else text
 
 
-def oddities(text: str) -> Iterator[str]:
-    """Names of what is odd about a text: keys of `REMEDIES`."""
-    if ("<" in text or "&" in text) and without_html(text) != text:
-        yield "html"
-    if CONTROL.search(text):
-        yield "control"
-    if text.isascii():
-        return
-    if "\ufffd" in text or GBK_REPLACEMENT in text:
-        yield "replacement"
-    if WIDE.search(text):
-        yield "wide"
-    if is_mojibake(text):
-        yield "mojibake"
+def oddities(text: str) -> Iterator[tuple[str, int]]:
+    """Names of what is odd about a text, keys of `REMEDIES`, each with the character where it begins."""
+    found = {"html": _html_at(text), "control": _at(CONTROL, text)}
+    if not text.isascii():
+        found |= {
+            "replacement": _at(REPLACEMENT, text),
+            "wide": _at(WIDE, text),
+            "mojibake": _mojibake_at(text),
+        }
+    yield from ((kind, place) for kind, place in found.items() if place is not None)
+
+
+def _at(pattern: re.Pattern[str], text: str) -> int | None:
+    match = pattern.search(text)
+    return None if match is None else match.start()
+
+
+def _html_at(text: str) -> int | None:
+    if "<" not in text and "&" not in text:
+        return None
+    patterns = (DROPPED, BLOCK_TAG, INLINE_TAG, ENTITY)
+    return min((place for pattern in patterns if (place := _at(pattern, text)) is not None), default=None)
 
 
 REMEDIES = {
@@ -102,9 +110,9 @@ REMEDIES = {
 """Oddity -> what is said of the rows that have it, and what to do."""
 
 
-def is_mojibake(text: str) -> bool:
-    """Whether some characters of the text are the bytes of other ones, misread as Latin-1 or Windows-1252."""
-    return any(_is_misread(found[0]) for found in UTF8_AS_LATIN.finditer(text))
+def _mojibake_at(text: str) -> int | None:
+    """Where characters begin that are the bytes of other ones, misread as Latin-1 or Windows-1252."""
+    return next((match.start() for match in UTF8_AS_LATIN.finditer(text) if _is_misread(match[0])), None)
 
 
 def _is_misread(characters: str) -> bool:

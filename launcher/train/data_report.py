@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from launcher import examples
 from launcher.columns import choice_columns, text_columns
+from launcher.conflicts import WINDOWED_TASKS
 from launcher.datafiles import Row
 from launcher.errors import RunFailed
 from launcher.recipe import Recipe
-from launcher.train.doctor import Finding, Level, examine, share
+from launcher.train.doctor import Finding, Level, examine, share, worst_first
 from launcher.train.encoder import Encoder
 from launcher.train.sources import Source, open_sources, text_of
 from launcher.train.splits import Part
 from launcher.train.survey import Limits, Survey
 from launcher.train.tasks import get_task
+from launcher.train.tokenizer import LONGEST
 
 BATCH = 2048
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
@@ -53,11 +55,11 @@ def report(recipe: Recipe, tokenizer: Any, position_limit: int | None, progress:
         lengths = {
             split: _lengths(recipe, encoder, sources[part.source], part) for split, part in parts.items()
         }
-        findings += _cut(recipe, lengths, encoder.max_length)
+        findings += _cut(recipe, lengths, encoder.max_length, min(position_limit or LONGEST, LONGEST))
     return {
         "splits": {split: _split(seen, lengths.get(split)) for split, seen in surveys.items()},
         "labels": list(names[:LABELS_SHOWN]),
-        "findings": [asdict(finding) for finding in [*findings, *found]],
+        "findings": [asdict(finding) for finding in worst_first([*found, *findings])],
     }
 
 
@@ -117,7 +119,9 @@ def _sequences(recipe: Recipe, name: str, row: Row) -> Iterator[Any]:
         yield tuple(texts) if len(texts) == 2 else texts[0]
 
 
-def _cut(recipe: Recipe, lengths: dict[str, dict[str, Any]], max_length: int) -> Iterator[Finding]:
+def _cut(
+    recipe: Recipe, lengths: dict[str, dict[str, Any]], max_length: int, limit: int
+) -> Iterator[Finding]:
     windows = recipe.task == "question-answering" or recipe.data.windows is not None
     for split, found in lengths.items():
         count, of = found["longer"], found["of"]
@@ -125,10 +129,10 @@ def _cut(recipe: Recipe, lengths: dict[str, dict[str, Any]], max_length: int) ->
             continue
         what = "are cut into windows" if windows else "are cut off"
         text = f"{split}: {share(count, of)} texts are longer than {max_length} tokens and {what}"
-        remedy = (
-            "data.max_length and data.stride set the windows"
-            if windows
-            else f"data.max_length={found['longest']} keeps all, as far as the model's limit allows; or data.windows"
-        )
         level: Level = "note" if windows or count < CUT_SHARE * of else "warning"
-        yield Finding("long", split, level, text, count, of, (), remedy)
+        remedies = []
+        if max_length < limit:
+            remedies.append(f"data.max_length={min(limit, found['longest'])} cuts fewer")
+        if not windows and recipe.task in WINDOWED_TASKS:
+            remedies.append("data.windows=mean reads all of a text")
+        yield Finding("long", split, level, text, count, of, (), "; ".join(remedies))

@@ -89,8 +89,12 @@ def examine(
     """A survey of each split and everything doubtful in them, the worst first."""
     surveys = survey(recipe, sources, parts, names, limits)
     findings = [*_leaks(recipe, surveys), *_in_rows(surveys), *_balance(recipe, surveys)]
-    order = ("error", "warning", "note")
-    return surveys, sorted(findings, key=lambda finding: order.index(finding.level))
+    return surveys, worst_first(findings)
+
+
+def worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    """Errors, then warnings, then notes."""
+    return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.level))
 
 
 def warnings(

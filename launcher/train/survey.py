@@ -133,8 +133,8 @@ class Look:
             self._compare(seen, place, hash(texts), start, label_key(self._recipe, row))
         if self._characters is None or seen.characters < self._characters:
             seen.characters += sum(map(len, texts))
-            for kind in {kind for text in texts for kind in oddities(text)}:
-                seen.add(kind, place, lambda: _shortened(start))
+            for kind, example in _oddities(texts).items():
+                seen.add(kind, place, example)
             self._labels(seen, place, row)
 
     def _compare(self, seen: Survey, place: Place, key: int, start: str, label: str) -> None:
@@ -201,6 +201,21 @@ def _is_conll(recipe: Recipe, name: str) -> bool:
 def _shortened(text: str) -> str:
     line = " ".join(text[: 2 * EXCERPT].split())
     return line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…"
+
+
+def _oddities(texts: Sequence[str]) -> dict[str, Callable[[], str]]:
+    """Kind of oddity -> what shows the first of them."""
+    found: dict[str, Callable[[], str]] = {}
+    for text in texts:
+        for kind, at in oddities(text):
+            found.setdefault(kind, partial(_around, text, at))
+    return found
+
+
+def _around(text: str, at: int) -> str:
+    """What stands at a place of a text, with some characters before it."""
+    start = max(0, at - EXCERPT // 4)
+    return ("…" if start else "") + _shortened(text[start : start + 2 * EXCERPT])
 
 
 def shared(one: Survey, other: Survey) -> Iterator[tuple[Text, Text]]:

@@ -69,6 +69,9 @@ def _parser() -> ArgumentParser:
     prefetch = verbs.add_parser("prefetch")
     prefetch.add_argument("recipe", type=Path)
     prefetch.set_defaults(run=prefetch_recipe)
+    data = verbs.add_parser("data")
+    data.add_argument("recipe", type=Path)
+    data.set_defaults(run=examine_data)
     verbs.add_parser("doctor").set_defaults(run=examine)
     verbs.add_parser("prebuild").set_defaults(run=prebuild)
     return parser
@@ -171,6 +174,22 @@ def prefetch_recipe(options: Namespace, events: Events) -> dict[str, Any]:
         "labels": list(dataset.label_names),
         "fingerprint": dataset.fingerprint,
     }
+
+
+def examine_data(options: Namespace, events: Events) -> dict[str, Any]:
+    """What the data of a recipe hold and what is doubtful about them."""
+    from launcher.train.data_report import report
+    from launcher.train.session import longest_input, tokenizer_for
+
+    recipe = read_recipe_file(options.recipe)
+    tokenizer, limit = None, None
+    try:
+        tokenizer, limit = tokenizer_for(recipe), longest_input(recipe)
+    except RunFailed as error:
+        events.notice(f"lengths in tokens are left out: {error.message}")
+    return report(
+        recipe, tokenizer, limit, lambda name: events.emit("progress", name=name, done=None, total=None)
+    )
 
 
 def examine(options: Namespace, events: Events) -> dict[str, Any]:

@@ -56,7 +56,7 @@ LAYERS = {
     "executors": "node run plan errors",
     # prefetch reads a resolved recipe; LoRA's targets are the same here as in the plan's estimate.
     "train": "recipe compression_sections data_sections task_sections techniques fields plan run metrics failure loading shapes "
-    "columns textfiles datafiles labels tagging examples cleaning datacheck errors *",
+    "columns conflicts textfiles datafiles labels tagging examples cleaning datacheck errors *",
 }
 LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))
 
