@@ -111,7 +111,7 @@ def _jieba() -> Callable[[str], list[str]]:
     try:
         import jieba
     except ImportError:
-        remedy = "pip install jieba, or data.augment.segmenter=null"
+        remedy = "pip install 'launch-encoders[chinese]', or data.augment.segmenter=null"
         raise RunFailed("launch", "data.augment.segmenter=jieba: jieba is not installed", remedy) from None
     jieba.setLogLevel("ERROR")
     return jieba.lcut  # type: ignore[no-any-return]

@@ -64,7 +64,7 @@ class WordNet:
 
     def __init__(self) -> None:
         try:
-            from nltk.corpus import wordnet  # type: ignore[import-not-found,unused-ignore]
+            from nltk.corpus import wordnet
         except ImportError:
             remedy = (
                 "pip install nltk, then python -m nltk.downloader wordnet; or give data.augment.synonym_file"

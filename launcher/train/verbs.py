@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from launcher.cleaning import cleaner
 from launcher.columns import text_columns
 from launcher.datacheck import files, read_options
 from launcher.datafiles import ReadOptions, Row, read_rows
@@ -59,6 +60,11 @@ def _parser() -> ArgumentParser:
     predict.add_argument("--text", action="append", default=[])
     predict.add_argument("--output", type=Path)
     predict.set_defaults(run=predict_run)
+    explain = verbs.add_parser("explain")
+    explain.add_argument("directory", type=Path)
+    explain.add_argument("--text", action="append", default=[])
+    explain.add_argument("--label")
+    explain.set_defaults(run=explain_run)
     export = verbs.add_parser("export")
     export.add_argument("directory", type=Path)
     export.add_argument("--output", type=Path, required=True)
@@ -126,12 +132,30 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
     predictor = Predictor.load(run, recipe, best_device(recipe))
     name = str(options.file or "--text")
     split = encode_texts(predictor.tokenizer, rows, recipe, name=name, position_limit=longest_input(recipe))
-    predictions = predictor.predict(split, rows, _progress(events, "predicting"))
+    mended = list(map(cleaner(recipe), rows))  # as those that were encoded
+    predictions = predictor.predict(split, mended, _progress(events, "predicting"))
     joined = [{**row.values, **found} for row, found in zip(rows, predictions, strict=True)]
     if output is None:
         return {"predictions": joined}
     write_rows(output, joined)
     return {"output": str(output), "rows": len(joined)}
+
+
+def explain_run(options: Namespace, events: Events) -> dict[str, Any]:
+    """Which words speak for and against the prediction for each text, or pair of texts."""
+    from launcher.train.explain import explain
+    from launcher.train.inference import Predictor, best_device
+    from launcher.train.session import longest_input
+    from launcher.train.tokenizer import LONGEST
+
+    run = RunDir(options.directory)
+    recipe = read_recipe_file(run.recipe)
+    rows = _texts(options.text, recipe)
+    events.emit("progress", name="loading the model", done=None, total=None)
+    predictor = Predictor.load(run, recipe, best_device(recipe))
+    longest = recipe.data.max_length or min(LONGEST, longest_input(recipe) or LONGEST)
+    texts = [[str(row.values[column]) for column in text_columns(recipe)] for row in rows]
+    return {"explanations": [explain(predictor, parts, options.label, longest).tree() for parts in texts]}
 
 
 def export_run(options: Namespace, events: Events) -> dict[str, Any]:
