@@ -198,7 +198,7 @@ def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
             f"use batch.micro={batch.global_} or less: batch.global is what makes one step",
         )
     longest = recipe.data.max_length
-    if batch.tokens is not None and longest is not None and batch.tokens < longest:
+    if isinstance(batch.tokens, int) and longest is not None and batch.tokens < longest:
         yield Conflict(
             ("batch.tokens", "data.max_length"),
             f"is less than one example of data.max_length={longest} tokens",

@@ -384,7 +384,7 @@ def _setup(recipe: Recipe, world_size: int, device: Literal["cuda", "cpu"]) -> S
 def _layout(recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup: Setup) -> Layout:
     per_rank = math.ceil(recipe.batch.global_ / setup.world_size)
     max_length = resolve_max_length(recipe, shape)
-    max_tokens = recipe.batch.tokens or (CPU_TOKENS if setup.device == "cpu" else None)
+    max_tokens = _max_tokens(recipe, cluster, shape, setup, max_length)
     micro = per_rank
     if recipe.batch.micro is not None:
         micro = min(per_rank, recipe.batch.micro)
@@ -407,6 +407,26 @@ def _layout(recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup: S
         gradient_accumulation_steps=math.ceil(per_rank / micro),
         max_length=max_length,
     )
+
+
+def _max_tokens(
+    recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup: Setup, max_length: int
+) -> int | None:
+    """As asked; on a CPU what is fastest; for `auto` on a GPU what fits, which the node corrects by a trial."""
+    if isinstance(recipe.batch.tokens, int):
+        return recipe.batch.tokens
+    if setup.device == "cpu":
+        return CPU_TOKENS
+    if recipe.batch.tokens is None or shape is None or cluster.gpu_memory_gib is None:
+        return None
+    examples = largest_micro_batch(
+        shape,
+        setup,
+        capacity=int(cluster.gpu_memory_gib * 2**30),
+        max_length=max_length,
+        cap=recipe.batch.global_,
+    )
+    return max(1, examples) * max_length
 
 
 def _steps(recipe: Recipe, data: DataSize) -> Steps:

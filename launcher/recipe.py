@@ -87,8 +87,8 @@ class Batch(Section):
     """Examples in one optimizer step over all ranks: part of the mathematics, the same on any machine."""
     micro: Count | None = None
     """Most examples in a micro-batch; null lets the plan choose from the memory."""
-    tokens: Count | None = None
-    """Most tokens in a micro-batch, padding included; null sets no limit."""
+    tokens: Count | Literal["auto"] | None = None
+    """Most tokens in a micro-batch, padding included; auto fills the GPU's memory; null sets no limit (4,096 on a CPU)."""
 
 
 class Eval(Section):

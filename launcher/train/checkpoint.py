@@ -53,6 +53,8 @@ class TrainState:
     plateau_unimproved: int = 0
     skipped_steps: int = 0
     """Steps left out by fp16 overflow."""
+    max_tokens: int | None = None
+    """Tokens of a micro-batch that batch.tokens=auto has found; resuming keeps to them."""
     wall_s: float = 0.0
     """Seconds of training over all attempts."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import platform
@@ -40,6 +41,7 @@ from launcher.train.sparsity import Sparsity
 from launcher.train.strategy import make_strategy
 from launcher.train.tasks import Task, get_task
 from launcher.train.tasks.labelled import take_own_loss
+from launcher.train.token_limit import probe_tokens, with_tokens
 from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
 from launcher.train.unpadded import make_collate
 
@@ -111,6 +113,10 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
         directory, state = newest
         strategy.load(directory)
         events.notice(f"resuming from {directory.name}")
+    if state.max_tokens is None:
+        found = probe_tokens(plan, ranks, strategy, collate, task, dataset.train)
+        state = dataclasses.replace(state, max_tokens=found)
+    plan = with_tokens(plan, state.max_tokens)
     per_epoch, total, warmup = step_counts(recipe, len(dataset.train))
     config = run_config(run, plan, recipe, dataset)
     record = open_record(run, plan, events, config) if ranks.is_main else NoRecord()

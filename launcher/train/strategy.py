@@ -147,6 +147,14 @@ class Plain:
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
 
+    def discard(self) -> None:
+        """Throw the gradient away."""
+        self._zero()
+
+    def trained_elements(self) -> int:
+        """Elements of all parameters that have a gradient."""
+        return sum(parameter.numel() for parameter in self._parameters)
+
     def _apply(self, norm: torch.Tensor) -> bool:
         """Update the weights, unless the gradient is not finite; whether fp16 overflowed."""
         if self._scaler.is_enabled():
