@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -203,9 +205,26 @@ def test_what_labels_speak_of_stays(task: str, data: dict[str, Any], columns: tu
 
 
 def test_wordnet_that_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "nltk.corpus", None)
-    with pytest.raises(RunFailed, match=r"nltk is not installed\n.*pip install nltk"):
+    monkeypatch.setitem(sys.modules, "nltk.corpus", None)
+    with pytest.raises(RunFailed, match=r"nltk is not installed\n.*launch-encoders\[wordnet\]"):
         WordNet()
+
+
+class Sense(list[str]):
+    """A synset of nltk: as much of it as is used."""
+
+    def lemma_names(self) -> list[str]:
+        return self
+
+
+def test_synonyms_of_wordnet_are_those_of_all_senses_in_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    senses = {"cat": [Sense(["cat", "true_cat"]), Sense(["cat", "guy", "hombre"]), Sense(["guy"])]}
+    reader = SimpleNamespace(ensure_loaded=lambda: None, synsets=lambda word: senses.get(word, []))
+    monkeypatch.setitem(sys.modules, "nltk.corpus", SimpleNamespace(wordnet=reader))
+    wordnet = WordNet()
+    assert wordnet("Cat") == ("guy", "hombre")
+    assert wordnet("dog") == ()
+    assert altered("A cat.", synonyms=1.0, wordnet=True) in ("A guy.", "A hombre.")
 
 
 @pytest.fixture(scope="session")
