@@ -66,9 +66,7 @@ class WordNet:
         try:
             from nltk.corpus import wordnet
         except ImportError:
-            remedy = (
-                "pip install nltk, then python -m nltk.downloader wordnet; or give data.augment.synonym_file"
-            )
+            remedy = "pip install 'launch-encoders[wordnet]' && python -m nltk.downloader wordnet"
             raise RunFailed("launch", "data.augment.wordnet: nltk is not installed", remedy) from None
         try:
             wordnet.ensure_loaded()
