@@ -175,17 +175,17 @@ def test_a_relevance_above_the_highest_is_named(documents: Path) -> None:
 def test_a_long_text_is_read_in_windows_whose_logits_are_pooled(tmp_path: Path, ranks: RankServer) -> None:
     """What decides stands behind the first window: cut off it can't be learnt, in windows it can."""
     rows = [
-        {"text": " ".join(["word"] * 40 + [("good", "bad")[k % 2]]), "label": ("good", "bad")[k % 2]}
+        {"text": " ".join(["word"] * 14 + [("good", "bad")[k % 2]]), "label": ("good", "bad")[k % 2]}
         for k in range(80)
     ]
     data = {
         "train": _jsonl(tmp_path / "train.jsonl", rows), "validation": _jsonl(tmp_path / "some.jsonl", rows[:20]),
-        "test": None, "max_length": 16, "stride": 4,
+        "test": None, "max_length": 12, "stride": 4,
     }  # fmt: skip
 
     def accuracy(windows: str | None) -> float:
         wanted = recipe(
-            tmp_path, data={**data, "windows": windows}, model=NO_DROPOUT, train={"lr": 5e-3, "max_steps": 30}
+            tmp_path, data={**data, "windows": windows}, model=NO_DROPOUT, train={"lr": 5e-3, "max_steps": 60}
         )
         run = ranks.complete(make_run(tmp_path / f"run-{windows}", wanted))
         return float(metrics(run, "validation")[-1]["eval/accuracy"])
