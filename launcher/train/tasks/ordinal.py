@@ -102,14 +102,15 @@ class Ordinal(Task):
 
 def ranks(logits: Array) -> Array:
     """(n,) places of the labels predicted: how many of the decisions (n, labels - 1) say `above`."""
-    return (logits > 0).sum(axis=-1)
+    return np.count_nonzero(logits > 0, axis=-1)
 
 
 def probabilities(logits: Array) -> Array:
     """(n, labels) differences of the probabilities of being above; thresholds out of order are put in order first."""
     above = np.minimum.accumulate(sigmoid(logits), axis=-1)
     ones = np.ones((len(above), 1))
-    return np.concatenate([ones, above], axis=-1) - np.concatenate([above, 0 * ones], axis=-1)
+    passed: Array = np.concatenate([ones, above, 0 * ones], axis=-1)
+    return -np.diff(passed, axis=-1)
 
 
 TASK = Ordinal

@@ -27,8 +27,9 @@ from launcher.train import crf, extra_head
 from launcher.train.crf import Sentences, Transitions
 from launcher.train.encoder import Encoder, Tokens
 from launcher.train.entities import entity_metrics, legal_steps
+from launcher.train.masking import IGNORE
 from launcher.train.sources import Source, place
-from launcher.train.tasks.base import IGNORE, Array, MicroBatch, Scores, TokenTask
+from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
 from launcher.train.token_cache import TokenSplit
 
 WORD = 0
