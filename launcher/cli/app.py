@@ -36,6 +36,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "predict": Verb("models", "predictions for a file or a sentence"),
         "compare": Verb("compare", "runs side by side, best first: quality, time, speed, memory, size"),
         "diagnose": Verb("diagnose", "what the curves of a run say about its settings, and what to try"),
+        "explain": Verb("explain", "which words speak for and against a prediction"),
         "export": Verb("models", "a plain Hugging Face directory of the best model"),
     },
     "Check": {

@@ -27,7 +27,7 @@ def eval_command(reference: str, data: str | None, runs_dir: Path | None, as_jso
     from launcher.cli.output import show, show_json
     from launcher.cli.summary import metrics_text
 
-    run = _trained(reference, runs_dir)
+    run = trained_run(reference, runs_dir)
     result = run_verb(["eval", str(run), *_existing(data)])
     if as_json:
         show_json(result)
@@ -63,7 +63,7 @@ def predict_command(
 
     if bool(file) == bool(texts):
         raise click.UsageError("give a FILE or --text, one of them", click.get_current_context())
-    run = _trained(reference, runs_dir)
+    run = trained_run(reference, runs_dir)
     command = ["predict", str(run), *_existing(file)]
     command += [word for text in texts for word in ("--text", text)]
     result = run_verb([*command, *(["--output", str(Path(output).absolute())] if output else [])])
@@ -101,7 +101,7 @@ def export_command(reference: str, output: str | None, runs_dir: Path | None, as
     from launcher.cli.output import show, show_json
     from launcher.errors import Problem, UserError
 
-    run = _trained(reference, runs_dir)
+    run = trained_run(reference, runs_dir)
     target = Path(output or f"{run.name}-model").absolute()
     if target.exists():
         raise UserError(
@@ -138,7 +138,7 @@ def prefetch_command(assignments: tuple[str, ...], as_json: bool) -> None:
         show(f"{name}: {value}")
 
 
-def _trained(reference: str, runs_dir: Path | None) -> Path:
+def trained_run(reference: str, runs_dir: Path | None) -> Path:
     """The directory of a run that has a model. Raises UserError where it has none yet."""
     from launcher.errors import Problem, UserError
     from launcher.run import find

@@ -197,7 +197,7 @@ def _rate_too_low(curves: Curves) -> Iterator[Finding]:
     """All the training has lowered the loss by less than a twentieth, smoothly."""
     smooth = _smooth(_known(curves.losses))
     gained = (smooth[0] - smooth[-1]) / smooth[0] if smooth[0] else 0.0
-    if 0 <= gained < 0.05 and not list(_unstable(curves)) and smooth[0] > 0.1:
+    if abs(gained) < 0.05 and not list(_unstable(curves)) and smooth[0] > 0.1:
         lr = _lr(curves)
         yield Finding(
             "rate_too_low",

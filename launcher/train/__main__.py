@@ -4,6 +4,7 @@ python -m launcher.train RUN_DIR                      one rank of an attempt
 python -m launcher.train eval RUN_DIR [DATA]          verbs: JSON events on stdout
 python -m launcher.train predict RUN_DIR [FILE] [--text T]... [--output F]
 python -m launcher.train export RUN_DIR --output DIR
+python -m launcher.train explain RUN_DIR --text T... [--label L]
 python -m launcher.train latency RUN_DIR
 python -m launcher.train prefetch RECIPE | data RECIPE
 python -m launcher.train doctor | prebuild

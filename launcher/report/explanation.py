@@ -1,0 +1,58 @@
+"""A page that shows which words made a model say what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font: 1.1rem/2 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }}
+h1 {{ font-size: 1.2rem; }} h2 {{ font-size: 1rem; margin-bottom: 0; }}
+p {{ margin: 0.3rem 0; }} .note {{ color: #555; font-size: 0.9rem; line-height: 1.4; }}
+span.word {{ padding: 0.15em 0.2em; border-radius: 0.2em; }}
+</style>
+<h1>{title}</h1>
+{body}
+<p class="note">Green words speak for the label, red words against it; the strength of the colour is their part in the logit
+(point at a word to see it). Integrated gradients from the text with every word masked, Sundararajan et al., 2017.</p>
+</html>
+"""
+
+
+def page(title: str, explanations: Sequence[Mapping[str, Any]]) -> str:
+    """A complete HTML document, with nothing to fetch, of explanations as `launch explain --json` gives them."""
+    return PAGE.format(title=escape(title), body="\n".join(map(_section, explanations)))
+
+
+def headline(explanation: Mapping[str, Any]) -> str:
+    """What was predicted, and how far from the masked text that is."""
+    said = explanation["label"] if explanation["label"] is not None else f"{explanation['logit']:.4f}"
+    chance = "" if explanation["probability"] is None else f" ({explanation['probability']:.3f})"
+    masked, logit = explanation["masked_logit"], explanation["logit"]
+    return f"{said}{chance}: logit {masked:+.3f} with every word masked, {logit:+.3f} as it is"
+
+
+def strengths(words: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Scores from -1 to 1, the largest being one of both."""
+    largest = max((abs(word["score"]) for word in words), default=0.0) or 1.0
+    return [word["score"] / largest for word in words]
+
+
+def _section(explanation: Mapping[str, Any]) -> str:
+    return f"<h2>{escape(headline(explanation))}</h2>\n<p>{' '.join(_spans(explanation['words']))}</p>"
+
+
+def _spans(words: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    part = 0
+    for word, strength in zip(words, strengths(words), strict=True):
+        if word["part"] != part:
+            part = word["part"]
+            yield "</p><p>"
+        colour = "34, 139, 34" if strength > 0 else "200, 30, 30"
+        style = f"background: rgba({colour}, {abs(strength) * 0.8:.2f})"
+        yield f'<span class="word" style="{style}" title="{word["score"]:+.4f}">{escape(word["text"])}</span>'
