@@ -36,6 +36,9 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
     yield from _batch_conflicts(recipe)
     yield from _loss_conflicts(recipe)
     yield from _optimizer_conflicts(recipe)
+    yield from _regularisation_conflicts(recipe)
+    yield from _adapter_conflicts(recipe)
+    yield from _anatomy_conflicts(recipe)
     yield from _sharding_conflicts(recipe)
     yield from _zero_conflicts(recipe)
     yield from _compression_conflicts(recipe)
@@ -264,23 +267,76 @@ def _optimizer_conflicts(recipe: Recipe) -> Iterator[Conflict]:
             "plateau needs evaluations during training",
             "set eval.every to a number of steps or to epoch, or choose another schedule",
         )
-    if recipe.lora.plus_ratio != 1.0 and recipe.tuning != "lora":
+
+
+def _adapter_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    lora = recipe.lora
+    used = {
+        "plus_ratio": lora.plus_ratio != 1.0,
+        "rslora": lora.rslora,
+        "dora": lora.dora,
+        "init": lora.init != "default",
+        "train_embeddings": lora.train_embeddings,
+    }
+    for key in (key for key, given in used.items() if given and recipe.tuning != "lora"):
+        yield Conflict((f"lora.{key}", "tuning"), "there are no adapters", "set tuning=lora, or leave it out")
+    if lora.dora and lora.init == "pissa":
+        yield Conflict(("lora.init", "lora.dora"), "is not combined with DoRA", "choose one of them")
+    if lora.train_embeddings and (recipe.model.freeze.embeddings or recipe.task == "masked-lm"):
         yield Conflict(
-            ("lora.plus_ratio", "tuning"), "there are no adapters", "set tuning=lora, or leave it out"
+            ("lora.train_embeddings", "model.freeze.embeddings", "task"),
+            "the embeddings are frozen, or tied to the head of masked-lm",
+            "leave it out",
+        )
+
+
+def _anatomy_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    model = recipe.model
+    if model.head.layers and recipe.task not in LOSSES:
+        yield Conflict(
+            ("model.head.layers", "task"),
+            "is for " + ", ".join(LOSSES),
+            "leave it out: the head of this task is the one of the model's family",
+        )
+    if model.reinit_layers and recipe.tuning == "lora":
+        yield Conflict(
+            ("model.reinit_layers", "tuning"), "adapters on random weights can't learn", "use tuning=full"
         )
 
 
 def _sharding_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     """Techniques that look at whole parameters or change which of them train, which ZeRO's shards don't allow."""
     stage = 2 if recipe.zero.stage is None else recipe.zero.stage
-    plain_only = {
-        "train.optimizer": recipe.train.optimizer in ("adafactor", "lamb"),
+    train = recipe.train
+    highest = {
+        "train.optimizer": (train.optimizer in ("adafactor", "lamb"), 0),
+        "train.ema": (train.ema is not None, 0),
+        "train.unfreeze_every": (train.unfreeze_every is not None, 0),
+        "lora.dora": (recipe.lora.dora, 2),
+        "train.l1": (train.l1 > 0, 2),
+        "train.l2": (train.l2 > 0, 2),
+        "train.r_drop": (train.r_drop > 0, 2),
+        "train.fgm": (train.fgm > 0, 2),
     }
-    for key, used in plain_only.items():
-        if used and stage > 0:
+    for key, (used, most) in highest.items():
+        if used and stage > most:
             yield Conflict(
-                (key, "zero.stage"), "doesn't work on the shards of ZeRO", "set zero.stage=0, or leave it out"
+                (key, "zero.stage"),
+                "doesn't work on the shards of ZeRO" + (f" stage {stage}" if most else ""),
+                f"set zero.stage={most}{' or less' if most else ''}, or leave it out",
             )
+
+
+def _regularisation_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    train = recipe.train
+    if train.r_drop and (recipe.task not in LOSSES or recipe.distill.teacher is not None):
+        yield Conflict(
+            ("train.r_drop", "task", "distill.teacher"),
+            "compares predictions of classification, multilabel and regression, without a teacher",
+            "leave it out",
+        )
+    if train.r_drop and train.fgm:
+        yield Conflict(("train.fgm", "train.r_drop"), "is not combined with R-Drop", "choose one of them")
 
 
 def _zero_conflicts(recipe: Recipe) -> Iterator[Conflict]:

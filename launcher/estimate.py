@@ -49,6 +49,18 @@ class Setup:
     optimizer: str = "adamw"
     momentum: bool = False
     """Whether sgd or rmsprop keep a momentum."""
+    dora: bool = False
+    """Whether adapters have a length for each output too."""
+    train_embeddings: bool = False
+    """Whether the word embeddings train beside adapters."""
+    frozen_embeddings: bool = False
+    """Without adapters: whether the embeddings don't train."""
+    frozen_layers: int = 0
+    """Without adapters: how many layers don't train."""
+    averaged: bool = False
+    """Whether an average of the weights is kept."""
+    passes: int = 1
+    """Forward passes whose activations are kept until one backward pass."""
     gradient_checkpointing: bool = False
     head_parameters: int | None = None
     """Parameters outside the encoder's body, trained in full; None means a two-label classification head."""
@@ -93,7 +105,10 @@ class TrafficEstimate:
 
 def adapter_parameters(shape: ModelShape, setup: Setup) -> int:
     """Parameters of the adapters: r x (inputs + outputs) for each adapted module (Hu et al. 2021)."""
-    return sum(count * setup.lora_r * (inputs + outputs) for count, inputs, outputs in _adapted(shape, setup))
+    return sum(
+        count * (setup.lora_r * (inputs + outputs) + outputs * setup.dora)
+        for count, inputs, outputs in _adapted(shape, setup)
+    )
 
 
 def head_parameters(shape: ModelShape, setup: Setup) -> int:
@@ -107,8 +122,13 @@ def total_parameters(shape: ModelShape, setup: Setup) -> int:
 
 
 def trainable_parameters(shape: ModelShape, setup: Setup) -> int:
-    """Parameters that have a gradient: all of them, or adapters and head under LoRA."""
-    frozen = shape.body_parameters if setup.tuning == "lora" else 0
+    """Parameters that have a gradient: all that are not frozen, or adapters and head under LoRA."""
+    if setup.tuning == "lora":
+        frozen = shape.body_parameters
+        frozen -= shape.vocab * shape.embedding_size if setup.train_embeddings else 0
+    else:
+        frozen = min(setup.frozen_layers, shape.layers) * shape.layer_parameters
+        frozen += shape.embedding_parameters if setup.frozen_embeddings else 0
     return total_parameters(shape, setup) - frozen
 
 
@@ -135,7 +155,7 @@ def estimate_memory(
     weights = _weight_bytes(shape, setup) + _autocast_copies(shape, setup)
     gradients, optimizer, host, disk = _state_bytes(shape, setup)
     tokens = min(micro_batch_size * max_length, max_tokens or sys.maxsize)
-    activations = activation_bytes(shape, setup, tokens=tokens, length=max_length)
+    activations = setup.passes * activation_bytes(shape, setup, tokens=tokens, length=max_length)
     other = _other_bytes(setup, weights + gradients + optimizer + activations)
     return MemoryEstimate(weights, gradients, optimizer, activations, other, host, disk)
 
@@ -188,8 +208,8 @@ def _state_bytes(shape: ModelShape, setup: Setup) -> tuple[int, int, int, int]:
 
 
 def optimizer_bytes(setup: Setup) -> int:
-    """Bytes of optimizer state for each trained parameter."""
-    return OPTIMIZER_BYTES[setup.optimizer] + (FP32 if setup.momentum else 0)
+    """Bytes of optimizer state, and of an average of the weights, for each trained parameter."""
+    return OPTIMIZER_BYTES[setup.optimizer] + FP32 * (setup.momentum + setup.averaged)
 
 
 def activation_bytes(shape: ModelShape, setup: Setup, *, tokens: int, length: int) -> int:

@@ -316,6 +316,16 @@ def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
             f"nothing can be taken out of a {shape.family} encoder yet",
             "families that can be pruned: " + ", ".join(PRUNABLE),
         )
+    for key, layers in (
+        ("freeze.layers", recipe.model.freeze.layers),
+        ("reinit_layers", recipe.model.reinit_layers),
+    ):
+        if layers > shape.layers:
+            yield Conflict(
+                (f"model.{key}", "model.name"),
+                f"the model has {shape.layers} layers",
+                f"use model.{key}={shape.layers} or less",
+            )
     if recipe.tuning == "lora":
         try:
             resolve_lora_targets(shape, recipe.lora.targets)
@@ -374,6 +384,12 @@ def _setup(recipe: Recipe, world_size: int, device: Literal["cuda", "cpu"]) -> S
         precision=recipe.precision,
         optimizer=recipe.train.optimizer,
         momentum=recipe.train.momentum > 0,
+        dora=recipe.lora.dora,
+        train_embeddings=recipe.lora.train_embeddings,
+        frozen_embeddings=recipe.model.freeze.embeddings,
+        frozen_layers=recipe.model.freeze.layers,
+        averaged=recipe.train.ema is not None,
+        passes=2 if recipe.train.r_drop else 1,
         gradient_checkpointing=recipe.model.gradient_checkpointing,
         device=device,
         attention="flash" if device == "cuda" else "eager",

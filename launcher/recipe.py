@@ -17,7 +17,7 @@ from launcher.compression_sections import Distill, Prune
 from launcher.data_sections import Data
 from launcher.fields import Count, Every, Line, Name, PathOrId, Section, TimeLimit
 from launcher.task_sections import MaskedWords, Questions, Ranking, Tagging
-from launcher.techniques import Dropout, Lora, Train
+from launcher.techniques import Dropout, Freeze, Head, Lora, Train
 
 Task = Literal[
     "classification",
@@ -74,6 +74,12 @@ class Model(Section):
     """Load pretrained weights, or start from random ones (and, with a null name, a tokenizer trained on the data)."""
     dropout: Dropout = Dropout()
     """Dropout of each kind, in one place for all families."""
+    head: Head = Head()
+    """A deeper head for one label, several or a number."""
+    freeze: Freeze = Freeze()
+    """What doesn't train."""
+    reinit_layers: Annotated[int, Field(ge=0)] = 0
+    """How many of the top layers start from random weights (Zhang et al., 2021)."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     scratch: Scratch = Scratch()

@@ -9,6 +9,28 @@ from pydantic import Field
 from launcher.fields import Count, Every, Name, NonNegative, Positive, Probability, Section, Warmup
 
 
+class Head(Section):
+    """Fully connected layers of the head of classification, multilabel and regression, beside its linear one."""
+
+    layers: Annotated[int, Field(ge=0)] = 0
+    """Hidden layers; 0 leaves the head as the model's family has it."""
+    width: Count | None = None
+    """Width of each; null means that of the encoder."""
+    dropout: Probability = 0.1
+    """Dropout after each."""
+    activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu"
+    """Activation of each."""
+
+
+class Freeze(Section):
+    """What of the encoder doesn't train."""
+
+    embeddings: bool = False
+    """Whether the embeddings stay as they are."""
+    layers: Annotated[int, Field(ge=0)] = 0
+    """How many of the lowest layers stay as they are."""
+
+
 class Lora(Section):
     """Low-rank adaptation (Hu et al., 2021), used where `tuning=lora`."""
 
@@ -20,6 +42,14 @@ class Lora(Section):
     """Dropout on the input of the adapters."""
     targets: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
     """Leaf names of the linear modules to adapt; null takes the attention projections of the model's family."""
+    rslora: bool = False
+    """rsLoRA (Kalajdzievski, 2023): multiply the update by alpha / sqrt(r) instead of alpha / r."""
+    dora: bool = False
+    """DoRA (Liu et al., 2024): learn the length of each column of the weights apart from its direction."""
+    init: Literal["default", "pissa"] = "default"
+    """Where adapters start: at zero, or from the largest singular directions of the weights (Meng et al., 2024)."""
+    train_embeddings: bool = False
+    """Train the word embeddings in full beside the adapters."""
     plus_ratio: Positive = 1.0
     """LoRA+ (Hayou et al., 2024): learning rate of the factor B as a multiple of that of A; 16 is usual."""
 
@@ -117,6 +147,18 @@ class Train(Section):
     """Weight decay, on matrices only: decoupled in adamw, lamb and adafactor, added to the gradient (L2) in the others."""
     loss: Loss = Loss()
     """The loss."""
+    l1: NonNegative = 0.0
+    """Penalty on the sum of the absolute weights of matrices, added to the loss."""
+    l2: NonNegative = 0.0
+    """Penalty on half the sum of their squares, added to the loss; unlike decoupled weight decay, moments see it."""
+    r_drop: NonNegative = 0.0
+    """R-Drop (Liang et al., 2021): weight of the divergence between two passes with different dropout; 0 makes one."""
+    fgm: NonNegative = 0.0
+    """FGM (Miyato et al., 2017): train also on embeddings moved against the loss by this norm in each sequence."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an average of the weights, which is what is evaluated and saved; null averages nothing."""
+    unfreeze_every: Every | None = None
+    """Train the head first, then one more layer each so many steps (or `epoch`) (Howard and Ruder, 2018)."""
     clip: Positive | None = 1.0
     """Largest norm of the gradient over all parameters; null does not clip."""
     early_stopping: EarlyStopping = EarlyStopping()

@@ -11,7 +11,8 @@ from transformers import AutoModelForSequenceClassification
 
 from launcher.errors import RunFailed
 from launcher.recipe import Recipe
-from launcher.train.model import local_first, quiet
+from launcher.train.model import local_first
+from launcher.train.quiet import quiet
 from launcher.train.strategy import AUTOCAST
 from launcher.train.tasks.base import MicroBatch
 from launcher.train.tasks.classification import Classification

@@ -20,13 +20,31 @@ FILE = f"{NAME}.safetensors"
 def attach(model: torch.nn.Module, head: torch.nn.Module | None) -> None:
     """Make `head` part of a transformers model: `head(logits)` then stands in the output as `launcher_head`.
 
+    One that `reads_features` instead gets what the last linear layer gets, and its output is added to the logits.
+
     It is called inside the model's forward pass, where ZeRO-3 gathers its parameters; it must return tensors of its own,
     not the parameters, since those are gone afterwards.
     """
     if head is None:
         return
     model.add_module(NAME, head)
-    model.register_forward_hook(_add_output)
+    if getattr(head, "reads_features", False):
+        _feed_features(model)
+    else:
+        model.register_forward_hook(_add_output)
+
+
+def _feed_features(model: Any) -> None:
+    """Let the extra head read what the last linear layer reads, and add to its logits."""
+    seen: list[torch.Tensor] = []
+    *_, last = (module for module in model.classifier.modules() if isinstance(module, torch.nn.Linear))
+    last.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+
+    def add(whole: Any, _args: tuple[Any, ...], output: Any) -> Any:
+        output.logits = output.logits + getattr(whole, NAME)(seen.pop())
+        return output
+
+    model.register_forward_hook(add)
 
 
 def _add_output(model: Any, _args: tuple[Any, ...], output: Any) -> Any:

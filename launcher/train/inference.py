@@ -18,7 +18,7 @@ from launcher.train import extra_head
 from launcher.train.batching import Limits, in_length_order
 from launcher.train.collate import Collate
 from launcher.train.evaluate import EXAMPLES, TOKENS
-from launcher.train.model import quiet
+from launcher.train.quiet import quiet
 from launcher.train.strategy import AUTOCAST
 from launcher.train.tasks import MicroBatch, Task, get_task
 from launcher.train.tasks.base import Scores, in_order

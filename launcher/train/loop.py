@@ -29,6 +29,7 @@ from launcher.train.batching import (
 )
 from launcher.train.checkpoint import Checkpoints, TrainState
 from launcher.train.collate import Collate, token_lengths
+from launcher.train.depth import depths
 from launcher.train.distributed import Ranks
 from launcher.train.evaluate import Interrupted, evaluate
 from launcher.train.events import Events
@@ -37,10 +38,11 @@ from launcher.train.model import BuiltModel, save_model
 from launcher.train.preempt import StopFlag
 from launcher.train.probes import Probes, try_probes
 from launcher.train.record import Record
+from launcher.train.regularise import Adversary
 from launcher.train.schedule import Horizon, learning_rate
 from launcher.train.sparsity import Sparsity
 from launcher.train.strategy import Strategy
-from launcher.train.tasks import Task
+from launcher.train.tasks import MicroBatch, Task
 from launcher.train.token_cache import Dataset
 
 Ending = Literal["completed", "stopped"]
@@ -61,6 +63,7 @@ class Job:
     strategy: Strategy
     collate: Collate
     probes: Probes | None
+    adversary: Adversary | None
     checkpoints: Checkpoints
     sparsity: Sparsity | None
     record: Record
@@ -103,7 +106,8 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, Speed]:
     job.events.phase("training", state.step, job.total)
     while True:
         if not stopping and _evaluation_due(job, state):
-            state, stopping = _evaluate_and_keep_best(job, state)
+            with job.strategy.averaged():
+                state, stopping = _evaluate_and_keep_best(job, state)
         finished = state.step >= job.total or _out_of_patience(job, state)
         if stopping or finished or _due(job.recipe.checkpoint.every, state.step, job.per_epoch):
             _save(job, state)
@@ -114,6 +118,7 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, Speed]:
         if not flight:
             speed.started = time.perf_counter()
 
+        _unfreeze(job, state.step)
         lr = _learning_rate(job, state)
         examples = next(batches)
         loss, tokens = _accumulate(job, state.step, examples, samples)
@@ -167,6 +172,23 @@ def _learning_rate(job: Job, state: TrainState) -> float:
     return rate * max(state.plateau_scale, train.decay.floor)
 
 
+def _unfreeze(job: Job, step: int) -> None:
+    """Let one more layer learn, from the top, where it is time for it."""
+    every = job.recipe.train.unfreeze_every
+    if every is not None:
+        steps = job.per_epoch if every == "epoch" else every
+        job.strategy.unfreeze(max(0, max(depths(job.built.model).values()) - step // steps))
+
+
+def _loss_sum(job: Job, batch: MicroBatch) -> torch.Tensor:
+    """The loss of a micro-batch, with R-Drop from two passes."""
+    output = job.strategy.forward(batch.inputs)
+    alpha = job.recipe.train.r_drop
+    if not alpha:
+        return job.task.loss_sum(output, batch)
+    return job.task.agreeing_loss_sum(output, job.strategy.forward(batch.inputs), batch, alpha)
+
+
 def _accumulate(job: Job, step: int, examples: Indices, samples: TextIO | None) -> tuple[torch.Tensor, float]:
     """Add up the gradient of the mean loss over the global batch; (this rank's part of the loss, real tokens)."""
     torch.manual_seed(_dropout_seed(job.recipe.seed, step, job.ranks.rank))
@@ -178,10 +200,13 @@ def _accumulate(job: Job, step: int, examples: Indices, samples: TextIO | None) 
     tokens = 0
     for index, part in enumerate(parts):
         batch = job.collate(split, examples[:1] if part is None else part, epoch)
-        loss_sum = job.task.loss_sum(job.strategy.forward(batch.inputs), batch)
-        if part is None:
-            loss_sum = loss_sum * 0.0
-        job.strategy.backward(loss_sum, units, last=index == len(parts) - 1)
+        counts = 0.0 if part is None else 1.0
+        last = index == len(parts) - 1
+        loss_sum = _loss_sum(job, batch) * counts
+        job.strategy.backward(loss_sum, units, last=last and job.adversary is None)
+        if job.adversary is not None:
+            with job.adversary.moved(batch):
+                job.strategy.backward(_loss_sum(job, batch) * counts, units, last=last)
         if part is not None:
             loss += loss_sum.detach() / units
             tokens += batch.tokens
@@ -276,12 +301,13 @@ def _try_probes(job: Job, state: TrainState) -> None:
     metrics = try_probes(job)
     line = {"epoch": state.step / job.per_epoch, **{f"eval/{name}": value for name, value in metrics.items()}}
     job.record.eval(state.step, "probes", line)
-    job.events.emit("eval", step=state.step, split="probes", metrics=metrics, best=False)
+    job.events.emit("probes", step=state.step, probes=job.probes.told(metrics))
 
 
 def _keep_model(job: Job) -> None:
     weights = job.strategy.full_state()
     if weights is not None:
+        job.built.base.config.update(job.task.remembered())
         save_model(job.built, weights, job.tokenizer, job.run.model)
     job.ranks.barrier()
 

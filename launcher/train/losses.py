@@ -8,7 +8,7 @@ from __future__ import annotations
 import runpy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -58,6 +58,12 @@ def distance(predicted: torch.Tensor, labels: torch.Tensor, settings: Loss) -> t
     if settings.name == "huber":
         return functional.huber_loss(predicted, labels, reduction="none", delta=settings.huber_delta)
     return (predicted - labels).square()
+
+
+def symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Mean of the two Kullback-Leibler divergences between the softmaxes of logits (..., L)."""
+    one, other = functional.log_softmax(first, dim=-1), functional.log_softmax(second, dim=-1)
+    return 0.5 * ((one.exp() - other.exp()) * (one - other)).sum(dim=-1)
 
 
 def class_weights(settings: Loss, names: Sequence[str], labels: NDArray[Any]) -> list[float] | None:
@@ -111,7 +117,8 @@ _OWN_LOSS = "give a file with a function loss(logits, labels) that returns one n
 def own_terms(loss: LossFunction, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """(n,) terms of the user's loss, in float32. Raises RunFailed('recipe') where it returns anything else."""
     terms = loss(logits, labels)
-    shape = tuple(terms.shape) if isinstance(terms, torch.Tensor) else type(terms).__name__
+    is_tensor = isinstance(cast(object, terms), torch.Tensor)  # whatever the file says
+    shape = tuple(terms.shape) if is_tensor else type(terms).__name__
     if shape != (len(logits),):
         raise RunFailed(
             "recipe",

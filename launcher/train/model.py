@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from launcher.errors import RunFailed
 from launcher.recipe import Recipe, Scratch
-from launcher.shapes import resolve_lora_targets, shape_from_config
 from launcher.techniques import Dropout
 from launcher.train import extra_head
+from launcher.train.adapters import add_adapters, save_merged
+from launcher.train.head import freeze, reinitialise
+from launcher.train.quiet import quiet
 from launcher.train.tasks import Task
 
 DROPOUT_KEYS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -47,9 +45,9 @@ DROPOUT_KEYS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 """Names that a family's configuration gives to each kind of dropout."""
 
 HEAD_MODULES: Mapping[str, tuple[str, ...]] = {
-    "bert": ("pooler", "classifier"),
-    "distilbert": ("pre_classifier", "classifier"),
-    "deberta-v2": ("pooler", "classifier"),
+    "bert": ("pooler", "classifier", "qa_outputs"),
+    "distilbert": ("pre_classifier", "classifier", "qa_outputs"),
+    "deberta-v2": ("pooler", "classifier", "qa_outputs"),
     "modernbert": ("head", "classifier"),
 }
 """Modules between the encoder and the logits: trained in full beside adapters, as they may be freshly made."""
@@ -77,6 +75,8 @@ class BuiltModel:
     base: PreTrainedModel
     """The transformers model itself."""
     lora: bool
+    adapter_start: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Where adapters started that were taken out of the weights (PiSSA): what the adapter on disk is the difference to."""
 
 
 def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenizer: Any) -> BuiltModel:
@@ -89,14 +89,22 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
     family = family_of(config)
     with quiet():
         base = _load(recipe, task, config)
-    extra_head.attach(base, task.extra_head(config))
+    if recipe.model.reinit_layers:
+        reinitialise(base, recipe.model.reinit_layers)
     if recipe.model.gradient_checkpointing:
         # transformers renamed it in 5.20 or so; the older name warns there.
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
         enable({"use_reentrant": False})
-    if recipe.tuning == "full":
-        return BuiltModel(base, base, lora=False)
-    return BuiltModel(_add_adapters(recipe, task, base, family), base, lora=True)
+    model: torch.nn.Module = base
+    start: Mapping[str, torch.Tensor] = {}
+    if recipe.tuning == "lora":
+        # The head of masked language modelling comes with the model, and would be larger than all adapters together.
+        heads = () if task.peft_type is None else HEAD_MODULES[family]
+        model, start = add_adapters(recipe, task.peft_type, base, heads)
+    # After the adapters: the one on disk is for a model without this head.
+    extra_head.attach(base, task.extra_head(config))
+    freeze(model, recipe)
+    return BuiltModel(model, base, recipe.tuning == "lora", start)
 
 
 def make_config(recipe: Recipe, task: Task, label_names: Sequence[str], tokenizer: Any) -> PretrainedConfig:
@@ -229,51 +237,16 @@ def _renew_output(model: Any) -> None:
 
 def _check_loaded(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
     """Only the head may be fresh: a checkpoint that lacks parts of the encoder is not the model it says it is."""
-    heads = HEAD_MODULES[family_of(model.config)]
+    encoder = f"{model.base_model_prefix}."
     other_shape = [key for key, *_ in report["mismatched_keys"]]
     for keys, fault in ((report["missing_keys"], "no weights"), (other_shape, "weights of another shape")):
-        wrong = sorted(key for key in keys if not any(part in heads for part in key.split(".")))
+        wrong = sorted(key for key in keys if key.startswith(encoder) and "pooler" not in key.split("."))
         if wrong:
             raise RunFailed(
                 "model",
                 f"{name} has {fault} for {len(wrong)} parameters of the encoder, such as {wrong[0]}",
                 "use model.init=scratch to train from random weights on purpose",
             )
-
-
-def _add_adapters(recipe: Recipe, task: Task, base: PreTrainedModel, family: str) -> torch.nn.Module:
-    from peft import LoraConfig, get_peft_model
-
-    heads = [name for name in HEAD_MODULES[family] if _has_module(base, name)]
-    shape = shape_from_config(base.config.to_dict(), str(recipe.model.name))
-    targets = resolve_lora_targets(shape, recipe.lora.targets)
-    config = LoraConfig(
-        task_type=task.peft_type,
-        r=recipe.lora.r,
-        lora_alpha=recipe.lora.alpha,  # type: ignore[arg-type]  # it only divides it by r
-        lora_dropout=recipe.lora.dropout,
-        target_modules=_target_pattern(targets, [*heads, extra_head.NAME]),
-        modules_to_save=heads,
-        bias="none",
-    )
-    if recipe.model.gradient_checkpointing:
-        base.enable_input_require_grads()  # type: ignore[no-untyped-call]
-    with quiet():
-        adapted = get_peft_model(base, config, autocast_adapter_dtype=False)
-    # Not among modules_to_save: the adapter on disk is for a model without it.
-    if hasattr(base, extra_head.NAME):
-        getattr(base, extra_head.NAME).requires_grad_(True)
-    return adapted
-
-
-def _target_pattern(targets: Sequence[str], heads: Sequence[str]) -> str:
-    """Adapt the named modules of the encoder, but nothing inside the head, which trains in full."""
-    outside_head = "(?!.*(?:^|\\.)(?:" + "|".join(heads) + ")(?:\\.|$))"
-    return f"^{outside_head}(?:.*\\.)?(?:{'|'.join(targets)})$"
-
-
-def _has_module(model: torch.nn.Module, leaf: str) -> bool:
-    return any(name.split(".")[-1] == leaf and module is not None for name, module in model.named_modules())
 
 
 def cpu_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -300,7 +273,7 @@ def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: 
         staging.mkdir(mode=0o700)
         with quiet():
             if built.lora:
-                _save_merged(built, state, staging)
+                save_merged(built.model, state, built.adapter_start, staging)
             else:
                 plain, own = extra_head.split_state(state)
                 built.base.save_pretrained(staging, state_dict=plain)
@@ -317,47 +290,6 @@ def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: 
             "checkpoint", f"the model could not be written: {_first_line(error)}", remedy
         ) from error
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _save_merged(built: BuiltModel, state: Mapping[str, torch.Tensor], directory: Path) -> None:
-    """Merge on a copy: merging and un-merging the live weights would change them by rounding."""
-    import copy
-
-    with torch.device("meta"):
-        skeleton: Any = copy.deepcopy(built.model).to("meta")
-    _fill(skeleton, state)
-    skeleton.save_pretrained(directory / "adapter")
-    merged = skeleton.merge_and_unload()
-    plain, own = extra_head.split_state(merged.state_dict())
-    merged.save_pretrained(directory, state_dict=plain)
-    extra_head.save(own, directory)
-
-
-def _fill(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Put weights in place whatever stood there: under ZeRO-3 parameters have no elements, so loading would refuse."""
-    for name, tensor in state.items():
-        owner, _, leaf = name.rpartition(".")
-        module = model.get_submodule(owner)
-        if leaf in module._parameters:
-            module._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
-        else:
-            module._buffers[leaf] = tensor
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' reports on fresh heads and its progress bars out of the logs, and what peft deprecates."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _first_line(error: BaseException) -> str:

@@ -37,6 +37,7 @@ from launcher.train.model import build_model, load_config
 from launcher.train.preempt import StopFlag
 from launcher.train.probes import make_probes
 from launcher.train.record import NoRecord, open_record
+from launcher.train.regularise import Adversary
 from launcher.train.sparsity import Sparsity
 from launcher.train.strategy import make_strategy
 from launcher.train.tasks import Task, get_task
@@ -132,6 +133,9 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
         strategy=strategy,
         collate=collate,
         probes=make_probes(recipe, tokenizer, longest_input(recipe)),
+        adversary=Adversary(built.base.get_input_embeddings(), recipe.train.fgm)
+        if recipe.train.fgm
+        else None,
         checkpoints=checkpoints,
         sparsity=Sparsity(built.base, recipe.prune, total, state.step) if recipe.prune.magnitude else None,
         record=record,

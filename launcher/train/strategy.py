@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,9 +21,11 @@ import torch.distributed as dist
 from launcher.errors import RunFailed
 from launcher.plan import Plan
 from launcher.run import RunDir, read_json
+from launcher.train.depth import depths
 from launcher.train.distributed import Ranks
 from launcher.train.model import cpu_state
 from launcher.train.optim import make_optimizer, set_learning_rate
+from launcher.train.regularise import WeightAverage, penalty
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BUCKET_BYTES = 25 * 2**20
@@ -54,6 +57,12 @@ class Strategy(Protocol):
         """Reduce, clip and apply the gradient."""
 
     def train_mode(self, training: bool) -> None: ...
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within it, the weights are their average over steps where the recipe asks for one; for evaluating and saving."""
+
+    def unfreeze(self, depth: int) -> None:
+        """From the next step on, train what lies at this depth of the model or above."""
 
     def full_state(self) -> dict[str, torch.Tensor] | None:
         """All weights on the CPU of rank 0, None elsewhere; every rank must call it."""
@@ -95,6 +104,9 @@ class Plain:
         self._buckets = GradientBuckets(self._parameters) if ranks.world_size > 1 else None
         self._optimizer = make_optimizer(plan.recipe, self.model)
         self._scaler = torch.amp.GradScaler(ranks.device.type, enabled=plan.precision == "fp16")
+        ema = plan.recipe.train.ema
+        self._average = None if ema is None else WeightAverage(self._parameters, ema)
+        self._lowest = 0
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Any:
         with autocast(self._plan, self._ranks.device):
@@ -110,13 +122,32 @@ class Plain:
             self._buckets.finish()
         set_learning_rate(self._optimizer.param_groups, lr)
         self._scaler.unscale_(self._optimizer)
+        self._add_penalty()
         norm = self._clip()
         skipped = self._apply(norm)
+        if self._average is not None and not skipped:
+            self._average.update()
         self._zero()
         return StepOutcome(norm, skipped)
 
     def train_mode(self, training: bool) -> None:
         self.model.train(training)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._average is None else self._average.in_place()
+
+    def unfreeze(self, depth: int) -> None:
+        if depth == self._lowest:
+            return
+        self._lowest = depth
+        places = depths(self.model)
+        trained = {parameter: places[name] for name, parameter in self.model.named_parameters()}
+        for parameter in self._parameters:
+            parameter.requires_grad_(trained[parameter] >= depth)
+            parameter.grad = None
+        if self._buckets is not None:
+            self._buckets.close()
+            self._buckets = GradientBuckets(p for p in self._parameters if p.requires_grad)
 
     def full_state(self) -> dict[str, torch.Tensor] | None:
         return cpu_state(self.model) if self._ranks.is_main else None
@@ -124,8 +155,10 @@ class Plain:
     def save(self, directory: Path) -> Callable[[], None]:
         if not self._ranks.is_main:
             return _nothing
-        trainable = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        trainable = self._trainable()
         state = {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict()}
+        if self._average is not None:
+            state["average"] = self._average.state()
         files = _copy_to_cpu({"model.pt": trainable, "optimizer.pt": state})
 
         def write() -> None:
@@ -138,7 +171,7 @@ class Plain:
     def load(self, directory: Path) -> None:
         trainable = torch.load(directory / "model.pt", map_location="cpu", weights_only=True)
         state = torch.load(directory / "optimizer.pt", map_location="cpu", weights_only=True)
-        named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        named = self._trainable()
         if named.keys() != trainable.keys():
             raise RunFailed("checkpoint", "the checkpoint holds other parameters than the recipe trains")
         with torch.no_grad():
@@ -146,6 +179,20 @@ class Plain:
                 parameter.copy_(trainable[name])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
+        if self._average is not None:
+            self._average.load(state["average"])
+
+    def _trainable(self) -> dict[str, torch.nn.Parameter]:
+        """What trains sooner or later, by name."""
+        ours = set(self._parameters)
+        return {name: p for name, p in self.model.named_parameters() if p in ours}
+
+    def _add_penalty(self) -> None:
+        """Add the gradient of the penalty to that of the loss, which is whole by now."""
+        train = self._plan.recipe.train
+        if train.l1 or train.l2:
+            active = [parameter for parameter in self._parameters if parameter.requires_grad]
+            penalty(active, train.l1, train.l2).backward()  # type: ignore[no-untyped-call]
 
     def discard(self) -> None:
         """Throw the gradient away."""
@@ -198,6 +245,7 @@ class GradientBuckets:
         self._sizes: list[int] = []
         self._bucket_of: dict[torch.nn.Parameter, int] = {}
         self._works: list[Any] = []
+        self._hooks: list[Any] = []
         self._armed = False
         for members in _buckets_of(list(parameters)[::-1]):
             flat = torch.zeros(sum(p.numel() for p in members), dtype=torch.float32, device=members[0].device)
@@ -206,7 +254,7 @@ class GradientBuckets:
                 parameter.grad = flat[offset : offset + parameter.numel()].view_as(parameter)
                 offset += parameter.numel()
                 self._bucket_of[parameter] = len(self._flat)
-                parameter.register_post_accumulate_grad_hook(self._on_gradient)  # type: ignore[no-untyped-call]
+                self._hooks.append(parameter.register_post_accumulate_grad_hook(self._on_gradient))  # type: ignore[no-untyped-call]
             self._flat.append(flat)
             self._sizes.append(len(members))
         self._missing = list(self._sizes)
@@ -224,6 +272,11 @@ class GradientBuckets:
             work.wait()
         self._works.clear()
         self._armed = False
+
+    def close(self) -> None:
+        """Leave the parameters alone from now on."""
+        for hook in self._hooks:
+            hook.remove()
 
     def zero(self) -> None:
         for flat in self._flat:
@@ -271,6 +324,7 @@ class ZeroRedundancy:
             model=model.to(ranks.device), optimizer=optimizer, config=read_json(run.ds_config)
         )
         self._deepspeed = deepspeed
+        self._parameters = [p for p in self._engine.module.parameters() if p.requires_grad]
         if self._engine.world_size != ranks.world_size:
             raise RunFailed(
                 "launch", f"DeepSpeed sees {self._engine.world_size} ranks, torchrun {ranks.world_size}"
@@ -282,7 +336,11 @@ class ZeroRedundancy:
     def backward(self, loss_sum: torch.Tensor, units: float, last: bool) -> None:
         # DeepSpeed averages over ranks; the global batch is normalised here, so that is undone.
         self._engine.set_gradient_accumulation_boundary(last)
-        self._engine.backward(loss_sum * (self._ranks.world_size / units), scale_wrt_gas=False)
+        loss = loss_sum * (self._ranks.world_size / units)
+        train = self._plan.recipe.train
+        if last and (train.l1 or train.l2):
+            loss = loss + penalty(self._parameters, train.l1, train.l2)
+        self._engine.backward(loss, scale_wrt_gas=False)
         if not last:
             self._engine.step()
 
@@ -296,6 +354,12 @@ class ZeroRedundancy:
 
     def train_mode(self, training: bool) -> None:
         self._engine.train(training)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        return nullcontext()  # conflicts refuse train.ema here
+
+    def unfreeze(self, depth: int) -> None:
+        raise AssertionError(f"unfreezing to depth {depth}, which conflicts refuse here")
 
     def full_state(self) -> dict[str, torch.Tensor] | None:
         module = self._engine.module

@@ -173,6 +173,10 @@ class Task:
         """Sum, not mean, of the loss terms of the micro-batch; float32 scalar. `output` is what the model returns."""
         raise NotImplementedError
 
+    def agreeing_loss_sum(self, first: Any, second: Any, batch: MicroBatch, alpha: float) -> torch.Tensor:
+        """The loss of R-Drop from two passes with different dropout, summed as in `loss_sum`."""
+        raise NotImplementedError
+
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         """Per example, what `metrics` and `decode` need."""
         raise NotImplementedError

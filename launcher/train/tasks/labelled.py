@@ -8,6 +8,7 @@ import torch
 
 from launcher.recipe import Recipe
 from launcher.run import RunDir
+from launcher.train.head import DeepHead
 from launcher.train.losses import LossFunction, load_loss, own_terms
 from launcher.train.tasks.base import MicroBatch, Task
 
@@ -31,6 +32,12 @@ class LabelledTask(Task):
     def recall(self, config: Any) -> None:
         self.weights = getattr(config, WEIGHTS, None)
 
+    def extra_head(self, config: Any) -> torch.nn.Module | None:
+        head = self.recipe.model.head
+        if not head.layers:
+            return None
+        return DeepHead(head, config.hidden_size, config.num_labels, config.initializer_range)
+
     def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """(n,) loss of each example, from float32 logits (n, L)."""
         raise NotImplementedError
@@ -41,6 +48,17 @@ class LabelledTask(Task):
         if self.own_loss is not None:
             return own_terms(self.own_loss, logits, batch.labels).sum()
         return self.terms(logits, batch.labels).sum()
+
+    def divergence(self, first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(n,) how much two sets of logits (n, L) of the same examples differ, 0 where they agree."""
+        raise NotImplementedError
+
+    def agreeing_loss_sum(self, first: Any, second: Any, batch: MicroBatch, alpha: float) -> torch.Tensor:
+        """Mean of the two losses, and alpha times the divergence of what they come from (Liang et al., 2021)."""
+        assert batch.labels is not None
+        both = 0.5 * (self.loss_sum(first, batch) + self.loss_sum(second, batch))
+        logits = (self.logits(first, batch), self.logits(second, batch))
+        return both + alpha * self.divergence(*logits, batch.labels).sum()
 
     def weights_on(self, logits: torch.Tensor) -> torch.Tensor | None:
         """(L,) the weights where the logits are."""

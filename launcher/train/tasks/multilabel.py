@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from launcher.datafiles import Row
 from launcher.recipe import Recipe
-from launcher.train.losses import binary_cross_entropy, positive_weights
+from launcher.train.losses import binary_cross_entropy, positive_weights, symmetric_divergence
 from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, sigmoid
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.token_cache import TokenSplit
@@ -54,7 +54,13 @@ class MultiLabel(LabelledTask):
     def _holds(self, probabilities: Array) -> NDArray[np.bool_]:
         """(n, L) which labels are predicted."""
         limit = HALF if self.thresholds is None else np.asarray(self.thresholds)
-        return probabilities >= limit  # type: ignore[no-any-return]
+        return probabilities >= limit
+
+    def divergence(self, first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean over labels and both directions of the Kullback-Leibler divergences of the binary decisions."""
+        del labels
+        yes_or_no = (torch.stack([logits, torch.zeros_like(logits)], dim=-1) for logits in (first, second))
+        return symmetric_divergence(*yes_or_no).mean(dim=-1)
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         return self.logits(output, batch).cpu().numpy()

@@ -25,6 +25,10 @@ class Regression(LabelledTask):
     def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return distance(logits.squeeze(-1), labels.float(), self.recipe.train.loss)
 
+    def divergence(self, first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        del labels
+        return (first - second).square().squeeze(-1)
+
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         return self.logits(output, batch).squeeze(-1).cpu().numpy()
 
