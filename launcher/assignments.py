@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launcher.errors import Problem, UserError
 from launcher.recipe import Recipe
-from launcher.schema import schema_of, similar_keys, unknown_key
+from launcher.schema import holds_mapping, schema_of, similar_keys, unknown_key
 from launcher.yaml_source import Node, hidden_character, quoted, read_text, scalar
 
 PREFIX = "LAUNCH_"
@@ -107,7 +107,11 @@ def _accept(
         mistakes.add(Problem(message, where, key[:200], text, remedy), key)
         return
     try:
-        found[key] = Given(_read_value(key, text, where, cwd), where, strength, cwd)
+        if holds_mapping(schema.leaves[key]) and text.startswith("{") and text.endswith("}"):
+            node = _read_mapping(key, text, where)
+        else:
+            node = _read_value(key, text, where, cwd)
+        found[key] = Given(node, where, strength, cwd)
     except UserError as error:
         for problem in error.problems:
             mistakes.add(problem, key)
@@ -132,6 +136,18 @@ def _read_value(key: str, text: str, where: str, cwd: Path) -> Node:
             Problem("takes one value: commas outside brackets belong to sweep", where, key, text, remedy)
         )
     return node
+
+
+def _read_mapping(key: str, text: str, where: str) -> Node:
+    """The value in `key={name: value, ...}`, for the few keys whose names are the user's own."""
+    items: dict[str, Node] = {}
+    for item in _read_list(key, f"[{text[1:-1]}]", where).value:
+        name, colon, value = str(item.text).partition(":")
+        if not colon or not name.strip() or not value.strip() or name.strip() in items:
+            remedy = f"write it as {key}={{one: value, other: value}}, each name once"
+            raise UserError(Problem("takes names with a value each", where, key, text, remedy))
+        items[name.strip()] = _read_scalar(key, value.strip(), where)
+    return Node(items, 0, text)
 
 
 def _read_list(key: str, text: str, where: str) -> Node:

@@ -207,6 +207,9 @@ def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
             f"is less than one example of data.max_length={longest} tokens",
             f"use batch.tokens={longest} or more",
         )
+    for name in recipe.eval.extra:
+        if name in ("train", "validation", "test", "probes"):
+            yield Conflict(("eval.extra",), f"{name} is the name of another split", "choose another name")
     stopping = recipe.train.early_stopping
     if stopping.patience is not None and recipe.eval.every is None:
         yield Conflict(

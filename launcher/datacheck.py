@@ -54,7 +54,8 @@ def check_data(recipe: Recipe) -> DataFacts:
     train = _Split.read("train", recipe, problems)
     validation = _Split.read("validation", recipe, problems)
     test = _Split.read("test", recipe, problems)
-    problems.extend(_label_sets(recipe, train, (validation, test)))
+    extra = [_Split.of_file(name, Path(path), recipe, problems) for name, path in recipe.eval.extra.items()]
+    problems.extend(_label_sets(recipe, train, (validation, test, *extra)))
     sizes = _sizes(recipe, train, validation, test, problems)
     facts = DataFacts(
         *sizes,
@@ -141,6 +142,16 @@ class _Split:
                 problems.extend(_with_field(error.problems, f"data.{name}"))
         if split.kept:
             split.count = sum(1 for _ in kept(recipe, split.kept)) if split.complete else None
+        return split
+
+    @classmethod
+    def of_file(cls, name: str, path: Path, recipe: Recipe, problems: list[Problem]) -> _Split:
+        """A file of eval.extra."""
+        split = cls(name, given=True)
+        try:
+            split._add(path, recipe, problems)
+        except UserError as error:
+            problems.extend(_with_field(error.problems, "eval.extra"))
         return split
 
     def _add(self, path: Path, recipe: Recipe, problems: list[Problem]) -> None:

@@ -37,6 +37,7 @@ PATH_KEYS = (
     "data.train",
     "data.validation",
     "data.test",
+    "eval.extra",
     "data.augment.synonym_file",
     "data.augment.alike_file",
     "data.augment.back_translation",
@@ -301,6 +302,8 @@ def _resolve_paths(
         base = cwd if key == "runs_dir" or key not in merged else merged[key].base
         if isinstance(value, list):
             values[key] = [_absolute(item, base, environ) for item in value]
+        elif isinstance(value, dict):
+            values[key] = {name: _absolute(item, base, environ) for name, item in value.items()}
         elif value is not None and (key in PATH_KEYS or _is_local(key, value, base)):
             values[key] = _absolute(value, base, environ)
 

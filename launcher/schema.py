@@ -93,7 +93,7 @@ def flatten(tree: Node, schema: Schema, where: str) -> tuple[dict[str, Node], li
                 )
                 problems.append(Problem(message, f"{where}:{node.line}", key, shown(node), remedy))
             elif key in schema.leaves and (
-                not isinstance(node.value, dict) or _holds_mapping(schema.leaves[key])
+                not isinstance(node.value, dict) or holds_mapping(schema.leaves[key])
             ):
                 found[key] = node
             else:
@@ -221,7 +221,8 @@ def _members(annotation: Any, metadata: tuple[Any, ...] = ()) -> Iterator[tuple[
         yield annotation, metadata
 
 
-def _holds_mapping(field: FieldInfo) -> bool:
+def holds_mapping(field: FieldInfo) -> bool:
+    """Whether a key's value is a mapping, whose names are the user's own."""
     return any(get_origin(kind) is dict for kind, _ in _kinds(field))
 
 

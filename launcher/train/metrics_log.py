@@ -8,10 +8,10 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 Number = float | int | None
-Split = Literal["validation", "test", "probes"]
+Split = str
+"""`validation`, `test`, `probes`, or the name of a file in eval.extra."""
 Row = dict[str, float | int | str | None]
 Key = tuple[int, str]
 

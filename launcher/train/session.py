@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from launcher.train.data import Dataset, never, prepare, training_texts
 from launcher.train.distill import Distilled
 from launcher.train.distributed import Ranks
 from launcher.train.events import Events, finite
+from launcher.train.given_files import labelled_split
 from launcher.train.inference import Predictor
 from launcher.train.loop import Ending, Job, Speed, train
 from launcher.train.model import build_model, load_config
@@ -238,15 +240,16 @@ def _set_kernels(recipe: Recipe, ranks: Ranks) -> None:
 def _finish(
     job: Job, attempt: AttemptDir, ending: Ending, state: TrainState, speed: Speed, started: float
 ) -> None:
-    """Write the result; rank 0 evaluates the best model on the test split, if there is one."""
+    """Write the result; rank 0 evaluates the best model on the test split and on eval.extra, where there are such."""
     if ending == "stopped":
         job.checkpoints.wait()
     measured = _measured(job, speed)
     if not job.ranks.is_main:
         return
-    test = _test_best(job, state) if ending == "completed" and job.dataset.test is not None else None
+    metrics: dict[str, dict[str, float]] = {}
     compression = None
     if ending == "completed":
+        metrics = _evaluate_best(job, state)
         compression = account(job.run, job.recipe, job.dataset, job.ranks.device)
     code = EXIT_OK if ending == "completed" else EXIT_STOPPED
     job.record.finish(code)
@@ -258,7 +261,8 @@ def _finish(
         started,
         status=ending,
         best=_best(job, state),
-        test=test,
+        test=metrics.pop("test", None),
+        extra=metrics or None,
         compression=compression,
         steps=state.step,
         epochs=state.step / job.per_epoch,
@@ -280,16 +284,23 @@ def _best(job: Job, state: TrainState) -> dict[str, Any] | None:
     return {"metric": metric, "value": state.best_value, "step": state.best_step}
 
 
-def _test_best(job: Job, state: TrainState) -> dict[str, float]:
-    assert job.dataset.test is not None
+def _evaluate_best(job: Job, state: TrainState) -> dict[str, dict[str, float]]:
+    """Metrics of the best model on the test split, as `test`, and on each file of eval.extra under its name."""
+    given = job.recipe.eval.extra
+    if job.dataset.test is None and not given:
+        return {}
     job.events.phase("evaluating")
     predictor = Predictor.load(job.run, job.recipe, job.ranks.device)
-    metrics = predictor.evaluate(
-        job.dataset.test, lambda done, total: job.events.phase("evaluating", done, total)
-    )
-    job.record.eval(state.step, "test", {f"eval/{name}": value for name, value in metrics.items()})
-    job.events.emit("eval", step=state.step, split="test", metrics=metrics, best=False)
-    return metrics
+    splits = {} if job.dataset.test is None else {"test": job.dataset.test}
+    splits |= {name: labelled_split(predictor, Path(path), job.recipe) for name, path in given.items()}
+    found = {}
+    for name, split in splits.items():
+        found[name] = predictor.evaluate(
+            split, lambda done, total: job.events.phase("evaluating", done, total)
+        )
+        job.record.eval(state.step, name, {f"eval/{key}": value for key, value in found[name].items()})
+        job.events.emit("eval", step=state.step, split=name, metrics=found[name], best=False)
+    return found
 
 
 def _measured(job: Job, speed: Speed) -> dict[str, Any]:
@@ -368,6 +379,7 @@ def _end(run: RunDir, attempt: AttemptDir, events: Events, code: int, started: f
         "run_id": run.run_id,
         "best": None,
         "test": None,
+        "extra": None,
         "compression": None,
         "steps": 0,
         "wall_s": round(time.perf_counter() - started + _earlier_wall(run, attempt), 3),

@@ -6,19 +6,19 @@ import csv
 import json
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from launcher.cleaning import cleaner
 from launcher.columns import text_columns
-from launcher.datacheck import files, read_options
-from launcher.datafiles import ReadOptions, Row, read_rows
+from launcher.datafiles import Row
 from launcher.errors import EXIT_OK, LauncherError, Problem, RunFailed, UserError
 from launcher.loading import read_recipe_file
 from launcher.recipe import Recipe
 from launcher.run import RunDir
 from launcher.train.events import Events
+from launcher.train.given_files import given_rows, labelled_split
 
 OUTPUT_FORMATS = (".csv", ".jsonl")
 
@@ -85,25 +85,20 @@ def _parser() -> ArgumentParser:
 
 def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
     """Metrics of the best model by split, or on a labelled file."""
-    from launcher.train.data import encode_texts
     from launcher.train.inference import Predictor, best_device
-    from launcher.train.session import longest_input, prepare_dataset
+    from launcher.train.session import prepare_dataset
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)
-    rows = list(_rows(options.data, recipe)) if options.data else None
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
-    if rows is None:
+    if options.data is None:
         dataset = prepare_dataset(recipe, predictor.tokenizer, _progress(events, "tokenising"))
         splits = {"validation": dataset.validation, "test": dataset.test}
+        given = {name: Path(path) for name, path in recipe.eval.extra.items()}
     else:
-        names = () if recipe.task == "regression" else predictor.label_names
-        limit = longest_input(recipe)
-        encoded = encode_texts(
-            predictor.tokenizer, rows, recipe, label_names=names, name=str(options.data), position_limit=limit
-        )
-        splits = {options.data.name: encoded}
+        splits, given = {}, {options.data.name: options.data}
+    splits |= {name: labelled_split(predictor, path, recipe) for name, path in given.items()}
     return {
         name: predictor.evaluate(split, _progress(events, f"evaluating {name}"))
         for name, split in splits.items()
@@ -127,7 +122,7 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
         raise UserError(
             Problem("can't be written", where=str(output), remedy="use a name that ends in .csv or .jsonl")
         )
-    rows = _texts(options.text, recipe) if options.file is None else list(_rows(options.file, recipe))
+    rows = _texts(options.text, recipe) if options.file is None else list(given_rows(options.file, recipe))
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
     name = str(options.file or "--text")
@@ -273,32 +268,6 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def _cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
-
-
-def _rows(path: Path, recipe: Recipe) -> Iterator[Row]:
-    """Rows of a file that has the recipe's text columns. Raises UserError with every column that is missing."""
-    count = 0
-    for row in read_rows(path, _options_for(path, recipe)):
-        if count == 0:
-            missing = [column for column in text_columns(recipe) if column not in row.values]
-            if missing:
-                columns = ", ".join(row.values)
-                raise UserError(
-                    Problem(f"has no column {name}", where=str(path), remedy=f"its columns are {columns}")
-                    for name in missing
-                )
-        count += 1
-        yield row
-    if count == 0:
-        raise UserError(Problem("holds no rows", where=str(path)))
-
-
-def _options_for(path: Path, recipe: Recipe) -> ReadOptions:
-    """As the training file was read where this one is named alike; otherwise as its own extension says."""
-    trained_on = files(recipe.data.train)
-    if trained_on and trained_on[0].suffix == path.suffix:
-        return read_options(recipe.data)
-    return ReadOptions()
 
 
 def _texts(texts: list[str], recipe: Recipe) -> list[Row]:

@@ -93,10 +93,11 @@ class Tail:
 
 
 def _values(row: Row) -> dict[str, Number]:
-    """The numbers of a line under W&B's names: those of the test split are `test/...`."""
-    test = row.get("split") == "test"
+    """The numbers of a line under W&B's names: those of the test split are `test/...`, of eval.extra `NAME/...`."""
+    split = row.get("split")
+    prefix = "eval/" if split in (None, "validation", "probes") else f"{split}/"
     return {
-        (name.replace("eval/", "test/", 1) if test else name): value
+        name.replace("eval/", prefix, 1): value
         for name, value in row.items()
         if name not in {"step", "split"} and isinstance(value, int | float)
     }
