@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from launcher.recipe import READY_TASKS, Recipe
+from launcher.recipe import Recipe
 
 TEXT_PAIRS = {"question-answering": "[question,context]", "ranking": "[query,document]"}
 """Tasks about two texts, and what data.text says there."""
@@ -46,8 +46,6 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
 
 def _model_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     model, fresh = recipe.model, recipe.model.init == "scratch" and recipe.init_from is None
-    if recipe.task not in READY_TASKS:
-        yield Conflict(("task",), "is not available yet", "available: " + ", ".join(READY_TASKS))
     if model.name is None and model.init == "pretrained" and recipe.init_from is None:
         yield Conflict(
             ("model.name", "model.init"),

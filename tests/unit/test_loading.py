@@ -315,7 +315,6 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
             "must be one of classification, multilabel, regression",
             "What the model learns",
         ),
-        ("task=token-classification", "is not available yet", "available: classification"),
     ],
 )
 def test_a_mistake_says_what_is_allowed(recipe: Path, word: str, message: str, remedy: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.loading import Loaded, dump_recipe, list_recipes, load, load_cluster, read_recipe_file
-from launcher.recipe import READY_TASKS, Recipe
+from launcher.recipe import TASKS, Recipe
 from launcher.resources import resource, resource_dir
 
 NAMES = tuple(sorted(path.stem for path in resource_dir("recipes").glob("*.yaml")))
@@ -22,11 +22,11 @@ def shipped(name: str, cwd: Path, *words: str) -> Loaded:
 def test_all_recipes_are_listed_with_one_sentence_each(tmp_path: Path) -> None:
     entries = list_recipes(tmp_path)
     assert tuple(entry.name for entry in entries) == NAMES
-    assert {entry.task for entry in entries} == set(READY_TASKS)  # one for each task at least
+    assert {entry.task for entry in entries} == set(TASKS)  # one for each task at least
     for entry in entries:
         assert entry.path == resource("recipes", f"{entry.name}.yaml")
         assert entry.description
-        assert entry.task in READY_TASKS
+        assert entry.task in TASKS
 
 
 @pytest.mark.parametrize("name", NAMES)
