@@ -141,7 +141,7 @@ def _read_value(key: str, text: str, where: str, cwd: Path) -> Node:
 def _read_mapping(key: str, text: str, where: str) -> Node:
     """The value in `key={name: value, ...}`, for the few keys whose names are the user's own."""
     items: dict[str, Node] = {}
-    for item in _read_list(key, f"[{text[1:-1]}]", where).value:
+    for item in _read_items(key, text, where):
         name, colon, value = str(item.text).partition(":")
         if not colon or not name.strip() or not value.strip() or name.strip() in items:
             remedy = f"write it as {key}={{one: value, other: value}}, each name once"
@@ -151,6 +151,11 @@ def _read_mapping(key: str, text: str, where: str) -> Node:
 
 
 def _read_list(key: str, text: str, where: str) -> Node:
+    return Node(tuple(_read_items(key, text, where)), 0, text)
+
+
+def _read_items(key: str, text: str, where: str) -> list[Node]:
+    """What stands between the brackets of `text`, at its commas."""
     inner = text[1:-1].strip()
     items: list[Node] = []
     position = 0
@@ -163,7 +168,7 @@ def _read_list(key: str, text: str, where: str) -> Node:
             )
         items.append(_read_scalar(key, match[1], where))
         position = match.end()
-    return Node(tuple(items), 0, text)
+    return items
 
 
 def _read_scalar(key: str, text: str, where: str) -> Node:

@@ -45,8 +45,10 @@ def compare_command(
     known = [figures(run, metric, machine) for run in runs]
     rows = compare(known)
     if latency:
-        measured = [_measure(run, machine) for run in runs if not _has_latency(run, machine)]
-        rows = compare([figures(run, metric, machine) for run in runs]) if measured else rows
+        for run in runs:
+            if not _has_latency(run, machine):
+                _measure(run, machine)
+        rows = compare([figures(run, metric, machine) for run in runs])
     for doubt in doubts(known):
         say(f"note: {doubt}")
     if as_json:

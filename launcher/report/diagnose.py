@@ -168,7 +168,7 @@ def _overfitting(curves: Curves) -> Iterator[Finding]:
                 "training_loss": end,
             },
             (
-                _try(curves, "train.epochs", _epochs_at(curves, lowest["step"])),
+                _try(curves, "train.epochs", _epochs_at(curves, round(lowest["step"]))),
                 _try(curves, "model.dropout.hidden", 0.2),
                 _try(curves, "train.weight_decay", 0.1),
                 _try(curves, "train.early_stopping.patience", 2),

@@ -41,7 +41,8 @@ def _prune(
     run: RunDir, recipe: Recipe, task: Task, dataset: Dataset, tokenizer: Any, device: torch.device
 ) -> None:
     whole = build_model(recipe.model_copy(update={"tuning": "full"}), task, dataset.label_names, tokenizer)
-    model = whole.base.to(device)
+    model: Any = whole.base
+    model.to(device)
     if task.extra_head(model.config) is not None:
         message = (
             f"prune.heads, ffn and layers are not available for task={recipe.task} with a head of its own"

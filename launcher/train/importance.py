@@ -49,7 +49,7 @@ def measure(
         hidden=torch.zeros(model.config.hidden_size),
     )
     norms = anatomy.norms(model)
-    read = [parameter for norm in norms for parameter in norm.parameters()]
+    read: list[torch.Tensor] = [parameter for norm in norms for parameter in norm.parameters()]
     read += [module.weight for layer in layers for module in (layer.out, layer.down)]
     frozen = _only(model, read)
     model.eval()
@@ -68,7 +68,7 @@ def measure(
     return Importance(found.heads / count, found.neurons / count, found.hidden / count)
 
 
-def _only(model: torch.nn.Module, wanted: list[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
+def _only(model: torch.nn.Module, wanted: list[torch.Tensor]) -> list[torch.nn.Parameter]:
     """Ask for gradients of these parameters alone; those that had some before."""
     chosen = {id(parameter) for parameter in wanted}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
@@ -77,7 +77,7 @@ def _only(model: torch.nn.Module, wanted: list[torch.nn.Parameter]) -> list[torc
     return others
 
 
-def _reads(weight: torch.nn.Parameter) -> torch.Tensor:
+def _reads(weight: torch.Tensor) -> torch.Tensor:
     """Weight times gradient."""
     assert weight.grad is not None
     return weight.detach() * weight.grad
