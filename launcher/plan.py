@@ -494,6 +494,7 @@ def _speed_facts(
         gpus=gpus,
         gpu_model=cluster.gpu_model,
         cores=max(1, cores // gpus),
+        pretrained=recipe.model.init == "pretrained",
     )
 
 

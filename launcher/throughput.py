@@ -62,6 +62,8 @@ class Facts:
     gpu_model: str | None
     cores: int
     """Cores of a rank on a CPU."""
+    pretrained: bool = True
+    """Whether adapters could take the place of full training: not on random weights."""
 
 
 def predict(shape: ModelShape | None, setup: Setup, facts: Facts) -> Throughput:
@@ -115,7 +117,7 @@ def _advice(prediction: Prediction, facts: Facts, length: float) -> Iterator[str
     others = {
         f"batch.global={examples}, more tokens a rank, accumulated where memory is short": larger,
     }
-    if prediction.setup.tuning == "full":
+    if prediction.setup.tuning == "full" and facts.pretrained:
         others["tuning=lora, which sends adapters alone"] = replace(
             prediction, setup=replace(prediction.setup, tuning="lora")
         )

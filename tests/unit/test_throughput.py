@@ -54,6 +54,7 @@ def test_advice_names_what_makes_more_nodes_pay() -> None:
     assert "batch.global=1024" in larger
     assert "tuning=lora" in adapters
     assert not any("lora" in text for text in speed(Setup(tuning="lora"), examples=256).advice)
+    assert not any("lora" in text for text in speed(examples=256, pretrained=False).advice)
 
 
 def test_a_cpu_is_counted_by_its_cores() -> None:
