@@ -25,7 +25,8 @@ def accuracy(matrix: NDArray[np.int64]) -> float:
 def f1_by_class(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
     """(n,) harmonic mean of precision and recall, 0 for a class that was never predicted rightly."""
     both = matrix.sum(0) + matrix.sum(1)
-    return 2 * np.diagonal(matrix) / np.maximum(both, 1)
+    shares: NDArray[np.float64] = 2 * np.diagonal(matrix) / np.maximum(both, 1)
+    return shares
 
 
 def macro_f1(matrix: NDArray[np.int64]) -> float:

@@ -62,7 +62,7 @@ class Flight:
         event = None
         if values.device.type == "cuda":
             values = values.to("cpu", non_blocking=True)
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
         self._waiting.append((launched, values, event))
 

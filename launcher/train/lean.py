@@ -43,7 +43,7 @@ class _Tracer(ModuleType):
 
     def __init__(self, spec: ModuleSpec) -> None:
         super().__init__(TRACER)
-        self.__path__ = spec.submodule_search_locations
+        self.__path__ = spec.submodule_search_locations or []
 
     @staticmethod
     def disable(function: Any = None, *_: Any, **__: Any) -> Any:
