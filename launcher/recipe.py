@@ -232,14 +232,8 @@ def field_names(section: type[Section] = Recipe, prefix: str = "") -> Iterator[s
     """Full dotted name of every key that a recipe may hold, leaves only, in the order of the schema."""
     for attribute, field in section.model_fields.items():
         name = prefix + (field.alias or attribute)
-        nested = next(
-            (kind for kind in (field.annotation, *get_args(field.annotation)) if _is_section(kind)), None
-        )
-        if nested is None:
-            yield name
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from field_names(kind, name + ".")
         else:
-            yield from field_names(nested, name + ".")
-
-
-def _is_section(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
+            yield name

@@ -272,7 +272,7 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
     ("word", "message", "remedy"),
     [
         ("lr=1e-4", "unknown key", "did you mean train.lr?"),
-        ("every=3", "unknown key", "did you mean eval.every or checkpoint.every?"),
+        ("every=3", "unknown key", "did you mean train.decay.every or eval.every or checkpoint.every?"),
         ("train.weight-decay=0", "unknown key", "did you mean train.weight_decay?"),
         ("Nodes=4", "unknown key", "did you mean nodes?"),
         ("--nodes=4", "unknown key", "did you mean nodes?"),
@@ -382,7 +382,8 @@ def test_mistakes_in_the_shape_of_a_file(recipe: Path) -> None:
         ),
         (
             "mine.yaml:1: model=bert: is a section, not a value\n"
-            "    -> its keys: model.name, model.revision, model.init, model.gradient_checkpointing, model.dropout, model.scratch"
+            "    -> its keys: model.name, model.revision, model.init, model.reinit_layers, model.gradient_checkpointing, "
+            "model.dropout, model.freeze, model.head, model.scratch"
         ),
         "mine.yaml:3: train.lr: is a value, not a section\n    -> Peak learning rate.",
         "mine.yaml:5: train.epochs=3: is a key of the section train\n    -> write it indented under `train:`",
@@ -410,7 +411,7 @@ def test_mistakes_of_the_command_line_are_found_without_a_recipe(tmp_path: Path)
 @pytest.mark.parametrize(
     ("reference", "message", "remedy"),
     [
-        ("roberta-clz", "unknown recipe", "did you mean roberta-cls? allowed: bert-cls, roberta-cls"),
+        ("roberta-clz", "unknown recipe", "did you mean roberta-cls? allowed: bert-choice, bert-cls"),
         ("missing/smoke.yaml", "there is no such file", "did you mean smoke?"),
         ("roberta-cls.yaml", "there is no such file", "did you mean roberta-cls?"),
         (".", "is a directory, not a file", ""),
