@@ -2,7 +2,7 @@
 
     python -m launcher.node begin RUN_DIR             prints: ATTEMPT HEAD PORT INTERFACE ADDRESS...
                                                       or one word: completed | cancelled
-    python -m launcher.node end RUN_DIR ATTEMPT CODE  prints: EXIT_CODE requeue|stay
+    python -m launcher.node end RUN_DIR ATTEMPT CODE  prints: EXIT_CODE stay|requeue|again
 
 The script tells by the environment: LAUNCHER_JOB, a scheduler's job id or `local PID`, and LAUNCHER_HOSTS, the nodes in
 order. This starts on every launch, so it imports the standard library alone.
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from launcher import failure
+from launcher import failure, smaller
 from launcher import run as runs
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 from launcher.run import AttemptDir, RunDir
@@ -36,6 +36,8 @@ NONE = "-"
 STAYS_STOPPED = ("user", "wandb")
 """Who asked for a stop that the scheduler must not undo; a `signal` is the scheduler's own wish."""
 Verdict = Literal["cancelled", "requeued"] | None
+Next = Literal["stay", "requeue", "again"]
+"""What the script does: end, have Slurm start it later, or start anew at once (with smaller micro-batches)."""
 STATUS_OF_CODE = {EXIT_OK: "completed", EXIT_STOPPED: "stopped"}
 
 
@@ -72,6 +74,9 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
     if previous is not None:
         _close(run, previous)
     attempt = _new_attempt(run)
+    own_plan = smaller.plan_after(run, previous) if previous is not None else None
+    if own_plan is not None:
+        runs.write_json(attempt.plan, own_plan)
     local = job.startswith("local")
     record = {
         "number": attempt.number,
@@ -91,8 +96,8 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
     return Start(attempt.number, addresses[0], port, None if local else gloo_interface(addresses), addresses)
 
 
-def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, bool]:
-    """Record how an attempt ended; returns (exit code of the script, whether to requeue the job).
+def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
+    """Record how an attempt ended; returns (exit code of the script, what the script does next).
 
     `code` is that of the process the script waited for; what the training itself wrote is believed first.
     """
@@ -100,17 +105,16 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, bool]:
     stop = _stop_text(run)
     verdict = _verdict(record)
     exit_code = _settle(run, attempt, record, verdict, code)
-    wanted = exit_code == EXIT_STOPPED and stop not in STAYS_STOPPED and verdict is None
-    requeue = wanted and _may_requeue(run) and _progressed(run, attempt)
+    going: Next = "stay" if verdict is not None else _next(run, attempt, exit_code, stop)
     record |= {"ended_at": time.time(), "exit_code": exit_code, "process_code": code, "stop": stop}
-    record |= {"status": (run.read_result() or {}).get("status", "interrupted"), "requeue": requeue}
+    record |= {"status": (run.read_result() or {}).get("status", "interrupted"), "next": going}
     runs.write_json(attempt.record, record | {"last_step": failure.last_step(run, attempt.number)})
-    goes_again = requeue or verdict == "requeued"
+    goes_again = going != "stay" or verdict == "requeued"
     if not goes_again:
         run.secrets.unlink(missing_ok=True)
     if not (goes_again and stop == "user"):
         run.stop.unlink(missing_ok=True)
-    return exit_code, requeue
+    return exit_code, going
 
 
 def cancelled(run: RunDir) -> None:
@@ -184,9 +188,18 @@ def main(argv: Sequence[str]) -> None:
         answer = str(begin(run, os.environ["LAUNCHER_JOB"], restarts, hosts))
     else:
         assert verb == "end", verb
-        code, requeue = end(run, run.attempt(int(argv[2])), int(argv[3]))
-        answer = f"{code} {'requeue' if requeue else 'stay'}"
+        code, going = end(run, run.attempt(int(argv[2])), int(argv[3]))
+        answer = f"{code} {going}"
     sys.stdout.write(answer + "\n")
+
+
+def _next(run: RunDir, attempt: AttemptDir, exit_code: int, stop: str | None) -> Next:
+    """What follows an attempt about which Slurm has decided nothing."""
+    if exit_code == EXIT_STOPPED and stop not in STAYS_STOPPED:
+        return "requeue" if _may_requeue(run) and _progressed(run, attempt) else "stay"
+    if exit_code == EXIT_FAILED and stop is None and smaller.ran_out(run.read_result()):
+        return "again" if smaller.halve(smaller.plan_of(run, attempt), attempt.number) else "stay"
+    return "stay"
 
 
 def _settle(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], verdict: Verdict, code: int) -> int:

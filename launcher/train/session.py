@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from launcher import smaller
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, LauncherError, RunFailed, RunStopped
 from launcher.failure import FREE_SPACE, last_step
 from launcher.plan import Plan, step_counts
@@ -63,6 +64,8 @@ def run_attempt(run: RunDir, stop: StopFlag) -> int:
     started = time.perf_counter()
     try:
         plan = read_plan(run, attempt)
+        if attempt.plan.exists():
+            events.notice(plan.notes[-1])
         ranks = distributed.join(plan)
         job, state = make_job(run, plan, ranks, events, stop)
         ending, state, speed = train(job, state)
@@ -267,6 +270,7 @@ def _finish(
         steps=state.step,
         epochs=state.step / job.per_epoch,
         skipped_steps=state.skipped_steps,
+        micro_batch_size=job.plan.layout.micro_batch_size,
         predicted=_predicted(job.plan),
         measured=measured,
     )
@@ -359,10 +363,10 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
         return {"class": "data", "message": str(error), "remedy": None}
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return {"class": "disk", "message": str(error), "remedy": FREE_SPACE}
-    if isinstance(error, torch.OutOfMemoryError):
+    if _is_out_of_memory(error):
         return {
-            "class": "memory",
-            "message": str(error).splitlines()[0],
+            "class": smaller.ERROR_CLASS,
+            "message": (str(error).splitlines() or [type(error).__name__])[0],
             "remedy": "lower batch.micro or batch.tokens (batch.global stays), or model.gradient_checkpointing=true",
         }
     return {
@@ -370,6 +374,12 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
         "message": f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE],
         "remedy": "logs/rank_R.log holds the traceback",
     }
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """On a GPU torch has an error of its own for that; its allocator of main memory only has words."""
+    said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def _end(run: RunDir, attempt: AttemptDir, events: Events, code: int, started: float, **known: Any) -> None:

@@ -243,7 +243,7 @@ def test_a_signal_from_slurm_stops_the_run_and_puts_it_back(
     hurry(cluster, job)
     assert ended(slurm, run).status == "completed"
 
-    assert (attempt(run, 1)["stop"], attempt(run, 1)["requeue"]) == ("signal", True)
+    assert (attempt(run, 1)["stop"], attempt(run, 1)["next"]) == ("signal", "requeue")
     assert (attempt(run, 2)["restart_count"], attempt(run, 2)["job_id"]) == (1, job)
     assert read_json(run.attempt(1).path / "result.json") == {"status": "stopped"}
     assert (run.read_result() or {})["status"] == "completed"
@@ -291,7 +291,7 @@ def test_a_plain_scancel_is_final(slurm: Executor, make_run: MakeRun, cluster: C
     wait_until(run.events.exists, "the training to start")
     cluster.run(["scancel", job])
     assert ended(slurm, run).status == "cancelled"
-    assert attempt(run, 1)["requeue"] is False
+    assert attempt(run, 1)["next"] == "stay"
     assert (run.read_result() or {})["status"] == "cancelled"
 
 

@@ -6,7 +6,7 @@ Importing takes longer than a tiny training. One JSON request a line comes in on
 and when all processes of it have ended one answer goes out: {"codes": [...]} (-9 is SIGKILL).
 tests/train/test_torchrun.py shows that ranks started by torchrun itself compute the same.
 
-A fault happens when rank R has got to event E (of step S): a real signal to the process, or the stop file.
+A fault happens when rank R has got to event E (of step S): a real signal to the process, a real limit, or the stop file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -104,6 +105,7 @@ def _arm(fault: dict[str, Any], run: RunDir) -> None:
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "term": lambda: os.kill(os.getpid(), signal.SIGTERM),
         "stop": lambda: run.stop.write_text("user"),
+        "starve": _take_no_more_memory,
     }[fault["action"]]
     seen = {"step": 0}
 
@@ -115,6 +117,13 @@ def _arm(fault: dict[str, Any], run: RunDir) -> None:
             act()
 
     Events.emit = emit_and_act  # type: ignore[method-assign]
+
+
+def _take_no_more_memory() -> None:
+    """Refuse this process all but 448 MiB more of address space than it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + (448 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _free_port() -> int:

@@ -84,7 +84,7 @@ def make_run(path: Path, wanted: Recipe) -> RunDir:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to rank `rank` when it has come to `event` after `step` steps: kill, term or stop."""
+    """What happens to rank `rank` when it has come to `event` after `step` steps: kill, term, starve or stop."""
 
     action: str
     event: str

@@ -52,10 +52,11 @@ LAYERS = {
     "failure": "run",
     "metrics": "",
     "report": "run metrics errors",
-    "node": "failure run errors",
+    "smaller": "run",
+    "node": "failure smaller run errors",
     "executors": "node run plan errors",
     # prefetch reads a resolved recipe; LoRA's targets are the same here as in the plan's estimate.
-    "train": "recipe compression_sections data_sections task_sections techniques fields plan run metrics failure loading shapes "
+    "train": "recipe compression_sections data_sections task_sections techniques fields plan run metrics failure smaller loading shapes "
     "columns conflicts textfiles datafiles labels tagging examples cleaning datacheck errors *",
 }
 LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))

@@ -178,3 +178,22 @@ def test_what_reaches_a_job() -> None:
     )
     assert set(environment) == {"HOME", "TOKENIZERS_PARALLELISM", "KEYBOARD", "SLURM_CONF"}
     assert set(secrets) == {"WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"}
+
+
+def test_out_of_memory_starts_the_script_anew_in_the_same_process(make_run: MakeRun, local: Executor) -> None:
+    """Signals still ask for a stop in the second attempt."""
+    run = make_run(
+        f"""
+if [[ $LAUNCHER_ATTEMPT == 1 ]]; then
+    printf '{{"status": "failed", "error": {{"class": "memory"}}}}' >$run_dir/result.json
+    printf 1 >$run_dir/attempts/1/exit_code
+    exit 1
+fi
+{STOP_WHEN_ASKED}"""
+    )
+    job = started(local, run)
+    assert (read_json(run.attempt(2).plan) or {})["layout"]["micro_batch_size"] == 8
+    os.kill(int(job.removeprefix("local ")), signal.SIGTERM)
+    assert ended(local, run).status == "stopped"
+    assert (run.logs / "asked_by").read_text() == "signal"
+    assert run.jobs.read_text() == f"{job}\n"

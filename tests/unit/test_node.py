@@ -15,6 +15,7 @@ from support.plans import new_run, plan_of
 
 from launcher import failure, node
 from launcher.node import PORTS, begin, end, free_port
+from launcher.plan import Plan
 from launcher.run import RunDir, read_json, write_json, write_text
 
 # What torchrun printed through `srun --label` when a rank of two was killed.
@@ -100,7 +101,7 @@ def test_it_starts_without_anything_but_the_standard_library() -> None:
 
 def test_a_completed_run_is_not_started_again(local: RunDir) -> None:
     finish(local, start(local), 0, status="completed")
-    assert end(local, local.attempt(1), 0) == (0, False)
+    assert end(local, local.attempt(1), 0) == (0, "stay")
     assert begin(local, "local 2", 0, ["here"]) == "completed"
     assert local.attempt_numbers() == [1]
 
@@ -161,7 +162,7 @@ def test_a_stop_goes_back_to_the_queue_only_if_the_scheduler_wanted_it(
     if stop is not None:
         run.stop.write_text(stop)
     finish(run, 2, 75, status="stopped")
-    assert end(run, run.attempt(2), 0) == (75, again)
+    assert end(run, run.attempt(2), 0) == (75, "requeue" if again else "stay")
     assert run.secrets.exists() is again
     assert not run.stop.exists()
     assert record(run, 2)["stop"] == stop
@@ -169,20 +170,20 @@ def test_a_stop_goes_back_to_the_queue_only_if_the_scheduler_wanted_it(
 
 def test_the_exit_code_is_the_one_that_the_training_wrote(local: RunDir) -> None:
     finish(local, start(local), 75, status="stopped")
-    assert end(local, local.attempt(1), 1) == (75, False)
+    assert end(local, local.attempt(1), 1) == (75, "stay")
     assert (record(local, 1)["exit_code"], record(local, 1)["process_code"]) == (75, 1)
 
 
 def test_cancelling_beats_what_the_training_wrote_but_not_completion(local: RunDir) -> None:
     finish(local, start(local), 75, status="stopped")
     local.cancel.touch()
-    assert end(local, local.attempt(1), 137) == (1, False)
+    assert end(local, local.attempt(1), 137) == (1, "stay")
     assert (local.read_result() or {})["status"] == "cancelled"
     assert not local.cancel.exists()
 
     finish(local, start(local), 0, status="completed")
     local.cancel.touch()
-    assert end(local, local.attempt(2), 137) == (0, False)
+    assert end(local, local.attempt(2), 137) == (0, "stay")
     assert (local.read_result() or {})["status"] == "completed"
 
 
@@ -192,7 +193,7 @@ def test_a_crash_without_a_word_is_told_from_the_ranks_log(local: RunDir) -> Non
     local.rank_log(0).write_text(
         "Traceback (most recent call last):\n  ...\nImportError: no module named flash\n"
     )
-    assert end(local, local.attempt(1), 1) == (1, False)
+    assert end(local, local.attempt(1), 1) == (1, "stay")
     result = local.read_result() or {}
     assert (result["status"], result["steps"], result["attempts"]) == ("failed", 12, 1)
     error = result["error"]
@@ -250,7 +251,7 @@ def test_the_echo_that_another_rank_recorded_gives_way_to_the_kill(local: RunDir
         steps=4,
         error={"class": "crashed", "rank": 0, "message": "connection lost"},
     )
-    assert end(local, local.attempt(1), 1) == (1, False)
+    assert end(local, local.attempt(1), 1) == (1, "stay")
     result = local.read_result() or {}
     assert (result["steps"], result["error"]["class"], result["error"]["rank"]) == (4, "killed", 1)
 
@@ -290,3 +291,35 @@ def test_gloo_is_told_an_interface_only_where_it_would_choose_wrongly(
     assert node.gloo_interface(["127.0.1.1", "127.0.1.2"]) == "lo"
     monkeypatch.setattr(socket, "gethostname", lambda: "192.0.2.1")
     assert node.gloo_interface(["192.0.2.1", "192.0.2.2"]) is None
+
+
+def test_out_of_memory_goes_again_with_half_the_micro_batch_until_it_is_one(tmp_path: Path) -> None:
+    small = {"executor": "local", "batch": {"global": 16, "micro": 5, "tokens": 3000}}
+    run = new_run(plan_of(small, run_dir=tmp_path / "r"))
+    going, layouts = "again", []
+    while going == "again":
+        attempt = run.attempt(start(run))
+        layouts.append((read_json(attempt.plan) or run.read_plan())["layout"])
+        finish(run, attempt.number, 1, status="failed", error={"class": "memory"})
+        code, going = end(run, attempt, 1)
+        assert code == 1
+    assert [layout["micro_batch_size"] for layout in layouts] == [5, 2, 1]
+    assert [layout["gradient_accumulation_steps"] for layout in layouts] == [4, 8, 16]
+    assert [layout["max_tokens"] for layout in layouts] == [3000, 1500, 750]
+    assert {layout["global_batch_size"] for layout in layouts} == {16}
+    last = read_json(run.attempt(3).plan) or {}
+    assert last["notes"][-1] == "attempt 2 ran out of memory: micro-batches of 1 examples instead of 2"
+    assert Plan.model_validate_json(json.dumps(last)).memory.total is None
+    assert (run.read_result() or {})["error"]["class"] == "memory"
+
+    # What was found out holds for later attempts, whatever ended the one before.
+    finish(run, start(run), 75, status="stopped")
+    start(run)
+    assert (read_json(run.attempt(5).plan) or {})["layout"] == layouts[-1]
+
+
+@pytest.mark.parametrize("request_", ["stop", "cancel"])
+def test_nothing_goes_again_that_was_to_stop(local: RunDir, request_: str) -> None:
+    finish(local, start(local), 1, status="failed", error={"class": "memory"})
+    getattr(local, request_).write_text("user")
+    assert end(local, local.attempt(1), 1) == (1, "stay")

@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 1 rank on cpu, plain PyTorch, plan ebb5db71a412e7b0.
+# example: 1 node with 1 rank on cpu, plain PyTorch, plan cf5e4052d6858c82.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail
@@ -68,5 +68,10 @@ fi
 # The end is recorded whatever signals come now.
 trap '' USR1 TERM INT
 outcome=$(node end "$run_dir" "$LAUNCHER_ATTEMPT" "$code") || outcome="1 stay"
-read -r code _ <<<"$outcome"
+read -r code going <<<"$outcome"
+if [[ $going == again ]]; then
+    # Memory ran out: this starts from the top, with smaller micro-batches. An ignored signal could not be trapped again.
+    trap on_signal USR1 TERM INT
+    exec bash "$run_dir/job.sh"
+fi
 exit "$code"

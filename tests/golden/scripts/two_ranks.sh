@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan de41a73e603e0bba.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 21a9ecffb23a0ba0.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail
@@ -77,5 +77,10 @@ fi
 # The end is recorded whatever signals come now.
 trap '' USR1 TERM INT
 outcome=$(node end "$run_dir" "$LAUNCHER_ATTEMPT" "$code") || outcome="1 stay"
-read -r code _ <<<"$outcome"
+read -r code going <<<"$outcome"
+if [[ $going == again ]]; then
+    # Memory ran out: this starts from the top, with smaller micro-batches. An ignored signal could not be trapped again.
+    trap on_signal USR1 TERM INT
+    exec bash "$run_dir/job.sh"
+fi
 exit "$code"

@@ -1,0 +1,58 @@
+"""An attempt that runs out of memory is followed by one with smaller micro-batches, which compute the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.training import EXAMPLES, Fault, RankServer, events, log, losses, make_run, recipe, result
+
+from launcher import node
+from launcher.recipe import Recipe
+from launcher.run import RunDir
+
+STARVE = Fault("starve", "building model", 0)
+
+
+@pytest.fixture
+def wanted(tmp_path: Path) -> Recipe:
+    """A recipe whose global batch, 64 long texts in a wide layer, takes more memory at once than a starved rank has."""
+    for split in EXAMPLES:
+        rows = [f"{'good bad day ' * 84},{index % 2}" for index in range(64 if split == "train" else 4)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    return recipe(
+        tmp_path,
+        data={"max_length": 256},
+        model={"scratch": {"intermediate": 8192}, "dropout": {"hidden": 0.0, "attention": 0.0}},
+        batch={"global": 64, "tokens": 10**6},
+        train={"max_steps": 1},
+        eval={"every": None},
+    )
+
+
+def attempt(run: RunDir, ranks: RankServer) -> node.Next:
+    """One starved attempt between the words that the job script has with the node; what comes next."""
+    started = node.begin(run, "local 1", 0, ["here"])
+    assert isinstance(started, node.Start)
+    [code] = ranks.attempt(run, number=started.attempt, fault=STARVE)
+    return node.end(run, run.attempt(started.attempt), code)[1]
+
+
+def test_memory_runs_out_and_the_run_completes(tmp_path: Path, wanted: Recipe, ranks: RankServer) -> None:
+    run = make_run(tmp_path / "run", wanted)
+    assert attempt(run, ranks) == "again", log(run)
+    error = result(run)["error"]
+    assert error["class"] == "memory"
+    assert "allocate memory" in error["message"]
+    while attempt(run, ranks) == "again":
+        pass
+
+    ended = result(run)
+    assert ended["status"] == "completed", log(run)
+    assert ended["micro_batch_size"] == 64 // 2 ** (ended["attempts"] - 1)
+    said = [event["text"] for event in events(run, "notice")]
+    assert said[0] == "attempt 1 ran out of memory: micro-batches of 32 examples instead of 64"
+
+    whole = ranks.complete(make_run(tmp_path / "whole", wanted))
+    assert result(whole)["micro_batch_size"] == 64
+    assert losses(run) == pytest.approx(losses(whole), abs=1e-5)
