@@ -114,8 +114,9 @@ def _subset(recipe: Recipe, train: Indices, classes: Indices | None) -> Indices:
             raise RunFailed("data", text, "use data.limit")
         order = np.random.RandomState([recipe.seed, SHOTS]).permutation(len(train))
         of = classes[train][order]
-        kept = [order[of == name][:shots] for name in np.unique(of)]
-        return train[np.sort(np.concatenate(kept))]
+        kept = np.concatenate([order[of == name][:shots] for name in np.unique(of)])
+        few: Indices = train[np.sort(kept)]
+        return few
     if limit is not None and limit < len(train):
         order = np.random.RandomState([recipe.seed, LIMIT]).permutation(len(train))
         return train[np.sort(order[:limit])]

@@ -59,9 +59,8 @@ def _load(directory: str) -> Any:
         raise RunFailed(
             "data", text, "give two directories of Marian models, such as opus-mt-en-de and opus-mt-de-en"
         ) from None
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    model.requires_grad_(False)
-    return tokenizer, model
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return tokenizer, torch.nn.Module.to(model, device)
 
 
 def _translate(loaded: Any, texts: list[str], rank: int) -> list[str]:

@@ -23,6 +23,7 @@ from launcher.train.lexicon import WordNet, read_alike, read_synonyms
 from launcher.train.token_cache import TokenSplit
 
 Make = Callable[..., Dataset]
+SENTENCE = "One two, three four five six seven eight nine ten."
 TRAIN = "text,label\n" + "".join(f"a b c d e {number},{number % 2}\n" for number in range(40))
 
 
@@ -84,6 +85,11 @@ def test_copies_depend_on_seed_row_and_copy_alone(make: Make) -> None:
     assert first.train.ids.tolist() == again.train.ids.tolist()
     fewer = make(augment=swap, limit=5)
     assert set(texts(fewer.train)) <= set(texts(first.train)), "whatever other rows there are"
+    same = [("train.csv", Row({"text": SENTENCE}, 2))] * 5
+    copies = Augmenter(recipe(augment=swap))(same, range(5), 1)
+    assert len({row.values["text"] for _, row in copies}) == 5, (
+        "equal texts of different rows are altered differently"
+    )
     other = make(seed=1, validation=None, augment=swap)
     assert other.fingerprint != first.fingerprint
 
@@ -99,9 +105,6 @@ def test_what_alters_is_in_the_fingerprint(make: Make, tmp_path: Path) -> None:
 
 
 # What is altered
-
-
-SENTENCE = "One two, three four five six seven eight nine ten."
 
 
 def test_swapped_words_are_the_same_words() -> None:

@@ -146,6 +146,17 @@ def test_answers_move_with_their_context() -> None:
     assert values["answers"] == [{"text": "Ann & Eve", "answer_start": 13}]
 
 
+def test_an_answer_that_begins_with_a_blank_is_found_behind_it() -> None:
+    row = Row(
+        {"question": "?", "context": "Bob met  Ann", "answers": [{"text": " Ann", "answer_start": 8}]}, 1
+    )
+    asked = recipe(
+        "question-answering", text=("question", "context"), label="answers", clean={"whitespace": True}
+    )
+    values = cleaner(asked)(row).values
+    assert values["answers"] == [{"text": "Ann", "answer_start": 8}]
+
+
 def test_a_choice_given_by_its_text_is_mended_with_it() -> None:
     asked = recipe("multiple-choice", choices=("one", "two"), clean={"html": True})
     row = Row({"text": "?", "one": "<i>x</i>", "two": "y", "label": "<i>x</i>"}, 1)
