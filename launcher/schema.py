@@ -244,7 +244,9 @@ def _leaf_of(location: tuple[int | str, ...], schema: Schema) -> tuple[str, str 
     for length in range(len(parts), 0, -1):
         key = ".".join(parts[:length])
         if key in schema.leaves:
-            inside = length < len(parts) and _holds_mapping(schema.leaves[key])
+            # In a union the location goes on with the name of a branch.
+            kinds = [kind for kind, _ in _kinds(schema.leaves[key]) if kind is not NoneType]
+            inside = length < len(parts) and [get_origin(kind) for kind in kinds] == [dict]
             return key, parts[length] if inside else None
     return ".".join(parts), None
 
@@ -268,7 +270,9 @@ def _noun(kind: Any, metadata: tuple[Any, ...]) -> str:
     if get_origin(kind) is tuple:
         return f"a list of {_plural(get_args(kind)[0], metadata)}"
     if get_origin(kind) is dict:
-        return "a mapping of names to text"
+        (inner, constraints), *_ = _members(get_args(kind)[1])
+        values = f"numbers{_range(inner, constraints)}" if inner is float else "text"
+        return f"a mapping of names to {values}"
     if _bound(metadata, "max_length") == 1:
         return "one character"
     return _text(metadata)[0]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pytorch_optimizer import Lamb
 from support.models import small_model
+from support.training import RankServer, losses, make_run, recipe
 from torch import optim
 
 from launcher.conflicts import conflicts
 from launcher.errors import RunFailed
+from launcher.estimate import Setup, optimizer_bytes
 from launcher.recipe import Recipe
 from launcher.train.depth import depths
 from launcher.train.optim import make_optimizer, parameter_groups, set_learning_rate
@@ -72,6 +76,44 @@ def test_momentum_is_that_of_the_library(name: str) -> None:
     theirs = _after_steps(lambda model: MOMENTUM[name](_groups(model)))
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other)
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_a_resumed_optimizer_goes_on_bitwise(name: str) -> None:
+    def train(stop: int | None) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model = torch.nn.Linear(4, 3)
+        wanted = _recipe(train={"optimizer": name, "momentum": 0.9 if name in MOMENTUM else 0.0})
+        optimizer = make_optimizer(wanted, model)
+        for step in range(4):
+            if step == stop:
+                state = copy.deepcopy(optimizer.state_dict())
+                optimizer = make_optimizer(wanted, model)
+                optimizer.load_state_dict(state)
+            set_learning_rate(optimizer.param_groups, 1e-2 / (step + 1))
+            model(torch.randn(6, 4)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return [parameter.detach() for parameter in model.parameters()]
+
+    assert all(torch.equal(*pair) for pair in zip(train(None), train(2), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "momentum"), [*((name, 0.0) for name in THEIRS), *((n, 0.9) for n in MOMENTUM)]
+)
+def test_the_state_is_as_large_as_the_plan_says(name: str, momentum: float) -> None:
+    wanted = _recipe(train={"optimizer": name, "momentum": momentum})
+    model = torch.nn.Linear(256, 256)
+    optimizer = make_optimizer(wanted, model)
+    model(torch.randn(2, 256)).sum().backward()
+    optimizer.step()
+    tensors = [
+        value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)
+    ]
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    found = sum(tensor.nbytes for tensor in tensors) / parameters
+    assert found == pytest.approx(optimizer_bytes(Setup(optimizer=name, momentum=momentum > 0)), abs=0.1)
 
 
 def test_nesterov_changes_the_step() -> None:
@@ -168,3 +210,24 @@ def test_the_factor_b_learns_faster_with_lora_plus() -> None:
     assert seen == pytest.approx({"A": 1e-2, "B": 16e-2})
     head = [rate for name, rate in rates.items() if "modules_to_save" in name]
     assert head == pytest.approx([5e-2] * len(head))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_groups_and_optimizers_are_the_same_on_the_shards_of_zero(
+    optimizer: str, tmp_path: Path, tiny_data: Path, ranks: RankServer
+) -> None:
+    train = {"optimizer": optimizer, "momentum": 0.9, "lr": 1e-2, "layer_decay": 0.5, "head_lr": 2e-2}
+    found = []
+    for count, zero in ((1, {}), (2, {"stage": 2})):
+        wanted = recipe(
+            tiny_data,
+            gpus=count,
+            zero=zero,
+            model={"dropout": {"hidden": 0.0, "attention": 0.0, "classifier": 0.0}},
+            train={"max_steps": 6, "warmup": 0, **train},
+            eval={"every": None},
+            checkpoint={"every": None},
+        )
+        found.append(losses(ranks.complete(make_run(tmp_path / f"run{count}", wanted), count)))
+    assert found[1] == pytest.approx(found[0], abs=1e-4)
+    assert abs(found[0][-1] - found[0][0]) > 1e-3
