@@ -142,7 +142,7 @@ def work(options: argparse.Namespace) -> None:
     """One rank: steps on its share of the batch, steps alone at three sizes, and exchanges."""
     from transformers import BertForSequenceClassification
 
-    from launcher.train.strategy import GradientBuckets
+    from launcher.train.buckets import GradientBuckets
 
     torch.manual_seed(0)
     dist.init_process_group("gloo")
