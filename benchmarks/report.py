@@ -20,6 +20,8 @@ Row = dict[str, Any]
 WITHIN = {"fp32": 1e-5, "bf16": 2e-2}
 """Largest relative error of a gradient."""
 HALF_A_POINT = 0.005
+LOCAL = ("data", "work", "output")
+"""Paths of the machine, which say nothing elsewhere."""
 COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("examples_per_s", "training, examples/s", lambda v: f"{v:.1f}"),
     ("tokens_per_s", "real tokens/s", lambda v: f"{v:.0f}"),
@@ -49,7 +51,8 @@ def write(directory: Path, name: str, facts: Row, rows: list[Row]) -> None:
     """Write NAME.json, NAME.md and, where matplotlib is installed, NAME.png."""
     directory.mkdir(parents=True, exist_ok=True)
     document = {"machine": machine(facts["device"]), "facts": facts, "runs": rows}
-    (directory / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
+    kept = {key: value for key, value in facts.items() if key not in LOCAL}
+    (directory / f"{name}.json").write_text(json.dumps(document | {"facts": kept}, indent=2) + "\n")
     text = markdown(document)
     (directory / f"{name}.md").write_text(text)
     print(text)
