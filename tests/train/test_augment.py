@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from support.small_tokenizer import SmallTokenizer
 
+from launcher.conflicts import conflicts
+from launcher.datacheck import check_data
 from launcher.datafiles import Row
-from launcher.errors import RunFailed
+from launcher.errors import RunFailed, UserError
 from launcher.recipe import Recipe
 from launcher.train import noise
 from launcher.train.augment import Augmenter, altered_columns
@@ -202,6 +204,36 @@ def test_tagged_words_stay_as_many() -> None:
 )
 def test_what_labels_speak_of_stays(task: str, data: dict[str, Any], columns: tuple[str, ...]) -> None:
     assert altered_columns(recipe(task, **data)) == columns
+
+
+@pytest.mark.parametrize(
+    ("task", "augment", "message"),
+    [
+        ("classification", {"synonyms": 0.1}, "needs to know synonyms"),
+        ("classification", {"insert": 0.1}, "needs to know synonyms"),
+        ("classification", {"wordnet": True}, "nothing uses its synonyms"),
+        ("classification", {"alike_file": "alike.txt"}, "is used by typos alone"),
+        ("token-classification", {"swap": 0.1}, "would tear words from their tags"),
+    ],
+)
+def test_keys_that_contradict_each_other(task: str, augment: dict[str, Any], message: str) -> None:
+    asked = recipe(task, train="train.csv", augment=augment)
+    (found,) = [conflict for conflict in conflicts(asked) if conflict.fields[0].startswith("data.")]
+    assert message in found.message
+
+
+def test_files_and_models_that_are_missing_are_named_before_a_launch(tmp_path: Path) -> None:
+    train = tmp_path / "train.csv"
+    train.write_text(TRAIN)
+    augment = {"synonyms": 0.1, "synonym_file": "nowhere.txt", "back_translation": ("there", str(tmp_path))}
+    with pytest.raises(UserError) as caught:
+        check_data(recipe(train=str(train), augment=augment))
+    found = [str(problem) for problem in caught.value.problems]
+    assert [text.split(": ")[1].split("=")[0] for text in found] == [
+        "data.augment.synonym_file",
+        "data.augment.back_translation",
+        "data.augment.back_translation",
+    ]
 
 
 # WordNet and back-translation

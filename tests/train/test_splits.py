@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launcher.conflicts import conflicts
 from launcher.datacheck import check_data
 from launcher.errors import RunFailed, UserError
 from launcher.recipe import Recipe
@@ -143,3 +144,19 @@ def test_a_column_of_groups_that_is_missing_is_named(tmp_path: Path) -> None:
     train.write_text("text,label\na,1\nb,0\n")
     with pytest.raises(UserError, match=r"data.group=author: no such column in the file"):
         check_data(recipe(train=str(train), group="author"))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"folds": 5, "split": (0.8, 0.2)}, "validates on a fold, but data.split is given too"),
+        ({"folds": 5, "validation": "dev.csv"}, "validates on a fold, but data.validation is given too"),
+        ({"folds": 5, "fold": 5}, "there are 5 folds"),
+        ({"fold": 1}, "is a number of data.folds"),
+        ({"group": "id", "validation": "dev.csv"}, "keeps groups together when training data are cut"),
+        ({"shots": 5, "limit": 10}, "both say how many examples"),
+    ],
+)
+def test_keys_that_contradict_each_other(data: dict[str, Any], message: str) -> None:
+    (found,) = [conflict for conflict in conflicts(recipe(**data)) if conflict.fields[0].startswith("data.")]
+    assert message in found.message
