@@ -336,6 +336,12 @@ def _regularisation_conflicts(recipe: Recipe) -> Iterator[Conflict]:
             "compares predictions of classification, multilabel and regression, without a teacher",
             "leave it out",
         )
+    if train.ema is not None and recipe.prune.magnitude:
+        yield Conflict(
+            ("train.ema", "prune.magnitude"),
+            "averages weights from before they were held at zero",
+            "leave one of them out",
+        )
     if train.r_drop and train.fgm:
         yield Conflict(("train.fgm", "train.r_drop"), "is not combined with R-Drop", "choose one of them")
 
@@ -363,9 +369,11 @@ def _zero_conflicts(recipe: Recipe) -> Iterator[Conflict]:
 def _compression_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     prune, distill = recipe.prune, recipe.distill
     for key in ("heads", "ffn", "layers", "magnitude"):
-        if getattr(prune, key) and recipe.model.name is None and recipe.init_from is None:
-            message = "a model made from nothing has nothing to prune"
-            yield Conflict((f"prune.{key}", "model.name"), message, "add init_from=RUN")
+        if getattr(prune, key) and recipe.init_from is None:
+            message = "only a model that has been trained shows what it can do without"
+            yield Conflict(
+                (f"prune.{key}", "init_from"), message, "add init_from=RUN, or the model's directory"
+            )
     if prune.magnitude and recipe.tuning == "lora":
         yield Conflict(
             ("prune.magnitude", "tuning"),

@@ -51,9 +51,9 @@ def probe_tokens(
     strategy.discard()
     trained = strategy.trained_elements()
     resident = before + (GRADIENT_BYTES + STATE_BYTES) * trained
-    own = affordable_tokens(
-        free + before, resident, batch.tokens, peak - GRADIENT_BYTES * trained, int(train.lengths.max())
-    )
+    passes = 2 if plan.recipe.train.r_drop else 1
+    taken = passes * (peak - GRADIENT_BYTES * trained)
+    own = affordable_tokens(free + before, resident, batch.tokens, taken, int(train.lengths.max()))
     everyone = ranks.gather(own)
     chosen: int = ranks.broadcast(min(everyone) if everyone else None)
     return chosen
