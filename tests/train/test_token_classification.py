@@ -264,7 +264,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def _recipe(data: Path, **changes: Any) -> Recipe:
+def _recipe(data: Path, /, **changes: Any) -> Recipe:
     files = {split: str(data / f"{split}.conll") for split in ("train", "validation")} | {"test": None}
     train = {"lr": 5e-3, "max_steps": 36, "warmup": 0, **changes.pop("train", {})}
     given = {
@@ -331,8 +331,8 @@ def test_a_crf_trains_in_full_beside_adapters(
 
 
 def test_conll_2003_from_minilm(shared_data: Path, minilm: Path, tmp_path: Path, ranks: RankServer) -> None:
-    """A thirtieth of the sentences is enough to find most names; every prediction is legal."""
-    for split, every in {"train": 30, "dev": 25}.items():
+    """A sixtieth of the sentences is enough to find most names; every prediction is legal."""
+    for split, every in {"train": 60, "dev": 40}.items():
         sentences = (shared_data / "conll2003" / f"{split}.txt").read_text().strip().split("\n\n")
         (tmp_path / f"{split}.conll").write_text("\n\n".join(sentences[::every]) + "\n")
     wanted = _recipe(
@@ -348,7 +348,7 @@ def test_conll_2003_from_minilm(shared_data: Path, minilm: Path, tmp_path: Path,
         eval={"every": None},
     )
     run = ranks.complete(make_run(tmp_path / "run", wanted))
-    assert result(run)["best"]["value"] > 0.55
+    assert result(run)["best"]["value"] > 0.4
     output = tmp_path / "found.jsonl"
     ranks.verb("predict", run.path, tmp_path / "dev.conll", "--output", output)
     for line in output.read_text().splitlines():
