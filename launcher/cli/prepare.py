@@ -18,7 +18,8 @@ from launcher.cli.start import settle_models
 from launcher.datacheck import DataFacts
 from launcher.errors import Problem, UserError
 from launcher.loading import Loaded, RecipeMistakes
-from launcher.plan import DataSize, Identity, Machine, Plan, make_plan, plan_conflicts
+from launcher.plan import DataSize, Identity, Machine, Plan, make_plan
+from launcher.plan_conflicts import plan_conflicts
 from launcher.recipe import Scratch
 from launcher.shapes import ModelShape
 

@@ -47,6 +47,7 @@ LAYERS = {
     "estimate": "recipe shapes errors",
     "throughput": "fields estimate shapes",
     "plan": "throughput conflicts recipe fields cluster estimate shapes errors",
+    "plan_conflicts": "plan recipe conflicts cluster shapes errors",
     "render": "plan errors jinja2",
     "run": "plan errors",
     "failure": "run",
@@ -62,7 +63,7 @@ LAYERS = {
 LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))
 
 # What turns the same recipe into the same files can't look at the machine it runs on.
-PURE = ("fields", "data_sections", "compression_sections", "techniques", "task_sections", "recipe", "conflicts", "cluster", "estimate", "throughput", "plan", "render")
+PURE = ("fields", "data_sections", "compression_sections", "techniques", "task_sections", "recipe", "conflicts", "cluster", "estimate", "throughput", "plan", "plan_conflicts", "render")
 IMPURE = {"datetime", "os", "platform", "random", "secrets", "socket", "subprocess", "tempfile", "time"}
 
 HEAVY = {"datasets", "deepspeed", "numpy", "pandas", "peft", "pyarrow", "torch", "transformers", "wandb"}

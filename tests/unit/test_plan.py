@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from launcher.cluster import Cluster
-from launcher.plan import DataSize, Identity, Machine, Plan, make_plan, minutes, plan_conflicts, step_counts
+from launcher.plan import DataSize, Identity, Machine, Plan, make_plan, minutes, step_counts
+from launcher.plan_conflicts import plan_conflicts
 from launcher.recipe import Recipe
 from launcher.shapes import known_shape
 
