@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 TIME_LIMIT = re.compile(r"\d+|\d+:\d{2}|\d+:\d{2}:\d{2}|\d+-\d+|\d+-\d+:\d{2}|\d+-\d+:\d{2}:\d{2}")
+MOST = 10**9
+"""No count of anything here is larger."""
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def _not_absurd(value: int) -> int:
+    if value > MOST:
+        raise ValueError(f"must be at most {MOST:,}")
+    return value
 
 
 def _safe_name(value: str) -> str:
@@ -39,13 +47,13 @@ Name = Annotated[str, AfterValidator(_safe_name)]
 Line = Annotated[str, AfterValidator(_one_line)]
 PathOrId = Annotated[str, AfterValidator(_path_or_id)]
 TimeLimit = Annotated[str, AfterValidator(_time_limit)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1), AfterValidator(_not_absurd)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Warmup = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)]
+Warmup = Annotated[int, Field(ge=0), AfterValidator(_not_absurd)] | Annotated[float, Field(ge=0, lt=1)]
 Every = Count | Literal["epoch"]
 Files = PathOrId | Annotated[tuple[PathOrId, ...], Field(min_length=1)]
 

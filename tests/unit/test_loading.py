@@ -284,6 +284,8 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ("data.text=[a,,b]", "has an item that is empty or a list", "[a,b]"),
         ("data.text=[[a],b]", "has an item that is empty or a list", "[a,b]"),
         ("nodes=0", "must be a whole number of at least 1", "Machines."),
+        ("nodes=1000000000000000000000000000000", "must be at most 1,000,000,000", "Machines."),
+        ("eval.every=2000000000", "must be at most 1,000,000,000", "Steps"),
         ("nodes=1.0", "must be a whole number of at least 1", "write 1"),
         ("nodes=four", "must be a whole number of at least 1", "Machines."),
         ("requeue=yes", "must be true or false", "yes and no are text"),
@@ -521,7 +523,7 @@ SETTINGS = st.fixed_dictionaries(
         "train": st.fixed_dictionaries(
             {"warmup": st.integers(0, 10**9) | below_one(), "clip": st.none() | st.just(1e-300)}
         ),
-        "eval": st.fixed_dictionaries({"every": st.integers(1) | st.sampled_from(["epoch", None])}),
+        "eval": st.fixed_dictionaries({"every": st.integers(1, 10**9) | st.sampled_from(["epoch", None])}),
         "tracking": st.fixed_dictionaries(
             {
                 "wandb": st.fixed_dictionaries(
