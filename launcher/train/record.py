@@ -35,6 +35,10 @@ class Record:
         """Put all lines on disk: before a checkpoint, whose steps are not done again."""
         self._log.sync()
 
+    def page(self) -> str | None:
+        """Address of the run's page at W&B, where it is online."""
+        return self._tracker.url
+
     def finish(self, exit_code: int) -> None:
         """End the W&B run, within bounded time, and close the file."""
         self._tracker.finish(exit_code)

@@ -273,6 +273,7 @@ def _finish(
         micro_batch_size=job.plan.layout.micro_batch_size,
         predicted=_predicted(job.plan),
         measured=measured,
+        tracking={"url": job.record.page()},
     )
 
 

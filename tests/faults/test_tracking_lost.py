@@ -49,6 +49,8 @@ def test_the_client_is_killed(halted: Training, undisturbed: Undisturbed, server
     os.kill(client_of(halted), signal.SIGKILL)
     halted.kill(0, signal.SIGCONT)
     assert "starting it again" in halted.end(code=0)
+    page = (halted.run.read_result() or {})["tracking"]["url"]
+    assert page.endswith(f"/launcher/runs/{halted.run.run_id}")
     assert losses(halted.run) == undisturbed(1)
     assert [row["_step"] for row in server.history("r")] == list(range(1, STEPS + 1))
 
