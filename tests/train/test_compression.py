@@ -158,7 +158,25 @@ def test_transformers_alone_loads_it(pruned: RunDir) -> None:
     model: Any = AutoModelForSequenceClassification.from_pretrained(pruned.model)
     shape = (model.config.hidden_size, model.config.num_attention_heads, model.config.intermediate_size)
     assert shape == (16, 1, 32)
-    assert pipeline("text-classification", model=str(pruned.model))("a fine day")[0]["score"] > 0
+
+
+def test_packed_and_plain_agree_on_a_smaller_model(pruned: RunDir, ranks: RankServer) -> None:
+    """Ours computes without padding, transformers as it always does."""
+    text = "The coffee was far from dreadful!"
+    (ours,) = ranks.verb("predict", pruned.path, "--text", text)["predictions"]
+    (theirs,) = pipeline("text-classification", model=str(pruned.model))([text])
+    assert ours["prediction"] == theirs["label"]
+    assert max(ours["probabilities"].values()) == pytest.approx(theirs["score"], abs=1e-6)
+
+
+def test_several_ranks_and_adapters_start_from_one_pruned_model(
+    tmp_path: Path, tiny_data: Path, tiny_run: RunDir, ranks: RankServer
+) -> None:
+    prune = {"heads": 0.5, "examples": 8}
+    wanted = of_run(tiny_data, tiny_run, prune=prune, tuning="lora", gpus=2, train={"max_steps": 3})
+    run = ranks.complete(make_run(tmp_path / "run", wanted), ranks=2)
+    model: Any = AutoModelForSequenceClassification.from_pretrained(run.model)
+    assert model.config.hidden_size == 16
 
 
 def test_a_resumed_run_goes_on_with_what_was_pruned(
