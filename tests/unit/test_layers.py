@@ -57,13 +57,28 @@ LAYERS = {
     "node": "failure smaller run errors",
     "executors": "node run plan errors",
     # prefetch reads a resolved recipe; LoRA's targets are the same here as in the plan's estimate.
-    "train": "recipe compression_sections data_sections task_sections techniques fields plan run metrics failure smaller loading shapes "
+    "train": "recipe compression_sections data_sections task_sections techniques fields plan "
+    "run metrics failure smaller loading shapes"
     "columns conflicts textfiles datafiles labels tagging examples cleaning datacheck errors *",
 }
 LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))
 
 # What turns the same recipe into the same files can't look at the machine it runs on.
-PURE = ("fields", "data_sections", "compression_sections", "techniques", "task_sections", "recipe", "conflicts", "cluster", "estimate", "throughput", "plan", "plan_conflicts", "render")
+PURE = (
+    "fields",
+    "data_sections",
+    "compression_sections",
+    "techniques",
+    "task_sections",
+    "recipe",
+    "conflicts",
+    "cluster",
+    "estimate",
+    "throughput",
+    "plan",
+    "plan_conflicts",
+    "render",
+)
 IMPURE = {"datetime", "os", "platform", "random", "secrets", "socket", "subprocess", "tempfile", "time"}
 
 HEAVY = {"datasets", "deepspeed", "numpy", "pandas", "peft", "pyarrow", "torch", "transformers", "wandb"}
