@@ -87,19 +87,16 @@ def flatten(tree: Node, schema: Schema, where: str) -> tuple[dict[str, Node], li
                 continue  # a section whose keys are all commented out
             elif "." in name and (key in schema.leaves or key in schema.sections):
                 section = key.rpartition(".")[0]
-                message, remedy = (
-                    f"is a key of the section {section}",
-                    f"write it indented under `{section}:`",
-                )
-                problems.append(Problem(message, f"{where}:{node.line}", key, shown(node), remedy))
+                text, hint = f"is a key of the section {section}", f"write it indented under `{section}:`"
+                problems.append(Problem(text, f"{where}:{node.line}", key, shown(node), hint))
             elif key in schema.leaves and (
                 not isinstance(node.value, dict) or holds_mapping(schema.leaves[key])
             ):
                 found[key] = node
             else:
-                message, remedy = unknown_key(key, schema, guess=len(problems) < _MANY)
+                message, meant = unknown_key(key, schema, guess=len(problems) < _MANY)
                 value = None if isinstance(node.value, dict) else shown(node)
-                problems.append(Problem(message, f"{where}:{node.line}", key[:200], value, remedy))
+                problems.append(Problem(message, f"{where}:{node.line}", key[:200], value, meant))
 
     assert isinstance(tree.value, dict)
     visit(tree.value, "")

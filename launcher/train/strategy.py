@@ -211,7 +211,7 @@ class Plain:
             return self._scaler.get_scale() < scale
         if getattr(self._optimizer, "_step_supports_amp_scaling", False):
             # Fused kernels look at this themselves: the host need not wait for the norm.
-            self._optimizer.found_inf = (~torch.isfinite(norm)).float()
+            self._optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
             self._optimizer.step()
         elif math.isfinite(float(norm)):
             self._optimizer.step()
