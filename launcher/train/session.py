@@ -279,7 +279,7 @@ def _finish(
 
 def _predicted(plan: Plan) -> dict[str, Any]:
     tree = plan.tree()
-    return tree["memory"] | tree["traffic"] | {"step_s": plan.throughput.step_s}
+    return {**tree["memory"], **tree["traffic"], "step_s": plan.throughput.step_s}
 
 
 def _best(job: Job, state: TrainState) -> dict[str, Any] | None:

@@ -102,7 +102,8 @@ class Ordinal(Task):
 
 def ranks(logits: Array) -> Array:
     """(n,) places of the labels predicted: how many of the decisions (n, labels - 1) say `above`."""
-    return np.count_nonzero(logits > 0, axis=-1)
+    above: Array = np.count_nonzero(logits > 0, axis=-1)
+    return above
 
 
 def probabilities(logits: Array) -> Array:
