@@ -83,7 +83,7 @@ def _word_starts(text: str) -> list[int]:
     try:
         import jieba
     except ImportError:
-        remedy = "pip install 'launcher[chinese]', or mlm.segmenter=null"
+        remedy = "pip install 'launch-encoders[chinese]', or mlm.segmenter=null"
         raise RunFailed("launch", "mlm.segmenter=jieba: jieba is not installed", remedy) from None
     jieba.setLogLevel("ERROR")
     return [start for _, start, _ in jieba.tokenize(text)]

@@ -6,6 +6,7 @@ those of the mean over the global batch, whatever the layout.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import sys
@@ -332,9 +333,13 @@ def autocast(plan: Plan, device: torch.device) -> Any:
 
 
 def extensions_dir() -> Path:
-    """Where DeepSpeed's operators are compiled: our own place, so that no other program's stale lock hangs a rank."""
+    """Where DeepSpeed's operators are compiled: a place of this environment's own.
+
+    So no other program's stale lock hangs a rank, and two environments don't build over each other.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "launcher" / "torch_extensions" / f"torch-{torch.__version__}"
+    environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:8]
+    return cache / "launcher" / "torch_extensions" / f"torch-{torch.__version__}-{environment}"
 
 
 def import_deepspeed(device: str) -> Any:
