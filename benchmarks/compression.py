@@ -73,7 +73,8 @@ def _train(options: argparse.Namespace, name: str, overrides: list[str]) -> Path
         *([f"data.limit={options.limit}"] if options.limit else []),
         *overrides,
     ]
-    subprocess.run([sys.executable, "-m", "launcher", *words], check=True)
+    last = {word.partition("=")[0]: word for word in words}  # what is given by hand replaces what stands here
+    subprocess.run([sys.executable, "-m", "launcher", *last.values()], check=True)
     return Path(options.runs_dir) / run_id
 
 
