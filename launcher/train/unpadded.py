@@ -87,6 +87,8 @@ def _read_packing(
         return None
     rest = {name: value for name, value in kwargs.items() if name not in PACKED_INPUTS}
     rest["packing"] = Packing(kwargs["lengths"], kwargs["cu_seqlens"], kwargs.get("selected"))
+    # DistilBERT's multiple choice gives positions on with a dimension for the choices.
+    rest["position_ids"] = kwargs["position_ids"].view(1, -1)
     # Masks that are ready are passed on as they are. Nobody reads these: they keep (tokens, tokens) from being made.
     if encoder.config.model_type == "modernbert":
         rest["attention_mask"] = {"full_attention": None, "sliding_attention": None}

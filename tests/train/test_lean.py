@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 from support.training import ROOT, make_run, metrics, recipe, result, torchrun
 
-UNUSED = ("torch._dynamo.eval_frame", "accelerate.accelerator", "scipy.optimize", "sklearn.metrics", "deepspeed")
+UNUSED = (
+    "torch._dynamo.eval_frame",
+    "accelerate.accelerator",
+    "scipy.optimize",
+    "sklearn.metrics",
+    "deepspeed",
+)
 SCRIPT = f"""
 import json, sys
 from launcher.train import __main__ as program
