@@ -15,7 +15,8 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from launcher.cluster import Cluster
 from launcher.conflicts import conflicts
 from launcher.errors import RunFailed
-from launcher.plan import Machine, plan_conflicts
+from launcher.plan import Machine
+from launcher.plan_conflicts import plan_conflicts
 from launcher.recipe import Recipe
 from launcher.shapes import shape_from_config
 from launcher.train import extra_head
