@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -114,7 +116,8 @@ def script(recipe: Mapping[str, Any], cluster: Mapping[str, Any], **options: Any
 
 def check_shell(text: str, severity: str = "style") -> None:
     """`bash -n` and shellcheck find nothing to say."""
-    tool = shutil.which("shellcheck") or pytest.skip("shellcheck is not installed")
+    beside_python = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    tool = shutil.which("shellcheck", path=beside_python) or pytest.skip("shellcheck is not installed")
     for command in (["bash", "-n"], [tool, f"--severity={severity}", "-"]):
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stdout + done.stderr
