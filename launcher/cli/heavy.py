@@ -37,7 +37,7 @@ def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
             raise RunFailed("crashed", _crash(errors, arguments[0], code))
     if outcome["event"] == "error":
         raise _error(outcome)
-    return {key: value for key, value in outcome.items() if key not in ("event", "t")}
+    return {key: value for key, value in outcome.items() if key not in ("event", "t", "cpu_s")}
 
 
 def _read_events(stream: IO[str], bar: Bar) -> dict[str, Any] | None:

@@ -109,6 +109,7 @@ def test_a_recipe_is_shown_with_the_origin_of_each_value(launch: Launch) -> None
 
 def test_data_are_counted(launch: Launch) -> None:
     facts = json.loads(launch("data", "recipe=smoke", "--json").stdout)
-    assert facts["train_examples"] > facts["test_examples"] > 0
+    splits = facts["splits"]
+    assert splits["train"]["examples"] > splits["test"]["examples"] > 0
     assert facts["columns"] == ["text", "label"]
     assert "examples" in launch("data", "recipe=smoke").stdout
