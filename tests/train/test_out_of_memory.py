@@ -51,7 +51,7 @@ def test_memory_runs_out_and_the_run_completes(tmp_path: Path, wanted: Recipe, r
     assert ended["status"] == "completed", log(run)
     assert ended["micro_batch_size"] == 64 // 2 ** (ended["attempts"] - 1)
     said = [event["text"] for event in events(run, "notice")]
-    assert said[0] == "attempt 1 ran out of memory: micro-batches of 32 examples instead of 64"
+    assert "attempt 1 ran out of memory: micro-batches of 32 examples instead of 64" in said
 
     whole = ranks.complete(make_run(tmp_path / "whole", wanted))
     assert result(whole)["micro_batch_size"] == 64
