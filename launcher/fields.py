@@ -61,6 +61,12 @@ Files = PathOrId | Annotated[tuple[PathOrId, ...], Field(min_length=1)]
 class Section(BaseModel):
     """Base of every section: unknown keys refused, values never coerced, frozen once made."""
 
+    # Validators are built when they are first used: `launch plan` needs two of some forty sections' own.
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, protected_namespaces=()
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        defer_build=True,
     )
