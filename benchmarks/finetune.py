@@ -233,13 +233,8 @@ def run(bench: Bench, contender: str, seed: int, max_steps: int | None = None) -
         process_s=process["seconds"],
         process_cpu_s=process["cpu_s"],
         peak_bytes=result["gpu_bytes"] or result["host_bytes"],
-        accuracy=accuracy(np.load(job / "scores.npy"), Path(bench.data.files["validation"])),
+        accuracy=float((np.load(job / "scores.npy").argmax(-1) == np.load(job / "labels.npy")).mean()),
     )
-
-
-def accuracy(scores: np.ndarray[Any, Any], rows: Path) -> float:
-    labels = np.array([json.loads(line)["label"] for line in rows.read_text().splitlines()])
-    return float((scores.argmax(-1) == labels).mean())
 
 
 def run_ours(bench: Bench, seed: int, max_steps: int | None) -> Measured:

@@ -3,7 +3,7 @@
     python -m benchmarks.peer JOB
 
 JOB holds settings.json (see `stock.write_job`), which names the data; it trains, evaluates the last model on the
-validation data, saves it, and leaves result.json and scores.npy.
+validation data, saves it, and leaves result.json, scores.npy and labels.npy, both in the order of its evaluation.
 """
 
 from __future__ import annotations
@@ -75,10 +75,12 @@ def main(job: Path) -> None:
         torch.cuda.synchronize()
         timer.steps[-1] = (time.time(), time.process_time())
     begun = (time.time(), time.process_time())
-    scores = np.asarray(trainer.predict(data["validation"]).predictions, dtype=np.float32)
+    # Not in the order of the data where batches are grouped by length.
+    output = trainer.predict(data["validation"])
     ended = (time.time(), time.process_time())
     trainer.save_model(str(job / "model"))
-    np.save(job / "scores.npy", scores)
+    np.save(job / "scores.npy", np.asarray(output.predictions, dtype=np.float32))
+    np.save(job / "labels.npy", np.asarray(output.label_ids))
     (first, first_cpu), (last, last_cpu) = timer.steps[0], timer.steps[-1]
     result = {
         "first_step_at": first,
