@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,11 +75,7 @@ class PeerData:
 def _rows(recipe: Recipe, split: str, names: list[str] | None) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows {text0, text1, label} of a split, and the label names."""
     (column,) = label_columns(recipe)
-    rows = [
-        row.values
-        for path in files(getattr(recipe.data, split))
-        for row in read_rows(path, read_options(recipe.data))
-    ]
+    rows = list(_values(recipe, split))
     names = names or sorted({str(row[column]) for row in rows})
     if recipe.task == "regression":
         names = []
@@ -91,21 +87,30 @@ def _rows(recipe: Recipe, split: str, names: list[str] | None) -> tuple[list[dic
     return made, names
 
 
+def _values(recipe: Recipe, split: str) -> Iterator[dict[str, Any]]:
+    for path in files(getattr(recipe.data, split)):
+        for row in read_rows(path, read_options(recipe.data)):
+            yield row.values
+
+
 def write_job(recipe: Recipe, data: PeerData, flags: Flags, job: Path) -> None:
     """Write what `benchmarks.peer` reads into a fresh directory."""
     shutil.rmtree(job, ignore_errors=True)
     job.mkdir(parents=True)
-    longest = recipe.data.max_length or PLAIN_LENGTH
-    padding = {"padding": "max_length"} if flags.padded_to == "max_length" else {}
     settings = {
         "data": data.files,
         "model": recipe.model.name,
         "labels": data.labels,
         "lora": _lora(recipe) if recipe.tuning == "lora" else None,
-        "tokenizer": {"max_length": longest, **padding},
+        "tokenizer": _tokenizer(recipe, flags),
         "trainer": trainer_arguments(recipe, flags),
     }
     (job / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _tokenizer(recipe: Recipe, flags: Flags) -> dict[str, Any]:
+    padding = {"padding": "max_length"} if flags.padded_to == "max_length" else {}
+    return {"max_length": recipe.data.max_length or PLAIN_LENGTH, **padding}
 
 
 def _lora(recipe: Recipe) -> dict[str, Any]:
@@ -149,9 +154,9 @@ def trainer_arguments(recipe: Recipe, flags: Flags) -> dict[str, Any]:
     }
 
 
-def command(job: Path) -> list[str]:
-    """The command that trains what `write_job` wrote."""
-    return [sys.executable, "-m", "benchmarks.peer", str(job)]
+def command(job: Path, script: str = "peer") -> list[str]:
+    """The command that trains what was written for a script."""
+    return [sys.executable, "-m", f"benchmarks.{script}", str(job)]
 
 
 def environment(flags: Flags, base: Mapping[str, str]) -> dict[str, str]:
