@@ -8,11 +8,15 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from launcher.recipe import Scratch
 
 SMOKE = Path(__file__).parents[1] / "recipes" / "smoke"
 Row = dict[str, Any]
@@ -120,3 +124,20 @@ def write_model(name: str, target: Path) -> Path:
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
     return target
+
+
+def write_scratch(scratch: Scratch, texts: Iterable[str], target: Path) -> None:
+    """Write an encoder with random weights, always the same ones, and a tokenizer trained on the texts."""
+    import torch
+    from transformers import AutoModel
+
+    from launcher.train.model import scratch_config
+    from launcher.train.tokenizer import train_tokenizer
+
+    tokenizer = train_tokenizer(texts, scratch)
+    torch.manual_seed(0)
+    model = AutoModel.from_config(scratch_config(scratch, tokenizer, {}))
+    new = target.with_name(f".{target.name}.{os.getpid()}")
+    model.save_pretrained(new)
+    tokenizer.save_pretrained(new)
+    new.rename(target)
