@@ -9,6 +9,7 @@ Prints what the last model reaches for each seed, then mean and spread, and appe
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from dataclasses import dataclass, replace
@@ -16,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.stock import PEERS, Flags, PeerData, command, environment, write_job
-from benchmarks.trials import Files, Metrics, Table, Trial, measure, named, parser, run
+from benchmarks.stock import PEERS, Flags, PeerData, command, environment, write_job, write_questions
+from benchmarks.trials import Files, Metrics, Table, Trial, measure, named, parser, read_lines, run
 from benchmarks.workloads import minilm, write_scratch
 from launcher.datafiles import ReadOptions
 from launcher.loading import read_recipe_file
 from launcher.recipe import Recipe, Scratch
+from launcher.train.squad_metrics import exact_match, f1
 from launcher.train.tasks import get_task
 
 LORA = ("tuning=lora", "train.lr=2e-3", "lora.r=8", "lora.alpha=16")
@@ -38,6 +40,8 @@ class Case:
     settings: tuple[str, ...]
     train: tuple[Table, ...]
     validation: tuple[Table, ...]
+    thin_validation: bool = False
+    """Whether --part takes rows out of the validation data as well."""
     scratch: Scratch | None = None
     """The encoder to make where there is no pretrained one."""
 
@@ -83,6 +87,14 @@ CASES = {
         (Table("chnsenticorp/dev_clean_derived.tsv", REVIEWS),),  # without the texts that are in train.tsv
         scratch=Scratch(vocab=5000),
     ),
+    "squad": Case(
+        "bert-qa",
+        ("f1", "exact_match"),
+        ("data.max_length=192", "data.stride=64", "train.lr=2e-4", "train.epochs=2"),
+        (Table("squad_v1.1_dev/half_dev-v1.1.json"),),  # other articles than those of the other half
+        (Table("squad_v1.1_dev/half_test-v1.1.json"),),
+        thin_validation=True,
+    ),
 }
 
 
@@ -105,7 +117,7 @@ def ours(task: str, trial: Trial, data: Path, extra: list[str]) -> Metrics:
         trial.runs / "data" / named(task, trial.part),
         data,
         (case.train, case.validation),
-        (trial.part, 1.0),
+        (trial.part, trial.part if case.thin_validation else 1.0),
     )
     given = (
         f"model.name={model_of(task, data, trial.runs)}",
@@ -119,8 +131,9 @@ def peer(recipe: Recipe, flags: Flags) -> Metrics:
     """Train the stock script with the settings of one of our runs."""
     if chosen := [key for key in UNSHARED if getattr(recipe.data, key) is not None]:
         raise SystemExit(f"data.{chosen[0]} chooses rows for our runs alone: take --part, which is for both")
+    measured = _peer_answers if recipe.task == "question-answering" else _peer_scores
     with tempfile.TemporaryDirectory() as directory:
-        return _peer_scores(recipe, flags, Path(directory))
+        return measured(recipe, flags, Path(directory))
 
 
 def _peer_scores(recipe: Recipe, flags: Flags, directory: Path) -> Metrics:
@@ -132,6 +145,19 @@ def _peer_scores(recipe: Recipe, flags: Flags, directory: Path) -> Metrics:
     regression = recipe.task == "regression"
     metrics = get_task(recipe).metrics(scores.squeeze(-1) if regression else scores, labels)
     return {**metrics, "process_s": seconds}
+
+
+def _peer_answers(recipe: Recipe, flags: Flags, directory: Path) -> Metrics:
+    job = directory / "job"
+    write_questions(recipe, flags, job)
+    seconds = run(command(job, "squad_peer"), environment(flags, os.environ))
+    found: dict[str, str] = json.loads((job / "predictions.json").read_text())
+    gold = {row["id"]: row["answers"]["text"] for row in read_lines(job / "validation.jsonl")}
+    return {
+        "exact_match": float(np.mean([exact_match(found[name], answers) for name, answers in gold.items()])),
+        "f1": float(np.mean([f1(found[name], answers) for name, answers in gold.items()])),
+        "process_s": seconds,
+    }
 
 
 def main() -> None:

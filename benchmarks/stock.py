@@ -13,6 +13,7 @@ from typing import Any
 from launcher.columns import label_columns, text_columns
 from launcher.datacheck import files, read_options
 from launcher.datafiles import read_rows
+from launcher.examples import answers
 from launcher.recipe import Recipe
 from launcher.shapes import find_config, resolve_lora_targets, shape_from_config
 
@@ -91,6 +92,40 @@ def _values(recipe: Recipe, split: str) -> Iterator[dict[str, Any]]:
     for path in files(getattr(recipe.data, split)):
         for row in read_rows(path, read_options(recipe.data)):
             yield row.values
+
+
+def write_questions(recipe: Recipe, flags: Flags, job: Path) -> None:
+    """Write what `benchmarks.squad_peer` reads: the rows as the hub's `squad` has them, and settings.json.
+
+    The script counts a batch in windows, where ours counts it in questions.
+    """
+    job.mkdir(parents=True)
+    question, context = text_columns(recipe)
+    (column,) = label_columns(recipe)
+    written = {}
+    for split in ("train", "validation"):
+        written[split] = str(job / f"{split}.jsonl")
+        with Path(written[split]).open("w") as file:
+            for number, values in enumerate(_values(recipe, split)):
+                found = answers(values[column]) or ()
+                row = {
+                    "id": str(number),
+                    "question": values[question],
+                    "context": values[context],
+                    "answers": {
+                        "text": [answer.text for answer in found],
+                        "answer_start": [answer.start for answer in found],
+                    },
+                }
+                file.write(json.dumps(row) + "\n")
+    settings = {
+        "data": written,
+        "model": recipe.model.name,
+        "max_answer_length": recipe.qa.max_answer,
+        "tokenizer": {**_tokenizer(recipe, flags), "stride": recipe.data.stride},
+        "trainer": trainer_arguments(recipe, flags),
+    }
+    (job / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def write_job(recipe: Recipe, data: PeerData, flags: Flags, job: Path) -> None:
