@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from launcher.cluster import Cluster
+from launcher.compilation import Compile, Place, resolve_compile
 from launcher.estimate import Setup, estimate_memory, estimate_traffic, largest_micro_batch
 from launcher.fields import Section
 from launcher.recipe import Recipe
@@ -141,6 +142,8 @@ class Plan(Section):
     world_size: int
     zero_stage: int
     precision: Literal["bf16", "fp16", "fp32"]
+    compile: Compile = "none"
+    """How the operations of a step reach the device."""
     layout: Layout
     steps: Steps
     memory: Memory
@@ -188,6 +191,7 @@ def make_plan(
     world_size = recipe.nodes * gpus
     setup = _setup(recipe, world_size, device)
     layout = _layout(recipe, cluster, shape, setup)
+    compiled, why = resolve_compile(recipe, place_of(shape, setup))
     fields: dict[str, Any] = {
         "executor": executor,
         "device": device,
@@ -197,13 +201,14 @@ def make_plan(
         "world_size": world_size,
         "zero_stage": setup.zero_stage,
         "precision": recipe.precision,
+        "compile": compiled,
         "layout": layout,
         "steps": _steps(recipe, data),
         "memory": _memory(cluster, shape, setup, layout),
         "traffic": _traffic(shape, setup, layout),
         "throughput": predict(shape, setup, _speed_facts(recipe, cluster, machine, layout, data, gpus)),
         "slurm": _slurm(recipe, cluster, device, gpus) if executor == "slurm" else None,
-        "notes": tuple(_notes(recipe, machine, executor, shape, data, setup)),
+        "notes": (*_notes(recipe, machine, executor, shape, data, setup), *([why] if why else [])),
         "loss_sha256": None if own_loss is None else hashlib.sha256(own_loss.encode()).hexdigest(),
         "recipe": recipe,
         "cluster": cluster,
@@ -232,6 +237,19 @@ def resolve_gpus(recipe: Recipe, cluster: Cluster, machine: Machine, executor: s
     if recipe.gpus is not None and not (device == "cpu" and recipe.gpus == cluster.gpus_per_node):
         return recipe.gpus
     return 1 if device == "cpu" else max(1, _available_gpus(cluster, machine, executor) or 0)
+
+
+def resolve_place(recipe: Recipe, cluster: Cluster, machine: Machine, shape: ModelShape | None) -> Place:
+    """Where the recipe trains, as far as compiling goes."""
+    executor = resolve_executor(recipe, machine)
+    device = resolve_device(recipe, cluster, machine, executor)
+    gpus = resolve_gpus(recipe, cluster, machine, executor, device)
+    return place_of(shape, _setup(recipe, recipe.nodes * gpus, device))
+
+
+def place_of(shape: ModelShape | None, setup: Setup) -> Place:
+    """The same from what has been resolved."""
+    return Place(setup.device, setup.world_size, setup.zero_stage, None if shape is None else shape.family)
 
 
 def resolve_max_length(recipe: Recipe, shape: ModelShape | None) -> int:

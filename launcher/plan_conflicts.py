@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from launcher.cluster import Cluster
+from launcher.compilation import compile_conflicts
 from launcher.conflicts import Conflict
 from launcher.errors import UserError
-from launcher.plan import Machine, minutes, resolve_device, resolve_executor
+from launcher.plan import Machine, minutes, resolve_device, resolve_executor, resolve_place
 from launcher.recipe import Recipe
 from launcher.shapes import PRUNABLE, ModelShape, resolve_lora_targets
 
@@ -28,6 +29,7 @@ def plan_conflicts(
             "fp16 needs a GPU, and there is none here",
             "use precision=bf16 or precision=fp32 on the CPU",
         )
+    yield from compile_conflicts(recipe, resolve_place(recipe, cluster, machine, shape))
     if shape is not None:
         yield from _shape_conflicts(recipe, shape)
 

@@ -161,5 +161,7 @@ class Train(Section):
     """Train the head first, then one more layer each so many steps (or `epoch`) (Howard and Ruder, 2018)."""
     clip: Positive | None = 1.0
     """Largest norm of the gradient over all parameters; null does not clip."""
+    compile: Literal["auto", "none", "graph", "inductor"] = "auto"
+    """How kernels are launched: as CUDA graphs, or fused by torch.compile; auto takes the first that works, none on a CPU."""
     early_stopping: EarlyStopping = EarlyStopping()
     """When to stop before the last step."""

@@ -10,6 +10,7 @@ from launcher.cli.output import human_bytes, human_count
 from launcher.plan import Memory, Plan
 
 WIDTH = 11
+KERNELS = {"graph": "a CUDA graph for each size of step", "inductor": "fused by torch.compile"}
 
 
 def plan_text(plan: Plan, files: Mapping[str, str]) -> str:
@@ -35,6 +36,8 @@ def _rows(plan: Plan, files: Mapping[str, str]) -> Iterator[tuple[str, list[str]
     yield "executor", [_executor(plan)]
     yield "ranks", [f"{_count(plan.nodes, 'node')} x {_per_node(plan)} = {plan.world_size} on {plan.device}"]
     yield "strategy", ["plain" if plan.strategy == "plain" else f"deepspeed, ZeRO stage {plan.zero_stage}"]
+    if plan.compile != "none":
+        yield "kernels", [KERNELS[plan.compile]]
     yield "batch", _batch(plan)
     yield "steps", [_steps(plan)]
     yield "memory", list(_memory(plan.memory))

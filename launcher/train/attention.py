@@ -36,6 +36,8 @@ def attend(
     # The kernel takes a lone query for the last token: a window would lie at the wrong end.
     if has_flash_kernel(query) and not (first_only and window is not None):
         return _flash(query, key, value, packing, scale, dropout, window, first_only)
+    if first_only:  # keys of examples that fill up the row are nobody's
+        key, value = key[: packing.tokens], value[: packing.tokens]
     groups = packing.groups(query.shape[1], first_only, window)
     attended: torch.Tensor = GroupedAttention.apply(query, key, value, groups, scale, dropout)  # type: ignore[no-untyped-call]
     return attended
@@ -69,7 +71,7 @@ def _flash(
         key,
         value,
         packing.one_query_each() if first_only else packing.cu_seqlens,
-        packing.cu_seqlens,
+        packing.read if first_only else packing.cu_seqlens,
         1 if first_only else packing.longest,
         packing.longest,
         dropout,

@@ -34,6 +34,7 @@ from launcher.train.distributed import Ranks
 from launcher.train.evaluate import Interrupted, evaluate
 from launcher.train.events import Events
 from launcher.train.flight import Flight, Launched, StepResult
+from launcher.train.graphs import GraphedSteps
 from launcher.train.model import BuiltModel, save_model
 from launcher.train.preempt import StopFlag
 from launcher.train.probes import Probes, try_probes
@@ -41,7 +42,7 @@ from launcher.train.record import Record
 from launcher.train.regularise import Adversary
 from launcher.train.schedule import Horizon, learning_rate
 from launcher.train.sparsity import Sparsity
-from launcher.train.strategy import Strategy
+from launcher.train.strategy import StepOutcome, Strategy
 from launcher.train.tasks import MicroBatch, Task
 from launcher.train.token_cache import Dataset
 
@@ -66,6 +67,7 @@ class Job:
     adversary: Adversary | None
     checkpoints: Checkpoints
     sparsity: Sparsity | None
+    graphs: GraphedSteps | None
     record: Record
     events: Events
     stop: StopFlag
@@ -121,8 +123,7 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, Speed]:
         _unfreeze(job, state.step)
         lr = _learning_rate(job, state)
         examples = next(batches)
-        loss, tokens = _accumulate(job, state.step, examples, samples)
-        outcome = job.strategy.step(lr)
+        loss, tokens, outcome = _optimize(job, state.step, examples, lr, samples)
         if job.sparsity is not None:
             job.sparsity.hold(state.step + 1)
         sums = job.ranks.sum_unread(loss, [tokens, float(job.stop())])
@@ -189,17 +190,40 @@ def _loss_sum(job: Job, batch: MicroBatch) -> torch.Tensor:
     return job.task.agreeing_loss_sum(output, job.strategy.forward(batch.inputs), batch, alpha)
 
 
-def _accumulate(job: Job, step: int, examples: Indices, samples: TextIO | None) -> tuple[torch.Tensor, float]:
-    """Add up the gradient of the mean loss over the global batch; (this rank's part of the loss, real tokens)."""
-    torch.manual_seed(_dropout_seed(job.recipe.seed, step, job.ranks.rank))
+def _optimize(
+    job: Job, step: int, examples: Indices, lr: float, samples: TextIO | None
+) -> tuple[torch.Tensor, float, StepOutcome]:
+    """Do one optimizer step; (this rank's part of the loss, its real tokens, what the step did)."""
+    seed = _dropout_seed(job.recipe.seed, step, job.ranks.rank)
+    torch.manual_seed(seed)
     job.strategy.train_mode(True)
-    split, epoch = job.dataset.train, step // job.per_epoch
-    units = job.task.units(split, examples, epoch) or 1.0  # where nothing is labelled, the loss is 0
+    epoch = step // job.per_epoch
+    units = (
+        job.task.units(job.dataset.train, examples, epoch) or 1.0
+    )  # where nothing is labelled, the loss is 0
     parts = micro_batches(job, examples)
+    if samples is not None:
+        ids = [int(example) for part in parts if part is not None for example in part]
+        samples.write(json.dumps({"step": step + 1, "examples": ids}) + "\n")
+        samples.flush()
+    if job.graphs is not None and len(parts) == 1 and parts[0] is not None:
+        done = job.graphs.step(job.dataset.train, parts[0], epoch, units, lr)
+        if done is not None:
+            return done.loss, float(done.tokens), StepOutcome(done.grad_norm)
+        torch.manual_seed(seed)
+    loss, tokens = _accumulate(job, epoch, parts, units)
+    return loss, tokens, job.strategy.step(lr)
+
+
+def _accumulate(
+    job: Job, epoch: int, parts: list[Indices | None], units: float
+) -> tuple[torch.Tensor, float]:
+    """Add up the gradient of the mean loss over the global batch; (this rank's part of the loss, real tokens)."""
+    split = job.dataset.train
     loss = torch.zeros((), device=job.ranks.device)
     tokens = 0
     for index, part in enumerate(parts):
-        batch = job.collate(split, examples[:1] if part is None else part, epoch)
+        batch = job.collate(split, np.zeros(1, np.int64) if part is None else part, epoch)
         counts = 0.0 if part is None else 1.0
         last = index == len(parts) - 1
         loss_sum = _loss_sum(job, batch) * counts
@@ -210,10 +234,6 @@ def _accumulate(job: Job, step: int, examples: Indices, samples: TextIO | None) 
         if part is not None:
             loss += loss_sum.detach() / units
             tokens += batch.tokens
-    if samples is not None:
-        ids = [int(example) for part in parts if part is not None for example in part]
-        samples.write(json.dumps({"step": step + 1, "examples": ids}) + "\n")
-        samples.flush()
     return loss, float(tokens)
 
 

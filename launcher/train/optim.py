@@ -45,7 +45,22 @@ def parameter_groups(recipe: Recipe, model: torch.nn.Module) -> Groups:
 def set_learning_rate(groups: Iterable[dict[str, Any]], lr: float) -> None:
     """Give each group its share of the schedule's learning rate."""
     for group in groups:
-        group["lr"] = lr * group[SCALE]
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(lr * group[SCALE])
+        else:
+            group["lr"] = lr * group[SCALE]
+
+
+def settle(optimizer: torch.optim.Optimizer, device: torch.device, capturable: bool) -> None:
+    """Whether a CUDA graph may hold the optimizer's step, which then reads its learning rates on the device.
+
+    Call it after the optimizer is made, and again after it has loaded a state, which may come from the other kind.
+    """
+    for group in optimizer.param_groups:
+        rate = float(group["lr"])
+        group["lr"] = torch.tensor(rate, device=device) if capturable else rate
+        if "capturable" in group:
+            group["capturable"] = capturable
 
 
 def _adamw(groups: Groups, train: Train) -> torch.optim.Optimizer:

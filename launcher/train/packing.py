@@ -3,6 +3,8 @@
 A packed micro-batch reaches the model as `input_ids`, `position_ids` and maybe `token_type_ids`, each (1, tokens), with
 `lengths` (examples,) on the CPU and `cu_seqlens` (examples + 1,) on the model's device, where each example begins.
 Only a model that `unpadded.enable_packing` has adapted understands them: any other would mix up the examples.
+
+Where shapes must not change from step to step, further examples that nobody reads fill the row up to a bucket's size.
 """
 
 from __future__ import annotations
@@ -28,6 +30,39 @@ GROUP_OVERHEAD = 512
 """What one more group costs, in attention weights of one head."""
 LARGEST_GROUP = 2**22
 """Most attention weights in a group, over all heads: 16 MiB."""
+BUCKET_STEP = 64
+"""Least difference between the sizes of two buckets, in tokens."""
+BUCKETS_PER_OCTAVE = 32
+"""Sizes of buckets between one power of two and the next: a thirty-second of a large row is filled up at most."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A size that rows of tokens are filled up to, with examples that nobody reads behind the real ones."""
+
+    tokens: int
+    """Of the filled row."""
+    fillers: int
+    """Number of examples that fill it; each has a token at least, and no more than `longest`."""
+    longest: int
+    """What attention takes for the longest example."""
+
+    @classmethod
+    def of(cls, lengths: Array) -> Bucket:
+        """The bucket of examples of these lengths: a function of their sum and their maximum."""
+        tokens = int(lengths.sum())
+        step = max(BUCKET_STEP, 2 ** (tokens.bit_length() - 1) // BUCKETS_PER_OCTAVE)
+        fillers = -(-step // (BUCKET_STEP - 1))
+        return cls(
+            tokens=-(-(tokens + fillers) // step) * step,
+            fillers=fillers,
+            longest=-(-int(lengths.max()) // BUCKET_STEP) * BUCKET_STEP,
+        )
+
+    def filling(self, tokens: int) -> Array:
+        """(fillers,) lengths of the examples that fill up a row of `tokens`, as even as can be."""
+        missing, count = self.tokens - tokens, self.fillers
+        return np.full(count, missing // count) + (np.arange(count) < missing % count)
 
 
 @dataclass(frozen=True)
@@ -41,46 +76,71 @@ class PackedCollate:
     type_ids: bool
     """Whether the model tells first and second text apart by token types."""
     move: Mover
+    fill: bool = False
+    """Whether rows are filled up to the size of a bucket."""
 
     def __call__(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> MicroBatch:
         gathered = self.task.gather(split, examples, epoch)
         lengths = gathered.lengths
+        tokens = int(lengths.sum())
+        bucket = Bucket.of(lengths) if self.fill else Bucket(tokens, 0, int(lengths.max()))
+        if self.fill:
+            lengths = np.concatenate([lengths, bucket.filling(tokens)])
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        tokens = int(starts[-1])
+        positions = np.arange(tokens) - np.repeat(starts[:-1], lengths)[:tokens] + self.first_position
         rows = {
-            "input_ids": gathered.ids,
-            "position_ids": np.arange(tokens) - np.repeat(starts[:-1], lengths) + self.first_position,
+            "input_ids": _filled(gathered.ids, bucket, 0),
+            "position_ids": _filled(positions, bucket, self.first_position),
         }
         if self.type_ids:
-            rows["token_type_ids"] = (
-                np.zeros(tokens, np.int64) if gathered.type_ids is None else gathered.type_ids
-            )
+            types = np.zeros(tokens, np.int64) if gathered.type_ids is None else gathered.type_ids
+            rows["token_type_ids"] = _filled(types, bucket, 0)
         inputs = {name: self.move(row[None]) for name, row in rows.items()}
         inputs["lengths"] = torch.from_numpy(lengths)
         inputs["cu_seqlens"] = self.move(starts.astype(np.int32))
+        if self.fill:
+            inputs["bucket"] = torch.tensor([bucket.fillers, bucket.longest])
         chosen = selected(self.task, gathered)
         if chosen is not None:
             inputs["selected"] = self.move(chosen)
         return micro_batch(inputs, split, examples, gathered, self.task, self.move, real=None)
 
 
+def _filled(row: Array, bucket: Bucket, value: int) -> Array:
+    """The row (tokens,) with `value` for the tokens that fill it up."""
+    if len(row) == bucket.tokens:
+        return row
+    return np.concatenate([row, np.full(bucket.tokens - len(row), value, dtype=row.dtype)])
+
+
 class Packing:
     """Where the examples of one packed micro-batch are; shared by all layers of a forward pass."""
 
     def __init__(
-        self, lengths: torch.Tensor, cu_seqlens: torch.Tensor, selected: torch.Tensor | None = None
+        self,
+        lengths: torch.Tensor,
+        cu_seqlens: torch.Tensor,
+        selected: torch.Tensor | None = None,
+        bucket: torch.Tensor | None = None,
     ) -> None:
+        fillers, longest = (0, int(lengths.max())) if bucket is None else bucket.tolist()
         self.lengths: Array = lengths.numpy()
         self.selected = selected
         """(k,) the tokens that the head reads, where it doesn't read them all."""
         self.cu_seqlens = cu_seqlens
-        self.longest = int(self.lengths.max())
-        self.first_rows = cu_seqlens[:-1].long()
+        self.longest: int = longest
+        self._examples = len(self.lengths) - fillers
+        self.read = cu_seqlens[: self._examples + 1]
+        """(examples + 1,) bounds of the examples that somebody reads."""
+        self.first_rows = self.read[:-1].long()
         """(examples,) where the first token of each example is."""
+        self.tokens = int(self.lengths[: self._examples].sum())
+        """Tokens of those examples."""
         self._groups: dict[tuple[int, bool, int | None], Groups] = {}
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        """Examples that somebody reads."""
+        return self._examples
 
     def first(self, hidden: torch.Tensor) -> torch.Tensor:
         """The rows of the first tokens: (1, tokens, width) -> (1, examples, width)."""
@@ -89,11 +149,11 @@ class Packing:
     def mean(self, hidden: torch.Tensor) -> torch.Tensor:
         """The mean over each example's tokens: (1, tokens, width) -> (examples, 1, width)."""
         lengths = self.cu_seqlens.diff()
-        example = torch.arange(len(self), device=hidden.device).repeat_interleave(
+        example = torch.arange(len(lengths), device=hidden.device).repeat_interleave(
             lengths, output_size=hidden.shape[1]
         )
-        sums = hidden.new_zeros(len(self), hidden.shape[-1]).index_add_(0, example, hidden[0])
-        return (sums / lengths[:, None]).to(hidden.dtype)[:, None]
+        sums = hidden.new_zeros(len(lengths), hidden.shape[-1]).index_add_(0, example, hidden[0])
+        return (sums / lengths[:, None]).to(hidden.dtype)[: len(self), None]
 
     def one_query_each(self) -> torch.Tensor:
         """(examples + 1,) bounds of the queries where each example has a single one."""
@@ -105,7 +165,8 @@ class Packing:
         window = None if window is None or window >= self.longest - 1 else window
         key = (heads, first_only, window)
         if key not in self._groups:
-            self._groups[key] = Groups.of(self.lengths, heads, first_only, window, self.cu_seqlens.device)
+            lengths = self.lengths[: len(self)] if first_only else self.lengths
+            self._groups[key] = Groups.of(lengths, heads, first_only, window, self.cu_seqlens.device)
         return self._groups[key]
 
 

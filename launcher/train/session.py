@@ -28,21 +28,25 @@ from launcher.recipe import Recipe
 from launcher.run import AttemptDir, RunDir, read_json, write_json, write_text
 from launcher.train import distributed
 from launcher.train.checkpoint import Checkpoints, TrainState
+from launcher.train.collate import Collate
+from launcher.train.compilation import compile_layers
 from launcher.train.compression import account, start_smaller
 from launcher.train.data import Dataset, never, prepare, training_texts
 from launcher.train.distill import Distilled
 from launcher.train.distributed import Ranks
 from launcher.train.events import Events, finite
 from launcher.train.given_files import labelled_split
+from launcher.train.graphs import CudaRecorder, GraphedSteps
 from launcher.train.inference import Predictor
 from launcher.train.loop import Ending, Job, Speed, train
 from launcher.train.model import build_model, load_config
+from launcher.train.packing import PackedCollate
 from launcher.train.preempt import StopFlag
 from launcher.train.probes import make_probes
 from launcher.train.record import NoRecord, open_record
 from launcher.train.regularise import Adversary
 from launcher.train.sparsity import Sparsity
-from launcher.train.strategy import make_strategy
+from launcher.train.strategy import Plain, Strategy, make_strategy
 from launcher.train.tasks import Task, get_task
 from launcher.train.tasks.labelled import take_own_loss
 from launcher.train.token_limit import probe_tokens, with_tokens
@@ -111,6 +115,8 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
     collate, padding = make_collate(task, tokenizer, built.model, ranks.device)
     if padding is not None:
         events.notice(padding)
+    if plan.compile == "inductor":
+        compile_layers(built.base)
     strategy = make_strategy(plan, run, ranks, built.model)
     checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)
     newest = checkpoints.newest(on_bad=lambda text: events.notice(text, "warning"))
@@ -143,6 +149,7 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
         else None,
         checkpoints=checkpoints,
         sparsity=Sparsity(built.base, recipe.prune, total, state.step) if recipe.prune.magnitude else None,
+        graphs=_graphed_steps(plan, task, strategy, collate, events),
         record=record,
         events=events,
         stop=stop,
@@ -151,6 +158,19 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
         warmup=warmup,
     )
     return job, state
+
+
+def _graphed_steps(
+    plan: Plan, task: Task, strategy: Strategy, collate: Collate, events: Events
+) -> GraphedSteps | None:
+    """Steps as CUDA graphs where the plan has them."""
+    if plan.compile != "graph":
+        return None
+    assert isinstance(strategy, Plain)
+    if not isinstance(collate, PackedCollate):
+        events.notice("steps are not CUDA graphs, since there is no unpadded path for this model")
+        return None
+    return GraphedSteps(task, strategy, collate, CudaRecorder(torch.device("cuda")), events.notice)
 
 
 def make_task(recipe: Recipe, tokenizer: Any, ranks: Ranks) -> Task:

@@ -26,7 +26,7 @@ from launcher.train.buckets import GradientBuckets
 from launcher.train.depth import depths
 from launcher.train.distributed import Ranks
 from launcher.train.model import cpu_state
-from launcher.train.optim import make_optimizer, set_learning_rate
+from launcher.train.optim import make_optimizer, set_learning_rate, settle
 from launcher.train.regularise import WeightAverage, penalty
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -51,7 +51,7 @@ class Strategy(Protocol):
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Any:
         """Forward pass in the recipe's precision: what the transformers model returns."""
 
-    def backward(self, loss_sum: torch.Tensor, units: float, last: bool) -> None:
+    def backward(self, loss_sum: torch.Tensor, units: float | torch.Tensor, last: bool) -> None:
         """Add the gradient of loss_sum / units; `last` closes the accumulation."""
 
     def step(self, lr: float) -> StepOutcome:
@@ -104,6 +104,7 @@ class Plain:
                 dist.broadcast(tensor.detach(), src=0)
         self._buckets = GradientBuckets(self._parameters) if ranks.world_size > 1 else None
         self._optimizer = make_optimizer(plan.recipe, self.model)
+        settle(self._optimizer, ranks.device, plan.compile == "graph")
         self._scaler = torch.amp.GradScaler(ranks.device.type, enabled=plan.precision == "fp16")
         ema = plan.recipe.train.ema
         self._average = None if ema is None else WeightAverage(self._parameters, ema)
@@ -113,26 +114,36 @@ class Plain:
         with autocast(self._plan, self._ranks.device):
             return self.model(**inputs)
 
-    def backward(self, loss_sum: torch.Tensor, units: float, last: bool) -> None:
+    def backward(self, loss_sum: torch.Tensor, units: float | torch.Tensor, last: bool) -> None:
         if last and self._buckets is not None:
             self._buckets.reduce_when_ready()
         self._scaler.scale(loss_sum / units).backward()  # type: ignore[no-untyped-call]
 
     def step(self, lr: float) -> StepOutcome:
+        self.set_rate(lr)
+        outcome = self.update()
+        if self._average is not None and not outcome.skipped:
+            self._average.update()
+        return outcome
+
+    def set_rate(self, lr: float) -> None:
+        """Have the next update use this learning rate."""
+        set_learning_rate(self._optimizer.param_groups, lr)
+
+    def update(self) -> StepOutcome:
+        """Reduce, clip and apply the gradient, which is gone then."""
         if self._buckets is not None:
             self._buckets.finish()
-        set_learning_rate(self._optimizer.param_groups, lr)
         self._scaler.unscale_(self._optimizer)
         self._add_penalty()
         norm = self._clip()
         skipped = self._apply(norm)
-        if self._average is not None and not skipped:
-            self._average.update()
         self._zero()
         return StepOutcome(norm, skipped)
 
     def train_mode(self, training: bool) -> None:
-        self.model.train(training)
+        if self.model.training != training:
+            self.model.train(training)
 
     def averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.in_place()
@@ -179,6 +190,7 @@ class Plain:
             for name, parameter in named.items():
                 parameter.copy_(trainable[name])
         self._optimizer.load_state_dict(state["optimizer"])
+        settle(self._optimizer, self._ranks.device, self._plan.compile == "graph")
         self._scaler.load_state_dict(state["scaler"])
         if self._average is not None:
             self._average.load(state["average"])
@@ -259,7 +271,7 @@ class ZeroRedundancy:
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Any:
         return self._engine(**inputs)
 
-    def backward(self, loss_sum: torch.Tensor, units: float, last: bool) -> None:
+    def backward(self, loss_sum: torch.Tensor, units: float | torch.Tensor, last: bool) -> None:
         # DeepSpeed averages over ranks; the global batch is normalised here, so that is undone.
         self._engine.set_gradient_accumulation_boundary(last)
         loss = loss_sum * (self._ranks.world_size / units)

@@ -21,7 +21,7 @@ from launcher.train.tasks.base import Rows, Task
 
 READ_FIRST = ("ForSequenceClassification", "ForMultipleChoice")
 """Ends of the names of models whose heads read the first token, or the mean of all, and nothing else."""
-PACKED_INPUTS = ("lengths", "cu_seqlens", "selected")
+PACKED_INPUTS = ("lengths", "cu_seqlens", "selected", "bucket")
 COUNTS_FROM_PADDING = ("roberta", "xlm-roberta")
 """Families whose first position is the one behind the padding id."""
 
@@ -86,7 +86,9 @@ def _read_packing(
     if PACKED_INPUTS[0] not in kwargs:
         return None
     rest = {name: value for name, value in kwargs.items() if name not in PACKED_INPUTS}
-    rest["packing"] = Packing(kwargs["lengths"], kwargs["cu_seqlens"], kwargs.get("selected"))
+    rest["packing"] = Packing(
+        kwargs["lengths"], kwargs["cu_seqlens"], kwargs.get("selected"), kwargs.get("bucket")
+    )
     # DistilBERT's multiple choice gives positions on with a dimension for the choices.
     rest["position_ids"] = kwargs["position_ids"].view(1, -1)
     # Masks that are ready are passed on as they are. Nobody reads these: they keep (tokens, tokens) from being made.

@@ -23,6 +23,8 @@ class LabelledTask(Task):
         super().__init__(recipe, tokenizer)
         self.weights: list[float] | None = None
         """Weight of each class, once `fit` or `recall` has been called, where there are weights."""
+        self._placed: torch.Tensor | None = None
+        """The weights on the model's device: copying them there would make the host wait in each step."""
         self.own_loss: LossFunction | None = None
         """The user's loss, where there is one."""
 
@@ -62,7 +64,11 @@ class LabelledTask(Task):
 
     def weights_on(self, logits: torch.Tensor) -> torch.Tensor | None:
         """(L,) the weights where the logits are."""
-        return None if self.weights is None else logits.new_tensor(self.weights)
+        if self.weights is None:
+            return None
+        if self._placed is None or self._placed.device != logits.device:
+            self._placed = logits.new_tensor(self.weights)
+        return self._placed
 
 
 def take_own_loss(task: Task, run: RunDir) -> None:

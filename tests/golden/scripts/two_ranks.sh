@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 21a9ecffb23a0ba0.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan b3b10dfc40a8264d.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail

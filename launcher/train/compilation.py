@@ -1,0 +1,29 @@
+"""torch.compile for the parts of an encoder in which it saves kernels: around the products, not in attention.
+
+Feed-forward blocks and the ends of attention blocks become one kernel for bias, activation, dropout, residual and norm. They
+are compiled once for any number of tokens. Attention over packed examples is one kernel already, or depends on the
+lengths, which would be compiled anew for each micro-batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+FUSED = ("Intermediate", "SelfOutput", "Output", "FFN", "MLP")
+"""Ends of the names of the classes that are compiled: BERT's kin, DistilBERT, ModernBERT."""
+
+
+def compile_layers(model: nn.Module) -> int:
+    """Compile in place what can be of a transformers model; the number of modules.
+
+    Names, parameters and what is saved stay as they are. Whatever fails to compile runs as it is.
+    """
+    dynamo: Any = torch._dynamo
+    dynamo.config.suppress_errors = True
+    parts = [module for module in model.modules() if type(module).__name__.endswith(FUSED)]
+    for part in parts:
+        part.compile(dynamic=True)
+    return len(parts)
