@@ -28,6 +28,7 @@ from launcher.train.distributed import Ranks
 from launcher.train.model import cpu_state
 from launcher.train.optim import make_optimizer, set_learning_rate, settle
 from launcher.train.regularise import WeightAverage, penalty
+from launcher.train.row_gradients import RowGradients, use_row_gradients
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -99,6 +100,9 @@ class Plain:
         self._ranks = ranks
         self.model = model.to(ranks.device)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self._rows: list[RowGradients] = (
+            use_row_gradients(self.model) if _sparse_gradients(plan, ranks) else []
+        )
         if ranks.world_size > 1:
             for tensor in (*self.model.parameters(), *self.model.buffers()):
                 dist.broadcast(tensor.detach(), src=0)
@@ -231,18 +235,26 @@ class Plain:
         return False
 
     def _clip(self) -> torch.Tensor:
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        by_row = {rows.weight for rows in self._rows}
+        taken = [rows.take() for rows in self._rows]
+        clipped = [p for p in self._parameters if p.grad is not None and p not in by_row] + taken
+        norm = torch.nn.utils.get_total_norm([p.grad for p in clipped if p.grad is not None])
         clip = self._plan.recipe.train.clip
         if clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self._parameters, clip, norm)
+            torch.nn.utils.clip_grads_with_norm_(clipped, clip, norm)
+            for rows, values in zip(self._rows, taken, strict=True):
+                rows.give(values)
         return norm
 
     def _zero(self) -> None:
         if self._buckets is not None:
             self._buckets.zero()
         else:
+            kept = [(rows, rows.weight.grad) for rows in self._rows]
             self._optimizer.zero_grad(set_to_none=True)
+            for rows, gradient in kept:
+                rows.weight.grad = gradient
+                rows.clear()
 
 
 class ZeroRedundancy:
@@ -319,6 +331,13 @@ class ZeroRedundancy:
         path, _ = self._engine.load_checkpoint(str(directory), tag="engine", load_module_strict=False)
         if path is None:
             raise RunFailed("checkpoint", f"DeepSpeed could not load {directory}")
+
+
+def _sparse_gradients(plan: Plan, ranks: Ranks) -> bool:
+    """Whether nothing but the words of a batch gives embeddings a gradient, and a CPU has to look through it."""
+    train = plan.recipe.train
+    dense = train.l1 or train.l2 or train.unfreeze_every is not None
+    return ranks.device.type == "cpu" and ranks.world_size == 1 and not dense
 
 
 def _copy_to_cpu(value: Any) -> Any:

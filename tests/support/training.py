@@ -20,10 +20,15 @@ from launcher.cli.prepare import templates
 from launcher.cluster import Cluster
 from launcher.datacheck import check_data
 from launcher.loading import dump_recipe
-from launcher.plan import DataSize, Identity, Machine, make_plan
+from launcher.plan import DataSize, Identity, Machine, Plan, make_plan
 from launcher.recipe import Recipe
 from launcher.render import render
 from launcher.run import RunDir, create
+from launcher.train import session
+from launcher.train.distributed import Ranks
+from launcher.train.events import Events
+from launcher.train.loop import train
+from launcher.train.preempt import StopFlag
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = {"train": 97, "validation": 41, "test": 30}
@@ -80,6 +85,24 @@ def make_run(path: Path, wanted: Recipe) -> RunDir:
     identity = Identity("tiny", path.name, str(path), sys.executable, None, "0")
     plan = make_plan(wanted, Cluster(), Machine(), identity, None, DataSize(facts.train_examples))
     return create(path, render(plan, templates(), dump_recipe(plan.recipe)))
+
+
+def train_here(run: RunDir, compiled: str, max_steps: int | None = None, device: str = "cpu") -> Any:
+    """Train in this process, where a test can change things; the job."""
+    tree = json.loads(run.plan.read_text())
+    tree["compile"] = compiled
+    if max_steps is not None:
+        tree["recipe"]["train"]["max_steps"] = max_steps
+    plan = Plan.model_validate_json(json.dumps(tree))
+    run.attempt(1).path.mkdir(parents=True, exist_ok=True)
+    run.logs.mkdir(exist_ok=True)
+    with run.events.open("a") as stream:
+        ranks = Ranks(0, 0, 1, torch.device(device))
+        job, state = session.make_job(run, plan, ranks, Events(stream, 1), StopFlag(run))
+        train(job, state)
+        job.checkpoints.wait()
+        job.record.finish(0)
+    return job
 
 
 @dataclass(frozen=True)

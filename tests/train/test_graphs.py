@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.training import events, losses, make_run, recipe
+from support.training import events, losses, make_run, recipe, train_here
 
 from launcher.compilation import Place, graph_obstacle, resolve_compile
-from launcher.plan import Plan
-from launcher.run import RunDir
 from launcher.train import graphs, session
-from launcher.train.distributed import Ranks
-from launcher.train.events import Events
-from launcher.train.loop import train
 from launcher.train.packing import BUCKET_STEP, Bucket
-from launcher.train.preempt import StopFlag
 
 Body = Callable[[], tuple[torch.Tensor, torch.Tensor]]
 NO_DROPOUT = {"hidden": 0.0, "attention": 0.0}
@@ -68,24 +61,6 @@ class Failing(Repeating):
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
 
-def run_it(run: RunDir, compiled: str, max_steps: int | None = None, device: str = "cpu") -> Any:
-    """Train in this process; the job."""
-    tree = json.loads(run.plan.read_text())
-    tree["compile"] = compiled
-    if max_steps is not None:
-        tree["recipe"]["train"]["max_steps"] = max_steps
-    plan = Plan.model_validate_json(json.dumps(tree))
-    run.attempt(1).path.mkdir(parents=True, exist_ok=True)
-    run.logs.mkdir(exist_ok=True)
-    with run.events.open("a") as stream:
-        ranks = Ranks(0, 0, 1, torch.device(device))
-        job, state = session.make_job(run, plan, ranks, Events(stream, 1), StopFlag(run))
-        train(job, state)
-        job.checkpoints.wait()
-        job.record.finish(0)
-    return job
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -109,8 +84,8 @@ def test_steps_from_buckets_train_the_same_model(
         }
     )
     ordinary, graphed = make_run(tmp_path / "ordinary", wanted), make_run(tmp_path / "graphed", wanted)
-    expected = run_it(ordinary, "none")
-    found = run_it(graphed, "graph")
+    expected = train_here(ordinary, "none")
+    found = train_here(graphed, "graph")
     assert found.graphs.recorder.recorded >= 1
     assert losses(graphed) == pytest.approx(losses(ordinary), rel=2e-4)
     theirs = dict(expected.built.model.named_parameters())
@@ -126,8 +101,8 @@ def test_a_step_that_cannot_be_captured_is_taken_in_the_ordinary_way(
     monkeypatch.setattr(graphs, "USES_BEFORE_CAPTURE", 0)
     wanted = recipe(tiny_data, train={"max_steps": 5})
     ordinary, graphed = make_run(tmp_path / "ordinary", wanted), make_run(tmp_path / "graphed", wanted)
-    run_it(ordinary, "none")
-    run_it(graphed, "graph")
+    train_here(ordinary, "none")
+    train_here(graphed, "graph")
     (notice,) = [row["text"] for row in events(graphed, "notice") if "CUDA graphs" in row["text"]]
     assert notice.endswith("not permitted when stream is capturing")
     assert losses(graphed) == losses(ordinary)
@@ -142,9 +117,9 @@ def test_a_checkpoint_is_taken_up_by_the_other_kind(
         tiny_data, model={"dropout": NO_DROPOUT}, train={"schedule": "constant"}, checkpoint={"every": 6}
     )
     whole, resumed = make_run(tmp_path / "whole", wanted), make_run(tmp_path / "resumed", wanted)
-    run_it(whole, first, max_steps=12)
-    run_it(resumed, first, max_steps=6)
-    run_it(resumed, then, max_steps=12)
+    train_here(whole, first, max_steps=12)
+    train_here(resumed, first, max_steps=6)
+    train_here(resumed, then, max_steps=12)
     assert losses(resumed) == pytest.approx(losses(whole), rel=2e-4)
 
 
@@ -188,8 +163,8 @@ def test_compiled_layers_train_the_same_model(tmp_path: Path, tiny_data: Path) -
     """On a CPU too, where nobody would choose them; where no compiler is found, they run as they are."""
     wanted = recipe(tiny_data, model={"dropout": NO_DROPOUT}, train={"max_steps": 6})
     ordinary, compiled = make_run(tmp_path / "ordinary", wanted), make_run(tmp_path / "compiled", wanted)
-    run_it(ordinary, "none")
-    job = run_it(compiled, "inductor")
+    train_here(ordinary, "none")
+    job = train_here(compiled, "inductor")
     parts = [module for module in job.built.model.modules() if module._compiled_call_impl is not None]
     assert len(parts) == 3 * wanted.model.scratch.layers
     assert losses(compiled) == pytest.approx(losses(ordinary), rel=1e-4)
@@ -203,13 +178,15 @@ def test_on_a_gpu_captured_steps_train_the_same_model(
     tmp_path: Path, tiny_data: Path, dropout: float
 ) -> None:
     """With dropout the draws differ, and so do the losses a little."""
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
     rates = {"hidden": dropout, "attention": dropout}
     wanted = recipe(
         tiny_data, device="cuda", precision="bf16", model={"dropout": rates}, train={"max_steps": 40}
     )
     ordinary, graphed = make_run(tmp_path / "ordinary", wanted), make_run(tmp_path / "graphed", wanted)
-    run_it(ordinary, "none", device="cuda")
-    job = run_it(graphed, "graph", device="cuda")
+    train_here(ordinary, "none", device="cuda")
+    job = train_here(graphed, "graph", device="cuda")
     assert not [row for row in events(graphed, "notice") if "CUDA graphs" in row["text"]]
     assert [bucket for bucket in job.graphs._buckets.values() if bucket.replay is not None]
     assert losses(graphed) == pytest.approx(losses(ordinary), rel=0.02 if dropout == 0.0 else 0.3)
