@@ -44,19 +44,17 @@ def resolve_compile(recipe: Recipe, place: Place) -> tuple[Compile, str | None]:
     obstacle = graph_obstacle(recipe, place)
     if obstacle is None:
         return "graph", None
-    if inductor_obstacle(place) is None:
+    other = inductor_obstacle(recipe, place)
+    if other is None:
         return "inductor", f"no CUDA graphs, since {obstacle}: torch.compile fuses what it can"
-    return (
-        "none",
-        f"neither CUDA graphs, since {obstacle}, nor torch.compile, since {inductor_obstacle(place)}",
-    )
+    return "none", f"neither CUDA graphs, since {obstacle}, nor torch.compile, since {other}"
 
 
 def graph_obstacle(recipe: Recipe, place: Place) -> str | None:
     """Why the steps of this training can't be CUDA graphs, None where they can."""
     train = recipe.train
     used = {
-        "they need a GPU": place.device == "cpu",
+        "there is no GPU": place.device == "cpu",
         "DeepSpeed's steps can't be captured": place.zero_stage > 0,
         "sums over several processes can't be captured": place.world_size > 1,
         f"precision={recipe.precision} has no attention kernel of fixed shape": recipe.precision != "bf16",
@@ -75,9 +73,13 @@ def graph_obstacle(recipe: Recipe, place: Place) -> str | None:
     return next((obstacle for obstacle, there in used.items() if there), None)
 
 
-def inductor_obstacle(place: Place) -> str | None:
+def inductor_obstacle(recipe: Recipe, place: Place) -> str | None:
     """Why torch.compile can't be used, None where it can."""
-    return "ZeRO-3 gathers parameters in between" if place.zero_stage == 3 else None
+    if place.zero_stage == 3:
+        return "ZeRO-3 gathers parameters in between"
+    if recipe.model.gradient_checkpointing:
+        return "model.gradient_checkpointing must compute the same again"
+    return None
 
 
 def compile_conflicts(recipe: Recipe, place: Place) -> Iterator[Conflict]:
@@ -87,6 +89,8 @@ def compile_conflicts(recipe: Recipe, place: Place) -> Iterator[Conflict]:
     if wanted == "graph":
         obstacle = graph_obstacle(recipe, place)
     elif wanted == "inductor":
-        obstacle = inductor_obstacle(place)
+        obstacle = inductor_obstacle(recipe, place)
     if obstacle is not None:
-        yield Conflict(("train.compile",), obstacle, "train.compile=auto takes what can be had")
+        yield Conflict(
+            ("train.compile",), f"can't be had: {obstacle}", "train.compile=auto takes what can be had"
+        )

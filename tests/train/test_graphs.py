@@ -138,6 +138,7 @@ PLACE = Place(device="cuda", world_size=1, zero_stage=0, family="bert")
         ({}, Place("cuda", 1, 0, "modernbert"), "inductor", "modernbert"),
         ({"precision": "fp32"}, PLACE, "inductor", "fp32"),
         ({"task": "masked-lm"}, PLACE, "inductor", "masked-lm"),
+        ({"model": {"gradient_checkpointing": True}}, PLACE, "none", "compute the same again"),
         ({"train": {"ema": 0.99}}, PLACE, "inductor", "train.ema"),
         ({"train": {"optimizer": "lamb"}}, PLACE, "inductor", "lamb"),
     ],
