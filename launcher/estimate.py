@@ -65,6 +65,8 @@ class Setup:
     head_parameters: int | None = None
     """Parameters outside the encoder's body, trained in full; None means a two-label classification head."""
     device: Literal["cuda", "cpu"] = "cuda"
+    graphed: bool = False
+    """Whether a step is launched at once, as a CUDA graph."""
     attention: Literal["flash", "eager"] = "flash"
     """Flash keeps no scores (sdpa, variable-length kernels), eager does; DeBERTa is always eager."""
     dropout: bool = True
@@ -390,7 +392,7 @@ DEVICES = {
     "L40S": Device(48 * 10**9, 362e12, 91.6e12),  # NVIDIA L40S datasheet
     "T4": Device(16 * 10**9, 65e12, 8.1e12, has_bf16=False),  # NVIDIA T4 datasheet, fp16
     # One core with AVX512-BF16: best matmul 440 (bf16) and 103 GFLOP/s (fp32), BERT-base at 57% of that.
-    "CPU": Device(0, 440e9, 103e9, achievable=0.57, layer_launch_s=0.0),
+    "CPU": Device(0, 440e9, 103e9, achievable=0.57, layer_launch_s=5e-3),
 }
 
 
@@ -409,7 +411,7 @@ class DeviceSpeed:
     fixed_s: float = 0.0
     """Seconds of every optimizer step whatever its size: the update, clipping, logging."""
     layer_launch_s: float = 0.0
-    """Least seconds of a layer in a micro-batch, forward and backward."""
+    """Seconds of a layer in a micro-batch, forward and backward, that don't shrink with its work."""
 
     @classmethod
     def of(cls, device: Device, precision: str, units: int = 1) -> DeviceSpeed:
@@ -479,8 +481,10 @@ class Prediction:
         examples = -(-work.examples // ranks)
         micro_batches = -(-examples // work.micro_batch_size)
         arithmetic = self._flops * examples / work.examples / self.device.flops_per_s
-        launches = micro_batches * self.shape.layers * self.device.layer_launch_s
-        busy = max(arithmetic, launches)
+        alone = self.setup.graphed and micro_batches == 1
+        launches = 0.0 if alone else micro_batches * self.shape.layers * self.device.layer_launch_s
+        # A GPU computes while the host launches what comes next; a CPU does one after the other.
+        busy = arithmetic + launches if self.setup.device == "cpu" else max(arithmetic, launches)
         traffic = estimate_traffic(
             self.shape, replace(self.setup, world_size=ranks), micro_batches=micro_batches
         )

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from launcher.cluster import Cluster
@@ -192,6 +192,7 @@ def make_plan(
     setup = _setup(recipe, world_size, device)
     layout = _layout(recipe, cluster, shape, setup)
     compiled, why = resolve_compile(recipe, place_of(shape, setup))
+    setup = replace(setup, graphed=compiled == "graph")
     fields: dict[str, Any] = {
         "executor": executor,
         "device": device,

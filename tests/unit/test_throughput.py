@@ -6,11 +6,12 @@ import dataclasses
 
 import pytest
 
-from launcher.estimate import Setup
+from launcher.estimate import DEVICES, Setup
 from launcher.shapes import known_shape
 from launcher.throughput import Facts, Throughput, predict
 
 BASE = known_shape("FacebookAI/roberta-base")
+assert BASE is not None
 FACTS = Facts(
     examples=32,
     micro_batch_size=32,
@@ -60,4 +61,13 @@ def test_advice_names_what_makes_more_nodes_pay() -> None:
 def test_a_cpu_is_counted_by_its_cores() -> None:
     one, four = (speed(Setup(device="cpu", precision="fp32"), gpus=1, nodes=1, cores=n) for n in (1, 4))
     assert one.step_s is not None
-    assert four.step_s == pytest.approx(one.step_s / 4)
+    launching = BASE.layers * DEVICES["CPU"].layer_launch_s  # which more cores don't make shorter
+    assert four.step_s - launching == pytest.approx((one.step_s - launching) / 4)
+
+
+def test_a_graph_saves_the_launches_of_a_small_step() -> None:
+    small = {"gpus": 1, "nodes": 1, "examples": 2, "micro_batch_size": 2}
+    graphed, ordinary = (speed(Setup(graphed=graph), **small) for graph in (True, False))
+    assert ordinary.step_s == pytest.approx(BASE.layers * DEVICES["H100"].layer_launch_s)
+    assert graphed.step_s is not None
+    assert graphed.step_s < ordinary.step_s / 4
