@@ -75,6 +75,9 @@ def _micro_batches(positions: Indices, lengths: NDArray[np.int32], limits: Limit
     if count == 0:
         return []
     tokens = lengths[positions].astype(np.int64)
+    fits = limits.tokens is None or int(tokens.sum()) <= limits.tokens
+    if fits and count <= limits.examples and not limits.padded:
+        return [positions]  # where nothing is padded, every cut only costs
     before = np.concatenate([[0], np.cumsum(tokens)])
     best = np.full(count + 1, np.iinfo(np.int64).max // 2)
     best[0] = 0

@@ -195,7 +195,7 @@ def _optimize(
 ) -> tuple[torch.Tensor, float, StepOutcome]:
     """Do one optimizer step; (this rank's part of the loss, its real tokens, what the step did)."""
     seed = _dropout_seed(job.recipe.seed, step, job.ranks.rank)
-    torch.manual_seed(seed)
+    _seed_dropout(job.ranks.device, seed)
     job.strategy.train_mode(True)
     epoch = step // job.per_epoch
     units = (
@@ -210,7 +210,7 @@ def _optimize(
         done = job.graphs.step(job.dataset.train, parts[0], epoch, units, lr)
         if done is not None:
             return done.loss, float(done.tokens), StepOutcome(done.grad_norm)
-        torch.manual_seed(seed)
+        _seed_dropout(job.ranks.device, seed)
     loss, tokens = _accumulate(job, epoch, parts, units)
     return loss, tokens, job.strategy.step(lr)
 
@@ -240,6 +240,13 @@ def _accumulate(
 def _dropout_seed(seed: int, step: int, rank: int) -> int:
     """Dropout is a function of (seed, step, rank): a resumed run needs no saved generator."""
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _seed_dropout(device: torch.device, seed: int) -> None:
+    """As torch.manual_seed, which also writes down a traceback for each kind of device that isn't there."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
 
 
 def _report(job: Job, state: TrainState, speed: Speed, result: StepResult, seconds: float) -> None:
