@@ -113,6 +113,7 @@ class Plain:
         ema = plan.recipe.train.ema
         self._average = None if ema is None else WeightAverage(self._parameters, ema)
         self._lowest = 0
+        self._training: bool | None = None
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Any:
         with autocast(self._plan, self._ranks.device):
@@ -146,8 +147,9 @@ class Plain:
         return StepOutcome(norm, skipped)
 
     def train_mode(self, training: bool) -> None:
-        if self.model.training != training:
+        if self._training != training:  # a model's own word is not that of the modules within
             self.model.train(training)
+            self._training = training
 
     def averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.in_place()
