@@ -66,8 +66,6 @@ class Failing(Repeating):
     [
         pytest.param({}, id="classes"),
         pytest.param({"train": {"loss": {"class_weights": "balanced"}, "l2": 1e-3}}, id="weighted"),
-        pytest.param({"tuning": "full", "model": {"head": {"layers": 1}}}, id="deeper head"),
-        pytest.param({"model": {"scratch": {"family": "roberta"}}}, id="roberta"),
         pytest.param({"model": {"scratch": {"family": "distilbert"}}}, id="distilbert"),
     ],
 )
@@ -75,7 +73,7 @@ def test_steps_from_buckets_train_the_same_model(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(session, "CudaRecorder", Repeating)
-    wanted = recipe(tiny_data, **{"train": {"max_steps": 25}, **changes})
+    wanted = recipe(tiny_data, **{"train": {"max_steps": 18}, **changes})
     wanted = wanted.model_copy(
         update={
             "model": wanted.model.model_copy(

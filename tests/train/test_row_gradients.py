@@ -66,7 +66,6 @@ def test_nothing_of_it_is_saved() -> None:
     "changes",
     [
         pytest.param({}, id="plain"),
-        pytest.param({"batch": {"micro": 5}}, id="several micro-batches"),
         pytest.param({"train": {"fgm": 0.5}}, id="fgm"),
         pytest.param({"train": {"clip": None, "optimizer": "sgd", "lr": 1e-2}}, id="sgd, no clipping"),
     ],
