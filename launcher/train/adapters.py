@@ -23,6 +23,8 @@ def add_adapters(
     recipe: Recipe, peft_type: str | None, base: PreTrainedModel, head_modules: Sequence[str]
 ) -> tuple[torch.nn.Module, Tensors]:
     """(the model with adapters, which train beside the head, and where they start if that is taken out of the weights)."""
+    # peft asks for torch.distributed.tensor by name, which nothing else imports in a process of its own.
+    import torch.distributed.tensor  # noqa: F401
     from peft import LoraConfig, get_peft_model
 
     lora = recipe.lora

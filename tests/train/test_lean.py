@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from support.training import ROOT, make_run, metrics, recipe, result, torchrun
 
+from launcher.run import RunDir
+
 UNUSED = (
     "torch._dynamo.eval_frame",
     "accelerate.accelerator",
@@ -29,6 +31,16 @@ sys.exit(code)
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_adapters_train_in_a_process_of_their_own(tmp_path: Path, tiny_data: Path, tiny_run: RunDir) -> None:
+    """Where nothing but the training has imported what peft needs."""
+    start = {"init": "pretrained", "name": str(tiny_run.model)}
+    wanted = recipe(tiny_data, tuning="lora", model=start, train={"max_steps": 2}, eval={"every": None})
+    run = make_run(tmp_path / "run", wanted)
+    done = python("-m", "launcher.train", str(run.path))
+    assert done.returncode == 0, done.stderr
+    assert result(run)["status"] == "completed", result(run)
 
 
 def test_a_training_imports_nothing_that_it_does_not_call(tmp_path: Path, tiny_data: Path) -> None:
