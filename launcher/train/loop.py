@@ -198,9 +198,8 @@ def _optimize(
     _seed_dropout(job.ranks.device, seed)
     job.strategy.train_mode(True)
     epoch = step // job.per_epoch
-    units = (
-        job.task.units(job.dataset.train, examples, epoch) or 1.0
-    )  # where nothing is labelled, the loss is 0
+    # Where nothing is labelled, the loss is 0.
+    units = job.task.units(job.dataset.train, examples, epoch) or 1.0
     parts = micro_batches(job, examples)
     if samples is not None:
         ids = [int(example) for part in parts if part is not None for example in part]

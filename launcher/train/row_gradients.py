@@ -16,46 +16,43 @@ from torch.nn import functional
 
 
 class RowGradients:
-    """The gradient of one embedding: `weight.grad` is a table of zeros but in the rows of `touched`."""
+    """The gradient of one embedding: a table of zeros but in the rows that were touched, which stays `weight.grad`."""
 
     def __init__(self, weight: nn.Parameter, padding: int | None) -> None:
         self.weight = weight
         self._padding = padding
         self._touched: list[torch.Tensor] = []
-        weight.grad = torch.zeros_like(weight)
+        self._table = weight.grad = torch.zeros_like(weight)
 
     def add(self, ids: torch.Tensor, gradient: torch.Tensor) -> None:
         """Add the gradients (..., width) of rows `ids` (...); those of the padding id don't count."""
-        assert self.weight.grad is not None
         rows, values = ids.reshape(-1), gradient.reshape(-1, gradient.shape[-1])
         if self._padding is not None:
             real = rows != self._padding
             if not bool(real.all()):
                 rows, values = rows[real], values[real]
-        self.weight.grad.index_add_(0, rows, values)
+        self._table.index_add_(0, rows, values)
         self._touched.append(rows)
 
     def take(self) -> nn.Parameter:
         """The touched rows (k, width) as a parameter with a gradient; `give` writes it back."""
-        assert self.weight.grad is not None
         rows_of_all = torch.cat([torch.zeros(0, dtype=torch.int64), *self._touched])
         self._touched = [torch.unique(rows_of_all)]
         rows = nn.Parameter(self.weight.detach().new_empty(len(self._touched[0]), self.weight.shape[1]))
-        rows.grad = self.weight.grad.index_select(0, self._touched[0])
+        rows.grad = self._table.index_select(0, self._touched[0])
         return rows
 
     def give(self, rows: nn.Parameter) -> None:
         """Write back the gradient of what `take` gave."""
-        assert self.weight.grad is not None
         assert rows.grad is not None
-        self.weight.grad.index_copy_(0, self._touched[0], rows.grad)
+        self._table.index_copy_(0, self._touched[0], rows.grad)
 
     def clear(self) -> None:
-        """Zero again."""
-        assert self.weight.grad is not None
+        """Zero again, and the weight's gradient again where it was taken away."""
         for rows in self._touched:
-            self.weight.grad.index_fill_(0, rows, 0.0)
+            self._table.index_fill_(0, rows, 0.0)
         self._touched.clear()
+        self.weight.grad = self._table
 
 
 class RowEmbedding(nn.Embedding):

@@ -252,10 +252,8 @@ class Plain:
         if self._buckets is not None:
             self._buckets.zero()
         else:
-            kept = [(rows, rows.weight.grad) for rows in self._rows]
             self._optimizer.zero_grad(set_to_none=True)
-            for rows, gradient in kept:
-                rows.weight.grad = gradient
+            for rows in self._rows:
                 rows.clear()
 
 

@@ -73,14 +73,8 @@ def test_steps_from_buckets_train_the_same_model(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(session, "CudaRecorder", Repeating)
-    wanted = recipe(tiny_data, **{"train": {"max_steps": 18}, **changes})
-    wanted = wanted.model_copy(
-        update={
-            "model": wanted.model.model_copy(
-                update={"dropout": wanted.model.dropout.model_copy(update=NO_DROPOUT)}
-            )
-        }
-    )
+    model = {**changes.get("model", {}), "dropout": NO_DROPOUT}
+    wanted = recipe(tiny_data, **{**changes, "model": model})
     ordinary, graphed = make_run(tmp_path / "ordinary", wanted), make_run(tmp_path / "graphed", wanted)
     expected = train_here(ordinary, "none")
     found = train_here(graphed, "graph")
