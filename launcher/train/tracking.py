@@ -193,7 +193,6 @@ class Tracker:
             self._tell_to_finish()
             if self._abandoned:
                 self._process.kill()
-        self._live_from = self._metrics.stat().st_size
         return self._process
 
     def _job(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Steps:
     def __init__(self, sent: int) -> None:
         self.sent = sent
         """The last step that W&B has; -1 for none."""
+        self._of_earlier_attempts = -1
         self._step = -1
         self._held: dict[str, Number] = {}
         self.late: dict[str, Number] = {}
@@ -25,10 +26,15 @@ class Steps:
     def add(self, row: Row, live: bool) -> tuple[int, dict[str, Number]] | None:
         """Take a line, `live` if this attempt recorded it; the row that it completes, if any."""
         step, values = int(row["step"] or 0), _values(row)
-        if step <= self.sent or step < self._step:
-            if "split" in row and (live or step > self.sent):
-                values.pop("epoch", None)
-                (self.late if self._step < 0 else self._held).update(values)
+        if not live:
+            self._of_earlier_attempts = max(step, self._of_earlier_attempts)
+        if step <= self.sent:
+            if live:
+                self._add_to_sent(step, "split" in row, values)
+            return None
+        if step < self._step:
+            if "split" in row:
+                self._held.update(_without_epoch(values))
             return None
         if step == self._step:
             self._held.update(values)
@@ -36,6 +42,14 @@ class Steps:
         complete = self.take()
         self._step, self._held, self.late = step, {**self.late, **values}, {}
         return complete
+
+    def _add_to_sent(self, step: int, is_evaluation: bool, values: dict[str, Number]) -> None:
+        if not is_evaluation:
+            self.late = {}  # they rode on this row, which an earlier client of this attempt sent
+        elif self._step >= 0:
+            self._held.update(_without_epoch(values))
+        elif step <= self._of_earlier_attempts:  # of a row that this attempt began, it was a part when it was sent
+            self.late.update(_without_epoch(values))
 
     def take(self) -> tuple[int, dict[str, Number]] | None:
         """The row held back, no longer held."""
@@ -101,3 +115,7 @@ def _values(row: Row) -> dict[str, Number]:
         for name, value in row.items()
         if name not in {"step", "split"} and isinstance(value, int | float)
     }
+
+
+def _without_epoch(values: dict[str, Number]) -> dict[str, Number]:
+    return {name: value for name, value in values.items() if name != "epoch"}

@@ -176,6 +176,26 @@ def test_an_evaluation_that_w_and_b_has_is_not_sent_again() -> None:
     assert steps.late == {}
 
 
+def test_a_client_started_again_sends_no_evaluation_twice() -> None:
+    steps = Steps(sent=2)  # what the client before it sent, of this same attempt
+    for step in (1, 2):
+        steps.add({"step": step, "train/loss": 1.0}, live=True)
+        steps.add({"step": step, "split": "validation", "eval/loss": 2.0}, live=True)
+    steps.add({"step": 3, "train/loss": 1.0}, live=True)
+    assert steps.take() == (3, {"train/loss": 1.0})
+
+
+@pytest.mark.parametrize(("sent", "row"), [(4, {"eval/loss": 2.0, "train/loss": 0.5}), (5, None)])
+def test_a_client_started_again_sends_a_late_evaluation_unless_its_row_arrived(
+    sent: int, row: dict[str, float] | None
+) -> None:
+    steps = Steps(sent)
+    steps.add({"step": 4, "train/loss": 1.0}, live=False)
+    steps.add({"step": 4, "split": "validation", "eval/loss": 2.0}, live=True)
+    steps.add({"step": 5, "train/loss": 0.5}, live=True)
+    assert (steps.take(), steps.late) == ((5, row) if row else None, {})
+
+
 @pytest.mark.parametrize(("mode", "step"), [("max", 2), ("min", 1)])
 def test_best_is_of_the_validation_split_and_the_first_of_equals(mode: str, step: int) -> None:
     best = Best("eval/f1", mode)
