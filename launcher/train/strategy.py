@@ -25,6 +25,7 @@ from launcher.run import RunDir, read_json
 from launcher.train.buckets import GradientBuckets
 from launcher.train.depth import depths
 from launcher.train.distributed import Ranks
+from launcher.train.host_copy import HostCopy
 from launcher.train.model import cpu_state
 from launcher.train.optim import make_optimizer, set_learning_rate, settle
 from launcher.train.regularise import WeightAverage, penalty
@@ -112,6 +113,7 @@ class Plain:
         self._scaler = torch.amp.GradScaler(ranks.device.type, enabled=plan.precision == "fp16")
         ema = plan.recipe.train.ema
         self._average = None if ema is None else WeightAverage(self._parameters, ema)
+        self._copy = HostCopy()
         self._lowest = 0
         self._training: bool | None = None
 
@@ -177,7 +179,7 @@ class Plain:
         state = {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict()}
         if self._average is not None:
             state["average"] = self._average.state()
-        files = _copy_to_cpu({"model.pt": trainable, "optimizer.pt": state})
+        files = self._copy.take({"model.pt": trainable, "optimizer.pt": state})
 
         def write() -> None:
             for name, value in files.items():
@@ -338,16 +340,6 @@ def _sparse_gradients(plan: Plan, ranks: Ranks) -> bool:
     train = plan.recipe.train
     dense = train.l1 or train.l2 or train.unfreeze_every is not None
     return ranks.device.type == "cpu" and ranks.world_size == 1 and not dense
-
-
-def _copy_to_cpu(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: _copy_to_cpu(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_copy_to_cpu(item) for item in value]
-    return value
 
 
 def _nothing() -> None:

@@ -48,7 +48,7 @@ class Steps:
             self.late = {}  # they rode on this row, which an earlier client of this attempt sent
         elif self._step >= 0:
             self._held.update(_without_epoch(values))
-        elif step <= self._of_earlier_attempts:  # of a row that this attempt began, it was a part when it was sent
+        elif step <= self._of_earlier_attempts:  # or else it was a part of the row when that was sent
             self.late.update(_without_epoch(values))
 
     def take(self) -> tuple[int, dict[str, Number]] | None:

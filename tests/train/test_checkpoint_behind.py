@@ -12,6 +12,7 @@ import torch
 from launcher.run import RunDir
 from launcher.train.checkpoint import Checkpoints, TrainState, verify
 from launcher.train.distributed import Ranks
+from launcher.train.host_copy import HostCopy
 
 
 class SlowDisk:
@@ -36,3 +37,22 @@ def test_training_goes_on_while_the_disk_is_slow(tmp_path: Path) -> None:
     disk.let_go.set()
     checkpoints.wait()
     assert verify(run.checkpoints / "step_3") is None
+
+
+def test_the_next_copy_of_the_state_is_made_in_the_memory_of_the_last() -> None:
+    host, weight, turned = HostCopy(), torch.randn(4, 3), torch.randn(4, 3).t()
+    before = host.take({"model": {"weight": weight}, "optimizer": [turned, 7]})
+    weight.add_(1)
+    after = host.take({"model": {"weight": weight}, "optimizer": [turned, 8]})
+    assert after["model"]["weight"].data_ptr() == before["model"]["weight"].data_ptr() != weight.data_ptr()
+    assert torch.equal(after["model"]["weight"], weight)
+    assert torch.equal(after["optimizer"][0], turned)
+    assert after["optimizer"][1] == 8
+
+
+def test_a_copy_of_another_shape_gets_its_own_memory() -> None:
+    host = HostCopy()
+    host.take([torch.zeros(3)])
+    wide = torch.randn(5)
+    [copy] = host.take([wide])
+    assert torch.equal(copy, wide)
