@@ -64,16 +64,51 @@ def _flash(
     window: int | None,
     first_only: bool,
 ) -> torch.Tensor:
-    """torch's own operator, which has a derivative; its public `varlen_attn` has no dropout."""
+    if not first_only:
+        bounds, longest = packing.cu_seqlens, packing.longest
+        return flash_kernel(query, key, value, bounds, bounds, longest, longest, scale, dropout, window)
+    # Every key needs a query, though nobody reads it: the kernel leaves the derivatives of all others unwritten.
+    fillers = query.new_zeros(packing.fillers, *query.shape[1:])
+    output = flash_kernel(
+        torch.cat([query, fillers]) if packing.fillers else query,
+        key,
+        value,
+        packing.one_query_each(),
+        packing.cu_seqlens,
+        1,
+        packing.longest,
+        scale,
+        dropout,
+        window,
+    )
+    return output[: len(packing)]
+
+
+def flash_kernel(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    query_bounds: torch.Tensor,
+    key_bounds: torch.Tensor,
+    most_queries: int,
+    most_keys: int,
+    scale: float,
+    dropout: float,
+    window: int | None,
+) -> torch.Tensor:
+    """torch's own operator, which has a derivative; its public `varlen_attn` has no dropout.
+
+    Bounds are (examples + 1,) in int32. The derivative of a row outside of them is whatever lay in memory.
+    """
     side = -1 if window is None else window
     output: torch.Tensor = torch.ops.aten._flash_attention_forward(
         query,
         key,
         value,
-        packing.one_query_each() if first_only else packing.cu_seqlens,
-        packing.read if first_only else packing.cu_seqlens,
-        1 if first_only else packing.longest,
-        packing.longest,
+        query_bounds,
+        key_bounds,
+        most_queries,
+        most_keys,
         dropout,
         False,
         False,

@@ -123,13 +123,14 @@ class Packing:
         selected: torch.Tensor | None = None,
         bucket: torch.Tensor | None = None,
     ) -> None:
-        fillers, longest = (0, int(lengths.max())) if bucket is None else bucket.tolist()
+        self.fillers, longest = (0, int(lengths.max())) if bucket is None else bucket.tolist()
+        """Examples that nobody reads."""
         self.lengths: Array = lengths.numpy()
         self.selected = selected
         """(k,) the tokens that the head reads, where it doesn't read them all."""
         self.cu_seqlens = cu_seqlens
         self.longest: int = longest
-        self._examples = len(self.lengths) - fillers
+        self._examples = len(self.lengths) - self.fillers
         self.read = cu_seqlens[: self._examples + 1]
         """(examples + 1,) bounds of the examples that somebody reads."""
         self.first_rows = self.read[:-1].long()
@@ -156,8 +157,8 @@ class Packing:
         return (sums / lengths[:, None]).to(hidden.dtype)[: len(self), None]
 
     def one_query_each(self) -> torch.Tensor:
-        """(examples + 1,) bounds of the queries where each example has a single one."""
-        return torch.arange(len(self) + 1, dtype=torch.int32, device=self.cu_seqlens.device)
+        """(all examples + 1,) bounds of the queries where each has a single one, also those that fill up the row."""
+        return torch.arange(len(self.lengths) + 1, dtype=torch.int32, device=self.cu_seqlens.device)
 
     def groups(self, heads: int, first_only: bool, window: int | None) -> Groups:
         """The examples in groups of like length, laid out for batched products."""
