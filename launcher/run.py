@@ -196,6 +196,11 @@ class AttemptDir:
         return self.path / "plan.json"
 
     @property
+    def max_tokens(self) -> Path:
+        """Most tokens of a micro-batch, where `batch.tokens=auto` found them by a trial on the GPU."""
+        return self.path / "max_tokens"
+
+    @property
     def record(self) -> Path:
         """Host list, start and end, job id, outcome."""
         return self.path / "attempt.json"

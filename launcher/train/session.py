@@ -49,7 +49,7 @@ from launcher.train.sparsity import Sparsity
 from launcher.train.strategy import Plain, Strategy, make_strategy
 from launcher.train.tasks import Task, get_task
 from launcher.train.tasks.labelled import take_own_loss
-from launcher.train.token_limit import probe_tokens, with_tokens
+from launcher.train.token_limit import probe_tokens, with_tokens, within
 from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
 from launcher.train.unpadded import make_collate
 
@@ -71,7 +71,7 @@ def run_attempt(run: RunDir, stop: StopFlag) -> int:
         if attempt.plan.exists():
             events.notice(plan.notes[-1])
         ranks = distributed.join(plan)
-        job, state = make_job(run, plan, ranks, events, stop)
+        job, state = make_job(run, attempt, plan, ranks, events, stop)
         ending, state, speed = train(job, state)
         if ending == "completed":
             job.checkpoints.wait()
@@ -93,7 +93,9 @@ def read_plan(run: RunDir, attempt: AttemptDir) -> Plan:
     return Plan.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFlag) -> tuple[Job, TrainState]:
+def make_job(
+    run: RunDir, attempt: AttemptDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFlag
+) -> tuple[Job, TrainState]:
     """Read data, build the model, and take up the newest valid checkpoint."""
     recipe = plan.recipe
     _set_kernels(recipe, ranks)
@@ -128,7 +130,11 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
     if state.max_tokens is None:
         found = probe_tokens(plan, ranks, strategy, collate, task, dataset.train)
         state = dataclasses.replace(state, max_tokens=found)
-    plan = with_tokens(plan, state.max_tokens)
+    limit = within(state.max_tokens, plan, smaller=attempt.plan.exists())
+    if limit is not None and ranks.is_main:
+        write_text(attempt.max_tokens, f"{limit}\n")
+    state = dataclasses.replace(state, max_tokens=limit)
+    plan = with_tokens(plan, limit)
     per_epoch, total, warmup = step_counts(recipe, len(dataset.train))
     config = run_config(run, plan, recipe, dataset)
     record = open_record(run, plan, events, config) if ranks.is_main else NoRecord()
