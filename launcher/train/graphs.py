@@ -25,7 +25,7 @@ from launcher.train.token_cache import TokenSplit
 USES_BEFORE_CAPTURE = 2
 """Steps of a bucket that are taken in the ordinary way first: kernels are chosen there, and rare buckets never captured."""
 MOST_GRAPHS = 64
-"""Buckets that are captured; steps of others are taken in the ordinary way."""
+"""Buckets that are captured; steps of others launch their kernels one by one, which compute the same."""
 ON_THE_HOST = ("lengths", "bucket")
 """Inputs that no kernel reads."""
 
@@ -145,8 +145,6 @@ class GraphedSteps:
             return None
         batch = self.collate(split, examples, epoch)
         bucketed = self._place(batch, units)
-        if bucketed is None:
-            return None
         self.strategy.set_rate(lr)
         bucketed.uses += 1
 
@@ -175,7 +173,7 @@ class GraphedSteps:
     def _recorded(self) -> bool:
         return any(bucketed.replay is not None for bucketed in self._buckets.values())
 
-    def _place(self, batch: MicroBatch, units: float) -> _Bucketed | None:
+    def _place(self, batch: MicroBatch, units: float) -> _Bucketed:
         """The bucket of this micro-batch, with the micro-batch in its place."""
         assert batch.labels is not None
         key: Key = (
@@ -186,7 +184,7 @@ class GraphedSteps:
         found = self._buckets.get(key)
         if found is None:
             if len(self._buckets) >= MOST_GRAPHS:
-                return None
+                return _Bucketed(batch, torch.full((), units, device=batch.labels.device))
             # Not the collated tensors themselves: the next step's copies are made while this one is under way.
             inputs = {
                 name: value if name in ON_THE_HOST else value.clone() for name, value in batch.inputs.items()

@@ -107,6 +107,19 @@ def test_steps_from_buckets_train_the_same_model(
         torch.testing.assert_close(parameter, theirs[name], rtol=5e-3, atol=5e-4, msg=name)
 
 
+def test_buckets_that_are_too_many_compute_the_same_without_a_graph(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout: which buckets came first, and so whether a run was resumed, makes no difference."""
+    monkeypatch.setattr(session, "CudaRecorder", Repeating)
+    wanted = recipe(tiny_data)
+    all_of_them, none = make_run(tmp_path / "all", wanted), make_run(tmp_path / "none", wanted)
+    assert train_here(all_of_them, "graph").graphs.recorder.recorded >= 1
+    monkeypatch.setattr(graphs, "MOST_GRAPHS", 0)
+    assert train_here(none, "graph").graphs.recorder.recorded == 0
+    assert losses(none) == losses(all_of_them)
+
+
 def test_a_step_that_cannot_be_captured_is_taken_in_the_ordinary_way(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
