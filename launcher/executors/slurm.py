@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from launcher import node
@@ -62,7 +62,7 @@ _UNREACHABLE = re.compile(
     r"temporarily|try again|connect failure|slurm_conf|parsing config|configuration source",
     re.IGNORECASE,
 )
-_FIELD = re.compile(r"(?:^| )(JobState|Reason|ExitCode|StartTime|EndTime|NodeList)=(\S*)")
+_FIELD = re.compile(r"(?:^| )(JobName|JobState|Reason|ExitCode|StartTime|EndTime|NodeList)=(\S*)")
 
 
 class SlurmExecutor:
@@ -70,21 +70,25 @@ class SlurmExecutor:
 
     def start(self, run: RunDir) -> str:
         """Submit job.sbatch. Raises UserError with Slurm's own sentence where the request is refused."""
-        is_new = run.last_job() is None
-        environment = prepare_start(run, self.state(run), os.environ)
-        done = _slurm(["sbatch", "--parsable", str(run.job_sbatch)], environment)
+        with run.locked():
+            environment = prepare_start(run, self.state(run), os.environ)
+            done = _slurm(["sbatch", "--parsable", str(run.job_sbatch)], environment)
+            job = done.stdout.strip().partition(";")[0]
+            if not done.returncode:
+                run.add_job(job)
         if done.returncode:
-            _refuse(run, is_new, _sentence(done.stderr))
-        job = done.stdout.strip().partition(";")[0]
-        run.add_job(job)
+            _refuse(run, _sentence(done.stderr))
         return job
 
     def state(self, run: RunDir) -> JobState:
         """Ask the controller, then accounting, then the run directory."""
-        job = run.last_job()
-        if job is None:
+        jobs = run.all_jobs()
+        if not jobs:
             return JobState("unknown", reason="never submitted")
+        job, *earlier = jobs
         state = _controller_state(job) or _accounting_state(job)
+        if state is None or not state.active:
+            state = next(_active(run, earlier), state)
         if state is None:
             return recorded_state(run, job)
         if state.status == "failed" and recorded_state(run, job).status == "cancelled":
@@ -104,10 +108,11 @@ class SlurmExecutor:
                 node.stopped(run)
 
     def cancel(self, run: RunDir) -> None:
-        """Kill the job; returns once it is gone."""
-        state = self.state(run)
-        if not state.active:
-            return
+        """Kill the job, and any other that the run still has; returns once they are gone."""
+        while (state := self.state(run)).active:
+            self._cancel(run, state)
+
+    def _cancel(self, run: RunDir, state: JobState) -> None:
         assert state.job_id is not None
         runs.write_text(run.cancel, "user")
         if state.status == "running":
@@ -118,11 +123,23 @@ class SlurmExecutor:
                 _slurm(["scancel", "--signal=KILL", *numbered])
             _wait(lambda: not run.cancel.exists(), RECORD_TIMEOUT_S)
         done = _slurm(["scancel", state.job_id])
-        if not _wait(lambda: not self.state(run).active, CANCEL_TIMEOUT_S):
+        if not _wait(lambda: self._has_ended(run, state.job_id), CANCEL_TIMEOUT_S):
             said = _sentence(done.stderr) or "it is still there"
             raise RunFailed("scheduler", f"job {state.job_id} was told to end: {said}", "launch status tells")
         if run.cancel.exists():
             node.cancelled(run)
+
+    def _has_ended(self, run: RunDir, job: str | None) -> bool:
+        state = self.state(run)
+        return state.job_id != job or not state.active
+
+
+def _active(run: RunDir, jobs: Iterable[str]) -> Iterator[JobState]:
+    """Those of a run's earlier jobs that are still there. A new cluster counts from 1 again, so names are compared."""
+    for job in jobs:
+        state = _controller_state(job, run.run_id)
+        if state is not None and state.active:
+            yield state
 
 
 def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -132,13 +149,13 @@ def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
     return met
 
 
-def _refuse(run: RunDir, is_new: bool, sentence: str) -> None:
+def _refuse(run: RunDir, sentence: str) -> None:
     if _UNREACHABLE.search(sentence):
         # The job may have been taken all the same, so the directory that it would run in stays.
         remedy = f"launch resume {run.run_id} once Slurm answers (scontrol ping)"
         raise RunFailed("scheduler", f"Slurm did not answer: {sentence}", remedy)
     request = run.read_plan()["slurm"]
-    if is_new:
+    if run.last_job() is None:
         run.discard()
     else:
         run.secrets.unlink(missing_ok=True)
@@ -158,14 +175,16 @@ def _refusal_remedy(sentence: str, request: Mapping[str, object]) -> str:
     return remedy
 
 
-def _controller_state(job: str) -> JobState | None:
-    """What the controller knows; it forgets a job some minutes after its end."""
+def _controller_state(job: str, name: str | None = None) -> JobState | None:
+    """What the controller knows, where that job has this name; it forgets a job some minutes after its end."""
     done = _slurm(["scontrol", "-o", "show", "job", job])
     if done.returncode or "JobState=" not in done.stdout:
         return None
     fields: dict[str, str] = {}
-    for name, value in _FIELD.findall(done.stdout):
-        fields.setdefault(name, value)
+    for key, value in _FIELD.findall(done.stdout):
+        fields.setdefault(key, value)
+    if name not in (None, fields.get("JobName")):
+        return None
     return _job_state(job, fields)
 
 

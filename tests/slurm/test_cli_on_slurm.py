@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,28 @@ def test_submitting_says_how_to_watch(on_slurm: Launch) -> None:
     assert f"submitted as job {document['job_id']}; watch it: launch status r" in submitted.stderr
     on_slurm("cancel", "r")
     assert state(on_slurm)["status"] == "cancelled"
+
+
+def test_of_two_that_resume_a_run_at_once_one_does(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_slurm(*TINY, "run_id=r")
+    on_slurm("cancel", "r")
+    patient = tmp_path / "bin" / "sbatch"
+    patient.parent.mkdir()
+    patient.write_text(f'#!/bin/bash\nsleep 2\nexec {shutil.which("sbatch")} "$@"\n')
+    patient.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{patient.parent}:{os.environ['PATH']}")
+
+    with (
+        launching(cluster, tmp_path, "resume", "r") as one,
+        launching(cluster, tmp_path, "resume", "r") as two,
+    ):
+        said = "".join(process.communicate(timeout=60)[1] for process in (one, two))
+    assert sorted((one.returncode, two.returncode)) == [0, 2], said
+    assert "run=r: already has a job: " in said
+    assert len(RunDir(tmp_path / "runs" / "r").jobs.read_text().split()) == 2
+    on_slurm("cancel", "r")
 
 
 def test_a_request_that_slurm_refuses_leaves_nothing(on_slurm: Launch, tmp_path: Path) -> None:

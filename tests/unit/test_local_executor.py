@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,40 @@ def test_a_stop_saves_and_can_be_resumed(local: Executor, make_run: MakeRun) -> 
     local.stop(run)
     assert ended(local, run).status == "stopped"
     assert run.attempt_numbers() == [1, 2]
+
+
+def test_of_many_that_start_a_run_at_once_one_does(local: Executor, make_run: MakeRun) -> None:
+    run = make_run(STOP_WHEN_ASKED)
+    ready = threading.Barrier(8)
+
+    def start(_: int) -> str:
+        ready.wait()
+        try:
+            return local.start(run)
+        except UserError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(start, range(8)))
+    jobs = [answer for answer in answers if answer.startswith("local ")]
+    assert len(jobs) == 1, answers
+    assert sum(f"already has a job: {jobs[0]}, running" in answer for answer in answers) == 7
+    local.cancel(run)
+
+
+def test_cancelling_ends_every_job_that_the_run_has(local: Executor, make_run: MakeRun) -> None:
+    """Two at once are possible where the file system has no locks."""
+    run = make_run(HARD_TO_KILL)
+    first = int(started(local, run).split()[1])
+    (run.logs / "ready").unlink()
+    second = subprocess.Popen(["bash", str(run.job_sh)], start_new_session=True)
+    run.add_job(f"local {second.pid}")
+    wait_until((run.logs / "ready").exists, "the second training to start")
+
+    local.cancel(run)
+    assert not alive(first)
+    assert second.wait(timeout=5) is not None
+    assert (run.read_result() or {})["status"] == "cancelled"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
