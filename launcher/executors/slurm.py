@@ -59,7 +59,7 @@ STATUSES: Mapping[str, Status] = {
 # Slurm could not be asked, which says nothing about the request.
 _UNREACHABLE = re.compile(
     r"unable to contact|timed out|connection refused|zero bytes|communication|munge|authentication|"
-    r"temporarily|try again|connect failure|slurm_conf|parsing config|configuration source",
+    r"temporarily|try again|did not return|connect failure|slurm_conf|parsing config|configuration source",
     re.IGNORECASE,
 )
 _FIELD = re.compile(r"(?:^| )(JobName|JobState|Reason|ExitCode|StartTime|EndTime|NodeList)=(\S*)")
@@ -86,7 +86,9 @@ class SlurmExecutor:
         if not jobs:
             return JobState("unknown", reason="never submitted")
         job, *earlier = jobs
-        state = _controller_state(job) or _accounting_state(job)
+        state = _controller_state(job)
+        if state is None or state.status == "unreachable":
+            state = _accounting_state(job) or state
         if state is None or not state.active:
             state = next(_active(run, earlier), state)
         if state is None:
@@ -110,6 +112,9 @@ class SlurmExecutor:
     def cancel(self, run: RunDir) -> None:
         """Kill the job, and any other that the run still has; returns once they are gone."""
         while (state := self.state(run)).active:
+            if state.status == "unreachable":
+                remedy = f"launch stop {run.run_id} works without it"
+                raise RunFailed("scheduler", f"{state.reason}; nothing was killed", remedy)
             self._cancel(run, state)
 
     def _cancel(self, run: RunDir, state: JobState) -> None:
@@ -176,10 +181,16 @@ def _refusal_remedy(sentence: str, request: Mapping[str, object]) -> str:
 
 
 def _controller_state(job: str, name: str | None = None) -> JobState | None:
-    """What the controller knows, where that job has this name; it forgets a job some minutes after its end."""
+    """What the controller knows, where that job has this name; it forgets a job some minutes after its end.
+
+    A controller that doesn't answer hasn't forgotten the job: that is `unreachable`.
+    """
     done = _slurm(["scontrol", "-o", "show", "job", job])
-    if done.returncode or "JobState=" not in done.stdout:
+    if "Invalid job id specified" in done.stderr:
         return None
+    if done.returncode or "JobState=" not in done.stdout:
+        said = _sentence(done.stderr) or "it says nothing of the job"
+        return JobState("unreachable", job, f"Slurm does not answer: {said}")
     fields: dict[str, str] = {}
     for key, value in _FIELD.findall(done.stdout):
         fields.setdefault(key, value)
@@ -241,7 +252,7 @@ def _sentence(stderr: str) -> str:
 def _slurm(
     command: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of Slurm's commands. Raises UserError where it isn't installed, RunFailed where it doesn't return."""
+    """Run one of Slurm's commands; one that doesn't return has failed. Raises UserError where it isn't installed."""
     try:
         return subprocess.run(
             command,
@@ -256,6 +267,5 @@ def _slurm(
         remedy = "log in to the cluster, use executor=local, or try: make cluster"
         raise UserError(Problem(f"Slurm is not here: no {command[0]} on PATH", remedy=remedy)) from None
     except subprocess.TimeoutExpired:
-        raise RunFailed(
-            "scheduler", f"{command[0]} did not return in {COMMAND_TIMEOUT_S:.0f} s", None
-        ) from None
+        said = f"{command[0]} did not return in {COMMAND_TIMEOUT_S:.0f} s"
+        return subprocess.CompletedProcess(command, 1, stdout="", stderr=said)
