@@ -15,6 +15,7 @@ import pytest
 from support.plans import new_run, plan_of, stand_in_python
 from support.slurm_cluster import wait_until
 
+from launcher.cli.state import without_result
 from launcher.errors import UserError
 from launcher.executors import Executor, JobState, executor_for
 from launcher.executors.base import split_environment
@@ -193,6 +194,24 @@ def test_a_killed_script_is_not_taken_for_a_running_one(local: Executor, make_ru
     assert (state.status, state.reason) == ("unknown", "the job is gone and left no result")
     run.jobs.write_text(f"local {os.getpid()}\n")  # its number may be another process's by now
     assert executor_for("local").state(run).status == "unknown"
+
+
+def test_a_script_that_dies_before_the_training_is_explained(local: Executor, make_run: MakeRun) -> None:
+    """Its last lines are quoted, and none of an attempt before."""
+    run = make_run("echo of the first attempt; touch $run_dir/logs/ready; exit 1")
+    started(local, run)
+    ended(local, run)
+    run.job_sh.write_text("module load nonexistent-thing")
+    local.start(run)
+    found = without_result(run, ended(local, run))["error"]
+    assert found["class"] == "launch"
+    assert "ended with code 127 before the training began\n" in found["message"]
+    assert found["message"].endswith("module: command not found")
+    assert "first attempt" not in found["message"]
+
+    run.job_sh.write_text("kill -KILL $$")
+    local.start(run)
+    assert without_result(run, ended(local, run))["error"]["class"] == "killed"
 
 
 def test_what_reaches_a_job() -> None:
