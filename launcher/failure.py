@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.run import AttemptDir, RunDir
+from launcher.errors import EXIT_STOPPED
+from launcher.run import AttemptDir, RunDir, read_json
 
 TAIL_BYTES = 1 << 16
 TAIL_LINES = 12
+SCRIPT_LINES = 2
 FULL_BELOW = 1 << 20
 """A disk with fewer bytes free is taken for full."""
 FREE_SPACE = "free space on the run directory's disk, then launch resume"
@@ -70,12 +72,39 @@ def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: i
     }
 
 
-def without_result(run: RunDir, state: str) -> dict[str, Any]:
-    """The `error` of a run that has ended, in this state of its job, and could not even write its result."""
+def by_itself(code: int | None) -> bool:
+    """Whether a script that ended with `code` did so by itself, in error, and not by a signal or a request to stop."""
+    return code is not None and 0 < code < 128 and code != EXIT_STOPPED
+
+
+def without_result(run: RunDir, job: str | None, state: str, code: int | None) -> dict[str, Any]:
+    """The `error` of a run whose job has ended in this state, with this code if known, and left no result."""
     disk = os.statvfs(run.path)
     if disk.f_bavail * disk.f_frsize < FULL_BELOW:
         return {"class": "disk", "message": f"{state}; the disk of {run.path} is full", "remedy": FREE_SPACE}
-    return {"class": "killed", "message": state, "remedy": None}
+    attempt = run.last_attempt()
+    record = (read_json(attempt.record) if attempt else None) or {}
+    begun = record.get("job_id") == job and "ended_at" not in record
+    words = _words_of_script(run, job, record)
+    if not by_itself(code) and (code is not None or begun or not words):
+        return {"class": "killed", "message": state, "remedy": None}
+    how = "did not get to the training" if code is None else f"ended with code {code}"
+    when = "" if begun or code is None else " before the training began"
+    return {
+        "class": "crashed" if begun else "launch",
+        "message": "\n".join([f"the script of job {job} {how}{when}", *words]),
+        "remedy": f"read {run.logs}; a setup line of the cluster profile is mended by a new run, the nodes by resuming",
+    }
+
+
+def _words_of_script(run: RunDir, job: str | None, record: Mapping[str, Any]) -> list[str]:
+    """The last lines of a job's log, but none of an attempt that had ended before."""
+    if job is None:
+        return []
+    log = run.job_log(job)
+    is_same = run.job_log(str(record.get("job_id", "none"))) == log
+    offset = int(record.get("log_end") or record.get("log_offset") or 0) if is_same else 0
+    return [line for line in _tail(log, offset).splitlines() if line.strip()][-SCRIPT_LINES:]
 
 
 def last_step(run: RunDir, attempt: int) -> int | None:

@@ -15,6 +15,8 @@ RUNS_DIR/RUN_ID/            mode 0700
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import tempfile
@@ -129,17 +131,37 @@ class RunDir:
         """One scheduler job id a line, the newest last; `local PID` for a local attempt."""
         return self.control / "jobs"
 
+    @property
+    def lock(self) -> Path:
+        """Held while a job is being started; see `locked`."""
+        return self.control / "lock"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Wait until no other command is starting a job, and keep others waiting meanwhile.
+
+        A file system without locks is no reason to start nothing.
+        """
+        with open(os.open(self.lock, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:  # noqa: PTH123
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     def job_log(self, job: str) -> Path:
         """What the job script and torchrun print, for a line of control/jobs."""
         return self.logs / f"job_{job.split(maxsplit=1)[0]}.log"
 
     def last_job(self) -> str | None:
         """The newest line of control/jobs."""
+        return next(iter(self.all_jobs()), None)
+
+    def all_jobs(self) -> list[str]:
+        """Every job in control/jobs once, the newest first."""
         try:
             lines = self.jobs.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
-            return None
-        return lines[-1] if lines else None
+            return []
+        return list(dict.fromkeys(reversed(lines)))
 
     def add_job(self, job: str) -> None:
         """Append a line to control/jobs."""
