@@ -52,6 +52,7 @@ from launcher.train.tasks.labelled import take_own_loss
 from launcher.train.token_limit import probe_tokens, with_tokens
 from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
 from launcher.train.unpadded import make_collate
+from launcher.train.writer import become_writer
 
 LONGEST_MESSAGE = 1000
 """Characters of an unexpected error that result.json keeps; the rank's log has it all."""
@@ -71,6 +72,7 @@ def run_attempt(run: RunDir, stop: StopFlag) -> int:
         if attempt.plan.exists():
             events.notice(plan.notes[-1])
         ranks = distributed.join(plan)
+        become_writer(run, ranks)
         job, state = make_job(run, plan, ranks, events, stop)
         ending, state, speed = train(job, state)
         if ending == "completed":
