@@ -122,9 +122,9 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
     strategy = make_strategy(plan, run, ranks, built.model)
     checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)
     newest = checkpoints.newest(on_bad=lambda text: events.notice(text, "warning"))
-    state = TrainState()
-    if newest is not None:
-        directory, state = newest
+    directory, state = newest or (None, TrainState())
+    state = state.on(dataset.fingerprint, len(dataset.train))
+    if directory is not None:
         strategy.load(directory)
         events.notice(f"resuming from {directory.name}")
     if state.max_tokens is None:
