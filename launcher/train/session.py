@@ -372,7 +372,7 @@ def _fail(
     except FileExistsError:
         return
     os.close(descriptor)
-    step = last_step(run, attempt.number)
+    step = error.step if isinstance(error, RunFailed) and error.step else last_step(run, attempt.number)
     place = {"rank": rank, "host": socket.gethostname(), "step": step}
     failure = {**place, **describe_failure(error)}
     _end(run, attempt, events, EXIT_FAILED, started, status="failed", steps=step or 0, error=failure)
