@@ -43,6 +43,8 @@ class Death:
     """As Python gives it: negative for a signal."""
     rank: int | None = None
     host: str | None = None
+    process: str = "training"
+    """What it was, where that was no rank or nobody knows which."""
 
     @property
     def signal(self) -> str | None:
@@ -57,9 +59,9 @@ class Death:
 def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: int) -> dict[str, Any]:
     """The `error` of result.json for an attempt that ended with `code` and without a word of its own."""
     log = _tail(run.job_log(str(record.get("job_id", ""))), int(record.get("log_offset", 0)))
-    death = _first_death(log, record, code)
+    death = _first_death(log, record, code, ranks=run.read_plan()["world_size"])
     words = _LABEL.sub("", log) if death.rank is None else _last_words(run, record, death.rank)
-    who = "training" if death.rank is None else f"rank {death.rank}"
+    who = death.process if death.rank is None else f"rank {death.rank}"
     how = f"was killed by {death.signal}" if death.signal else f"ended with code {death.code}"
     lines = [line for line in words.splitlines() if line.strip()][-TAIL_LINES:]
     return {
@@ -119,7 +121,7 @@ def last_step(run: RunDir, attempt: int) -> int | None:
     return None
 
 
-def _first_death(log: str, record: Mapping[str, Any], code: int) -> Death:
+def _first_death(log: str, record: Mapping[str, Any], code: int, ranks: int) -> Death:
     hosts = record.get("hosts", ())
     reports = [found.groupdict() for found in _REPORT.finditer(log)]
     if reports:
@@ -132,7 +134,9 @@ def _first_death(log: str, record: Mapping[str, Any], code: int) -> Death:
             int(first["code"]), int(first["rank"]), hosts[node] if node < len(hosts) else first["host"]
         )
     if record.get("executor") == "local":
-        return Death(code, 0, hosts[0] if hosts else None)
+        host = hosts[0] if hosts else None
+        # The script waits for the only rank, or for torchrun, which has a report of every rank that it saw fail.
+        return Death(code, 0, host) if ranks == 1 else Death(code, None, host, "torchrun")
     srun = _SRUN.search(log)
     return Death(code, None, srun["host"] if srun else None)
 

@@ -122,6 +122,11 @@ class RunDir:
         return self.control / "cancel"
 
     @property
+    def writer(self) -> Path:
+        """Rank 0 of an attempt holds a lock on it as long as it lives; its text says which process that is."""
+        return self.control / "writer"
+
+    @property
     def secrets(self) -> Path:
         """0600: environment variables with keys that the nodes need; removed when the run ends."""
         return self.control / "secrets.json"

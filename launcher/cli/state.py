@@ -11,7 +11,7 @@ from typing import Any
 
 from launcher.cli.heavy import parse_event
 from launcher.cli.output import human_number, human_seconds
-from launcher.cli.summary import cause, metrics_text, shown
+from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
 from launcher.errors import UserError
 from launcher.executors import JobState, executor_for
 from launcher.failure import by_itself
@@ -145,7 +145,8 @@ def next_steps(run: RunDir, job: JobState) -> Iterator[str]:
             yield f"launch resume {run.run_id}"
         case _:
             yield f"launch logs {run.run_id}"
-            yield f"launch resume {run.run_id}"
+            failed = owed_to_the_recipe(run.read_result() or {})
+            yield changed(run) if failed else f"launch resume {run.run_id}"
 
 
 def state_lines(state: dict[str, Any]) -> Iterator[str]:

@@ -52,6 +52,7 @@ from launcher.train.tasks.labelled import take_own_loss
 from launcher.train.token_limit import probe_tokens, with_tokens, within
 from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
 from launcher.train.unpadded import make_collate
+from launcher.train.writer import become_writer
 
 LONGEST_MESSAGE = 1000
 """Characters of an unexpected error that result.json keeps; the rank's log has it all."""
@@ -71,6 +72,7 @@ def run_attempt(run: RunDir, stop: StopFlag) -> int:
         if attempt.plan.exists():
             events.notice(plan.notes[-1])
         ranks = distributed.join(plan)
+        become_writer(run, ranks)
         job, state = make_job(run, attempt, plan, ranks, events, stop)
         ending, state, speed = train(job, state)
         if ending == "completed":
@@ -122,9 +124,9 @@ def make_job(
     strategy = make_strategy(plan, run, ranks, built.model)
     checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)
     newest = checkpoints.newest(on_bad=lambda text: events.notice(text, "warning"))
-    state = TrainState()
-    if newest is not None:
-        directory, state = newest
+    directory, state = newest or (None, TrainState())
+    state = state.on(dataset.fingerprint, len(dataset.train))
+    if directory is not None:
         strategy.load(directory)
         events.notice(f"resuming from {directory.name}")
     if state.max_tokens is None:
@@ -376,7 +378,7 @@ def _fail(
     except FileExistsError:
         return
     os.close(descriptor)
-    step = last_step(run, attempt.number)
+    step = error.step if isinstance(error, RunFailed) and error.step else last_step(run, attempt.number)
     place = {"rank": rank, "host": socket.gethostname(), "step": step}
     failure = {**place, **describe_failure(error)}
     _end(run, attempt, events, EXIT_FAILED, started, status="failed", steps=step or 0, error=failure)

@@ -107,7 +107,7 @@ def train_here(run: RunDir, compiled: str, max_steps: int | None = None, device:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to rank `rank` when it has come to `event` after `step` steps: kill, term, starve or stop."""
+    """What happens to rank `rank` when it has come to `event` after `step` steps: kill, term, starve, stop or dawdle."""
 
     action: str
     event: str
