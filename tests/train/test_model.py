@@ -296,7 +296,8 @@ def test_a_model_from_scratch_has_the_shape_that_was_planned(
 ) -> None:
     scratch = {"family": kind, "hidden": 32, "layers": 1, "heads": 2, "intermediate": 48, "vocab": 64}
     (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"{text},A\n" for text in TEXTS))
-    data = {"train": str(tmp_path / "train.csv"), "max_length": max_length}
+    texts = str(tmp_path / "train.csv")
+    data = {"train": texts, "validation": texts, "max_length": max_length}
     wanted = _recipe(None, model={"scratch": scratch}, data=data)
     tokenizer = tokenizer_for(wanted)
     planned = planned_config(wanted.model.scratch, wanted.scratch_length)
