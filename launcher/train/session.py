@@ -55,6 +55,13 @@ from launcher.train.unpadded import make_collate
 from launcher.train.writer import become_writer
 
 LONGEST_MESSAGE = 1000
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "'out of memory'",  # NCCL: Cuda failure 2 'out of memory'
+)
 """Characters of an unexpected error that result.json keeps; the rank's log has it all."""
 PACKAGES = ("torch", "transformers", "deepspeed", "peft", "datasets", "wandb")
 
@@ -216,7 +223,7 @@ def tokenizer_for(recipe: Recipe) -> Any:
     """The model's own tokenizer, or one trained on the training texts where there is no model to take it from."""
     if recipe.model.name is not None:
         return load_tokenizer(recipe.model.name, recipe.model.revision)
-    return train_tokenizer(training_texts(recipe), recipe.model.scratch)
+    return train_tokenizer(training_texts(recipe), recipe.model.scratch, recipe.scratch_length)
 
 
 def longest_input(recipe: Recipe) -> int | None:
@@ -406,8 +413,8 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """On a GPU torch has an error of its own for that; its allocator of main memory only has words."""
-    said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    """torch has an error of its own for its allocator on a GPU; main memory, CUDA and its libraries only have words."""
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
     return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
