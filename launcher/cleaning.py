@@ -45,6 +45,15 @@ UTF8_AS_LATIN = re.compile(f"[\u00c2-\u00f4][\u0080-\u00bf{CP1252}]+")
 REPLACEMENT = re.compile("\ufffd|锟斤拷")
 
 Mend = Callable[[str], str]
+HTML: tuple[tuple[re.Pattern[str], Mend], ...] = (
+    (DROPPED, lambda _: " "),
+    (BLOCK_TAG, lambda _: " "),
+    (INLINE_TAG, lambda _: ""),
+    (ENTITY, html.unescape),
+)
+"""What is taken for HTML, in this order, and what becomes of it."""
+Traced = tuple[str, list[tuple[int, int]]]
+"""A text, and where each of its characters comes from: first character there, and the one behind the last."""
 
 
 def mend(text: str, clean: Clean) -> str:
@@ -54,7 +63,7 @@ def mend(text: str, clean: Clean) -> str:
     if clean.control:
         text = INVISIBLE.sub("", text)
     if clean.nfkc:
-        text = unicodedata.normalize("NFKC", text)
+        text = _nfkc(text)
     if clean.whitespace:
         text = BLANKS.sub(" ", text).strip()
     return text
@@ -62,9 +71,79 @@ def mend(text: str, clean: Clean) -> str:
 
 def without_html(text: str) -> str:
     """The text without tags of HTML, a blank for those that end a line or a block, and with its entities resolved."""
-    text = BLOCK_TAG.sub(" ", DROPPED.sub(" ", text)) if "<" in text else text
-    text = INLINE_TAG.sub("", text) if "<" in text else text
-    return ENTITY.sub(lambda found: html.unescape(found[0]), text) if "&" in text else text
+    if "<" not in text and "&" not in text:
+        return text
+    for pattern, change in HTML:
+        text = _replaced(pattern, change, text)
+    return text
+
+
+def _replaced(pattern: re.Pattern[str], change: Mend, text: str) -> str:
+    return pattern.sub(lambda found: change(found[0]), text)
+
+
+def stretch_given(text: str, start: int, end: int, clean: Clean) -> tuple[int, int]:
+    """Where the characters `start` to `end` of the mended text stand in `text`, as it was given."""
+    mended, origins = traced(text, clean)
+    assert start <= end <= len(mended)
+    return origins[start][0], origins[max(start, end - 1)][1]
+
+
+def traced(text: str, clean: Clean) -> Traced:
+    """What `mend` makes of the text, and for each of its characters the stretch of the text that it was made of."""
+    found = text, [(place, place + 1) for place in range(len(text))]
+    if clean.html:
+        for pattern, change in HTML:
+            found = _trace(found, _stretches(pattern, found[0]), change)
+    if clean.control:
+        found = _trace(found, _stretches(INVISIBLE, found[0]), lambda _: "")
+    if clean.nfkc:
+        found = _trace(found, _units(found[0]), _nfkc)
+    if clean.whitespace:
+        mended, origins = _trace(found, _stretches(BLANKS, found[0]), lambda _: " ")
+        first = len(mended) - len(mended.lstrip())
+        mended = mended.strip()
+        found = mended, origins[first : first + len(mended)]
+    return found
+
+
+def _trace(given: Traced, stretches: Iterable[tuple[int, int]], change: Mend) -> Traced:
+    """A text some stretches of which are changed, each by itself."""
+    text, before = given
+    parts: list[str] = []
+    origins: list[tuple[int, int]] = []
+    done = 0
+    for start, end in stretches:
+        made = change(text[start:end])
+        parts += text[done:start], made
+        origins += before[done:start]
+        origins += [(before[start][0], before[end - 1][1])] * len(made)
+        done = end
+    return "".join((*parts, text[done:])), [*origins, *before[done:]]
+
+
+def _stretches(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
+    return (match.span() for match in pattern.finditer(text))
+
+
+def _units(text: str) -> Iterator[tuple[int, int]]:
+    """The shortest stretches of a text that NFKC changes each by itself: a letter with its accents, a syllable of Hangul."""
+    start = 0
+    for place in range(1, len(text) + 1):
+        if place == len(text) or _stands_alone(text[start:place], text[place]):
+            yield start, place
+            start = place
+
+
+def _stands_alone(before: str, character: str) -> bool:
+    if character.isascii():
+        return True
+    after = _nfkc(character)
+    return not unicodedata.combining(after[0]) and _nfkc(before + character) == _nfkc(before) + after
+
+
+def _nfkc(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
 
 
 def oddities(text: str) -> Iterator[tuple[str, int]]:
@@ -133,7 +212,7 @@ def _byte(character: str) -> bytes:
 def cleaner(recipe: Recipe) -> Callable[[Row], Row]:
     """What mends the texts of a row, and what its label says of them: the same row where nothing is to be mended."""
     clean = recipe.data.clean
-    if not (clean.html or clean.control or clean.nfkc or clean.whitespace):
+    if not clean.mends:
         return lambda row: row
 
     def change(text: str) -> str:

@@ -11,6 +11,8 @@ TEXT_PAIRS = {"question-answering": "[question,context]", "ranking": "[query,doc
 """Tasks about two texts, and what data.text says there."""
 
 
+LONGEST = 512
+"""Tokens of a window at most where data.max_length is null."""
 WINDOWED_TASKS = ("classification", "multilabel", "regression")
 """Tasks that can pool the logits of several windows of a text."""
 
@@ -140,6 +142,26 @@ def _task_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(("mlm.probes", "task"), "are for task=masked-lm", "leave them out")
     if recipe.data.windows is not None and recipe.task not in WINDOWED_TASKS:
         yield Conflict(("data.windows", "task"), "is for " + ", ".join(WINDOWED_TASKS), "leave it out")
+    most = _most_shared(recipe)
+    if recipe.data.stride is not None and most is not None and recipe.data.stride > most:
+        longest = recipe.data.max_length
+        yield Conflict(
+            ("data.stride", "data.max_length"),
+            f"leaves too little of a window of {f'data.max_length={longest}' if longest else LONGEST} tokens to go on by",
+            (f"use data.stride={most} or less, " if most else "") + "leave it out, or raise data.max_length",
+        )
+
+
+def _most_shared(recipe: Recipe) -> int | None:
+    """Tokens that neighbouring windows may share, beside the special ones; None where there are no windows."""
+    data = recipe.data
+    longest = data.max_length or LONGEST
+    if recipe.task == "question-answering":
+        return longest // 2  # a question may take the other half
+    if data.windows is None or recipe.task not in WINDOWED_TASKS:
+        return None
+    pair = not isinstance(data.text, str) and len(data.text) == 2
+    return max(0, (longest - 4) // 2 - 1 if pair else longest - 3)
 
 
 def _subset_conflicts(recipe: Recipe) -> Iterator[Conflict]:

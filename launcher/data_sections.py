@@ -27,6 +27,11 @@ class Clean(Section):
     drop_leaked: bool = False
     """Leave out training rows whose text is also validated or tested on."""
 
+    @property
+    def mends(self) -> bool:
+        """Whether texts are changed at all."""
+        return self.html or self.control or self.nfkc or self.whitespace
+
 
 class Augment(Section):
     """Altered copies of training examples, made while tokenising; off where every probability is 0.
@@ -91,8 +96,8 @@ class Data(Section):
     """Every label in the order they are numbered; null sorts those of the training data, numbers by value."""
     windows: Literal["mean", "max"] | None = None
     """Cut texts longer than data.max_length into windows and pool their logits; null cuts off what is too long."""
-    stride: Count = 128
-    """Tokens that neighbouring windows of a long text have in common, with data.windows and in question answering."""
+    stride: Count | None = None
+    """Tokens that neighbouring windows of a long text share; null means a third of data.max_length, 128 at most."""
     label_delimiter: Line = "|"
     """What separates the labels within one cell of a multilabel file."""
     split: Annotated[tuple[Probability, ...], Field(min_length=2, max_length=3)] | None = None

@@ -6,16 +6,27 @@ large file, or on the hub, only a node can see.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from launcher import examples, labels, tagging
 from launcher.cleaning import kept
 from launcher.columns import CLASS_TASKS, choice_columns, label_columns, text_columns
 from launcher.data_sections import Augment, Data
-from launcher.datafiles import Peek, ReadOptions, Row, Value, missing_files, peek, resolve_format, split_sizes
+from launcher.datafiles import (
+    EXTENSIONS,
+    Peek,
+    ReadOptions,
+    Row,
+    Value,
+    missing_files,
+    peek,
+    resolve_format,
+    split_sizes,
+)
 from launcher.errors import Problem, UserError, choices, nearest
+from launcher.examples import Mistake
 from launcher.fields import Files
 from launcher.recipe import Recipe
 from launcher.textfiles import where
@@ -70,6 +81,14 @@ def check_data(recipe: Recipe) -> DataFacts:
 def read_options(data: Data) -> ReadOptions:
     """How the recipe says that files are to be read."""
     return ReadOptions(data.header, data.columns, data.delimiter, data.quoting, data.format)
+
+
+def options_for(path: Path, data: Data) -> ReadOptions:
+    """How a file beside the run's own data is read: as the training files, in the format that its own extension names."""
+    options, own = read_options(data), path.suffix.lower()
+    if own not in EXTENSIONS or own in {file.suffix.lower() for file in files(data.train)}:
+        return options
+    return replace(options, format=None, delimiter=None, quoting=None)
 
 
 def files(value: Files | None) -> tuple[Path, ...]:
@@ -136,7 +155,7 @@ class _Split:
         split = cls(name, given=bool(paths))
         for path in paths:
             try:
-                split._add(path, recipe, problems)
+                split._add(path, read_options(recipe.data), recipe, problems)
             except UserError as error:
                 split.failed = True
                 problems.extend(_with_field(error.problems, f"data.{name}"))
@@ -149,23 +168,22 @@ class _Split:
         """A file of eval.extra."""
         split = cls(name, given=True)
         try:
-            split._add(path, recipe, problems)
+            split._add(path, options_for(path, recipe.data), recipe, problems)
         except UserError as error:
             problems.extend(_with_field(error.problems, "eval.extra"))
         return split
 
-    def _add(self, path: Path, recipe: Recipe, problems: list[Problem]) -> None:
-        options = read_options(recipe.data)
+    def _add(self, path: Path, options: ReadOptions, recipe: Recipe, problems: list[Problem]) -> None:
         seen = _read(path, options)
         self.columns = self.columns or seen.columns
         self.complete = self.complete and seen.complete
         self.count = None if self.count is None or seen.count is None else self.count + seen.count
-        missing = list(missing_columns(recipe, path, seen, self.name))
+        missing = list(missing_columns(recipe, path, seen, self.name, options))
         problems.extend(missing)
         self.failed = self.failed or bool(missing)
         if missing:
             return
-        problems.extend(_bad_cells(recipe, path, seen.rows))
+        problems.extend(bad_cells(recipe, path, seen.rows, options))
         if recipe.data.clean.drop_empty or recipe.data.clean.drop_duplicates:
             self.kept.extend((str(path), row) for row in seen.rows)
         for row in seen.rows:
@@ -248,8 +266,11 @@ def _missing_helpers(augment: Augment) -> Iterator[Problem]:
             yield Problem(text, directory, "data.augment.back_translation", None, remedy)
 
 
-def missing_columns(recipe: Recipe, path: Path, seen: Peek, split: str) -> Iterator[Problem]:
-    """A problem for each column of text or label that a file doesn't have."""
+def missing_columns(
+    recipe: Recipe, path: Path, seen: Peek, split: str, options: ReadOptions | None = None
+) -> Iterator[Problem]:
+    """A problem for each column of text or label that a file doesn't have; `options` are those it was read with."""
+    options = options or read_options(recipe.data)
     chosen = choice_columns(recipe)
     wanted = [("data.choices" if name in chosen else "data.text", name) for name in text_columns(recipe)]
     wanted += [("data.label", column) for column in label_columns(recipe)]
@@ -257,14 +278,14 @@ def missing_columns(recipe: Recipe, path: Path, seen: Peek, split: str) -> Itera
         wanted.append(("data.group", recipe.data.group))
     for key, column in wanted:
         if column not in seen.columns:
-            remedy = choices(column, seen.columns) + _header_hint(recipe.data, path, seen)
+            remedy = choices(column, seen.columns) + _header_hint(path, options, seen)
             if split == "test" and key == "data.label":
                 remedy += "; data.test needs labels, launch predict doesn't"
             yield Problem("no such column in the file", where(path, None), key, column, remedy)
 
 
-def _header_hint(data: Data, path: Path, seen: Peek) -> str:
-    form = resolve_format(path, read_options(data))
+def _header_hint(path: Path, options: ReadOptions, seen: Peek) -> str:
+    form = resolve_format(path, options)
     if form == "conll":
         return "; data.columns=[...] names the columns otherwise"
     if form not in ("csv", "tsv"):
@@ -272,16 +293,23 @@ def _header_hint(data: Data, path: Path, seen: Peek) -> str:
     hints = []
     if form == "csv" and "\t" in "".join(seen.columns):
         hints.append("data.format=tsv (the first line holds tabs)")
-    if data.header:
+    if options.header:
         hints.append("data.header=false data.columns=[...] if the first line is not a header")
     return "".join(f"; or set {hint}" for hint in hints)
 
 
-def _bad_cells(recipe: Recipe, path: Path, rows: Sequence[Row]) -> Iterator[Problem]:
-    lines = resolve_format(path, read_options(recipe.data)) == "conll"
+def bad_cells(
+    recipe: Recipe,
+    path: Path,
+    rows: Iterable[Row],
+    options: ReadOptions,
+    mistakes: Callable[[Recipe, Row], Iterable[Mistake]] = examples.mistakes,
+) -> Iterator[Problem]:
+    """Problems with the first cells of a file that don't fit the task, and how many more there are."""
+    lines = resolve_format(path, options) == "conll"
     found = 0
     for row in rows:
-        for key, column, wrong, offset in examples.mistakes(recipe, row):
+        for key, column, wrong, offset in mistakes(recipe, row):
             found += 1
             if found <= EXAMPLES_SHOWN:
                 place = where(path, row.position + (offset if lines else 0))

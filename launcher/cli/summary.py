@@ -44,7 +44,8 @@ def _completed(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Ite
     if result.get("test"):
         yield _row("test", metrics_text(result["test"]))
     for name, metrics in (result.get("extra") or {}).items():
-        yield _row(name, metrics_text(metrics))
+        error = metrics.get("error")
+        yield _row(name, f"not evaluated: {error}" if error else metrics_text(metrics))
     if result.get("compression"):
         yield _row("compressed", compression_text(result["compression"], best["metric"] if best else None))
     yield _row("model", shown(run.model) + "   (plain Hugging Face)")

@@ -18,6 +18,9 @@ from launcher.train.tokenizer import for_words
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+MOST_SHARED = 128
+"""Tokens that windows share where data.stride doesn't say it and they are long enough: of 384, as in BERT's own code."""
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -39,6 +42,13 @@ class Tokens:
     """Examples without any text."""
     records: Sequence[dict[str, Any]] | None = None
     """What the task keeps of each example besides tokens; None for nothing."""
+
+
+class Windows(list[list[Any]]):
+    """The encodings of the windows of each text or pair."""
+
+    truncated: int = 0
+    """Pairs whose first text was cut."""
 
 
 @dataclass(frozen=True)
@@ -97,23 +107,65 @@ class Encoder:
     def windows(
         self,
         texts: Sequence[Any],
-        stride: int,
+        stride: int | None,
         cut: Literal["longest_first", "only_second"] = "longest_first",
-    ) -> list[list[Any]]:
-        """For each text or pair the encodings of its windows, which have `stride` tokens in common; none is left out."""
+    ) -> Windows:
+        """For each text or pair the encodings of its windows, which have `stride` tokens in common; none is left out.
+
+        With `only_second` a first text that leaves less than half of a window to the second is cut to that half.
+        """
+        pairs = bool(texts) and isinstance(texts[0], tuple)
+        room = self.max_length - self.backend.num_special_tokens_to_add(pairs)
+        most = room // 2 - 1 if pairs and cut == "longest_first" else room - 1
+        shared = min(MOST_SHARED, self.max_length // 3, max(most, 0)) if stride is None else stride
+        if shared > max(most, 0):
+            text = f"texts can't be cut into windows of {self.max_length} tokens with {shared} in common"
+            raise RunFailed("data", text, "raise data.max_length or lower data.stride")
         try:
-            self.backend.enable_truncation(self.max_length, stride=stride, strategy=cut)
-            return [[encoding, *encoding.overflowing] for encoding in self.backend.encode_batch(texts)]
-        except Exception as error:  # noqa: BLE001  (tokenizers raises nothing more specific)
-            text = f"texts can't be cut into windows of {self.max_length} tokens with {stride} in common: {error}"
-            raise RunFailed("data", text, "raise data.max_length or lower data.stride") from None
+            if cut == "only_second":
+                return self._behind_questions(texts, shared, room)
+            return Windows(self._windows(texts, shared, cut))
         finally:
             self.backend.enable_truncation(self.max_length)
+
+    def _windows(self, texts: Sequence[Any], stride: int, cut: str) -> list[list[Any]]:
+        self.backend.enable_truncation(self.max_length, stride=stride, strategy=cut)
+        return [[encoding, *encoding.overflowing] for encoding in self.backend.encode_batch(texts)]
+
+    def _behind_questions(self, pairs: Sequence[tuple[str, str]], stride: int, room: int) -> Windows:
+        """Windows of the second texts, each behind the whole first one; fewer tokens are shared where that takes their place."""
+        self.backend.no_truncation()
+        lengths = self._lengths([question for question, _ in pairs])
+        given = list(pairs)
+        windows = Windows([] for _ in pairs)
+        for index, (question, context) in enumerate(pairs):
+            if lengths[index] > room // 2 and lengths[index] + self._lengths([context])[0] > room:
+                beginning = self._first_tokens(question, room // 2)
+                given[index], lengths[index] = (beginning, context), self._lengths([beginning])[0]
+                windows.truncated += 1
+        strides = [stride if stride < room - length else max(0, room - length) // 2 for length in lengths]
+        for shared in dict.fromkeys(strides):
+            places = [index for index, each in enumerate(strides) if each == shared]
+            found = self._windows([given[index] for index in places], shared, "only_second")
+            for index, parts in zip(places, found, strict=True):
+                windows[index] = parts
+        return windows
+
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        return [len(found) for found in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def _first_tokens(self, text: str, most: int) -> str:
+        """The beginning of a text, cut behind one of its tokens, so that it has `most` tokens or less."""
+        offsets = self.backend.encode(text, add_special_tokens=False).offsets
+        cuts = (text[:end] for _, end in reversed(offsets[:most]))
+        return next((cut for cut in cuts if self._lengths([cut])[0] <= most), "")
 
     def tokens(self, windows: Sequence[Sequence[Any]], empty: int = 0) -> Tokens:
         """Tokens of examples of several sequences each."""
         tokens = self._tokens([window for parts in windows for window in parts], empty)
-        return replace(tokens, sequences=np.array([len(parts) for parts in windows], np.int64))
+        truncated = windows.truncated if isinstance(windows, Windows) else 0
+        sequences = np.array([len(parts) for parts in windows], np.int64)
+        return replace(tokens, sequences=sequences, truncated=truncated)
 
     def _tokens(self, encodings: Sequence[Any], empty: int) -> Tokens:
         ids = [encoding.ids for encoding in encodings]

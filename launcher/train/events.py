@@ -22,7 +22,7 @@ class Events:
         return cls(path.open("a", encoding="utf-8", buffering=1), attempt)
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Write one event with the time and this process's CPU seconds; numbers that JSON can't hold become null.
+        """Write one event with the time and this process's CPU seconds; numbers that JSON can't hold become null, dates text.
 
         A full disk or a closed pipe is ignored.
         """
@@ -31,7 +31,7 @@ class Events:
         now = {"t": round(time.time(), 3), "cpu_s": round(time.process_time(), 3)}
         record = {**now, **self._common, "event": event, **finite(fields)}
         try:
-            self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+            self._stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
             self._stream.flush()
         except (OSError, ValueError):
             self._stream = None

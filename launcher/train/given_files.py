@@ -2,57 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.columns import text_columns
-from launcher.datacheck import files, read_options
-from launcher.datafiles import ReadOptions, Row, read_rows
-from launcher.errors import Problem, UserError
+from launcher import examples
+from launcher.cleaning import cleaner
+from launcher.columns import label_columns, text_columns
+from launcher.datacheck import bad_cells, options_for
+from launcher.datafiles import Row, read_rows
+from launcher.errors import Problem, RunFailed, UserError
+from launcher.examples import Mistake
 from launcher.recipe import Recipe
 from launcher.train.token_cache import TokenSplit
 
 if TYPE_CHECKING:
     from launcher.train.inference import Predictor
 
+OUTPUTS = {
+    "regression": ("prediction",),
+    "ranking": ("prediction", "rank"),
+    "token-classification": ("prediction", "probabilities", "entities"),
+    "masked-lm": ("prediction", "probabilities", "candidates"),
+    "question-answering": ("prediction", "probabilities", "start", "end"),
+    "multiple-choice": ("prediction", "probabilities", "choice"),
+}
+"""Task -> the columns that `predict` adds, where they are more or less than `prediction` and `probabilities`."""
 
-def given_rows(path: Path, recipe: Recipe) -> Iterator[Row]:
-    """Rows of a file that has the recipe's text columns. Raises UserError with every column that is missing."""
-    count = 0
-    for row in read_rows(path, _options_for(path, recipe)):
-        if count == 0:
-            missing = [column for column in text_columns(recipe) if column not in row.values]
-            if missing:
-                columns = ", ".join(row.values)
-                raise UserError(
-                    Problem(f"has no column {name}", where=str(path), remedy=f"its columns are {columns}")
-                    for name in missing
-                )
-        count += 1
-        yield row
-    if count == 0:
+
+def output_columns(recipe: Recipe) -> tuple[str, ...]:
+    """The columns that `predict` adds to those of the input."""
+    return OUTPUTS.get(recipe.task, ("prediction", "probabilities"))
+
+
+def given_rows(path: Path, recipe: Recipe) -> list[Row]:
+    """Rows of a file that has the recipe's texts. Raises UserError with every column that is missing, or bad cells."""
+    rows = list(read_rows(path, options_for(path, recipe.data)))
+    if not rows:
         raise UserError(Problem("holds no rows", where=str(path)))
+    _need_columns(path, rows, text_columns(recipe))
+    _need_cells(path, rows, recipe, examples.text_mistakes)
+    return rows
+
+
+def rows_to_predict(path: Path, recipe: Recipe) -> list[Row]:
+    """The `given_rows` of a file that has room for the predictions. UserError where a column has the name of one."""
+    rows = given_rows(path, recipe)
+    taken = [name for name in output_columns(recipe) if any(name in row.values for row in rows)]
+    if taken:
+        raise UserError(
+            Problem(f"has a column {name}, which predictions would overwrite", str(path), remedy="rename it")
+            for name in taken
+        )
+    return rows
 
 
 def labelled_split(predictor: Predictor, path: Path, recipe: Recipe) -> TokenSplit:
-    """The examples of a file with labels, for `predictor.evaluate`."""
+    """The examples of a file with labels, for `predictor.evaluate`. UserError where it has none that fit."""
     from launcher.train.data import encode_texts
     from launcher.train.tokenizer import position_limit
 
-    return encode_texts(
-        predictor.tokenizer,
-        given_rows(path, recipe),
-        recipe,
-        label_names=() if recipe.task == "regression" else predictor.label_names,
-        name=str(path),
-        position_limit=position_limit(predictor.model.config),
-    )
+    rows = given_rows(path, recipe)
+    _need_columns(path, rows, label_columns(recipe))
+    _need_cells(path, map(cleaner(recipe), rows), recipe, examples.mistakes)
+    try:
+        return encode_texts(
+            predictor.tokenizer,
+            rows,
+            recipe,
+            label_names=() if recipe.task == "regression" else predictor.label_names,
+            name=str(path),
+            position_limit=position_limit(predictor.model.config),
+        )
+    except RunFailed as error:
+        raise UserError(error.message, error.remedy) from None  # such as a label that the model doesn't know
 
 
-def _options_for(path: Path, recipe: Recipe) -> ReadOptions:
-    """As the training file was read where this one is named alike; otherwise as its own extension says."""
-    trained_on = files(recipe.data.train)
-    if trained_on and trained_on[0].suffix == path.suffix:
-        return read_options(recipe.data)
-    return ReadOptions()
+def _need_columns(path: Path, rows: Sequence[Row], wanted: Iterable[str]) -> None:
+    columns = dict.fromkeys(name for row in rows for name in row.values)
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise UserError(
+            Problem(f"has no column {name}", where=str(path), remedy=f"its columns are {', '.join(columns)}")
+            for name in missing
+        )
+
+
+def _need_cells(
+    path: Path, rows: Iterable[Row], recipe: Recipe, mistakes: Callable[[Recipe, Row], Iterable[Mistake]]
+) -> None:
+    problems = list(bad_cells(recipe, path, rows, options_for(path, recipe.data), mistakes))
+    if problems:
+        raise UserError(
+            replace(problem, remedy=problem.remedy and "mend or remove the row") for problem in problems
+        )

@@ -49,6 +49,7 @@ from launcher.train.sparsity import Sparsity
 from launcher.train.strategy import Plain, Strategy, make_strategy
 from launcher.train.tasks import Task, get_task
 from launcher.train.tasks.labelled import take_own_loss
+from launcher.train.token_cache import TokenSplit
 from launcher.train.token_limit import probe_tokens, with_tokens, within
 from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
 from launcher.train.unpadded import make_collate
@@ -284,7 +285,7 @@ def _finish(
     measured = _measured(job, speed)
     if not job.ranks.is_main:
         return
-    metrics: dict[str, dict[str, float]] = {}
+    metrics: dict[str, dict[str, Any]] = {}
     compression = None
     if ending == "completed":
         metrics = _evaluate_best(job, state)
@@ -324,23 +325,38 @@ def _best(job: Job, state: TrainState) -> dict[str, Any] | None:
     return {"metric": metric, "value": state.best_value, "step": state.best_step}
 
 
-def _evaluate_best(job: Job, state: TrainState) -> dict[str, dict[str, float]]:
-    """Metrics of the best model on the test split, as `test`, and on each file of eval.extra under its name."""
+def _evaluate_best(job: Job, state: TrainState) -> dict[str, dict[str, Any]]:
+    """Metrics of the best model on the test split, as `test`, and on each file of eval.extra under its name.
+
+    For a file of eval.extra that can't be evaluated `error` says why.
+    """
     given = job.recipe.eval.extra
     if job.dataset.test is None and not given:
         return {}
     job.events.phase("evaluating")
     predictor = Predictor.load(job.run, job.recipe, job.ranks.device)
-    splits = {} if job.dataset.test is None else {"test": job.dataset.test}
-    splits |= {name: labelled_split(predictor, Path(path), job.recipe) for name, path in given.items()}
-    found = {}
-    for name, split in splits.items():
-        found[name] = predictor.evaluate(
-            split, lambda done, total: job.events.phase("evaluating", done, total)
-        )
-        job.record.eval(state.step, name, {f"eval/{key}": value for key, value in found[name].items()})
-        job.events.emit("eval", step=state.step, split=name, metrics=found[name], best=False)
+    found: dict[str, dict[str, Any]] = {}
+    if job.dataset.test is not None:
+        found["test"] = _evaluate_split(job, state, predictor, "test", job.dataset.test)
+    for name, path in given.items():
+        try:
+            split = labelled_split(predictor, Path(path), job.recipe)
+            found[name] = _evaluate_split(job, state, predictor, name, split)
+        except Exception as error:  # noqa: BLE001  (what the training has found is not lost to one of these files)
+            traceback.print_exc()
+            message = describe_failure(error)["message"]
+            job.events.notice(f"eval.extra: {name} is not evaluated: {message}", "warning")
+            found[name] = {"error": message}
     return found
+
+
+def _evaluate_split(
+    job: Job, state: TrainState, predictor: Predictor, name: str, split: TokenSplit
+) -> dict[str, float]:
+    metrics = predictor.evaluate(split, lambda done, total: job.events.phase("evaluating", done, total))
+    job.record.eval(state.step, name, {f"eval/{key}": value for key, value in metrics.items()})
+    job.events.emit("eval", step=state.step, split=name, metrics=metrics, best=False)
+    return metrics
 
 
 def _measured(job: Job, speed: Speed) -> dict[str, Any]:

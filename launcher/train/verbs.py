@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from launcher.cleaning import cleaner
+from launcher.cleaning import cleaner, stretch_given
 from launcher.columns import text_columns
 from launcher.datafiles import Row
 from launcher.errors import EXIT_OK, LauncherError, Problem, RunFailed, UserError
+from launcher.examples import context_of
 from launcher.loading import read_recipe_file
 from launcher.recipe import LONGEST, Recipe
 from launcher.run import RunDir
 from launcher.train.events import Events
-from launcher.train.given_files import given_rows, labelled_split
+from launcher.train.given_files import labelled_split, output_columns, rows_to_predict
 
 OUTPUT_FORMATS = (".csv", ".jsonl")
 
@@ -122,18 +123,29 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
         raise UserError(
             Problem("can't be written", where=str(output), remedy="use a name that ends in .csv or .jsonl")
         )
-    rows = _texts(options.text, recipe) if options.file is None else list(given_rows(options.file, recipe))
+    rows = _texts(options.text, recipe) if options.file is None else rows_to_predict(options.file, recipe)
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
     name = str(options.file or "--text")
     split = encode_texts(predictor.tokenizer, rows, recipe, name=name, position_limit=longest_input(recipe))
     mended = list(map(cleaner(recipe), rows))  # as those that were encoded
     predictions = predictor.predict(split, mended, _progress(events, "predicting"))
+    if recipe.task == "question-answering":
+        predictions = [_in_given(recipe, row, found) for row, found in zip(rows, predictions, strict=True)]
+    assert all(set(found) == set(output_columns(recipe)) for found in predictions)
     joined = [{**row.values, **found} for row, found in zip(rows, predictions, strict=True)]
     if output is None:
         return {"predictions": joined}
     write_rows(output, joined)
     return {"output": str(output), "rows": len(joined)}
+
+
+def _in_given(recipe: Recipe, row: Row, found: dict[str, Any]) -> dict[str, Any]:
+    """A predicted answer whose `start` and `end` are those of the context as it was given, not as it was mended."""
+    if found["start"] is None or not recipe.data.clean.mends:
+        return found
+    start, end = stretch_given(context_of(recipe, row), found["start"], found["end"], recipe.data.clean)
+    return {**found, "start": start, "end": end}
 
 
 def explain_run(options: Namespace, events: Events) -> dict[str, Any]:
@@ -144,7 +156,7 @@ def explain_run(options: Namespace, events: Events) -> dict[str, Any]:
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)
-    rows = _texts(options.text, recipe)
+    rows = map(cleaner(recipe), _texts(options.text, recipe))
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
     longest = recipe.data.max_length or min(LONGEST, longest_input(recipe) or LONGEST)
@@ -253,7 +265,7 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     try:
         with staging.open("w", encoding="utf-8", newline="") as file:
             if path.suffix == ".jsonl":
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                file.writelines(_json(row) + "\n" for row in rows)
             else:
                 columns = list(dict.fromkeys(key for row in rows for key in row))
                 writer = csv.DictWriter(file, columns)
@@ -266,10 +278,16 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    return _json(value) if isinstance(value, dict | list) else value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)  # parquet holds dates
 
 
 def _texts(texts: list[str], recipe: Recipe) -> list[Row]:
+    if recipe.task == "multiple-choice" and isinstance(recipe.data.choices, str):
+        return [_question(texts, recipe, recipe.data.choices)]
     columns = text_columns(recipe)
     if not texts or len(texts) % len(columns):
         needed = " and ".join(columns)
@@ -283,6 +301,16 @@ def _texts(texts: list[str], recipe: Recipe) -> list[Row]:
         Row(dict(zip(columns, texts[start : start + width], strict=True)), start // width + 1)
         for start in range(0, len(texts), width)
     ]
+
+
+def _question(texts: list[str], recipe: Recipe, choices: str) -> Row:
+    """The one row of a question whose choices are as many as are given."""
+    *columns, _ = text_columns(recipe)
+    width = len(columns)
+    if len(texts) < width + 2:
+        message = f"{len(texts)} given, {' and '.join(columns)} and two or more choices needed"
+        raise UserError(Problem(message, field="--text", remedy="give --text once for each of them"))
+    return Row({**dict(zip(columns, texts[:width], strict=True)), choices: texts[width:]}, 1)
 
 
 def _progress(events: Events, name: str) -> Callable[[int, int], None]:

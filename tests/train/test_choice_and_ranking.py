@@ -67,6 +67,24 @@ def chosen(choices: Path, tmp_path_factory: pytest.TempPathFactory, ranks: RankS
     return ranks.complete(make_run(tmp_path_factory.mktemp("choice") / "run", wanted))
 
 
+def test_every_further_text_is_a_choice(chosen: RunDir, ranks: RankServer) -> None:
+    asked = [part for text in ("look", "what is red", "a red hat", "a blue hat") for part in ("--text", text)]
+    (row,) = ranks.verb("predict", chosen.path, *asked)["predictions"]
+    assert row["prediction"] == row["options"][row["choice"]]
+    assert row["options"] == ["a red hat", "a blue hat"]
+    (problem,) = ranks.verb("predict", chosen.path, *asked[:6], code=2)["problems"]
+    assert problem["message"] == "3 given, context and question and two or more choices needed"
+
+
+def test_rows_without_choices_are_named(chosen: RunDir, tmp_path: Path, ranks: RankServer) -> None:
+    asked = {"context": "look", "question": "what is red"}
+    path = tmp_path / "in.jsonl"
+    _jsonl(path, [{**asked, "options": ["a red hat", "a hat"]}, {**asked, "options": []}, asked])
+    problems = ranks.verb("predict", chosen.path, path, code=2)["problems"]
+    assert [problem["where"] for problem in problems] == [f"{path}:2", f"{path}:3"]
+    assert "is not a list of two or more choices" in problems[0]["message"]
+
+
 def test_a_choice_is_predicted_with_its_probability(chosen: RunDir, choices: Path, ranks: RankServer) -> None:
     assert metrics(chosen, "validation")[-1]["eval/accuracy"] >= 0.2
     output = choices / "out.jsonl"

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.small_tokenizer import SmallTokenizer
 
-from launcher.cleaning import cleaner, mend, oddities
+from launcher.cleaning import cleaner, mend, oddities, stretch_given, traced
 from launcher.data_sections import Clean
 from launcher.datacheck import check_data
 from launcher.datafiles import Row
@@ -60,6 +62,31 @@ def words(data: Dataset) -> list[str]:
 def test_each_key_mends_one_thing(key: str, before: str, after: str) -> None:
     assert mend(before, Clean.model_validate({key: True})) == after
     assert mend(before, Clean()) == before
+
+
+TAGS = ["<p>", "<b x='1'>", "</b>", "&amp;", "&#233;", "<!-- a -->"]
+ODD = [*"\u200b\ufffd\u3000\u0301\u0327\ufb01\uff21\u1100\u1161\u11a8\ufdfa\u09c7\u09be\uff76\uff9eae中 "]
+"""Characters that NFKC takes apart or puts together, and some that are cleaned away."""
+
+
+@given(st.lists(st.sampled_from(TAGS + ODD) | st.characters(exclude_categories=("Cs",))).map("".join))
+def test_every_character_of_a_mended_text_knows_where_it_comes_from(text: str) -> None:
+    everything = Clean(html=True, control=True, nfkc=True, whitespace=True)
+    mended, origins = traced(text, everything)
+    assert mended == mend(text, everything)
+    assert len(origins) == len(mended)
+    assert all(0 <= start < end <= len(text) for start, end in origins)
+    assert origins == sorted(origins)
+
+
+def test_a_stretch_of_a_mended_text_is_found_in_the_given_one() -> None:
+    text = "<p>&amp; so</p> <b>Anna</b> \ufb01nds  Cafe\u0301"
+    clean = Clean(html=True, nfkc=True, whitespace=True)
+    mended = mend(text, clean)
+    for word, as_given in (("&", "&amp;"), ("Anna", "Anna"), ("fi", "\ufb01"), ("Café", "Cafe\u0301")):
+        start = mended.index(word)
+        first, last = stretch_given(text, start, start + len(word), clean)
+        assert text[first:last] == as_given
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,13 @@ def test_the_word_that_decides_stands_out(tmp_path: Path, tiny_data: Path, ranks
     assert max(words, key=lambda word: word["score"])["text"] == "dreadful"
 
 
+def test_texts_are_mended_as_for_predictions(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
+    wanted = recipe(tiny_data, data={"clean": {"html": True}}, train={"max_steps": 2}, eval={"every": None})
+    run = ranks.complete(make_run(tmp_path / "run", wanted))
+    found = explained(ranks, run, "--text", "the <b>river</b> &amp; rice")
+    assert [word["text"] for word in found["words"]] == ["the", "river", "&", "rice"]
+
+
 def test_a_pair_and_a_score(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     rows = [f"word {i % 7} here,word {i % 5} there,{i % 3}.0" for i in range(40)]
     (tmp_path / "data.csv").write_text("one,two,score\n" + "\n".join(rows) + "\n")

@@ -39,6 +39,27 @@ def test_each_language_has_its_own_metrics(spoken: RunDir) -> None:
     assert line["step"] == found["steps"]
 
 
+def test_files_without_a_header_and_one_that_is_lost(tmp_path: Path, ranks: RankServer) -> None:
+    """Another extension is read with the same columns; what can't be evaluated costs nothing else."""
+    lines = [(("good", "bad")[k % 2], f"word {k % 7} here") for k in range(40)]
+    for name, separator in (("train.csv", ","), ("de.tsv", "\t"), ("lost.csv", ",")):
+        (tmp_path / name).write_text("".join(f"{label}{separator}{text}\n" for label, text in lines))
+    files = dict.fromkeys(("train", "validation", "test"), str(tmp_path / "train.csv"))
+    wanted = recipe(
+        tmp_path,
+        data={**files, "header": False, "columns": ["label", "text"]},
+        train={"max_steps": 2},
+        eval={"extra": {"de": str(tmp_path / "de.tsv"), "lost": str(tmp_path / "lost.csv")}},
+    )
+    run = make_run(tmp_path / "run", wanted)
+    (tmp_path / "lost.csv").unlink()
+    found = result(ranks.complete(run))
+    assert found["best"] is not None
+    assert found["extra"]["de"] == found["test"]
+    assert "lost.csv" in found["extra"]["lost"]["error"]
+    assert ranks.verb("eval", run.path, tmp_path / "de.tsv")["de.tsv"] == found["test"]
+
+
 def test_evaluating_again_gives_the_same(spoken: RunDir, ranks: RankServer) -> None:
     again = ranks.verb("eval", spoken.path)
     assert {name: again[name] for name in ("en", "xx")} == result(spoken)["extra"]

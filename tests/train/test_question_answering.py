@@ -12,6 +12,8 @@ import torch
 from support.training import RankServer, losses, make_run, metrics, recipe
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
+from launcher.cleaning import mend
+from launcher.data_sections import Clean
 from launcher.examples import Answer
 from launcher.recipe import Recipe
 from launcher.run import RunDir
@@ -122,6 +124,28 @@ def test_predictions_point_into_the_context(trained: RunDir, ranks: RankServer) 
     assert found["prediction"] == context[found["start"] : found["end"]] != ""
     assert found["prediction"] in found["probabilities"]
     assert sum(found["probabilities"].values()) <= 1 + 1e-6
+
+
+def test_answers_are_those_of_the_context_as_it_was_given(
+    homes: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    """Whatever of a mended context is predicted, `start` and `end` say where that stands in the input's own."""
+    wanted = _recipe(
+        homes,
+        data={"clean": {"html": True, "whitespace": True}, "stride": None},
+        train={"max_steps": 2},
+        eval={"every": None},
+    )
+    run = ranks.complete(make_run(tmp_path / "run", wanted))
+    context = "<p>&amp; so</p> <b>Anna</b> went away"
+    (found,) = ranks.verb("predict", run.path, "--text", "who", "--text", context)["predictions"]
+    assert found["context"] == context
+    stretch = context[found["start"] : found["end"]]
+    assert found["prediction"] == mend(stretch, Clean(html=True, whitespace=True)) != ""
+
+    long = "where does anna live " * 30
+    rows = ranks.verb("predict", run.path, "--text", long, "--text", context * 9)["predictions"]
+    assert rows[0]["prediction"], "a question longer than a window is cut"
 
 
 def test_the_loss_is_that_of_transformers(trained: RunDir, homes: Path) -> None:

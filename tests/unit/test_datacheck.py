@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from launcher import datacheck, labels
-from launcher.datacheck import DataFacts, check_data, cut_fractions
+from launcher.datacheck import DataFacts, check_data, cut_fractions, options_for
+from launcher.datafiles import resolve_format
 from launcher.errors import UserError
 from launcher.recipe import Recipe
 
@@ -39,6 +40,32 @@ def problems(asked: Recipe) -> list[str]:
 
 def rows(count: int, classes: int = 2) -> str:
     return "text,label\n" + "".join(f"text {number},{number % classes}\n" for number in range(count))
+
+
+# Files beside the run's own
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "form"),
+    [
+        ({"train": "x.csv"}, "y.csv", "csv"),
+        ({"train": "x.csv"}, "y.tsv", "tsv"),
+        ({"train": "x.txt", "format": "conll"}, "y.txt", "conll"),
+        ({"train": "x.txt", "format": "conll"}, "y.conll", "conll"),
+        ({"train": "x.txt", "format": "conll"}, "y.jsonl", "jsonl"),
+        ({"train": "eng.train", "format": "conll"}, "eng.testb", "conll"),
+        ({"source": "conll2003"}, "y.bio", "conll"),
+    ],
+)
+def test_another_file_is_read_as_the_training_data_or_as_its_extension_says(
+    train: dict[str, str], other: str, form: str
+) -> None:
+    data = recipe(header=False, columns=("label", "text"), delimiter=";", **train).data
+    options = options_for(Path(other), data)
+    assert resolve_format(Path(other), options) == form
+    assert (options.header, options.columns) == (False, ("label", "text"))
+    alike = Path(other).suffix in (Path(data.train or "").suffix, ".testb")  # type: ignore[arg-type]
+    assert options.delimiter == (";" if alike else None)
 
 
 # Facts
