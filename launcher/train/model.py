@@ -120,9 +120,13 @@ def make_config(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
 
 
 def load_config(recipe: Recipe, **head: Any) -> PretrainedConfig:
-    """The configuration of `model.name`. Raises RunFailed('model') where it can't be had."""
+    """The configuration of `model.name` with these entries. Raises RunFailed('model') where it can't be had."""
     config: PretrainedConfig = local_first(
         AutoConfig.from_pretrained, str(recipe.model.name), recipe.model.revision, **head
+    # transformers drops what it doesn't know, such as the labels of an order.
+    for key, value in head.items():
+        if not hasattr(config, key):
+            setattr(config, key, value)
     )
     return config
 
