@@ -69,7 +69,9 @@ class Task:
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     """Name of the transformers class that builds encoder and head."""
     peft_type: ClassVar[str | None] = "SEQ_CLS"
-    """peft's name for the task; None where adapters are trained without the head, which comes with the model."""
+    """peft's name for the task; None where it has none, or one whose model doesn't pass all inputs on."""
+    ready_head: ClassVar[bool] = False
+    """Whether the head comes with the model, so that adapters are trained without it."""
     rows: ClassVar[Rows] = "first"
     """What of the encoder's output the head reads."""
 

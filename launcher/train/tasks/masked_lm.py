@@ -38,6 +38,8 @@ class MaskedLM(TokenTask):
     metric = "perplexity"
     auto_class = "AutoModelForMaskedLM"
     peft_type = None
+    # It would be larger than all adapters together.
+    ready_head = True
     rows = "selected"
 
     def targets(self, source: Source) -> list[Any]:
