@@ -165,7 +165,7 @@ class _Split:
         self.failed = self.failed or bool(missing)
         if missing:
             return
-        problems.extend(_bad_cells(recipe, path, seen.rows))
+        problems.extend(_bad_cells(recipe, path, seen.rows, self.name))
         if recipe.data.clean.drop_empty or recipe.data.clean.drop_duplicates:
             self.kept.extend((str(path), row) for row in seen.rows)
         for row in seen.rows:
@@ -277,11 +277,12 @@ def _header_hint(data: Data, path: Path, seen: Peek) -> str:
     return "".join(f"; or set {hint}" for hint in hints)
 
 
-def _bad_cells(recipe: Recipe, path: Path, rows: Sequence[Row]) -> Iterator[Problem]:
+def _bad_cells(recipe: Recipe, path: Path, rows: Sequence[Row], split: str) -> Iterator[Problem]:
     lines = resolve_format(path, read_options(recipe.data)) == "conll"
     found = 0
     for row in rows:
-        for key, column, wrong, offset in examples.mistakes(recipe, row):
+        groups = examples.group_mistakes(recipe, row) if split == "train" else ()
+        for key, column, wrong, offset in (*examples.mistakes(recipe, row), *groups):
             found += 1
             if found <= EXAMPLES_SHOWN:
                 place = where(path, row.position + (offset if lines else 0))
@@ -295,6 +296,10 @@ def _cell_remedy(recipe: Recipe, key: str) -> str:
         return "name a column of " + ("words" if recipe.task == "token-classification" else "texts")
     if key == "data.choices":
         return "name one column with a list of choices, or the columns that hold one each"
+    if key == "data.group":
+        return "name a column of texts or numbers"
+    if recipe.task == "ranking":
+        return "mend or remove the row, or set ranking.max_relevance to the highest there is"
     return f"mend or remove the row, or name another column: this one doesn't fit task={recipe.task}"
 
 
