@@ -32,6 +32,7 @@ from launcher.train.sources import Source, open_sources, place, text_of
 from launcher.train.splits import Indices, Part, choose
 from launcher.train.splits import Rows as SourceRows
 from launcher.train.tasks import Task, get_task
+from launcher.train.tasks.base import nothing_to_measure
 from launcher.train.token_cache import (
     Built,
     Dataset,
@@ -231,6 +232,7 @@ def _build(staging: Path, work: Work, progress: Progress, stop: Callable[[], boo
     total, done = sum(len(part.rows) for part in chosen.values()) + copies * len(chosen["train"].rows), 0
     for split, part in chosen.items():
         built.truncated[split] = empty = 0
+        measurable = False
         versions = [None, *range(1, copies + 1)] if split == "train" else [None]
         with SplitWriter(staging, split) as writer:
             for tokens in chain.from_iterable(
@@ -242,10 +244,13 @@ def _build(staging: Path, work: Work, progress: Progress, stop: Callable[[], boo
                 writer.add(tokens)
                 built.truncated[split] += tokens.truncated
                 empty += tokens.empty
+                measurable = measurable or work.task.has_terms(tokens)
                 done += len(tokens.lengths if tokens.sequences is None else tokens.sequences)
                 progress(done, total)
             known = labels[part.source]
             writer.finish(None if known is None else np.concatenate([known[part.rows]] * len(versions)))
+        if split != "test" and not measurable:
+            raise nothing_to_measure("training" if split == "train" else split)
         if empty:
             built.notes.append(f"{split}: {empty} of {len(part.rows)} examples have no text")
     return built
