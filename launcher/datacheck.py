@@ -183,7 +183,8 @@ class _Split:
         self.failed = self.failed or bool(missing)
         if missing:
             return
-        problems.extend(bad_cells(recipe, path, seen.rows, options))
+        mistakes = examples.training_mistakes if self.name == "train" else examples.mistakes
+        problems.extend(bad_cells(recipe, path, seen.rows, options, mistakes))
         if recipe.data.clean.drop_empty or recipe.data.clean.drop_duplicates:
             self.kept.extend((str(path), row) for row in seen.rows)
         for row in seen.rows:
@@ -323,6 +324,10 @@ def _cell_remedy(recipe: Recipe, key: str) -> str:
         return "name a column of " + ("words" if recipe.task == "token-classification" else "texts")
     if key == "data.choices":
         return "name one column with a list of choices, or the columns that hold one each"
+    if key == "data.group":
+        return "name a column of texts or numbers"
+    if recipe.task == "ranking":
+        return "mend or remove the row, or set ranking.max_relevance to the highest there is"
     return f"mend or remove the row, or name another column: this one doesn't fit task={recipe.task}"
 
 

@@ -88,12 +88,36 @@ def label_mistakes(recipe: Recipe, row: Row) -> Iterator[Mistake]:
             text = _answers_mistake(context_of(recipe, row), value)
         case "multiple-choice":
             text = _choice_mistake(value, choices_of(recipe, row))
+        case "ranking":
+            text = _relevance_mistake(value, recipe.ranking.max_relevance)
         case "ordinal":
             text = labels.mistake("classification", value, recipe.data.label_delimiter)
         case task:
             text = labels.mistake(task, value, recipe.data.label_delimiter)
     if text:
         yield Mistake("data.label", label, text)
+
+
+def group_mistakes(recipe: Recipe, row: Row) -> Iterator[Mistake]:
+    """What is wrong with the cell of a training row that data.group names."""
+    column = recipe.data.group
+    if column is not None and isinstance(value := row.values.get(column), list | dict):
+        yield Mistake("data.group", column, f"{shown(value)} is a list or object, and no name of a group")
+
+
+def training_mistakes(recipe: Recipe, row: Row) -> Iterator[Mistake]:
+    """What is wrong with the cells of a training row."""
+    yield from mistakes(recipe, row)
+    yield from group_mistakes(recipe, row)
+
+
+def _relevance_mistake(value: Value, most: float) -> str | None:
+    relevance = labels.score(value)
+    if relevance is None:
+        return f"{shown(value)} is not a finite number"
+    return (
+        None if 0 <= relevance <= most else f"{relevance:g} is not from 0 to {most:g}, ranking.max_relevance"
+    )
 
 
 # Words and their tags

@@ -57,7 +57,7 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 def mistake(task: str, value: Value, delimiter: str) -> str | None:
     """What is wrong with the cell of a label column, or None where it fits the task."""
     match task:
-        case "regression" | "ranking":
+        case "regression":
             return None if score(value) is not None else f"{shown(value)} is not a finite number"
         case "multilabel":
             wrong = class_names(value, delimiter) is None

@@ -81,6 +81,16 @@ def follows(before: str | None, after: str | None, scheme: Scheme) -> bool:
     return scheme == "bio" or not is_open
 
 
+def as_iob1(before: str | None, after: str | None) -> bool:
+    """Whether the older IOB1 writes `after` behind `before`: B- stands only right behind an entity of the same type."""
+    if after in (None, OUTSIDE):
+        return True
+    prefix, kind = parts(str(after), "bio")
+    return prefix == "I" or (
+        prefix == "B" and before not in (None, OUTSIDE) and parts(str(before), "bio")[1] == kind
+    )
+
+
 def entities(tags: Sequence[str], scheme: Scheme) -> list[Entity]:
     """Entities in reading order, illegal ones too: one that is continued but never began begins there."""
     found: list[Entity] = []

@@ -18,19 +18,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from launcher import examples
 from launcher.cleaning import cleaner, text_key
 from launcher.columns import label_columns, text_columns
 from launcher.datacheck import cut_fractions
 from launcher.datafiles import Row
-from launcher.errors import RunStopped
+from launcher.errors import RunFailed, RunStopped
 from launcher.recipe import Recipe
 from launcher.train.augment import Augmenter, identity
 from launcher.train.doctor import warnings
 from launcher.train.encoder import Encoder, Tokens
-from launcher.train.sources import Source, open_sources, text_of
+from launcher.train.sources import Source, open_sources, place, text_of
 from launcher.train.splits import Indices, Part, choose
 from launcher.train.splits import Rows as SourceRows
 from launcher.train.tasks import Task, get_task
+from launcher.train.tasks.base import nothing_to_measure
 from launcher.train.token_cache import (
     Built,
     Dataset,
@@ -216,7 +218,7 @@ def read(recipe: Recipe, task: Task, sources: dict[str, Source]) -> Reading:
     targets = {split: task.targets(source) for split, source in sources.items()}
     names = task.label_names(sources["train"], targets["train"])
     labels = {split: task.labels(source, targets[split], names) for split, source in sources.items()}
-    facts = {split: _facts(recipe, source, len(targets[split])) for split, source in sources.items()}
+    facts = {split: _facts(recipe, split, source, len(targets[split])) for split, source in sources.items()}
     facts["train"] = replace(facts["train"], classes=task.strata(labels["train"]))
     return Reading(targets, names, labels, choose(recipe, facts))
 
@@ -230,6 +232,7 @@ def _build(staging: Path, work: Work, progress: Progress, stop: Callable[[], boo
     total, done = sum(len(part.rows) for part in chosen.values()) + copies * len(chosen["train"].rows), 0
     for split, part in chosen.items():
         built.truncated[split] = empty = 0
+        measurable = False
         versions = [None, *range(1, copies + 1)] if split == "train" else [None]
         with SplitWriter(staging, split) as writer:
             for tokens in chain.from_iterable(
@@ -241,10 +244,13 @@ def _build(staging: Path, work: Work, progress: Progress, stop: Callable[[], boo
                 writer.add(tokens)
                 built.truncated[split] += tokens.truncated
                 empty += tokens.empty
+                measurable = measurable or work.task.has_terms(tokens)
                 done += len(tokens.lengths if tokens.sequences is None else tokens.sequences)
                 progress(done, total)
             known = labels[part.source]
             writer.finish(None if known is None else np.concatenate([known[part.rows]] * len(versions)))
+        if split != "test" and not measurable:
+            raise nothing_to_measure("training" if split == "train" else split)
         if empty:
             built.notes.append(f"{split}: {empty} of {len(part.rows)} examples have no text")
     return built
@@ -281,13 +287,16 @@ def _altered(
     return work.augmenter(rows, wanted[start : start + len(rows)], copy)
 
 
-def _facts(recipe: Recipe, source: Source, count: int) -> SourceRows:
+def _facts(recipe: Recipe, split: str, source: Source, count: int) -> SourceRows:
     """What deciding on rows needs to know of them beside their classes."""
-    group, leaks = recipe.data.group, recipe.data.clean.drop_leaked
+    group, leaks = recipe.data.group if split == "train" else None, recipe.data.clean.drop_leaked
     if not leaks and group is None:
         return SourceRows(count)
     groups, texts = [], []
-    for _, row in source.rows():
+    for name, row in source.rows():
+        for wrong in examples.group_mistakes(recipe, row) if group is not None else ():
+            text = f"{place(name, row)}: {wrong.column}: {wrong.message}"
+            raise RunFailed("data", text, "name a column of texts or numbers in data.group")
         groups.append(None if group is None else row.values.get(group))
         texts.append(hash(text_key(recipe, row)))
     return SourceRows(count, None, groups, texts)

@@ -121,7 +121,7 @@ def _sequences(recipe: Recipe, name: str, row: Row) -> Iterator[Any]:
 def _cut(
     recipe: Recipe, lengths: dict[str, dict[str, Any]], max_length: int, limit: int
 ) -> Iterator[Finding]:
-    windows = recipe.task == "question-answering" or recipe.data.windows is not None
+    windows = recipe.task in ("question-answering", "masked-lm") or recipe.data.windows is not None
     for split, found in lengths.items():
         count, of = found["longer"], found["of"]
         if not count:

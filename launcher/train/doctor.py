@@ -49,6 +49,8 @@ class Kind:
     """Whether a single one is worth a warning."""
     in_rows: bool = True
     """Whether rows are counted, or what `what` begins with."""
+    harmless: bool = False
+    """Whether it is a note however often it is found."""
 
 
 KINDS = {
@@ -77,6 +79,13 @@ KINDS = {
     **{kind: Kind(f"have texts {what}", remedy) for kind, (what, remedy) in REMEDIES.items()},
 }
 """Kinds found in a row, or in a row and an earlier one of the same split."""
+IOB1 = Kind(
+    "entities begin with I-, as the older IOB1 writes them",
+    "nothing needs to be mended: they are read as BIO",
+    in_rows=False,
+    harmless=True,
+)
+"""What is said instead of tags that can't stand where they do, where all tags of all splits are written that way."""
 
 
 def examine(
@@ -142,12 +151,15 @@ def _also(here: Text, there: Text) -> str:
 
 
 def _in_rows(surveys: dict[str, Survey]) -> Iterator[Finding]:
+    iob1 = all(seen.iob1 for seen in surveys.values())
     for split, seen in surveys.items():
-        for name, kind in KINDS.items():
+        for name, usual in KINDS.items():
             found = seen.found.get(name)
             if found is None:
                 continue
-            level: Level = "warning" if kind.always or found.count >= FEW * seen.rows else "note"
+            kind = IOB1 if iob1 and name == "sequence" else usual
+            often = kind.always or found.count >= FEW * seen.rows
+            level: Level = "warning" if often and not kind.harmless else "note"
             level = "error" if name == "misfit" else level
             count = f"{share(found.count, seen.rows)} rows" if kind.in_rows else f"{found.count:,}"
             message = f"{split}: {count} {kind.what}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from launcher.train.batching import Limits, in_length_order
-from launcher.train.tasks.base import Scores, in_order
+from launcher.train.tasks.base import Scores, in_order, nothing_to_measure
 from launcher.train.token_cache import TokenSplit
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def evaluate(job: Job, split: TokenSplit) -> dict[str, float]:
             units += job.task.units(split, mine[index])
             scores.append(job.task.scores(output, batch))
     total_loss, units = job.ranks.sum([float(loss), units])
+    if not units:
+        raise nothing_to_measure("validation")
     gathered = job.ranks.gather((mine, scores))
     metrics = None
     if gathered is not None:

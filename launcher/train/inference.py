@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Predictor:
         return cls(model, tokenizer, task, collate, names, device, precision)
 
     def scores(self, split: TokenSplit, progress: Progress = no_progress) -> tuple[Scores, float | None]:
-        """(scores of all examples in order, mean loss where there are labels)."""
+        """(scores of all examples in order, mean loss where there are labels and text)."""
         limits = Limits(EXAMPLES[self.device.type], TOKENS[self.device.type], overhead=0)
         (batches,) = in_length_order(split.lengths, 1, limits)
         parts: list[Scores] = []
@@ -91,10 +92,12 @@ class Predictor:
         return in_order(batches, parts, len(split)), loss / units if units else None
 
     def evaluate(self, split: TokenSplit, progress: Progress = no_progress) -> dict[str, float]:
-        """`loss` and the task's metrics over a labelled split."""
+        """`loss` and the task's metrics over a labelled split; no more than a loss of NaN where no example has text."""
+        if not split.labelled:
+            raise RunFailed("data", "the data have no labels to evaluate against", "use launch predict")
         scores, loss = self.scores(split, progress)
         if loss is None:
-            raise RunFailed("data", "the data have no labels to evaluate against", "use launch predict")
+            return {"loss": math.nan}
         return {"loss": loss, **self.task.metrics(scores, self.task.truth(split))}
 
     def predict(

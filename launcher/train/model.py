@@ -98,8 +98,7 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
     model: torch.nn.Module = base
     start: Mapping[str, torch.Tensor] = {}
     if recipe.tuning == "lora":
-        # The head of masked language modelling comes with the model, and would be larger than all adapters together.
-        heads = () if task.peft_type is None else HEAD_MODULES[family]
+        heads = () if task.ready_head else HEAD_MODULES[family]
         model, start = add_adapters(recipe, task.peft_type, base, heads)
     # After the adapters: the one on disk is for a model without this head.
     extra_head.attach(base, task.extra_head(config))
@@ -120,10 +119,14 @@ def make_config(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
 
 
 def load_config(recipe: Recipe, **head: Any) -> PretrainedConfig:
-    """The configuration of `model.name`. Raises RunFailed('model') where it can't be had."""
+    """The configuration of `model.name` with these entries. Raises RunFailed('model') where it can't be had."""
     config: PretrainedConfig = local_first(
         AutoConfig.from_pretrained, str(recipe.model.name), recipe.model.revision, **head
     )
+    # transformers drops what it doesn't know, such as the labels of an order.
+    for key, value in head.items():
+        if not hasattr(config, key):
+            setattr(config, key, value)
     return config
 
 

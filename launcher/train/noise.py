@@ -49,7 +49,7 @@ class Word:
     @property
     def is_word(self) -> bool:
         """Whether it is no punctuation."""
-        return self.text[0].isalnum()
+        return self.text[:1].isalnum()
 
 
 def split(text: str, segment: Segment = list) -> tuple[list[Word], str]:
@@ -172,4 +172,4 @@ def _synonym(word: str, synonyms: Synonyms, random: Random) -> str | None:
     other = random.choice(found)
     if word.isupper() and len(word) > 1:
         return other.upper()
-    return other.capitalize() if word[0].isupper() else other
+    return other.capitalize() if word[:1].isupper() else other

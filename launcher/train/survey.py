@@ -80,6 +80,8 @@ class Survey:
     found: dict[str, Found] = field(default_factory=dict)
     """Kind of finding -> how often and where."""
     characters: int = 0
+    iob1: bool = True
+    """Whether the older IOB1 would write all tags as they are."""
 
     def add(self, kind: str, place: Place, text: Callable[[], str]) -> None:
         """Count one more of a kind."""
@@ -119,6 +121,7 @@ class Look:
     def __init__(self, recipe: Recipe, scheme: tagging.Scheme, characters: int | None) -> None:
         self._recipe = recipe
         self._follows = cache(partial(tagging.follows, scheme=scheme))
+        self._as_iob1 = cache(tagging.as_iob1)
         self._characters = characters
         self._is_conll = cache(lambda name: _is_conll(recipe, name))
 
@@ -188,6 +191,7 @@ class Look:
         tags = examples.tags(row.values.get(label_columns(self._recipe)[0])) or ()
         seen.labels.update(tags)
         for number, (before, after) in enumerate(zip((None, *tags), (*tags, None), strict=True)):
+            seen.iob1 = seen.iob1 and self._as_iob1(before, after)
             if not self._follows(before, after):
                 line = min(number, len(tags) - 1) if self._is_conll(place.name) else 0
                 text = f"{after or 'the end'} after {before or 'the beginning'}"

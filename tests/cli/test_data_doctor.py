@@ -138,6 +138,23 @@ def test_texts_that_are_cut(examine: Examine) -> None:
     assert found["splits"]["train"]["tokens"]["longest"] == 9
 
 
+def test_lines_of_masked_words_are_cut_into_windows(examine: Examine) -> None:
+    found = examine("a b c d e f g\n" + "a b\n" * 3, "b c\n", "masked-lm", "txt", max_length=6)
+    cut = finding(found, "long")
+    assert cut["message"] == "train: 1 of 4 (25%) texts are longer than 6 tokens and are cut into windows"
+    assert cut["level"] == "note"
+
+
+def test_tags_in_the_older_iob1_are_as_good_as_others(examine: Examine) -> None:
+    """There B- stands only where an entity begins right behind another of its type."""
+    good = "".join(f"w{number} I-PER\nx I-PER\nx B-PER\ny O\n\n" for number in range(50))
+    found = examine(good, good.replace("w", "v"), "token-classification", "conll")
+    note = finding(found, "sequence")
+    assert note["level"] == "note"
+    assert note["message"] == "train: 50 entities begin with I-, as the older IOB1 writes them"
+    assert note["remedy"] == "nothing needs to be mended: they are read as BIO"
+
+
 def test_tags_that_are_not_legal(examine: Examine) -> None:
     good = "".join(f"w{number} B-PER\nx I-PER\ny O\n\n" for number in range(50))
     found = examine(

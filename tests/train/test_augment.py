@@ -193,6 +193,16 @@ def test_tagged_words_stay_as_many() -> None:
     assert changed.values["label"] == row.values["label"]
 
 
+def test_an_empty_word_stays_empty(tmp_path: Path) -> None:
+    synonyms = tmp_path / "synonyms.txt"
+    synonyms.write_text("big large\n")
+    augment = {"synonyms": 1.0, "typos": 0.5, "synonym_file": str(synonyms)}
+    row = Row({"text": ["big", "", "BIG"], "label": ["O", "O", "O"]}, 1)
+    ((_, changed),) = Augmenter(recipe("token-classification", augment=augment))([("t.jsonl", row)], [0], 1)
+    words = changed.values["text"]
+    assert [bool(word) for word in words] == [True, False, True]  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("task", "data", "columns"),
     [

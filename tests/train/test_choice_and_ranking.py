@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.small_tokenizer import SmallTokenizer
 from support.training import RankServer, losses, make_run, metrics, recipe, result
 from transformers import AutoModelForMultipleChoice, AutoTokenizer
 
@@ -183,10 +184,12 @@ def test_ranking_trains_and_predicts_places(documents: Path, tmp_path: Path, ran
     assert best["prediction"] == max(row["prediction"] for row in rows) <= 2
 
 
-def test_a_relevance_above_the_highest_is_named(documents: Path) -> None:
-    from support.small_tokenizer import SmallTokenizer
-
-    with pytest.raises(RunFailed, match=r"train\.jsonl:\d+: relevance 2 is not from 0 to 1"):
+def test_a_relevance_above_the_highest_is_named_also_where_the_data_were_tokenised_for_a_higher_one(
+    documents: Path,
+) -> None:
+    prepare(_ranking_recipe(documents, ranking={"max_relevance": 2.0}), SmallTokenizer())
+    message = r"train\.jsonl:\d+: relevance: 2 is not from 0 to 1, ranking\.max_relevance"
+    with pytest.raises(RunFailed, match=message):
         prepare(_ranking_recipe(documents), SmallTokenizer())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.training import RankServer, losses, make_run, metrics, recipe
+from support.training import RankServer, losses, make_run, metrics, recipe, result
 from transformers import AutoModelForMaskedLM, pipeline
 
 from launcher.errors import RunFailed
@@ -257,3 +257,33 @@ def test_adapters_train_without_the_head_that_comes_with_the_model(
     measured = json.loads(run.result.read_text())["measured"]
     assert measured["trainable_parameters"] < measured["parameters"] / 10
     AutoModelForMaskedLM.from_pretrained(run.model)
+
+
+def _blank(path: Path) -> str:
+    path.write_text("\n\n  \n")
+    return str(path)
+
+
+def test_validation_lines_without_text_are_named_before_training(generals: Path, tmp_path: Path) -> None:
+    wanted = _recipe(generals, data={"validation": _blank(tmp_path / "blank.txt"), "split": None})
+    tokenizer = train_tokenizer(generals.read_text(encoding="utf-8").splitlines(), wanted.model.scratch)
+    with pytest.raises(RunFailed, match="no validation example has text"):
+        prepare(wanted, tokenizer)
+
+
+def test_test_lines_without_text_have_no_figures_and_hurt_nothing(
+    generals: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    blank = _blank(tmp_path / "blank.txt")
+    data = {"validation": str(generals), "test": blank, "split": None}
+    run = ranks.complete(make_run(tmp_path / "run", _recipe(generals, data=data, train={"max_steps": 1})))
+    assert result(run)["test"] == {"loss": None}
+    assert ranks.verb("eval", run.path, blank)["blank.txt"] == {"loss": None}
+
+
+def test_a_missing_text_has_no_prediction(trained: RunDir, tmp_path: Path, ranks: RankServer) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"text": null}\n{"text": "却说赵[MASK]引兵"}\n', encoding="utf-8")
+    ranks.verb("predict", trained.path, file, "--output", tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["prediction"] for row in rows] == ["", "却说赵云引兵"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.training import RankServer, losses, make_run, recipe, result
-from transformers import AutoModelForSequenceClassification, BertConfig
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig
 
 from launcher.recipe import Recipe
 from launcher.run import RunDir
@@ -153,3 +153,28 @@ def test_thresholds_train_in_full_beside_adapters(
     assert not any(report.values())
     metrics = ranks.verb("eval", adapted.path)["validation"]
     assert metrics["mae"] == result(adapted)["best"]["value"]
+
+
+@pytest.fixture(scope="module")
+def encoder(data: Path, tmp_path_factory: pytest.TempPathFactory, ranks: RankServer) -> Path:
+    """An ordinary pretrained model, which knows nothing of ordered labels."""
+    wanted = recipe(
+        data,
+        task="masked-lm",
+        data={"train": str(data / "train.jsonl"), "validation": None, "test": None, "split": [0.9, 0.1]},
+        train={"max_steps": 1},
+    )
+    return ranks.complete(make_run(tmp_path_factory.mktemp("runs") / "encoder", wanted)).model
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_an_ordinary_pretrained_model_learns_an_order(
+    tuning: str, encoder: Path, data: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    assert not hasattr(AutoConfig.from_pretrained(encoder), "ordinal_labels")
+    wanted = _recipe(
+        data, tuning=tuning, model={"init": "pretrained", "name": str(encoder)}, train={"max_steps": 4}
+    )
+    trained = ranks.complete(make_run(tmp_path / "run", wanted))
+    assert AutoConfig.from_pretrained(trained.model).ordinal_labels == list(NAMES)
+    assert ranks.verb("eval", trained.path)["validation"]["mae"] == result(trained)["best"]["value"]

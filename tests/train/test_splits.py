@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.small_tokenizer import SmallTokenizer
 
 from launcher.conflicts import conflicts
 from launcher.datacheck import check_data
 from launcher.errors import RunFailed, UserError
 from launcher.recipe import Recipe
+from launcher.train.data import prepare
 from launcher.train.splits import Part, Rows, choose, cut_groups, fold
 
 CLASSES = np.array([0, 0, 0, 1] * 50)
@@ -144,6 +147,18 @@ def test_a_column_of_groups_that_is_missing_is_named(tmp_path: Path) -> None:
     train.write_text("text,label\na,1\nb,0\n")
     with pytest.raises(UserError, match=r"data.group=author: no such column in the file"):
         check_data(recipe(train=str(train), group="author"))
+
+
+def test_a_list_is_no_group(tmp_path: Path) -> None:
+    train = tmp_path / "train.jsonl"
+    rows = [{"text": f"text {n}", "label": n % 2, "g": n if n != 30 else [3]} for n in range(40)]
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = recipe(train=str(train), group="g")
+    with pytest.raises(UserError, match=r"train\.jsonl:31: data\.group=g: \[3\] is a list"):
+        check_data(asked)
+    # Deep in a large file only a node sees it.
+    with pytest.raises(RunFailed, match=r"train\.jsonl:31: g: \[3\] is a list"):
+        prepare(asked, SmallTokenizer(), cache_dir=tmp_path)
 
 
 @pytest.mark.parametrize(

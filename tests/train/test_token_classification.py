@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.small_tokenizer import SmallTokenizer
 from support.training import RankServer, losses, make_run, metrics, recipe, result
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForTokenClassification, BertConfig, pipeline
@@ -21,7 +22,7 @@ from launcher.errors import RunFailed
 from launcher.recipe import Recipe, Scratch
 from launcher.run import RunDir
 from launcher.tagging import follows
-from launcher.train.data import encode_texts
+from launcher.train.data import encode_texts, prepare
 from launcher.train.entities import entity_metrics
 from launcher.train.tasks import MicroBatch, Task, get_task
 from launcher.train.tokenizer import for_words, train_tokenizer
@@ -354,3 +355,14 @@ def test_conll_2003_from_minilm(shared_data: Path, minilm: Path, tmp_path: Path,
     for line in output.read_text().splitlines():
         path = [None, *json.loads(line)["prediction"], None]
         assert all(follows(one, two, "bio") for one, two in itertools.pairwise(path))
+
+
+def test_sentences_without_words_are_nothing_to_validate_on(data: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text('{"text": [], "label": []}\n' * 2)
+    rows = [{"text": ["anna", "left"], "label": ["B-PER", "O"]}] * 8
+    train = tmp_path / "train.jsonl"
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = {"train": str(train), "validation": str(empty), "test": None}
+    with pytest.raises(RunFailed, match="no validation example has text"):
+        prepare(recipe(data, task="token-classification", data=files), SmallTokenizer())

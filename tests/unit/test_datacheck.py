@@ -15,6 +15,7 @@ from launcher.datacheck import DataFacts, check_data, cut_fractions, options_for
 from launcher.datafiles import resolve_format
 from launcher.errors import UserError
 from launcher.recipe import Recipe
+from launcher.task_sections import Ranking
 
 Write = Callable[[str, str], str]
 
@@ -175,6 +176,15 @@ def test_a_headerless_file_is_recognised(write: Write) -> None:
 def test_labels_that_do_not_fit_the_task(write: Write, task: str, content: str, message: str) -> None:
     train = write("train.csv", content)
     assert message in problems(recipe(task, train=train, validation=train))[0]
+
+
+def test_a_relevance_above_the_highest_is_named(write: Write) -> None:
+    train = write("train.csv", "query,document,label\na,b,0\na,c,3\n")
+    asked = recipe("ranking", train=train, validation=train, text=("query", "document"))
+    assert "train.csv:3: data.label=label: 3 is not from 0 to 1, ranking.max_relevance" in problems(asked)[0]
+    assert "set ranking.max_relevance to the highest there is" in problems(asked)[0]
+    highest = asked.model_copy(update={"ranking": Ranking(max_relevance=3)})
+    assert check_data(highest).train_examples == 2
 
 
 def test_of_many_bad_cells_the_first_are_shown_and_the_others_counted(write: Write) -> None:

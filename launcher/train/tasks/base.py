@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from launcher.columns import text_columns
 from launcher.datafiles import Row
+from launcher.errors import RunFailed
 from launcher.recipe import Recipe
 from launcher.train.encoder import Encoder, Tokens
 from launcher.train.gather import EVALUATION, Gathered, Indices, gather
@@ -69,7 +70,9 @@ class Task:
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     """Name of the transformers class that builds encoder and head."""
     peft_type: ClassVar[str | None] = "SEQ_CLS"
-    """peft's name for the task; None where adapters are trained without the head, which comes with the model."""
+    """peft's name for the task; None where it has none, or one whose model doesn't pass all inputs on."""
+    ready_head: ClassVar[bool] = False
+    """Whether the head comes with the model, so that adapters are trained without it."""
     rows: ClassVar[Rows] = "first"
     """What of the encoder's output the head reads."""
 
@@ -155,6 +158,10 @@ class Task:
 
     # Loss and metrics
 
+    def has_terms(self, tokens: Tokens) -> bool:
+        """Whether there is any loss term in these examples."""
+        return True
+
     def units(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> float:
         """Number of loss terms in these examples: what the loss is averaged over."""
         return float(len(examples))
@@ -201,10 +208,18 @@ class TokenTask(Task):
 
     rows: ClassVar[Rows] = "all"
 
+    def has_terms(self, tokens: Tokens) -> bool:
+        return tokens.marks is not None and bool((tokens.marks != IGNORE).any())
+
     def units(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> float:
         marks = self.gather(split, examples, epoch).marks
         assert marks is not None
         return float(np.count_nonzero(marks != IGNORE))
+
+
+def nothing_to_measure(split: str) -> RunFailed:
+    """The failure of a run whose training or validation texts are all blank."""
+    return RunFailed("data", f"no {split} example has text", "give texts that aren't blank")
 
 
 def get_task(recipe: Recipe, tokenizer: Any = None) -> Task:

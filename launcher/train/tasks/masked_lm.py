@@ -38,6 +38,8 @@ class MaskedLM(TokenTask):
     metric = "perplexity"
     auto_class = "AutoModelForMaskedLM"
     peft_type = None
+    # It would be larger than all adapters together.
+    ready_head = True
     rows = "selected"
 
     def targets(self, source: Source) -> list[Any]:
@@ -122,7 +124,9 @@ class MaskedLM(TokenTask):
         """`prediction` is the text with its masks filled; `candidates` lists the best for each mask with probabilities."""
         (column,) = text_columns(self.recipe)
         return [
-            self._filled(str(row.values.get(column)).replace(MASK, self.tokenizer.mask_token), masks)
+            self._filled(
+                text_of(row.values.get(column), "input", row).replace(MASK, self.tokenizer.mask_token), masks
+            )
             for row, masks in zip(rows, scores, strict=True)
         ]
 

@@ -38,7 +38,8 @@ class QuestionAnswering(Task):
 
     metric = "f1"
     auto_class = "AutoModelForQuestionAnswering"
-    peft_type = "QUESTION_ANS"
+    # peft's model for it keeps token types and positions to itself.
+    peft_type = None
     rows = "all"
 
     def names_in(self, config: Any) -> tuple[str, ...]:

@@ -16,8 +16,7 @@ from torch.nn import functional
 
 from launcher.columns import text_columns
 from launcher.datafiles import Row
-from launcher.errors import RunFailed
-from launcher.train.sources import Source, place
+from launcher.train.sources import Source
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
 from launcher.train.token_cache import TokenSplit
 
@@ -31,16 +30,16 @@ class Ranking(Task):
     metric = "ndcg"
 
     def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
-        query, most = text_columns(self.recipe)[0], self.recipe.ranking.max_relevance
+        query = text_columns(self.recipe)[0]
         numbers: dict[Any, int] = {}
         found = np.zeros((len(targets), 2))
-        for index, ((name, row), relevance) in enumerate(zip(source.rows(), targets, strict=True)):
-            if not 0 <= relevance <= most:
-                text = f"{place(name, row)}: relevance {relevance:g} is not from 0 to {most:g}"
-                remedy = "mend the row, or set ranking.max_relevance to the highest there is"
-                raise RunFailed("data", text, remedy)
+        for index, ((_, row), relevance) in enumerate(zip(source.rows(), targets, strict=True)):
             found[index] = relevance, numbers.setdefault(row.values.get(query), len(numbers))
         return found
+
+    def options(self) -> dict[str, Any]:
+        """Also the highest relevance: what was tokenised with another has not been checked against this one."""
+        return {**super().options(), "max_relevance": self.recipe.ranking.max_relevance}
 
     def names_in(self, config: Any) -> tuple[str, ...]:
         return ()

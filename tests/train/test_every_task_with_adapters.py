@@ -1,0 +1,112 @@
+"""Every task learns by LoRA on an ordinary pretrained model, and what it leaves behind says what was trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from peft import PeftModel
+from support.training import RankServer, make_run, metrics, recipe, result
+
+from launcher.recipe import Recipe
+from launcher.train.model import build_model
+from launcher.train.tasks import get_task
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+ROWS = [
+    {
+        "text": f"anna saw {number % 4} birds",
+        "other": f"the house number {number % 7}",
+        "class": ("no", "yes")[number % 2],
+        "classes": ["few"] if number % 4 < 2 else ["many", "loud"],
+        "number": number % 4 / 3,
+        "stars": number % 4 + 1,
+        "words": ["anna", "saw", "birds"],
+        "tags": [("O", "B-PER")[number % 2], "O", "O"],
+        "answers": [{"text": "house", "answer_start": 4}],
+        "choices": ["birds", "house"],
+        "right": number % 2,
+    }
+    for number in range(40)
+]
+TASKS: dict[str, dict[str, Any]] = {
+    "classification": {"text": "text", "label": "class"},
+    "multilabel": {"text": "text", "label": "classes"},
+    "regression": {"text": "text", "label": "number"},
+    "ordinal": {"text": "text", "label": "stars"},
+    "token-classification": {"text": "words", "label": "tags"},
+    "masked-lm": {"text": "text"},
+    "question-answering": {"text": ["text", "other"], "label": "answers", "stride": 4},
+    "multiple-choice": {"text": "text", "choices": "choices", "label": "right"},
+    "ranking": {"text": ["text", "other"], "label": "number"},
+}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+def _recipe(file: Path, task: str, **changes: Any) -> Recipe:
+    data = {"train": str(file), "validation": str(file), "test": None, **TASKS[task]}
+    train = {"lr": 1e-2, "max_steps": 3}
+    return recipe(file.parent, task=task, data=data, train=train, **changes)
+
+
+@pytest.fixture(scope="module")
+def encoder(file: Path, tmp_path_factory: pytest.TempPathFactory, ranks: RankServer) -> Path:
+    """What a masked-lm run leaves: an encoder whose configuration knows of no other task."""
+    run = make_run(tmp_path_factory.mktemp("runs") / "encoder", _recipe(file, "masked-lm"))
+    return ranks.complete(run).model
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_trains_and_is_evaluated(
+    task: str, file: Path, encoder: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    wanted = _recipe(file, task, tuning="lora", model={"init": "pretrained", "name": str(encoder)})
+    run = ranks.complete(make_run(tmp_path / "run", wanted))
+    measured = ranks.verb("eval", run.path)["validation"]
+    assert measured["loss"] == pytest.approx(metrics(run, "validation")[-1]["eval/loss"], rel=1e-4)
+    best = result(run)["best"]
+    assert measured[best["metric"]] == pytest.approx(best["value"], rel=1e-4, nan_ok=True)
+    # The adapter on the model it was made for is the merged model.
+    auto_class = getattr(transformers, get_task(wanted).auto_class)
+    merged = auto_class.from_pretrained(run.model)
+    base = auto_class.from_pretrained(encoder, num_labels=merged.config.num_labels)
+    torch.testing.assert_close(
+        _outputs(PeftModel.from_pretrained(base, run.model / "adapter"), task),
+        _outputs(merged, task),
+        atol=1e-5,
+        rtol=1e-4,
+    )
+
+
+@torch.no_grad()
+def _outputs(model: torch.nn.Module, task: str) -> tuple[torch.Tensor, ...]:
+    """Its outputs for two pairs, padded."""
+    inputs = {
+        "input_ids": torch.tensor([[2, 9, 10, 3, 11, 3], [2, 12, 3, 13, 3, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0]]),
+        "token_type_ids": torch.tensor([[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0]]),
+    }
+    shape = {name: value[:, None] for name, value in inputs.items()} if task == "multiple-choice" else inputs
+    found: tuple[torch.Tensor, ...] = model.eval()(**shape).to_tuple()
+    return found
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_adapters_that_have_learnt_nothing_yet_change_nothing(task: str, file: Path, encoder: Path) -> None:
+    """Not even for second texts and padding: whatever the model is given reaches it."""
+    wanted = _recipe(file, task, tuning="lora", model={"init": "pretrained", "name": str(encoder)})
+    tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
+    built = build_model(wanted, get_task(wanted, tokenizer), ("1", "2"), tokenizer)
+    adapted = _outputs(built.model, task)
+    torch.testing.assert_close(adapted, _outputs(built.model.unload(), task))  # type: ignore[operator]
