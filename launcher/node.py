@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from launcher import failure, smaller
+from launcher import account, failure, smaller
 from launcher import run as runs
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 from launcher.run import AttemptDir, RunDir
@@ -253,14 +253,18 @@ def _write_result(run: RunDir, status: str, error: Mapping[str, Any] | None) -> 
     now = time.time()
     wall = sum(_duration(record, now) for record in records)
     steps = [failure.last_step(run, number) for number in reversed(attempts)]
+    last = run.last_attempt()
     result = {
         "status": status,
-        "best": None,
+        "run_id": run.run_id,
         "test": None,
+        "extra": None,
+        "compression": None,
         "steps": next((step for step in steps if step is not None), 0),
         "wall_s": round(wall, 3),
         "attempts": len(attempts),
         "error": error,
+        **account.of_run(run, smaller.plan_of(run, last) if last is not None else run.read_plan()),
         "job_id": run.last_job(),
     }
     runs.write_json(run.result, result)
