@@ -29,7 +29,7 @@ WAIT_POLL_S = 0.5
 def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) -> None:
     """The runs, newest first; or one run: state, step, speed, metrics, time left, what went wrong, what to do next."""
     from launcher.cli.output import say, show, show_json, table
-    from launcher.cli.state import attempt_records, list_row, run_state, state_lines, summary_row
+    from launcher.cli.state import attempt_records, list_row, run_state, state_lines
     from launcher.run import find, list_runs
 
     directory = options.resolve_runs_dir(runs_dir)
@@ -41,13 +41,34 @@ def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) 
         else:
             show("\n".join(state_lines(state)))
         return
-    rows = sorted(map(summary_row, list_runs(directory)), key=lambda row: row["created_at"], reverse=True)
+    rows = sorted(map(_row, list_runs(directory)), key=lambda row: row["created_at"], reverse=True)
     if as_json:
         show_json(rows)
     elif not rows:
         say(f"no runs in {directory}; the first: launch recipe=smoke")
     else:
         show(table([list_row(row) for row in rows], ["run", "status", "step", "left", "metric", "created"]))
+
+
+def _row(run: RunDir) -> dict[str, Any]:
+    """A run in the list: one that can't be read hides no other."""
+    from launcher.cli.state import summary_row
+    from launcher.errors import DamagedFile
+
+    try:
+        return summary_row(run)
+    except DamagedFile as error:
+        return {
+            "run_id": run.run_id,
+            "run_dir": str(run.path),
+            "status": "damaged",
+            "created_at": run.plan.stat().st_mtime,
+            "step": None,
+            "total": None,
+            "eta_s": None,
+            "metric": "",
+            "error": str(error),
+        }
 
 
 @click.command("stop")
