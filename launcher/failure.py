@@ -51,6 +51,16 @@ class Death:
         except ValueError:
             return None
 
+    @property
+    def kind(self) -> str:
+        """The class of the error."""
+        return "killed" if self.signal else "crashed"
+
+    @property
+    def how(self) -> str:
+        """In words."""
+        return f"was killed by {self.signal}" if self.signal else f"ended with code {self.code}"
+
 
 def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: int) -> dict[str, Any]:
     """The `error` of result.json for an attempt that ended with `code` and without a word of its own."""
@@ -58,14 +68,12 @@ def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: i
     death = _first_death(log, record, code)
     words = _LABEL.sub("", log) if death.rank is None else _last_words(run, record, death.rank)
     who = "training" if death.rank is None else f"rank {death.rank}"
-    how = f"was killed by {death.signal}" if death.signal else f"ended with code {death.code}"
-    lines = [line for line in words.splitlines() if line.strip()][-TAIL_LINES:]
     return {
-        "class": "killed" if death.signal else "crashed",
+        "class": death.kind,
         "rank": death.rank,
         "host": death.host,
         "step": last_step(run, attempt.number),
-        "message": "\n".join([f"{who} {how}", *lines]),
+        "message": "\n".join([f"{who} {death.how}", *_last_lines(words)]),
         "remedy": _remedy(run, death, log),
     }
 
@@ -76,6 +84,11 @@ def without_result(run: RunDir, state: str) -> dict[str, Any]:
     if disk.f_bavail * disk.f_frsize < FULL_BELOW:
         return {"class": "disk", "message": f"{state}; the disk of {run.path} is full", "remedy": FREE_SPACE}
     return {"class": "killed", "message": state, "remedy": None}
+
+
+def with_last_words(error: Mapping[str, Any], log: Path, offset: int) -> dict[str, Any]:
+    """That error, its message followed by the end of the job's log; what precedes `offset` is an earlier job's."""
+    return {**error, "message": "\n".join([error["message"], *_last_lines(_tail(log, offset))])}
 
 
 def last_step(run: RunDir, attempt: int) -> int | None:
@@ -106,6 +119,10 @@ def _first_death(log: str, record: Mapping[str, Any], code: int) -> Death:
         return Death(code, 0, hosts[0] if hosts else None)
     srun = _SRUN.search(log)
     return Death(code, None, srun["host"] if srun else None)
+
+
+def _last_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()][-TAIL_LINES:]
 
 
 def _last_words(run: RunDir, record: Mapping[str, Any], rank: int) -> str:

@@ -124,6 +124,16 @@ def cancelled(run: RunDir) -> None:
     run.cancel.unlink(missing_ok=True)
 
 
+def died(run: RunDir, status: str, error: Mapping[str, Any] | None) -> None:
+    """Record the end of a run whose script was killed, or never came to begin an attempt."""
+    previous = run.last_attempt()
+    if previous is not None:
+        _close(run, previous)
+    _write_result(run, status, error)
+    for path in (run.secrets, run.stop, run.cancel):
+        path.unlink(missing_ok=True)
+
+
 def stopped(run: RunDir) -> None:
     """Record that the run was taken out of the queue on request."""
     _write_result(run, "stopped", None)
@@ -239,8 +249,10 @@ def _new_attempt(run: RunDir) -> AttemptDir:
 
 def _close(run: RunDir, previous: AttemptDir) -> None:
     """Keep an earlier result with its attempt, and mark an attempt that died before it could say so."""
-    if run.result.exists():
-        run.result.replace(previous.path / run.result.name)
+    kept = previous.path / run.result.name
+    if run.result.exists() and not kept.exists():
+        run.result.replace(kept)
+    run.result.unlink(missing_ok=True)  # otherwise it is that of a job which began no attempt
     record = runs.read_json(previous.record)
     if record is not None and "ended_at" not in record:
         last = {"last_step": failure.last_step(run, previous.number)}

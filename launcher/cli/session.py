@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from types import TracebackType
 from typing import Any, Self
@@ -10,9 +11,11 @@ from launcher.cli import follow
 from launcher.cli.output import say, show, show_json
 from launcher.cli.progress import Bar, make_bar
 from launcher.cli.summary import summary
-from launcher.errors import EXIT_INTERRUPTED, EXIT_OK
+from launcher.errors import EXIT_INTERRUPTED, EXIT_OK, UserError
 from launcher.executors import Executor, JobState, executor_for
-from launcher.failure import without_result
+from launcher.executors.base import recorded_state
+from launcher.executors.local import bury
+from launcher.failure import Death, with_last_words, without_result
 from launcher.run import RunDir
 
 SCHEDULER_POLL_S = 2.0
@@ -38,11 +41,16 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._interrupts.restore()
+        if kind is None:
+            self._interrupts.ignore()
+        else:
+            self._interrupts.restore()
 
     def start(self, run: RunDir) -> int:
         """Start the job; returns the exit code: that of the run where it is followed, otherwise 0."""
         tail = follow.Tail.at_end(run.events)
+        log = run.job_log("local")
+        logged = log.stat().st_size if self._local and log.exists() else 0
         job_id = self._executor.start(run)
         document: dict[str, Any] = {
             "run_id": run.run_id,
@@ -54,7 +62,8 @@ class Session:
             show(run.run_id)
         if self._follow:
             try:
-                result = self._stay(run, tail)
+                self._stay(run, tail)
+                result = self._outcome(run, job_id, logged)
             except KeyboardInterrupt:
                 say(f"{run.run_id} goes on without you; launch stop {run.run_id} would stop it")
                 return EXIT_INTERRUPTED
@@ -69,8 +78,8 @@ class Session:
             show_json(document)
         return code
 
-    def _stay(self, run: RunDir, tail: follow.Tail) -> dict[str, Any]:
-        """Show the run until it is over; returns its result, or what the scheduler says where it left none."""
+    def _stay(self, run: RunDir, tail: follow.Tail) -> None:
+        """Show the run until it is over."""
         with make_bar() as bar:
             watch = Watch(self._executor, run, bar, quiet=self._local)
             asked = follow.every(LOCAL_POLL_S if self._local else SCHEDULER_POLL_S, watch.is_over)
@@ -80,9 +89,37 @@ class Session:
                 return asked()
 
             follow.follow(tail, is_over, bar)
+
+    def _outcome(self, run: RunDir, job: str, logged: int) -> dict[str, Any]:
+        """The result of this job, or what else is known of its end; `logged` bytes of a local log are older than it."""
+        result = run.read_result()
+        if result is not None and _is_of(run, result, job):
+            return result
         state = self._executor.state(run)
-        status = "cancelled" if state.status == "cancelled" else "failed"
-        return run.read_result() or {"status": status, "error": without_result(run, state_text(state))}
+        is_cancelled = state.status == "cancelled" or run.cancel.exists()
+        error = _last_words(run, job, state, logged)
+        if self._local and run.last_job() == job:
+            with contextlib.suppress(OSError):  # the disk may be full
+                bury(run, job, "cancelled" if is_cancelled else "failed", None if is_cancelled else error)
+                return run.read_result() or {}
+        return {"status": "cancelled" if is_cancelled else "failed", "error": error}
+
+
+def _is_of(run: RunDir, result: dict[str, Any], job: str) -> bool:
+    """Whether a job left that result; an earlier one's would be taken for it where the job never starts."""
+    return result.get("status") == "completed" or recorded_state(run, job).status != "unknown"
+
+
+def _last_words(run: RunDir, job: str, state: JobState, logged: int) -> dict[str, Any]:
+    """The `error` of a job that left no result, with the end of its log."""
+    if job.startswith("local ") and state.exit_code is not None:
+        death = Death(state.exit_code)
+        error = without_result(run, f"the job's script {death.how}")
+        if error["class"] == "killed":
+            error["class"] = death.kind
+    else:
+        error = without_result(run, state_text(state))
+    return with_last_words(error, run.job_log(job), logged)
 
 
 class Watch:
@@ -130,11 +167,22 @@ class Interrupts:
             signal.signal(number, handler)
         self._before.clear()
 
+    def ignore(self) -> None:
+        """From here to the end of this process: how the run ended is settled, and so is the exit code."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+        self._before.clear()
+
     def act(self, executor: Executor, run: RunDir, bar: Bar) -> None:
         """Do what the signals since the last call ask for."""
         if self._wanted >= 1 and self._done == 0:
             self._done = 1
-            executor.stop(run)
+            try:
+                executor.stop(run)
+            except UserError:
+                if executor.state(run).active:
+                    raise
+                return  # it has just ended by itself
             bar.line("saving, then stopping; press Ctrl-C again to kill it instead")
         if self._wanted >= 2 and self._done == 1:
             self._done = 2
