@@ -2,6 +2,7 @@
 
     LauncherError
     ├── UserError          a mistake in what was asked; exit code 2, no traceback, nothing created
+    │   └── DamagedFile    a file of a run that can't be read (a ValueError, too)
     ├── RunFailed          the run itself failed; exit code 1, recorded in result.json
     └── RunStopped         stopped as planned and resumable; exit code 75
 
@@ -64,6 +65,10 @@ class UserError(LauncherError):
             problems = Problem(problems, remedy=remedy)
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class DamagedFile(UserError, ValueError):
+    """A file of a run directory does not hold what it should."""
 
 
 class RunFailed(LauncherError):

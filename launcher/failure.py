@@ -55,6 +55,16 @@ class Death:
         except ValueError:
             return None
 
+    @property
+    def kind(self) -> str:
+        """The class of the error."""
+        return "killed" if self.signal else "crashed"
+
+    @property
+    def how(self) -> str:
+        """In words."""
+        return f"was killed by {self.signal}" if self.signal else f"ended with code {self.code}"
+
 
 def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: int) -> dict[str, Any]:
     """The `error` of result.json for an attempt that ended with `code` and without a word of its own."""
@@ -62,14 +72,12 @@ def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: i
     death = _first_death(log, record, code, ranks=run.read_plan()["world_size"])
     words = _LABEL.sub("", log) if death.rank is None else _last_words(run, record, death.rank)
     who = death.process if death.rank is None else f"rank {death.rank}"
-    how = f"was killed by {death.signal}" if death.signal else f"ended with code {death.code}"
-    lines = [line for line in words.splitlines() if line.strip()][-TAIL_LINES:]
     return {
-        "class": "killed" if death.signal else "crashed",
+        "class": death.kind,
         "rank": death.rank,
         "host": death.host,
         "step": last_step(run, attempt.number),
-        "message": "\n".join([f"{who} {how}", *lines]),
+        "message": "\n".join([f"{who} {death.how}", *_last_lines(words)]),
         "remedy": _remedy(run, death, log),
     }
 
@@ -89,7 +97,9 @@ def without_result(run: RunDir, job: str | None, state: str, code: int | None) -
     begun = record.get("job_id") == job and "ended_at" not in record
     words = _words_of_script(run, job, record)
     if not by_itself(code) and (code is not None or begun or not words):
-        return {"class": "killed", "message": state, "remedy": None}
+        is_script = job is not None and job.startswith("local ") and code is not None
+        how = f"the job's script {Death(code).how}" if is_script and code is not None else state
+        return {"class": "killed", "message": how, "remedy": None}
     how = "did not get to the training" if code is None else f"ended with code {code}"
     when = "" if begun or code is None else " before the training began"
     return {
@@ -139,6 +149,10 @@ def _first_death(log: str, record: Mapping[str, Any], code: int, ranks: int) -> 
         return Death(code, 0, host) if ranks == 1 else Death(code, None, host, "torchrun")
     srun = _SRUN.search(log)
     return Death(code, None, srun["host"] if srun else None)
+
+
+def _last_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()][-TAIL_LINES:]
 
 
 def _last_words(run: RunDir, record: Mapping[str, Any], rank: int) -> str:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from launcher import failure, smaller
+from launcher import account, failure, smaller
 from launcher import run as runs
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 from launcher.run import AttemptDir, RunDir
@@ -123,6 +123,16 @@ def cancelled(run: RunDir) -> None:
     _write_result(run, "cancelled", None)
     run.secrets.unlink(missing_ok=True)
     run.cancel.unlink(missing_ok=True)
+
+
+def died(run: RunDir, status: str, error: Mapping[str, Any] | None) -> None:
+    """Record the end of a run whose script was killed, or never came to begin an attempt."""
+    previous = run.last_attempt()
+    if previous is not None:
+        _close(run, previous)
+    _write_result(run, status, error)
+    for path in (run.secrets, run.stop, run.cancel):
+        path.unlink(missing_ok=True)
 
 
 def stopped(run: RunDir) -> None:
@@ -240,8 +250,10 @@ def _new_attempt(run: RunDir) -> AttemptDir:
 
 def _close(run: RunDir, previous: AttemptDir) -> None:
     """Keep an earlier result with its attempt, and mark an attempt that died before it could say so."""
-    if run.result.exists():
-        run.result.replace(previous.path / run.result.name)
+    kept = previous.path / run.result.name
+    if run.result.exists() and not kept.exists():
+        run.result.replace(kept)
+    run.result.unlink(missing_ok=True)  # otherwise it is that of a job which began no attempt
     record = runs.read_json(previous.record)
     if record is not None and "ended_at" not in record:
         last = {"last_step": failure.last_step(run, previous.number)}
@@ -254,14 +266,18 @@ def _write_result(run: RunDir, status: str, error: Mapping[str, Any] | None) -> 
     now = time.time()
     wall = sum(_duration(record, now) for record in records)
     steps = [failure.last_step(run, number) for number in reversed(attempts)]
+    last = run.last_attempt()
     result = {
         "status": status,
-        "best": None,
+        "run_id": run.run_id,
         "test": None,
+        "extra": None,
+        "compression": None,
         "steps": next((step for step in steps if step is not None), 0),
         "wall_s": round(wall, 3),
         "attempts": len(attempts),
         "error": error,
+        **account.of_run(run, smaller.plan_of(run, last) if last is not None else run.read_plan()),
         "job_id": run.last_job(),
     }
     runs.write_json(run.result, result)

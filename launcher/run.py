@@ -19,15 +19,17 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.errors import Problem, UserError, nearest
+from launcher.errors import DamagedFile, Problem, UserError, nearest
 
 LOSS_FILE = "loss.py"
+_JOB = re.compile(r"(local )?\d+")
 
 
 @dataclass(frozen=True)
@@ -157,16 +159,18 @@ class RunDir:
         return self.logs / f"job_{job.split(maxsplit=1)[0]}.log"
 
     def last_job(self) -> str | None:
-        """The newest line of control/jobs."""
+        """The newest line of control/jobs. Raises DamagedFile where that is no job."""
         return next(iter(self.all_jobs()), None)
 
     def all_jobs(self) -> list[str]:
         """Every job in control/jobs once, the newest first."""
         try:
-            lines = self.jobs.read_text(encoding="utf-8").splitlines()
+            lines = self.jobs.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return []
-        return list(dict.fromkeys(reversed(lines)))
+        if lines and not _JOB.fullmatch(lines[-1]):
+            raise DamagedFile(Problem("does not end with a job", where=str(self.jobs)))
+        return list(dict.fromkeys(line for line in reversed(lines) if _JOB.fullmatch(line)))
 
     def add_job(self, job: str) -> None:
         """Append a line to control/jobs."""
@@ -271,8 +275,11 @@ def create(path: Path, files: Mapping[str, str]) -> RunDir:
 def find(reference: str, runs_dir: Path) -> RunDir:
     """The run meant by a run id, a unique prefix of one, or a path.
 
-    Raises UserError where there is none or more than one.
+    Raises UserError where there is none or more than one, or the reference is empty.
     """
+    if not reference:
+        # As a path it would be the working directory, and every name starts with it: an unset variable of a script's.
+        raise UserError(Problem("RUN is empty", remedy="name the run: launch status lists them"))
     as_path = Path(reference)
     if (as_path / "plan.json").is_file():
         return RunDir(as_path.resolve())
@@ -323,12 +330,15 @@ def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is no such file."""
+    """A JSON object, or None where there is no such file. Raises DamagedFile where it holds something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    assert isinstance(value, dict), path
+    except ValueError as error:
+        raise DamagedFile(Problem(f"is not readable JSON: {error}", where=str(path))) from None
+    if not isinstance(value, dict):
+        raise DamagedFile(Problem("is not readable JSON: it holds no object", where=str(path)))
     return value
 
 

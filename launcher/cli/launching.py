@@ -118,10 +118,27 @@ def resume_command(reference: str, follow: bool, runs_dir: Path | None, as_json:
     from launcher.run import find
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
-    kind = str(run.read_plan()["executor"])
+    plan = run.read_plan()
+    _refuse_moved(run, Path(plan["run_dir"]))
+    kind = str(plan["executor"])
     with Session(kind, follow=follow, as_json=as_json) as session:
         _refuse_completed(run)
         return session.start(run)
+
+
+def _refuse_moved(run: RunDir, planned: Path) -> None:
+    """Raises UserError where the job script would train in another directory than this one."""
+    from launcher.errors import Problem, UserError
+
+    if planned.resolve() != run.path:
+        there = f"launch resume {planned}" if planned.exists() else f"move it back to {planned}"
+        raise UserError(
+            Problem(
+                f"was moved or copied from {planned}, where its job would train",
+                where=str(run.path),
+                remedy=f"{there}, or start a new run from its model: init_from={run.path}",
+            )
+        )
 
 
 def _refuse_completed(run: RunDir) -> None:

@@ -29,7 +29,7 @@ WAIT_POLL_S = 0.5
 def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) -> None:
     """The runs, newest first; or one run: state, step, speed, metrics, time left, what went wrong, what to do next."""
     from launcher.cli.output import say, show, show_json, table
-    from launcher.cli.state import attempt_records, list_row, run_state, state_lines, summary_row
+    from launcher.cli.state import attempt_records, list_row, run_state, state_lines
     from launcher.run import find, list_runs
 
     directory = options.resolve_runs_dir(runs_dir)
@@ -41,13 +41,34 @@ def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) 
         else:
             show("\n".join(state_lines(state)))
         return
-    rows = sorted(map(summary_row, list_runs(directory)), key=lambda row: row["created_at"], reverse=True)
+    rows = sorted(map(_row, list_runs(directory)), key=lambda row: row["created_at"], reverse=True)
     if as_json:
         show_json(rows)
     elif not rows:
         say(f"no runs in {directory}; the first: launch recipe=smoke")
     else:
         show(table([list_row(row) for row in rows], ["run", "status", "step", "left", "metric", "created"]))
+
+
+def _row(run: RunDir) -> dict[str, Any]:
+    """A run in the list: one that can't be read hides no other."""
+    from launcher.cli.state import summary_row
+    from launcher.errors import DamagedFile
+
+    try:
+        return summary_row(run)
+    except DamagedFile as error:
+        return {
+            "run_id": run.run_id,
+            "run_dir": str(run.path),
+            "status": "damaged",
+            "created_at": run.plan.stat().st_mtime,
+            "step": None,
+            "total": None,
+            "eta_s": None,
+            "metric": "",
+            "error": str(error),
+        }
 
 
 @click.command("stop")
@@ -60,7 +81,8 @@ def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) 
 """)
 def stop_command(reference: str, wait: bool, runs_dir: Path | None, as_json: bool) -> None:
     """Save the state of a run at the end of its current step, then stop it; launch resume continues it."""
-    run, executor = _active(reference, runs_dir)
+    run, executor, state = _with_state(reference, runs_dir)
+    _refuse_ended(run, state)
     executor.stop(run)
     _report(run, executor, "asked to save and stop", wait=wait, as_json=as_json)
 
@@ -74,24 +96,38 @@ def stop_command(reference: str, wait: bool, runs_dir: Path | None, as_json: boo
 """)
 def cancel_command(reference: str, runs_dir: Path | None, as_json: bool) -> None:
     """Kill a run now; steps since its last checkpoint are lost."""
-    run, executor = _active(reference, runs_dir)
-    executor.cancel(run)
+    from launcher.executors.local import bury
+
+    run, executor, state = _with_state(reference, runs_dir)
+    if state.job_id is not None and _is_lost(state):
+        bury(run, state.job_id, "cancelled", None)
+    else:
+        _refuse_ended(run, state)
+        executor.cancel(run)
     _report(run, executor, "cancelled", wait=False, as_json=as_json)
 
 
-def _active(reference: str, runs_dir: Path | None) -> tuple[RunDir, Executor]:
-    """A run that still has a job. Raises UserError where it has none."""
-    from launcher.errors import Problem, UserError
+def _with_state(reference: str, runs_dir: Path | None) -> tuple[RunDir, Executor, JobState]:
     from launcher.executors import executor_for
     from launcher.run import find
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
     executor = executor_for(str(run.read_plan()["executor"]))
-    state = executor.state(run)
+    return run, executor, executor.state(run)
+
+
+def _refuse_ended(run: RunDir, state: JobState) -> None:
+    """Raises UserError where the run has no job."""
+    from launcher.errors import Problem, UserError
+
     if not state.active:
         remedy = f"launch status {run.run_id}"
         raise UserError(Problem(f"is not running: it is {state.status}", where=run.run_id, remedy=remedy))
-    return run, executor
+
+
+def _is_lost(state: JobState) -> bool:
+    """Whether a job of this machine died unrecorded; of one that Slurm does not know, nobody can tell."""
+    return state.status == "unknown" and (state.job_id or "").startswith("local ")
 
 
 def _report(run: RunDir, executor: Executor, what: str, *, wait: bool, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from types import TracebackType
 from typing import Any, Self
@@ -11,8 +12,9 @@ from launcher.cli.output import say, show, show_json
 from launcher.cli.progress import Bar, make_bar
 from launcher.cli.state import ending, state_text, without_result
 from launcher.cli.summary import summary
-from launcher.errors import EXIT_INTERRUPTED, EXIT_OK
+from launcher.errors import EXIT_INTERRUPTED, EXIT_OK, UserError
 from launcher.executors import Executor, JobState, executor_for
+from launcher.executors.local import bury
 from launcher.run import RunDir
 
 SCHEDULER_POLL_S = 2.0
@@ -38,7 +40,10 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._interrupts.restore()
+        if kind is None:
+            self._interrupts.ignore()
+        else:
+            self._interrupts.restore()
 
     def start(self, run: RunDir) -> int:
         """Start the job; returns the exit code: that of the run where it is followed, otherwise 0."""
@@ -54,7 +59,7 @@ class Session:
             show(run.run_id)
         if self._follow:
             try:
-                result = self._stay(run, tail)
+                result = self._outcome(run, job_id, self._stay(run, tail))
             except KeyboardInterrupt:
                 say(f"{run.run_id} goes on without you; launch stop {run.run_id} would stop it")
                 return EXIT_INTERRUPTED
@@ -69,8 +74,8 @@ class Session:
             show_json(document)
         return code
 
-    def _stay(self, run: RunDir, tail: follow.Tail) -> dict[str, Any]:
-        """Show the run until it is over; returns its result, or what the scheduler says where it left none."""
+    def _stay(self, run: RunDir, tail: follow.Tail) -> JobState:
+        """Show the run until it is over; returns the state of its job then."""
         with make_bar() as bar:
             watch = Watch(self._executor, run, bar, quiet=self._local)
             asked = follow.every(LOCAL_POLL_S if self._local else SCHEDULER_POLL_S, watch.is_over)
@@ -80,7 +85,19 @@ class Session:
                 return asked()
 
             follow.follow(tail, is_over, bar)
-        return ending(run, watch.state) or without_result(run, watch.state)
+        return watch.state
+
+    def _outcome(self, run: RunDir, job: str, state: JobState) -> dict[str, Any]:
+        """The result of this job, or what else is known of its end, which is recorded where nobody else does."""
+        result = ending(run, state)
+        if result is not None:
+            return result
+        found = without_result(run, state)
+        if self._local and run.last_job() == job:
+            with contextlib.suppress(OSError):  # the disk may be full
+                bury(run, job, found["status"], found["error"] if found["status"] == "failed" else None)
+                return run.read_result() or found
+        return found
 
 
 class Watch:
@@ -125,11 +142,22 @@ class Interrupts:
             signal.signal(number, handler)
         self._before.clear()
 
+    def ignore(self) -> None:
+        """From here to the end of this process: how the run ended is settled, and so is the exit code."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+        self._before.clear()
+
     def act(self, executor: Executor, run: RunDir, bar: Bar) -> None:
         """Do what the signals since the last call ask for."""
         if self._wanted >= 1 and self._done == 0:
             self._done = 1
-            executor.stop(run)
+            try:
+                executor.stop(run)
+            except UserError:
+                if executor.state(run).active:
+                    raise
+                return  # it has just ended by itself
             bar.line("saving, then stopping; press Ctrl-C again to kill it instead")
         if self._wanted >= 2 and self._done == 1:
             self._done = 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from launcher.cli.heavy import parse_event
 from launcher.cli.output import human_number, human_seconds
 from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
-from launcher.errors import UserError
+from launcher.errors import DamagedFile, UserError
 from launcher.executors import JobState, executor_for
 from launcher.failure import by_itself
 from launcher.failure import without_result as cause_of_death
@@ -87,7 +86,7 @@ def ending(run: RunDir, job: JobState) -> dict[str, Any] | None:
 
 def without_result(run: RunDir, job: JobState) -> dict[str, Any]:
     """What stands for the result of a job that left none."""
-    status = "cancelled" if job.status == "cancelled" else "failed"
+    status = "cancelled" if job.status == "cancelled" or run.cancel.exists() else "failed"
     return {"status": status, "error": cause_of_death(run, job.job_id, state_text(job), job.exit_code)}
 
 
@@ -114,7 +113,7 @@ def _newer(path: Path, other: Path) -> bool:
 def _result(run: RunDir) -> dict[str, Any] | None:
     try:
         return run.read_result()
-    except json.JSONDecodeError:
+    except DamagedFile:
         return None
 
 

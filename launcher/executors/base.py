@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from launcher import run as runs
-from launcher.errors import Problem, RunFailed, UserError
+from launcher.errors import DamagedFile, Problem, RunFailed, UserError
 from launcher.run import RunDir
 
 Status = Literal[
@@ -140,7 +139,7 @@ def recorded_state(run: RunDir, job: str | None) -> JobState:
     """What the run directory itself says, for a job that the scheduler no longer knows."""
     try:
         result = run.read_result()
-    except json.JSONDecodeError:
+    except DamagedFile:
         result = None
     attempt = run.last_attempt()
     record = (runs.read_json(attempt.record) if attempt else None) or {}

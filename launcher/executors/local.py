@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 from launcher import node
 from launcher import run as runs
@@ -94,6 +95,29 @@ class LocalExecutor:
         except OSError:
             return False
         return os.fsencode(run.job_sh) in command
+
+
+def bury(
+    run: RunDir, job: str, status: Literal["failed", "cancelled"], error: Mapping[str, Any] | None
+) -> None:
+    """End a run whose script died without recording it: what it left running is killed, its keys are removed."""
+    while left := list(_left_by(run, job)):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+    node.died(run, status, error)
+
+
+def _left_by(run: RunDir, job: str) -> Iterator[int]:
+    """Processes of this machine that the job's script started: they have its environment and directory."""
+    mark = f"LAUNCHER_JOB={job}".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                inherited = mark in (entry / "environ").read_bytes().split(b"\0")
+                if inherited and (entry / "cwd").readlink() == run.path:
+                    yield int(entry.name)
 
 
 def _pid(job: str) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.plans import new_run, plan_of, stand_in_python
 
 from launcher.cli.follow import read_events
 from launcher.run import RunDir
@@ -82,6 +83,20 @@ def planned(launch: Callable[..., Any], tmp_path: Path) -> Callable[[str], RunDi
         for name in ("attempts", "checkpoints", "logs", "control"):
             (directory / name).mkdir()
         return RunDir(directory)
+
+    return make
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., RunDir]:
+    """A run directory on this machine of which no job was started yet: `launch resume` starts it.
+
+    The shell lines `training` stand in for the training.
+    """
+
+    def make(training: str = "true", run_id: str = "r") -> RunDir:
+        python = stand_in_python(tmp_path / f"python-{run_id}", training)
+        return new_run(plan_of({"executor": "local"}, run_dir=tmp_path / "runs" / run_id, python=python))
 
     return make
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from launcher import node
 from launcher.run import RunDir
 
 Launch = Callable[..., Any]
@@ -83,6 +85,23 @@ def test_a_completed_run_is_neither_stopped_nor_resumed(finished: Finished, laun
         assert "is not running: it is completed" in launch(verb, run.path, code=2).stderr
     assert "is completed: there is nothing left to do" in launch("resume", run.path, code=2).stderr
     assert run.attempt_numbers() == [1]
+
+
+def test_a_cancelled_run_tells_all_that_its_files_tell(
+    finished: Finished, launch: Launch, tmp_path: Path
+) -> None:
+    completed = finished[0].read_result() or {}
+    run = RunDir(shutil.copytree(finished[0].path, tmp_path / "runs" / "done"))
+    with run.metrics.open("a") as metrics:
+        metrics.write('{"step": 7, "tr')  # torn by the kill
+    node.cancelled(run)
+    cancelled = run.read_result() or {}
+    assert completed.keys() <= cancelled.keys()
+    same = ("run_id", "best", "predicted", "steps", "epochs", "micro_batch_size", "attempts")
+    assert {key: cancelled[key] for key in same} == {key: completed[key] for key in same}
+    assert cancelled["measured"] is None
+    (row,) = json.loads(launch("compare", "done", "--json").stdout)["rows"]
+    assert row["best"]["mean"] == completed["best"]["value"]
 
 
 def test_predict_texts_and_files(finished: Finished, launch: Launch, tmp_path: Path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from launcher.metrics import higher_is_better
+from launcher.metrics import OF_TASK, higher_is_better
 from launcher.recipe import Recipe
 from launcher.train.tasks import MicroBatch, Task, get_task
 from launcher.train.token_cache import TokenSplit
@@ -35,6 +35,11 @@ def _split(labels: torch.Tensor | None = None, examples: int = 5) -> TokenSplit:
 
 def _decoded(name: str, scores: np.ndarray) -> list[dict[str, Any]]:
     return _task(name).decode(scores, NAMES[name], _split(examples=len(scores)), ())
+
+
+@pytest.mark.parametrize("name", get_args(Recipe.model_fields["task"].annotation))
+def test_the_metric_of_a_task_is_known_where_no_training_runs(name: str) -> None:
+    assert OF_TASK[name] == _task(name).metric
 
 
 def _batch(labels: torch.Tensor) -> MicroBatch:

@@ -56,7 +56,8 @@ LAYERS = {
     "metrics": "",
     "report": "run metrics errors",
     "smaller": "run",
-    "node": "failure smaller run errors",
+    "account": "metrics run",
+    "node": "account failure smaller run errors",
     "executors": "node run plan errors",
     # prefetch reads a resolved recipe; LoRA's targets are the same here as in the plan's estimate.
     "train": "recipe compression_sections data_sections task_sections techniques fields plan "

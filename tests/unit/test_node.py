@@ -187,6 +187,27 @@ def test_cancelling_beats_what_the_training_wrote_but_not_completion(local: RunD
     assert (local.read_result() or {})["status"] == "completed"
 
 
+def test_the_best_model_of_a_killed_run_is_the_one_in_its_directory(local: RunDir) -> None:
+    start(local)
+    values = {10: 0.9, 20: 0.6, 30: 0.8, 40: 0.8}
+    rows = [{"step": step, "split": "validation", "eval/accuracy": value} for step, value in values.items()]
+    local.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 50, "spl')
+
+    def best() -> object:
+        end(local, local.attempt(1), 137)
+        return (local.read_result() or {})["best"]
+
+    assert best() is None
+    local.model.mkdir()
+    (local.model / "config.json").write_text("{}")
+    assert best() == {"metric": "accuracy", "value": 0.9, "step": 10}
+
+    # Weights were still being pruned in step 10, so its model was not kept.
+    events = [{"event": "eval", "step": step, "best": step in (20, 30)} for step in values]
+    local.events.write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert best() == {"metric": "accuracy", "value": 0.8, "step": 30}
+
+
 def test_a_crash_without_a_word_is_told_from_the_ranks_log(local: RunDir) -> None:
     attempt = start(local)
     step(local, attempt, 12)
