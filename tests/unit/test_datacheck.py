@@ -178,6 +178,24 @@ def test_a_label_that_training_does_not_have(write: Write) -> None:
     assert "did you mean positive? labels there: negative, positive" in found[0]
 
 
+def test_of_many_unknown_labels_the_first_are_shown_and_the_others_counted(write: Write) -> None:
+    other = write("v.csv", "text,label\n" + "".join(f"a,unseen{number}\n" for number in range(40)))
+    found = problems(recipe(train=write("train.csv", rows(600, classes=200)), validation=other))
+    assert len(found) == 4
+    assert found[0].endswith("label 'unseen0' is not in the training data\n    -> labels there: 0, 1, 2, 197 more")
+    assert found[3] == "data.label=label: 37 more labels that are not known in data.validation"
+
+
+def test_a_class_for_each_row_is_not_a_label_column(write: Write) -> None:
+    train = write("train.csv", "id,text,label\n" + "".join(f"{n},text {n},{n % 2}\n" for n in range(2400)))
+    other = write("v.csv", "id,text,label\n" + "".join(f"{n},text {n},0\n" for n in range(5000, 5600)))
+    asked = recipe(train=train, validation=other, label="text")
+    assert problems(asked) == [
+        "data.label=text: has 2,400 classes in 2,400 rows\n"
+        "    -> one class per row: is this the label column? There are also: id, label"
+    ]
+
+
 def test_one_class_is_nothing_to_learn(write: Write) -> None:
     train = write("train.csv", "text,label\na,x\nb,x\n")
     assert "every row has the label 'x'" in problems(recipe(train=train, validation=train))[0]
