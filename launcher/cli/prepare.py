@@ -110,7 +110,7 @@ def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> 
     if not any(problem.field == "cluster" for problem in problems):
         problems += [
             _about(conflict.fields[0], loaded, conflict.message, conflict.remedy)
-            for conflict in plan_conflicts(recipe, loaded.cluster, observed, shape)
+            for conflict in plan_conflicts(recipe, loaded.cluster, observed, shape, facts.train_examples)
             if not doubtful.intersection(conflict.fields)
         ]
     if not doubtful.intersection(("runs_dir", "run_id")):
