@@ -18,7 +18,7 @@ from launcher.datafiles import Peek, ReadOptions, Row, Value, missing_files, pee
 from launcher.errors import Problem, UserError, choices, nearest
 from launcher.fields import Files
 from launcher.recipe import Recipe
-from launcher.textfiles import where
+from launcher.textfiles import size_of, where
 
 SMALL_BYTES = 1 << 20
 """Files up to this size are read whole, in about a tenth of a second."""
@@ -214,7 +214,7 @@ def _class_names(recipe: Recipe, value: Value) -> Iterable[str | None]:
 
 
 def _read(path: Path, options: ReadOptions) -> Peek:
-    small = path.is_file() and path.stat().st_size <= SMALL_BYTES
+    small = size_of(path) <= SMALL_BYTES
     return peek(path, options, rows=SMALL_BYTES if small else FIRST_ROWS)
 
 
