@@ -81,7 +81,7 @@ def _output(file: str | None, given: str | None) -> list[str]:
     from launcher import paths
     from launcher.errors import Problem, UserError
 
-    if given is None and file is None:
+    if not given and file is None:
         return []
     form = ".jsonl" if file is not None and Path(file).suffix == ".jsonl" else ".csv"
     target = Path(given or f"{file}.predictions{form}")
