@@ -1,9 +1,11 @@
 # Everything that a developer runs, each in the environment .venv, which is made on the first use: nothing has to be activated.
 #     make install PYTHON=python3.12      choose the Python
 #     make test ARGS='tests/unit -k plan' give arguments to what is run
+#     make test JOBS=0                    one test at a time, for debuggers
 VENV ?= .venv
 PYTHON ?=
 ARGS ?=
+JOBS ?= 2
 BENCH ?= quality sst2
 BIN := $(VENV)/bin
 # Beside the public data sets, the tests that measure quality have a pretrained model to start from.
@@ -36,7 +38,7 @@ smoke: install ## Train a tiny model on this machine and use it: the whole main 
 
 test: install ## Run all tests (installs Slurm from the distribution where it may)
 	@scripts/install-slurm
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 test-faults: install ## Run the tests that kill, cut off and fill up
 	@scripts/install-slurm

@@ -2,7 +2,8 @@
 
     python -m benchmarks.finetune                                # short texts on this CPU, ours and the best flags
     python -m benchmarks.finetune --peers all --rounds 3         # every way to call the peer
-    python -m benchmarks.finetune --device cuda --model roberta-base --batch 128 --rows 60000
+    python -m benchmarks.finetune --device cuda --model roberta-base --peers all --rows 60000
+    python -m benchmarks.finetune --device cuda --model bert-large --batch 128 --rows 67349 --epochs 3
 
 Each round runs every contender once, with the round's number as seed: A B A B. It prints progress, checks that gradients
 and accuracies agree, and writes NAME.json, NAME.md and NAME.png into --output.
@@ -26,7 +27,7 @@ import numpy as np
 
 from benchmarks import report
 from benchmarks.stock import PEERS, PeerData, command, environment, write_job
-from benchmarks.workloads import WORKLOADS, write_data, write_model
+from benchmarks.workloads import SHAPES, WORKLOADS, write_data, write_model
 from launcher.loading import dump_recipe
 from launcher.recipe import Recipe
 
@@ -77,10 +78,10 @@ class Bench:
 
     def throughput(self, seconds: float) -> dict[str, float]:
         """Of steady training: all examples but those of the first step."""
-        share = 1 - self.batch / self.options.rows
+        epochs, rows = self.recipe.train.epochs, self.options.rows
         return {
-            "examples_per_s": (self.options.rows - self.batch) / seconds,
-            "tokens_per_s": self.train_tokens * share / seconds,
+            "examples_per_s": (epochs * rows - self.batch) / seconds,
+            "tokens_per_s": self.train_tokens * (epochs - self.batch / rows) / seconds,
         }
 
 
@@ -121,8 +122,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workload", choices=WORKLOADS, default="short")
     parser.add_argument("--tuning", choices=("full", "lora"), default="full")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rows", type=int, default=1600, help="training examples, each seen once")
-    parser.add_argument("--model", choices=("minilm", "roberta-base", "roberta-large"), default="minilm")
+    parser.add_argument("--rows", type=int, default=1600, help="training examples")
+    parser.add_argument("--epochs", type=float, default=1.0)
+    parser.add_argument("--model", choices=("minilm", *SHAPES), default="minilm")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="of ours; fp32 on a CPU, bf16 on a GPU")
     parser.add_argument("--peers", nargs="+", choices=(*PEERS, "all"), default=list(DEFAULT_PEERS))
@@ -157,7 +159,8 @@ def prepare(options: argparse.Namespace) -> Bench:
     write_data(options.workload, options.rows, options.data, data)
     model = work / options.model
     if not (model / "model.safetensors").exists():
-        write_model(options.model, model)
+        lines = (data / "train.jsonl").read_text().splitlines()
+        write_model(options.model, (json.loads(line)["text"] for line in lines), model)
     recipe = Recipe.model_validate_json(
         json.dumps(
             {
@@ -175,7 +178,7 @@ def prepare(options: argparse.Namespace) -> Bench:
                     "max_length": WORKLOADS[options.workload].max_length,
                 },
                 "batch": {"global": options.batch},
-                "train": {"lr": RATES[options.tuning], "epochs": 1.0},
+                "train": {"lr": RATES[options.tuning], "epochs": options.epochs},
                 "eval": {"every": None},
                 "checkpoint": {"every": None},
                 "tracking": {"wandb": {"mode": "disabled"}},

@@ -3,11 +3,13 @@
     python -m benchmarks.gradients RECIPE
 
 Takes the first global batch of the recipe's data, without dropout. fp32 is ours against the padded model's, bf16 is ours
-against the padded model's in fp32, and "padded, bf16" is what the padded model itself loses in bf16.
+against the padded model's in fp32, and "padded, bf16" is what the padded model itself loses in bf16. Rows that are "filled up"
+are those that CUDA graphs compute.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from launcher.loading import read_recipe_file
+from launcher.train.packing import PackedCollate
 from launcher.train.tasks import get_task
 from launcher.train.unpadded import make_collate
 
@@ -40,16 +43,14 @@ def main(recipe_file: Path) -> None:
     half = gradient(model, padded, labels, autocast=True)
     collate, notice = make_collate(get_task(recipe, tokenizer), tokenizer, model, device)
     assert notice is None, notice
-    packed = collate(_split(tokenizer(texts, **limits)["input_ids"]), np.arange(len(rows))).inputs
-    print(
-        json.dumps(
-            {
-                "fp32": error(gradient(model, packed, labels, autocast=False), exact),
-                "bf16": error(gradient(model, packed, labels, autocast=True), exact),
-                "padded, bf16": error(half, exact),
-            }
-        )
-    )
+    assert isinstance(collate, PackedCollate)
+    errors = {"padded, bf16": error(half, exact)}
+    for kind, filled in (("", False), (", filled up", True)):  # as steps are, one by one and as CUDA graphs
+        collate = dataclasses.replace(collate, fill=filled)
+        packed = collate(_split(tokenizer(texts, **limits)["input_ids"]), np.arange(len(rows))).inputs
+        errors[f"fp32{kind}"] = error(gradient(model, packed, labels, autocast=False), exact)
+        errors[f"bf16{kind}"] = error(gradient(model, packed, labels, autocast=True), exact)
+    print(json.dumps(errors))
 
 
 def recipe_has_no_types(model: str | None) -> bool:

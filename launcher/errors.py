@@ -71,10 +71,14 @@ class RunFailed(LauncherError):
 
     exit_code = EXIT_FAILED
 
-    def __init__(self, error_class: str, message: str, remedy: str | None = None) -> None:
+    def __init__(
+        self, error_class: str, message: str, remedy: str | None = None, step: int | None = None
+    ) -> None:
         self.error_class = error_class
         self.message = message
         self.remedy = remedy
+        self.step = step
+        """Optimizer step at which it failed, where the one who raises it knows better than the events."""
         super().__init__(f"{message}\n    -> {remedy}" if remedy else message)
 
 

@@ -158,6 +158,8 @@ def estimate_memory(
     gradients, optimizer, host, disk = _state_bytes(shape, setup)
     tokens = min(micro_batch_size * max_length, max_tokens or sys.maxsize)
     activations = setup.passes * activation_bytes(shape, setup, tokens=tokens, length=max_length)
+    if setup.graphed:  # what graphs compute in they keep, and ordinary steps come between them
+        gradients, activations = 2 * gradients, 2 * activations
     other = _other_bytes(setup, weights + gradients + optimizer + activations)
     return MemoryEstimate(weights, gradients, optimizer, activations, other, host, disk)
 

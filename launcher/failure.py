@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.run import AttemptDir, RunDir
+from launcher.errors import EXIT_STOPPED
+from launcher.run import AttemptDir, RunDir, read_json
 
 TAIL_BYTES = 1 << 16
 TAIL_LINES = 12
+SCRIPT_LINES = 2
 FULL_BELOW = 1 << 20
 """A disk with fewer bytes free is taken for full."""
 FREE_SPACE = "free space on the run directory's disk, then launch resume"
@@ -41,6 +43,8 @@ class Death:
     """As Python gives it: negative for a signal."""
     rank: int | None = None
     host: str | None = None
+    process: str = "training"
+    """What it was, where that was no rank or nobody knows which."""
 
     @property
     def signal(self) -> str | None:
@@ -55,9 +59,9 @@ class Death:
 def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: int) -> dict[str, Any]:
     """The `error` of result.json for an attempt that ended with `code` and without a word of its own."""
     log = _tail(run.job_log(str(record.get("job_id", ""))), int(record.get("log_offset", 0)))
-    death = _first_death(log, record, code)
+    death = _first_death(log, record, code, ranks=run.read_plan()["world_size"])
     words = _LABEL.sub("", log) if death.rank is None else _last_words(run, record, death.rank)
-    who = "training" if death.rank is None else f"rank {death.rank}"
+    who = death.process if death.rank is None else f"rank {death.rank}"
     how = f"was killed by {death.signal}" if death.signal else f"ended with code {death.code}"
     lines = [line for line in words.splitlines() if line.strip()][-TAIL_LINES:]
     return {
@@ -70,12 +74,39 @@ def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: i
     }
 
 
-def without_result(run: RunDir, state: str) -> dict[str, Any]:
-    """The `error` of a run that has ended, in this state of its job, and could not even write its result."""
+def by_itself(code: int | None) -> bool:
+    """Whether a script that ended with `code` did so by itself, in error, and not by a signal or a request to stop."""
+    return code is not None and 0 < code < 128 and code != EXIT_STOPPED
+
+
+def without_result(run: RunDir, job: str | None, state: str, code: int | None) -> dict[str, Any]:
+    """The `error` of a run whose job has ended in this state, with this code if known, and left no result."""
     disk = os.statvfs(run.path)
     if disk.f_bavail * disk.f_frsize < FULL_BELOW:
         return {"class": "disk", "message": f"{state}; the disk of {run.path} is full", "remedy": FREE_SPACE}
-    return {"class": "killed", "message": state, "remedy": None}
+    attempt = run.last_attempt()
+    record = (read_json(attempt.record) if attempt else None) or {}
+    begun = record.get("job_id") == job and "ended_at" not in record
+    words = _words_of_script(run, job, record)
+    if not by_itself(code) and (code is not None or begun or not words):
+        return {"class": "killed", "message": state, "remedy": None}
+    how = "did not get to the training" if code is None else f"ended with code {code}"
+    when = "" if begun or code is None else " before the training began"
+    return {
+        "class": "crashed" if begun else "launch",
+        "message": "\n".join([f"the script of job {job} {how}{when}", *words]),
+        "remedy": f"read {run.logs}; a setup line of the cluster profile is mended by a new run, the nodes by resuming",
+    }
+
+
+def _words_of_script(run: RunDir, job: str | None, record: Mapping[str, Any]) -> list[str]:
+    """The last lines of a job's log, but none of an attempt that had ended before."""
+    if job is None:
+        return []
+    log = run.job_log(job)
+    is_same = run.job_log(str(record.get("job_id", "none"))) == log
+    offset = int(record.get("log_end") or record.get("log_offset") or 0) if is_same else 0
+    return [line for line in _tail(log, offset).splitlines() if line.strip()][-SCRIPT_LINES:]
 
 
 def last_step(run: RunDir, attempt: int) -> int | None:
@@ -90,7 +121,7 @@ def last_step(run: RunDir, attempt: int) -> int | None:
     return None
 
 
-def _first_death(log: str, record: Mapping[str, Any], code: int) -> Death:
+def _first_death(log: str, record: Mapping[str, Any], code: int, ranks: int) -> Death:
     hosts = record.get("hosts", ())
     reports = [found.groupdict() for found in _REPORT.finditer(log)]
     if reports:
@@ -103,7 +134,9 @@ def _first_death(log: str, record: Mapping[str, Any], code: int) -> Death:
             int(first["code"]), int(first["rank"]), hosts[node] if node < len(hosts) else first["host"]
         )
     if record.get("executor") == "local":
-        return Death(code, 0, hosts[0] if hosts else None)
+        host = hosts[0] if hosts else None
+        # The script waits for the only rank, or for torchrun, which has a report of every rank that it saw fail.
+        return Death(code, 0, host) if ranks == 1 else Death(code, None, host, "torchrun")
     srun = _SRUN.search(log)
     return Death(code, None, srun["host"] if srun else None)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-TIME_LIMIT = re.compile(r"\d+|\d+:\d{2}|\d+:\d{2}:\d{2}|\d+-\d+|\d+-\d+:\d{2}|\d+-\d+:\d{2}:\d{2}")
+TIME_LIMIT = re.compile(r"\d+|\d+:\d{2}|\d+:\d{2}:\d{2}|\d+-\d+|\d+-\d+:\d{2}|\d+-\d+:\d{2}:\d{2}", re.ASCII)
 MOST = 10**9
 """No count of anything here is larger."""
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -34,6 +34,10 @@ def _one_line(value: str) -> str:
 def _time_limit(value: str) -> str:
     if not TIME_LIMIT.fullmatch(value):
         raise ValueError("must be MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS")
+    if not value.strip("0:-"):
+        raise ValueError(
+            "must be more than 0, which Slurm takes for no limit at all; null leaves it to the partition"
+        )
     return value
 
 

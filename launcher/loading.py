@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -132,6 +134,8 @@ def load_cluster(reference: str, *, cwd: Path) -> Cluster:
         inner = node.value.get(misfit.inside or "", node) if node and isinstance(node.value, dict) else node
         where = f"{path.name}:{inner.line}" if inner else path.name
         problems.append(_problem(key, misfit, schema_of(Cluster), node, where))
+    if isinstance(cluster, Cluster) and cluster.setup:
+        problems += _shell_problems(cluster.setup, nodes["setup"], path.name)
     if problems or not isinstance(cluster, Cluster):
         raise UserError(problems)
     return cluster
@@ -245,6 +249,27 @@ def _cluster(values: Mapping[str, Any], origins: Mapping[str, str], cwd: Path, m
             for problem in error.problems
         ]
         return Cluster()
+
+
+def _shell_problems(lines: Sequence[str], node: Node, file_name: str) -> Iterator[Problem]:
+    """What bash finds wrong with the setup lines as they will stand in the job script; nothing is executed."""
+    assert isinstance(node.value, tuple)
+    bash = shutil.which("bash")
+    if bash is None:
+        return
+    script = "\n".join(["prepare() {", *(f"    {line}" for line in lines), "}", ""])
+    done = subprocess.run(
+        [bash, "-n"], input=script.encode(), capture_output=True, env={"LC_ALL": "C"}, check=False
+    )
+    if done.returncode == 0:
+        return
+    said = done.stderr.decode(errors="replace").splitlines()[0]
+    found = re.search(r"line (\d+): (.*)", said)
+    number, message = (int(found[1]), found[2]) if found else (0, said)
+    # Lines are counted from `prepare() {`; what never ends is noticed behind the last.
+    at = min(max(number - 2, 0), len(lines) - 1)
+    remedy = "these lines are run by bash on every node: correct them"
+    yield Problem(f"bash says: {message}", f"{file_name}:{node.value[at].line}", "setup", lines[at], remedy)
 
 
 def _about_training(problem: Problem) -> Problem:

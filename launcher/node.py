@@ -107,6 +107,7 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
     exit_code = _settle(run, attempt, record, verdict, code)
     going: Next = "stay" if verdict is not None else _next(run, attempt, exit_code, stop)
     record |= {"ended_at": time.time(), "exit_code": exit_code, "process_code": code, "stop": stop}
+    record |= {"log_end": _size(run, str(record.get("job_id", "none")))}
     record |= {"status": (run.read_result() or {}).get("status", "interrupted"), "next": going}
     runs.write_json(attempt.record, record | {"last_step": failure.last_step(run, attempt.number)})
     goes_again = going != "stay" or verdict == "requeued"

@@ -205,7 +205,7 @@ def make_plan(
         "compile": compiled,
         "layout": layout,
         "steps": _steps(recipe, data),
-        "memory": _memory(cluster, shape, setup, layout),
+        "memory": _memory(cluster, shape, _graphed(setup, layout), layout),
         "traffic": _traffic(shape, setup, layout),
         "throughput": predict(shape, setup, _speed_facts(recipe, cluster, machine, layout, data, gpus)),
         "slurm": _slurm(recipe, cluster, device, gpus) if executor == "slurm" else None,
@@ -375,6 +375,11 @@ def _steps(recipe: Recipe, data: DataSize) -> Steps:
         return Steps(train_examples=None, per_epoch=None, total=total, warmup=known)
     per_epoch, total, warmup_steps = step_counts(recipe, data.train_examples)
     return Steps(train_examples=data.train_examples, per_epoch=per_epoch, total=total, warmup=warmup_steps)
+
+
+def _graphed(setup: Setup, layout: Layout) -> Setup:
+    """The set-up with graphs only where a step is a single micro-batch: no others are captured."""
+    return replace(setup, graphed=setup.graphed and layout.gradient_accumulation_steps == 1)
 
 
 def _memory(cluster: Cluster, shape: ModelShape | None, setup: Setup, layout: Layout) -> Memory:

@@ -31,6 +31,8 @@ Task = Literal[
     "ranking",
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
+LONGEST = 512
+"""Tokens in a sequence where data.max_length doesn't say otherwise."""
 
 
 class Scratch(Section):
@@ -221,6 +223,11 @@ class Recipe(Section):
     """Tracking."""
     debug: Debug = Debug()
     """Debugging."""
+
+    @property
+    def scratch_length(self) -> int:
+        """Tokens that a model made from nothing, and its tokenizer, can take."""
+        return max(LONGEST, self.data.max_length or 0)
 
     def tree(self) -> dict[str, Any]:
         """The recipe as plain nested values, every default written out, under the keys of the contract."""

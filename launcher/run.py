@@ -15,6 +15,8 @@ RUNS_DIR/RUN_ID/            mode 0700
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import tempfile
@@ -121,6 +123,11 @@ class RunDir:
         return self.control / "cancel"
 
     @property
+    def writer(self) -> Path:
+        """Rank 0 of an attempt holds a lock on it as long as it lives; its text says which process that is."""
+        return self.control / "writer"
+
+    @property
     def secrets(self) -> Path:
         """0600: environment variables with keys that the nodes need; removed when the run ends."""
         return self.control / "secrets.json"
@@ -130,17 +137,37 @@ class RunDir:
         """One scheduler job id a line, the newest last; `local PID` for a local attempt."""
         return self.control / "jobs"
 
+    @property
+    def lock(self) -> Path:
+        """Held while a job is being started; see `locked`."""
+        return self.control / "lock"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Wait until no other command is starting a job, and keep others waiting meanwhile.
+
+        A file system without locks is no reason to start nothing.
+        """
+        with open(os.open(self.lock, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:  # noqa: PTH123
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     def job_log(self, job: str) -> Path:
         """What the job script and torchrun print, for a line of control/jobs."""
         return self.logs / f"job_{job.split(maxsplit=1)[0]}.log"
 
     def last_job(self) -> str | None:
         """The newest line of control/jobs."""
+        return next(iter(self.all_jobs()), None)
+
+    def all_jobs(self) -> list[str]:
+        """Every job in control/jobs once, the newest first."""
         try:
             lines = self.jobs.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
-            return None
-        return lines[-1] if lines else None
+            return []
+        return list(dict.fromkeys(reversed(lines)))
 
     def add_job(self, job: str) -> None:
         """Append a line to control/jobs."""
@@ -195,6 +222,11 @@ class AttemptDir:
     def plan(self) -> Path:
         """This attempt's plan, only where it differs from the run's."""
         return self.path / "plan.json"
+
+    @property
+    def max_tokens(self) -> Path:
+        """Most tokens of a micro-batch, where `batch.tokens=auto` found them by a trial on the GPU."""
+        return self.path / "max_tokens"
 
     @property
     def record(self) -> Path:

@@ -20,8 +20,13 @@ def ran_out(result: Mapping[str, Any] | None) -> bool:
 
 
 def plan_of(run: RunDir, attempt: AttemptDir) -> dict[str, Any]:
-    """The plan that an attempt went by."""
-    return read_json(attempt.plan) or run.read_plan()
+    """The plan that an attempt went by, with the limit that it found where it tried one out."""
+    plan = read_json(attempt.plan) or run.read_plan()
+    try:
+        found = int(attempt.max_tokens.read_text())
+    except (OSError, ValueError):
+        return plan
+    return {**plan, "layout": plan["layout"] | {"max_tokens": found}}
 
 
 def plan_after(run: RunDir, previous: AttemptDir) -> dict[str, Any] | None:

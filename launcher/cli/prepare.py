@@ -151,9 +151,7 @@ def model_shape(loaded: Loaded) -> ModelShape | None:
     """The shape of the recipe's model, from its config.json where one is here; None where nobody knows it."""
     recipe, model = loaded.recipe, loaded.recipe.model
     if model.name is None:
-        return shapes.shape_from_config(
-            scratch_config(model.scratch, recipe.data.max_length), "model.scratch"
-        )
+        return shapes.shape_from_config(scratch_config(model.scratch, recipe.scratch_length), "model.scratch")
     if (reason := paths.refusal(model.name)) is not None:
         raise UserError(_about("model.name", loaded, f"can't be read: {reason}", "check its permissions"))
     if Path(model.name).is_absolute() and not paths.is_dir(model.name):
@@ -172,10 +170,10 @@ def model_shape(loaded: Loaded) -> ModelShape | None:
     return shapes.shape_of(model.name, config=config, where=f"{model.name}/config.json")
 
 
-def scratch_config(scratch: Scratch, max_length: int | None) -> dict[str, object]:
+def scratch_config(scratch: Scratch, longest: int) -> dict[str, object]:
     """The config.json that a model made from nothing will have, as far as shapes need it."""
-    longest = max_length or 512
-    positions = longest + 1 if scratch.family == "roberta" else longest
+    padding = 1 if scratch.family == "roberta" else 0
+    positions = longest + padding + 1 if scratch.family == "roberta" else longest
     if scratch.family == "distilbert":
         names = ("dim", "n_layers", "n_heads", "hidden_dim")
     else:
@@ -186,7 +184,7 @@ def scratch_config(scratch: Scratch, max_length: int | None) -> dict[str, object
         "vocab_size": scratch.vocab,
         "embedding_size": scratch.hidden,
         "max_position_embeddings": positions,
-        "pad_token_id": 0,
+        "pad_token_id": padding,
         **dict(zip(names, sizes, strict=True)),
     }
 

@@ -105,4 +105,5 @@ def _report(run: RunDir, executor: Executor, what: str, *, wait: bool, as_json: 
     if as_json:
         show_json(document)
     else:
-        say(f"{run.run_id} is {state.status}" if wait else f"{run.run_id}: {what}")
+        silent = f" ({state.reason})" if state.status == "unreachable" else ""
+        say(f"{run.run_id} is {state.status}" if wait else f"{run.run_id}: {what}{silent}")

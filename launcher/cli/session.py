@@ -9,10 +9,10 @@ from typing import Any, Self
 from launcher.cli import follow
 from launcher.cli.output import say, show, show_json
 from launcher.cli.progress import Bar, make_bar
+from launcher.cli.state import ending, state_text, without_result
 from launcher.cli.summary import summary
 from launcher.errors import EXIT_INTERRUPTED, EXIT_OK
 from launcher.executors import Executor, JobState, executor_for
-from launcher.failure import without_result
 from launcher.run import RunDir
 
 SCHEDULER_POLL_S = 2.0
@@ -80,9 +80,7 @@ class Session:
                 return asked()
 
             follow.follow(tail, is_over, bar)
-        state = self._executor.state(run)
-        status = "cancelled" if state.status == "cancelled" else "failed"
-        return run.read_result() or {"status": status, "error": without_result(run, state_text(state))}
+        return ending(run, watch.state) or without_result(run, watch.state)
 
 
 class Watch:
@@ -94,23 +92,20 @@ class Watch:
         self._bar = bar
         self._quiet = quiet
         self._shown: str | None = None
+        self.state = JobState("unknown")
+        """As of the last time that it was asked for."""
 
     def is_over(self) -> bool:
         """Whether the job has ended and won't come back."""
         state = self._executor.state(self._run)
         text = state_text(state)
-        if text != self._shown and not self._quiet:
+        # Slurm has many words for not answering; once is enough.
+        news = "unreachable" if state.status == "unreachable" else text
+        if news != self._shown and not self._quiet:
             self._bar.line(text)
-        self._shown = text
+        self._shown = news
+        self.state = state
         return not state.active
-
-
-def state_text(state: JobState) -> str:
-    """A job's state in a few words."""
-    job = f"job {state.job_id} " if state.job_id else ""
-    reason = f" ({state.reason})" if state.reason else ""
-    nodes = f" on {state.nodes}" if state.nodes else ""
-    return f"{job}{state.status}{reason}{nodes}"
 
 
 class Interrupts:

@@ -11,12 +11,17 @@ from typing import Any
 
 from launcher.cli.heavy import parse_event
 from launcher.cli.output import human_number, human_seconds
-from launcher.cli.summary import cause, metrics_text, shown
+from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
+from launcher.errors import UserError
 from launcher.executors import JobState, executor_for
+from launcher.failure import by_itself
+from launcher.failure import without_result as cause_of_death
 from launcher.run import RunDir, read_json
 
 TAIL_BYTES = 1 << 18
 ENDED = ("completed", "stopped", "failed", "cancelled")
+FINAL = ("completed", "cancelled")
+"""A scheduler doesn't start a job again after one of these."""
 WIDTH = 12
 
 
@@ -29,6 +34,10 @@ def run_state(run: RunDir) -> dict[str, Any]:
     step, training = events.get("step", {}), events.get("phase", {})
     active = job.active
     done = (result or {}).get("steps") if not active else None
+    if ending(run, job) is None:
+        result = None if active else _told_by_others(run, job) or result
+    elif active and job.status != "unreachable":
+        result = None
     return {
         "run_id": run.run_id,
         "run_dir": str(run.path),
@@ -47,18 +56,55 @@ def run_state(run: RunDir) -> dict[str, Any]:
         "metrics": events.get("eval", {}).get("metrics"),
         "metrics_step": events.get("eval", {}).get("step"),
         "stop_requested": run.stop.exists(),
-        "result": None if active else result,
+        "result": result,
         "next": list(next_steps(run, job)),
     }
 
 
 def job_state(run: RunDir, executor: str, result: dict[str, Any] | None) -> JobState:
-    """The state of the newest job; the scheduler isn't asked about one whose end is on record."""
-    recorded = result is not None and result.get("status") in ENDED
-    if recorded and _newer(run.result, run.jobs):
-        assert result is not None
-        return JobState(result["status"], run.last_job())
-    return executor_for(executor).state(run)
+    """The state of the newest job. Where its end is on record, only a scheduler that may start it again is asked."""
+    if result is None or result.get("status") not in ENDED or not _newer(run.result, run.jobs):
+        return executor_for(executor).state(run)
+    recorded = JobState(result["status"], run.last_job())
+    if executor == "local" or recorded.status in FINAL:
+        return recorded
+    try:
+        state = executor_for(executor).state(run)
+    except UserError:  # a run directory can be read where there is no Slurm
+        return recorded
+    return state if state.active or ending(run, state) is None else recorded
+
+
+def ending(run: RunDir, job: JobState) -> dict[str, Any] | None:
+    """The result of the newest job, or None where it left none."""
+    result = _result(run)
+    if result is None or not _newer(run.result, run.jobs):
+        return None
+    # Requeued after it had stopped, it failed before it could say so.
+    died_later = result.get("status") == "stopped" and job.status == "failed" and by_itself(job.exit_code)
+    return None if died_later else result
+
+
+def without_result(run: RunDir, job: JobState) -> dict[str, Any]:
+    """What stands for the result of a job that left none."""
+    status = "cancelled" if job.status == "cancelled" else "failed"
+    return {"status": status, "error": cause_of_death(run, job.job_id, state_text(job), job.exit_code)}
+
+
+def _told_by_others(run: RunDir, job: JobState) -> dict[str, Any] | None:
+    """The same, where the scheduler or the job's log tells more than that the job is gone."""
+    if job.job_id is None or job.status not in ("failed", "unknown"):
+        return None
+    found = without_result(run, job)
+    return found if job.status == "failed" or found["error"]["class"] != "killed" else None
+
+
+def state_text(state: JobState) -> str:
+    """A job's state in a few words."""
+    job = f"job {state.job_id} " if state.job_id else ""
+    reason = f" ({state.reason})" if state.reason else ""
+    nodes = f" on {state.nodes}" if state.nodes else ""
+    return f"{job}{state.status}{reason}{nodes}"
 
 
 def _newer(path: Path, other: Path) -> bool:
@@ -89,7 +135,7 @@ def next_steps(run: RunDir, job: JobState) -> Iterator[str]:
     match job.status:
         case "pending":
             yield f"launch cancel {run.run_id}"
-        case "running" | "completing":
+        case "running" | "completing" | "unreachable":
             yield f"launch logs {run.run_id} -f"
             yield f"launch stop {run.run_id}"
         case "completed":
@@ -99,7 +145,8 @@ def next_steps(run: RunDir, job: JobState) -> Iterator[str]:
             yield f"launch resume {run.run_id}"
         case _:
             yield f"launch logs {run.run_id}"
-            yield f"launch resume {run.run_id}"
+            failed = owed_to_the_recipe(run.read_result() or {})
+            yield changed(run) if failed else f"launch resume {run.run_id}"
 
 
 def state_lines(state: dict[str, Any]) -> Iterator[str]:

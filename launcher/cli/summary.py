@@ -70,7 +70,21 @@ def _failed(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
     yield f"{run.run_id} failed{_at_step(result)}"
     yield from cause(result.get("error"))
     yield _row("logs", f"launch logs {_reference(run)}")
-    yield _row("continue", f"launch resume {_reference(run)}   (once the cause is mended)")
+    if owed_to_the_recipe(result):
+        yield _row("try again", f"{changed(run)}   (a new run; resume would keep every value)")
+    else:
+        yield _row("continue", f"launch resume {_reference(run)}   (once the cause is mended)")
+
+
+def owed_to_the_recipe(result: dict[str, Any]) -> bool:
+    """Whether a run failed for a cause that comes again with the same values, which are all that resuming has."""
+    return (result.get("error") or {}).get("class") in ("diverged", "recipe")
+
+
+def changed(run: RunDir) -> str:
+    """The command for a new run of the same recipe with another value."""
+    fresh = " run_id=null" if run.read_plan()["recipe"]["run_id"] else ""
+    return f"launch recipe={shlex.quote(shown(run.recipe))}{fresh} KEY=VALUE"
 
 
 def cause(error: dict[str, Any] | None) -> Iterator[str]:

@@ -9,14 +9,23 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from launcher import run as runs
-from launcher.errors import Problem, UserError
+from launcher.errors import Problem, RunFailed, UserError
 from launcher.run import RunDir
 
 Status = Literal[
-    "pending", "running", "completing", "completed", "stopped", "failed", "cancelled", "preempted", "unknown"
+    "pending",
+    "running",
+    "completing",
+    "completed",
+    "stopped",
+    "failed",
+    "cancelled",
+    "preempted",
+    "unreachable",
+    "unknown",
 ]
-ACTIVE: tuple[Status, ...] = ("pending", "running", "completing")
-"""A job with one of these may still write to its run directory."""
+ACTIVE: tuple[Status, ...] = ("pending", "running", "completing", "unreachable")
+"""A job with one of these may still write to its run directory; `unreachable`: its scheduler doesn't answer."""
 
 SECRET = re.compile(
     r"(^|_)(API_?KEY|ACCESS_?KEY|KEY|TOKENS?|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE
@@ -72,8 +81,14 @@ class Executor(Protocol):
 def prepare_start(run: RunDir, state: JobState, environ: Mapping[str, str]) -> dict[str, str]:
     """Make the run ready for a new job: old requests withdrawn, keys stored; returns the job's environment.
 
-    Raises UserError where a job is still active.
+    Raises UserError where a job is still active, RunFailed where nobody can say whether one is.
     """
+    if state.status == "unreachable":
+        raise RunFailed(
+            "scheduler",
+            f"{state.reason}; job {state.job_id} may still be there",
+            f"launch resume {run.run_id}, once it answers",
+        )
     if state.active:
         raise UserError(
             Problem(

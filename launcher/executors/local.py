@@ -28,30 +28,31 @@ class LocalExecutor:
 
     def start(self, run: RunDir) -> str:
         """Start job.sh; what it prints goes to logs/job_local.log."""
-        environment = prepare_start(run, self.state(run), os.environ)
-        with run.job_log("local").open("ab") as log:
-            self._script = subprocess.Popen(
-                ["bash", str(run.job_sh)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                cwd=run.path,
-                start_new_session=True,
-            )
-        job = f"local {self._script.pid}"
-        run.add_job(job)
+        with run.locked():
+            environment = prepare_start(run, self.state(run), os.environ)
+            with run.job_log("local").open("ab") as log:
+                self._script = subprocess.Popen(
+                    ["bash", str(run.job_sh)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    cwd=run.path,
+                    start_new_session=True,
+                )
+            job = f"local {self._script.pid}"
+            run.add_job(job)
         return job
 
     def state(self, run: RunDir) -> JobState:
-        """Whether the script of the newest job is alive, or how the run directory says it ended."""
+        """Which script is alive, or how the run directory says that the newest ended."""
         job = run.last_job()
         if job is None:
             return JobState("unknown", reason="never started")
         record = runs.read_json(last.record) if (last := run.last_attempt()) else None
-        if self._is_alive(run, job):
-            started = record["started_at"] if record and record["job_id"] == job else None
-            return JobState("running", job, started_at=started)
+        for living in self._living(run):
+            started = record["started_at"] if record and record["job_id"] == living else None
+            return JobState("running", living, started_at=started)
         state = recorded_state(run, job)
         if self._script is not None and job == f"local {self._script.pid}":
             return replace(state, exit_code=self._script.returncode)
@@ -63,22 +64,26 @@ class LocalExecutor:
         request_stop(run)
 
     def cancel(self, run: RunDir) -> None:
-        """Kill everything under the script, which then records its end."""
-        state = self.state(run)
-        if not state.active:
-            return
-        assert state.job_id is not None
-        script = _pid(state.job_id)
+        """Kill everything under each living script, which then records its end."""
+        for job in self._living(run):
+            self._cancel(run, job)
+
+    def _cancel(self, run: RunDir, job: str) -> None:
+        script = _pid(job)
         runs.write_text(run.cancel, "user")
         _kill_below(script)
         deadline = time.monotonic() + END_TIMEOUT_S
-        while self._is_alive(run, state.job_id):
+        while self._is_alive(run, job):
             if time.monotonic() > deadline:
                 _kill_below(script)
                 os.kill(script, signal.SIGKILL)
             time.sleep(0.02)
         if run.cancel.exists():
             node.cancelled(run)
+
+    def _living(self, run: RunDir) -> list[str]:
+        """Jobs whose scripts are alive, the newest first: more than one only where the file system has no locks."""
+        return [job for job in run.all_jobs() if self._is_alive(run, job)]
 
     def _is_alive(self, run: RunDir, job: str) -> bool:
         pid = _pid(job)

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from launcher import node
@@ -59,10 +59,10 @@ STATUSES: Mapping[str, Status] = {
 # Slurm could not be asked, which says nothing about the request.
 _UNREACHABLE = re.compile(
     r"unable to contact|timed out|connection refused|zero bytes|communication|munge|authentication|"
-    r"temporarily|try again|connect failure|slurm_conf|parsing config|configuration source",
+    r"temporarily|try again|did not return|connect failure|slurm_conf|parsing config|configuration source",
     re.IGNORECASE,
 )
-_FIELD = re.compile(r"(?:^| )(JobState|Reason|ExitCode|StartTime|EndTime|NodeList)=(\S*)")
+_FIELD = re.compile(r"(?:^| )(JobName|JobState|Reason|ExitCode|StartTime|EndTime|NodeList)=(\S*)")
 
 
 class SlurmExecutor:
@@ -70,21 +70,27 @@ class SlurmExecutor:
 
     def start(self, run: RunDir) -> str:
         """Submit job.sbatch. Raises UserError with Slurm's own sentence where the request is refused."""
-        is_new = run.last_job() is None
-        environment = prepare_start(run, self.state(run), os.environ)
-        done = _slurm(["sbatch", "--parsable", str(run.job_sbatch)], environment)
+        with run.locked():
+            environment = prepare_start(run, self.state(run), os.environ)
+            done = _slurm(["sbatch", "--parsable", str(run.job_sbatch)], environment)
+            job = done.stdout.strip().partition(";")[0]
+            if not done.returncode:
+                run.add_job(job)
         if done.returncode:
-            _refuse(run, is_new, _sentence(done.stderr))
-        job = done.stdout.strip().partition(";")[0]
-        run.add_job(job)
+            _refuse(run, _sentence(done.stderr))
         return job
 
     def state(self, run: RunDir) -> JobState:
         """Ask the controller, then accounting, then the run directory."""
-        job = run.last_job()
-        if job is None:
+        jobs = run.all_jobs()
+        if not jobs:
             return JobState("unknown", reason="never submitted")
-        state = _controller_state(job) or _accounting_state(job)
+        job, *earlier = jobs
+        state = _controller_state(job)
+        if state is None or state.status == "unreachable":
+            state = _accounting_state(job) or state
+        if state is None or not state.active:
+            state = next(_active(run, earlier), state)
         if state is None:
             return recorded_state(run, job)
         if state.status == "failed" and recorded_state(run, job).status == "cancelled":
@@ -104,10 +110,14 @@ class SlurmExecutor:
                 node.stopped(run)
 
     def cancel(self, run: RunDir) -> None:
-        """Kill the job; returns once it is gone."""
-        state = self.state(run)
-        if not state.active:
-            return
+        """Kill the job, and any other that the run still has; returns once they are gone."""
+        while (state := self.state(run)).active:
+            if state.status == "unreachable":
+                remedy = f"launch stop {run.run_id} works without it"
+                raise RunFailed("scheduler", f"{state.reason}; nothing was killed", remedy)
+            self._cancel(run, state)
+
+    def _cancel(self, run: RunDir, state: JobState) -> None:
         assert state.job_id is not None
         runs.write_text(run.cancel, "user")
         if state.status == "running":
@@ -118,11 +128,23 @@ class SlurmExecutor:
                 _slurm(["scancel", "--signal=KILL", *numbered])
             _wait(lambda: not run.cancel.exists(), RECORD_TIMEOUT_S)
         done = _slurm(["scancel", state.job_id])
-        if not _wait(lambda: not self.state(run).active, CANCEL_TIMEOUT_S):
+        if not _wait(lambda: self._has_ended(run, state.job_id), CANCEL_TIMEOUT_S):
             said = _sentence(done.stderr) or "it is still there"
             raise RunFailed("scheduler", f"job {state.job_id} was told to end: {said}", "launch status tells")
         if run.cancel.exists():
             node.cancelled(run)
+
+    def _has_ended(self, run: RunDir, job: str | None) -> bool:
+        state = self.state(run)
+        return state.job_id != job or not state.active
+
+
+def _active(run: RunDir, jobs: Iterable[str]) -> Iterator[JobState]:
+    """Those of a run's earlier jobs that are still there. A new cluster counts from 1 again, so names are compared."""
+    for job in jobs:
+        state = _controller_state(job, run.run_id)
+        if state is not None and state.active:
+            yield state
 
 
 def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -132,13 +154,13 @@ def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
     return met
 
 
-def _refuse(run: RunDir, is_new: bool, sentence: str) -> None:
+def _refuse(run: RunDir, sentence: str) -> None:
     if _UNREACHABLE.search(sentence):
         # The job may have been taken all the same, so the directory that it would run in stays.
         remedy = f"launch resume {run.run_id} once Slurm answers (scontrol ping)"
         raise RunFailed("scheduler", f"Slurm did not answer: {sentence}", remedy)
     request = run.read_plan()["slurm"]
-    if is_new:
+    if run.last_job() is None:
         run.discard()
     else:
         run.secrets.unlink(missing_ok=True)
@@ -158,14 +180,22 @@ def _refusal_remedy(sentence: str, request: Mapping[str, object]) -> str:
     return remedy
 
 
-def _controller_state(job: str) -> JobState | None:
-    """What the controller knows; it forgets a job some minutes after its end."""
+def _controller_state(job: str, name: str | None = None) -> JobState | None:
+    """What the controller knows, where that job has this name; it forgets a job some minutes after its end.
+
+    A controller that doesn't answer hasn't forgotten the job: that is `unreachable`.
+    """
     done = _slurm(["scontrol", "-o", "show", "job", job])
-    if done.returncode or "JobState=" not in done.stdout:
+    if "Invalid job id specified" in done.stderr:
         return None
+    if done.returncode or "JobState=" not in done.stdout:
+        said = _sentence(done.stderr) or "it says nothing of the job"
+        return JobState("unreachable", job, f"Slurm does not answer: {said}")
     fields: dict[str, str] = {}
-    for name, value in _FIELD.findall(done.stdout):
-        fields.setdefault(name, value)
+    for key, value in _FIELD.findall(done.stdout):
+        fields.setdefault(key, value)
+    if name not in (None, fields.get("JobName")):
+        return None
     return _job_state(job, fields)
 
 
@@ -222,7 +252,7 @@ def _sentence(stderr: str) -> str:
 def _slurm(
     command: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of Slurm's commands. Raises UserError where it isn't installed, RunFailed where it doesn't return."""
+    """Run one of Slurm's commands; one that doesn't return has failed. Raises UserError where it isn't installed."""
     try:
         return subprocess.run(
             command,
@@ -237,6 +267,5 @@ def _slurm(
         remedy = "log in to the cluster, use executor=local, or try: make cluster"
         raise UserError(Problem(f"Slurm is not here: no {command[0]} on PATH", remedy=remedy)) from None
     except subprocess.TimeoutExpired:
-        raise RunFailed(
-            "scheduler", f"{command[0]} did not return in {COMMAND_TIMEOUT_S:.0f} s", None
-        ) from None
+        said = f"{command[0]} did not return in {COMMAND_TIMEOUT_S:.0f} s"
+        return subprocess.CompletedProcess(command, 1, stdout="", stderr=said)

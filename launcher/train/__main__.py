@@ -16,6 +16,7 @@ import os
 import sys
 from pathlib import Path
 
+from launcher.leash import die_with_parent
 from launcher.run import RunDir, read_json
 from launcher.train.preempt import StopFlag
 
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
 
 def train(run: RunDir) -> int:
     """One rank of an attempt; what it prints goes to its own log."""
+    die_with_parent()
     rank = int(os.environ.get("RANK", "0"))
     _redirect_output(run.rank_log(rank))
     _read_secrets(run)

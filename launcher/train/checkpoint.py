@@ -17,7 +17,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,25 @@ class TrainState:
     """Tokens of a micro-batch that batch.tokens=auto has found; resuming keeps to them."""
     wall_s: float = 0.0
     """Seconds of training over all attempts."""
+    data_fingerprint: str | None = None
+    """What names the data that are trained on, and their examples; checkpoints of earlier versions have neither."""
+    train_examples: int | None = None
+
+    def on(self, fingerprint: str, train_examples: int) -> TrainState:
+        """This state on these data. Raises RunFailed('data') where it was saved on others."""
+        if self.data_fingerprint not in (None, fingerprint):
+            then, now = self.train_examples, train_examples
+            counts = (
+                f"{then} rows then, {now} now"
+                if then != now
+                else f"{now} rows, but not the same ones or not read alike"
+            )
+            raise RunFailed(
+                "data",
+                f"the data changed since step {self.step}: {counts}",
+                "restore the file, or start a new run",
+            )
+        return replace(self, data_fingerprint=fingerprint, train_examples=train_examples)
 
 
 class Checkpoints:

@@ -15,14 +15,13 @@ from launcher.columns import choice_columns, text_columns
 from launcher.conflicts import WINDOWED_TASKS
 from launcher.datafiles import Row
 from launcher.errors import RunFailed
-from launcher.recipe import Recipe
+from launcher.recipe import LONGEST, Recipe
 from launcher.train.doctor import Finding, Level, examine, share, worst_first
 from launcher.train.encoder import Encoder
 from launcher.train.sources import Source, open_sources, text_of
 from launcher.train.splits import Part
 from launcher.train.survey import Limits, Survey
 from launcher.train.tasks import get_task
-from launcher.train.tokenizer import LONGEST
 
 BATCH = 2048
 QUANTILES = (0.5, 0.9, 0.99, 1.0)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from launcher.columns import text_columns
 from launcher.errors import RunFailed
-from launcher.recipe import Recipe
-from launcher.train.tokenizer import LONGEST, for_words
+from launcher.recipe import LONGEST, Recipe
+from launcher.train.tokenizer import for_words
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -8,6 +8,7 @@ generator's seed and offset at the time of its replay.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from launcher.train.token_cache import TokenSplit
 USES_BEFORE_CAPTURE = 2
 """Steps of a bucket that are taken in the ordinary way first: kernels are chosen there, and rare buckets never captured."""
 MOST_GRAPHS = 64
-"""Buckets that are captured; steps of others are taken in the ordinary way."""
+"""Buckets that are captured; steps of others launch their kernels one by one, which compute the same."""
 ON_THE_HOST = ("lengths", "bucket")
 """Inputs that no kernel reads."""
 
@@ -54,6 +55,9 @@ class Recorder(Protocol):
     def record(self, body: Body) -> Body:
         """What repeats the step, which has not been done then. RuntimeError where it can't be recorded."""
 
+    def discard(self) -> None:
+        """Give back the memory of what was recorded, which nothing refers to any more."""
+
 
 class CudaRecorder:
     """CUDA graphs that share their memory: no two of them are ever under way together."""
@@ -74,16 +78,40 @@ class CudaRecorder:
         return outputs
 
     def record(self, body: Body) -> Body:
+        torch.cuda.synchronize(self._device)
+        torch.cuda.empty_cache()  # what steps have left behind may be too little beside what graphs keep
         graph = torch.cuda.CUDAGraph()
-        # Other threads, which write checkpoints, may go on using the device meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-            outputs = body()
+        with torch.cuda.stream(self._stream):
+            # Other threads, which write checkpoints, may go on using the device meanwhile.
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                outputs = body()
+            except RuntimeError:
+                self._abort(graph)
+                raise
+            graph.capture_end()
 
         def replay() -> tuple[torch.Tensor, torch.Tensor]:
             graph.replay()
             return outputs
 
         return replay
+
+    def discard(self) -> None:
+        torch.cuda.synchronize(self._device)
+        torch.cuda.empty_cache()
+
+    def _abort(self, graph: torch.cuda.CUDAGraph) -> None:
+        """Undo the beginning of a capture that failed: ending it fails too, before it has told allocator and generator."""
+        index = torch.cuda.current_device()
+        try:
+            graph.capture_end()
+        except RuntimeError:
+            with contextlib.suppress(RuntimeError):
+                torch._C._cuda_endAllocateToPool(index, self._pool)
+                torch._C._cuda_releasePool(index, self._pool)
+        fresh = torch.Generator(self._device).graphsafe_get_state()
+        torch.cuda.default_generators[index].graphsafe_set_state(fresh)
 
 
 @dataclass
@@ -117,8 +145,6 @@ class GraphedSteps:
             return None
         batch = self.collate(split, examples, epoch)
         bucketed = self._place(batch, units)
-        if bucketed is None:
-            return None
         self.strategy.set_rate(lr)
         bucketed.uses += 1
 
@@ -134,10 +160,20 @@ class GraphedSteps:
             except RuntimeError as error:
                 self._give_up(error)
                 return None
-        loss, norm = self.recorder.warm(body) if bucketed.replay is None else bucketed.replay()
-        return Done(loss, norm, batch.tokens)
+        if bucketed.replay is not None:
+            return Done(*bucketed.replay(), batch.tokens)
+        try:
+            return Done(*self.recorder.warm(body), batch.tokens)
+        except torch.OutOfMemoryError as error:  # the graphs keep what an ordinary step would have
+            if not self._recorded():
+                raise
+            self._give_up(error)
+            return None
 
-    def _place(self, batch: MicroBatch, units: float) -> _Bucketed | None:
+    def _recorded(self) -> bool:
+        return any(bucketed.replay is not None for bucketed in self._buckets.values())
+
+    def _place(self, batch: MicroBatch, units: float) -> _Bucketed:
         """The bucket of this micro-batch, with the micro-batch in its place."""
         assert batch.labels is not None
         key: Key = (
@@ -148,7 +184,7 @@ class GraphedSteps:
         found = self._buckets.get(key)
         if found is None:
             if len(self._buckets) >= MOST_GRAPHS:
-                return None
+                return _Bucketed(batch, torch.full((), units, device=batch.labels.device))
             # Not the collated tensors themselves: the next step's copies are made while this one is under way.
             inputs = {
                 name: value if name in ON_THE_HOST else value.clone() for name, value in batch.inputs.items()
@@ -168,5 +204,6 @@ class GraphedSteps:
         self._off = True
         self._buckets.clear()
         self.strategy.discard()
+        self.recorder.discard()
         cause = (str(error).splitlines() or [type(error).__name__])[0]
-        self.notice(f"steps are not CUDA graphs, since one could not be captured: {cause}")
+        self.notice(f"steps are not CUDA graphs any more: {cause}")

@@ -280,6 +280,7 @@ def _report(job: Job, state: TrainState, speed: Speed, result: StepResult, secon
             "diverged",
             f"loss {result.loss} and gradient norm {result.grad_norm} at step {result.step}",
             "lower train.lr, lengthen train.warmup or set train.clip",
+            result.step,
         )
 
 

@@ -123,7 +123,8 @@ class Packing:
         selected: torch.Tensor | None = None,
         bucket: torch.Tensor | None = None,
     ) -> None:
-        self.fillers, longest = (0, int(lengths.max())) if bucket is None else bucket.tolist()
+        fillers, longest = (0, int(lengths.max())) if bucket is None else bucket.tolist()
+        self.fillers: int = fillers
         """Examples that nobody reads."""
         self.lengths: Array = lengths.numpy()
         self.selected = selected

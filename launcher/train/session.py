@@ -49,11 +49,19 @@ from launcher.train.sparsity import Sparsity
 from launcher.train.strategy import Plain, Strategy, make_strategy
 from launcher.train.tasks import Task, get_task
 from launcher.train.tasks.labelled import take_own_loss
-from launcher.train.token_limit import probe_tokens, with_tokens
+from launcher.train.token_limit import probe_tokens, with_tokens, within
 from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
 from launcher.train.unpadded import make_collate
+from launcher.train.writer import become_writer
 
 LONGEST_MESSAGE = 1000
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "'out of memory'",  # NCCL: Cuda failure 2 'out of memory'
+)
 """Characters of an unexpected error that result.json keeps; the rank's log has it all."""
 PACKAGES = ("torch", "transformers", "deepspeed", "peft", "datasets", "wandb")
 
@@ -71,7 +79,8 @@ def run_attempt(run: RunDir, stop: StopFlag) -> int:
         if attempt.plan.exists():
             events.notice(plan.notes[-1])
         ranks = distributed.join(plan)
-        job, state = make_job(run, plan, ranks, events, stop)
+        become_writer(run, ranks)
+        job, state = make_job(run, attempt, plan, ranks, events, stop)
         ending, state, speed = train(job, state)
         if ending == "completed":
             job.checkpoints.wait()
@@ -93,7 +102,9 @@ def read_plan(run: RunDir, attempt: AttemptDir) -> Plan:
     return Plan.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFlag) -> tuple[Job, TrainState]:
+def make_job(
+    run: RunDir, attempt: AttemptDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFlag
+) -> tuple[Job, TrainState]:
     """Read data, build the model, and take up the newest valid checkpoint."""
     recipe = plan.recipe
     _set_kernels(recipe, ranks)
@@ -120,15 +131,19 @@ def make_job(run: RunDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFl
     strategy = make_strategy(plan, run, ranks, built.model)
     checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)
     newest = checkpoints.newest(on_bad=lambda text: events.notice(text, "warning"))
-    state = TrainState()
-    if newest is not None:
-        directory, state = newest
+    directory, state = newest or (None, TrainState())
+    state = state.on(dataset.fingerprint, len(dataset.train))
+    if directory is not None:
         strategy.load(directory)
         events.notice(f"resuming from {directory.name}")
     if state.max_tokens is None:
         found = probe_tokens(plan, ranks, strategy, collate, task, dataset.train)
         state = dataclasses.replace(state, max_tokens=found)
-    plan = with_tokens(plan, state.max_tokens)
+    limit = within(state.max_tokens, plan, smaller=attempt.plan.exists())
+    if limit is not None and ranks.is_main:
+        write_text(attempt.max_tokens, f"{limit}\n")
+    state = dataclasses.replace(state, max_tokens=limit)
+    plan = with_tokens(plan, limit)
     per_epoch, total, warmup = step_counts(recipe, len(dataset.train))
     config = run_config(run, plan, recipe, dataset)
     record = open_record(run, plan, events, config) if ranks.is_main else NoRecord()
@@ -208,7 +223,7 @@ def tokenizer_for(recipe: Recipe) -> Any:
     """The model's own tokenizer, or one trained on the training texts where there is no model to take it from."""
     if recipe.model.name is not None:
         return load_tokenizer(recipe.model.name, recipe.model.revision)
-    return train_tokenizer(training_texts(recipe), recipe.model.scratch)
+    return train_tokenizer(training_texts(recipe), recipe.model.scratch, recipe.scratch_length)
 
 
 def longest_input(recipe: Recipe) -> int | None:
@@ -370,7 +385,7 @@ def _fail(
     except FileExistsError:
         return
     os.close(descriptor)
-    step = last_step(run, attempt.number)
+    step = error.step if isinstance(error, RunFailed) and error.step else last_step(run, attempt.number)
     place = {"rank": rank, "host": socket.gethostname(), "step": step}
     failure = {**place, **describe_failure(error)}
     _end(run, attempt, events, EXIT_FAILED, started, status="failed", steps=step or 0, error=failure)
@@ -398,8 +413,8 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """On a GPU torch has an error of its own for that; its allocator of main memory only has words."""
-    said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    """torch has an error of its own for its allocator on a GPU; main memory, CUDA and its libraries only have words."""
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
     return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 

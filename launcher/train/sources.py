@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,8 @@ class HubSource:
     dataset: Any
     label: str | None
     """The label column, where there is just one."""
+    in_directory: bool = False
+    """Whether it was read from a directory of files."""
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         position = 0
@@ -77,7 +80,13 @@ class HubSource:
                 yield self.name, Row(dict(zip(batch, values, strict=True)), position)
 
     def identity(self) -> list[str]:
-        return [self.name, self.dataset._fingerprint]
+        if not self.in_directory:
+            return [self.name, self.dataset._fingerprint]
+        # The library would name it after the paths and the times of its files.
+        digest = hashlib.sha256(repr(self.dataset.features).encode())
+        for batch in self.dataset.iter(batch_size=1000):
+            digest.update(repr(batch).encode())
+        return [digest.hexdigest()]
 
     def class_names(self) -> tuple[str, ...] | None:
         feature = self.dataset.features.get(self.label)
@@ -154,7 +163,9 @@ def _open_hub(recipe: Recipe) -> dict[str, Source]:
         if missing:
             text = f"{data.source} [{name}] has no column {', '.join(missing)}"
             raise RunFailed("data", text, choices(missing[0], splits[name].column_names))
-        sources[split] = HubSource(f"{data.source} [{name}]", splits[name].select_columns(wanted_here), label)
+        chosen = splits[name].select_columns(wanted_here)
+        in_directory = Path(str(data.source)).exists()
+        sources[split] = HubSource(f"{data.source} [{name}]", chosen, label, in_directory)
     return sources
 
 

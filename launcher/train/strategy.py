@@ -223,6 +223,10 @@ class Plain:
         """Elements of all parameters that have a gradient."""
         return sum(parameter.numel() for parameter in self._parameters)
 
+    def new_gradient_bytes(self) -> int:
+        """Bytes that a backward pass takes for gradients: none where all gradients have their place already."""
+        return 0 if self._buckets is not None else sum(p.numel() * p.element_size() for p in self._parameters)
+
     def _apply(self, norm: torch.Tensor) -> bool:
         """Update the weights, unless the gradient is not finite; whether fp16 overflowed."""
         if self._scaler.is_enabled():

@@ -19,7 +19,6 @@ from launcher.train.token_cache import TokenSplit
 TRIAL_TOKENS = 4096
 USED = 0.9
 """Share of the GPU's memory that training may fill; the rest is for fragmentation and longer examples."""
-GRADIENT_BYTES = 4
 STATE_BYTES = 8
 """AdamW's two moments, of each trained parameter."""
 
@@ -49,10 +48,10 @@ def probe_tokens(
     strategy.backward(task.loss_sum(strategy.forward(batch.inputs), batch), 1.0, last=False)
     peak = torch.cuda.max_memory_allocated() - before
     strategy.discard()
-    trained = strategy.trained_elements()
-    resident = before + (GRADIENT_BYTES + STATE_BYTES) * trained
+    gradients = strategy.new_gradient_bytes()
+    resident = before + gradients + STATE_BYTES * strategy.trained_elements()
     passes = 2 if plan.recipe.train.r_drop else 1
-    taken = passes * (peak - GRADIENT_BYTES * trained)
+    taken = passes * (peak - gradients)
     own = affordable_tokens(free + before, resident, batch.tokens, taken, int(train.lengths.max()))
     everyone = ranks.gather(own)
     chosen: int = ranks.broadcast(min(everyone) if everyone else None)
@@ -64,6 +63,14 @@ def trial_examples(train: TokenSplit) -> Indices:
     order = np.argsort(-train.lengths.astype(np.int64), kind="stable")
     tokens = np.cumsum(train.lengths[order].astype(np.int64))
     return order[: int(np.searchsorted(tokens, TRIAL_TOKENS)) + 1]
+
+
+def within(limit: int | None, plan: Plan, smaller: bool) -> int | None:
+    """The limit of this attempt: what was found, or less where the plan was made `smaller` after one that ran out of memory."""
+    planned = plan.layout.max_tokens
+    if limit is None or planned is None or not smaller:
+        return limit
+    return min(limit, planned)
 
 
 def with_tokens(plan: Plan, tokens: int | None) -> Plan:

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import RunFailed
-from launcher.recipe import Scratch
+from launcher.recipe import LONGEST, Scratch
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-LONGEST = 512
-"""Tokens in a sequence where data.max_length doesn't say otherwise."""
 OFFSET_POSITIONS = frozenset(
     ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer", "mpnet")
 )

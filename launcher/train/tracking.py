@@ -33,7 +33,8 @@ MAX_FAILURES = 5
 MAX_REFUSALS = 3
 """Times that going online may fail before this attempt stays offline."""
 CLIENT_IS_WELL_AFTER_S = 600.0
-"""A session that lasted longer wipes out the failures before it."""
+"""A session that lasted longer wipes out the failures, and the refusals of rows, before it."""
+LATE = "the last rows could not be sent in time; a later attempt sends them from metrics.jsonl"
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 # This package and no other of that name, wherever the training was started; without -m, for -P keeps the directory out.
 CLIENT = """
@@ -95,7 +96,8 @@ class TrackingSettings:
     finish_timeout_s: float = 30.0
     """Time for the last uploads at the end."""
     reconnect_s: float = 300.0
-    """Time between looks whether the server is back, for a run that is offline because it was away."""
+    """Time between looks whether the server is back, for a run that is offline because it was away; after rows were
+    refused, the time to the next try, doubled by each."""
 
     def __post_init__(self) -> None:
         if not self.run_id or "/" in self.run_id:
@@ -127,6 +129,7 @@ class Tracker:
         self._abandoned = False
         self._offline_because: str | None = None
         self._refusals = 0
+        self._rows_were_refused = False
         self._thread = threading.Thread(target=self._supervise, name="tracking", daemon=True)
         if settings.mode != "disabled":
             self._thread.start()
@@ -150,15 +153,24 @@ class Tracker:
             self._abandon()
 
     def _supervise(self) -> None:
-        failures = 0
+        failures = refusals = 0
         try:
             while not self._abandoned and failures < MAX_FAILURES:
-                started = time.monotonic()
+                started, is_last = time.monotonic(), self._finishing.is_set()
                 end = self._session()
+                was_well = time.monotonic() - started > CLIENT_IS_WELL_AFTER_S
                 if end in {"finished", "unavailable"}:
                     return
-                if end != "again":
-                    failures = 1 + (failures if time.monotonic() - started < CLIENT_IS_WELL_AFTER_S else 0)
+                if end == "refused" and is_last:
+                    self._say(f"W&B: {LATE}")
+                    return
+                if (
+                    end == "refused"
+                ):  # each session leaves a file with what it tried to send, hence ever more rarely
+                    refusals = 1 + (0 if was_well else refusals)
+                    self._finishing.wait(self._settings.reconnect_s * 2.0 ** (refusals - 1))
+                if end == "failed":
+                    failures = 1 + (0 if was_well else failures)
                     self._finishing.wait(min(60.0, 2.0**failures))
             if failures:
                 self._say("W&B: gave up after repeated failures; metrics.jsonl goes on")
@@ -166,7 +178,7 @@ class Tracker:
             self._say(f"W&B: not tracking ({type(error).__name__}: {error}); metrics.jsonl goes on")
 
     def _session(self) -> str:
-        """Run the client until it ends; how it ended: `finished`, `unavailable`, `again` or `failed`."""
+        """Run the client until it ends; how it ended: `finished`, `unavailable`, `again`, `refused` or `failed`."""
         end = "failed"
         with self._start() as process:
             assert process.stdout is not None
@@ -206,6 +218,7 @@ class Tracker:
             "live_from": self._live_from,
             "offline_because": self._offline_because,
             "may_reconnect": self._refusals < MAX_REFUSALS,
+            "may_be_offline": not self._rows_were_refused,
             "trainer_pid": os.getpid(),
         }
 
@@ -225,6 +238,9 @@ class Tracker:
             case "reconnect":
                 self._offline_because = None
                 return "again"
+            case "refused":  # wandb-core has given up on the run: a new client sends what the server lacks
+                self._rows_were_refused = True
+                return "refused"
             case "finished" | "unavailable" as end:
                 return str(end)
         return None
@@ -249,9 +265,7 @@ class Tracker:
             if self._process is not None:
                 self._process.kill()
         self._thread.join(5)
-        self._say(
-            "W&B: the last rows could not be sent in time; a later attempt sends them from metrics.jsonl"
-        )
+        self._say(f"W&B: {LATE}")
 
     def _say(self, text: str) -> None:
         with self._lock:

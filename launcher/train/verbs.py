@@ -15,7 +15,7 @@ from launcher.columns import text_columns
 from launcher.datafiles import Row
 from launcher.errors import EXIT_OK, LauncherError, Problem, RunFailed, UserError
 from launcher.loading import read_recipe_file
-from launcher.recipe import Recipe
+from launcher.recipe import LONGEST, Recipe
 from launcher.run import RunDir
 from launcher.train.events import Events
 from launcher.train.given_files import given_rows, labelled_split
@@ -141,7 +141,6 @@ def explain_run(options: Namespace, events: Events) -> dict[str, Any]:
     from launcher.train.explain import explain
     from launcher.train.inference import Predictor, best_device
     from launcher.train.session import longest_input
-    from launcher.train.tokenizer import LONGEST
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)

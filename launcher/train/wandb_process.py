@@ -11,6 +11,7 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -22,17 +23,18 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from launcher.errors import EXIT_STOPPED
 from launcher.train.metrics_log import Number
-from launcher.train.tracking import TrackingSettings
+from launcher.train.tracking import LATE, TrackingSettings
 from launcher.train.wandb_files import last_step
 from launcher.train.wandb_rows import Best, Steps, Tail
 
 NICENESS = 10
 LOCK_WAIT_S = 60.0
-LATE = "the last rows could not be sent in time; a later attempt sends them from metrics.jsonl"
+FATAL = re.compile(r'filestream: fatal error: (?:filestream: failed to upload: )?(.*?)(?: url=|\\|"|$)')
+"""What wandb-core logs when it stops sending the rows of a run for good, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Job:
     """Why going online has just failed."""
     may_reconnect: bool
     """Whether to go online when the server is back."""
+    may_be_offline: bool
+    """False once rows were refused: the files hold them as if they had been sent, so an offline part would lack them."""
     trainer_pid: int
 
     @classmethod
@@ -60,6 +64,7 @@ class Job:
             live_from=fields["live_from"],
             offline_because=fields["offline_because"],
             may_reconnect=fields["may_reconnect"],
+            may_be_offline=fields["may_be_offline"],
             trainer_pid=fields["trainer_pid"],
         )
 
@@ -112,25 +117,34 @@ class Session:
         self._run = run
         self._online = online
         self._control = control
+        self._core_log = CoreLog(Path(run.settings.log_internal))
         settings = job.settings
         sent = run.starting_step - 1 if online else last_step(job.directory, settings.run_id)
         self._steps = Steps(sent)
         self._best = Best(settings.monitor, settings.monitor_mode)
         self._tail = Tail(job.metrics)
 
-    def follow(self, server: str | None) -> bool:
-        """Send lines as they come; True when the training ended, False when `server` answers again."""
-        look_again = time.monotonic() + self._job.settings.reconnect_s
+    def follow(self, server: str | None) -> Literal["training ended", "server is back", "refused"]:
+        """Send lines as they come, until the training ended, `server` answers again or wandb-core sends no more."""
+        settings = self._job.settings
+        every_s = settings.flush_s if self._online else settings.reconnect_s
+        look_again = time.monotonic() + every_s
         while True:
             ending = self._control.ending.is_set()  # asked before reading, so that the last lines are read
             self._send_new()
             if ending:
-                return True
-            if server is not None and time.monotonic() > look_again:
-                if probe(server, self._job.settings.probe_timeout_s) is None:
-                    return False
-                look_again = time.monotonic() + self._job.settings.reconnect_s
-            self._control.ending.wait(self._job.settings.poll_s)
+                return "training ended"
+            if time.monotonic() > look_again:
+                if self.refusal() is not None:
+                    return "refused"
+                if server is not None and probe(server, settings.probe_timeout_s) is None:
+                    return "server is back"
+                look_again = time.monotonic() + every_s
+            self._control.ending.wait(settings.poll_s)
+
+    def refusal(self) -> str | None:
+        """Why W&B gets no more of this session's rows; None as long as it does, and for a run that is offline."""
+        return self._core_log.fatal_error() if self._online else None
 
     def finish(self) -> None:
         """End the W&B run. After a crash the newest step stays back: its evaluation may come in the next attempt."""
@@ -144,7 +158,8 @@ class Session:
 
     def leave(self) -> None:
         """End this process's part of a run that goes on in another."""
-        self._run.finish(exit_code=0)
+        with contextlib.suppress(TimeoutError):  # what was not sent in time is sent by that process
+            self._run.finish(exit_code=0)
 
     def _send_new(self) -> None:
         better = False
@@ -158,6 +173,28 @@ class Session:
         if row is not None:
             step, values = row
             self._run.log(values, step=step, commit=True)
+
+
+class CoreLog:
+    """The log of wandb-core: it gives up on a run whose upload was refused (401, 403, 404, ...) and says so here alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._error: str | None = None
+
+    def fatal_error(self) -> str | None:
+        """What ended the upload of rows, such as `403 Forbidden`; reads only what is new."""
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._offset += len(line)
+                found = FATAL.search(line.decode(errors="replace"))
+                if found and self._error is None:
+                    self._error = _one_line(found[1])
+        return self._error
 
 
 def main(path: str) -> NoReturn:
@@ -195,10 +232,15 @@ def _track(job: Job, control: Control) -> int:
             control.tell("started", mode="disabled")
             control.tell("unavailable")
             return 0
+        if mode == "offline" and not job.may_be_offline:
+            control.tell("refused")
+            return 0
         run = _init(job, wandb, mode, control)
     except Exception as error:  # noqa: BLE001 - wandb raises many kinds
         traceback.print_exc()
-        if mode == "online":
+        if mode == "online" and not job.may_be_offline:
+            control.tell("refused")
+        elif mode == "online":
             control.tell("offline", reason=f"could not start online ({_one_line(error)})")
         else:
             control.tell(
@@ -218,14 +260,24 @@ def _track(job: Job, control: Control) -> int:
 
 def _follow(session: Session, server: str | None, control: Control) -> bool:
     """Follow the training to its end; whether W&B got everything."""
-    if not session.follow(server):
+    end = session.follow(server)
+    if end == "server is back":
         session.leave()
         control.tell("reconnect", notice="the server answers again; going online")
         return False
-    try:
-        session.finish()
-    except TimeoutError:
-        control.tell("finished", notice=LATE)
+    if end == "refused":
+        session.leave()
+    else:
+        try:
+            session.finish()
+        except TimeoutError:
+            control.tell("finished", notice=LATE)
+            return False
+    refusal = session.refusal()
+    if refusal is not None:
+        control.tell(
+            "refused", notice=f"the server refused rows ({refusal}); metrics.jsonl has them for later"
+        )
         return False
     control.tell("finished")
     return True

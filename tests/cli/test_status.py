@@ -57,6 +57,18 @@ def test_a_failure_is_told_with_its_cause_and_remedy(launch: Launch, planned: Pl
     assert "use batch.micro=4" in text
 
 
+def test_values_that_fail_are_to_be_changed_and_not_resumed(launch: Launch, planned: Planned) -> None:
+    run = planned("wild")
+    run.add_job("local 999999999")
+    error = {"class": "diverged", "step": 3, "message": "loss nan", "remedy": "lower train.lr"}
+    write_json(run.result, {"status": "failed", "steps": 3, "error": error, "job_id": "local 999999999"})
+    text = launch("status", "wild").stdout
+    assert "launch recipe=runs/wild/recipe.yaml run_id=null KEY=VALUE" in text
+    assert "launch resume" not in text
+    again = launch("plan", "recipe=runs/wild/recipe.yaml", "run_id=null", "train.lr=1e-5", "--json").stdout
+    assert json.loads(again)["recipe"]["train"]["lr"] == 1e-5
+
+
 def test_the_newest_run_comes_first(launch: Launch, planned: Planned) -> None:
     for number, run_id in enumerate(("b", "a", "c")):
         run = planned(run_id)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.launched import RECIPE, STEPS, Training, error_of
+from support.launched import RECIPE, STEPS, Training, error_of, training_processes
+from support.slurm_cluster import wait_until
 from support.training import losses
 
 from launcher.run import RunDir
@@ -33,6 +34,24 @@ def test_one_of_two_ranks_is_killed(start: Start, undisturbed: Undisturbed, rank
     resumed = start("resume", "r").end(code=0)
     assert "resuming from step_" in resumed
     assert losses(training.run) == undisturbed(2)
+
+
+def test_no_rank_outlives_torchrun(start: Start) -> None:
+    training = start(*RECIPE, "gpus=2", "run_id=r")
+    training.wait_for_step(5)
+    os.kill(training.torchrun(), signal.SIGKILL)
+    assert "torchrun was killed by SIGKILL" in training.end(code=1)
+    wait_until(lambda: not list(training_processes(training.run)), "the ranks to be gone", timeout_s=5)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_no_rank_outlives_the_script(start: Start, ranks: int) -> None:
+    """Whoever resumes the run then is its only writer."""
+    training = start(*RECIPE, f"gpus={ranks}", "run_id=r")
+    training.wait_for_step(5)
+    os.kill(training.script(), signal.SIGKILL)
+    training.end(code=1)
+    wait_until(lambda: not list(training_processes(training.run)), "the ranks to be gone", timeout_s=5)
 
 
 def test_killed_while_it_writes_checkpoints(start: Start, undisturbed: Undisturbed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,75 @@ def test_submitting_says_how_to_watch(on_slurm: Launch) -> None:
     assert f"submitted as job {document['job_id']}; watch it: launch status r" in submitted.stderr
     on_slurm("cancel", "r")
     assert state(on_slurm)["status"] == "cancelled"
+
+
+def test_of_two_that_resume_a_run_at_once_one_does(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_slurm(*TINY, "run_id=r")
+    on_slurm("cancel", "r")
+    patient = tmp_path / "bin" / "sbatch"
+    patient.parent.mkdir()
+    patient.write_text(f'#!/bin/bash\nsleep 2\nexec {shutil.which("sbatch")} "$@"\n')
+    patient.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{patient.parent}:{os.environ['PATH']}")
+
+    with (
+        launching(cluster, tmp_path, "resume", "r") as one,
+        launching(cluster, tmp_path, "resume", "r") as two,
+    ):
+        said = "".join(process.communicate(timeout=60)[1] for process in (one, two))
+    assert sorted((one.returncode, two.returncode)) == [0, 2], said
+    assert "run=r: already has a job: " in said
+    assert len(RunDir(tmp_path / "runs" / "r").jobs.read_text().split()) == 2
+    on_slurm("cancel", "r")
+
+
+@pytest.mark.slow
+def test_a_job_that_slurm_has_put_back_is_not_called_stopped(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
+    on_slurm(*TINY, "run_id=r", "train.max_steps=100000")
+    run = RunDir(tmp_path / "runs" / "r")
+    wait_until(lambda: steps_of(run, 1) > 0, "the first step", 240)
+    cluster.run(["scancel", "--signal=USR1", "--batch", str(run.last_job())])
+    wait_until(lambda: (run.read_result() or {}).get("status") == "stopped", "the training to stop", 120)
+    wait_until(lambda: state(on_slurm)["status"] == "pending", "the job to wait in the queue again")
+    text = on_slurm("status", "r").stdout
+    assert "launch cancel r" in text
+    assert "launch resume r" not in text
+    on_slurm("cancel", "r")
+
+
+def test_a_slurm_that_does_not_answer_is_waited_for(
+    on_slurm: Launch, launch: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
+    """Nothing is said to have ended, or started again, while nobody can tell."""
+    on_slurm(*TINY, "run_id=r", "train.max_steps=100000")
+    run = RunDir(tmp_path / "runs" / "r")
+    conf = tmp_path / "slurm.conf"
+    conf.write_text(Path(cluster.env["SLURM_CONF"]).read_text() + "\nSlurmctldPort=1\nMessageTimeout=1\n")
+    cut_off = {**env(cluster), "SLURM_CONF": str(conf)}
+
+    assert "r: unreachable (Slurm does not answer: " in launch("status", "r", env=cut_off).stdout
+    assert "asked to save and stop (Slurm does not answer" in launch("stop", "r", env=cut_off).stderr
+    assert run.stop.read_text() == "user"
+    assert "Slurm does not answer" in launch("resume", "r", code=1, env=cut_off).stderr
+    assert run.stop.exists()
+    assert "nothing was killed" in launch("cancel", "r", code=1, env=cut_off).stderr
+    assert not run.cancel.exists()
+    on_slurm("cancel", "r")
+
+
+def test_a_script_that_dies_before_the_training_is_quoted(on_slurm: Launch, tmp_path: Path) -> None:
+    profile = tmp_path / "site.yaml"
+    profile.write_text("setup: [module load nonexistent-thing]\n")
+    followed = on_slurm(*TINY, "run_id=r", f"cluster={profile}", "--follow", code=1)
+    for text in (followed.stderr, on_slurm("status", "r").stdout):
+        assert "launch: the script of job" in text
+        assert "ended with code 127 before the training began" in text
+        assert "module: command not found" in text
+        assert "killed" not in text
 
 
 def test_a_request_that_slurm_refuses_leaves_nothing(on_slurm: Launch, tmp_path: Path) -> None:

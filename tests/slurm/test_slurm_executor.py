@@ -274,6 +274,23 @@ def test_cancelling_kills_the_job_and_says_so(slurm: Executor, make_run: MakeRun
     slurm.cancel(run)
 
 
+def test_cancelling_ends_every_job_that_the_run_has(
+    slurm: Executor, make_run: MakeRun, cluster: Cluster
+) -> None:
+    """Two at once are possible where the file system has no locks; a job of another run is left alone."""
+    run = make_run("sleep 60")
+    stranger = cluster.run(["sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 60"]).stdout.strip()
+    run.add_job(stranger)
+    for _ in range(2):
+        run.add_job(cluster.run(["sbatch", "--parsable", str(run.job_sbatch)]).stdout.strip())
+    wait_until(lambda: len(run.attempt_numbers()) == 2, "two attempts")
+
+    slurm.cancel(run)
+    assert cluster.run(["squeue", "--noheader", "--format=%i"]).stdout.split() == [stranger]
+    assert (run.read_result() or {})["status"] == "cancelled"
+    assert not run.cancel.exists()
+
+
 def test_cancelling_a_waiting_job(slurm: Executor, make_run: MakeRun) -> None:
     run = make_run(FINISH)
     run.job_sbatch.write_text(

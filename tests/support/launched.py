@@ -67,6 +67,16 @@ class Training:
     def process_of(self, rank: int) -> int:
         return {int(seen.get("RANK", "0")): pid for pid, seen in training_processes(self.run)}[rank]
 
+    def script(self) -> int:
+        """Process of job.sh."""
+        return int((self.run.last_job() or "").removeprefix("local "))
+
+    def torchrun(self) -> int:
+        """Process of the torchrun that job.sh has started."""
+        (child,) = Path(f"/proc/{self.script()}/task/{self.script()}/children").read_text().split()
+        assert b"torch.distributed.run" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        return int(child)
+
     def end(self, code: int) -> str:
         """What was said until the command ended, which must be with that exit code."""
         out, err = self._process.communicate(timeout=300)

@@ -6,7 +6,8 @@ Importing takes longer than a tiny training. One JSON request a line comes in on
 and when all processes of it have ended one answer goes out: {"codes": [...]} (-9 is SIGKILL).
 tests/train/test_torchrun.py shows that ranks started by torchrun itself compute the same.
 
-A fault happens when rank R has got to event E (of step S): a real signal to the process, a real limit, or the stop file.
+A fault happens when rank R has got to event E (of step S): a real signal to the process, a real limit, or the stop file;
+or the rank dawdles, and reports the event a second later than the others get there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -102,6 +104,7 @@ def _arm(fault: dict[str, Any], run: RunDir) -> None:
     """Let the fault happen right after the event that it waits for; every rank passes all events."""
     emit = Events.emit
     act: Callable[[], object] = {
+        "dawdle": lambda: None,
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "term": lambda: os.kill(os.getpid(), signal.SIGTERM),
         "stop": lambda: run.stop.write_text("user"),
@@ -110,6 +113,8 @@ def _arm(fault: dict[str, Any], run: RunDir) -> None:
     seen = {"step": 0}
 
     def emit_and_act(self: Events, event: str, **fields: Any) -> None:
+        if fault["action"] == "dawdle" and (event, fields.get("step")) == (fault["event"], fault["step"]):
+            time.sleep(1)
         emit(self, event, **fields)
         begun = fields["done"] if fields.get("name") == "training" else seen["step"]
         seen["step"] = fields.get("step", begun)

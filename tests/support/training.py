@@ -98,7 +98,7 @@ def train_here(run: RunDir, compiled: str, max_steps: int | None = None, device:
     run.logs.mkdir(exist_ok=True)
     with run.events.open("a") as stream:
         ranks = Ranks(0, 0, 1, torch.device(device))
-        job, state = session.make_job(run, plan, ranks, Events(stream, 1), StopFlag(run))
+        job, state = session.make_job(run, run.attempt(1), plan, ranks, Events(stream, 1), StopFlag(run))
         train(job, state)
         job.checkpoints.wait()
         job.record.finish(0)
@@ -107,7 +107,7 @@ def train_here(run: RunDir, compiled: str, max_steps: int | None = None, device:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to rank `rank` when it has come to `event` after `step` steps: kill, term, starve or stop."""
+    """What happens to rank `rank` when it has come to `event` after `step` steps: kill, term, starve, stop or dawdle."""
 
     action: str
     event: str

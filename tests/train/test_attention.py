@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.gpu import needs_gpu
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from launcher.recipe import Recipe
@@ -473,15 +474,10 @@ def test_packed_rows_restart_positions_where_the_family_starts_them():
         assert inputs["cu_seqlens"].tolist() == [0, 3, 5]
 
 
-needs_gpu = pytest.mark.gpu
-
-
 @needs_gpu
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @all_models
 def test_on_a_gpu_logits_and_gradients_are_those_of_the_padded_model(name, dtype):
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU")
     device = torch.device("cuda")
     model = make_model(name, initializer_range=0.1, **WIDE_HEADS.get(MODELS[name][0], {})).train()
     split = make_split(LENGTHS["beyond rounding"])
@@ -499,8 +495,6 @@ def test_on_a_gpu_logits_and_gradients_are_those_of_the_padded_model(name, dtype
 
 @needs_gpu
 def test_on_a_gpu_attention_dropout_keeps_the_mean():
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU")
     lengths = torch.tensor([6, 9, 50])
     packing = Packing(lengths, torch.tensor([0, 6, 15, 65], dtype=torch.int32, device="cuda"))
     query, key = (torch.randn(65, 4, 32, device="cuda", dtype=torch.bfloat16) for _ in range(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 import subprocess
@@ -185,6 +186,22 @@ def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
     again = Checkpoints(run, ONE_RANK, 1).newest(lambda _: None)
     assert again is not None
     assert again[1] == replace(nan, best_value=None)
+
+
+def test_a_checkpoint_of_an_earlier_version_takes_the_data_as_they_are(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    _saved(run, 2)
+    directory = run.checkpoints / "step_2"
+    older = json.loads((directory / "state.json").read_text())
+    del older["data_fingerprint"], older["train_examples"]
+    (directory / "state.json").write_text(json.dumps(older))
+    content = (directory / "state.json").read_bytes()
+    entry = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    files = json.loads((directory / "manifest.json").read_text())["files"]
+    _edit_manifest(directory, files=files | {"state.json": entry})
+    found = Checkpoints(run, ONE_RANK, 3).newest(lambda _: None)
+    assert found is not None
+    assert found[1].on("these", 97) == TrainState(step=2, data_fingerprint="these", train_examples=97)
 
 
 def test_a_full_disk_fails_the_run_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:

@@ -526,6 +526,25 @@ def test_a_hub_data_set_that_was_downloaded_needs_no_network(hub_cache: Path, tm
     assert done.stderr == ""
 
 
+def test_a_directory_is_known_by_what_it_holds(
+    make: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its place nor the times of its files are part of the fingerprint; its rows are."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hub")
+
+    def fingerprint(place: str, rows: str) -> str:
+        directory = tmp_path / place
+        directory.mkdir(exist_ok=True)
+        (directory / "train.csv").write_text(f"text,label\n{rows}")
+        return make(recipe(source=str(directory), validation_split=None)).fingerprint
+
+    rows = "good,1\nbad,0\n" * 20
+    first = fingerprint("here", rows)
+    assert fingerprint("here", rows) == first
+    assert fingerprint("there", rows) == first
+    assert fingerprint("here", rows.replace("good", "fine")) != first
+
+
 def test_a_hub_data_set_that_is_nowhere(
     make: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.training import ROOT, RankServer, log, losses, make_run, metrics, recipe, result
+from support.training import ROOT, Fault, RankServer, log, losses, make_run, metrics, recipe, result
 
 from launcher.train import flight
 from launcher.train.flight import Flight, Launched
@@ -75,3 +75,16 @@ def test_a_run_that_diverges_fails_as_such(tmp_path: Path, tiny_data: Path, rank
     run = make_run(tmp_path / "run", recipe(tiny_data, train=wild))
     assert ranks.attempt(run) == [1]
     assert result(run)["error"]["class"] == "diverged"
+
+
+def test_every_rank_knows_the_step_at_which_it_diverged(
+    tmp_path: Path, tiny_data: Path, ranks: RankServer
+) -> None:
+    """Rank 1 is the first to say so, and rank 0 has not reported that step yet."""
+    wild = {"max_steps": 9, "lr": 1e30, "clip": None, "warmup": 0}
+    run = make_run(tmp_path / "run", recipe(tiny_data, gpus=2, train=wild))
+    assert ranks.attempt(run, 2, fault=Fault("dawdle", "step", 2)) == [1, 1]
+    error = result(run)["error"]
+    assert (error["class"], error["rank"]) == ("diverged", 1)
+    assert error["message"].endswith("at step 2")
+    assert (error["step"], result(run)["steps"]) == (2, 2)

@@ -9,13 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.training import events, losses, make_run, recipe, train_here
+from support.gpu import needs_gpu
+from support.training import events, losses, make_run, metrics, recipe, train_here
 
 from launcher.compilation import Place, graph_obstacle, resolve_compile
+from launcher.run import RunDir
 from launcher.train import graphs, session
 from launcher.train.packing import BUCKET_STEP, Bucket
 
 Body = Callable[[], tuple[torch.Tensor, torch.Tensor]]
+
+
+def norms(run: RunDir) -> list[float]:
+    """Norm of the gradient in each step."""
+    return [row["train/grad_norm"] for row in metrics(run) if "train/grad_norm" in row]
+
+
 NO_DROPOUT = {"hidden": 0.0, "attention": 0.0}
 
 
@@ -53,12 +62,24 @@ class Repeating:
         self.recorded += 1
         return body
 
+    def discard(self) -> None:
+        """Nothing was kept."""
+
 
 class Failing(Repeating):
     """A step that can't be captured."""
 
     def record(self, _body: Body) -> Body:
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+
+class Full(Repeating):
+    """No memory is left for ordinary steps beside a graph."""
+
+    def warm(self, body: Body) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.recorded:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().warm(body)
 
 
 @pytest.mark.parametrize(
@@ -80,9 +101,23 @@ def test_steps_from_buckets_train_the_same_model(
     found = train_here(graphed, "graph")
     assert found.graphs.recorder.recorded >= 1
     assert losses(graphed) == pytest.approx(losses(ordinary), rel=2e-4)
+    assert norms(graphed) == pytest.approx(norms(ordinary), rel=2e-3)
     theirs = dict(expected.built.model.named_parameters())
     for name, parameter in found.built.model.named_parameters():
         torch.testing.assert_close(parameter, theirs[name], rtol=5e-3, atol=5e-4, msg=name)
+
+
+def test_buckets_that_are_too_many_compute_the_same_without_a_graph(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout: which buckets came first, and so whether a run was resumed, makes no difference."""
+    monkeypatch.setattr(session, "CudaRecorder", Repeating)
+    wanted = recipe(tiny_data)
+    all_of_them, none = make_run(tmp_path / "all", wanted), make_run(tmp_path / "none", wanted)
+    assert train_here(all_of_them, "graph").graphs.recorder.recorded >= 1
+    monkeypatch.setattr(graphs, "MOST_GRAPHS", 0)
+    assert train_here(none, "graph").graphs.recorder.recorded == 0
+    assert losses(none) == losses(all_of_them)
 
 
 def test_a_step_that_cannot_be_captured_is_taken_in_the_ordinary_way(
@@ -98,6 +133,20 @@ def test_a_step_that_cannot_be_captured_is_taken_in_the_ordinary_way(
     (notice,) = [row["text"] for row in events(graphed, "notice") if "CUDA graphs" in row["text"]]
     assert notice.endswith("not permitted when stream is capturing")
     assert losses(graphed) == losses(ordinary)
+
+
+def test_where_graphs_leave_no_memory_for_ordinary_steps_they_are_given_up(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "CudaRecorder", Full)
+    wanted = recipe(tiny_data, model={"dropout": NO_DROPOUT})
+    ordinary, graphed = make_run(tmp_path / "ordinary", wanted), make_run(tmp_path / "graphed", wanted)
+    train_here(ordinary, "none")
+    job = train_here(graphed, "graph")
+    assert job.graphs.recorder.recorded == 1
+    (notice,) = [row["text"] for row in events(graphed, "notice") if "CUDA graphs" in row["text"]]
+    assert notice == "steps are not CUDA graphs any more: CUDA out of memory. Tried to allocate 2.00 GiB"
+    assert losses(graphed) == pytest.approx(losses(ordinary), rel=2e-4)
 
 
 @pytest.mark.parametrize(("first", "then"), [("graph", "none"), ("none", "graph")])
@@ -165,14 +214,12 @@ def test_compiled_layers_train_the_same_model(tmp_path: Path, tiny_data: Path) -
     assert not [name for name in saved if "_orig_mod" in name]
 
 
-@pytest.mark.gpu
+@needs_gpu
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_on_a_gpu_captured_steps_train_the_same_model(
     tmp_path: Path, tiny_data: Path, dropout: float
 ) -> None:
     """With dropout the draws differ, and so do the losses a little."""
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU")
     rates = {"hidden": dropout, "attention": dropout}
     wanted = recipe(
         tiny_data, device="cuda", precision="bf16", model={"dropout": rates}, train={"max_steps": 40}
@@ -183,3 +230,39 @@ def test_on_a_gpu_captured_steps_train_the_same_model(
     assert not [row for row in events(graphed, "notice") if "CUDA graphs" in row["text"]]
     assert [bucket for bucket in job.graphs._buckets.values() if bucket.replay is not None]
     assert losses(graphed) == pytest.approx(losses(ordinary), rel=0.02 if dropout == 0.0 else 0.3)
+    if dropout == 0.0:
+        assert norms(graphed) == pytest.approx(norms(ordinary), rel=0.05)
+
+
+@needs_gpu
+def test_on_a_gpu_nothing_of_what_lay_in_memory_gets_into_a_graph(tmp_path: Path, tiny_data: Path) -> None:
+    """With `deterministic`, torch fills the memory that a kernel should write with NaN."""
+    wanted = recipe(tiny_data, device="cuda", precision="bf16", deterministic=True, train={"max_steps": 20})
+    graphed = make_run(tmp_path / "graphed", wanted)
+    train_here(graphed, "graph", device="cuda")
+    assert np.isfinite(losses(graphed)).all()
+    assert np.isfinite(norms(graphed)).all()
+
+
+@needs_gpu
+def test_on_a_gpu_training_goes_on_after_a_capture_that_failed(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout, whose generator has to be let go of, and on the stream that was there before."""
+
+    class Waiting(graphs.CudaRecorder):
+        def record(self, body: Body) -> Body:
+            def waits() -> tuple[torch.Tensor, torch.Tensor]:
+                loss, norm = body()
+                loss.item()  # no host may wait in a capture
+                return loss, norm
+
+            return super().record(waits)
+
+    monkeypatch.setattr(session, "CudaRecorder", Waiting)
+    wanted = recipe(tiny_data, device="cuda", precision="bf16", train={"max_steps": 20})
+    run = make_run(tmp_path / "run", wanted)
+    train_here(run, "graph", device="cuda")
+    assert len([row for row in events(run, "notice") if "CUDA graphs any more" in row["text"]]) == 1
+    assert len(losses(run)) == 20
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()

@@ -18,10 +18,14 @@ from transformers import (
     pipeline,
 )
 
+from launcher.cli.prepare import scratch_config as planned_config
 from launcher.errors import RunFailed
 from launcher.recipe import Recipe, Scratch
+from launcher.shapes import shape_from_config
 from launcher.train.model import BuiltModel, build_model, cpu_state, save_model
+from launcher.train.model import scratch_config as made_config
 from launcher.train.optim import make_optimizer
+from launcher.train.session import tokenizer_for
 from launcher.train.tasks import MicroBatch, get_task
 from launcher.train.tokenizer import train_tokenizer
 
@@ -283,6 +287,24 @@ def test_a_model_from_scratch_takes_its_longest_input(kind: str, tmp_path: Path)
     save_model(built, cpu_state(built.model), tokenizer, tmp_path / "model")
     found = pipeline("text-classification", model=str(tmp_path / "model"))("a good day")
     assert found[0]["label"] in NAMES
+
+
+@pytest.mark.parametrize("max_length", [None, 24, 1024])
+@pytest.mark.parametrize("kind", SCRATCH_FAMILIES)
+def test_a_model_from_scratch_has_the_shape_that_was_planned(
+    kind: str, max_length: int | None, tmp_path: Path
+) -> None:
+    scratch = {"family": kind, "hidden": 32, "layers": 1, "heads": 2, "intermediate": 48, "vocab": 64}
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"{text},A\n" for text in TEXTS))
+    texts = str(tmp_path / "train.csv")
+    data = {"train": texts, "validation": texts, "max_length": max_length}
+    wanted = _recipe(None, model={"scratch": scratch}, data=data)
+    tokenizer = tokenizer_for(wanted)
+    planned = planned_config(wanted.model.scratch, wanted.scratch_length)
+    assert len(tokenizer) == 64, "the vocabulary is as large as it may be"
+    built = made_config(wanted.model.scratch, tokenizer, {}).to_dict()
+    assert shape_from_config(built, "built") == shape_from_config(planned, "planned")
+    assert shape_from_config(built, "built").max_length == max(512, max_length or 0)
 
 
 @pytest.mark.parametrize("fault", ["no weights", "weights of another shape"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from support.training import EXAMPLES, Fault, RankServer, events, log, losses, make_run, recipe, result
 
 from launcher import node
 from launcher.recipe import Recipe
 from launcher.run import RunDir
+from launcher.train.session import describe_failure
 
 STARVE = Fault("starve", "building model", 0)
 
@@ -36,6 +38,37 @@ def attempt(run: RunDir, ranks: RankServer) -> node.Next:
     assert isinstance(started, node.Start)
     [code] = ranks.attempt(run, number=started.attempt, fault=STARVE)
     return node.end(run, run.attempt(started.attempt), code)[1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        torch.AcceleratorError(
+            "CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation' in the documentation"
+        ),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("NCCL error in: NCCLUtils.cpp:77\nLast error:\nCuda failure 2 'out of memory'"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        MemoryError(),
+    ],
+    ids=lambda error: f"{type(error).__name__} {str(error)[:40]}",
+)
+def test_memory_runs_out_in_many_words(error: Exception) -> None:
+    assert describe_failure(error)["class"] == "memory"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        ValueError("CUDA error: out of memory"),
+    ],
+)
+def test_other_errors_are_no_lack_of_memory(error: Exception) -> None:
+    assert describe_failure(error)["class"] == "crashed"
 
 
 def test_memory_runs_out_and_the_run_completes(tmp_path: Path, wanted: Recipe, ranks: RankServer) -> None:

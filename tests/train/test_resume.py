@@ -6,6 +6,7 @@ Dropout is on. A run is evaluated every 4 steps and saved every 5; signals come 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,34 @@ def test_resuming_a_completed_run_changes_nothing(tmp_path: Path, tiny_data: Pat
     after = (run.metrics.read_bytes(), (run.model / "model.safetensors").read_bytes(), result(run)["best"])
     assert after == before
     assert result(run)["attempts"] == 2
+
+
+def test_other_data_are_not_trained_on(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
+    """Neither fewer rows nor others; the same ones are, whenever their file was written."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "validation", "test"):
+        shutil.copy(tiny_data / f"{split}.csv", data)
+    train = data / "train.csv"
+    wanted = recipe(data, train={"max_steps": 12}, eval={"every": 6}, checkpoint={"every": 5})
+    run = make_run(tmp_path / "run", wanted)
+    assert ranks.attempt(run, fault=Fault("kill", "step", 8)) == [-9]
+    whole = train.read_text()
+    changed = {
+        "97 rows then, 58 now": "".join(whole.splitlines(keepends=True)[:59]),
+        "97 rows, but not the same ones or not read alike": whole.swapcase().replace(
+            "TEXT,LABEL", "text,label"
+        ),
+    }
+    for number, (said, text) in enumerate(changed.items(), start=2):
+        train.write_text(text)
+        assert ranks.attempt(run, number=number) == [1]
+        error = result(run)["error"]
+        assert (error["class"], error["message"]) == ("data", f"the data changed since step 5: {said}")
+        assert error["remedy"] == "restore the file, or start a new run"
+    train.write_text(whole)
+    ranks.complete(run, number=4)
+    assert len(losses(run)) == 12
 
 
 def test_early_stopping_counts_over_attempts(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:

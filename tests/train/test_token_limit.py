@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from support.gpu import needs_gpu
 from support.training import RankServer, losses, make_run, recipe, result
 
 from launcher.train.token_cache import TokenSplit
-from launcher.train.token_limit import TRIAL_TOKENS, affordable_tokens, trial_examples, with_tokens
+from launcher.train.token_limit import TRIAL_TOKENS, affordable_tokens, trial_examples, with_tokens, within
 
 GIB = 2**30
 
@@ -49,10 +50,28 @@ def test_another_limit_changes_nothing_else_in_the_plan(tmp_path: Path, tiny_dat
     assert with_tokens(plan, None) is plan
 
 
-@pytest.mark.gpu
+def test_after_an_attempt_without_memory_half_of_what_it_had_found_is_the_most(
+    tmp_path: Path, tiny_data: Path
+) -> None:
+    from launcher import smaller
+    from launcher.plan import Plan
+    from launcher.run import write_json
+
+    run = make_run(tmp_path / "run", recipe(tiny_data, batch={"tokens": "auto"}))
+    first = run.attempt(1)
+    first.path.mkdir(parents=True)
+    first.max_tokens.write_text("600\n")
+    write_json(first.path / run.result.name, {"error": {"class": "memory"}})
+    after = smaller.plan_after(run, first)
+    assert after is not None
+    plan = Plan.model_validate_json(json.dumps(after))
+    assert plan.layout.max_tokens == 300
+    assert within(580, plan, smaller=True) == 300, "the same trial finds as much as before"
+    assert within(580, plan, smaller=False) == 580
+
+
+@needs_gpu
 def test_on_a_gpu_a_trial_decides(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU")
     wanted = recipe(tiny_data, device="cuda", batch={"tokens": "auto"}, train={"max_steps": 3})
     run = ranks.complete(make_run(tmp_path / "run", wanted))
     assert result(run)["steps"] == 3

@@ -380,6 +380,77 @@ def test_a_server_that_goes_away_and_comes_back_gets_every_row(server: WandbStub
     assert [row["_step"] for row in server.history(RUN)] == list(range(1, 51))
 
 
+@pytest.mark.parametrize("code", [401, 403, 404])
+def test_a_server_that_refuses_rows_for_a_while_gets_every_row_once_and_in_order(
+    server: WandbStub, start: Start, code: int
+) -> None:
+    log, tracker = start(reconnect_s=0.5)
+    for step in (1, 2, 3):
+        log.train(step, {"train/loss": 1.0})
+        log.eval(step, "validation", {f"eval/of_{step}": 1.0})
+    server.wait_until(lambda: len(server.history(RUN)) == 2, "the first rows")
+    server.fail(code, where="file_stream")
+    for step in range(4, 50):
+        log.train(step, {"train/loss": 1.0})
+    log.eval(49, "validation", {"eval/of_49": 1.0})
+    notices: list[str] = []
+    wait_until(lambda: notices.extend(tracker.notices()) or len(notices) == 2, "the refusal to be noticed")
+    server.recover()
+    for step in range(50, 60):
+        log.train(step, {"train/loss": 1.0})
+    server.wait_until(lambda: len(server.history(RUN)) == 58, "the rows of before and after")
+    log.train(60, {"train/loss": 1.0})
+    tracker.finish(0)
+
+    assert [row["_step"] for row in server.history(RUN)] == list(range(1, 61))
+    assert evaluations(server) == [(step, f"eval/of_{step}") for step in (1, 2, 3, 49)]
+    online, refused = notices
+    assert online == f"W&B: online, {tracker.url}"
+    assert refused.startswith(f"W&B: the server refused rows ({code} ")
+    assert tracker.notices() == []
+
+
+def test_a_server_that_takes_rows_again_only_when_the_training_ends_gets_them_then(
+    server: WandbStub, start: Start
+) -> None:
+    server.fail(403, where="file_stream")
+    log, tracker = start(reconnect_s=600)
+    log.train(1, {"train/loss": 1.0})
+    wait_until(lambda: any("refused" in notice for notice in tracker.notices()), "the refusal to be noticed")
+    log.train(2, {"train/loss": 1.0})
+    server.recover()
+    tracker.finish(0)
+    assert [row["_step"] for row in server.history(RUN)] == [1, 2]
+    assert (server.run(RUN).exit_code, tracker.notices()) == (0, [])
+
+
+@pytest.mark.parametrize("where", ["file_stream", ""], ids=["rows", "everything"])
+def test_rows_that_are_refused_to_the_end_come_with_a_later_attempt(
+    server: WandbStub, start: Start, run_dir: Path, where: str
+) -> None:
+    server.go_down()
+    log, tracker = start(reconnect_s=0.5)
+    wait_until(lambda: tracker.mode == "offline", "the run to begin offline")
+    server.come_back()
+    wait_until(lambda: tracker.mode == "online", "the run to be online")
+    server.fail(401, where)
+    for step in (1, 2, 3):
+        log.train(step, {"train/loss": 1.0})
+    tracker.finish(0)
+    *_, refused, late = tracker.notices()
+    assert refused == "W&B: the server refused rows (401 Unauthorized); metrics.jsonl has them for later"
+    assert (
+        late == "W&B: the last rows could not be sent in time; a later attempt sends them from metrics.jsonl"
+    )
+    assert not list(run_dir.glob("wandb/offline-run-*/*.wandb.synced")), "as if the server had everything"
+    assert offline_rows(run_dir) == [], "`wandb sync` would leave a gap"
+
+    server.recover()
+    log, tracker = start()
+    tracker.finish(0)
+    assert [row["_step"] for row in server.history(RUN)] == [1, 2, 3]
+
+
 def test_what_a_server_missed_at_the_end_comes_with_a_later_attempt(
     server: WandbStub, start: Start, run_dir: Path
 ) -> None:
@@ -439,10 +510,7 @@ def test_a_client_that_is_killed_is_started_again_and_nothing_is_lost(
         log.train(step, {"train/loss": 1.0})
     tracker.finish(0)
     assert [row["_step"] for row in server.history(RUN)] == list(range(1, 20))
-    evaluated = [
-        (row["_step"], name) for row in server.history(RUN) for name in row if name.startswith("eval/")
-    ]
-    assert evaluated == [(1, "eval/of_1"), (2, "eval/of_2"), (3, "eval/of_3")]
+    assert evaluations(server) == [(1, "eval/of_1"), (2, "eval/of_2"), (3, "eval/of_3")]
 
 
 def test_where_wandb_cannot_be_imported_the_record_is_kept(
@@ -537,6 +605,11 @@ def test_when_only_the_training_is_killed_the_client_ends_the_run_by_itself(
 def rows(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows without what wandb adds."""
     return [{name: row[name] for name in row if name not in {"_runtime", "_timestamp"}} for row in history]
+
+
+def evaluations(server: WandbStub) -> list[tuple[int, str]]:
+    """Step and name of each evaluation that W&B has."""
+    return [(row["_step"], name) for row in server.history(RUN) for name in row if name.startswith("eval/")]
 
 
 def offline_rows(run_dir: Path) -> list[dict[str, Any]]:

@@ -316,6 +316,8 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ),
         ("data.delimiter=;;", "must be one character or null", "separator"),
         ("time=tomorrow", "must be MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS", "Time limit"),
+        ("time=0", "must be more than 0, which Slurm takes for no limit at all", "Time limit"),
+        ("time=0-00:00", "must be more than 0", "Time limit"),
         (
             "task=translation",
             "must be one of classification, multilabel, regression",
@@ -488,12 +490,28 @@ def test_a_profile_holds_no_hyper_parameter(tmp_path: Path) -> None:
         ("setup: module load cuda", "site.yaml:1: setup=module load cuda: must be a list of lines of text"),
         ("container:\n  image: x.sif", "site.yaml: container.runtime: is needed: one of apptainer, pyxis"),
         ("limits:\n  time: soon", "site.yaml:2: limits.time=soon: must be MINUTES"),
+        ("limits:\n  time: 0", "site.yaml:2: limits.time=0: must be more than 0"),
+        (
+            "setup: ['echo \"unbalanced']",
+            'site.yaml:1: setup=echo "unbalanced: bash says: unexpected EOF while',
+        ),
+        (
+            "setup:\n  - module purge\n  - if true; fi",
+            "site.yaml:3: setup=if true; fi: bash says: syntax error near",
+        ),
+        ("setup: ['}']", "site.yaml:1: setup=}: bash says: syntax error near unexpected token `}'"),
     ],
 )
 def test_mistakes_in_profiles(tmp_path: Path, text: str, mistake: str) -> None:
     (found,) = profile_mistakes(tmp_path, text)
     assert found.startswith(mistake)
     assert "abc" not in found
+
+
+def test_setup_lines_are_one_piece_of_shell(tmp_path: Path) -> None:
+    lines = ["if command -v module; then", "module purge", "fi", "echo $(date) '%'"]
+    (tmp_path / "site.yaml").write_text(json.dumps({"setup": lines}))
+    assert load_cluster(str(tmp_path / "site.yaml"), cwd=tmp_path).setup == tuple(lines)
 
 
 def test_mistakes_in_the_profile_are_reported_with_those_of_the_recipe(recipe: Path) -> None:

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from support.plans import new_run, plan_of, stand_in_python
 from support.slurm_cluster import wait_until
 
+from launcher.cli.state import without_result
 from launcher.errors import UserError
 from launcher.executors import Executor, JobState, executor_for
 from launcher.executors.base import split_environment
@@ -94,6 +97,40 @@ def test_a_stop_saves_and_can_be_resumed(local: Executor, make_run: MakeRun) -> 
     assert run.attempt_numbers() == [1, 2]
 
 
+def test_of_many_that_start_a_run_at_once_one_does(local: Executor, make_run: MakeRun) -> None:
+    run = make_run(STOP_WHEN_ASKED)
+    ready = threading.Barrier(8)
+
+    def start(_: int) -> str:
+        ready.wait()
+        try:
+            return local.start(run)
+        except UserError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(start, range(8)))
+    jobs = [answer for answer in answers if answer.startswith("local ")]
+    assert len(jobs) == 1, answers
+    assert sum(f"already has a job: {jobs[0]}, running" in answer for answer in answers) == 7
+    local.cancel(run)
+
+
+def test_cancelling_ends_every_job_that_the_run_has(local: Executor, make_run: MakeRun) -> None:
+    """Two at once are possible where the file system has no locks."""
+    run = make_run(HARD_TO_KILL)
+    first = int(started(local, run).split()[1])
+    (run.logs / "ready").unlink()
+    second = subprocess.Popen(["bash", str(run.job_sh)], start_new_session=True)
+    run.add_job(f"local {second.pid}")
+    wait_until((run.logs / "ready").exists, "the second training to start")
+
+    local.cancel(run)
+    assert not alive(first)
+    assert second.wait(timeout=5) is not None
+    assert (run.read_result() or {})["status"] == "cancelled"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_the_script_asks_for_a_stop(
     local: Executor, make_run: MakeRun, number: signal.Signals
@@ -157,6 +194,24 @@ def test_a_killed_script_is_not_taken_for_a_running_one(local: Executor, make_ru
     assert (state.status, state.reason) == ("unknown", "the job is gone and left no result")
     run.jobs.write_text(f"local {os.getpid()}\n")  # its number may be another process's by now
     assert executor_for("local").state(run).status == "unknown"
+
+
+def test_a_script_that_dies_before_the_training_is_explained(local: Executor, make_run: MakeRun) -> None:
+    """Its last lines are quoted, and none of an attempt before."""
+    run = make_run("echo of the first attempt; touch $run_dir/logs/ready; exit 1")
+    started(local, run)
+    ended(local, run)
+    run.job_sh.write_text("module load nonexistent-thing")
+    local.start(run)
+    found = without_result(run, ended(local, run))["error"]
+    assert found["class"] == "launch"
+    assert "ended with code 127 before the training began\n" in found["message"]
+    assert found["message"].endswith("module: command not found")
+    assert "first attempt" not in found["message"]
+
+    run.job_sh.write_text("kill -KILL $$")
+    local.start(run)
+    assert without_result(run, ended(local, run))["error"]["class"] == "killed"
 
 
 def test_what_reaches_a_job() -> None:

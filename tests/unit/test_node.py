@@ -212,6 +212,15 @@ def test_a_killed_process_points_at_memory(local: RunDir, code: int) -> None:
     assert "memory" in error["remedy"]
 
 
+def test_a_killed_torchrun_is_not_blamed_on_a_rank(tmp_path: Path) -> None:
+    run = new_run(plan_of({"executor": "local", "gpus": 2}, run_dir=tmp_path / "runs" / "r"))
+    start(run)
+    end(run, run.attempt(1), 137)
+    error = (run.read_result() or {})["error"]
+    assert (error["class"], error["rank"], error["host"]) == ("killed", None, "here")
+    assert error["message"] == "torchrun was killed by SIGKILL"
+
+
 def examine(run: RunDir, *reports: dict[str, Any], attempt: int = 1) -> dict[str, Any]:
     facts = {"hosts": ["node1", "node2"], "executor": "slurm", "job_id": "12", "started_at": 0.0}
     run.job_log("12").write_text("".join(TORCHRUN.format(**report) for report in reports))

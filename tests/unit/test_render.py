@@ -70,7 +70,7 @@ SCRIPTS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "one_rank.sh": ({"executor": "local"}, {}),
     "two_ranks.sh": (
         {"executor": "local", "gpus": 2},
-        {"setup": ["module load python"], "env": {"A": "b c"}},
+        {"setup": ["module load python"], "env": {"A": "b c", "A_B": "x $HOME `date`"}},
     ),
     "apptainer.sh": (
         {"executor": "local", "gpus": 2},

@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan b3b10dfc40a8264d.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 72b6c191390e2aac.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail
@@ -17,7 +17,12 @@ export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-10000}"
 export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864
 cores=$(nproc)
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores > 2 ? cores / 2 : 1))}"
-export A='b c'
+# Values of the profile are taken as they stand, with any $ in them.
+# shellcheck disable=SC2016
+{
+    export A='b c'
+    export A_B='x $HOME `date`'
+}
 
 export LAUNCHER_JOB="local $$"
 export GLOO_SOCKET_IFNAME=lo
@@ -66,7 +71,7 @@ read -r LAUNCHER_ATTEMPT LAUNCHER_HEAD LAUNCHER_PORT _ LAUNCHER_ADDRESSES <<<"$f
 export LAUNCHER_ATTEMPT LAUNCHER_HEAD LAUNCHER_PORT LAUNCHER_ADDRESSES
 
 if [[ ! -e $run_dir/control/cancel ]]; then
-    /env/bin/python -m torch.distributed.run \
+    /env/bin/python -m launcher.leash -m torch.distributed.run \
         --nnodes=1 --nproc-per-node=2 --max-restarts=0 --shutdown-timeout=300 \
         --rdzv-backend=c10d --rdzv-endpoint="$LAUNCHER_HEAD:$LAUNCHER_PORT" \
         --rdzv-id=example-"$LAUNCHER_ATTEMPT" --rdzv-conf=is_host=1 --local-addr="$LAUNCHER_HEAD" \
