@@ -80,6 +80,9 @@ def from_environment(environ: Mapping[str, str], cwd: Path, mistakes: Mistakes) 
         key = variables.get(name)
         if reason := hidden_character(name + environ[name]):
             mistakes.add(Problem(reason, where if not hidden_character(name) else "environment"), key)
+        elif name == f"{PREFIX}RECIPE":
+            remedy = f"give recipe={environ[name]} on the command line"
+            mistakes.add(Problem("unknown key", where, "recipe", environ[name], remedy))
         elif key is None:
             word = name.removeprefix(PREFIX).lower().replace("__", ".")
             guesses = [_variable(guess) for guess in similar_keys(word, list(schema.leaves))]
@@ -131,9 +134,11 @@ def _read_value(key: str, text: str, where: str, cwd: Path) -> Node:
         return _read_list(key, text, where)
     node = _read_scalar(key, text, where)
     if node.text is not None and "," in text:
-        remedy = f'a list is [{text}], text with a comma is "{text}", and several runs are `launch sweep`'
+        remedy = (
+            f'a list is [{text}], text with a comma is "{text}"; for several runs start one for each value'
+        )
         raise UserError(
-            Problem("takes one value: commas outside brackets belong to sweep", where, key, text, remedy)
+            Problem("takes one value: here are commas outside brackets", where, key, text, remedy)
         )
     return node
 

@@ -293,16 +293,12 @@ def _optimizer_conflicts(recipe: Recipe) -> Iterator[Conflict]:
 
 
 def _adapter_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    lora = recipe.lora
-    used = {
-        "plus_ratio": lora.plus_ratio != 1.0,
-        "rslora": lora.rslora,
-        "dora": lora.dora,
-        "init": lora.init != "default",
-        "train_embeddings": lora.train_embeddings,
-    }
-    for key in (key for key, given in used.items() if given and recipe.tuning != "lora"):
-        yield Conflict((f"lora.{key}", "tuning"), "there are no adapters", "set tuning=lora, or leave it out")
+    lora, default = recipe.lora, type(recipe.lora)()
+    given = [key for key in type(lora).model_fields if getattr(lora, key) != getattr(default, key)]
+    for key in given if recipe.tuning != "lora" else ():
+        usual = "null" if getattr(default, key) is None else str(getattr(default, key)).lower()
+        remedy = f"set tuning=lora, or leave it out (lora.{key}={usual})"
+        yield Conflict((f"lora.{key}", "tuning"), "there are no adapters", remedy)
     if lora.dora and lora.init == "pissa":
         yield Conflict(("lora.init", "lora.dora"), "is not combined with DoRA", "choose one of them")
     if lora.train_embeddings and (recipe.model.freeze.embeddings or recipe.task == "masked-lm"):

@@ -29,14 +29,16 @@ from launcher.errors import Problem, UserError, choices, nearest
 from launcher.examples import Mistake
 from launcher.fields import Files
 from launcher.recipe import Recipe
-from launcher.textfiles import where
+from launcher.textfiles import size_of, where
 
 SMALL_BYTES = 1 << 20
 """Files up to this size are read whole, in about a tenth of a second."""
 FIRST_ROWS = 1000
 """Rows read of larger files."""
 EXAMPLES_SHOWN = 3
-"""Bad cells reported for each file; the others are counted."""
+"""Bad cells reported for each file, and unknown labels for each split; the others are counted."""
+MANY_CLASSES = 50
+"""With more classes than these nobody looks for the nearest name, and hardly one example for each is doubtful."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,12 @@ def cut_fractions(data: Data) -> tuple[float, float, float] | None:
 
 def unknown_label(name: str, known: Sequence[str], given: bool = False) -> tuple[str, str]:
     """Message and remedy for a label that the training data, or data.labels where they are given, don't have."""
-    shown = known if len(known) <= 20 else (*known[:20], "...")
-    guess = nearest(name, known)
+    most = 20 if len(known) <= MANY_CLASSES else EXAMPLES_SHOWN
+    shown = known if len(known) <= most else (*known[:most], f"{len(known) - most:,} more")
+    guess = nearest(name, known) if len(known) <= MANY_CLASSES else None
     hint = f"did you mean {guess}? " if guess else ""
     owner = "data.labels" if given else "the training data"
-    return f"label {name!r} is not in {owner}", f"{hint}labels there: {', '.join(shown)}"
+    return f"label {labels.shown(name)} is not in {owner}", f"{hint}labels there: {', '.join(shown)}"
 
 
 def unordered(names: Iterable[str]) -> tuple[str, str] | None:
@@ -230,7 +233,7 @@ def _class_names(recipe: Recipe, value: Value) -> Iterable[str | None]:
 
 
 def _read(path: Path, options: ReadOptions) -> Peek:
-    small = path.is_file() and path.stat().st_size <= SMALL_BYTES
+    small = size_of(path) <= SMALL_BYTES
     return peek(path, options, rows=SMALL_BYTES if small else FIRST_ROWS)
 
 
@@ -351,11 +354,36 @@ def _label_sets(recipe: Recipe, train: _Split, others: Sequence[_Split]) -> Iter
             value=recipe.data.label,
             remedy="give data with at least two classes, or name another column",
         )
+    if given is None and _class_per_row(recipe, train):
+        text = f"has {len(train.names):,} classes in {train.rows:,} rows"
+        remedy = "one class per row: is this the label column?" + _other_columns(recipe, train)
+        yield Problem(text, None, "data.label", recipe.data.label, remedy)
+        return
     for split in others if given is None else (train, *others):
-        for name, place in split.names.items():
-            if name not in known:
-                message, remedy = unknown_label(name, known, given is not None)
-                yield Problem(message, place, "data.label", recipe.data.label, remedy)
+        yield from _unknown_labels(recipe, split, known)
+
+
+def _class_per_row(recipe: Recipe, train: _Split) -> bool:
+    """Whether nearly every row has a class of its own, as in a column of texts, numbers or ids."""
+    if recipe.task not in ("classification", "ordinal"):
+        return False
+    return len(train.names) > MANY_CLASSES and len(train.names) >= 0.9 * train.rows
+
+
+def _other_columns(recipe: Recipe, train: _Split) -> str:
+    others = [name for name in train.columns if name not in (*text_columns(recipe), recipe.data.label)]
+    return f" There are also: {', '.join(others)}" if others else ""
+
+
+def _unknown_labels(recipe: Recipe, split: _Split, known: Sequence[str]) -> Iterator[Problem]:
+    unknown = split.names.keys() - set(known)
+    found = [(name, place) for name, place in split.names.items() if name in unknown]
+    for name, place in found[:EXAMPLES_SHOWN]:
+        message, remedy = unknown_label(name, known, recipe.data.labels is not None)
+        yield Problem(message, place, "data.label", recipe.data.label, remedy)
+    if len(found) > EXAMPLES_SHOWN:
+        text = f"{len(found) - EXAMPLES_SHOWN:,} more labels that are not known in data.{split.name}"
+        yield Problem(text, field="data.label", value=recipe.data.label)
 
 
 def _label_count(recipe: Recipe, train: _Split) -> int | None:

@@ -11,7 +11,9 @@ FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true
 
 
 def class_name(value: Value) -> str | None:
-    """A class as it was written, or None where the label is missing; 3.0 and 3 are the same class."""
+    """A class as it was written, or None where there is none; 3.0 and 3 are the same class."""
+    if isinstance(value, list | dict):
+        return None
     if isinstance(value, float):
         if math.isnan(value):
             return None
@@ -20,18 +22,20 @@ def class_name(value: Value) -> str | None:
 
 
 def class_names(value: Value, delimiter: str) -> tuple[str, ...] | None:
-    """The classes in one multilabel cell, perhaps none; None where the label is missing."""
+    """The classes in one multilabel cell, perhaps none; None where the label is missing or no list of names."""
     if isinstance(value, str):
         value = value.split(delimiter)
     elif not isinstance(value, list):
-        value = [] if value is None else [value]
-        return tuple(name for name in map(class_name, value) if name) or None
+        name = class_name(value)
+        return (name,) if name else None
+    elif any(isinstance(entry, list | dict) for entry in value):
+        return None
     return tuple(name for name in map(class_name, value) if name)
 
 
 def score(value: Value) -> float | None:
     """A finite number, or None where the cell doesn't hold one."""
-    if value is None or isinstance(value, list):
+    if value is None or isinstance(value, list | dict):
         return None
     try:
         number = float(value)
@@ -64,8 +68,11 @@ def mistake(task: str, value: Value, delimiter: str) -> str | None:
             return f"{shown(value)} is not a list of labels" if wrong else None
         case _ if isinstance(value, list):
             return f"{shown(value)} is a list: task=multilabel is for several labels on one text"
+        case _ if class_name(value) is None:
+            is_empty = value is None or isinstance(value, str | float)
+            return "the label is empty" if is_empty else f"{shown(value)} is an object, not a class"
         case _:
-            return None if class_name(value) is not None else "the label is empty"
+            return None
 
 
 def flag_mistake(value: Value) -> str | None:

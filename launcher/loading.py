@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from launcher import paths
 from launcher.assignments import RECIPE, Given, Mistakes, from_environment, from_words
 from launcher.cluster import Cluster
 from launcher.conflicts import Conflict, conflicts
@@ -337,14 +338,7 @@ def _is_local(key: str, value: str, base: Path) -> bool:
     """Whether a cluster or model is a path here, and not a name or hub id."""
     if key == "cluster":
         return _is_path(value)
-    return value.startswith(("/", "./", "../", "~")) or value in (".", "..") or _is_directory(base / value)
-
-
-def _is_directory(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
+    return value.startswith(("/", "./", "../", "~")) or value in (".", "..") or paths.is_dir(base / value)
 
 
 def _absolute(path: str, base: Path, environ: Mapping[str, str]) -> str:

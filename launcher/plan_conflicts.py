@@ -8,15 +8,19 @@ from launcher.cluster import Cluster
 from launcher.compilation import compile_conflicts
 from launcher.conflicts import Conflict
 from launcher.errors import UserError
-from launcher.plan import Machine, minutes, resolve_device, resolve_executor, resolve_place
+from launcher.plan import Machine, minutes, resolve_device, resolve_executor, resolve_place, step_counts
 from launcher.recipe import Recipe
 from launcher.shapes import PRUNABLE, ModelShape, resolve_lora_targets
 
 
 def plan_conflicts(
-    recipe: Recipe, cluster: Cluster, machine: Machine, shape: ModelShape | None
+    recipe: Recipe,
+    cluster: Cluster,
+    machine: Machine,
+    shape: ModelShape | None,
+    train_examples: int | None = None,
 ) -> Iterator[Conflict]:
-    """Every contradiction between the recipe and the machine, the cluster or the model."""
+    """Every contradiction between the recipe and the machine, the cluster, the model or the size of the data."""
     executor = resolve_executor(recipe, machine)
     device = resolve_device(recipe, cluster, machine, executor)
     if executor == "local":
@@ -29,9 +33,23 @@ def plan_conflicts(
             "fp16 needs a GPU, and there is none here",
             "use precision=bf16 or precision=fp32 on the CPU",
         )
+    yield from _warmup_conflicts(recipe, train_examples)
     yield from compile_conflicts(recipe, resolve_place(recipe, cluster, machine, shape))
     if shape is not None:
         yield from _shape_conflicts(recipe, shape)
+
+
+def _warmup_conflicts(recipe: Recipe, train_examples: int | None) -> Iterator[Conflict]:
+    steps = recipe.train.max_steps
+    if steps is None and train_examples is not None:
+        _, steps, _ = step_counts(recipe, train_examples)
+    warmup = recipe.train.warmup
+    if steps is not None and isinstance(warmup, int) and warmup > steps:
+        yield Conflict(
+            ("train.warmup", "train.max_steps", "train.epochs"),
+            f"the whole training has {steps:,} steps",
+            "give fewer steps, or a share of them such as train.warmup=0.06",
+        )
 
 
 def _local_conflicts(recipe: Recipe, machine: Machine) -> Iterator[Conflict]:

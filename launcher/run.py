@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError, nearest
 
 LOSS_FILE = "loss.py"
@@ -247,9 +248,10 @@ def create(path: Path, files: Mapping[str, str]) -> RunDir:
 
     Raises UserError where the directory exists already or can't be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    staging = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         for name in ("attempts", "checkpoints", "logs", "control"):
             (staging / name).mkdir(mode=0o700)
         for relative, text in files.items():
@@ -258,8 +260,9 @@ def create(path: Path, files: Mapping[str, str]) -> RunDir:
             write_text(target, text)
         staging.rename(path)
     except OSError as error:
-        _remove_tree(staging)
-        if path.exists():
+        if staging is not None:
+            _remove_tree(staging)
+        if paths.exists(path):
             raise UserError(
                 Problem(
                     "already exists",

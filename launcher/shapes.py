@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from launcher import paths
 from launcher.errors import Problem, UserError, choices
 
 FAMILIES = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2", "modernbert")
@@ -490,8 +491,8 @@ def find_config(name: str, cache_dir: Path | None = None, revision: str = "main"
     The cache is `cache_dir`, else what the environment says (HF_HUB_CACHE, HF_HOME), else the user's. Raises
     UserError for a file that isn't a JSON object.
     """
-    path = Path(name) / "config.json" if Path(name).is_dir() else _cached_config(name, cache_dir, revision)
-    if path is None or not path.is_file():
+    path = Path(name) / "config.json" if paths.is_dir(name) else _cached_config(name, cache_dir, revision)
+    if path is None or not paths.is_file(path):
         return None
     try:
         if path.stat().st_size > _CONFIG_LIMIT:
@@ -509,7 +510,7 @@ def _cached_config(name: str, cache_dir: Path | None, revision: str) -> Path | N
         return None
     folder = (cache_dir or _hub_cache()) / ("models--" + name.replace("/", "--"))
     reference = folder / "refs" / revision
-    commit = reference.read_text().strip() if reference.is_file() else revision
+    commit = reference.read_text().strip() if paths.is_file(reference) else revision
     return folder / "snapshots" / commit / "config.json"
 
 

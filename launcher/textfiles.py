@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import NoReturn
 
+from launcher import paths
 from launcher.errors import Problem, UserError, nearest
 
 
@@ -51,20 +54,25 @@ def size_of(path: Path) -> int:
 
 def open_file(path: Path) -> BufferedReader:
     """The file opened for reading; UserError where it can't be, with the nearest name that could."""
-    if path.is_dir():
+    if paths.is_dir(path):
         raise mistake(path, None, "is a directory, not a file", _files_in(path))
     try:
-        return path.open("rb")
+        # Without O_NONBLOCK, opening a named pipe would wait for a writer.
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     except FileNotFoundError:
         raise mistake(path, None, "no such file", _nearest_file(path)) from None
     except OSError as error:
         text = f"can't be read: {error.strerror}"
         raise mistake(path, None, text, "check the path and its permissions") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise mistake(path, None, "is not a regular file", "it is read more than once: save it as a file")
+    return file
 
 
 def _nearest_file(path: Path) -> str:
     folder = path.parent
-    if not folder.is_dir():
+    if not paths.is_dir(folder):
         return f"there is no directory {folder} either"
     names = _data_files(folder)
     guess = nearest(path.name, names)

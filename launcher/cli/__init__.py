@@ -16,7 +16,19 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def execute(args: Sequence[str]) -> int:
-    """Run one command line; every error this project raises on purpose becomes a message and an exit code here."""
+    """Run one command line; every error this project raises on purpose becomes a message and an exit code here.
+
+    So does, in the last resort, what the system refuses: a file that may not be read, a stdout that is full.
+    """
+    from launcher.cli.output import report_refusal
+
+    try:
+        return _execute(args)
+    except OSError as error:
+        return report_refusal(error, as_json="--json" in args)
+
+
+def _execute(args: Sequence[str]) -> int:
     import click
 
     from launcher.cli.app import cli

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from launcher import paths
 from launcher.cli.output import human_bytes
 
 DISTRIBUTION = "launch-encoders"
@@ -143,8 +144,10 @@ def _resources(text: str) -> str:
 def _runs_dir(runs_dir: Path) -> Iterator[Check]:
     from launcher.cli.machine import slurm_is_set_up
 
-    existing = next(path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if path.exists())
-    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+    existing = next(
+        path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if paths.exists(path)
+    )
+    if not (paths.is_dir(existing) and os.access(existing, os.W_OK | os.X_OK)):
         yield Check(
             "runs_dir",
             "broken",

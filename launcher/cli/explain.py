@@ -34,12 +34,14 @@ def explain_command(
 ) -> None:
     """Which words speak for and against a prediction: integrated gradients, added up by word."""
     from launcher.cli.heavy import run_verb
-    from launcher.cli.models import trained_run
+    from launcher.cli.models import check_writable, trained_run
     from launcher.cli.output import say, show_json
     from launcher.report.explanation import page
     from launcher.run import write_text
 
     run = trained_run(reference, runs_dir)
+    if html is not None:
+        check_writable(Path(html), "--html")
     words = [word for text in texts for word in ("--text", text)]
     result = run_verb(["explain", str(run), *words, *(["--label", label] if label else [])])
     if html is not None:

@@ -59,15 +59,18 @@ def _write_out(directory: Path, prepared: Prepared) -> None:
     from launcher.errors import Problem, UserError
     from launcher.run import write_text
 
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UserError(
-            Problem("is there and not empty", where=str(directory), remedy="give a new directory")
-        )
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, text in prepared.files.items():
-        target = directory / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_text(target, text)
+    try:
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise UserError(
+                Problem("is there and not empty", where=str(directory), remedy="give a new directory")
+            )
+        for name, text in prepared.files.items():
+            target = directory / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_text(target, text)
+    except OSError as error:
+        reason = f"can't be written: {error.strerror}"
+        raise UserError(Problem(reason, None, "--out", str(directory), "give a new directory")) from None
 
 
 @click.command("run")
@@ -86,6 +89,7 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
     Prints the run's id on stdout. Ctrl-C on a local run saves and stops it, a second one kills it.
     Exit code 0: done; 1: the run failed; 2: a mistake in what was asked; 75: stopped and resumable.
     """
+    from launcher import paths
     from launcher import run as runs
     from launcher.cli.prepare import prepare
     from launcher.cli.session import Session
@@ -93,7 +97,7 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
 
     prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
     path = Path(prepared.plan.run_dir)
-    is_first = not path.parent.exists()
+    is_first = not paths.exists(path.parent)
     with Session(prepared.plan.executor, follow=follow, as_json=as_json) as session:
         try:
             return session.start(runs.create(path, prepared.files))
@@ -142,8 +146,17 @@ def _refuse_moved(run: RunDir, planned: Path) -> None:
 
 
 def _refuse_completed(run: RunDir) -> None:
+    """Raise UserError where there is nothing to go on with: all is done, or nothing was ever started here."""
     from launcher.errors import Problem, UserError
 
+    if not run.logs.is_dir():
+        raise UserError(
+            Problem(
+                "holds the files of a plan, of which no run was made",
+                where=str(run.path),
+                remedy=f"launch recipe={run.recipe} starts one",
+            )
+        )
     result = run.read_result()
     if result is not None and result.get("status") == "completed":
         raise UserError(

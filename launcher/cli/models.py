@@ -41,7 +41,10 @@ def eval_command(reference: str, data: str | None, runs_dir: Path | None, as_jso
 @click.argument("file", required=False)
 @click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text to predict; twice for a pair.")
 @click.option(
-    "--output", metavar="FILE", help="Write csv or jsonl there; default: stdout, or FILE.predictions.csv."
+    "--output",
+    metavar="FILE",
+    help="Write csv or jsonl there; default: stdout for --text, FILE.predictions.csv for FILE "
+    "(FILE.predictions.jsonl for jsonl).",
 )
 @options.runs_dir
 @options.as_json
@@ -66,11 +69,27 @@ def predict_command(
     run = trained_run(reference, runs_dir)
     command = ["predict", str(run), *_existing(file)]
     command += [word for text in texts for word in ("--text", text)]
-    result = run_verb([*command, *(["--output", str(Path(output).absolute())] if output else [])])
+    result = run_verb([*command, *_output(file, output)])
     if as_json:
         show_json(result)
     else:
         _show_predictions(result)
+
+
+def _output(file: str | None, given: str | None) -> list[str]:
+    """Where predictions go: the file given, one beside the input, or, for texts, none."""
+    from launcher import paths
+    from launcher.errors import Problem, UserError
+
+    if not given and file is None:
+        return []
+    form = ".jsonl" if file is not None and Path(file).suffix == ".jsonl" else ".csv"
+    target = Path(given or f"{file}.predictions{form}")
+    check_writable(target, "--output")
+    if file is not None and paths.exists(target) and target.samefile(file):
+        remedy = "give another name: the predictions would take the place of what they are made from"
+        raise UserError(Problem("is the input itself", None, "--output", str(target), remedy))
+    return ["--output", str(target.absolute())]
 
 
 def _show_predictions(result: dict[str, Any]) -> None:
@@ -153,11 +172,35 @@ def trained_run(reference: str, runs_dir: Path | None) -> Path:
     return run.path
 
 
+def check_writable(target: Path, option: str) -> None:
+    """Raise UserError where no file can be made there, which is better known before a model is run."""
+    from launcher import paths
+    from launcher.errors import Problem, UserError
+
+    reason = paths.refusal(target)
+    if paths.is_dir(target):
+        reason = "it is a directory"
+    elif not paths.is_dir(target.parent):
+        reason = f"there is no directory {target.parent}"
+    try:
+        if reason is None:
+            # Permissions alone don't tell: /proc and a full disk refuse root, too.
+            tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason is not None:
+        remedy = f"give another file: {option} FILE"
+        raise UserError(Problem(f"can't be written: {reason}", None, option, str(target), remedy))
+
+
 def _existing(file: str | None) -> list[str]:
+    from launcher import paths
     from launcher.errors import Problem, UserError
 
     if file is None:
         return []
-    if not Path(file).is_file():
-        raise UserError(Problem("no such file", where=file))
+    if not paths.is_file(file):
+        reason = paths.refusal(file)
+        text = f"can't be read: {reason}" if reason else "is not a regular file"
+        raise UserError(Problem(text if paths.exists(file) or reason else "no such file", where=file))
     return [str(Path(file).absolute())]

@@ -35,8 +35,16 @@ loss_file = click.option(
 
 
 def resolve_runs_dir(given: Path | None) -> Path:
-    """The directory of runs: the option, LAUNCH_RUNS_DIR, or `runs`."""
-    return given if given is not None else Path(os.environ.get("LAUNCH_RUNS_DIR") or "runs")
+    """The directory of runs: the option, LAUNCH_RUNS_DIR, or `runs`. Raises UserError where the variable is empty."""
+    from launcher.errors import Problem, UserError
+
+    if given is not None:
+        return given
+    named = os.environ.get("LAUNCH_RUNS_DIR", "runs")
+    if not named:
+        remedy = "unset it, or name the directory of your runs"
+        raise UserError(Problem("names no directory", "environment LAUNCH_RUNS_DIR", "runs_dir", "", remedy))
+    return Path(named)
 
 
 def examples(text: str) -> Callable[[Function], Function]:

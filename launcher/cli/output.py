@@ -16,6 +16,8 @@ from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserE
 
 SECRET_NAME = re.compile(r"(?:^|[._-])(?:api)?(?:key|token|secret)(?:$|[._-])|passw(?:or)?d", re.IGNORECASE)
 HIDDEN = "(hidden)"
+STDOUT = "stdout"
+"""How messages name it where it can't be written."""
 LEAST_SECRET = 12
 """Shorter values of secret variables are left alone: taking them out would mangle ordinary text."""
 
@@ -27,12 +29,16 @@ def say(text: str) -> None:
 
 def show(text: str) -> None:
     """A line of data on stdout."""
-    click.echo(redact(text))
+    try:
+        click.echo(redact(text))
+    except OSError as error:
+        error.filename = STDOUT
+        raise
 
 
 def show_json(value: Any) -> None:
     """The one JSON document of a `--json` call."""
-    click.echo(redact(json.dumps(value, indent=2, ensure_ascii=False)))
+    show(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def report_error(error: LauncherError, *, as_json: bool) -> int:
@@ -68,6 +74,18 @@ def report_usage(error: click.ClickException, *, as_json: bool) -> int:
     if as_json:
         show_json({"exit_code": EXIT_USAGE, "problems": [problem_tree(Problem(message))]})
     return EXIT_USAGE
+
+
+def report_refusal(error: OSError, *, as_json: bool) -> int:
+    """Print what the system refused, perhaps to write on stdout itself; exit code 2."""
+    where = None if error.filename is None else str(error.filename)
+    if where == STDOUT:
+        # What is still in its buffer would fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    try:
+        return report_error(UserError(Problem(error.strerror or str(error), where)), as_json=as_json)
+    except OSError:  # it is said on stderr, and stdout takes no document
+        return EXIT_USAGE
 
 
 def problem_tree(problem: Problem) -> dict[str, Any]:

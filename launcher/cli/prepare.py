@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from launcher import __version__, datacheck, loading, render, resources, shapes
+from launcher import __version__, datacheck, loading, paths, render, resources, shapes
 from launcher.cli import machine
 from launcher.cli.start import settle_models
 from launcher.datacheck import DataFacts
@@ -110,7 +110,7 @@ def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> 
     if not any(problem.field == "cluster" for problem in problems):
         problems += [
             _about(conflict.fields[0], loaded, conflict.message, conflict.remedy)
-            for conflict in plan_conflicts(recipe, loaded.cluster, observed, shape)
+            for conflict in plan_conflicts(recipe, loaded.cluster, observed, shape, facts.train_examples)
             if not doubtful.intersection(conflict.fields)
         ]
     if not doubtful.intersection(("runs_dir", "run_id")):
@@ -152,14 +152,16 @@ def model_shape(loaded: Loaded) -> ModelShape | None:
     recipe, model = loaded.recipe, loaded.recipe.model
     if model.name is None:
         return shapes.shape_from_config(scratch_config(model.scratch, recipe.scratch_length), "model.scratch")
-    if Path(model.name).is_absolute() and not Path(model.name).is_dir():
+    if (reason := paths.refusal(model.name)) is not None:
+        raise UserError(_about("model.name", loaded, f"can't be read: {reason}", "check its permissions"))
+    if Path(model.name).is_absolute() and not paths.is_dir(model.name):
         raise UserError(
             _about(
                 "model.name", loaded, "no such directory", "give a hub id or a directory with a config.json"
             )
         )
     config = shapes.find_config(model.name, revision=model.revision or "main")
-    if config is None and Path(model.name).is_dir():
+    if config is None and paths.is_dir(model.name):
         raise UserError(
             _about(
                 "model.name", loaded, "has no config.json", "give a directory in the format of Hugging Face"
@@ -225,12 +227,12 @@ def _place_problems(loaded: Loaded, cwd: Path) -> Iterator[Problem]:
     """Why the run directory can't be made, where that is so."""
     recipe = loaded.recipe
     parent = cwd / recipe.runs_dir
-    existing = next(path for path in (parent, *parent.parents) if path.exists())
-    if not existing.is_dir():
+    existing = next(path for path in (parent, *parent.parents) if paths.exists(path))
+    if not paths.is_dir(existing):
         yield _about("runs_dir", loaded, f"{existing} is not a directory")
     elif not os.access(existing, os.W_OK | os.X_OK):
         yield _about("runs_dir", loaded, f"{existing} can't be written", "choose a directory of yours")
-    elif recipe.run_id is not None and (parent / recipe.run_id).exists():
+    elif recipe.run_id is not None and paths.exists(parent / recipe.run_id):
         remedy = f"launch resume {recipe.run_id}, or another run_id"
         yield _about("run_id", loaded, f"exists already in {parent}", remedy)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -207,12 +208,48 @@ def test_a_list_is_no_class_and_no_text(write: Write) -> None:
     assert "task=multilabel" in found[1]
 
 
+@pytest.mark.parametrize("task", ["classification", "ordinal", "multilabel", "regression"])
+@pytest.mark.parametrize("cell", ['{"x": 1}', '[{"x": 1}]'])
+def test_an_object_is_no_label(write: Write, task: str, cell: str) -> None:
+    train = write("train.jsonl", f'{{"text": "a", "label": {cell}}}\n')
+    found = problems(recipe(task, train=train, validation=train))
+    assert "train.jsonl:1: data.label=label: " in found[0]
+    assert "{'x': 1}" in found[0]
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "pipe.csv: data.train: is not a regular file" in problems(recipe(train=f"{tmp_path}/pipe.csv"))[0]
+    assert (
+        "/dev/zero: data.train: is not a regular file" in problems(recipe(train="/dev/zero", format="csv"))[0]
+    )
+
+
 def test_a_label_that_training_does_not_have(write: Write) -> None:
     train = write("train.csv", "text,label\na,positive\nb,negative\n")
     found = problems(recipe(train=train, validation=write("v.csv", "text,label\na,positve\n")))
     assert len(found) == 1
     assert "v.csv:2: data.label=label: label 'positve' is not in the training data" in found[0]
     assert "did you mean positive? labels there: negative, positive" in found[0]
+
+
+def test_of_many_unknown_labels_the_first_are_shown_and_the_others_counted(write: Write) -> None:
+    other = write("v.csv", "text,label\n" + "".join(f"a,unseen{number}\n" for number in range(40)))
+    found = problems(recipe(train=write("train.csv", rows(600, classes=200)), validation=other))
+    assert len(found) == 4
+    assert found[0].endswith(
+        "label 'unseen0' is not in the training data\n    -> labels there: 0, 1, 2, 197 more"
+    )
+    assert found[3] == "data.label=label: 37 more labels that are not known in data.validation"
+
+
+def test_a_class_for_each_row_is_not_a_label_column(write: Write) -> None:
+    train = write("train.csv", "id,text,label\n" + "".join(f"{n},text {n},{n % 2}\n" for n in range(2400)))
+    other = write("v.csv", "id,text,label\n" + "".join(f"{n},text {n},0\n" for n in range(5000, 5600)))
+    asked = recipe(train=train, validation=other, label="text")
+    (found,) = problems(asked)
+    assert found.startswith("data.label=text: has 2,400 classes in 2,400 rows\n")
+    assert found.endswith("one class per row: is this the label column? There are also: id, label")
 
 
 def test_one_class_is_nothing_to_learn(write: Write) -> None:
@@ -263,7 +300,16 @@ def test_label_names_are_in_order(found: list[str], ordered: tuple[str, ...]) ->
 
 @pytest.mark.parametrize(
     ("value", "name"),
-    [("a ", "a"), (1, "1"), (1.0, "1"), (True, "True"), ("1.0", "1.0"), ("", None), (None, None)],
+    [
+        ("a ", "a"),
+        (1, "1"),
+        (1.0, "1"),
+        (True, "True"),
+        ("1.0", "1.0"),
+        ("", None),
+        (None, None),
+        ({"x": 1}, None),
+    ],
 )
 def test_class_names(value: Any, name: str | None) -> None:
     assert labels.class_name(value) == name

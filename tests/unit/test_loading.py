@@ -197,7 +197,7 @@ def test_values_are_yaml_1_2_scalars_and_text_stays_as_written(
 
 
 def test_files_keep_text_as_written_too(recipe: Path) -> None:
-    recipe.write_text(RECIPE + "time: 30\nrun_id: 007\nlora:\n  targets: [1, no]\n")
+    recipe.write_text(RECIPE + "time: 30\nrun_id: 007\ntuning: lora\nlora:\n  targets: [1, no]\n")
     loaded = resolve(recipe)
     assert (loaded.recipe.time, loaded.recipe.run_id, loaded.recipe.lora.targets) == (
         "30",
@@ -280,7 +280,11 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ("debug.xyzzy=1", "unknown key", "known here: debug.samples"),
         ("train=1", "is a section, not a value", "its keys: train.lr, train.epochs"),
         ("train.lr={a: 1}", "takes no {...}", "give each key by itself"),
-        ("train.lr=1e-5,2e-5", "takes one value: commas outside brackets belong to sweep", "`launch sweep`"),
+        (
+            "train.lr=1e-5,2e-5",
+            "takes one value: here are commas outside brackets",
+            "start one for each value",
+        ),
         ("data.text=[a,,b]", "has an item that is empty or a list", "[a,b]"),
         ("data.text=[[a],b]", "has an item that is empty or a list", "[a,b]"),
         ("nodes=0", "must be a whole number of at least 1", "Machines."),
@@ -392,6 +396,19 @@ def test_mistakes_in_the_shape_of_a_file(recipe: Path) -> None:
         "mine.yaml:3: train.lr: is a value, not a section\n    -> Peak learning rate.",
         "mine.yaml:5: train.epochs=3: is a key of the section train\n    -> write it indented under `train:`",
     ]
+
+
+def test_settings_of_adapters_that_are_not_there(recipe: Path) -> None:
+    assert mistakes(recipe, "lora.r=4", "lora.dropout=0.05") == [
+        "override: lora.r=4: there are no adapters\n    -> set tuning=lora, or leave it out (lora.r=8)"
+    ]
+    assert resolve(recipe, "lora.r=4", "tuning=lora").recipe.lora.r == 4
+
+
+def test_the_recipe_is_named_on_the_command_line(tmp_path: Path) -> None:
+    found = problems(cwd=tmp_path, environ={"LAUNCH_RECIPE": "smoke"})
+    (problem,) = (problem for problem in found if problem.where == "environment LAUNCH_RECIPE")
+    assert problem.remedy == "give recipe=smoke on the command line"
 
 
 def test_a_contradiction_is_not_reported_where_a_value_is_a_mistake_itself(recipe: Path) -> None:
@@ -558,7 +575,8 @@ SETTINGS = st.fixed_dictionaries(
 def test_a_dumped_recipe_reads_back_equal(tmp_path: Path, values: dict[str, Any]) -> None:
     data = {"source": None, "train": "/train.csv", **values.get("data", {})}
     model = {"name": "org/model"}
-    tree = {**values, "data": data, "model": model, "runs_dir": "/runs"}
+    tuning = "lora" if "lora" in values else "full"
+    tree = {**values, "data": data, "model": model, "runs_dir": "/runs", "tuning": tuning}
     recipe = Recipe.model_validate_json(json.dumps(tree))
     path = tmp_path / "recipe.yaml"
     path.write_text(dump_recipe(recipe), encoding="utf-8")

@@ -189,6 +189,17 @@ def test_what_does_not_fit_the_machine_the_cluster_or_the_model(
     assert fields_of_conflicts(recipe(**keys), cluster(**site), machine) == [field]
 
 
+@pytest.mark.parametrize("length", [{"max_steps": 600}, {"epochs": 6}])
+def test_a_warm_up_longer_than_the_training(length: dict[str, Any]) -> None:
+    def found(warmup: float, examples: int | None = 3200) -> list[str]:
+        asked = recipe(train={"warmup": warmup, **length})
+        return [conflict.message for conflict in plan_conflicts(asked, Cluster(), LAPTOP, ROBERTA, examples)]
+
+    assert found(99_999) == ["the whole training has 600 steps"]
+    assert found(600) == found(0.5) == []
+    assert bool(found(99_999, examples=None)) == ("max_steps" in length)
+
+
 def test_a_recipe_that_fits_has_no_conflicts() -> None:
     assert fields_of_conflicts(recipe(nodes=4), cluster(gpus_per_node=8), LOGIN_NODE) == []
 

@@ -1,0 +1,32 @@
+"""What stands at a path. One that can't be looked at is one where nothing stands: pathlib raises there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def exists(path: Path | str) -> bool:
+    """Whether there is anything."""
+    return os.path.exists(path)  # noqa: PTH110 that of pathlib raises where a directory may not be searched
+
+
+def is_dir(path: Path | str) -> bool:
+    """Whether there is a directory."""
+    return os.path.isdir(path)  # noqa: PTH112 as above
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether there is a regular file."""
+    return os.path.isfile(path)  # noqa: PTH113 as above
+
+
+def refusal(path: Path | str) -> str | None:
+    """Why nobody can say what stands there, or None where that can be said."""
+    try:
+        os.stat(path)  # noqa: PTH116 as above
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return error.strerror
+    return None

@@ -1,0 +1,223 @@
+"""Places that can't be read or written: one message, exit code 2, a document with --json, and never a traceback.
+
+Root may read everything, so that what is forbidden is played: a directory that a test may not search.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.cli import execute, heavy
+
+Refusal = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory; `launch` is called in this process, which is quicker."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """The only problem of a call, as --json has it; the message on stderr says the same."""
+
+    def refuse(*words: str) -> dict[str, Any]:
+        assert execute([*words, "--json"]) == 2
+        printed = capsys.readouterr()
+        document = json.loads(printed.out)
+        assert document["exit_code"] == 2
+        (problem,) = document["problems"]
+        assert printed.err.startswith("launch: ")
+        assert problem["message"] in printed.err
+        return dict(problem)
+
+    return refuse
+
+
+@pytest.fixture
+def noread(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A directory that nobody may search."""
+    (here / "noread").mkdir()
+    monkeypatch.chdir(here)
+    real: dict[str, Callable[..., Any]] = {"stat": os.stat, "open": os.open, "access": os.access}
+
+    def forbidden(path: object) -> bool:
+        return isinstance(path, str | os.PathLike) and "/noread/" in f"{here}/{os.fspath(path)}"
+
+    def play(name: str) -> Callable[..., Any]:
+        def call(path: Any, *rest: Any, **named: Any) -> Any:
+            if forbidden(path):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real[name](path, *rest, **named)
+
+        return call
+
+    def may(path: Any, *rest: Any, **named: Any) -> bool:
+        return not str(path).endswith("noread") and bool(real["access"](path, *rest, **named))
+
+    monkeypatch.setattr("os.stat", play("stat"))
+    monkeypatch.setattr("os.open", play("open"))
+    monkeypatch.setattr("os.access", may)
+    # On Linux these are functions of C, which don't come by os.stat.
+    for name in ("exists", "isdir", "isfile"):
+        known: Callable[[Any], bool] = getattr(os.path, name)
+        monkeypatch.setattr(f"os.path.{name}", lambda path, known=known: not forbidden(path) and known(path))
+    return "noread"
+
+
+@pytest.fixture
+def trained(here: Path) -> Path:
+    """What the command line takes for a run with a model."""
+    (here / "runs" / "done" / "model").mkdir(parents=True)
+    (here / "runs" / "done" / "plan.json").write_text("{}")
+    (here / "runs" / "done" / "model" / "config.json").write_text("{}")
+    return here / "runs" / "done"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What the verbs that need torch were asked for; they answer nothing."""
+    calls: list[list[str]] = []
+
+    def run_verb(arguments: list[str]) -> dict[str, Any]:
+        calls.append(list(arguments))
+        return {}
+
+    monkeypatch.setattr(heavy, "run_verb", run_verb)
+    return calls
+
+
+# Planning and starting
+
+
+def test_runs_where_no_directory_can_be_made(refusal: Refusal) -> None:
+    problem = refusal("recipe=smoke", "executor=local", "run_id=mine", "runs_dir=/proc/x")
+    assert problem["where"] == "/proc/x/mine"
+    assert problem["message"] == "can't be made: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("word", "field", "message"),
+    [
+        ("runs_dir={}/sub", "runs_dir", "noread can't be written"),
+        ("model.name=./{}/m", "model.name", "can't be read: Permission denied"),
+        ("data.train={}/t.csv", "data.train", "can't be read: Permission denied"),
+    ],
+)
+def test_a_directory_that_may_not_be_searched(
+    refusal: Refusal, noread: str, word: str, field: str, message: str
+) -> None:
+    others = ("executor=local", "model.init=pretrained", "model.name=bert-base-uncased")
+    given = [other for other in others if not word.startswith(other.partition("=")[0])]
+    problem = refusal("plan", "recipe=smoke", *given, word.format(noread))
+    assert problem["field"] == field
+    assert problem["message"].endswith(message)
+
+
+@pytest.mark.parametrize("out", ["/proc/x", "planned" * 50])
+def test_a_plan_that_can_not_be_written(refusal: Refusal, out: str) -> None:
+    problem = refusal("plan", "recipe=smoke", "--out", out)
+    assert problem["field"] == "--out"
+    assert problem["message"].startswith("can't be written: ")
+
+
+def test_a_plan_that_was_written_is_no_run(refusal: Refusal, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["plan", "recipe=smoke", "executor=local", "--out", "planned"]) == 0
+    capsys.readouterr()
+    problem = refusal("resume", "planned")
+    assert problem["message"] == "holds the files of a plan, of which no run was made"
+    assert problem["remedy"].startswith("launch recipe=")
+
+
+def test_whatever_else_the_system_refuses(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "noread/x/plan.json")
+
+    monkeypatch.setattr("launcher.run.find", find)
+    problem = refusal("logs", "noread/x")
+    assert (problem["where"], problem["message"]) == ("noread/x/plan.json", "Permission denied")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_stdout() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "launcher", "recipes", "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "launch: stdout: No space left on device\n")
+
+
+# Files that a verb is to write
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize("target", ["nodir/o.csv", "/proc/x.csv", "runs"])
+def test_predictions_that_can_not_be_written(
+    refusal: Refusal, asked: list[list[str]], here: Path, target: str
+) -> None:
+    (here / "t.csv").write_text("text\na\n")
+    problem = refusal("predict", "done", "t.csv", "--output", target)
+    assert problem["field"] == "--output"
+    assert problem["message"].startswith("can't be written: ")
+    assert asked == []
+
+
+@pytest.mark.usefixtures("trained")
+def test_predictions_do_not_take_the_place_of_their_input(
+    refusal: Refusal, asked: list[list[str]], here: Path
+) -> None:
+    (here / "t.csv").write_text("text\na\n")
+    assert refusal("predict", "done", "t.csv", "--output", "./t.csv")["message"] == "is the input itself"
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("file", "output"),
+    [
+        ("t.txt", "t.txt.predictions.csv"),
+        ("sub/t.tsv", "sub/t.tsv.predictions.csv"),
+        ("t.jsonl", "t.jsonl.predictions.jsonl"),
+    ],
+)
+def test_each_file_has_predictions_of_its_own(
+    trained: Path, asked: list[list[str]], here: Path, file: str, output: str
+) -> None:
+    (here / "sub").mkdir()
+    (here / file).write_text("text\n")
+    assert execute(["predict", "done", file]) == 0
+    assert asked == [["predict", str(trained), str(here / file), "--output", str(here / output)]]
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_directory_is_not_a_file_of_texts(refusal: Refusal) -> None:
+    problem = refusal("predict", "done", "runs")
+    assert (problem["where"], problem["message"]) == ("runs", "is not a regular file")
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_page_that_can_not_be_written(refusal: Refusal, asked: list[list[str]]) -> None:
+    problem = refusal("explain", "done", "--text", "good", "--html", "/proc/x.html")
+    assert problem["field"] == "--html"
+    assert asked == []
+
+
+# Settings
+
+
+@pytest.mark.parametrize("words", [("plan", "recipe=smoke"), ("status",)])
+def test_an_empty_variable_names_no_directory_of_runs(
+    refusal: Refusal, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("LAUNCH_RUNS_DIR", "")
+    problem = refusal(*words)
+    assert (problem["where"], problem["field"]) == ("environment LAUNCH_RUNS_DIR", "runs_dir")
