@@ -53,7 +53,7 @@ LAYERS = {
     "plan_conflicts": "compilation plan recipe conflicts cluster shapes errors",
     "render": "plan errors jinja2",
     "run": "plan paths errors",
-    "failure": "run",
+    "failure": "run errors",
     "metrics": "",
     "report": "run metrics errors",
     "smaller": "run",
