@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 72b6c191390e2aac.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan a4e911864d2be20a.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail
