@@ -116,9 +116,7 @@ def test_other_data_are_not_trained_on(tmp_path: Path, tiny_data: Path, ranks: R
     whole = train.read_text()
     changed = {
         "97 rows then, 58 now": "".join(whole.splitlines(keepends=True)[:59]),
-        "97 rows, but not the same ones or not read alike": whole.swapcase().replace(
-            "TEXT,LABEL", "text,label"
-        ),
+        "97 rows, but not the same ones or not read alike": whole.replace(" the ", " a "),
     }
     for number, (said, text) in enumerate(changed.items(), start=2):
         train.write_text(text)
