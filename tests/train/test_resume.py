@@ -113,18 +113,18 @@ def test_other_data_are_not_trained_on(tmp_path: Path, tiny_data: Path, ranks: R
     wanted = recipe(data, train={"max_steps": 12}, eval={"every": 6}, checkpoint={"every": 5})
     run = make_run(tmp_path / "run", wanted)
     assert ranks.attempt(run, fault=Fault("kill", "step", 8)) == [-9]
-    whole = train.read_text()
+    whole = train.read_bytes()
     changed = {
-        "97 rows then, 58 now": "".join(whole.splitlines(keepends=True)[:59]),
-        "97 rows, but not the same ones or not read alike": whole.replace(" the ", " a "),
+        "97 rows then, 58 now": b"".join(whole.splitlines(keepends=True)[:59]),
+        "97 rows, but not the same ones or not read alike": whole.replace(b" the ", b" a "),
     }
     for number, (said, text) in enumerate(changed.items(), start=2):
-        train.write_text(text)
+        train.write_bytes(text)
         assert ranks.attempt(run, number=number) == [1]
         error = result(run)["error"]
         assert (error["class"], error["message"]) == ("data", f"the data changed since step 5: {said}")
         assert error["remedy"] == "restore the file, or start a new run"
-    train.write_text(whole)
+    train.write_bytes(whole)
     ranks.complete(run, number=4)
     assert len(losses(run)) == 12
 
