@@ -123,6 +123,7 @@ def resume_command(reference: str, follow: bool, runs_dir: Path | None, as_json:
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
     plan = run.read_plan()
+    _refuse_unstarted(run)
     _refuse_moved(run, Path(plan["run_dir"]))
     kind = str(plan["executor"])
     with Session(kind, follow=follow, as_json=as_json) as session:
@@ -145,8 +146,8 @@ def _refuse_moved(run: RunDir, planned: Path) -> None:
         )
 
 
-def _refuse_completed(run: RunDir) -> None:
-    """Raise UserError where there is nothing to go on with: all is done, or nothing was ever started here."""
+def _refuse_unstarted(run: RunDir) -> None:
+    """Raise UserError where nothing was ever started here."""
     from launcher.errors import Problem, UserError
 
     if not run.logs.is_dir():
@@ -157,6 +158,12 @@ def _refuse_completed(run: RunDir) -> None:
                 remedy=f"launch recipe={run.recipe} starts one",
             )
         )
+
+
+def _refuse_completed(run: RunDir) -> None:
+    """Raise UserError where there is nothing to go on with."""
+    from launcher.errors import Problem, UserError
+
     result = run.read_result()
     if result is not None and result.get("status") == "completed":
         raise UserError(
