@@ -38,7 +38,7 @@ smoke: install ## Train a tiny model on this machine and use it: the whole main 
 
 test: install ## Run all tests (installs Slurm from the distribution where it may)
 	@scripts/install-slurm
-	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 test-faults: install ## Run the tests that kill, cut off and fill up
 	@scripts/install-slurm
