@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +14,13 @@ from launcher.cli.output import human_number, human_seconds
 from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
 from launcher.errors import DamagedFile, UserError
 from launcher.executors import JobState, executor_for
+from launcher.executors.slurm import queue
 from launcher.failure import by_itself
 from launcher.failure import without_result as cause_of_death
 from launcher.run import RunDir, read_json
 
 TAIL_BYTES = 1 << 18
+SETTLED_AFTER_S = 600.0
 ENDED = ("completed", "stopped", "failed", "cancelled")
 FINAL = ("completed", "cancelled")
 """A scheduler doesn't start a job again after one of these."""
@@ -68,10 +71,17 @@ def job_state(run: RunDir, executor: str, result: dict[str, Any] | None) -> JobS
     if executor == "local" or recorded.status in FINAL:
         return recorded
     try:
+        if _is_old(run.result) and run.last_job() not in (queue() or ()):
+            return recorded
         state = executor_for(executor).state(run)
     except UserError:  # a run directory can be read where there is no Slurm
         return recorded
     return state if state.active or ending(run, state) is None else recorded
+
+
+def _is_old(result: Path) -> bool:
+    """Whether only the queue is asked about a job with this result: a list of many runs has many of them."""
+    return time.time() - result.stat().st_mtime > SETTLED_AFTER_S
 
 
 def ending(run: RunDir, job: JobState) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ accounting where there is some, then of what the job itself left in the run dire
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import os
 import re
 import subprocess
@@ -24,6 +25,7 @@ from launcher.executors.base import (
 )
 from launcher.run import RunDir
 
+QUEUE_HOLDS_S = 2.0
 COMMAND_TIMEOUT_S = 60.0
 RECORD_TIMEOUT_S = 5.0
 """Longest to wait for the script of a killed training to record that."""
@@ -137,6 +139,17 @@ class SlurmExecutor:
     def _has_ended(self, run: RunDir, job: str | None) -> bool:
         state = self.state(run)
         return state.job_id != job or not state.active
+
+
+def queue() -> frozenset[str] | None:
+    """Ids of the jobs that Slurm has not ended yet, asked for once in some seconds; None where it doesn't answer."""
+    return _queue(int(time.monotonic() / QUEUE_HOLDS_S))
+
+
+@functools.lru_cache(maxsize=1)
+def _queue(_moment: int) -> frozenset[str] | None:
+    done = _slurm(["squeue", "--noheader", "--format=%A"])
+    return None if done.returncode else frozenset(done.stdout.split())
 
 
 def _active(run: RunDir, jobs: Iterable[str]) -> Iterator[JobState]:
