@@ -5,18 +5,16 @@ Standard library alone, and nothing here fails on a line that was torn.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from launcher.metrics import OF_TASK, higher_is_better
-from launcher.run import RunDir
+from launcher.run import RunDir, read_json_lines
 
 
 def of_run(run: RunDir, plan: Mapping[str, Any]) -> dict[str, Any]:
     """The part of result.json that a completed run has from its training; null where it is not known."""
-    rows = list(_lines(run.metrics))
+    rows = list(read_json_lines(run.metrics))
     epochs = [row["epoch"] for row in rows if "split" not in row and "epoch" in row]
     return {
         "best": best(run, plan, rows),
@@ -41,25 +39,12 @@ def best(run: RunDir, plan: Mapping[str, Any], rows: list[dict[str, Any]]) -> di
         if row.get("split") == "validation" and row.get(f"eval/{metric}") is not None
     }
     # While weights are still being pruned, no evaluation counts; only the events tell which did.
-    counted = {event["step"] for event in _lines(run.events) if event.get("best") and "step" in event}
+    counted = {
+        event["step"] for event in read_json_lines(run.events) if event.get("best") and "step" in event
+    }
     known = {step: value for step, value in values.items() if step in counted} or values
     if not known:
         return None
     choose = max if higher_is_better(metric) else min
     step = choose(sorted(known), key=lambda step: known[step])
     return {"metric": metric, "value": known[step], "step": step}
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file, one a line."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return
-    for line in text.splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            yield value

@@ -332,6 +332,21 @@ def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", mode)
 
 
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file, one a line; none where there is no such file, and not those that were torn."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return
+    for line in text.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object, or None where there is no such file. Raises DamagedFile where it holds something else."""
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 from launcher.errors import Problem, UserError, choices
 from launcher.metrics import higher_is_better
-from launcher.run import RunDir, read_json
+from launcher.run import RunDir, read_json, read_json_lines
 
 IMMATERIAL = (
     "seed",
@@ -147,9 +147,7 @@ def doubts(runs: Sequence[Figures]) -> Iterator[str]:
 
 def _evaluation(run: RunDir, step: int) -> dict[str, float | None]:
     """Metrics on the validation data after `step`."""
-    lines = run.metrics.read_text(encoding="utf-8").splitlines() if run.metrics.exists() else []
-    for line in lines:
-        row = json.loads(line)
+    for row in read_json_lines(run.metrics):
         if row.get("split") == "validation" and row["step"] == step:
             return {key.removeprefix("eval/"): row[key] for key in row if key.startswith("eval/")}
     return {}

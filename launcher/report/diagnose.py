@@ -5,7 +5,6 @@ The thresholds are rules of thumb, stated beside each finding; they are tested o
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 from launcher.errors import Problem, UserError
 from launcher.metrics import higher_is_better
-from launcher.run import RunDir
+from launcher.run import RunDir, read_json_lines
 
 WINDOW = 0.1
 """Share of the steps at either end that a trend is read from."""
@@ -59,8 +58,7 @@ class Curves:
 
 def read_curves(run: RunDir) -> Curves:
     """The run's curves. Raises UserError where it has done too few steps to say anything."""
-    lines = run.metrics.read_text(encoding="utf-8").splitlines() if run.metrics.exists() else []
-    rows = [json.loads(line) for line in lines]
+    rows = list(read_json_lines(run.metrics))
     train = [row for row in rows if "split" not in row]
     result = run.read_result() or {}
     if len(train) < LEAST_STEPS and not _diverged(result):

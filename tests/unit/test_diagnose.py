@@ -72,6 +72,13 @@ def tries(finding: Finding) -> dict[str, tuple[Any, Any]]:
     return {item.key: (item.now, item.value) for item in finding.keys}
 
 
+def test_a_line_that_a_kill_tore_is_left_out(tmp_path: Path) -> None:
+    run = recorded(tmp_path, settled)
+    with run.metrics.open("a") as metrics:
+        metrics.write('{"step": 201, "train/lo')
+    assert read_curves(run).steps[-1] == STEPS
+
+
 def test_a_good_training_has_no_findings(tmp_path: Path) -> None:
     assert names(recorded(tmp_path, settled, lambda time: settled(time) + 0.05)) == []
 
