@@ -97,9 +97,9 @@ def without_result(run: RunDir, job: str | None, state: str, code: int | None) -
     begun = record.get("job_id") == job and "ended_at" not in record
     words = _words_of_script(run, job, record)
     if not by_itself(code) and (code is not None or begun or not words):
-        is_script = job is not None and job.startswith("local ") and code is not None
-        how = f"the job's script {Death(code).how}" if is_script and code is not None else state
-        return {"class": "killed", "message": how, "remedy": None}
+        if code is not None and (job or "").startswith("local "):
+            state = f"the job's script {Death(code).how}"
+        return {"class": "killed", "message": state, "remedy": None}
     how = "did not get to the training" if code is None else f"ended with code {code}"
     when = "" if begun or code is None else " before the training began"
     return {
@@ -116,7 +116,7 @@ def _words_of_script(run: RunDir, job: str | None, record: Mapping[str, Any]) ->
     log = run.job_log(job)
     is_same = run.job_log(str(record.get("job_id", "none"))) == log
     offset = int(record.get("log_end") or record.get("log_offset") or 0) if is_same else 0
-    return [line for line in _tail(log, offset).splitlines() if line.strip()][-SCRIPT_LINES:]
+    return _last_lines(_tail(log, offset), SCRIPT_LINES)
 
 
 def last_step(run: RunDir, attempt: int) -> int | None:
@@ -151,8 +151,8 @@ def _first_death(log: str, record: Mapping[str, Any], code: int, ranks: int) -> 
     return Death(code, None, srun["host"] if srun else None)
 
 
-def _last_lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip()][-TAIL_LINES:]
+def _last_lines(text: str, most: int = TAIL_LINES) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()][-most:]
 
 
 def _last_words(run: RunDir, record: Mapping[str, Any], rank: int) -> str:

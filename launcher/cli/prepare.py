@@ -173,7 +173,7 @@ def model_shape(loaded: Loaded) -> ModelShape | None:
 def scratch_config(scratch: Scratch, longest: int) -> dict[str, object]:
     """The config.json that a model made from nothing will have, as far as shapes need it."""
     padding = 1 if scratch.family == "roberta" else 0
-    positions = longest + padding + 1 if scratch.family == "roberta" else longest
+    positions = longest + padding + 1 if padding else longest  # RoBERTa counts from behind its padding id
     if scratch.family == "distilbert":
         names = ("dim", "n_layers", "n_heads", "hidden_dim")
     else:

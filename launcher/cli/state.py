@@ -21,6 +21,7 @@ from launcher.run import RunDir, read_json
 
 TAIL_BYTES = 1 << 18
 SETTLED_AFTER_S = 600.0
+"""A job that Slurm puts back, or that died once more, is found out by then; later the queue alone is asked."""
 ENDED = ("completed", "stopped", "failed", "cancelled")
 FINAL = ("completed", "cancelled")
 """A scheduler doesn't start a job again after one of these."""

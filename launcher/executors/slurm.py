@@ -26,6 +26,7 @@ from launcher.executors.base import (
 from launcher.run import RunDir
 
 QUEUE_HOLDS_S = 2.0
+"""How old a list of the queue may be, which many runs are looked up in."""
 COMMAND_TIMEOUT_S = 60.0
 RECORD_TIMEOUT_S = 5.0
 """Longest to wait for the script of a killed training to record that."""

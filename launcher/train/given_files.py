@@ -20,20 +20,12 @@ from launcher.train.token_cache import TokenSplit
 if TYPE_CHECKING:
     from launcher.train.inference import Predictor
 
-OUTPUTS = {
-    "regression": ("prediction",),
-    "ranking": ("prediction", "rank"),
-    "token-classification": ("prediction", "probabilities", "entities"),
-    "masked-lm": ("prediction", "probabilities", "candidates"),
-    "question-answering": ("prediction", "probabilities", "start", "end"),
-    "multiple-choice": ("prediction", "probabilities", "choice"),
-}
-"""Task -> the columns that `predict` adds, where they are more or less than `prediction` and `probabilities`."""
-
 
 def output_columns(recipe: Recipe) -> tuple[str, ...]:
     """The columns that `predict` adds to those of the input."""
-    return OUTPUTS.get(recipe.task, ("prediction", "probabilities"))
+    from launcher.train.tasks import get_task
+
+    return get_task(recipe).outputs
 
 
 def given_rows(path: Path, recipe: Recipe) -> list[Row]:

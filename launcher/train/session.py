@@ -131,20 +131,14 @@ def make_job(
         compile_layers(built.base)
     strategy = make_strategy(plan, run, ranks, built.model)
     checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)
-    newest = checkpoints.newest(on_bad=lambda text: events.notice(text, "warning"))
-    directory, state = newest or (None, TrainState())
-    state = state.on(dataset.fingerprint, len(dataset.train))
-    if directory is not None:
-        strategy.load(directory)
-        events.notice(f"resuming from {directory.name}")
-    if state.max_tokens is None:
+    state = _newest_state(checkpoints, strategy, dataset, events)
+    found = state.max_tokens
+    if found is None:
         found = probe_tokens(plan, ranks, strategy, collate, task, dataset.train)
-        state = dataclasses.replace(state, max_tokens=found)
-    limit = within(state.max_tokens, plan, smaller=attempt.plan.exists())
+    limit = within(found, plan, smaller=attempt.plan.exists())
     if limit is not None and ranks.is_main:
         write_text(attempt.max_tokens, f"{limit}\n")
-    state = dataclasses.replace(state, max_tokens=limit)
-    plan = with_tokens(plan, limit)
+    state, plan = dataclasses.replace(state, max_tokens=limit), with_tokens(plan, limit)
     per_epoch, total, warmup = step_counts(recipe, len(dataset.train))
     config = run_config(run, plan, recipe, dataset)
     record = open_record(run, plan, events, config) if ranks.is_main else NoRecord()
@@ -174,6 +168,19 @@ def make_job(
         warmup=warmup,
     )
     return job, state
+
+
+def _newest_state(
+    checkpoints: Checkpoints, strategy: Strategy, dataset: Dataset, events: Events
+) -> TrainState:
+    """Where to go on from: the newest valid checkpoint, loaded, or the beginning. RunFailed where the data changed."""
+    newest = checkpoints.newest(on_bad=lambda text: events.notice(text, "warning"))
+    directory, state = newest or (None, TrainState())
+    state = state.on(dataset.fingerprint, len(dataset.train))
+    if directory is not None:
+        strategy.load(directory)
+        events.notice(f"resuming from {directory.name}")
+    return state
 
 
 def _graphed_steps(

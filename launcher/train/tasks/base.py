@@ -75,6 +75,8 @@ class Task:
     """Whether the head comes with the model, so that adapters are trained without it."""
     rows: ClassVar[Rows] = "first"
     """What of the encoder's output the head reads."""
+    outputs: ClassVar[tuple[str, ...]] = ("prediction", "probabilities")
+    """The columns that `predict` adds to those of the input."""
 
     def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
         self.recipe = recipe

@@ -36,6 +36,7 @@ class MaskedLM(TokenTask):
     ids to be guessed. Without labels, in predictions, the words to guess are those that the text itself masks."""
 
     metric = "perplexity"
+    outputs = ("prediction", "probabilities", "candidates")
     auto_class = "AutoModelForMaskedLM"
     peft_type = None
     # It would be larger than all adapters together.

@@ -25,6 +25,7 @@ class MultipleChoice(Task):
     """An example is one sequence for each choice: (context, question and choice)."""
 
     metric = "accuracy"
+    outputs = ("prediction", "probabilities", "choice")
     auto_class = "AutoModelForMultipleChoice"
 
     def names_in(self, config: Any) -> tuple[str, ...]:

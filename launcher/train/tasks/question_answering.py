@@ -37,6 +37,7 @@ class QuestionAnswering(Task):
     """Marks are (t, 3): where a token starts and ends in the context, in characters, and whether the answer does there."""
 
     metric = "f1"
+    outputs = ("prediction", "probabilities", "start", "end")
     auto_class = "AutoModelForQuestionAnswering"
     # peft's model for it keeps token types and positions to itself.
     peft_type = None

@@ -28,6 +28,7 @@ class Ranking(Task):
     """Labels are (n, 2): relevance, and the number of the query within the split."""
 
     metric = "ndcg"
+    outputs = ("prediction", "rank")
 
     def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
         query = text_columns(self.recipe)[0]

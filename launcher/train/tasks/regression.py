@@ -18,6 +18,7 @@ from launcher.train.token_cache import TokenSplit
 
 class Regression(LabelledTask):
     metric = "pearson"
+    outputs = ("prediction",)
 
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         return {"num_labels": 1, "problem_type": "regression"}

@@ -38,6 +38,7 @@ WORD = 0
 
 class TokenClassification(TokenTask):
     metric = "f1"
+    outputs = ("prediction", "probabilities", "entities")
     auto_class = "AutoModelForTokenClassification"
     peft_type = "TOKEN_CLS"
 
