@@ -19,6 +19,7 @@ from launcher.train import extra_head
 from launcher.train.batching import Limits, in_length_order
 from launcher.train.collate import Collate
 from launcher.train.evaluate import EXAMPLES, TOKENS
+from launcher.train.lean import empty_weights
 from launcher.train.quiet import quiet
 from launcher.train.strategy import AUTOCAST
 from launcher.train.tasks import MicroBatch, Task, get_task
@@ -61,7 +62,7 @@ class Predictor:
         task = get_task(recipe, tokenizer)
         take_own_loss(task, run)
         auto_class = getattr(transformers, task.auto_class)
-        with quiet():
+        with quiet(), empty_weights():
             model = auto_class.from_pretrained(directory, dtype=torch.float32)
         extra_head.load(model, task.extra_head(model.config), directory)
         model = model.to(device).eval()

@@ -17,6 +17,7 @@ from launcher.techniques import Dropout
 from launcher.train import extra_head
 from launcher.train.adapters import add_adapters, save_merged
 from launcher.train.head import freeze, reinitialise
+from launcher.train.lean import empty_weights, without_sharded_tensors
 from launcher.train.quiet import quiet
 from launcher.train.tasks import Task
 
@@ -174,7 +175,8 @@ def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> An
     """
     arguments = {**kwargs, **({"revision": revision} if revision else {})}
     try:
-        return load(name, local_files_only=True, **arguments)
+        with empty_weights():
+            return load(name, local_files_only=True, **arguments)
     except OSError as local_error:
         if Path(name).is_dir():
             raise RunFailed("model", f"{name}: {_first_line(local_error)}") from None
@@ -274,7 +276,7 @@ def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: 
     try:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(mode=0o700)
-        with quiet():
+        with quiet(), without_sharded_tensors():
             if built.lora:
                 save_merged(built.model, state, built.adapter_start, staging)
             else:

@@ -20,6 +20,7 @@ from launcher.recipe import LONGEST, Recipe
 from launcher.run import RunDir
 from launcher.train.events import Events
 from launcher.train.given_files import labelled_split, output_columns, rows_to_predict
+from launcher.train.lean import trim_imports
 
 OUTPUT_FORMATS = (".csv", ".jsonl")
 
@@ -29,6 +30,8 @@ def run_verb(arguments: list[str]) -> int:
     events = Events(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)  # whatever libraries print must not come between the events
     options = _parser().parse_args(arguments)
+    if options.lean:
+        trim_imports()
     run: Callable[[Namespace, Events], dict[str, Any]] = options.run
     try:
         result = run(options, events)
@@ -50,29 +53,30 @@ def run_verb(arguments: list[str]) -> int:
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m launcher.train")
+    parser.set_defaults(lean=False)  # whether the imports of a training on one device do
     verbs = parser.add_subparsers(required=True)
     evaluate = verbs.add_parser("eval")
     evaluate.add_argument("directory", type=Path)
     evaluate.add_argument("data", type=Path, nargs="?")
-    evaluate.set_defaults(run=evaluate_run)
+    evaluate.set_defaults(run=evaluate_run, lean=True)
     predict = verbs.add_parser("predict")
     predict.add_argument("directory", type=Path)
     predict.add_argument("file", type=Path, nargs="?")
     predict.add_argument("--text", action="append", default=[])
     predict.add_argument("--output", type=Path)
-    predict.set_defaults(run=predict_run)
+    predict.set_defaults(run=predict_run, lean=True)
     explain = verbs.add_parser("explain")
     explain.add_argument("directory", type=Path)
     explain.add_argument("--text", action="append", default=[])
     explain.add_argument("--label")
-    explain.set_defaults(run=explain_run)
+    explain.set_defaults(run=explain_run, lean=True)
     export = verbs.add_parser("export")
     export.add_argument("directory", type=Path)
     export.add_argument("--output", type=Path, required=True)
-    export.set_defaults(run=export_run)
+    export.set_defaults(run=export_run, lean=True)
     latency = verbs.add_parser("latency")
     latency.add_argument("directory", type=Path)
-    latency.set_defaults(run=time_run)
+    latency.set_defaults(run=time_run, lean=True)
     prefetch = verbs.add_parser("prefetch")
     prefetch.add_argument("recipe", type=Path)
     prefetch.set_defaults(run=prefetch_recipe)

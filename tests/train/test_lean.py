@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -9,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from support.models import pretrained
 from support.training import ROOT, make_run, metrics, recipe, result, torchrun
+from transformers import AutoModelForSequenceClassification
 
 from launcher.run import RunDir
+from launcher.shapes import FAMILIES
+from launcher.train.lean import empty_weights
 
 UNUSED = (
     "torch._dynamo.eval_frame",
@@ -19,6 +25,8 @@ UNUSED = (
     "scipy.optimize",
     "sklearn.metrics",
     "deepspeed",
+    "sympy",
+    "torch.distributed.tensor",
 )
 SCRIPT = f"""
 import json, sys
@@ -43,8 +51,13 @@ def test_adapters_train_in_a_process_of_their_own(tmp_path: Path, tiny_data: Pat
     assert result(run)["status"] == "completed", result(run)
 
 
-def test_a_training_imports_nothing_that_it_does_not_call(tmp_path: Path, tiny_data: Path) -> None:
-    run = make_run(tmp_path / "run", recipe(tiny_data, train={"max_steps": 2}, eval={"every": None}))
+@pytest.mark.parametrize("init", ["scratch", "pretrained"])
+def test_a_training_imports_nothing_that_it_does_not_call(
+    tmp_path: Path, tiny_data: Path, tiny_run: RunDir, init: str
+) -> None:
+    model = {} if init == "scratch" else {"init": init, "name": str(tiny_run.model)}
+    wanted = recipe(tiny_data, model=model, train={"max_steps": 2}, eval={"every": None})
+    run = make_run(tmp_path / "run", wanted)
     done = python("-c", SCRIPT, str(run.path))
     assert done.returncode == 0, done.stderr
     assert result(run)["status"] == "completed"
@@ -83,3 +96,42 @@ assert "torch._dynamo.eval_frame" in __import__("sys").modules
 """
     done = python("-c", script)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_is_filled_the_same_without_drawing_first(tmp_path: Path, family: str) -> None:
+    """Weights from the file, the drawn head, and the buffers that no file holds."""
+    pretrained(family, tmp_path)
+    models = []
+    for context in (contextlib.nullcontext(), empty_weights()):
+        torch.manual_seed(3)
+        with context:
+            models.append(AutoModelForSequenceClassification.from_pretrained(tmp_path))
+    for read in (torch.nn.Module.named_parameters, torch.nn.Module.named_buffers):
+        usual, quick = (dict(read(model)) for model in models)
+        assert usual.keys() == quick.keys()
+        for name, tensor in usual.items():
+            assert torch.equal(tensor, quick[name]), name
+
+
+def test_names_of_models_are_kept_between_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    script = """
+from launcher.train.lean import trim_imports
+trim_imports()
+import transformers
+print(sorted(set(dir(transformers))), transformers.BertModel, transformers.models.llama.LlamaConfig)
+"""
+    usual = python("-c", script.replace("trim_imports()", ""))
+    first = python("-c", script)
+    kept = sorted((tmp_path / "launcher" / "imports").iterdir())
+    assert len(kept) == 2  # with the prefix `models.` and without
+    again = python("-c", script)
+    assert usual.stdout == first.stdout == again.stdout != "", first.stderr + again.stderr
+
+    for file in kept:
+        file.write_text(file.read_text().replace('"BertModel"', '"BretModel"'))
+    assert "no attribute BertModel" in python("-c", script).stderr, "the files were not read"
+    for file, text in zip(kept, ('{"stamp": ', '{"stamp": "of another installation"}'), strict=True):
+        file.write_text(text)
+    assert python("-c", script).stdout == usual.stdout
