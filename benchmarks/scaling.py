@@ -2,9 +2,9 @@
 
     python -m benchmarks.scaling [--ranks 1 2 4] [--steps 12] [--hidden 256] [--layers 4]
 
-Trains an encoder from random weights on ranks that talk through gloo. The device's rate and fixed time are fitted on one
-rank at three batch sizes, the link on all-reduces of three sizes by as many ranks; nothing is fitted to the steps that are
-predicted. Ranks that share cores are counted as such: with more ranks than cores, each computes at its share of a core.
+Trains an encoder from random weights on ranks that talk through gloo. A rank's rate and fixed time are fitted on steps without
+exchange at three other batch sizes, by as many ranks side by side, which share cores, caches and memory; the link on all-reduces
+of three sizes. Nothing is fitted to the steps that are predicted.
 """
 
 from __future__ import annotations
@@ -62,19 +62,17 @@ def main() -> None:
     shape = shape_of(options)
     setup = Setup(precision="fp32", device="cpu")
     measured = {ranks: start(options, ranks) for ranks in options.ranks}
-    device = fit_device([(flops(shape, setup, int(size)), s) for size, s in measured[1]["alone"].items()])
-    print(
-        f"one rank: {device.flops_per_s / 1e9:.1f} GFLOP/s and {1e3 * device.fixed_s:.1f} ms a step besides; {cores} cores"
-    )
-    for ranks in options.ranks:
+    devices = {ranks: fitted_device(shape, setup, measured[ranks]["alone"]) for ranks in options.ranks}
+    for ranks, device in devices.items():
         link = fitted_link(ranks, measured[ranks]["exchanges"])
-        step = predict(shape, setup, shared(device, ranks, cores), link, ranks).step(1)
+        step = predict(shape, setup, device, link, ranks).step(1)
         seconds = measured[ranks]["step_s"]
         print(
-            f"{ranks} ranks: measured {1e3 * seconds:.1f} ms a step, predicted {1e3 * step.total_s:.1f} ms "
-            f"({100 * (step.total_s / seconds - 1):+.0f}%), of which {1e3 * step.exchange_s:.1f} ms exchange"
+            f"{ranks} ranks on {cores} cores: measured {1e3 * seconds:.1f} ms a step, predicted {1e3 * step.total_s:.1f} ms "
+            f"({100 * (step.total_s / seconds - 1):+.0f}%), of which {1e3 * step.exchange_s:.1f} ms exchange; "
+            f"{device.flops_per_s / 1e9:.1f} GFLOP/s a rank and {1e3 * device.fixed_s:.1f} ms a step besides"
         )
-    largest = predict(shape, setup, device, fitted_link(2, measured[2]["exchanges"]), 1)
+    largest = predict(shape, setup, devices[1], fitted_link(2, measured[2]["exchanges"]), 1)
     for power in range(11):
         nodes = 2**power
         rate, efficiency = largest.step(nodes).examples_per_s, largest.efficiency(nodes)
@@ -102,10 +100,8 @@ def flops(shape: ModelShape, setup: Setup, examples: int) -> float:
     return step_flops(shape, setup, tokens=examples * LENGTH, mean_length=LENGTH)
 
 
-def shared(device: DeviceSpeed, ranks: int, cores: int) -> DeviceSpeed:
-    """A rank's speed where `ranks` of them share `cores`: everything that one does takes so many times longer."""
-    share = min(1.0, cores / ranks)
-    return DeviceSpeed(device.flops_per_s * share, device.fixed_s / share)
+def fitted_device(shape: ModelShape, setup: Setup, alone: dict[str, float]) -> DeviceSpeed:
+    return fit_device([(flops(shape, setup, int(size)), seconds) for size, seconds in alone.items()])
 
 
 def fitted_link(ranks: int, exchanges: dict[str, float]) -> Link:
@@ -139,7 +135,7 @@ def start(options: argparse.Namespace, ranks: int) -> dict[str, Any]:
 
 
 def work(options: argparse.Namespace) -> None:
-    """One rank: steps on its share of the batch, steps alone at three sizes, and exchanges."""
+    """One rank: steps on its share of the batch, steps without exchange at three other sizes, and exchanges."""
     from transformers import BertForSequenceClassification
 
     from launcher.train.buckets import GradientBuckets
@@ -164,10 +160,11 @@ def work(options: argparse.Namespace) -> None:
         optimizer.step()
         buckets.zero()
 
-    sizes = (BATCH // 4, BATCH // 2, BATCH) if ranks == 1 else ()
+    share = -(-BATCH // ranks)
+    sizes = (max(1, share // 2), share * 3 // 4, share * 3 // 2)
     found = {
-        "step_s": timed(lambda: step(-(-BATCH // ranks), ranks > 1), options.steps),
         "alone": {size: timed(lambda size=size: step(size, False), options.steps) for size in sizes},
+        "step_s": timed(lambda: step(share, ranks > 1), options.steps),
         "exchanges": {size: timed(exchange_of(size), options.steps) for size in EXCHANGES},
         "bytes": estimate_traffic(shape_of(options), Setup(world_size=ranks)).bytes_per_step,
     }
@@ -183,12 +180,13 @@ def exchange_of(size: int) -> Callable[[], Any]:
 
 
 def timed(action: Any, times: int) -> float:
-    """Median seconds, the ranks starting together; the first two are not counted."""
+    """Median seconds until the slowest rank is done, all starting together; the first two are not counted."""
     seconds = []
     for _ in range(times + 2):
         dist.barrier()
         started = time.perf_counter()
         action()
+        dist.barrier()
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[2:])
 
