@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import textwrap
+from functools import cache
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -70,7 +75,22 @@ class Section(BaseModel):
         extra="forbid",
         frozen=True,
         strict=True,
-        use_attribute_docstrings=True,
         protected_namespaces=(),
         defer_build=True,
     )
+
+
+@cache
+def sentences(section: type[Section]) -> dict[str, str]:
+    """The sentence below each key of a section, by attribute, read from its source (which is too slow for every start)."""
+    found: dict[str, str] = {}
+    for base in reversed(section.__mro__):
+        if not (issubclass(base, Section) and base.model_fields):
+            continue
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(definition, ast.ClassDef)
+        for line, below in pairwise(definition.body):
+            match line, below:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                    found[name] = inspect.cleandoc(text)
+    return found

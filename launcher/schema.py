@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from launcher.errors import Problem, nearest
-from launcher.fields import Line, Name, PathOrId, Section, TimeLimit
+from launcher.fields import Line, Name, PathOrId, Section, TimeLimit, sentences
 from launcher.yaml_source import Node
 
 _MANY = 50
@@ -34,6 +34,13 @@ class Schema:
     root: type[Section]
     leaves: Mapping[str, FieldInfo]
     sections: frozenset[str]
+    places: Mapping[str, tuple[type[Section], str]]
+    """The section and the attribute of each leaf."""
+
+    def meaning(self, key: str) -> str | None:
+        """What a leaf means, in a sentence."""
+        section, attribute = self.places[key]
+        return sentences(section).get(attribute)
 
     def keys_of(self, section: str) -> list[str]:
         """Dotted names of what stands directly in `section` ("" is the top)."""
@@ -56,6 +63,7 @@ def schema_of(root: type[Section]) -> Schema:
     """The keys that a recipe (or a cluster profile) may hold."""
     leaves: dict[str, FieldInfo] = {}
     sections: set[str] = set()
+    places: dict[str, tuple[type[Section], str]] = {}
 
     def visit(section: type[Section], prefix: str) -> None:
         for attribute, field in section.model_fields.items():
@@ -68,9 +76,10 @@ def schema_of(root: type[Section]) -> Schema:
                 visit(nested[0], name + ".")
             else:
                 leaves[name] = field
+                places[name] = section, attribute
 
     visit(root, "")
-    return Schema(root, leaves, frozenset(sections))
+    return Schema(root, leaves, frozenset(sections), places)
 
 
 def flatten(tree: Node, schema: Schema, where: str) -> tuple[dict[str, Node], list[Problem]]:
@@ -108,7 +117,7 @@ def unknown_key(key: str, schema: Schema, guess: bool = True) -> tuple[str, str 
     if key in schema.sections:
         return "is a section, not a value", "its keys: " + ", ".join(schema.keys_of(key))
     if key in schema.leaves:
-        return "is a value, not a section", schema.leaves[key].description
+        return "is a value, not a section", schema.meaning(key)
     if not guess:
         return "unknown key", None
     matches = similar_keys(key, list(schema.leaves))
@@ -173,9 +182,9 @@ def expected(field: FieldInfo) -> str:
     return ", ".join(nouns[:-1]) + (", or " if len(nouns) > 2 or ", " in nouns[0] else " or ") + nouns[-1]
 
 
-def hint(field: FieldInfo, value: Any) -> str | None:
+def hint(schema: Schema, key: str, value: Any) -> str | None:
     """What to write instead of `value`, or else what the key means."""
-    kinds = [kind for kind, _ in _kinds(field)]
+    kinds = [kind for kind, _ in _kinds(schema.leaves[key])]
     allowed = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
     if bool in kinds and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off", "y", "n"):
         return "write true or false: in YAML 1.2, yes and no are text"
@@ -183,7 +192,7 @@ def hint(field: FieldInfo, value: Any) -> str | None:
         return f"write {int(value)}"
     if allowed and isinstance(value, str) and (guess := nearest(value[:100].lower(), allowed)):
         return f"did you mean {guess}?"
-    return field.description
+    return schema.meaning(key)
 
 
 def shown(value: Any) -> str | None:

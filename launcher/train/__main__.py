@@ -38,9 +38,6 @@ def train(run: RunDir) -> int:
     _read_secrets(run)
     stop = StopFlag(run)
     stop.install()
-    # The plan's schema reads its own source: quicker before there are thousands of modules.
-    from launcher import plan  # noqa: F401
-
     if not run.ds_config.exists():
         from launcher.train.lean import trim_imports
 

@@ -662,9 +662,11 @@ def resolve_file(path: Path) -> Loaded:
 
 @pytest.mark.parametrize("root", [Recipe, Cluster])
 def test_every_key_has_one_sentence_and_says_what_it_takes(root: type[Recipe] | type[Cluster]) -> None:
-    for key, field in schema_of(root).leaves.items():
-        assert field.description, key
-        assert field.description.strip().endswith((".", "]", ")")), key
+    schema = schema_of(root)
+    for key, field in schema.leaves.items():
+        sentence = schema.meaning(key)
+        assert sentence, key
+        assert sentence.endswith((".", "]", ")")), key
         assert "typing" not in expected(field), key
 
 
