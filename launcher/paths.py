@@ -1,4 +1,4 @@
-"""What stands at a path. One that can't be looked at is one where nothing stands: pathlib raises there."""
+"""What stands at a path, and where caches are. One that can't be looked at is one where nothing stands: pathlib raises there."""
 
 from __future__ import annotations
 
@@ -30,3 +30,11 @@ def refusal(path: Path | str) -> str | None:
     except OSError as error:
         return error.strerror
     return None
+
+
+def user_cache() -> Path:
+    """Where the user's programs keep what can be made again: XDG_CACHE_HOME or ~/.cache, and in it a place of ours.
+
+    Raises RuntimeError where the user has no home.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "launcher"

@@ -248,5 +248,4 @@ def _operators() -> Iterator[Check]:
 def extensions_dir() -> Path:
     """Where the operators that DeepSpeed compiles are kept."""
     given = os.environ.get("TORCH_EXTENSIONS_DIR")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(given) if given else cache / "launcher" / "torch_extensions"
+    return Path(given) if given else paths.user_cache() / "torch_extensions"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, compress, islice
@@ -24,6 +23,7 @@ from launcher.columns import label_columns, text_columns
 from launcher.datacheck import cut_fractions
 from launcher.datafiles import Row
 from launcher.errors import RunFailed, RunStopped
+from launcher.paths import user_cache
 from launcher.recipe import Recipe
 from launcher.train.augment import Augmenter, identity
 from launcher.train.doctor import warnings
@@ -104,7 +104,7 @@ def default_cache_dir(recipe: Recipe) -> Path:
     """data.cache_dir, or `launcher` in the user's cache directory."""
     if recipe.data.cache_dir is not None:
         return Path(recipe.data.cache_dir)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "launcher"
+    return user_cache()
 
 
 def training_texts(recipe: Recipe) -> Iterator[str]:

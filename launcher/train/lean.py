@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -22,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from launcher.paths import user_cache
 from launcher.run import write_json
 
 TRACER = "torch._dynamo"
@@ -127,7 +127,10 @@ def _kept(read: Callable[..., Names]) -> Callable[..., Names]:
         installed = version("transformers")
         if directory.name != "models" or "dev" in installed:
             return read(module_path, prefix=prefix)
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "launcher" / "imports"
+        try:
+            cache = user_cache() / "imports"
+        except RuntimeError:
+            return read(module_path, prefix=prefix)
         file = cache / f"transformers-{installed}-{prefix or 'plain'}.json"
         stamp = f"{directory.resolve()} {directory.stat().st_mtime_ns}"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 
 from launcher.errors import RunFailed
+from launcher.paths import user_cache
 from launcher.plan import Plan
 from launcher.run import RunDir, read_json
 from launcher.train.buckets import GradientBuckets
@@ -364,9 +365,8 @@ def extensions_dir() -> Path:
 
     So no other program's stale lock hangs a rank, and two environments don't build over each other.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:8]
-    return cache / "launcher" / "torch_extensions" / f"torch-{torch.__version__}-{environment}"
+    return user_cache() / "torch_extensions" / f"torch-{torch.__version__}-{environment}"
 
 
 def import_deepspeed(device: str) -> Any:

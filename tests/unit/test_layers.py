@@ -62,7 +62,7 @@ LAYERS = {
     "executors": "node run plan errors",
     # prefetch reads a resolved recipe; LoRA's targets are the same here as in the plan's estimate.
     "train": "recipe compression_sections data_sections task_sections techniques fields plan "
-    "run metrics failure leash smaller loading shapes "
+    "run metrics failure leash paths smaller loading shapes "
     "columns conflicts textfiles datafiles labels tagging examples cleaning datacheck errors *",
 }
 LAYERS["cli"] = " ".join((*LAYERS.keys() - {"train"}, "click", "rich"))
