@@ -348,11 +348,9 @@ def _sharding_conflicts(recipe: Recipe) -> Iterator[Conflict]:
 
 def _regularisation_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     train = recipe.train
-    if train.r_drop and (recipe.task not in LOSSES or recipe.distill.teacher is not None):
+    if train.r_drop and recipe.distill.teacher is not None:
         yield Conflict(
-            ("train.r_drop", "task", "distill.teacher"),
-            "compares predictions of classification, multilabel and regression, without a teacher",
-            "leave it out",
+            ("train.r_drop", "distill.teacher"), "is not combined with a teacher", "leave one of them out"
         )
     if train.ema is not None and recipe.prune.magnitude:
         yield Conflict(

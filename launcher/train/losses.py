@@ -61,9 +61,16 @@ def distance(predicted: torch.Tensor, labels: torch.Tensor, settings: Loss) -> t
 
 
 def symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Mean of the two Kullback-Leibler divergences between the softmaxes of logits (..., L)."""
+    """Mean of the two Kullback-Leibler divergences between the softmaxes of logits (..., L), which may be -inf in both."""
     one, other = functional.log_softmax(first, dim=-1), functional.log_softmax(second, dim=-1)
-    return 0.5 * ((one.exp() - other.exp()) * (one - other)).sum(dim=-1)
+    never = torch.isneginf(one)
+    gap = one.masked_fill(never, 0.0) - other.masked_fill(never, 0.0)
+    return 0.5 * ((one.exp() - other.exp()) * gap).sum(dim=-1)
+
+
+def yes_or_no_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """`symmetric_divergence` of binary decisions with logits (...)."""
+    return symmetric_divergence(*(torch.stack([x, torch.zeros_like(x)], dim=-1) for x in (first, second)))
 
 
 def class_weights(settings: Loss, names: Sequence[str], labels: NDArray[Any]) -> list[float] | None:

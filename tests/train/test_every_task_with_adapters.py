@@ -1,4 +1,4 @@
-"""Every task learns by LoRA on an ordinary pretrained model, and what it leaves behind says what was trained."""
+"""Every task learns by LoRA on an ordinary pretrained model, and by R-Drop; what it leaves behind says what was trained."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from peft import PeftModel
-from support.training import RankServer, make_run, metrics, recipe, result
+from support.training import RankServer, make_run, metrics, recipe, result, train_here
 
 from launcher.recipe import Recipe
 from launcher.train.model import build_model
@@ -87,6 +88,29 @@ def test_a_task_trains_and_is_evaluated(
         atol=1e-5,
         rtol=1e-4,
     )
+
+
+@pytest.mark.parametrize("task", [*TASKS, "token-classification with a CRF"])
+def test_r_drop_counts_where_two_passes_disagree(task: str, file: Path, tmp_path: Path) -> None:
+    task, _, crf = task.partition(" ")
+    wanted = _recipe(file, task, model={"dropout": {"hidden": 0.3}}, tagging={"crf": bool(crf)})
+    wanted = wanted.model_copy(update={"train": wanted.train.model_copy(update={"r_drop": 2.0})})
+    job = train_here(make_run(tmp_path / "run", wanted), "none", max_steps=1)
+    assert metrics(job.run)[0]["train/loss"] > 0
+    batch = job.collate(job.dataset.train, np.arange(6), 1)
+    job.strategy.train_mode(True)
+    one, other = (job.strategy.forward(batch.inputs) for _ in range(2))
+    plain = [job.task.loss_sum(output, batch) for output in (one, other)]
+    found = job.task.agreeing_loss_sum(one, other, batch, 2.0)
+    torch.testing.assert_close(found, job.task.agreeing_loss_sum(other, one, batch, 2.0))
+    torch.testing.assert_close(plain[0], job.task.agreeing_loss_sum(one, one, batch, 2.0))
+    apart = job.task.divergence_sum(one, other, batch)
+    assert float(apart.detach()) > 1e-7
+    torch.testing.assert_close(found, 0.5 * sum(plain) + 2.0 * apart)
+    found.backward()
+    gradients = [p.grad for p in job.built.model.parameters() if p.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 @torch.no_grad()

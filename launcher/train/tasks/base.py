@@ -183,7 +183,15 @@ class Task:
         raise NotImplementedError
 
     def agreeing_loss_sum(self, first: Any, second: Any, batch: MicroBatch, alpha: float) -> torch.Tensor:
-        """The loss of R-Drop from two passes with different dropout, summed as in `loss_sum`."""
+        """The loss of R-Drop from two passes with different dropout, summed as in `loss_sum`.
+
+        The mean of the two losses, and alpha times the divergence of what they come from (Liang et al., 2021).
+        """
+        both = 0.5 * (self.loss_sum(first, batch) + self.loss_sum(second, batch))
+        return both + alpha * self.divergence_sum(first, second, batch)
+
+    def divergence_sum(self, first: Any, second: Any, batch: MicroBatch) -> torch.Tensor:
+        """How much the predictions of two passes differ, 0 where they agree, over the terms of the loss; float32 scalar."""
         raise NotImplementedError
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:

@@ -55,12 +55,9 @@ class LabelledTask(Task):
         """(n,) how much two sets of logits (n, L) of the same examples differ, 0 where they agree."""
         raise NotImplementedError
 
-    def agreeing_loss_sum(self, first: Any, second: Any, batch: MicroBatch, alpha: float) -> torch.Tensor:
-        """Mean of the two losses, and alpha times the divergence of what they come from (Liang et al., 2021)."""
+    def divergence_sum(self, first: Any, second: Any, batch: MicroBatch) -> torch.Tensor:
         assert batch.labels is not None
-        both = 0.5 * (self.loss_sum(first, batch) + self.loss_sum(second, batch))
-        logits = (self.logits(first, batch), self.logits(second, batch))
-        return both + alpha * self.divergence(*logits, batch.labels).sum()
+        return self.divergence(self.logits(first, batch), self.logits(second, batch), batch.labels).sum()
 
     def weights_on(self, logits: torch.Tensor) -> torch.Tensor | None:
         """(L,) the weights where the logits are."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from launcher.datafiles import Row
 from launcher.recipe import Recipe
-from launcher.train.losses import binary_cross_entropy, positive_weights, symmetric_divergence
+from launcher.train.losses import binary_cross_entropy, positive_weights, yes_or_no_divergence
 from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, sigmoid
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.token_cache import TokenSplit
@@ -59,8 +59,7 @@ class MultiLabel(LabelledTask):
     def divergence(self, first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean over labels and both directions of the Kullback-Leibler divergences of the binary decisions."""
         del labels
-        yes_or_no = (torch.stack([logits, torch.zeros_like(logits)], dim=-1) for logits in (first, second))
-        return symmetric_divergence(*yes_or_no).mean(dim=-1)
+        return yes_or_no_divergence(first, second).mean(dim=-1)
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         return self.logits(output, batch).cpu().numpy()

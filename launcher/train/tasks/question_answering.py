@@ -20,6 +20,7 @@ from launcher.datafiles import Row
 from launcher.examples import Answer, context_of
 from launcher.train.encoder import Encoder, Tokens
 from launcher.train.gather import EVALUATION, Indices
+from launcher.train.losses import symmetric_divergence
 from launcher.train.sources import Source, text_of
 from launcher.train.squad_metrics import exact_match, f1
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task
@@ -97,6 +98,11 @@ class QuestionAnswering(Task):
             )
             / 2
         )
+
+    def divergence_sum(self, first: Any, second: Any, batch: MicroBatch) -> torch.Tensor:
+        """Sum over windows of the mean divergence of where the answer starts and of where it ends."""
+        windows = (self._windows(output, batch).transpose(1, 2) for output in (first, second))
+        return symmetric_divergence(*windows).sum() / 2
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         """For each example (k, 3) stretches as score, first and last character, best first; the first row is no answer."""
