@@ -32,10 +32,10 @@ class Prune(Section):
 
 
 class Distill(Section):
-    """Knowledge distillation (Hinton et al., 2015) from a larger model of the same family, for classification."""
+    """Knowledge distillation (Hinton et al., 2015) from a larger model of the same family."""
 
     teacher: PathOrId | None = None
-    """Run (id, start of one, or directory) or model's directory whose probabilities are learnt; null distils nothing."""
+    """Run (id, start of one, or directory) or model's directory whose decisions are learnt; null distils nothing."""
     temperature: Positive = 2.0
     """What the logits of both models are divided by before they are compared."""
     weight: Share = 0.5

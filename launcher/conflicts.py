@@ -402,7 +402,9 @@ def _compression_conflicts(recipe: Recipe) -> Iterator[Conflict]:
             "ZeRO keeps weights where masks can't reach",
             "use zero.stage=0",
         )
-    if distill.teacher is not None and recipe.task != "classification":
+    if distill.hidden and recipe.task in ("token-classification", "masked-lm", "question-answering"):
         yield Conflict(
-            ("distill.teacher", "task"), "is for task=classification", "leave it out, or prune instead"
+            ("distill.hidden", "task"),
+            "compares states of the first token, which this task doesn't read",
+            "leave it out",
         )

@@ -1,40 +1,39 @@
-"""Distillation: classification that learns from a teacher's probabilities beside the labels."""
+"""Distillation: a task that learns from what a teacher decides beside the labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import AutoModelForSequenceClassification
 
 from launcher.errors import RunFailed
 from launcher.recipe import Recipe
+from launcher.train import extra_head
 from launcher.train.model import local_first
 from launcher.train.quiet import quiet
 from launcher.train.strategy import AUTOCAST
-from launcher.train.tasks.base import MicroBatch
-from launcher.train.tasks.classification import Classification
+from launcher.train.tasks import MicroBatch, Task, get_task
 from launcher.train.token_cache import TokenSplit
 from launcher.train.tokenizer import load_tokenizer
 from launcher.train.unpadded import enable_packing
 
 
-class Distilled(Classification):
+class Distilled(Task):
     """(1 - weight) * loss of the labels + weight * T^2 * KL(teacher || student) at temperature T (Hinton et al., 2015,
     arXiv:1503.02531), and the cosine distance of DistilBERT (Sanh et al., 2019, arXiv:1910.01108) where distill.hidden
     asks for it. Evaluation, and whoever asks before `watch` has been called, gets the loss of the labels alone.
+
+    It comes before the task that is taught among the bases of a class: `with_teacher` makes that.
     """
 
-    def __init__(self, recipe: Recipe, tokenizer: Any, device: torch.device) -> None:
-        super().__init__(recipe, tokenizer)
-        name = str(recipe.distill.teacher)
-        _check_tokenizer(tokenizer, name)
-        with quiet():
-            teacher = local_first(
-                AutoModelForSequenceClassification.from_pretrained, name, None, dtype=torch.float32
-            )
+    def take_teacher(self, device: torch.device) -> None:
+        """Load the teacher. Raises RunFailed where there is none for this task and vocabulary."""
+        name = str(self.recipe.distill.teacher)
+        _check_tokenizer(self.tokenizer, name)
+        teacher = _load(self, name)
         self._teacher = teacher.to(device).eval().requires_grad_(False)
         enable_packing(teacher, device, self.rows)
         self._watches = False
@@ -43,7 +42,7 @@ class Distilled(Classification):
 
     def fit(self, train: TokenSplit, label_names: Sequence[str]) -> None:
         super().fit(train, label_names)
-        names = tuple(name for _, name in sorted(self._teacher.config.id2label.items()))
+        names = self.names_in(self._teacher.config) if label_names else ()
         if names != tuple(label_names):
             raise RunFailed(
                 "recipe",
@@ -75,15 +74,15 @@ class Distilled(Classification):
         if not self._watches or not torch.is_grad_enabled():
             return own
         distill = self.recipe.distill
-        learnt = _divergence(self.logits(output, batch), self._teach(batch), distill.temperature)
+        learnt = self.taught_sum(output, self._teach(batch), batch, distill.temperature)
         loss = (1 - distill.weight) * own + distill.weight * learnt
         if distill.hidden:
             student, teacher = self._states["student"].float(), self._states["teacher"].float()
             loss = loss + distill.hidden * (1 - functional.cosine_similarity(student, teacher)).sum()
         return loss
 
-    def _teach(self, batch: MicroBatch) -> torch.Tensor:
-        """(examples, labels) logits of the teacher."""
+    def _teach(self, batch: MicroBatch) -> Any:
+        """What the teacher returns."""
         precision = self.recipe.precision
         with (
             torch.no_grad(),
@@ -93,7 +92,7 @@ class Distilled(Classification):
                 enabled=precision in AUTOCAST,
             ),
         ):
-            return self.logits(self._teacher(**batch.inputs), batch)
+            return self._teacher(**batch.inputs)
 
     def _remember_states(self, model: Any, name: str) -> None:
         """Keep the first token's last state of each sequence (sequences, width) when `model` is called."""
@@ -105,14 +104,43 @@ class Distilled(Classification):
             model.base_model.register_forward_hook(keep)
 
 
-def _divergence(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """T^2 * KL(teacher || student), summed over examples: T^2 keeps the gradient's size whatever the temperature."""
-    return temperature**2 * functional.kl_div(
-        functional.log_softmax(student / temperature, dim=-1),
-        functional.log_softmax(teacher / temperature, dim=-1),
-        reduction="sum",
-        log_target=True,
-    )
+def with_teacher(recipe: Recipe, tokenizer: Any, device: torch.device) -> Distilled:
+    """The recipe's task, taught. Raises RunFailed where the teacher doesn't fit."""
+    plain = type(get_task(recipe, tokenizer))
+    task: Distilled = type("Distilled", (Distilled, plain), {})(recipe, tokenizer)
+    task.take_teacher(device)
+    return task
+
+
+def _load(task: Task, name: str) -> Any:
+    """The teacher with all that it needs to decide."""
+    import transformers
+
+    with quiet():
+        teacher, report = local_first(
+            getattr(transformers, task.auto_class).from_pretrained,
+            name,
+            None,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    path = Path(name) / extra_head.FILE
+    try:
+        if lacking := sorted(report["missing_keys"]):
+            raise ValueError(f"it has no weights for {lacking[0]}")
+        head = task.extra_head(teacher.config)
+        if getattr(head, "reads_features", False) and not path.is_file():
+            head = None  # a deeper head is the student's own affair
+        if head is None and path.is_file():
+            raise ValueError(f"it has a {extra_head.NAME}, which this recipe has no place for")
+        extra_head.load(teacher, head, Path(name))
+    except (ValueError, AttributeError, RuntimeError, OSError) as error:
+        raise RunFailed(
+            "recipe",
+            f"distill.teacher was not trained for this task: {error}",
+            f"give a run of task={task.recipe.task}, with the same tagging.crf and model.head.*",
+        ) from None
+    return teacher
 
 
 def _check_tokenizer(tokenizer: Any, teacher: str) -> None:

@@ -68,9 +68,17 @@ def symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Ten
     return 0.5 * ((one.exp() - other.exp()) * gap).sum(dim=-1)
 
 
-def yes_or_no_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """`symmetric_divergence` of binary decisions with logits (...)."""
-    return symmetric_divergence(*(torch.stack([x, torch.zeros_like(x)], dim=-1) for x in (first, second)))
+def softened_divergence(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """T^2 * KL(teacher || student) of logits (..., L) over T, which may be -inf in both: T^2 keeps the gradient's size."""
+    one, other = (functional.log_softmax(logits / temperature, dim=-1) for logits in (student, teacher))
+    never = torch.isneginf(other)
+    gap = other.masked_fill(never, 0.0) - one.masked_fill(never, 0.0)
+    return temperature**2 * (other.exp() * gap).sum(dim=-1)
+
+
+def yes_or_no(logits: torch.Tensor) -> torch.Tensor:
+    """(..., 2) logits of the softmax that says yes as often as the logistic function of `logits` (...)."""
+    return torch.stack([logits, torch.zeros_like(logits)], dim=-1)
 
 
 def class_weights(settings: Loss, names: Sequence[str], labels: NDArray[Any]) -> list[float] | None:

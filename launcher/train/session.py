@@ -32,7 +32,7 @@ from launcher.train.collate import Collate
 from launcher.train.compilation import compile_layers
 from launcher.train.compression import account, start_smaller
 from launcher.train.data import Dataset, never, prepare, training_texts
-from launcher.train.distill import Distilled
+from launcher.train.distill import Distilled, with_teacher
 from launcher.train.distributed import Ranks
 from launcher.train.events import Events, finite
 from launcher.train.given_files import labelled_split
@@ -199,7 +199,7 @@ def _graphed_steps(
 def make_task(recipe: Recipe, tokenizer: Any, ranks: Ranks) -> Task:
     """The task of the training, with a teacher where the recipe names one."""
     if recipe.distill.teacher is not None:
-        return Distilled(recipe, tokenizer, ranks.device)
+        return with_teacher(recipe, tokenizer, ranks.device)
     return get_task(recipe, tokenizer)
 
 

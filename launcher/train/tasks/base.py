@@ -21,6 +21,7 @@ from launcher.errors import RunFailed
 from launcher.recipe import Recipe
 from launcher.train.encoder import Encoder, Tokens
 from launcher.train.gather import EVALUATION, Gathered, Indices, gather
+from launcher.train.losses import softened_divergence, symmetric_divergence
 from launcher.train.masking import IGNORE
 from launcher.train.sources import Source, text_of
 from launcher.train.targets import label_array, label_names_of, read_labels
@@ -191,8 +192,23 @@ class Task:
         return both + alpha * self.divergence_sum(first, second, batch)
 
     def divergence_sum(self, first: Any, second: Any, batch: MicroBatch) -> torch.Tensor:
-        """How much the predictions of two passes differ, 0 where they agree, over the terms of the loss; float32 scalar."""
+        """How much two passes differ in what they decide, 0 where they agree; float32 scalar."""
+        return self.weigh(
+            symmetric_divergence(self.decided(first, batch), self.decided(second, batch)), batch
+        )
+
+    def taught_sum(self, student: Any, teacher: Any, batch: MicroBatch, temperature: float) -> torch.Tensor:
+        """How far a pass is from what a teacher decides (Hinton et al., 2015), 0 where it does alike; float32 scalar."""
+        decided = self.decided(student, batch), self.decided(teacher, batch)
+        return self.weigh(softened_divergence(*decided, temperature), batch)
+
+    def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        """(..., L) float32 logits of the choices that the loss is about, -inf where there is nothing to choose."""
         raise NotImplementedError
+
+    def weigh(self, differences: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+        """Add up differences (...) of what was decided as the loss adds up its terms."""
+        return differences.sum()
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         """Per example, what `metrics` and `decode` need."""

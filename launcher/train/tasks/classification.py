@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from launcher.datafiles import Row
 from launcher.train.confusion import accuracy, confusion_matrix, f1_by_class, macro_f1, mcc
 from launcher.train.gather import EVALUATION, Indices
-from launcher.train.losses import class_weights, cross_entropy, symmetric_divergence
+from launcher.train.losses import class_weights, cross_entropy
 from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, softmax
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.token_cache import TokenSplit
@@ -39,11 +39,12 @@ class Classification(LabelledTask):
     def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return cross_entropy(logits, labels, self.recipe.train.loss, self.weights_on(logits))
 
-    def divergence(self, first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean of the Kullback-Leibler divergences in both directions, weighted as the loss is."""
-        weights = self.weights_on(first)
-        differences = symmetric_divergence(first, second)
-        return differences if weights is None else differences * weights[labels]
+    def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        return self.logits(output, batch)
+
+    def weigh(self, differences: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+        weights = self.weights_on(differences)
+        return (differences if weights is None else differences * weights[batch.labels]).sum()
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         return self.logits(output, batch).cpu().numpy()

@@ -51,14 +51,6 @@ class LabelledTask(Task):
             return own_terms(self.own_loss, logits, batch.labels).sum()
         return self.terms(logits, batch.labels).sum()
 
-    def divergence(self, first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """(n,) how much two sets of logits (n, L) of the same examples differ, 0 where they agree."""
-        raise NotImplementedError
-
-    def divergence_sum(self, first: Any, second: Any, batch: MicroBatch) -> torch.Tensor:
-        assert batch.labels is not None
-        return self.divergence(self.logits(first, batch), self.logits(second, batch), batch.labels).sum()
-
     def weights_on(self, logits: torch.Tensor) -> torch.Tensor | None:
         """(L,) the weights where the logits are."""
         if self.weights is None:

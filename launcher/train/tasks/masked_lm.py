@@ -20,7 +20,6 @@ from launcher.columns import text_columns
 from launcher.datafiles import Row
 from launcher.train.encoder import Encoder, Tokens
 from launcher.train.gather import Gathered, Indices, gather
-from launcher.train.losses import symmetric_divergence
 from launcher.train.masking import IGNORE, Rules, hide, number_words
 from launcher.train.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
@@ -90,11 +89,10 @@ class MaskedLM(TokenTask):
 
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         assert batch.marks is not None
-        return functional.cross_entropy(batch.token_rows(output.logits), batch.marks, reduction="sum")
+        return functional.cross_entropy(self.decided(output, batch), batch.marks, reduction="sum")
 
-    def divergence_sum(self, first: Any, second: Any, batch: MicroBatch) -> torch.Tensor:
-        """Of the guesses for each hidden token."""
-        return symmetric_divergence(batch.token_rows(first.logits), batch.token_rows(second.logits)).sum()
+    def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        return batch.token_rows(output.logits)
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         """(examples, 3): loss, right guesses and guesses; without labels, for each example its masks' candidates."""

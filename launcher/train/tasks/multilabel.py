@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from launcher.datafiles import Row
 from launcher.recipe import Recipe
-from launcher.train.losses import binary_cross_entropy, positive_weights, yes_or_no_divergence
+from launcher.train.losses import binary_cross_entropy, positive_weights, yes_or_no
 from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, sigmoid
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.token_cache import TokenSplit
@@ -56,10 +56,11 @@ class MultiLabel(LabelledTask):
         limit = HALF if self.thresholds is None else np.asarray(self.thresholds)
         return probabilities >= limit
 
-    def divergence(self, first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean over labels and both directions of the Kullback-Leibler divergences of the binary decisions."""
-        del labels
-        return yes_or_no_divergence(first, second).mean(dim=-1)
+    def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        return yes_or_no(self.logits(output, batch))
+
+    def weigh(self, differences: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+        return differences.mean(dim=-1).sum()
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         return self.logits(output, batch).cpu().numpy()

@@ -14,7 +14,6 @@ from launcher.columns import choice_columns, text_columns
 from launcher.datafiles import Row
 from launcher.examples import choices_of
 from launcher.train.encoder import Encoder, Tokens
-from launcher.train.losses import symmetric_divergence
 from launcher.train.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, softmax
 from launcher.train.token_cache import TokenSplit
@@ -67,11 +66,13 @@ class MultipleChoice(Task):
 
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         assert batch.labels is not None
-        return functional.cross_entropy(_table(output, batch), batch.labels, reduction="sum")
+        return functional.cross_entropy(self.decided(output, batch), batch.labels, reduction="sum")
 
-    def divergence_sum(self, first: Any, second: Any, batch: MicroBatch) -> torch.Tensor:
-        """Of the choices of each question."""
-        return symmetric_divergence(_table(first, batch), _table(second, batch)).sum()
+    def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        """(questions, most choices) float32 scores, -inf where a question has fewer."""
+        assert batch.sequences is not None
+        scores = output.logits.float().reshape(-1).split(batch.sequences.tolist())
+        return pad_sequence(scores, batch_first=True, padding_value=-torch.inf)
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         assert batch.sequences is not None
@@ -98,13 +99,6 @@ class MultipleChoice(Task):
                 }
             )
         return found
-
-
-def _table(output: Any, batch: MicroBatch) -> torch.Tensor:
-    """(questions, most choices) float32 scores, -inf where a question has fewer."""
-    assert batch.sequences is not None
-    scores = output.logits.float().reshape(-1).split(batch.sequences.tolist())
-    return pad_sequence(scores, batch_first=True, padding_value=-torch.inf)
 
 
 TASK = MultipleChoice

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from launcher.datafiles import Row
 from launcher.train.extra_head import NAME
-from launcher.train.losses import yes_or_no_divergence
+from launcher.train.losses import yes_or_no
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
 from launcher.train.token_cache import TokenSplit
 
@@ -59,9 +59,8 @@ class Ordinal(Task):
         above = (batch.labels[:, None] > ranks).float()
         return functional.binary_cross_entropy_with_logits(logits, above, reduction="sum")
 
-    def divergence_sum(self, first: Any, second: Any, batch: MicroBatch) -> torch.Tensor:
-        """Of the binary decisions, one for each label but the last, added up as in the loss."""
-        return yes_or_no_divergence(first[NAME], second[NAME]).sum()
+    def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        return yes_or_no(output[NAME])
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         return output[NAME].cpu().numpy()  # type: ignore[no-any-return]

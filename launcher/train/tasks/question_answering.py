@@ -20,7 +20,6 @@ from launcher.datafiles import Row
 from launcher.examples import Answer, context_of
 from launcher.train.encoder import Encoder, Tokens
 from launcher.train.gather import EVALUATION, Indices
-from launcher.train.losses import symmetric_divergence
 from launcher.train.sources import Source, text_of
 from launcher.train.squad_metrics import exact_match, f1
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task
@@ -89,20 +88,22 @@ class QuestionAnswering(Task):
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         """Sum over windows of the mean cross-entropy of start and end; without the answer both are the first token."""
         assert batch.marks is not None
-        logits = self._windows(output, batch)
+        logits = self.decided(output, batch)
         flags = pad_sequence(self._split(batch.marks[:, 2], batch), batch_first=True)
         wanted = torch.stack([((flags & flag) > 0).int().argmax(dim=1) for flag in (START, END)], dim=1)
         return (
             functional.cross_entropy(
-                logits.transpose(1, 2).reshape(-1, logits.shape[1]), wanted.reshape(-1), reduction="sum"
+                logits.reshape(-1, logits.shape[-1]), wanted.reshape(-1), reduction="sum"
             )
             / 2
         )
 
-    def divergence_sum(self, first: Any, second: Any, batch: MicroBatch) -> torch.Tensor:
-        """Sum over windows of the mean divergence of where the answer starts and of where it ends."""
-        windows = (self._windows(output, batch).transpose(1, 2) for output in (first, second))
-        return symmetric_divergence(*windows).sum() / 2
+    def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        """(windows, 2, longest): where the answer starts, and where it ends."""
+        return self._windows(output, batch).transpose(1, 2)
+
+    def weigh(self, differences: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+        return differences.sum() / 2
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         """For each example (k, 3) stretches as score, first and last character, best first; the first row is no answer."""

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from launcher.columns import text_columns
 from launcher.datafiles import Row
-from launcher.train.losses import yes_or_no_divergence
+from launcher.train.losses import yes_or_no
 from launcher.train.sources import Source
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
 from launcher.train.token_cache import TokenSplit
@@ -55,9 +55,8 @@ class Ranking(Task):
         logits = self.logits(output, batch).squeeze(-1)
         return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
 
-    def divergence_sum(self, first: Any, second: Any, batch: MicroBatch) -> torch.Tensor:
-        """Of what is relevant and what is not."""
-        return yes_or_no_divergence(self.logits(first, batch), self.logits(second, batch)).sum()
+    def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        return yes_or_no(self.logits(output, batch).squeeze(-1))
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         return np.asarray(self.logits(output, batch).squeeze(-1).cpu().numpy())

@@ -26,9 +26,13 @@ class Regression(LabelledTask):
     def terms(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return distance(logits.squeeze(-1), labels.float(), self.recipe.train.loss)
 
-    def divergence(self, first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        del labels
-        return (first - second).square().squeeze(-1)
+    def divergence_sum(self, first: Any, second: Any, batch: MicroBatch) -> torch.Tensor:
+        """Of numbers, the squared difference."""
+        return (self.logits(first, batch) - self.logits(second, batch)).square().sum()
+
+    def taught_sum(self, student: Any, teacher: Any, batch: MicroBatch, temperature: float) -> torch.Tensor:
+        """Of numbers, the squared difference: there is nothing to soften."""
+        return self.divergence_sum(student, teacher, batch)
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         return self.logits(output, batch).squeeze(-1).cpu().numpy()

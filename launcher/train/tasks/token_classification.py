@@ -27,7 +27,6 @@ from launcher.train import crf, extra_head
 from launcher.train.crf import Sentences, Transitions
 from launcher.train.encoder import Encoder, Tokens
 from launcher.train.entities import entity_metrics, legal_steps
-from launcher.train.losses import symmetric_divergence
 from launcher.train.masking import IGNORE
 from launcher.train.sources import Source, place
 from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
@@ -130,12 +129,10 @@ class TokenClassification(TokenTask):
             loss = loss + options.penalty * (every - legal).sum()
         return loss
 
-    def divergence_sum(self, first: Any, second: Any, batch: MicroBatch) -> torch.Tensor:
-        """Of the tags of each word; with a CRF, of what it adds its transitions to."""
+    def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        """(words, tags); with a CRF, what it adds its transitions to."""
         assert batch.marks is not None
-        kept = batch.marks != IGNORE
-        rows = (batch.token_rows(output.logits)[kept] for output in (first, second))
-        return symmetric_divergence(*rows).sum()
+        return batch.token_rows(output.logits)[batch.marks != IGNORE]
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         """For each example (tags (w,) of its words by number, probabilities (w, L)), words without tokens left out."""

@@ -1,4 +1,4 @@
-"""Every task learns by LoRA on an ordinary pretrained model, and by R-Drop; what it leaves behind says what was trained."""
+"""Every task learns by LoRA on an ordinary pretrained model, by R-Drop, and from a teacher."""
 
 from __future__ import annotations
 
@@ -111,6 +111,42 @@ def test_r_drop_counts_where_two_passes_disagree(task: str, file: Path, tmp_path
     gradients = [p.grad for p in job.built.model.parameters() if p.grad is not None]
     assert gradients
     assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("task", [*TASKS, "token-classification with a CRF"])
+def test_a_student_comes_nearer_to_its_teacher(
+    task: str, file: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    """In what the loss decides; a student that is its teacher already has nothing to learn from it."""
+    task, _, crf = task.partition(" ")
+    changes: dict[str, Any] = {"tagging": {"crf": bool(crf)}, "model": {"dropout": {"hidden": 0.0}}}
+    teacher = ranks.complete(make_run(tmp_path / "teacher", _recipe(file, task, **changes)))
+    changes["distill"] = {"teacher": str(teacher.model), "weight": 1.0}
+    job = train_here(make_run(tmp_path / "student", _recipe(file, task, **changes, seed=7)), "none", 12)
+    before, after = metrics(job.run)[0]["train/loss"], metrics(job.run)[-1]["train/loss"]
+    assert -1e-6 < after < before
+
+    batch = job.collate(job.dataset.train, np.arange(6), 1)
+    taught = job.task._teach(batch)
+    assert float(job.task.taught_sum(taught, taught, batch, 2.0)) == pytest.approx(0, abs=1e-5)
+    job.strategy.train_mode(True)
+    loss = job.task.loss_sum(job.strategy.forward(batch.inputs), batch)
+    loss.backward()
+    gradients = [p.grad for p in job.built.model.parameters() if p.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_a_teacher_of_another_task_is_refused(
+    file: Path, encoder: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    for task in ("token-classification", "ordinal"):
+        start = {"init": "pretrained", "name": str(encoder)}
+        wanted = _recipe(file, task, model=start, distill={"teacher": str(encoder)})
+        run = make_run(tmp_path / task, wanted)
+        assert ranks.attempt(run) == [1]
+        error = result(run)["error"]
+        assert "distill.teacher was not trained for this task" in error["message"]
+        assert f"give a run of task={task}" in error["remedy"]
 
 
 @torch.no_grad()
