@@ -11,10 +11,11 @@ import torch
 from launcher.errors import RunFailed
 from launcher.recipe import Recipe
 from launcher.run import RunDir, read_json, write_json
+from launcher.train import extra_head
 from launcher.train.anatomy import ANATOMIES
 from launcher.train.data import Dataset
 from launcher.train.distributed import Ranks
-from launcher.train.events import Events
+from launcher.train.events import Events, finite
 from launcher.train.importance import measure
 from launcher.train.inference import Predictor
 from launcher.train.latency import measure_latencies
@@ -43,21 +44,21 @@ def _prune(
     whole = build_model(recipe.model_copy(update={"tuning": "full"}), task, dataset.label_names, tokenizer)
     model: Any = whole.base
     model.to(device)
-    if task.extra_head(model.config) is not None:
-        message = (
-            f"prune.heads, ffn and layers are not available for task={recipe.task} with a head of its own"
-        )
-        raise RunFailed("recipe", message, "use prune.magnitude, or prune before this task")
+    head = getattr(model, extra_head.NAME, None)
+    if getattr(head, "reads_features", False):
+        message = "prune.heads, ffn and layers don't reach into a deeper head (model.head.layers)"
+        raise RunFailed("recipe", message, "use prune.magnitude, or a head without layers")
     collate, _ = make_collate(task, tokenizer, model, device)
     random = np.random.RandomState([recipe.seed, 2])
     examples = random.permutation(len(dataset.train))[: recipe.prune.examples]
     anatomy = ANATOMIES[model.config.model_type]
     importance = measure(model, anatomy, task, collate, dataset.train, examples)
     smaller = shrink(model, choose(importance, recipe))
+    extra_head.attach(smaller, head)
     save_model(BuiltModel(smaller, smaller, lora=False), cpu_state(smaller), tokenizer, run.pruned)
     predictor = Predictor.load(run, recipe, device, run.pruned)
     assert dataset.validation is not None
-    write_json(run.pruned / "before_recovery.json", predictor.evaluate(dataset.validation))
+    write_json(run.pruned / "before_recovery.json", finite(predictor.evaluate(dataset.validation)))
 
 
 def account(run: RunDir, recipe: Recipe, dataset: Dataset, device: torch.device) -> dict[str, Any] | None:

@@ -76,6 +76,17 @@ def save(state: Mapping[str, torch.Tensor], directory: Path) -> None:
         save_file(dict(state), directory / FILE)
 
 
+def take_up(head: torch.nn.Module, directory: Path) -> None:
+    """Give a new head the weights that `directory` holds; where there are none, or of another shape, it stays as it is."""
+    from safetensors.torch import load_file
+
+    if not (directory / FILE).is_file():
+        return
+    held, wanted = load_file(directory / FILE), head.state_dict()
+    if {name: tensor.shape for name, tensor in held.items()} == {name: t.shape for name, t in wanted.items()}:
+        head.load_state_dict(held)
+
+
 def load(model: torch.nn.Module, head: torch.nn.Module | None, directory: Path) -> None:
     """Attach `head` to a loaded model with the weights that `save` wrote."""
     from safetensors.torch import load_file

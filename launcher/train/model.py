@@ -102,7 +102,10 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
         heads = () if task.ready_head else HEAD_MODULES[family]
         model, start = add_adapters(recipe, task.peft_type, base, heads)
     # After the adapters: the one on disk is for a model without this head.
-    extra_head.attach(base, task.extra_head(config))
+    head = task.extra_head(config)
+    if head is not None and recipe.model.name is not None and _told_apart(recipe, task, label_names):
+        extra_head.take_up(head, Path(recipe.model.name))
+    extra_head.attach(base, head)
     freeze(model, recipe)
     return BuiltModel(model, base, recipe.tuning == "lora", start)
 
@@ -228,6 +231,14 @@ def _same_classes(source: PretrainedConfig, config: PretrainedConfig) -> bool:
     return source.num_labels == config.num_labels and (
         config.num_labels == 1 or source.id2label == config.id2label
     )
+
+
+def _told_apart(recipe: Recipe, task: Task, label_names: Sequence[str]) -> bool:
+    """Whether the model that is started from was trained to tell the same classes apart, in the same way."""
+    try:
+        return not label_names or task.names_in(load_config(recipe)) == tuple(label_names)
+    except AttributeError:  # it has no labels with an order
+        return False
 
 
 def _renew_output(model: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from peft import PeftModel
+from safetensors.torch import load_file
 from support.training import RankServer, make_run, metrics, recipe, result, train_here
 
 from launcher.recipe import Recipe
@@ -134,6 +135,30 @@ def test_a_student_comes_nearer_to_its_teacher(
     loss.backward()
     gradients = [p.grad for p in job.built.model.parameters() if p.grad is not None]
     assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("task", ["token-classification", "ordinal"])
+def test_a_head_of_ones_own_is_carried_on_and_survives_pruning(
+    task: str, file: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    """A CRF's transitions and ordinal thresholds go from run to run, where the labels are the same."""
+    changes: dict[str, Any] = {"tagging": {"crf": task == "token-classification"}}
+    trained = ranks.complete(make_run(tmp_path / "trained", _recipe(file, task, **changes)))
+    kept = load_file(trained.model / "launcher_head.safetensors")
+    changes |= {"model": {"init": "pretrained", "name": str(trained.model)}, "init_from": str(trained.model)}
+    wanted = _recipe(file, task, **changes, prune={"heads": 0.5, "ffn": 0.5, "examples": 8})
+    names = get_task(wanted).names_in(transformers.AutoConfig.from_pretrained(trained.model))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(trained.model)
+    built = build_model(wanted, get_task(wanted, tokenizer), names, tokenizer)
+    torch.testing.assert_close(dict(built.base.launcher_head.state_dict()), kept)
+    other = build_model(wanted, get_task(wanted, tokenizer), names[::-1], tokenizer)
+    assert any(not torch.equal(other.base.launcher_head.state_dict()[name], kept[name]) for name in kept)
+
+    pruned = ranks.complete(make_run(tmp_path / "pruned", wanted))
+    torch.testing.assert_close(load_file(pruned.path / "pruned" / "launcher_head.safetensors"), kept)
+    before, after = (result(pruned)["compression"][when]["parameters"] for when in ("before", "after"))
+    assert after < 0.8 * before
+    assert ranks.verb("eval", pruned.path)["validation"]["loss"] > 0
 
 
 def test_a_teacher_of_another_task_is_refused(
