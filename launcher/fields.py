@@ -87,7 +87,11 @@ def sentences(section: type[Section]) -> dict[str, str]:
     for base in reversed(section.__mro__):
         if not (issubclass(base, Section) and base.model_fields):
             continue
-        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        try:
+            source = inspect.getsource(base)
+        except OSError:  # installed without it
+            continue
+        (definition,) = ast.parse(textwrap.dedent(source)).body
         assert isinstance(definition, ast.ClassDef)
         for line, below in pairwise(definition.body):
             match line, below:

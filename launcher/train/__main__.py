@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 from launcher.leash import die_with_parent
@@ -65,6 +66,9 @@ def _read_secrets(run: RunDir) -> None:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()  # a checkpoint may still be on its way to the disk
     sys.stdout.flush()
     sys.stderr.flush()
     # Everything is written and closed; taking a million objects apart would take another second.

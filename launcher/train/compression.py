@@ -19,7 +19,9 @@ from launcher.train.events import Events, finite
 from launcher.train.importance import measure
 from launcher.train.inference import Predictor
 from launcher.train.latency import measure_latencies
+from launcher.train.lean import empty_weights
 from launcher.train.model import BuiltModel, build_model, cpu_state, save_model
+from launcher.train.quiet import quiet
 from launcher.train.shrink import choose, shrink
 from launcher.train.tasks import Task
 from launcher.train.unpadded import make_collate
@@ -72,16 +74,40 @@ def account(run: RunDir, recipe: Recipe, dataset: Dataset, device: torch.device)
     source = recipe.model.name if pruned else teacher
     if source is None or dataset.validation is None:
         return None
-    predictors = [Predictor.load(run, recipe, device, Path(path)) for path in (source, run.model)]
-    latencies = measure_latencies([predictor.model for predictor in predictors], device)
+    after = Predictor.load(run, recipe, device)
+    before = _predictor_of(run, recipe, device, Path(source))
+    models = [
+        _bare_model(after.task, Path(source), device) if before is None else before.model,
+        after.model,
+    ]
     figures = []
-    for predictor, latency, path in zip(predictors, latencies, (Path(source), run.model), strict=True):
-        known = predictor.label_names == dataset.label_names
-        metrics = predictor.evaluate(dataset.validation) if known else {}
-        figures.append({**_size(predictor.model, path), "latency_ms": latency, "metrics": metrics})
-    before, after = figures
+    latencies = measure_latencies(models, device)
+    for predictor, model, latency, path in zip(
+        (before, after), models, latencies, (Path(source), run.model), strict=True
+    ):
+        known = predictor is not None and (
+            not dataset.label_names or predictor.label_names == dataset.label_names
+        )
+        metrics = predictor.evaluate(dataset.validation) if predictor is not None and known else {}
+        figures.append({**_size(model, path), "latency_ms": latency, "metrics": metrics})
     recovery = read_json(run.pruned / "before_recovery.json") if prune.shrinks else None
-    return {"before": before, "after": after, "before_recovery": recovery}
+    return {"before": figures[0], "after": figures[1], "before_recovery": recovery}
+
+
+def _predictor_of(run: RunDir, recipe: Recipe, device: torch.device, directory: Path) -> Predictor | None:
+    """What a model was before, or None where it was made for another task and lacks what this one decides with."""
+    try:
+        return Predictor.load(run, recipe, device, directory)
+    except (AttributeError, KeyError, OSError, RuntimeError):
+        return None
+
+
+def _bare_model(task: Task, directory: Path, device: torch.device) -> Any:
+    import transformers
+
+    with quiet(), empty_weights():
+        model = getattr(transformers, task.auto_class).from_pretrained(directory, dtype=torch.float32)
+    return model.to(device).eval()
 
 
 def _size(model: torch.nn.Module, directory: Path) -> dict[str, int]:

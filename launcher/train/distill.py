@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from launcher.errors import RunFailed
+from launcher.loading import read_recipe_file
 from launcher.recipe import Recipe
 from launcher.train import extra_head
 from launcher.train.model import local_first
@@ -42,6 +43,7 @@ class Distilled(Task):
 
     def fit(self, train: TokenSplit, label_names: Sequence[str]) -> None:
         super().fit(train, label_names)
+        _check_task(self, self._teacher, label_names)
         names = self.names_in(self._teacher.config) if label_names else ()
         if names != tuple(label_names):
             raise RunFailed(
@@ -78,7 +80,11 @@ class Distilled(Task):
         loss = (1 - distill.weight) * own + distill.weight * learnt
         if distill.hidden:
             student, teacher = self._states["student"].float(), self._states["teacher"].float()
-            loss = loss + distill.hidden * (1 - functional.cosine_similarity(student, teacher)).sum()
+            assert student.shape == teacher.shape
+            apart = 1 - functional.cosine_similarity(student, teacher)
+            if batch.sequences is not None:
+                apart = torch.stack([part.mean() for part in torch.split(apart, batch.sequences.tolist())])
+            loss = loss + distill.hidden * apart.sum()
         return loss
 
     def _teach(self, batch: MicroBatch) -> Any:
@@ -135,12 +141,34 @@ def _load(task: Task, name: str) -> Any:
             raise ValueError(f"it has a {extra_head.NAME}, which this recipe has no place for")
         extra_head.load(teacher, head, Path(name))
     except (ValueError, AttributeError, RuntimeError, OSError) as error:
-        raise RunFailed(
-            "recipe",
-            f"distill.teacher was not trained for this task: {error}",
-            f"give a run of task={task.recipe.task}, with the same tagging.crf and model.head.*",
-        ) from None
+        raise _another_task(task, error) from None
     return teacher
+
+
+def _check_task(task: Task, teacher: Any, label_names: Sequence[str]) -> None:
+    """Raises RunFailed where the teacher decides something else than `task`, as far as can be told."""
+    wanted, config = task.head_config(label_names), teacher.config
+    recipe = Path(str(task.recipe.distill.teacher)).parent / "recipe.yaml"
+    other = read_recipe_file(recipe).task if recipe.is_file() else None
+    made_for = config.architectures or [type(teacher).__name__]
+    usual = "single_label_classification"
+    alike = (
+        other in (None, task.recipe.task)
+        and type(teacher).__name__ in made_for
+        and config.num_labels == wanted.get("num_labels", config.num_labels)
+        and (config.problem_type or usual) == (wanted.get("problem_type") or usual)
+    )
+    if not alike:
+        told = f"of task={other}" if other else f"a {made_for[0]} with {config.num_labels} outputs"
+        raise _another_task(task, f"it is {told}")
+
+
+def _another_task(task: Task, why: object) -> RunFailed:
+    return RunFailed(
+        "recipe",
+        f"distill.teacher was not trained for this task: {why}",
+        f"give a run of task={task.recipe.task}, with the same tagging.crf and model.head.*",
+    )
 
 
 def _check_tokenizer(tokenizer: Any, teacher: str) -> None:

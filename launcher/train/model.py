@@ -103,8 +103,8 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
         model, start = add_adapters(recipe, task.peft_type, base, heads)
     # After the adapters: the one on disk is for a model without this head.
     head = task.extra_head(config)
-    if head is not None and recipe.model.name is not None and _told_apart(recipe, task, label_names):
-        extra_head.take_up(head, Path(recipe.model.name))
+    if head is not None and recipe.model.init == "pretrained" and _told_apart(recipe, task, label_names):
+        extra_head.take_up(head, Path(str(recipe.model.name)))
     extra_head.attach(base, head)
     freeze(model, recipe)
     return BuiltModel(model, base, recipe.tuning == "lora", start)
@@ -234,7 +234,7 @@ def _same_classes(source: PretrainedConfig, config: PretrainedConfig) -> bool:
 
 
 def _told_apart(recipe: Recipe, task: Task, label_names: Sequence[str]) -> bool:
-    """Whether the model that is started from was trained to tell the same classes apart, in the same way."""
+    """Whether the model that is started from was trained to tell the same classes apart."""
     try:
         return not label_names or task.names_in(load_config(recipe)) == tuple(label_names)
     except AttributeError:  # it has no labels with an order
@@ -287,12 +287,16 @@ def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: 
     try:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(mode=0o700)
-        with quiet(), without_sharded_tensors():
+        with quiet():
             if built.lora:
                 save_merged(built.model, state, built.adapter_start, staging)
             else:
                 plain, own = extra_head.split_state(state)
-                built.base.save_pretrained(staging, state_dict=plain)
+                try:
+                    with without_sharded_tensors():
+                        built.base.save_pretrained(staging, state_dict=dict(plain))
+                except ImportError:  # another version of transformers may not do without
+                    built.base.save_pretrained(staging, state_dict=plain)
                 extra_head.save(own, staging)
             tokenizer.save_pretrained(staging)
         shutil.rmtree(old, ignore_errors=True)

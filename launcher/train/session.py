@@ -122,9 +122,9 @@ def make_job(
     if recipe.prune.shrinks:
         start = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
     built = build_model(start, task, dataset.label_names, tokenizer)
+    collate, padding = make_collate(task, tokenizer, built.model, ranks.device)
     if isinstance(task, Distilled):
         task.watch(built.base)
-    collate, padding = make_collate(task, tokenizer, built.model, ranks.device)
     if padding is not None:
         events.notice(padding)
     if plan.compile == "inductor":

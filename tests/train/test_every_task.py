@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,10 @@ def test_a_head_of_ones_own_is_carried_on_and_survives_pruning(
     tokenizer = transformers.AutoTokenizer.from_pretrained(trained.model)
     built = build_model(wanted, get_task(wanted, tokenizer), names, tokenizer)
     torch.testing.assert_close(dict(built.base.launcher_head.state_dict()), kept)
-    other = build_model(wanted, get_task(wanted, tokenizer), names[::-1], tokenizer)
-    assert any(not torch.equal(other.base.launcher_head.state_dict()[name], kept[name]) for name in kept)
+    scratch = wanted.model_copy(update={"model": wanted.model.model_copy(update={"init": "scratch"})})
+    for changed, order in ((wanted, names[::-1]), (scratch, names)):
+        other = build_model(changed, get_task(changed, tokenizer), order, tokenizer).base.launcher_head
+        assert any(not torch.equal(other.state_dict()[name], kept[name]) for name in kept)
 
     pruned = ranks.complete(make_run(tmp_path / "pruned", wanted))
     torch.testing.assert_close(load_file(pruned.path / "pruned" / "launcher_head.safetensors"), kept)
@@ -172,6 +175,43 @@ def test_a_teacher_of_another_task_is_refused(
         error = result(run)["error"]
         assert "distill.teacher was not trained for this task" in error["message"]
         assert f"give a run of task={task}" in error["remedy"]
+
+
+def test_a_teacher_whose_outputs_mean_something_else_is_refused(
+    file: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    """Even where it has as many of them."""
+    teacher = ranks.complete(make_run(tmp_path / "teacher", _recipe(file, "regression")))
+    plain = tmp_path / "exported"
+    shutil.copytree(teacher.model, plain)  # without the recipe that says what it is for
+    classes = ranks.complete(make_run(tmp_path / "classes", _recipe(file, "classification"))).model
+    for number, (task, taught) in enumerate(
+        [
+            ("ranking", teacher.model),
+            ("multiple-choice", plain),
+            ("classification", plain),
+            ("regression", classes),
+        ]
+    ):
+        start = {"init": "pretrained", "name": str(taught)}
+        wanted = _recipe(file, task, model=start, distill={"teacher": str(taught)})
+        run = make_run(tmp_path / str(number), wanted)
+        assert ranks.attempt(run) == [1]
+        assert "was not trained for this task" in result(run)["error"]["message"], task
+
+
+def test_a_compressed_run_ends_well_whatever_it_started_from(
+    file: Path, encoder: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    """The encoder that is pruned here has neither the task's head nor its labels, so there is no metric from before."""
+    start = {"model": {"init": "pretrained", "name": str(encoder)}, "init_from": str(encoder)}
+    for task in ("ordinal", "token-classification"):
+        wanted = _recipe(file, task, **start, tagging={"crf": True}, prune={"ffn": 0.5, "examples": 8})
+        run = ranks.complete(make_run(tmp_path / task, wanted))
+        found = result(run)["compression"]
+        assert found["before"]["metrics"] == {}
+        assert found["after"]["metrics"]
+        assert found["after"]["parameters"] < found["before"]["parameters"]
 
 
 @torch.no_grad()
