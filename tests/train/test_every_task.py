@@ -13,11 +13,13 @@ import torch
 import transformers
 from peft import PeftModel
 from safetensors.torch import load_file
+from support.models import small_config
 from support.training import RankServer, make_run, metrics, recipe, result, train_here
 
 from launcher.recipe import Recipe
 from launcher.train.model import build_model
 from launcher.train.tasks import get_task
+from launcher.train.tasks.base import named_classes
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
@@ -212,6 +214,30 @@ def test_a_compressed_run_ends_well_whatever_it_started_from(
         assert found["before"]["metrics"] == {}
         assert found["after"]["metrics"]
         assert found["after"]["parameters"] < found["before"]["parameters"]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_states_are_compared_where_the_head_reads_them(
+    pooling: str, file: Path, encoder: Path, tmp_path: Path
+) -> None:
+    """A student that is its teacher is at no distance from it, though ModernBERT may read the mean of all tokens."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
+    config = small_config("modernbert", labels=2)
+    config.update(
+        {"classifier_pooling": pooling, "vocab_size": len(tokenizer), **named_classes(("no", "yes"))}
+    )
+    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    start = {
+        "init": "pretrained",
+        "name": str(tmp_path / "model"),
+        "dropout": {"hidden": 0.0, "attention": 0.0},
+    }
+    distill = {"teacher": str(tmp_path / "model"), "weight": 1.0, "hidden": 1.0}
+    job = train_here(
+        make_run(tmp_path / "run", _recipe(file, "classification", model=start, distill=distill)), "none", 1
+    )
+    assert metrics(job.run)[0]["train/loss"] == pytest.approx(0, abs=1e-5)
 
 
 @torch.no_grad()
