@@ -135,3 +135,20 @@ print(sorted(set(dir(transformers))), transformers.BertModel, transformers.model
     for file, text in zip(kept, ('{"stamp": ', '{"stamp": "of another installation"}'), strict=True):
         file.write_text(text)
     assert python("-c", script).stdout == usual.stdout
+
+
+def test_a_checkpoint_on_its_way_to_the_disk_arrives(tmp_path: Path) -> None:
+    """Even where the attempt failed meanwhile; what was printed is there, too."""
+    script = """
+import sys, threading, time
+from launcher.train.__main__ import leave
+def write():
+    time.sleep(0.3)
+    open(sys.argv[1], "w").write("whole")
+threading.Thread(target=write).start()
+print("last words")
+leave(3)
+"""
+    done = python("-c", script, str(tmp_path / "checkpoint"))
+    assert (done.returncode, done.stdout) == (3, "last words\n")
+    assert (tmp_path / "checkpoint").read_text() == "whole"
