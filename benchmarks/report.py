@@ -205,7 +205,17 @@ def plot(path: Path, title: str, rows: list[Row]) -> None:
                  [max(g) - m for m, g in zip(middles, groups, strict=True)]]  # fmt: skip
         colours = ["#c8553d" if name == OURS else "#8d99ae" for name in names]
         bars = axis.barh(names, middles, xerr=reach, color=colours, ecolor="#333333")
-        axis.bar_label(bars, [f"{middle:.3g}" for middle in middles], label_type="center", color="white")
+        for bar, middle in zip(bars, middles, strict=True):
+            long = middle > 0.2 * max(middles)
+            place = middle / 2 if long else max(middle, 0) + 0.02 * max(middles)
+            axis.text(
+                place,
+                bar.get_y() + bar.get_height() / 2,
+                f"{middle:.3g}" if middle < 1000 else f"{middle:,.0f}",
+                ha="center" if long else "left",
+                va="center",
+                color="white" if long else "black",
+            )
         axis.set_xlabel(label)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()
