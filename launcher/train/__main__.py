@@ -66,10 +66,15 @@ def _read_secrets(run: RunDir) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process without taking a million objects apart, which would take another second."""
+    """End the process; after a success without taking a million objects apart, which would take another second.
+
+    After a failure that second stays: a rank that lost a killed one must not be gone before torchrun has seen who was first.
+    """
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.daemon:
             thread.join()  # a checkpoint may still be on its way to the disk
+    if code:
+        sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -137,7 +137,8 @@ print(sorted(set(dir(transformers))), transformers.BertModel, transformers.model
     assert python("-c", script).stdout == usual.stdout
 
 
-def test_a_checkpoint_on_its_way_to_the_disk_arrives(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_checkpoint_on_its_way_to_the_disk_arrives(tmp_path: Path, code: int) -> None:
     """Even where the attempt failed meanwhile; what was printed is there, too."""
     script = """
 import sys, threading, time
@@ -147,8 +148,8 @@ def write():
     open(sys.argv[1], "w").write("whole")
 threading.Thread(target=write).start()
 print("last words")
-leave(3)
+leave(int(sys.argv[2]))
 """
-    done = python("-c", script, str(tmp_path / "checkpoint"))
-    assert (done.returncode, done.stdout) == (3, "last words\n")
+    done = python("-c", script, str(tmp_path / "checkpoint"), str(code))
+    assert (done.returncode, done.stdout) == (code, "last words\n")
     assert (tmp_path / "checkpoint").read_text() == "whole"
