@@ -1,6 +1,6 @@
 # Everything that a developer runs, each in the environment .venv, which is made on the first use: nothing has to be activated.
 #     make install PYTHON=python3.12      choose the Python
-#     make test ARGS='tests/unit -k plan' give arguments to what is run
+#     make test ARGS='tests/planning -k plan' give arguments to what is run
 #     make test JOBS=0                    one test at a time, for debuggers
 VENV ?= .venv
 PYTHON ?=
@@ -48,7 +48,7 @@ check: $(VENV)/installed ## Lint, formatting, types and layers
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q tests/unit/test_layers.py
+	@$(BIN)/python -m pytest -q tests/house/test_layers.py
 
 fix: $(VENV)/installed ## Mend what can be mended by a program
 	@$(BIN)/ruff check --fix

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from launcher.cli.prepare import prepare
-from launcher.run import RunDir
-from launcher.train.checkpoint import Checkpoints, TrainState
-from launcher.train.distributed import Ranks
-from launcher.train.strategy import Plain
+from launcher.planning.prepare import prepare
+from launcher.runs.directory import RunDir
+from launcher.train.process.ranks import Ranks
+from launcher.train.step.checkpoints import Checkpoints, TrainState
+from launcher.train.step.strategy import Plain
 
 BYTES = 12
 """Of each parameter: itself and AdamW's two moments in fp32."""

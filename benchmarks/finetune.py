@@ -28,8 +28,8 @@ import numpy as np
 from benchmarks import report
 from benchmarks.stock import PEERS, PeerData, command, environment, write_job
 from benchmarks.workloads import SHAPES, WORKLOADS, write_data, write_model
-from launcher.loading import dump_recipe
-from launcher.recipe import Recipe
+from launcher.loading.resolve import dump_recipe
+from launcher.recipe.recipe import Recipe
 
 OURS = "ours"
 DEFAULT_PEERS = ("best flags, fp32", "best flags, bf16")

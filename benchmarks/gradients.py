@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from launcher.loading import read_recipe_file
-from launcher.train.packing import PackedCollate
+from launcher.loading.resolve import read_recipe_file
+from launcher.train.packed.packing import PackedCollate
+from launcher.train.packed.unpadded import make_collate
 from launcher.train.tasks import get_task
-from launcher.train.unpadded import make_collate
 
 
 def main(recipe_file: Path) -> None:
@@ -64,7 +64,7 @@ def _model(name: str | None, device: torch.device) -> Any:
 
 
 def _split(ids: list[list[int]]) -> Any:
-    from launcher.train.token_cache import TokenSplit, offsets_of
+    from launcher.train.tokens.cache import TokenSplit, offsets_of
 
     return TokenSplit(
         ids=np.concatenate([np.array(row, dtype=np.int32) for row in ids]),

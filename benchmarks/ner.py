@@ -16,9 +16,9 @@ from pathlib import Path
 from benchmarks.stock import Flags, command, trainer_arguments
 from benchmarks.trials import Files, Metrics, Table, Trial, measure, named, parser, read_lines, run
 from benchmarks.workloads import minilm
-from launcher.datafiles import ReadOptions
-from launcher.loading import read_recipe_file
-from launcher.train.entities import entity_metrics
+from launcher.loading.resolve import read_recipe_file
+from launcher.reading.files import ReadOptions
+from launcher.train.tasks.entity_scores import entity_metrics
 
 KINDS = {"softmax": (), "crf": ("tagging.crf=true", "train.crf_lr=1e-2"), "peer": ()}
 SETTINGS = ("train.lr=5e-4", "train.warmup=0.1", "batch.global=32", "data.max_length=128", "eval.every=null")

@@ -20,11 +20,11 @@ import numpy as np
 from benchmarks.stock import PEERS, Flags, PeerData, command, environment, write_job, write_questions
 from benchmarks.trials import Files, Metrics, Table, Trial, measure, named, parser, read_lines, run
 from benchmarks.workloads import minilm, write_scratch
-from launcher.datafiles import ReadOptions
-from launcher.loading import read_recipe_file
-from launcher.recipe import Recipe, Scratch
-from launcher.train.squad_metrics import exact_match, f1
+from launcher.loading.resolve import read_recipe_file
+from launcher.reading.files import ReadOptions
+from launcher.recipe.recipe import Recipe, Scratch
 from launcher.train.tasks import get_task
+from launcher.train.tasks.answer_scores import exact_match, f1
 
 LORA = ("tuning=lora", "train.lr=2e-3", "lora.r=8", "lora.alpha=16")
 UNSHARED = ("limit", "shots")

@@ -11,9 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from launcher.estimate import Setup, known_device, step_flops
-from launcher.loading import read_recipe_file
-from launcher.shapes import find_config, shape_from_config
+from launcher.families.shapes import find_config, shape_from_config
+from launcher.loading.resolve import read_recipe_file
+from launcher.planning.estimate import Setup, known_device, step_flops
 
 OURS = "ours"
 Row = dict[str, Any]

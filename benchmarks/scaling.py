@@ -25,7 +25,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from launcher.estimate import (
+from launcher.families.shapes import ModelShape, shape_from_config
+from launcher.planning.estimate import (
     DeviceSpeed,
     Link,
     Prediction,
@@ -36,7 +37,6 @@ from launcher.estimate import (
     fit_link,
     step_flops,
 )
-from launcher.shapes import ModelShape, shape_from_config
 
 VOCABULARY = 2048
 LENGTH = 32
@@ -140,7 +140,7 @@ def work(options: argparse.Namespace) -> None:
     """One rank: steps on its share of the batch, steps without exchange at three other sizes, and exchanges."""
     from transformers import BertForSequenceClassification
 
-    from launcher.train.buckets import GradientBuckets
+    from launcher.train.step.gradient_buckets import GradientBuckets
 
     torch.manual_seed(0)
     dist.init_process_group("gloo")

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.columns import label_columns, text_columns
-from launcher.datacheck import files, read_options
-from launcher.datafiles import read_rows
-from launcher.examples import answers
-from launcher.recipe import Recipe
-from launcher.shapes import find_config, resolve_lora_targets, shape_from_config
+from launcher.families.shapes import find_config, resolve_lora_targets, shape_from_config
+from launcher.reading.check import files, read_options
+from launcher.reading.columns import label_columns, text_columns
+from launcher.reading.examples import answers
+from launcher.reading.files import read_rows
+from launcher.recipe.recipe import Recipe
 
 PLAIN_LENGTH = 128
 ALLOCATOR = {

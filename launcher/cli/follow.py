@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from launcher.cli.heavy import parse_event
 from launcher.cli.progress import Bar, show_event
+from launcher.cli.train_process import parse_event
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 POLL_S = 0.1
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import click
 
 from launcher.cli.output import human_bytes, human_count
-from launcher.plan import Memory, Plan
+from launcher.planning.plan import Memory, Plan
 
 WIDTH = 11
 KERNELS = {"graph": "a CUDA graph for each size of step", "inductor": "fused by torch.compile"}

@@ -12,7 +12,7 @@ from typing import Any
 from launcher.cli.follow import read_events
 from launcher.cli.output import human_bytes, human_count, human_number, human_seconds
 from launcher.cli.progress import metric_items
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 WIDTH = 12
 PAGE = re.compile(r"https?://\S+")

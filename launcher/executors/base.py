@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from launcher import run as runs
 from launcher.errors import DamagedFile, Problem, RunFailed, UserError
-from launcher.run import RunDir
+from launcher.runs import directory as runs
+from launcher.runs.directory import RunDir
 
 Status = Literal[
     "pending",

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launcher import node
-from launcher import run as runs
 from launcher.executors.base import JobState, prepare_start, recorded_state, refuse_idle, request_stop
-from launcher.run import RunDir
+from launcher.runs import directory as runs
+from launcher.runs.directory import RunDir
 
 END_TIMEOUT_S = 10.0
 """Longest that the script may take to record its end once everything under it is dead."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from launcher import node
-from launcher import run as runs
 from launcher.errors import Problem, RunFailed, UserError, nearest
 from launcher.executors.base import (
     JobState,
@@ -23,7 +22,8 @@ from launcher.executors.base import (
     refuse_idle,
     request_stop,
 )
-from launcher.run import RunDir
+from launcher.runs import directory as runs
+from launcher.runs.directory import RunDir
 
 QUEUE_HOLDS_S = 2.0
 """How old a list of the queue may be, which many runs are looked up in."""

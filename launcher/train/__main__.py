@@ -18,9 +18,9 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
-from launcher.leash import die_with_parent
-from launcher.run import RunDir, read_json
-from launcher.train.preempt import StopFlag
+from launcher.parent_death import die_with_parent
+from launcher.runs.directory import RunDir, read_json
+from launcher.train.process.stop_requests import StopFlag
 
 
 def main(arguments: list[str]) -> int:
@@ -41,7 +41,7 @@ def train(run: RunDir) -> int:
     stop = StopFlag(run)
     stop.install()
     if not run.ds_config.exists():
-        from launcher.train.lean import trim_imports
+        from launcher.train.compat.fast_imports import trim_imports
 
         trim_imports()
     from launcher.train.session import run_attempt

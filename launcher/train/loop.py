@@ -13,12 +13,15 @@ import numpy as np
 import torch
 
 from launcher.errors import RunFailed
-from launcher.fields import Every
-from launcher.metrics import higher_is_better
-from launcher.plan import Plan
-from launcher.recipe import Recipe
-from launcher.run import RunDir
-from launcher.train.batching import (
+from launcher.planning.plan import Plan
+from launcher.recipe.fields import Every
+from launcher.recipe.recipe import Recipe
+from launcher.runs.directory import RunDir
+from launcher.tasks.metrics import higher_is_better
+from launcher.train.compress.magnitude_pruning import Sparsity
+from launcher.train.model.build import BuiltModel, save_model
+from launcher.train.model.layer_depth import depths
+from launcher.train.packed.batch_layout import (
     CPU_OVERHEAD,
     CUDA_OVERHEAD,
     Indices,
@@ -27,24 +30,21 @@ from launcher.train.batching import (
     global_batch,
     lay_out,
 )
-from launcher.train.checkpoint import Checkpoints, TrainState
-from launcher.train.collate import Collate, token_lengths
-from launcher.train.depth import depths
-from launcher.train.distributed import Ranks
-from launcher.train.evaluate import Interrupted, evaluate
-from launcher.train.events import Events
-from launcher.train.flight import Flight, Launched, StepResult
-from launcher.train.graphs import GraphedSteps
-from launcher.train.model import BuiltModel, save_model
-from launcher.train.preempt import StopFlag
-from launcher.train.probes import Probes, try_probes
-from launcher.train.record import Record
-from launcher.train.regularise import Adversary
-from launcher.train.schedule import Horizon, learning_rate
-from launcher.train.sparsity import Sparsity
-from launcher.train.strategy import StepOutcome, Strategy
+from launcher.train.packed.collate import Collate, token_lengths
+from launcher.train.process.events import Events
+from launcher.train.process.ranks import Ranks
+from launcher.train.process.stop_requests import StopFlag
+from launcher.train.record.recorder import Record
+from launcher.train.step.captured_steps import GraphedSteps
+from launcher.train.step.checkpoints import Checkpoints, TrainState
+from launcher.train.step.pending_steps import Flight, Launched, StepResult
+from launcher.train.step.regularisation import Adversary
+from launcher.train.step.schedule import Horizon, learning_rate
+from launcher.train.step.strategy import StepOutcome, Strategy
 from launcher.train.tasks import MicroBatch, Task
-from launcher.train.token_cache import Dataset
+from launcher.train.tokens.cache import Dataset
+from launcher.train.use.cloze_probes import Probes, try_probes
+from launcher.train.use.evaluation import Interrupted, evaluate
 
 Ending = Literal["completed", "stopped"]
 

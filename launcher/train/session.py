@@ -20,40 +20,40 @@ from typing import Any
 import numpy as np
 import torch
 
-from launcher import smaller
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, LauncherError, RunFailed, RunStopped
-from launcher.failure import FREE_SPACE, last_step
-from launcher.plan import Plan, step_counts
-from launcher.recipe import Recipe
-from launcher.run import AttemptDir, RunDir, read_json, write_json, write_text
-from launcher.train import distributed
-from launcher.train.checkpoint import Checkpoints, TrainState
-from launcher.train.collate import Collate
-from launcher.train.compilation import compile_layers
-from launcher.train.compression import account, start_smaller
-from launcher.train.data import Dataset, never, prepare, training_texts
-from launcher.train.distill import Distilled, with_teacher
-from launcher.train.distributed import Ranks
-from launcher.train.events import Events, finite
-from launcher.train.given_files import labelled_split
-from launcher.train.graphs import CudaRecorder, GraphedSteps
-from launcher.train.inference import Predictor
+from launcher.planning.plan import Plan, step_counts
+from launcher.recipe.recipe import Recipe
+from launcher.runs import out_of_memory as smaller
+from launcher.runs.directory import AttemptDir, RunDir, read_json, write_json, write_text
+from launcher.runs.failures import FREE_SPACE, last_step
+from launcher.train.compress.compression import account, start_smaller
+from launcher.train.compress.distillation import Distilled, with_teacher
+from launcher.train.compress.magnitude_pruning import Sparsity
+from launcher.train.dataset.inference_files import labelled_split
+from launcher.train.dataset.prepare import Dataset, never, prepare, training_texts
 from launcher.train.loop import Ending, Job, Speed, train
-from launcher.train.model import build_model, load_config
-from launcher.train.packing import PackedCollate
-from launcher.train.preempt import StopFlag
-from launcher.train.probes import make_probes
-from launcher.train.record import NoRecord, open_record
-from launcher.train.regularise import Adversary
-from launcher.train.sparsity import Sparsity
-from launcher.train.strategy import Plain, Strategy, make_strategy
+from launcher.train.model.build import build_model, load_config
+from launcher.train.packed.collate import Collate
+from launcher.train.packed.packing import PackedCollate
+from launcher.train.packed.unpadded import make_collate
+from launcher.train.process import ranks as distributed
+from launcher.train.process.events import Events, finite
+from launcher.train.process.ranks import Ranks
+from launcher.train.process.single_writer import become_writer
+from launcher.train.process.stop_requests import StopFlag
+from launcher.train.record.recorder import NoRecord, open_record
+from launcher.train.step.captured_steps import CudaRecorder, GraphedSteps
+from launcher.train.step.checkpoints import Checkpoints, TrainState
+from launcher.train.step.regularisation import Adversary
+from launcher.train.step.strategy import Plain, Strategy, make_strategy
+from launcher.train.step.token_limit import probe_tokens, with_tokens, within
+from launcher.train.step.torch_compile import compile_layers
 from launcher.train.tasks import Task, get_task
 from launcher.train.tasks.labelled import take_own_loss
-from launcher.train.token_cache import TokenSplit
-from launcher.train.token_limit import probe_tokens, with_tokens, within
-from launcher.train.tokenizer import load_tokenizer, position_limit, train_tokenizer
-from launcher.train.unpadded import make_collate
-from launcher.train.writer import become_writer
+from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.tokenizer import load_tokenizer, position_limit, train_tokenizer
+from launcher.train.use.cloze_probes import make_probes
+from launcher.train.use.inference import Predictor
 
 LONGEST_MESSAGE = 1000
 OUT_OF_MEMORY = (

@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from launcher.cleaning import cleaner, stretch_given
-from launcher.columns import text_columns
-from launcher.datafiles import Row
 from launcher.errors import EXIT_OK, LauncherError, Problem, RunFailed, UserError
-from launcher.examples import context_of
-from launcher.loading import read_recipe_file
-from launcher.recipe import LONGEST, Recipe
-from launcher.run import RunDir
-from launcher.train.events import Events
-from launcher.train.given_files import labelled_split, output_columns, rows_to_predict
-from launcher.train.lean import trim_imports
+from launcher.loading.resolve import read_recipe_file
+from launcher.reading.cleaning import cleaner, stretch_given
+from launcher.reading.columns import text_columns
+from launcher.reading.examples import context_of
+from launcher.reading.files import Row
+from launcher.recipe.recipe import LONGEST, Recipe
+from launcher.runs.directory import RunDir
+from launcher.train.compat.fast_imports import trim_imports
+from launcher.train.dataset.inference_files import labelled_split, output_columns, rows_to_predict
+from launcher.train.process.events import Events
 
 OUTPUT_FORMATS = (".csv", ".jsonl")
 
@@ -90,8 +90,8 @@ def _parser() -> ArgumentParser:
 
 def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
     """Metrics of the best model by split, or on a labelled file."""
-    from launcher.train.inference import Predictor, best_device
     from launcher.train.session import prepare_dataset
+    from launcher.train.use.inference import Predictor, best_device
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)
@@ -113,9 +113,9 @@ def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
 
 def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
     """Predictions for a file or for texts: in the result, or in a csv or jsonl file."""
-    from launcher.train.data import encode_texts
-    from launcher.train.inference import Predictor, best_device
+    from launcher.train.dataset.prepare import encode_texts
     from launcher.train.session import longest_input
+    from launcher.train.use.inference import Predictor, best_device
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)
@@ -154,9 +154,9 @@ def _in_given(recipe: Recipe, row: Row, found: dict[str, Any]) -> dict[str, Any]
 
 def explain_run(options: Namespace, events: Events) -> dict[str, Any]:
     """Which words speak for and against the prediction for each text, or pair of texts."""
-    from launcher.train.explain import explain
-    from launcher.train.inference import Predictor, best_device
     from launcher.train.session import longest_input
+    from launcher.train.use.attributions import explain
+    from launcher.train.use.inference import Predictor, best_device
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)
@@ -170,7 +170,7 @@ def explain_run(options: Namespace, events: Events) -> dict[str, Any]:
 
 def export_run(options: Namespace, events: Events) -> dict[str, Any]:
     """A plain Hugging Face directory of the best model."""
-    from launcher.train.inference import export_model
+    from launcher.train.use.inference import export_model
 
     return {"output": str(export_model(RunDir(options.directory), options.output))}
 
@@ -179,8 +179,8 @@ def time_run(options: Namespace, events: Events) -> dict[str, Any]:
     """How long the best model takes for one text, here."""
     import torch
 
-    from launcher.train.inference import Predictor, best_device
-    from launcher.train.latency import TOKENS, measure_latency
+    from launcher.train.use.inference import Predictor, best_device
+    from launcher.train.use.latency import TOKENS, measure_latency
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)
@@ -192,7 +192,7 @@ def time_run(options: Namespace, events: Events) -> dict[str, Any]:
 
 def prefetch_recipe(options: Namespace, events: Events) -> dict[str, Any]:
     """Put model, tokenizer and data where nodes without a network find them, and tokenise."""
-    from launcher.train.model import fetch_model
+    from launcher.train.model.build import fetch_model
     from launcher.train.session import prepare_dataset, tokenizer_for
 
     recipe = read_recipe_file(options.recipe)
@@ -212,7 +212,7 @@ def prefetch_recipe(options: Namespace, events: Events) -> dict[str, Any]:
 
 def examine_data(options: Namespace, events: Events) -> dict[str, Any]:
     """What the data of a recipe hold and what is doubtful about them."""
-    from launcher.train.data_report import report
+    from launcher.train.reading.data_report import report
     from launcher.train.session import longest_input, tokenizer_for
 
     recipe = read_recipe_file(options.recipe)
@@ -250,7 +250,7 @@ def prebuild(options: Namespace, events: Events) -> dict[str, Any]:
     """Compile the operators that DeepSpeed would otherwise compile at first use, with every rank waiting."""
     import torch
 
-    from launcher.train.strategy import extensions_dir, import_deepspeed
+    from launcher.train.step.strategy import extensions_dir, import_deepspeed
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     import_deepspeed(device)

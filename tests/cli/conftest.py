@@ -13,7 +13,7 @@ import pytest
 from support.plans import new_run, plan_of, stand_in_python
 
 from launcher.cli.follow import read_events
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 TINY = (
     "recipe=smoke",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from launcher.run import RunDir, write_json
+from launcher.runs.directory import RunDir, write_json
 
 Launch = Callable[..., Any]
 Planned = Callable[..., RunDir]

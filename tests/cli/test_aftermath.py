@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from support.slurm_cluster import wait_until
 
+from launcher.cli.attached import Interrupts
 from launcher.cli.progress import make_bar
-from launcher.cli.session import Interrupts
 from launcher.executors import executor_for
-from launcher.run import RunDir, read_json
+from launcher.runs.directory import RunDir, read_json
 
 Launch = Callable[..., Any]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -81,7 +81,7 @@ def test_an_interrupt_as_the_run_ends_is_too_late(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_after_the_summary_changes_no_exit_code(number: signal.Signals) -> None:
     code = (
-        "import os, sys; from launcher.cli.session import Session\n"
+        "import os, sys; from launcher.cli.attached import Session\n"
         "with Session('local', follow=True, as_json=False): pass\n"
         "os.kill(os.getpid(), int(sys.argv[1])); sys.exit(75)"
     )

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from support.small_tokenizer import SmallTokenizer
 
-from launcher.cli.data import report_text
-from launcher.recipe import Recipe
-from launcher.train.data import prepare
-from launcher.train.data_report import report
+from launcher.cli.verbs.data import report_text
+from launcher.recipe.recipe import Recipe
+from launcher.train.dataset.prepare import prepare
+from launcher.train.reading.data_report import report
 
 Write = Callable[[str, str], str]
 Examine = Callable[..., dict[str, Any]]

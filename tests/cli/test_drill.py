@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from launcher.cli.rehearsal import compare
-from launcher.run import RunDir, write_json
+from launcher.cli.drill_runs import compare
+from launcher.runs.directory import RunDir, write_json
 
 Launch = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 Launch = Callable[..., Any]
 Planned = Callable[..., RunDir]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 Launch = Callable[..., Any]
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from launcher.cli import execute, heavy
+from launcher.cli import execute
+from launcher.cli import train_process as heavy
 
 Refusal = Callable[..., dict[str, Any]]
 
@@ -144,7 +145,7 @@ def test_whatever_else_the_system_refuses(refusal: Refusal, monkeypatch: pytest.
     def find(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "noread/x/plan.json")
 
-    monkeypatch.setattr("launcher.run.find", find)
+    monkeypatch.setattr("launcher.runs.directory.find", find)
     problem = refusal("logs", "noread/x")
     assert (problem["where"], problem["message"]) == ("noread/x/plan.json", "Permission denied")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from launcher.errors import UserError
-from launcher.run import RunDir, find
+from launcher.runs.directory import RunDir, find
 
 Launch = Callable[..., Any]
 MakeRun = Callable[..., RunDir]

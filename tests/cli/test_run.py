@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import node
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 Launch = Callable[..., Any]
 Finished = tuple[RunDir, "subprocess.CompletedProcess[str]"]

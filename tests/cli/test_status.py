@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from launcher.run import RunDir, write_json
+from launcher.runs.directory import RunDir, write_json
 
 Launch = Callable[..., Any]
 Planned = Callable[..., RunDir]

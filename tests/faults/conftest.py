@@ -11,7 +11,7 @@ import pytest
 from support.launched import RECIPE, STEPS, Training
 from support.training import losses
 
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from support.launched import RECIPE, STEPS, Training, error_of, training_process
 from support.slurm_cluster import wait_until
 from support.training import losses
 
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 Start = Callable[..., Training]
 Undisturbed = Callable[[int], list[float]]

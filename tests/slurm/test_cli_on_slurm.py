@@ -18,7 +18,7 @@ import pytest
 from support.slurm_cluster import Cluster, wait_until
 
 from launcher.cli.follow import read_events
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 Launch = Callable[..., Any]
 

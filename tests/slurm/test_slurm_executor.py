@@ -19,7 +19,7 @@ from support.slurm_cluster import Cluster, wait_until
 from launcher.errors import RunFailed, UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.base import Executor
-from launcher.run import RunDir, read_json
+from launcher.runs.directory import RunDir, read_json
 
 MakeRun = Callable[..., RunDir]
 

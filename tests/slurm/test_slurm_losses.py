@@ -14,9 +14,9 @@ from transformers import BertConfig, BertModel
 
 from launcher.executors import executor_for
 from launcher.executors.base import Executor
-from launcher.recipe import Scratch
-from launcher.run import RunDir
-from launcher.train.tokenizer import train_tokenizer
+from launcher.recipe.recipe import Scratch
+from launcher.runs.directory import RunDir
+from launcher.train.tokens.tokenizer import train_tokenizer
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from support.slurm_cluster import Cluster, NetnsCluster, require_slurm, wait_unt
 
 from launcher.executors import JobState, executor_for
 from launcher.executors.base import Executor
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 pytestmark = pytest.mark.slow
 

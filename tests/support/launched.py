@@ -12,7 +12,7 @@ from typing import Any
 
 from support.slurm_cluster import wait_until
 
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 RECIPE = (
     "recipe=smoke",

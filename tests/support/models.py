@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-from launcher.shapes import resolve_lora_targets, shape_from_config
-from launcher.train.quiet import quiet
+from launcher.families.shapes import resolve_lora_targets, shape_from_config
+from launcher.train.compat.quiet_warnings import quiet
 
 
 def small_model(

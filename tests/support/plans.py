@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher import run as runs
-from launcher.cluster import Cluster
-from launcher.plan import DataSize, Identity, Machine, Plan, make_plan
-from launcher.recipe import Recipe
-from launcher.render import render
-from launcher.run import RunDir
+from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan
+from launcher.planning.render import render
+from launcher.recipe.cluster import Cluster
+from launcher.recipe.recipe import Recipe
+from launcher.runs import directory as runs
+from launcher.runs.directory import RunDir
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ROOT / "recipes" / "smoke"

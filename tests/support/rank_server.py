@@ -4,7 +4,7 @@ Importing takes longer than a tiny training. One JSON request a line comes in on
     {"run": DIR, "ranks": N, "attempt": K, "fault": {"event": E, "step": S, "rank": R, "action": A} | null}
     {"verb": [WORD, ...], "output": FILE}
 and when all processes of it have ended one answer goes out: {"codes": [...]} (-9 is SIGKILL).
-tests/train/test_torchrun.py shows that ranks started by torchrun itself compute the same.
+tests/train/process/test_torchrun.py shows that ranks started by torchrun itself compute the same.
 
 A fault happens when rank R has got to event E (of step S): a real signal to the process, a real limit, or the stop file;
 or the rank dawdles, and reports the event a second later than the others get there.
@@ -26,11 +26,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 from launcher.train import __main__ as train_main
-from launcher.train import preempt, session  # noqa: F401
-from launcher.train.events import Events
-from launcher.train.strategy import import_deepspeed
+from launcher.train import session  # noqa: F401
+from launcher.train.process import stop_requests as preempt
+from launcher.train.process.events import Events
+from launcher.train.step.strategy import import_deepspeed
 
 
 def main() -> None:

@@ -16,19 +16,19 @@ from typing import Any
 
 import torch
 
-from launcher.cli.prepare import templates
-from launcher.cluster import Cluster
-from launcher.datacheck import check_data
-from launcher.loading import dump_recipe
-from launcher.plan import DataSize, Identity, Machine, Plan, make_plan
-from launcher.recipe import Recipe
-from launcher.render import render
-from launcher.run import RunDir, create
+from launcher.loading.resolve import dump_recipe
+from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan
+from launcher.planning.prepare import templates
+from launcher.planning.render import render
+from launcher.reading.check import check_data
+from launcher.recipe.cluster import Cluster
+from launcher.recipe.recipe import Recipe
+from launcher.runs.directory import RunDir, create
 from launcher.train import session
-from launcher.train.distributed import Ranks
-from launcher.train.events import Events
 from launcher.train.loop import train
-from launcher.train.preempt import StopFlag
+from launcher.train.process.events import Events
+from launcher.train.process.ranks import Ranks
+from launcher.train.process.stop_requests import StopFlag
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = {"train": 97, "validation": 41, "test": 30}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.training import RankServer, make_run, recipe, write_data
 
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 
 @pytest.fixture(scope="session")

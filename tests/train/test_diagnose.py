@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.training import RankServer, make_run, recipe
 
-from launcher.report.diagnose import diagnose, read_curves
+from launcher.report.advice import diagnose, read_curves
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import torch
 from support.training import RankServer, make_run, recipe, result
 from transformers import AutoModelForSequenceClassification
 
-from launcher.recipe import Recipe
-from launcher.run import RunDir
-from launcher.train.model import build_model
+from launcher.recipe.recipe import Recipe
+from launcher.runs.directory import RunDir
+from launcher.train.model.build import build_model
 from launcher.train.tasks import get_task
-from launcher.train.tokenizer import load_tokenizer
+from launcher.train.tokens.tokenizer import load_tokenizer
 
 START = {"name": None, "init": "pretrained"}
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.training import EXAMPLES, RankServer, losses, make_run, metrics, recipe, result
 
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 STEPS = 20
 NO_DROPOUT = {"dropout": {"hidden": 0.0, "attention": 0.0, "classifier": 0.0}}

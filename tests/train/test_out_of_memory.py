@@ -9,8 +9,8 @@ import torch
 from support.training import EXAMPLES, Fault, RankServer, events, log, losses, make_run, recipe, result
 
 from launcher import node
-from launcher.recipe import Recipe
-from launcher.run import RunDir
+from launcher.recipe.recipe import Recipe
+from launcher.runs.directory import RunDir
 from launcher.train.session import describe_failure
 
 STARVE = Fault("starve", "building model", 0)

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from support.training import Fault, RankServer, log, losses, make_run, metrics, recipe, result, tensors
 
-from launcher.run import RunDir
+from launcher.runs.directory import RunDir
 
 STEPS = 18
 IN_EVALUATION = "evaluating"

@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.columns import text_columns
-from launcher.datafiles import Row
 from launcher.errors import RunFailed
-from launcher.recipe import Recipe
-from launcher.train.encoder import Encoder, Tokens
-from launcher.train.gather import EVALUATION, Gathered, Indices, gather
-from launcher.train.losses import softened_divergence, symmetric_divergence
-from launcher.train.masking import IGNORE
-from launcher.train.sources import Source, text_of
-from launcher.train.targets import label_array, label_names_of, read_labels
-from launcher.train.token_cache import TokenSplit
+from launcher.reading.columns import text_columns
+from launcher.reading.files import Row
+from launcher.recipe.recipe import Recipe
+from launcher.train.reading.sources import Source, text_of
+from launcher.train.reading.targets import label_array, label_names_of, read_labels
+from launcher.train.tasks.losses import softened_divergence, symmetric_divergence
+from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.encoder import Encoder, Tokens
+from launcher.train.tokens.gather import EVALUATION, Gathered, Indices, gather
+from launcher.train.tokens.masking import IGNORE
 
 Array = NDArray[Any]
 Scores = Array | list[Any]

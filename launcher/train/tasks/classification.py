@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.datafiles import Row
-from launcher.train.confusion import accuracy, confusion_matrix, f1_by_class, macro_f1, mcc
-from launcher.train.gather import EVALUATION, Indices
-from launcher.train.losses import class_weights, cross_entropy
+from launcher.reading.files import Row
 from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, softmax
+from launcher.train.tasks.confusion import accuracy, confusion_matrix, f1_by_class, macro_f1, mcc
 from launcher.train.tasks.labelled import LabelledTask
-from launcher.train.token_cache import TokenSplit
+from launcher.train.tasks.losses import class_weights, cross_entropy
+from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.gather import EVALUATION, Indices
 
 
 class Classification(LabelledTask):

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from launcher.recipe import Recipe
-from launcher.run import RunDir
-from launcher.train.head import DeepHead
-from launcher.train.losses import LossFunction, load_loss, own_terms
+from launcher.recipe.recipe import Recipe
+from launcher.runs.directory import RunDir
+from launcher.train.model.heads import DeepHead
 from launcher.train.tasks.base import MicroBatch, Task
+from launcher.train.tasks.losses import LossFunction, load_loss, own_terms
 
 WEIGHTS = "class_weights"
 """Entry of the model's configuration with the weights of the training's loss, so that evaluating gives the same loss."""

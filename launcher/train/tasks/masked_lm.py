@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from launcher.columns import text_columns
-from launcher.datafiles import Row
-from launcher.train.encoder import Encoder, Tokens
-from launcher.train.gather import Gathered, Indices, gather
-from launcher.train.masking import IGNORE, Rules, hide, number_words
-from launcher.train.sources import Source, text_of
+from launcher.reading.columns import text_columns
+from launcher.reading.files import Row
+from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
-from launcher.train.token_cache import TokenSplit
+from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.encoder import Encoder, Tokens
+from launcher.train.tokens.gather import Gathered, Indices, gather
+from launcher.train.tokens.masking import IGNORE, Rules, hide, number_words
 
 MASK = "[MASK]"
 """What a text to predict may hold in place of the model's own mask token."""

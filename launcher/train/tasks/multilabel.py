@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.datafiles import Row
-from launcher.recipe import Recipe
-from launcher.train.losses import binary_cross_entropy, positive_weights, yes_or_no
+from launcher.reading.files import Row
+from launcher.recipe.recipe import Recipe
 from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, sigmoid
 from launcher.train.tasks.labelled import LabelledTask
-from launcher.train.token_cache import TokenSplit
+from launcher.train.tasks.losses import binary_cross_entropy, positive_weights, yes_or_no
+from launcher.train.tokens.cache import TokenSplit
 
 HALF = 0.5
 THRESHOLDS = "thresholds"

@@ -10,13 +10,13 @@ import torch
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from launcher.columns import choice_columns, text_columns
-from launcher.datafiles import Row
-from launcher.examples import choices_of
-from launcher.train.encoder import Encoder, Tokens
-from launcher.train.sources import Source, text_of
+from launcher.reading.columns import choice_columns, text_columns
+from launcher.reading.examples import choices_of
+from launcher.reading.files import Row
+from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, softmax
-from launcher.train.token_cache import TokenSplit
+from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.encoder import Encoder, Tokens
 
 PER_CHOICE = ("input_ids", "position_ids", "token_type_ids", "attention_mask")
 

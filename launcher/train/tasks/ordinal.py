@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from launcher.datafiles import Row
-from launcher.train.extra_head import NAME
-from launcher.train.losses import yes_or_no
+from launcher.reading.files import Row
+from launcher.train.model.extra_head import NAME
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
-from launcher.train.token_cache import TokenSplit
+from launcher.train.tasks.losses import yes_or_no
+from launcher.train.tokens.cache import TokenSplit
 
 LABELS = "ordinal_labels"
 """Entry of the model's configuration with the labels from lowest to highest: its own are those of a single output."""

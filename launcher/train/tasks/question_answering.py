@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from launcher.columns import text_columns
-from launcher.datafiles import Row
-from launcher.examples import Answer, context_of
-from launcher.train.encoder import Encoder, Tokens
-from launcher.train.gather import EVALUATION, Indices
-from launcher.train.sources import Source, text_of
-from launcher.train.squad_metrics import exact_match, f1
+from launcher.reading.columns import text_columns
+from launcher.reading.examples import Answer, context_of
+from launcher.reading.files import Row
+from launcher.train.reading.sources import Source, text_of
+from launcher.train.tasks.answer_scores import exact_match, f1
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task
-from launcher.train.token_cache import TokenSplit
+from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.encoder import Encoder, Tokens
+from launcher.train.tokens.gather import EVALUATION, Indices
 
 BEST = 20
 """Starts and ends that are combined in each window, as in the original BERT code."""

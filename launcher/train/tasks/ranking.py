@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from launcher.columns import text_columns
-from launcher.datafiles import Row
-from launcher.train.losses import yes_or_no
-from launcher.train.sources import Source
+from launcher.reading.columns import text_columns
+from launcher.reading.files import Row
+from launcher.train.reading.sources import Source
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
-from launcher.train.token_cache import TokenSplit
+from launcher.train.tasks.losses import yes_or_no
+from launcher.train.tokens.cache import TokenSplit
 
 CUT = 10
 """Documents of a query that MRR and nDCG look at."""

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from launcher.datafiles import Row
-from launcher.train.losses import distance
+from launcher.reading.files import Row
 from launcher.train.tasks.base import MicroBatch, Scores
 from launcher.train.tasks.labelled import LabelledTask
-from launcher.train.token_cache import TokenSplit
+from launcher.train.tasks.losses import distance
+from launcher.train.tokens.cache import TokenSplit
 
 
 class Regression(LabelledTask):

@@ -15,22 +15,23 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from launcher import tagging
-from launcher.columns import text_columns
-from launcher.datacheck import unknown_label
-from launcher.datafiles import Row
 from launcher.errors import RunFailed
-from launcher.examples import joint, text_mistakes, words_of
-from launcher.recipe import Recipe
-from launcher.tagging import OUTSIDE
-from launcher.train import crf, extra_head
-from launcher.train.crf import Sentences, Transitions
-from launcher.train.encoder import Encoder, Tokens
-from launcher.train.entities import entity_metrics, legal_steps
-from launcher.train.masking import IGNORE
-from launcher.train.sources import Source, place
+from launcher.reading.check import unknown_label
+from launcher.reading.columns import text_columns
+from launcher.reading.examples import joint, text_mistakes, words_of
+from launcher.reading.files import Row
+from launcher.recipe.recipe import Recipe
+from launcher.tasks import tagging
+from launcher.tasks.tagging import OUTSIDE
+from launcher.train.model import extra_head
+from launcher.train.reading.sources import Source, place
+from launcher.train.tasks import crf
 from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
-from launcher.train.token_cache import TokenSplit
+from launcher.train.tasks.crf import Sentences, Transitions
+from launcher.train.tasks.entity_scores import entity_metrics, legal_steps
+from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.encoder import Encoder, Tokens
+from launcher.train.tokens.masking import IGNORE
 
 WORD = 0
 """Mark of a word's first token where there are no tags."""

@@ -1,0 +1,251 @@
+"""What `launch doctor` looks at on the launch side; none of it needs torch, a network answer or more than seconds."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import netrc
+import os
+import re
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from launcher import paths
+from launcher.cli.output import human_bytes
+
+DISTRIBUTION = "launch-encoders"
+OLDEST_PYTHON = (3, 11)
+LITTLE_DISK = 10 * 2**30
+STALE_LOCK_S = 900
+SHARED_FILE_SYSTEMS = (
+    "nfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ceph",
+    "afs",
+    "weka",
+    "panfs",
+    "wekafs",
+    "9p",
+    "cifs",
+    "glusterfs",
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: `broken` is what nothing works with, `note` what some recipes don't work with."""
+
+    name: str
+    state: Literal["ok", "note", "broken"]
+    text: str
+    remedy: str | None = None
+
+
+def launch_side_checks(runs_dir: Path) -> Iterator[Check]:
+    """Every check that needs no torch."""
+    yield _python()
+    yield from _packages()
+    yield _gpus()
+    yield from _slurm()
+    yield from _runs_dir(runs_dir)
+    yield _hub_cache()
+    yield from _wandb()
+    yield from _operators()
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < OLDEST_PYTHON:
+        return Check("python", "broken", f"{version} at {sys.executable}", "Python 3.11 or newer is needed")
+    return Check("python", "ok", f"{version} at {sys.executable}")
+
+
+def _packages() -> Iterator[Check]:
+    try:
+        needed = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Check(
+            "packages", "note", f"{DISTRIBUTION} is not installed: versions can't be compared", "make install"
+        )
+        return
+    found = []
+    for requirement in needed:
+        match = re.match(r"([A-Za-z0-9_.-]+)(?:>=([0-9.]+))?", requirement)
+        if match is None or "extra ==" in requirement:
+            continue
+        name, least = match.groups()
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Check("packages", "broken", f"{name} is missing", f"pip install '{requirement}'")
+            continue
+        found.append(f"{name} {version}")
+        if least and _numbers(version) < _numbers(least):
+            yield Check("packages", "broken", f"{name} {version} is too old", f"pip install '{requirement}'")
+    yield Check("packages", "ok", ", ".join(sorted(found, key=str.lower)))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
+
+
+def _gpus() -> Check:
+    from launcher.planning.machine import ask, local_gpus
+
+    count = local_gpus()
+    if count == 0:
+        return Check("gpus", "ok", "none on this machine: local runs use the CPU")
+    listed = ask(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
+    return Check("gpus", "ok", f"{count}" + (f": {'; '.join(listed.splitlines())}" if listed else ""))
+
+
+def _slurm() -> Iterator[Check]:
+    from launcher.planning.machine import ask, slurm_is_set_up
+
+    if shutil.which("sbatch") is None:
+        yield Check("slurm", "ok", "sbatch is not on PATH: runs are local", None)
+        return
+    if not slurm_is_set_up():
+        yield Check(
+            "slurm",
+            "note",
+            "sbatch is there, but has no cluster: runs are local",
+            "set SLURM_CONF, or: make cluster",
+        )
+        return
+    listed = ask(["sinfo", "--noheader", "--format=%P %a %D %T %G"])
+    if listed is None:
+        yield Check(
+            "slurm",
+            "broken",
+            "sbatch is there, but sinfo gets no answer",
+            "is this a login node, and is slurmctld up?",
+        )
+        return
+    for line in listed.splitlines():
+        partition, available, nodes, state, resources = (line.split() + ["?"] * 5)[:5]
+        yield Check(
+            "slurm", "ok", f"{partition} ({available}): {nodes} nodes {state}, {_resources(resources)}"
+        )
+
+
+def _resources(text: str) -> str:
+    return "no GPUs" if text in ("(null)", "?") else text
+
+
+def _runs_dir(runs_dir: Path) -> Iterator[Check]:
+    from launcher.planning.machine import slurm_is_set_up
+
+    existing = next(
+        path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if paths.exists(path)
+    )
+    if not (paths.is_dir(existing) and os.access(existing, os.W_OK | os.X_OK)):
+        yield Check(
+            "runs_dir",
+            "broken",
+            f"{runs_dir}: {existing} can't be written",
+            "choose another with runs_dir=DIR",
+        )
+        return
+    kind = file_system(existing)
+    yield Check("runs_dir", "ok", f"{runs_dir.absolute()} on {kind}")
+    if slurm_is_set_up() and not kind.startswith(SHARED_FILE_SYSTEMS):
+        text = f"{kind} doesn't look shared, and every node writes to runs_dir"
+        yield Check(
+            "runs_dir", "note", text, "with several machines, use runs_dir=DIR on the shared file system"
+        )
+    free = shutil.disk_usage(existing).free
+    low = free < LITTLE_DISK
+    remedy = "checkpoints of a large model take several GiB each" if low else None
+    yield Check("disk", "note" if low else "ok", f"{human_bytes(free)} free for runs", remedy)
+
+
+def file_system(path: Path) -> str:
+    """Type of the file system that holds a path, as Linux names it."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return "an unknown file system"
+    best = ("", "an unknown file system")
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+        _, point, kind, *_ = line.split(" ")
+        if path.resolve().is_relative_to(point) and len(point) >= len(best[0]):
+            best = (point, kind)
+    return best[1]
+
+
+def _hub_cache() -> Check:
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    models = len(list(cache.glob("models--*"))) if cache.is_dir() else 0
+    offline = [
+        name
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+        if os.environ.get(name) in ("1", "true", "True")
+    ]
+    flags = f"; offline by {' and '.join(offline)}" if offline else ""
+    return Check("hub", "ok", f"{models} models in {cache}{flags}")
+
+
+def _wandb() -> Iterator[Check]:
+    url = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    parts = urlsplit(url)
+    if not _wandb_key(parts.hostname or ""):
+        yield Check(
+            "wandb", "ok", "no key: runs are recorded offline, wandb sync uploads them", "wandb login"
+        )
+        return
+    yield Check("wandb", "ok", "a key is there")
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), timeout=2).close()
+    except OSError as error:
+        text = f"{url} can't be reached ({error.strerror or error})"
+        yield Check("wandb", "note", text, "runs are recorded offline, wandb sync uploads them")
+    else:
+        yield Check("wandb", "ok", f"{url} answers")
+
+
+def _wandb_key(host: str) -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _operators() -> Iterator[Check]:
+    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        yield Check(
+            "compiler",
+            "note",
+            "no C++ compiler: DeepSpeed can't build its operators",
+            "needed for zero.stage above 0",
+        )
+    else:
+        yield Check("compiler", "ok", compiler)
+    directory = extensions_dir()
+    built = sorted({library.stem for library in directory.rglob("*.so")}) if directory.is_dir() else []
+    if built:
+        yield Check("operators", "ok", f"built in {directory}: {', '.join(built)}")
+    else:
+        text = "none built: the first run with ZeRO on the CPU compiles for minutes"
+        yield Check("operators", "ok", text)
+    for lock in directory.rglob("lock") if directory.is_dir() else ():
+        if time.time() - lock.stat().st_mtime > STALE_LOCK_S:
+            yield Check("operators", "broken", f"a stale lock hangs every rank: {lock}", f"rm {lock}")
+
+
+def extensions_dir() -> Path:
+    """Where the operators that DeepSpeed compiles are kept."""
+    given = os.environ.get("TORCH_EXTENSIONS_DIR")
+    return Path(given) if given else paths.user_cache() / "torch_extensions"

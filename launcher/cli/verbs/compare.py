@@ -1,0 +1,107 @@
+"""`launch compare`: runs side by side, best first."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from launcher.cli import options
+
+if TYPE_CHECKING:
+    from launcher.report.comparison import Comparison, Spread
+    from launcher.runs.directory import RunDir
+
+
+@click.command("compare")
+@click.argument("references", nargs=-1, required=True, metavar="RUN RUN ...")
+@click.option("--metric", metavar="NAME", help="Compare by this metric; default: what chose the best models.")
+@click.option("--latency", is_flag=True, help="Measure here how long each model takes for one text.")
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch compare bert-1 bert-2 roberta-1 roberta-2
+    launch compare bert-1 roberta-1 --latency --metric macro_f1
+""")
+def compare_command(
+    references: tuple[str, ...], metric: str | None, latency: bool, runs_dir: Path | None, as_json: bool
+) -> None:
+    """Quality, training time, latency, memory and size of runs, best first.
+
+    Runs that differ in nothing but their seed stand in one row: mean ± standard deviation.
+    """
+    from dataclasses import asdict
+
+    from launcher.cli.output import say, show, show_json
+    from launcher.report.comparison import compare, doubts, figures
+    from launcher.runs.directory import find
+
+    directory = options.resolve_runs_dir(runs_dir)
+    runs = [find(reference, directory) for reference in dict.fromkeys(references)]
+    machine = platform.node()
+    known = [figures(run, metric, machine) for run in runs]
+    rows = compare(known)
+    if latency:
+        for run in runs:
+            if not _has_latency(run, machine):
+                _measure(run, machine)
+        rows = compare([figures(run, metric, machine) for run in runs])
+    for doubt in doubts(known):
+        say(f"note: {doubt}")
+    if as_json:
+        show_json({"metric": known[0].metric, "rows": [asdict(row) for row in rows]})
+    else:
+        show(_text(rows, known[0].metric))
+
+
+def _has_latency(run: RunDir, machine: str) -> bool:
+    from launcher.runs.directory import read_json
+
+    return (read_json(run.latency) or {}).get("machine") == machine
+
+
+def _measure(run: RunDir, machine: str) -> None:
+    """Time the model in a process of its own and keep the figure with the run."""
+    from launcher.cli.train_process import run_verb
+    from launcher.runs.directory import write_json
+
+    write_json(run.latency, {"machine": machine, **run_verb(["latency", str(run.path)])})
+
+
+def _text(rows: Sequence[Comparison], metric: str) -> str:
+    from launcher.cli.output import human_bytes, human_count, human_seconds, table
+
+    headers = ("run", metric, "test", "training", "latency", "memory", "size", "parameters", "model")
+    return table(
+        [
+            (
+                _names(row),
+                _value(row.best),
+                _value(row.test),
+                human_seconds(row.train_s.mean) if row.train_s else "-",
+                f"{row.latency_ms.mean:.2f} ms" if row.latency_ms else "-",
+                human_bytes(round(row.memory_bytes.mean)) if row.memory_bytes else "-",
+                human_bytes(round(row.size_bytes.mean)),
+                human_count(row.parameters) if row.parameters else "-",
+                row.model,
+            )
+            for row in rows
+        ],
+        headers,
+    )
+
+
+def _names(row: Comparison) -> str:
+    if len(row.runs) == 1:
+        return row.runs[0]
+    return f"{row.runs[0]} and {len(row.runs) - 1} more seeds" if len(row.runs) > 2 else ", ".join(row.runs)
+
+
+def _value(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.4f}"
+    return f"{spread.mean:.4f}{deviation}"

@@ -1,0 +1,53 @@
+"""`launch diagnose`: what the curves of a run say about its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from launcher.cli import options
+
+if TYPE_CHECKING:
+    from launcher.report.advice import Finding
+
+
+@click.command("diagnose")
+@options.run_argument
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch diagnose smoke-20260131
+""")
+def diagnose_command(reference: str, runs_dir: Path | None, as_json: bool) -> None:
+    """Over- and underfitting, unstable or unfinished training: what is seen, the figures behind it, the keys to try."""
+    from dataclasses import asdict
+
+    from launcher.cli.output import show, show_json
+    from launcher.report.advice import diagnose, read_curves
+    from launcher.runs.directory import find
+
+    run = find(reference, options.resolve_runs_dir(runs_dir))
+    findings = diagnose(read_curves(run))
+    if as_json:
+        show_json({"run_id": run.run_id, "findings": [asdict(finding) for finding in findings]})
+    elif findings:
+        show("\n".join(map(_text, findings)))
+    else:
+        show("nothing stands out: the training loss fell and settled, and the validation data agree")
+
+
+def _text(finding: Finding) -> str:
+    from launcher.cli.output import human_number
+
+    evidence = "  ".join(f"{name} {human_number(value)}" for name, value in finding.evidence.items())
+    lines = [f"{finding.name}: {finding.message}", f"  seen    {evidence}"]
+    lines += [
+        f"  try     {item.key}={_value(item.value)}   (now {_value(item.now)})" for item in finding.keys
+    ]
+    return "\n".join(lines)
+
+
+def _value(value: object) -> str:
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

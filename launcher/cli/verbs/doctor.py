@@ -1,0 +1,51 @@
+"""`launch doctor`: is this machine or cluster ready?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from launcher.cli import options
+from launcher.errors import EXIT_FAILED, EXIT_OK
+
+
+@click.command("doctor")
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch doctor
+    launch doctor --runs-dir /shared/me/runs --json
+""")
+def doctor_command(runs_dir: Path | None, as_json: bool) -> int:
+    """Check this machine or cluster: Python, packages, GPUs, Slurm, disks, caches, W&B, compiler.
+
+    Exit code 1 when something that every run needs is broken.
+    """
+    from launcher.cli.machine_checks import Check, launch_side_checks
+    from launcher.cli.output import human_number, show, show_json
+    from launcher.cli.train_process import run_verb
+    from launcher.errors import LauncherError
+
+    checks = list(launch_side_checks(options.resolve_runs_dir(runs_dir)))
+    try:
+        facts = run_verb(["doctor"])
+        text = ", ".join(f"{name} {human_number(value)}" for name, value in facts.items())
+        checks.append(Check("torch", "ok", text))
+    except LauncherError as error:
+        checks.append(Check("torch", "broken", str(error), "make install"))
+    broken = any(check.state == "broken" for check in checks)
+    if as_json:
+        show_json({"ok": not broken, "checks": [asdict(check) for check in checks]})
+    else:
+        for check in checks:
+            show(_line(asdict(check)))
+        show("something is broken" if broken else "ready")
+    return EXIT_FAILED if broken else EXIT_OK
+
+
+def _line(check: dict[str, str | None]) -> str:
+    mark = {"ok": "ok    ", "note": "note  ", "broken": "BROKEN"}[str(check["state"])]
+    remedy = f"\n{'':21}-> {check['remedy']}" if check["remedy"] else ""
+    return f"{mark}  {check['name']:<11}  {check['text']}{remedy}"

@@ -1,0 +1,85 @@
+"""`launch explain`: the words behind a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from launcher.cli import options
+
+
+@click.command("explain")
+@options.run_argument
+@click.option(
+    "--text", "texts", multiple=True, required=True, metavar="TEXT", help="A text; twice for a pair."
+)
+@click.option("--label", metavar="LABEL", help="Explain this label; default: the one predicted.")
+@click.option("--html", metavar="FILE", help="Write a page that shows it.")
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch explain smoke-20260131 --text "The coffee was far from dreadful!"
+    launch explain smoke-20260131 --text "a sentence of yours" --label negative --html why.html
+""")
+def explain_command(
+    reference: str,
+    texts: tuple[str, ...],
+    label: str | None,
+    html: str | None,
+    runs_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Which words speak for and against a prediction: integrated gradients, added up by word."""
+    from launcher.cli.output import say, show_json
+    from launcher.cli.train_process import run_verb
+    from launcher.cli.verbs.models import check_writable, trained_run
+    from launcher.report.attribution_page import page
+    from launcher.runs.directory import write_text
+
+    run = trained_run(reference, runs_dir)
+    if html is not None:
+        check_writable(Path(html), "--html")
+    words = [word for text in texts for word in ("--text", text)]
+    result = run_verb(["explain", str(run), *words, *(["--label", label] if label else [])])
+    if html is not None:
+        write_text(
+            Path(html).absolute(), page(f"{run.name}: which words matter", result["explanations"]), 0o644
+        )
+        say(f"written to {html}")
+    if as_json:
+        show_json(result)
+    elif html is None:
+        for explanation in result["explanations"]:
+            _show(explanation)
+
+
+def _show(explanation: Mapping[str, Any]) -> None:
+    """Words in colour on a terminal; elsewhere a word and its score on each line."""
+    from launcher.cli.output import on_terminal, show
+    from launcher.report.attribution_page import headline
+
+    show(headline(explanation))
+    words = explanation["words"]
+    if on_terminal("stdout"):
+        _show_coloured(words)
+        return
+    for word in words:
+        show(f"{word['score']:+.4f}  {word['text']}")
+
+
+def _show_coloured(words: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from launcher.report.attribution_page import strengths
+
+    line = Text()
+    for word, strength in zip(words, strengths(words), strict=True):
+        depth = round(60 + 150 * abs(strength))
+        colour = f"rgb(0,{depth},0)" if strength > 0 else f"rgb({depth},0,0)"
+        line.append(word["text"], style=f"white on {colour}" if abs(strength) > 0.1 else "")
+        line.append(" ")
+    Console().print(line)

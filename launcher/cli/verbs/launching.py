@@ -1,0 +1,175 @@
+"""`launch plan`, `run` and `resume`: see what would be done, do it, and go on with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from launcher.cli import options
+
+if TYPE_CHECKING:
+    from launcher.planning.prepare import Prepared
+    from launcher.runs.directory import RunDir
+
+
+@click.command("plan")
+@options.assignments
+@click.option("--out", metavar="DIR", help="Write the files that run would submit; submit nothing.")
+@options.loss_file
+@click.option("--script", is_flag=True, help="Print the job script alone.")
+@click.option("--ds-config", is_flag=True, help="Print the DeepSpeed config alone.")
+@options.as_json
+@options.examples("""
+    launch plan recipe=roberta-cls nodes=4
+    launch plan recipe=roberta-large-cls nodes=64 gpus=8 zero.stage=3 --json
+    launch plan recipe=roberta-cls nodes=4 --out planned/
+""")
+def plan_command(
+    assignments: tuple[str, ...],
+    out: str | None,
+    loss_file: Path | None,
+    script: bool,
+    ds_config: bool,
+    as_json: bool,
+) -> None:
+    """Show what run would do: ranks, batches, steps, memory, traffic, and the very files it would execute."""
+    from launcher.cli.output import say, show, show_json
+    from launcher.cli.plan_table import plan_text
+    from launcher.planning.prepare import prepare
+
+    prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
+    if out is not None:
+        _write_out(Path(out), prepared)
+        say(f"written to {out}: {', '.join(sorted(prepared.files))}; nothing was submitted")
+    if as_json:
+        show_json(prepared.plan.tree())
+    elif script:
+        show(prepared.script().rstrip("\n"))
+    elif ds_config:
+        show(prepared.files.get("ds_config.json", "null").rstrip("\n"))
+    elif out is None:
+        show(plan_text(prepared.plan, prepared.files))
+
+
+def _write_out(directory: Path, prepared: Prepared) -> None:
+    from launcher.errors import Problem, UserError
+    from launcher.runs.directory import write_text
+
+    try:
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise UserError(
+                Problem("is there and not empty", where=str(directory), remedy="give a new directory")
+            )
+        for name, text in prepared.files.items():
+            target = directory / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_text(target, text)
+    except OSError as error:
+        reason = f"can't be written: {error.strerror}"
+        raise UserError(Problem(reason, None, "--out", str(directory), "give a new directory")) from None
+
+
+@click.command("run")
+@options.assignments
+@options.loss_file
+@click.option("--follow", is_flag=True, help="Stream a submitted run; local runs always stream.")
+@options.as_json
+@options.examples("""
+    launch recipe=smoke
+    launch run recipe=roberta-cls nodes=4 train.lr=1e-5 --follow
+    launch recipe=bert-cls data.train=train.csv data.text=sentence data.label=label
+""")
+def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bool, as_json: bool) -> int:
+    """Train a recipe: here (executor=local), or on Slurm where sbatch is on PATH.
+
+    Prints the run's id on stdout. Ctrl-C on a local run saves and stops it, a second one kills it.
+    Exit code 0: done; 1: the run failed; 2: a mistake in what was asked; 75: stopped and resumable.
+    """
+    from launcher import paths
+    from launcher.cli.attached import Session
+    from launcher.errors import UserError
+    from launcher.planning.prepare import prepare
+    from launcher.runs import directory as runs
+
+    prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
+    path = Path(prepared.plan.run_dir)
+    is_first = not paths.exists(path.parent)
+    with Session(prepared.plan.executor, follow=follow, as_json=as_json) as session:
+        try:
+            return session.start(runs.create(path, prepared.files))
+        except UserError:
+            if is_first:
+                with contextlib.suppress(OSError):
+                    path.parent.rmdir()
+            raise
+
+
+@click.command("resume")
+@options.run_argument
+@click.option("--follow", is_flag=True, help="Stream a submitted run; local runs always stream.")
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch resume smoke-20260131
+""")
+def resume_command(reference: str, follow: bool, runs_dir: Path | None, as_json: bool) -> int:
+    """Continue a run that was stopped, killed or failed: the same files, as a new attempt."""
+    from launcher.cli.attached import Session
+    from launcher.runs.directory import find
+
+    run = find(reference, options.resolve_runs_dir(runs_dir))
+    plan = run.read_plan()
+    _refuse_unstarted(run)
+    _refuse_moved(run, Path(plan["run_dir"]))
+    kind = str(plan["executor"])
+    with Session(kind, follow=follow, as_json=as_json) as session:
+        _refuse_completed(run)
+        return session.start(run)
+
+
+def _refuse_moved(run: RunDir, planned: Path) -> None:
+    """Raises UserError where the job script would train in another directory than this one."""
+    from launcher.errors import Problem, UserError
+
+    if planned.resolve() != run.path:
+        there = f"launch resume {planned}" if planned.exists() else f"move it back to {planned}"
+        raise UserError(
+            Problem(
+                f"was moved or copied from {planned}, where its job would train",
+                where=str(run.path),
+                remedy=f"{there}, or start a new run from its model: init_from={run.path}",
+            )
+        )
+
+
+def _refuse_unstarted(run: RunDir) -> None:
+    """Raise UserError where nothing was ever started here."""
+    from launcher.errors import Problem, UserError
+
+    if not run.logs.is_dir():
+        raise UserError(
+            Problem(
+                "holds the files of a plan, of which no run was made",
+                where=str(run.path),
+                remedy=f"launch recipe={run.recipe} starts one",
+            )
+        )
+
+
+def _refuse_completed(run: RunDir) -> None:
+    """Raise UserError where there is nothing to go on with."""
+    from launcher.errors import Problem, UserError
+
+    result = run.read_result()
+    if result is not None and result.get("status") == "completed":
+        raise UserError(
+            Problem(
+                "is completed: there is nothing left to do",
+                where=run.run_id,
+                remedy="to train longer, start a new run with more train.epochs or train.max_steps",
+            )
+        )

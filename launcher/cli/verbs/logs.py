@@ -1,0 +1,108 @@
+"""`launch logs`: every rank's log and the job's own, merged line by line or one alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from launcher.cli import options
+
+if TYPE_CHECKING:
+    from launcher.cli.follow import Tail
+    from launcher.runs.directory import RunDir
+
+POLL_S = 0.3
+SCHEDULER_POLL_S = 2.0
+
+
+@click.command("logs")
+@options.run_argument
+@click.option("-f", "--follow", is_flag=True, help="Go on showing lines until the run has ended.")
+@click.option(
+    "--rank", type=click.IntRange(min=0), help="Only this rank, without the names before its lines."
+)
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch logs smoke-20260131
+    launch logs smoke-20260131 -f --rank 0
+""")
+def logs_command(
+    reference: str, follow: bool, rank: int | None, runs_dir: Path | None, as_json: bool
+) -> None:
+    """Logs of a run: of the job and of all ranks, each line after its source's name; or of one rank."""
+    from launcher.cli.output import show, show_json
+    from launcher.errors import Problem, UserError
+    from launcher.runs.directory import find
+
+    if follow and as_json:
+        raise click.UsageError(
+            "--json is for a log that has ended: leave out -f", click.get_current_context()
+        )
+    run = find(reference, options.resolve_runs_dir(runs_dir))
+    if rank is not None and not follow and not run.rank_log(rank).exists():
+        written = ", ".join(sorted(_ranks(run))) or "none yet"
+        raise UserError(
+            Problem(f"rank {rank} has no log", where=run.run_id, remedy=f"ranks with a log: {written}")
+        )
+    lines = _follow(run, rank) if follow else _written(run, rank)
+    if as_json:
+        show_json([{"source": source, "line": line} for source, line in lines])
+        return
+    for source, line in lines:
+        show(line if rank is not None else f"[{source}] {line}")
+
+
+def _written(run: RunDir, rank: int | None) -> Iterator[tuple[str, str]]:
+    """(source, line) of all that is written, one source after the other."""
+    tails: dict[Path, Tail] = {}
+    yield from _new_lines(run, rank, tails)
+    for path, tail in tails.items():
+        if tail.rest():
+            yield _source(path), tail.rest()
+
+
+def _follow(run: RunDir, rank: int | None) -> Iterator[tuple[str, str]]:
+    """(source, line) of all that is written, and of what is added until the run has ended."""
+    from launcher.cli.follow import every
+    from launcher.executors import executor_for
+
+    kind = str(run.read_plan()["executor"])
+    executor = executor_for(kind)
+    is_over = every(POLL_S if kind == "local" else SCHEDULER_POLL_S, lambda: not executor.state(run).active)
+    tails: dict[Path, Tail] = {}
+    while True:
+        over = is_over()
+        yield from _new_lines(run, rank, tails)
+        if over:
+            return
+        time.sleep(POLL_S)
+
+
+def _new_lines(run: RunDir, rank: int | None, tails: dict[Path, Tail]) -> Iterator[tuple[str, str]]:
+    from launcher.cli.follow import Tail
+
+    paths = sorted(run.logs.glob("*.log"), key=_order) if rank is None else [run.rank_log(rank)]
+    for path in paths:
+        tail = tails.setdefault(path, Tail(path))
+        for line in tail.lines():
+            yield _source(path), line
+
+
+def _order(path: Path) -> tuple[bool, int, str]:
+    """The job's logs first, then ranks by number."""
+    number = path.stem.removeprefix("rank_")
+    return (path.stem.startswith("rank_"), int(number) if number.isdigit() else 0, path.stem)
+
+
+def _source(path: Path) -> str:
+    return path.stem.replace("_", " ")
+
+
+def _ranks(run: RunDir) -> Iterator[str]:
+    for path in sorted(run.logs.glob("rank_*.log"), key=_order):
+        yield path.stem.removeprefix("rank_")

@@ -1,0 +1,206 @@
+"""`launch eval`, `predict`, `export` and `prefetch`: front ends of the verbs that need torch."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from launcher.cli import options
+
+
+@click.command("eval")
+@options.run_argument
+@click.argument("data", required=False)
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch eval smoke-20260131 test.csv
+    launch eval smoke-20260131               the run's own validation and test data
+""")
+def eval_command(reference: str, data: str | None, runs_dir: Path | None, as_json: bool) -> None:
+    """Metrics of a run's best model on DATA, a file like those it was trained on."""
+    from launcher.cli.output import show, show_json
+    from launcher.cli.summary import metrics_text
+    from launcher.cli.train_process import run_verb
+
+    run = trained_run(reference, runs_dir)
+    result = run_verb(["eval", str(run), *_existing(data)])
+    if as_json:
+        show_json(result)
+        return
+    for name, value in result.items():
+        show(f"{name}: {metrics_text(value) if isinstance(value, dict) else value}")
+
+
+@click.command("predict")
+@options.run_argument
+@click.argument("file", required=False)
+@click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text to predict; twice for a pair.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    help="Write csv or jsonl there; default: stdout for --text, FILE.predictions.csv for FILE "
+    "(FILE.predictions.jsonl for jsonl).",
+)
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch predict smoke-20260131 --text "a sentence of yours"
+    launch predict smoke-20260131 new.csv --output predictions.csv
+""")
+def predict_command(
+    reference: str,
+    file: str | None,
+    texts: tuple[str, ...],
+    output: str | None,
+    runs_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Predictions of a run's best model for each row of FILE, or for the text given."""
+    from launcher.cli.output import show_json
+    from launcher.cli.train_process import run_verb
+
+    if bool(file) == bool(texts):
+        raise click.UsageError("give a FILE or --text, one of them", click.get_current_context())
+    run = trained_run(reference, runs_dir)
+    command = ["predict", str(run), *_existing(file)]
+    command += [word for text in texts for word in ("--text", text)]
+    result = run_verb([*command, *_output(file, output)])
+    if as_json:
+        show_json(result)
+    else:
+        _show_predictions(result)
+
+
+def _output(file: str | None, given: str | None) -> list[str]:
+    """Where predictions go: the file given, one beside the input, or, for texts, none."""
+    from launcher import paths
+    from launcher.errors import Problem, UserError
+
+    if not given and file is None:
+        return []
+    form = ".jsonl" if file is not None and Path(file).suffix == ".jsonl" else ".csv"
+    target = Path(given or f"{file}.predictions{form}")
+    check_writable(target, "--output")
+    if file is not None and paths.exists(target) and target.samefile(file):
+        remedy = "give another name: the predictions would take the place of what they are made from"
+        raise UserError(Problem("is the input itself", None, "--output", str(target), remedy))
+    return ["--output", str(target.absolute())]
+
+
+def _show_predictions(result: dict[str, Any]) -> None:
+    from launcher.cli.output import human_number, say, show
+
+    for row in result.get("predictions") or []:
+        chances = row.get("probabilities")
+        detail = ""
+        if isinstance(chances, dict):
+            ordered = sorted(chances.items(), key=lambda item: -item[1])
+            detail = "   " + "  ".join(f"{name} {value:.3f}" for name, value in ordered[:5])
+        show(f"{human_number(row.get('prediction'))}{detail}")
+    if result.get("output"):
+        say(f"{result.get('rows', 'all')} predictions in {result['output']}")
+
+
+@click.command("export")
+@options.run_argument
+@click.option("--output", metavar="DIR", help="Directory to make; default RUN-model.")
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch export smoke-20260131 --output my-model
+""")
+def export_command(reference: str, output: str | None, runs_dir: Path | None, as_json: bool) -> None:
+    """A plain Hugging Face directory of the best model, adapters merged."""
+    from launcher.cli.output import show, show_json
+    from launcher.cli.train_process import run_verb
+    from launcher.errors import Problem, UserError
+
+    run = trained_run(reference, runs_dir)
+    target = Path(output or f"{run.name}-model").absolute()
+    if target.exists():
+        raise UserError(
+            Problem("exists already", where=str(target), remedy="choose another with --output DIR")
+        )
+    result = run_verb(["export", str(run), "--output", str(target)])
+    if as_json:
+        show_json(result)
+    else:
+        show(str(result.get("output", target)))
+
+
+@click.command("prefetch")
+@options.assignments
+@options.as_json
+@options.examples("""
+    launch prefetch recipe=roberta-cls
+""")
+def prefetch_command(assignments: tuple[str, ...], as_json: bool) -> None:
+    """Download the model and the data of a recipe and tokenise them, so that nodes need no internet."""
+    from launcher.cli.output import show, show_json
+    from launcher.cli.train_process import run_verb, write_recipe
+    from launcher.loading import resolve as loading
+    from launcher.planning.prepare import check
+
+    checked = check(assignments, os.environ, Path.cwd())
+    with tempfile.TemporaryDirectory(prefix="launch-prefetch-") as directory:
+        path = write_recipe(Path(directory), loading.dump_recipe(checked.loaded.recipe))
+        result = run_verb(["prefetch", str(path)])
+    if as_json:
+        show_json(result)
+        return
+    for name, value in result.items():
+        show(f"{name}: {value}")
+
+
+def trained_run(reference: str, runs_dir: Path | None) -> Path:
+    """The directory of a run that has a model. Raises UserError where it has none yet."""
+    from launcher.errors import Problem, UserError
+    from launcher.runs.directory import find
+
+    run = find(reference, options.resolve_runs_dir(runs_dir))
+    if not (run.model / "config.json").is_file():
+        raise UserError(
+            Problem(
+                "has no model yet", where=run.run_id, remedy=f"launch status {run.run_id} says how far it is"
+            )
+        )
+    return run.path
+
+
+def check_writable(target: Path, option: str) -> None:
+    """Raise UserError where no file can be made there, which is better known before a model is run."""
+    from launcher import paths
+    from launcher.errors import Problem, UserError
+
+    reason = paths.refusal(target)
+    if paths.is_dir(target):
+        reason = "it is a directory"
+    elif not paths.is_dir(target.parent):
+        reason = f"there is no directory {target.parent}"
+    try:
+        if reason is None:
+            # Permissions alone don't tell: /proc and a full disk refuse root, too.
+            tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason is not None:
+        remedy = f"give another file: {option} FILE"
+        raise UserError(Problem(f"can't be written: {reason}", None, option, str(target), remedy))
+
+
+def _existing(file: str | None) -> list[str]:
+    from launcher import paths
+    from launcher.errors import Problem, UserError
+
+    if file is None:
+        return []
+    if not paths.is_file(file):
+        reason = paths.refusal(file)
+        text = f"can't be read: {reason}" if reason else "is not a regular file"
+        raise UserError(Problem(text if paths.exists(file) or reason else "no such file", where=file))
+    return [str(Path(file).absolute())]

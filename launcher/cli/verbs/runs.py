@@ -1,0 +1,145 @@
+"""`launch status`, `stop` and `cancel`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from launcher.cli import options
+
+if TYPE_CHECKING:
+    from launcher.executors import Executor, JobState
+    from launcher.runs.directory import RunDir
+
+WAIT_POLL_S = 0.5
+
+
+@click.command("status")
+@click.argument("reference", required=False, metavar="[RUN]")
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch status
+    launch status smoke-20260131
+    launch status --json
+""")
+def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) -> None:
+    """The runs, newest first; or one run: state, step, speed, metrics, time left, what went wrong, what to do next."""
+    from launcher.cli.output import say, show, show_json, table
+    from launcher.cli.run_state import attempt_records, list_row, run_state, state_lines
+    from launcher.runs.directory import find, list_runs
+
+    directory = options.resolve_runs_dir(runs_dir)
+    if reference is not None:
+        run = find(reference, directory)
+        state = run_state(run)
+        if as_json:
+            show_json({**state, "attempt_records": attempt_records(run)})
+        else:
+            show("\n".join(state_lines(state)))
+        return
+    rows = sorted(map(_row, list_runs(directory)), key=lambda row: row["created_at"], reverse=True)
+    if as_json:
+        show_json(rows)
+    elif not rows:
+        say(f"no runs in {directory}; the first: launch recipe=smoke")
+    else:
+        show(table([list_row(row) for row in rows], ["run", "status", "step", "left", "metric", "created"]))
+
+
+def _row(run: RunDir) -> dict[str, Any]:
+    """A run in the list: one that can't be read hides no other."""
+    from launcher.cli.run_state import summary_row
+    from launcher.errors import DamagedFile
+
+    try:
+        return summary_row(run)
+    except DamagedFile as error:
+        return {
+            "run_id": run.run_id,
+            "run_dir": str(run.path),
+            "status": "damaged",
+            "created_at": run.plan.stat().st_mtime,
+            "step": None,
+            "total": None,
+            "eta_s": None,
+            "metric": "",
+            "error": str(error),
+        }
+
+
+@click.command("stop")
+@options.run_argument
+@click.option("--wait", is_flag=True, help="Return when the run has ended.")
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch stop smoke-20260131 --wait
+""")
+def stop_command(reference: str, wait: bool, runs_dir: Path | None, as_json: bool) -> None:
+    """Save the state of a run at the end of its current step, then stop it; launch resume continues it."""
+    run, executor, state = _with_state(reference, runs_dir)
+    _refuse_ended(run, state)
+    executor.stop(run)
+    _report(run, executor, "asked to save and stop", wait=wait, as_json=as_json)
+
+
+@click.command("cancel")
+@options.run_argument
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch cancel smoke-20260131
+""")
+def cancel_command(reference: str, runs_dir: Path | None, as_json: bool) -> None:
+    """Kill a run now; steps since its last checkpoint are lost."""
+    from launcher.executors.local import bury
+
+    run, executor, state = _with_state(reference, runs_dir)
+    if state.job_id is not None and _is_lost(state):
+        bury(run, state.job_id, "cancelled", None)
+    else:
+        _refuse_ended(run, state)
+        executor.cancel(run)
+    _report(run, executor, "cancelled", wait=False, as_json=as_json)
+
+
+def _with_state(reference: str, runs_dir: Path | None) -> tuple[RunDir, Executor, JobState]:
+    from launcher.executors import executor_for
+    from launcher.runs.directory import find
+
+    run = find(reference, options.resolve_runs_dir(runs_dir))
+    executor = executor_for(str(run.read_plan()["executor"]))
+    return run, executor, executor.state(run)
+
+
+def _refuse_ended(run: RunDir, state: JobState) -> None:
+    """Raises UserError where the run has no job."""
+    from launcher.errors import Problem, UserError
+
+    if not state.active:
+        remedy = f"launch status {run.run_id}"
+        raise UserError(Problem(f"is not running: it is {state.status}", where=run.run_id, remedy=remedy))
+
+
+def _is_lost(state: JobState) -> bool:
+    """Whether a job of this machine died unrecorded; of one that Slurm does not know, nobody can tell."""
+    return state.status == "unknown" and (state.job_id or "").startswith("local ")
+
+
+def _report(run: RunDir, executor: Executor, what: str, *, wait: bool, as_json: bool) -> None:
+    from launcher.cli.output import say, show_json
+
+    state: JobState = executor.state(run)
+    while wait and state.active:
+        time.sleep(WAIT_POLL_S)
+        state = executor.state(run)
+    document: dict[str, Any] = {"run_id": run.run_id, "status": state.status}
+    if as_json:
+        show_json(document)
+    else:
+        silent = f" ({state.reason})" if state.status == "unreachable" else ""
+        say(f"{run.run_id} is {state.status}" if wait else f"{run.run_id}: {what}{silent}")

@@ -1,0 +1,1 @@
+"""Which encoders share code and names, without torch: one specification a family."""

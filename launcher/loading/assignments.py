@@ -1,0 +1,185 @@
+"""What the command line and the environment give: `key=value` words, each value a YAML 1.2 scalar, [a,b], "text" or @file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher.errors import Problem, UserError
+from launcher.loading.schema import holds_mapping, schema_of, similar_keys, unknown_key
+from launcher.loading.yaml_source import Node, hidden_character, quoted, read_text, scalar
+from launcher.recipe.recipe import Recipe
+
+PREFIX = "LAUNCH_"
+RECIPE, ENVIRONMENT, OVERRIDE = 1, 2, 3
+"""Strength of a place: a stronger one wins."""
+
+_ITEM = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,]*?)\s*(?:,|$)""", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value for one key, in one place."""
+
+    node: Node
+    where: str
+    strength: int
+    base: Path
+
+
+@dataclass
+class Mistakes:
+    """What is wrong so far, and the keys that have no usable value because of it."""
+
+    problems: list[Problem] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+
+    def add(self, problem: Problem, key: str | None = None) -> None:
+        self.problems.append(problem)
+        if key is not None:
+            self.keys.add(key)
+
+    def about(self, key: str) -> bool:
+        """Whether this key, or a section that it is in, has a mistake."""
+        sections = key.split(".")
+        return any(".".join(sections[:length]) in self.keys for length in range(1, len(sections) + 1))
+
+
+def from_words(
+    assignments: Sequence[str], cwd: Path, mistakes: Mistakes
+) -> tuple[str | None, dict[str, Given]]:
+    """The recipe's name or path, and a value for each key of the command line."""
+    texts: dict[str, str] = {}
+    for word in assignments:
+        key, equals, text = word.partition("=")
+        if reason := hidden_character(word):
+            mistakes.add(Problem(reason, "override", None if hidden_character(key) else key[:200]), key)
+        elif not equals:
+            mistakes.add(Problem("is not key=value", "override", word[:200], remedy="for example nodes=4"))
+        elif key in texts:
+            remedy = f"keep one of {key}={texts[key]} and {word}"
+            mistakes.add(Problem("is given twice", "override", key, text, remedy), key)
+        else:
+            texts[key] = text
+    reference = texts.pop("recipe", None)
+    found: dict[str, Given] = {}
+    for key, text in texts.items():
+        _accept(key, text, "override", OVERRIDE, cwd, found, mistakes)
+    return reference, found
+
+
+def from_environment(environ: Mapping[str, str], cwd: Path, mistakes: Mistakes) -> dict[str, Given]:
+    """A value for each key that a LAUNCH_ variable names."""
+    schema = schema_of(Recipe)
+    variables = {_variable(key): key for key in (*schema.leaves, *schema.sections)}
+    found: dict[str, Given] = {}
+    for name in sorted(name for name in environ if name.startswith(PREFIX)):
+        where = f"environment {name[:100]}"
+        key = variables.get(name)
+        if reason := hidden_character(name + environ[name]):
+            mistakes.add(Problem(reason, where if not hidden_character(name) else "environment"), key)
+        elif name == f"{PREFIX}RECIPE":
+            remedy = f"give recipe={environ[name]} on the command line"
+            mistakes.add(Problem("unknown key", where, "recipe", environ[name], remedy))
+        elif key is None:
+            word = name.removeprefix(PREFIX).lower().replace("__", ".")
+            guesses = [_variable(guess) for guess in similar_keys(word, list(schema.leaves))]
+            remedy = (
+                f"did you mean {' or '.join(guesses)}?"
+                if guesses
+                else f"{PREFIX}SECTION__KEY names a recipe key"
+            )
+            mistakes.add(Problem("unknown key", where, word[:100] or None, environ[name], remedy))
+        else:
+            _accept(key, environ[name], where, ENVIRONMENT, cwd, found, mistakes)
+    return found
+
+
+def _variable(key: str) -> str:
+    return PREFIX + key.upper().replace(".", "__")
+
+
+def _accept(
+    key: str, text: str, where: str, strength: int, cwd: Path, found: dict[str, Given], mistakes: Mistakes
+) -> None:
+    schema = schema_of(Recipe)
+    if key not in schema.leaves:
+        message, remedy = unknown_key(key, schema)
+        mistakes.add(Problem(message, where, key[:200], text, remedy), key)
+        return
+    try:
+        if holds_mapping(schema.leaves[key]) and text.startswith("{") and text.endswith("}"):
+            node = _read_mapping(key, text, where)
+        else:
+            node = _read_value(key, text, where, cwd)
+        found[key] = Given(node, where, strength, cwd)
+    except UserError as error:
+        for problem in error.problems:
+            mistakes.add(problem, key)
+
+
+def _read_value(key: str, text: str, where: str, cwd: Path) -> Node:
+    """The value in `key=value`: a scalar, [a,b], "quoted text" or @file."""
+    if text.startswith("@"):
+        content = read_text(cwd / text[1:], where=f"{where}: {key}={text}").removesuffix("\n")
+        if reason := hidden_character(content):
+            raise UserError(Problem(reason, where, key, text))
+        return Node(scalar(content), 0, content)
+    if text.startswith("{") and text.endswith("}"):
+        remedy = 'give each key by itself, as in train.lr=1e-4, or quote the text: "{...}"'
+        raise UserError(Problem("takes no {...}", where, key, text, remedy))
+    if text.startswith("[") and text.endswith("]"):
+        return _read_list(key, text, where)
+    node = _read_scalar(key, text, where)
+    if node.text is not None and "," in text:
+        remedy = (
+            f'a list is [{text}], text with a comma is "{text}"; for several runs start one for each value'
+        )
+        raise UserError(
+            Problem("takes one value: here are commas outside brackets", where, key, text, remedy)
+        )
+    return node
+
+
+def _read_mapping(key: str, text: str, where: str) -> Node:
+    """The value in `key={name: value, ...}`, for the few keys whose names are the user's own."""
+    items: dict[str, Node] = {}
+    for item in _read_items(key, text, where):
+        name, colon, value = str(item.text).partition(":")
+        if not colon or not name.strip() or not value.strip() or name.strip() in items:
+            remedy = f"write it as {key}={{one: value, other: value}}, each name once"
+            raise UserError(Problem("takes names with a value each", where, key, text, remedy))
+        items[name.strip()] = _read_scalar(key, value.strip(), where)
+    return Node(items, 0, text)
+
+
+def _read_list(key: str, text: str, where: str) -> Node:
+    return Node(tuple(_read_items(key, text, where)), 0, text)
+
+
+def _read_items(key: str, text: str, where: str) -> list[Node]:
+    """What stands between the brackets of `text`, at its commas."""
+    inner = text[1:-1].strip()
+    items: list[Node] = []
+    position = 0
+    while position < len(inner):
+        match = _ITEM.match(inner, position)
+        assert match is not None, text
+        if not match[1] or match[1][0] in "[{":
+            raise UserError(
+                Problem("has an item that is empty or a list", where, key, text, "write it as [a,b]")
+            )
+        items.append(_read_scalar(key, match[1], where))
+        position = match.end()
+    return items
+
+
+def _read_scalar(key: str, text: str, where: str) -> Node:
+    inner = quoted(text)
+    if inner is None:
+        return Node(scalar(text), 0, text)
+    if reason := hidden_character(inner):
+        raise UserError(Problem(reason, where, key, text))
+    return Node(inner, 0)

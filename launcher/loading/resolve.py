@@ -1,0 +1,397 @@
+"""From files, environment and command line to one recipe, with the origin of every value and all mistakes at once.
+
+    defaults < recipe file < environment LAUNCH_SECTION__KEY < section.key=value
+
+A cluster profile fills only keys that all of these leave null. Paths in a recipe are relative to its file, elsewhere to
+the working directory; `runs_dir` always to the working directory, since shipped recipes may lie in site-packages.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from launcher import paths
+from launcher.errors import Problem, UserError, choices
+from launcher.loading.assignments import RECIPE, Given, Mistakes, from_environment, from_words
+from launcher.loading.schema import (
+    Misfit,
+    Schema,
+    as_wanted,
+    fit,
+    flatten,
+    hint,
+    schema_of,
+    shown,
+)
+from launcher.loading.yaml_source import Node, dump, parse, read_text
+from launcher.recipe.cluster import Cluster
+from launcher.recipe.conflicts import Conflict, conflicts
+from launcher.recipe.recipe import Recipe
+from launcher.resources import resource_dir
+
+PATH_KEYS = (
+    "data.train",
+    "data.validation",
+    "data.test",
+    "eval.extra",
+    "data.augment.synonym_file",
+    "data.augment.alike_file",
+    "data.augment.back_translation",
+    "data.cache_dir",
+    "zero.nvme_path",
+    "runs_dir",
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A resolved recipe: what is asked, where, and who said so."""
+
+    recipe: Recipe
+    cluster: Cluster
+    """The profile named by the recipe, or an empty one."""
+    cluster_name: str | None
+    origins: Mapping[str, str]
+    """Every leaf key -> `x.yaml:7`, `cluster`, `environment LAUNCH_X`, `override` or `default`."""
+    name: str
+    """The recipe's name: the stem of its file, with what a file or job name can't hold replaced by '-'."""
+    path: Path
+    """The recipe's file."""
+
+
+class RecipeMistakes(UserError):
+    """The mistakes in a recipe, and the recipe without the keys they are about, so that the rest can be checked too."""
+
+    def __init__(self, problems: Sequence[Problem], loaded: Loaded | None, doubtful: frozenset[str]) -> None:
+        super().__init__(problems)
+        self.loaded = loaded
+        """None where the file can't be read at all."""
+        self.doubtful = doubtful
+        """Keys with a mistake, which have their defaults in `loaded`."""
+
+
+@dataclass(frozen=True)
+class RecipeEntry:
+    """One line in the list of recipes."""
+
+    name: str
+    path: Path
+    description: str | None
+    task: str | None
+
+
+def load(assignments: Sequence[str], *, environ: Mapping[str, str], cwd: Path) -> Loaded:
+    """Resolve `["recipe=NAME|PATH", "key=value", ...]`; RecipeMistakes with every mistake found in all places."""
+    cwd = cwd.absolute()
+    mistakes = Mistakes()
+    reference, overrides = from_words(assignments, cwd, mistakes)
+    environment = from_environment(environ, cwd, mistakes)
+    path, written = _recipe(reference, cwd, environ, mistakes)
+    merged = {**written, **environment, **overrides}
+    file_name = path.name if path else "recipe"
+    values = _fitting(merged, file_name, mistakes, readable=path is not None)
+    origins = dict.fromkeys(schema_of(Recipe).leaves, "default")
+    origins.update((key, given.where) for key, given in merged.items())
+    _settle_sources(values, merged, origins)
+    _resolve_paths(values, merged, environ, cwd)
+    cluster = _cluster(values, origins, cwd, mistakes)
+    for key, value in cluster.fills().items():
+        if value is not None and values.get(key) is None and key not in mistakes.keys:
+            values[key], origins[key] = value, "cluster"
+    recipe = _build(values, origins, file_name, mistakes, readable=path is not None)
+    loaded = None
+    if path is not None and recipe is not None:
+        name = None if recipe.cluster is None else Path(recipe.cluster).stem
+        loaded = Loaded(recipe, cluster, name, origins, _safe_name(path.stem), path)
+    if mistakes.problems or loaded is None:
+        problems = sorted(mistakes.problems, key=lambda problem: _place(problem, file_name))
+        raise RecipeMistakes(problems, loaded, frozenset(mistakes.keys))
+    return loaded
+
+
+def list_recipes(cwd: Path) -> list[RecipeEntry]:
+    """The recipes that can be called by name: those in ./recipes, then the shipped ones; by name."""
+    return [_entry(path) for _, path in sorted(_named("recipes", cwd.absolute()).items())]
+
+
+def load_cluster(reference: str, *, cwd: Path) -> Cluster:
+    """A cluster profile by name (./slurm/NAME.yaml, then the shipped ones) or path; UserError with every mistake."""
+    path = _locate("slurm", reference, cwd.absolute(), os.environ)
+    nodes, problems = _read(path, schema_of(Cluster))
+    problems = [_about_training(problem) for problem in problems]
+    leaves = schema_of(Cluster).leaves
+    values = {key: as_wanted(node, leaves[key]) for key, node in nodes.items()}
+    cluster, misfits = fit(schema_of(Cluster), values)
+    for key, misfit in misfits.items():
+        node = nodes.get(key)
+        inner = node.value.get(misfit.inside or "", node) if node and isinstance(node.value, dict) else node
+        where = f"{path.name}:{inner.line}" if inner else path.name
+        problems.append(_problem(key, misfit, schema_of(Cluster), node, where))
+    if isinstance(cluster, Cluster) and cluster.setup:
+        problems += _shell_problems(cluster.setup, nodes["setup"], path.name)
+    if problems or not isinstance(cluster, Cluster):
+        raise UserError(problems)
+    return cluster
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """YAML of the whole recipe, every default written out, which reads back to an equal one."""
+    return dump(recipe.tree())
+
+
+def read_recipe_file(path: Path) -> Recipe:
+    """A resolved recipe as `dump_recipe` wrote it: no environment, no overrides, paths as they stand."""
+    nodes, problems = _read(path, schema_of(Recipe))
+    mistakes = Mistakes(problems)
+    merged = {
+        key: Given(node, f"{path.name}:{node.line}", RECIPE, path.parent) for key, node in nodes.items()
+    }
+    values = _fitting(merged, path.name, mistakes, readable=True)
+    origins = {key: given.where for key, given in merged.items()}
+    recipe = _build(values, origins, path.name, mistakes, readable=True)
+    if mistakes.problems or recipe is None:
+        raise UserError(mistakes.problems)
+    return recipe
+
+
+# Files
+
+
+def _recipe(
+    reference: str | None, cwd: Path, environ: Mapping[str, str], mistakes: Mistakes
+) -> tuple[Path | None, dict[str, Given]]:
+    """The recipe's file and what it gives; the path is None where there is nothing that can be read."""
+    if "recipe" in mistakes.keys:
+        return None, {}
+    try:
+        if not reference:
+            names = ", ".join(sorted(_named("recipes", cwd)))
+            raise UserError(
+                Problem("no recipe given", remedy=f"recipe=NAME or recipe=PATH; there are: {names}")
+            )
+        path = _locate("recipes", reference, cwd, environ)
+        nodes, problems = _read(path, schema_of(Recipe))
+    except UserError as error:
+        mistakes.problems += error.problems
+        return None, {}
+    mistakes.problems += problems
+    mistakes.keys.update(problem.field for problem in problems if problem.field)
+    written = {
+        key: Given(node, f"{path.name}:{node.line}", RECIPE, path.parent) for key, node in nodes.items()
+    }
+    return path, written
+
+
+def _read(path: Path, schema: Schema) -> tuple[dict[str, Node], list[Problem]]:
+    problems: list[Problem] = []
+    tree = parse(read_text(path, path.name), path.name, problems)
+    nodes, unknown = flatten(tree, schema, path.name)
+    return nodes, problems + unknown
+
+
+def _locate(kind: Literal["recipes", "slurm"], reference: str, cwd: Path, environ: Mapping[str, str]) -> Path:
+    """The file meant by a name or path; UserError with the nearest name where there is none."""
+    names = _named(kind, cwd)
+    is_path = _is_path(reference)
+    if not is_path and reference in names:
+        return names[reference]
+    path = Path(_absolute(reference, cwd, environ))
+    if is_path and _exists(path):
+        return path
+    key = "recipe" if kind == "recipes" else "cluster"
+    message = "there is no such file" if is_path else f"unknown {key}"
+    remedy = choices(Path(reference).stem[:100], sorted(names))
+    raise UserError(Problem(message, "override" if kind == "recipes" else None, key, reference, remedy))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _named(kind: Literal["recipes", "slurm"], cwd: Path) -> dict[str, Path]:
+    """Name -> file, for all files that can be meant by name."""
+    shipped, own = resource_dir(kind), cwd / kind
+    return {path.stem: path for directory in (shipped, own) for path in directory.glob("*.yaml")}
+
+
+def _is_path(reference: str) -> bool:
+    return "/" in reference or reference.endswith((".yaml", ".yml")) or reference.startswith(("~", "."))
+
+
+def _entry(path: Path) -> RecipeEntry:
+    try:
+        tree = parse(read_text(path, path.name), path.name, []).plain()
+    except UserError:
+        return RecipeEntry(path.stem, path, f"can't be read: launch plan recipe={path.stem} says why", None)
+    description, task = tree.get("description"), tree.get("task")
+    return RecipeEntry(path.stem, path, shown(description), shown(task))
+
+
+def _cluster(values: Mapping[str, Any], origins: Mapping[str, str], cwd: Path, mistakes: Mistakes) -> Cluster:
+    if values.get("cluster") is None:
+        return Cluster()
+    try:
+        return load_cluster(values["cluster"], cwd=cwd)
+    except UserError as error:
+        mistakes.problems += [
+            problem if problem.where else replace(problem, where=origins["cluster"])
+            for problem in error.problems
+        ]
+        return Cluster()
+
+
+def _shell_problems(lines: Sequence[str], node: Node, file_name: str) -> Iterator[Problem]:
+    """What bash finds wrong with the setup lines as they will stand in the job script; nothing is executed."""
+    assert isinstance(node.value, tuple)
+    bash = shutil.which("bash")
+    if bash is None:
+        return
+    script = "\n".join(["prepare() {", *(f"    {line}" for line in lines), "}", ""])
+    done = subprocess.run(
+        [bash, "-n"], input=script.encode(), capture_output=True, env={"LC_ALL": "C"}, check=False
+    )
+    if done.returncode == 0:
+        return
+    said = done.stderr.decode(errors="replace").splitlines()[0]
+    found = re.search(r"line (\d+): (.*)", said)
+    number, message = (int(found[1]), found[2]) if found else (0, said)
+    # Lines are counted from `prepare() {`; what never ends is noticed behind the last.
+    at = min(max(number - 2, 0), len(lines) - 1)
+    remedy = "these lines are run by bash on every node: correct them"
+    yield Problem(f"bash says: {message}", f"{file_name}:{node.value[at].line}", "setup", lines[at], remedy)
+
+
+def _about_training(problem: Problem) -> Problem:
+    schema = schema_of(Recipe)
+    if problem.message != "unknown key" or problem.field not in (*schema.leaves, *schema.sections):
+        return problem
+    message = "belongs in a recipe: a cluster profile holds facts about a site"
+    return replace(problem, message=message, remedy="move it to the recipe, or give it as an override")
+
+
+# Values
+
+
+def _fitting(
+    merged: Mapping[str, Given], file_name: str, mistakes: Mistakes, *, readable: bool
+) -> dict[str, Any]:
+    """The values that fit the schema; the others are reported."""
+    schema = schema_of(Recipe)
+    values = {key: as_wanted(given.node, schema.leaves[key]) for key, given in merged.items()}
+    _, misfits = fit(schema, values)
+    for key, misfit in misfits.items():
+        given = merged.get(key)
+        if given is not None or readable:
+            node, where = (given.node, given.where) if given else (None, file_name)
+            mistakes.add(_problem(key, misfit, schema, node, where), key)
+    mistakes.keys.update(misfits)
+    return {key: value for key, value in values.items() if key not in mistakes.keys}
+
+
+def _problem(key: str, misfit: Misfit, schema: Schema, node: Node | None, where: str) -> Problem:
+    field_name = key if misfit.inside is None else f"{key}.{misfit.inside}"
+    value = None if node is None or misfit.inside is not None else shown(node)
+    remedy = hint(schema, key, None if node is None else node.value)
+    return Problem(misfit.message, where, field_name, value, remedy)
+
+
+def _settle_sources(values: dict[str, Any], merged: Mapping[str, Given], origins: dict[str, str]) -> None:
+    """Files or a hub data set, whichever was given in the stronger place."""
+    if values.get("data.source") is None or values.get("data.train") is None:
+        return
+    source, train = merged["data.source"].strength, merged["data.train"].strength
+    if train > source:
+        values["data.source"], origins["data.source"] = None, f"{origins['data.train']} (data.train given)"
+    if source > train:
+        for key in ("data.train", "data.validation", "data.test"):
+            if values.get(key) is not None and merged[key].strength < source:
+                values[key], origins[key] = None, f"{origins['data.source']} (data.source given)"
+
+
+def _resolve_paths(
+    values: dict[str, Any], merged: Mapping[str, Given], environ: Mapping[str, str], cwd: Path
+) -> None:
+    values.setdefault("runs_dir", "runs")
+    for key in (*PATH_KEYS, "cluster", "model.name", "init_from", "distill.teacher"):
+        value = values.get(key)
+        base = cwd if key == "runs_dir" or key not in merged else merged[key].base
+        if isinstance(value, list):
+            values[key] = [_absolute(item, base, environ) for item in value]
+        elif isinstance(value, dict):
+            values[key] = {name: _absolute(item, base, environ) for name, item in value.items()}
+        elif value is not None and (key in PATH_KEYS or _is_local(key, value, base)):
+            values[key] = _absolute(value, base, environ)
+
+
+def _is_local(key: str, value: str, base: Path) -> bool:
+    """Whether a cluster or model is a path here, and not a name or hub id."""
+    if key == "cluster":
+        return _is_path(value)
+    return value.startswith(("/", "./", "../", "~")) or value in (".", "..") or paths.is_dir(base / value)
+
+
+def _absolute(path: str, base: Path, environ: Mapping[str, str]) -> str:
+    if path == "~" or path.startswith("~/"):
+        path = (environ.get("HOME") or str(Path.home())) + path[1:]
+    return os.path.normpath(base / path)
+
+
+# The recipe, and what contradicts itself in it
+
+
+def _build(
+    values: Mapping[str, Any],
+    origins: Mapping[str, str],
+    file_name: str,
+    mistakes: Mistakes,
+    *,
+    readable: bool,
+) -> Recipe | None:
+    """The recipe, invalid keys at their defaults; conflicts that involve none of those are reported."""
+    schema = schema_of(Recipe)
+    recipe, misfits = fit(schema, {"task": "classification", **values})
+    for key, misfit in misfits.items():  # a path that became unfit when made absolute
+        where = origins.get(key, file_name)
+        mistakes.add(Problem(misfit.message, where, key, shown(values[key])), key)
+    if not isinstance(recipe, Recipe) or not readable:
+        return None
+    for conflict in conflicts(recipe):
+        if not any(mistakes.about(key) for key in conflict.fields):
+            mistakes.add(_contradiction(conflict, recipe, origins, file_name))
+    return recipe
+
+
+def _contradiction(conflict: Conflict, recipe: Recipe, origins: Mapping[str, str], file_name: str) -> Problem:
+    key = conflict.fields[0]
+    value: Any = recipe.tree()
+    for part in key.split("."):
+        value = value[part]
+    origin = origins.get(key, "default")
+    where = file_name if origin == "default" else origin
+    return Problem(conflict.message, where, key, shown(value), conflict.remedy)
+
+
+def _place(problem: Problem, file_name: str) -> tuple[int, int]:
+    """Order of problems: as they stand in the recipe, then the cluster profile, environment and command line."""
+    where = problem.where or ""
+    if where.startswith("environment"):
+        return 2, 0
+    if where.startswith("override"):
+        return 3, 0
+    _, _, line = where.rpartition(":")
+    return (0 if where.startswith(file_name) else 1), int(line) if line.isdigit() else 0
+
+
+def _safe_name(stem: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:60] or "recipe"

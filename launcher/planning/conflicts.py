@@ -1,0 +1,134 @@
+"""Contradictions between a recipe and where or what it is to train: the machine, the cluster, the model. Pure, as the plan is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from launcher.errors import UserError
+from launcher.families.shapes import PRUNABLE, ModelShape, resolve_lora_targets
+from launcher.planning.compile_mode import compile_conflicts
+from launcher.planning.plan import (
+    Machine,
+    minutes,
+    resolve_device,
+    resolve_executor,
+    resolve_place,
+    step_counts,
+)
+from launcher.recipe.cluster import Cluster
+from launcher.recipe.conflicts import Conflict
+from launcher.recipe.recipe import Recipe
+
+
+def plan_conflicts(
+    recipe: Recipe,
+    cluster: Cluster,
+    machine: Machine,
+    shape: ModelShape | None,
+    train_examples: int | None = None,
+) -> Iterator[Conflict]:
+    """Every contradiction between the recipe and the machine, the cluster, the model or the size of the data."""
+    executor = resolve_executor(recipe, machine)
+    device = resolve_device(recipe, cluster, machine, executor)
+    if executor == "local":
+        yield from _local_conflicts(recipe, machine)
+    else:
+        yield from _limit_conflicts(recipe, cluster)
+    if recipe.precision == "fp16" and device == "cpu" and recipe.device != "cpu":
+        yield Conflict(
+            ("precision", "device"),
+            "fp16 needs a GPU, and there is none here",
+            "use precision=bf16 or precision=fp32 on the CPU",
+        )
+    yield from _warmup_conflicts(recipe, train_examples)
+    yield from compile_conflicts(recipe, resolve_place(recipe, cluster, machine, shape))
+    if shape is not None:
+        yield from _shape_conflicts(recipe, shape)
+
+
+def _warmup_conflicts(recipe: Recipe, train_examples: int | None) -> Iterator[Conflict]:
+    steps = recipe.train.max_steps
+    if steps is None and train_examples is not None:
+        _, steps, _ = step_counts(recipe, train_examples)
+    warmup = recipe.train.warmup
+    if steps is not None and isinstance(warmup, int) and warmup > steps:
+        yield Conflict(
+            ("train.warmup", "train.max_steps", "train.epochs"),
+            f"the whole training has {steps:,} steps",
+            "give fewer steps, or a share of them such as train.warmup=0.06",
+        )
+
+
+def _local_conflicts(recipe: Recipe, machine: Machine) -> Iterator[Conflict]:
+    if recipe.nodes > 1:
+        yield Conflict(
+            ("nodes", "executor"),
+            "more than one node needs Slurm"
+            + (
+                ""
+                if recipe.executor == "local"
+                else ", and none is set up here (sbatch and its configuration)"
+            ),
+            "use gpus=N for several ranks on this machine, run where sbatch is, "
+            "or try it on this machine's development cluster: make cluster",
+        )
+    if recipe.device == "cuda" and machine.gpus == 0:
+        yield Conflict(("device",), "no GPU was found on this machine", "use device=auto or device=cpu")
+    elif recipe.device != "cpu" and 0 < machine.gpus < (recipe.gpus or 0):
+        yield Conflict(
+            ("gpus",), f"this machine has {machine.gpus}", f"use gpus={machine.gpus} or less, or device=cpu"
+        )
+
+
+def _limit_conflicts(recipe: Recipe, cluster: Cluster) -> Iterator[Conflict]:
+    limits = cluster.limits
+    if limits.nodes is not None and recipe.nodes > limits.nodes:
+        yield Conflict(
+            ("nodes", "cluster"), f"the cluster allows {limits.nodes}", f"use nodes={limits.nodes} or less"
+        )
+    most = limits.gpus if limits.gpus is not None else (cluster.gpus_per_node or None)
+    if most is not None and recipe.device != "cpu" and recipe.gpus is not None and recipe.gpus > most:
+        yield Conflict(("gpus", "cluster"), f"a node has {most}", f"use gpus={most} or less")
+    if recipe.device == "cuda" and cluster.gpus_per_node == 0:
+        yield Conflict(("device", "cluster"), "the cluster has no GPUs", "use device=auto or device=cpu")
+    if recipe.time is not None and limits.time is not None and minutes(recipe.time) > minutes(limits.time):
+        yield Conflict(
+            ("time", "cluster"), f"the cluster allows {limits.time}", f"use time={limits.time} or less"
+        )
+
+
+def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
+    longest = recipe.data.max_length
+    if longest is not None and longest > shape.max_length:
+        yield Conflict(
+            ("data.max_length", "model.name"),
+            f"the model holds {shape.max_length} tokens",
+            f"use data.max_length={shape.max_length} or less, or a model for longer texts",
+        )
+    if recipe.prune.shrinks and shape.family not in PRUNABLE:
+        key = next(key for key in ("heads", "ffn", "layers") if getattr(recipe.prune, key))
+        yield Conflict(
+            (f"prune.{key}", "model.name"),
+            f"nothing can be taken out of a {shape.family} encoder yet",
+            "families that can be pruned: " + ", ".join(PRUNABLE),
+        )
+    for key, layers in (
+        ("freeze.layers", recipe.model.freeze.layers),
+        ("reinit_layers", recipe.model.reinit_layers),
+    ):
+        if layers > shape.layers:
+            yield Conflict(
+                (f"model.{key}", "model.name"),
+                f"the model has {shape.layers} layers",
+                f"use model.{key}={shape.layers} or less",
+            )
+    if recipe.tuning == "lora":
+        try:
+            resolve_lora_targets(shape, recipe.lora.targets)
+        except UserError as error:
+            for problem in error.problems:
+                yield Conflict(
+                    ("lora.targets", "model.name"),
+                    f"{problem.value}: {problem.message}",
+                    problem.remedy or "",
+                )

@@ -1,0 +1,486 @@
+"""The plan: one recipe resolved on one cluster, immutable, and everything that is rendered or run comes from it.
+
+`make_plan` is pure: facts about the machine, the data and the model's shape are passed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from launcher.families.shapes import ModelShape
+from launcher.planning.compile_mode import Compile, Place, resolve_compile
+from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic, largest_micro_batch
+from launcher.planning.throughput import Facts, Throughput, predict
+from launcher.recipe.cluster import Cluster
+from launcher.recipe.fields import Section
+from launcher.recipe.recipe import Recipe
+
+DEFAULT_MAX_LENGTH = 512
+CPUS_PER_GPU_RANK = 8
+CPU_TOKENS = 4096
+"""Most tokens in a micro-batch on CPU unless the recipe says: more only needs more memory."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was observed where `launch` runs; the CLI fills it in."""
+
+    has_sbatch: bool = False
+    """Whether jobs can be submitted: sbatch is on PATH and knows its cluster."""
+    gpus: int = 0
+    """GPUs of this machine."""
+    native_bf16: bool = True
+    """Whether this machine's CPU computes in bf16 itself."""
+    cores: int = 1
+    """CPU cores of this machine."""
+    slurm_gpus_per_node: int | None = None
+    """GPUs of a node as the scheduler declares them; None where nobody could say."""
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How much data there is; None where only a node can know (hub data)."""
+
+    train_examples: int | None = None
+    mean_chars: float | None = None
+    """Mean length of a text, or of both texts of a pair, in characters."""
+
+
+class Layout(Section):
+    """How one global batch is spread over ranks and time."""
+
+    global_batch_size: int
+    """Examples in an optimizer step."""
+    examples_per_rank: int
+    """Most examples that one rank computes in a step."""
+    micro_batch_size: int
+    """Most examples in a micro-batch."""
+    max_tokens: int | None
+    """Most tokens in a micro-batch, padding included."""
+    gradient_accumulation_steps: int
+    """Micro-batches of a rank in a full step, before any limit on tokens or split by length."""
+    max_length: int
+    """Longest sequence in tokens."""
+
+
+class Steps(Section):
+    """Length of the training; None where the size of the data is known only on the node."""
+
+    train_examples: int | None
+    per_epoch: int | None
+    total: int | None
+    warmup: int | None
+
+
+class Memory(Section):
+    """Predicted bytes on one rank at the peak; all None where the model's shape is unknown."""
+
+    weights: int | None = None
+    gradients: int | None = None
+    optimizer: int | None = None
+    activations: int | None = None
+    other: int | None = None
+    total: int | None = None
+    host: int | None = None
+    """Main memory that holds what is offloaded."""
+    disk: int | None = None
+    """NVMe that holds what is offloaded."""
+    capacity: int | None = None
+    """Memory of the GPU, where the cluster profile says it."""
+
+
+class Traffic(Section):
+    """Predicted bytes that one rank sends in an optimizer step, and the parameters behind them."""
+
+    parameters: int | None = None
+    trainable_parameters: int | None = None
+    bytes_per_step: int | None = None
+
+
+class SlurmRequest(Section):
+    """What the job asks of Slurm, and how nodes are prepared."""
+
+    partition: str | None
+    account: str | None
+    qos: str | None
+    constraint: str | None
+    reservation: str | None
+    time: str | None
+    gpu_option: str | None
+    """The whole option, such as `--gpus-per-node=h100:8`; None asks for no GPU."""
+    cpus_per_task: int
+    memory: str | None
+    exclusive: bool
+    requeue: bool
+
+
+class Plan(Section):
+    """A resolved launch."""
+
+    plan_id: str
+    """Hash of what is planned: the same for every run of the same thing."""
+    name: str
+    """The recipe's name."""
+    run_id: str
+    run_dir: str
+    """Absolute path of the run directory."""
+    python: str
+    """Python that trains on the nodes."""
+    git_commit: str | None
+    launcher_version: str
+    executor: Literal["local", "slurm"]
+    device: Literal["cuda", "cpu"]
+    strategy: Literal["plain", "deepspeed"]
+    nodes: int
+    gpus: int
+    """Ranks per node."""
+    world_size: int
+    zero_stage: int
+    precision: Literal["bf16", "fp16", "fp32"]
+    compile: Compile = "none"
+    """How the operations of a step reach the device."""
+    layout: Layout
+    steps: Steps
+    memory: Memory
+    traffic: Traffic
+    throughput: Throughput
+    slurm: SlurmRequest | None
+    notes: tuple[str, ...]
+    """What a reader should know: choices made for them, figures that are not known."""
+    loss_sha256: str | None = None
+    """Hash of the user's own loss, loss.py in the run directory."""
+    recipe: Recipe
+    cluster: Cluster
+
+    def tree(self) -> dict[str, Any]:
+        """The plan as plain values for JSON."""
+        tree: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
+        return tree
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What names a run and its surroundings, without being part of what is planned."""
+
+    name: str
+    run_id: str
+    run_dir: str
+    python: str
+    git_commit: str | None
+    launcher_version: str
+
+
+def make_plan(
+    recipe: Recipe,
+    cluster: Cluster,
+    machine: Machine,
+    identity: Identity,
+    shape: ModelShape | None,
+    data: DataSize,
+    own_loss: str | None = None,
+) -> Plan:
+    """Resolve a recipe; `plan_conflicts` must have found nothing. `own_loss` is the text of the user's loss."""
+    executor = resolve_executor(recipe, machine)
+    device = resolve_device(recipe, cluster, machine, executor)
+    gpus = resolve_gpus(recipe, cluster, machine, executor, device)
+    world_size = recipe.nodes * gpus
+    setup = _setup(recipe, world_size, device)
+    layout = _layout(recipe, cluster, shape, setup)
+    compiled, why = resolve_compile(recipe, place_of(shape, setup))
+    setup = replace(setup, graphed=compiled == "graph")
+    fields: dict[str, Any] = {
+        "executor": executor,
+        "device": device,
+        "strategy": "plain" if setup.zero_stage == 0 else "deepspeed",
+        "nodes": recipe.nodes,
+        "gpus": gpus,
+        "world_size": world_size,
+        "zero_stage": setup.zero_stage,
+        "precision": recipe.precision,
+        "compile": compiled,
+        "layout": layout,
+        "steps": _steps(recipe, data),
+        "memory": _memory(cluster, shape, _graphed(setup, layout), layout),
+        "traffic": _traffic(shape, setup, layout),
+        "throughput": predict(shape, setup, _speed_facts(recipe, cluster, machine, layout, data, gpus)),
+        "slurm": _slurm(recipe, cluster, device, gpus) if executor == "slurm" else None,
+        "notes": (*_notes(recipe, machine, executor, shape, data, setup), *([why] if why else [])),
+        "loss_sha256": None if own_loss is None else hashlib.sha256(own_loss.encode()).hexdigest(),
+        "recipe": recipe,
+        "cluster": cluster,
+    }
+    return Plan(plan_id=_plan_id(identity.name, fields), **vars(identity), **fields)
+
+
+def resolve_executor(recipe: Recipe, machine: Machine) -> Literal["local", "slurm"]:
+    """`auto` means Slurm where there is an sbatch."""
+    if recipe.executor != "auto":
+        return recipe.executor
+    return "slurm" if machine.has_sbatch else "local"
+
+
+def resolve_device(
+    recipe: Recipe, cluster: Cluster, machine: Machine, executor: str
+) -> Literal["cuda", "cpu"]:
+    """`auto` means GPUs, unless this machine, the profile or the scheduler says that there are none."""
+    if recipe.device != "auto":
+        return recipe.device
+    return "cpu" if _available_gpus(cluster, machine, executor) == 0 else "cuda"
+
+
+def resolve_gpus(recipe: Recipe, cluster: Cluster, machine: Machine, executor: str, device: str) -> int:
+    """Ranks per node: as asked, or one for each GPU of a node, or one process on CPU."""
+    if recipe.gpus is not None and not (device == "cpu" and recipe.gpus == cluster.gpus_per_node):
+        return recipe.gpus
+    return 1 if device == "cpu" else max(1, _available_gpus(cluster, machine, executor) or 0)
+
+
+def resolve_place(recipe: Recipe, cluster: Cluster, machine: Machine, shape: ModelShape | None) -> Place:
+    """Where the recipe trains, as far as compiling goes."""
+    executor = resolve_executor(recipe, machine)
+    device = resolve_device(recipe, cluster, machine, executor)
+    gpus = resolve_gpus(recipe, cluster, machine, executor, device)
+    return place_of(shape, _setup(recipe, recipe.nodes * gpus, device))
+
+
+def place_of(shape: ModelShape | None, setup: Setup) -> Place:
+    """The same from what has been resolved."""
+    return Place(setup.device, setup.world_size, setup.zero_stage, None if shape is None else shape.family)
+
+
+def resolve_max_length(recipe: Recipe, shape: ModelShape | None) -> int:
+    """Longest sequence in tokens: as asked, or what the model holds, 512 at most."""
+    if recipe.data.max_length is not None:
+        return recipe.data.max_length
+    return min(DEFAULT_MAX_LENGTH, shape.max_length) if shape else DEFAULT_MAX_LENGTH
+
+
+def minutes(limit: str) -> float:
+    """Minutes in a Slurm time limit (MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS)."""
+    days, dash, rest = limit.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if dash:
+        hours, minute, second = ([*parts, 0, 0])[:3]
+    elif len(parts) == 3:
+        hours, minute, second = parts
+    else:
+        hours, (minute, second) = 0, ([*parts, 0])[:2]
+    return int(days or 0) * 1440 + hours * 60 + minute + second / 60
+
+
+def step_counts(recipe: Recipe, train_examples: int) -> tuple[int, int, int]:
+    """(steps per epoch, steps in all, warm-up steps) for this many training examples."""
+    per_epoch = math.ceil(train_examples / recipe.batch.global_)
+    total = recipe.train.max_steps or math.ceil(recipe.train.epochs * per_epoch)
+    warmup = recipe.train.warmup
+    return per_epoch, total, warmup if isinstance(warmup, int) else math.ceil(warmup * total)
+
+
+def _available_gpus(cluster: Cluster, machine: Machine, executor: str) -> int | None:
+    """GPUs of a node; None where nobody says."""
+    if executor == "local":
+        return machine.gpus
+    if cluster.gpus_per_node is not None:
+        return cluster.gpus_per_node
+    return machine.slurm_gpus_per_node
+
+
+def _setup(recipe: Recipe, world_size: int, device: Literal["cuda", "cpu"]) -> Setup:
+    stage = recipe.zero.stage
+    if stage is None:
+        alone = world_size == 1 and recipe.zero.offload == "none"
+        stage = 0 if alone else 3 if recipe.zero.offload == "nvme" else 2
+    dropout = recipe.model.dropout
+    return Setup(
+        tuning=recipe.tuning,
+        lora_r=recipe.lora.r,
+        lora_targets=recipe.lora.targets,
+        world_size=world_size,
+        zero_stage=stage,
+        offload=recipe.zero.offload,
+        precision=recipe.precision,
+        optimizer=recipe.train.optimizer,
+        momentum=recipe.train.momentum > 0,
+        dora=recipe.lora.dora,
+        train_embeddings=recipe.lora.train_embeddings,
+        frozen_embeddings=recipe.model.freeze.embeddings,
+        frozen_layers=recipe.model.freeze.layers,
+        averaged=recipe.train.ema is not None,
+        passes=2 if recipe.train.r_drop else 1,
+        gradient_checkpointing=recipe.model.gradient_checkpointing,
+        device=device,
+        attention="flash" if device == "cuda" else "eager",
+        dropout=dropout.hidden != 0 or dropout.attention != 0,
+    )
+
+
+def _layout(recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup: Setup) -> Layout:
+    per_rank = math.ceil(recipe.batch.global_ / setup.world_size)
+    max_length = resolve_max_length(recipe, shape)
+    max_tokens = _max_tokens(recipe, cluster, shape, setup, max_length)
+    micro = per_rank
+    if recipe.batch.micro is not None:
+        micro = min(per_rank, recipe.batch.micro)
+    elif setup.device == "cuda" and shape is not None and cluster.gpu_memory_gib is not None:
+        capacity = int(cluster.gpu_memory_gib * 2**30)
+        fits = largest_micro_batch(
+            shape,
+            setup,
+            capacity=capacity,
+            max_length=max_length,
+            cap=per_rank,
+            max_tokens=max_tokens,
+        )
+        micro = max(1, fits)
+    return Layout(
+        global_batch_size=recipe.batch.global_,
+        examples_per_rank=per_rank,
+        micro_batch_size=micro,
+        max_tokens=max_tokens,
+        gradient_accumulation_steps=math.ceil(per_rank / micro),
+        max_length=max_length,
+    )
+
+
+def _max_tokens(
+    recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup: Setup, max_length: int
+) -> int | None:
+    """As asked; on a CPU what is fastest; for `auto` on a GPU what fits, which the node corrects by a trial."""
+    if isinstance(recipe.batch.tokens, int):
+        return recipe.batch.tokens
+    if setup.device == "cpu":
+        return CPU_TOKENS
+    if recipe.batch.tokens is None or shape is None or cluster.gpu_memory_gib is None:
+        return None
+    examples = largest_micro_batch(
+        shape,
+        setup,
+        capacity=int(cluster.gpu_memory_gib * 2**30),
+        max_length=max_length,
+        cap=recipe.batch.global_,
+    )
+    return max(1, examples) * max_length
+
+
+def _steps(recipe: Recipe, data: DataSize) -> Steps:
+    if data.train_examples is None:
+        total = recipe.train.max_steps
+        warmup = recipe.train.warmup
+        known = warmup if isinstance(warmup, int) else math.ceil(warmup * total) if total else None
+        return Steps(train_examples=None, per_epoch=None, total=total, warmup=known)
+    per_epoch, total, warmup_steps = step_counts(recipe, data.train_examples)
+    return Steps(train_examples=data.train_examples, per_epoch=per_epoch, total=total, warmup=warmup_steps)
+
+
+def _graphed(setup: Setup, layout: Layout) -> Setup:
+    """The set-up with graphs only where a step is a single micro-batch: no others are captured."""
+    return replace(setup, graphed=setup.graphed and layout.gradient_accumulation_steps == 1)
+
+
+def _memory(cluster: Cluster, shape: ModelShape | None, setup: Setup, layout: Layout) -> Memory:
+    capacity = int(cluster.gpu_memory_gib * 2**30) if cluster.gpu_memory_gib else None
+    if shape is None:
+        return Memory(capacity=capacity)
+    predicted = estimate_memory(
+        shape,
+        setup,
+        micro_batch_size=layout.micro_batch_size,
+        max_length=layout.max_length,
+        max_tokens=layout.max_tokens,
+    )
+    return Memory(**vars(predicted), total=predicted.total, capacity=capacity)
+
+
+def _traffic(shape: ModelShape | None, setup: Setup, layout: Layout) -> Traffic:
+    if shape is None:
+        return Traffic()
+    predicted = estimate_traffic(shape, setup, micro_batches=layout.gradient_accumulation_steps)
+    return Traffic(
+        parameters=predicted.parameters,
+        trainable_parameters=predicted.trainable_parameters,
+        bytes_per_step=predicted.bytes_per_step,
+    )
+
+
+def _speed_facts(
+    recipe: Recipe, cluster: Cluster, machine: Machine, layout: Layout, data: DataSize, gpus: int
+) -> Facts:
+    on_slurm = resolve_executor(recipe, machine) == "slurm"
+    cores = (cluster.cpus_per_task or gpus) if on_slurm else machine.cores
+    return Facts(
+        examples=layout.global_batch_size,
+        micro_batch_size=layout.micro_batch_size,
+        max_length=layout.max_length,
+        mean_chars=data.mean_chars,
+        nodes=recipe.nodes,
+        gpus=gpus,
+        gpu_model=cluster.gpu_model,
+        cores=max(1, cores // gpus),
+        pretrained=recipe.model.init == "pretrained",
+    )
+
+
+def _slurm(recipe: Recipe, cluster: Cluster, device: str, gpus: int) -> SlurmRequest:
+    option = None
+    if device == "cuda":
+        kind = f"{cluster.gpu_type}:" if cluster.gpu_type else ""
+        option = (
+            f"--gres=gpu:{kind}{gpus}" if cluster.gpu_request == "gres" else f"--gpus-per-node={kind}{gpus}"
+        )
+    return SlurmRequest(
+        partition=cluster.partition,
+        account=cluster.account,
+        qos=cluster.qos,
+        constraint=cluster.constraint,
+        reservation=cluster.reservation,
+        time=recipe.time,
+        gpu_option=option,
+        cpus_per_task=cluster.cpus_per_task or (gpus * CPUS_PER_GPU_RANK if device == "cuda" else gpus),
+        memory=cluster.memory,
+        exclusive=cluster.exclusive,
+        requeue=recipe.requeue,
+    )
+
+
+def _notes(
+    recipe: Recipe,
+    machine: Machine,
+    executor: str,
+    shape: ModelShape | None,
+    data: DataSize,
+    setup: Setup,
+) -> Iterator[str]:
+    world_size, examples = setup.world_size, recipe.batch.global_
+    if recipe.zero.stage is None and setup.zero_stage:
+        yield f"zero.stage is null: ZeRO-{setup.zero_stage} on {world_size} ranks"
+    if world_size > examples:
+        idle = world_size - examples
+        yield f"{idle} of {world_size} ranks have no example in a step: batch.global={examples} is smaller"
+    elif examples % world_size:
+        yield f"batch.global={examples} over {world_size} ranks is uneven: each example counts the same"
+    if (
+        recipe.precision == "bf16"
+        and (setup.device, executor) == ("cpu", "local")
+        and not machine.native_bf16
+    ):
+        yield "this CPU only imitates bf16: precision=fp32 is about three times as fast here"
+    if shape is None:
+        yield "the model's shape is not known here (no config.json in its directory or the hub cache): memory unknown"
+    if data.train_examples is None:
+        yield "the size of hub data is known only on the node: steps are counted there"
+
+
+def _plan_id(name: str, fields: dict[str, Any]) -> str:
+    tree = {
+        key: value.model_dump(mode="json", by_alias=True) if isinstance(value, Section) else value
+        for key, value in fields.items()
+        if key not in ("notes", "throughput")
+    }
+    tree["recipe"] = {k: v for k, v in tree["recipe"].items() if k not in ("run_id", "runs_dir")}
+    text = json.dumps({"name": name, **tree}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,246 @@
+"""From the words of a command line to a plan and its files, with every mistake found on the way in one error."""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from launcher import __version__, paths, resources
+from launcher.errors import Problem, UserError
+from launcher.families import shapes
+from launcher.families.shapes import ModelShape
+from launcher.loading import resolve as loading
+from launcher.loading.resolve import Loaded, RecipeMistakes
+from launcher.planning import machine, render
+from launcher.planning.conflicts import plan_conflicts
+from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan
+from launcher.planning.starting_point import settle_models
+from launcher.reading import check as datacheck
+from launcher.reading.check import DataFacts
+from launcher.recipe.recipe import Scratch
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A recipe in which no mistake was found, and what was learnt about it."""
+
+    loaded: Loaded
+    machine: Machine
+    facts: DataFacts
+    shape: ModelShape | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan and everything that is written for it: relative path -> text."""
+
+    plan: Plan
+    files: dict[str, str]
+
+    def script(self) -> str:
+        """The text of the job script."""
+        return self.files["job.sbatch" if self.plan.executor == "slurm" else "job.sh"]
+
+
+def prepare(
+    assignments: Sequence[str], environ: Mapping[str, str], cwd: Path, loss_file: Path | None = None
+) -> Prepared:
+    """Everything that `run` would submit, with the user's own loss where there is a file of it.
+
+    Raises UserError with all mistakes; creates nothing.
+    """
+    own_loss = None if loss_file is None else read_loss(loss_file)
+    chosen = () if loss_file is None else ("train.loss.name=custom",)
+    checked = check([*assignments, *chosen], environ, cwd)
+    if own_loss is None and checked.loaded.recipe.train.loss.name == "custom":
+        # A recipe alone must not be able to execute a file.
+        remedy = "give --loss-file FILE, a Python file with a function loss(logits, labels)"
+        raise UserError(
+            _about("train.loss.name", checked.loaded, "is a file of yours, which is not given", remedy)
+        )
+    plan = plan_of(checked, cwd, own_loss)
+    return Prepared(plan, render.render(plan, templates(), loading.dump_recipe(plan.recipe), own_loss))
+
+
+def read_loss(path: Path) -> str:
+    """The text of a user's own loss. Raises UserError where it is not a Python file with a function `loss`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+    except OSError as error:
+        raise UserError(
+            Problem(f"can't be read: {error.strerror}", field="--loss-file", value=str(path))
+        ) from None
+    except (SyntaxError, ValueError) as error:
+        raise UserError(Problem(f"is not Python: {error}", field="--loss-file", value=str(path))) from None
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if "loss" not in names:
+        remedy = "define loss(logits, labels), which returns one number for each example"
+        raise UserError(
+            Problem("has no function named loss", field="--loss-file", value=str(path), remedy=remedy)
+        )
+    return text
+
+
+def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> Checked:
+    """Load a recipe and hold it against the data, the model, this machine and the cluster.
+
+    Raises UserError with every mistake found. Where some words can't be loaded, the rest is checked without them.
+    """
+    problems: list[Problem] = []
+    loaded, doubtful = _load(assignments, environ, cwd, problems)
+    if loaded is None:
+        raise UserError(problems)
+    if not doubtful & {"init_from", "distill.teacher"}:
+        given = loaded
+        loaded = _collect(problems, lambda: settle_models(given, cwd), given)
+    recipe = loaded.recipe
+    facts, shape = DataFacts(), None
+    if not any(key == "task" or key.startswith("data.") for key in doubtful):
+        facts = _collect(problems, lambda: datacheck.check_data(recipe), facts)
+    if not any(key.startswith("model.") for key in doubtful):
+        shape = _collect(problems, lambda: model_shape(loaded), shape)
+    observed = machine.observe(recipe, loaded.cluster)
+    if not any(problem.field == "cluster" for problem in problems):
+        problems += [
+            _about(conflict.fields[0], loaded, conflict.message, conflict.remedy)
+            for conflict in plan_conflicts(recipe, loaded.cluster, observed, shape, facts.train_examples)
+            if not doubtful.intersection(conflict.fields)
+        ]
+    if not doubtful.intersection(("runs_dir", "run_id")):
+        problems += _place_problems(loaded, cwd)
+    if problems:
+        raise UserError(problems)
+    return Checked(loaded, observed, facts, shape)
+
+
+def _load(
+    assignments: Sequence[str], environ: Mapping[str, str], cwd: Path, problems: list[Problem]
+) -> tuple[Loaded | None, frozenset[str]]:
+    """What can be loaded, and the keys that have defaults in it because of mistakes, which are kept in `problems`."""
+    try:
+        return loading.load(assignments, environ=environ, cwd=cwd), frozenset()
+    except RecipeMistakes as error:
+        problems += error.problems
+        return error.loaded, error.doubtful
+
+
+def plan_of(checked: Checked, cwd: Path, own_loss: str | None = None) -> Plan:
+    """The plan of a recipe in which no mistake was found."""
+    recipe, cluster = checked.loaded.recipe, checked.loaded.cluster
+    run_id = recipe.run_id or _new_run_id(checked.loaded.name)
+    identity = Identity(
+        name=checked.loaded.name,
+        run_id=run_id,
+        run_dir=str((cwd / recipe.runs_dir / run_id).resolve()),
+        python=cluster.python or sys.executable,
+        git_commit=machine.git_commit(Path(__file__).resolve().parents[1]),
+        launcher_version=__version__,
+    )
+    size = DataSize(checked.facts.train_examples, checked.facts.mean_chars)
+    return make_plan(recipe, cluster, checked.machine, identity, checked.shape, size, own_loss)
+
+
+def model_shape(loaded: Loaded) -> ModelShape | None:
+    """The shape of the recipe's model, from its config.json where one is here; None where nobody knows it."""
+    recipe, model = loaded.recipe, loaded.recipe.model
+    if model.name is None:
+        return shapes.shape_from_config(scratch_config(model.scratch, recipe.scratch_length), "model.scratch")
+    if (reason := paths.refusal(model.name)) is not None:
+        raise UserError(_about("model.name", loaded, f"can't be read: {reason}", "check its permissions"))
+    if Path(model.name).is_absolute() and not paths.is_dir(model.name):
+        raise UserError(
+            _about(
+                "model.name", loaded, "no such directory", "give a hub id or a directory with a config.json"
+            )
+        )
+    config = shapes.find_config(model.name, revision=model.revision or "main")
+    if config is None and paths.is_dir(model.name):
+        raise UserError(
+            _about(
+                "model.name", loaded, "has no config.json", "give a directory in the format of Hugging Face"
+            )
+        )
+    return shapes.shape_of(model.name, config=config, where=f"{model.name}/config.json")
+
+
+def scratch_config(scratch: Scratch, longest: int) -> dict[str, object]:
+    """The config.json that a model made from nothing will have, as far as shapes need it."""
+    padding = 1 if scratch.family == "roberta" else 0
+    positions = longest + padding + 1 if padding else longest  # RoBERTa counts from behind its padding id
+    if scratch.family == "distilbert":
+        names = ("dim", "n_layers", "n_heads", "hidden_dim")
+    else:
+        names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    sizes = (scratch.hidden, scratch.layers, scratch.heads, scratch.intermediate)
+    return {
+        "model_type": scratch.family,
+        "vocab_size": scratch.vocab,
+        "embedding_size": scratch.hidden,
+        "max_position_embeddings": positions,
+        "pad_token_id": padding,
+        **dict(zip(names, sizes, strict=True)),
+    }
+
+
+def templates() -> dict[str, str]:
+    """Every template and DeepSpeed base by its file name."""
+    paths = [
+        *resources.resource_dir("slurm").glob("*.j2"),
+        *resources.resource_dir("ds_configs").glob("*.json"),
+    ]
+    return {path.name: path.read_text(encoding="utf-8") for path in paths}
+
+
+def _collect(problems: list[Problem], question: Callable[[], Answer], otherwise: Answer) -> Answer:
+    """The answer, or `otherwise` where it raises mistakes, which are kept."""
+    try:
+        return question()
+    except UserError as error:
+        problems += error.problems
+        return otherwise
+
+
+def _about(key: str, loaded: Loaded, message: str, remedy: str | None = None) -> Problem:
+    """A problem with the value of a key, said at the place where it was given."""
+    origin = loaded.origins.get(key, "default")
+    where = loaded.path.name if origin == "default" else origin
+    return Problem(message, where, key, dict(flat(loaded.recipe.tree())).get(key), remedy)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of a nested mapping under its full dotted name."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _place_problems(loaded: Loaded, cwd: Path) -> Iterator[Problem]:
+    """Why the run directory can't be made, where that is so."""
+    recipe = loaded.recipe
+    parent = cwd / recipe.runs_dir
+    existing = next(path for path in (parent, *parent.parents) if paths.exists(path))
+    if not paths.is_dir(existing):
+        yield _about("runs_dir", loaded, f"{existing} is not a directory")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield _about("runs_dir", loaded, f"{existing} can't be written", "choose a directory of yours")
+    elif recipe.run_id is not None and paths.exists(parent / recipe.run_id):
+        remedy = f"launch resume {recipe.run_id}, or another run_id"
+        yield _about("run_id", loaded, f"exists already in {parent}", remedy)
+
+
+def _new_run_id(name: str) -> str:
+    """Readable, in the order of time, and different for runs launched in the same second."""
+    now = dt.datetime.now().astimezone()
+    return f"{name[:60]}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,0 +1,139 @@
+"""A plan and the templates -> the files of its run, as text. Pure: what is rendered is what is executed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from launcher.errors import Problem, UserError
+from launcher.planning.plan import Plan, minutes
+
+Templates = Mapping[str, str]
+"""Text of each template by its file name: `job.sbatch.j2` and the other .j2 in slurm/, `zero2.json` and the others in
+ds_configs/."""
+
+NOTICE_S = 120
+"""Seconds before the time limit at which Slurm asks the job to save and stop."""
+SMALLEST_BUCKET = 100_000
+BF16: dict[str, Any] = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
+"""Autocast over fp32 parameters, as in the plain strategy; the empty list keeps gradients in fp32 between ranks."""
+FP16: dict[str, Any] = {
+    "enabled": True,
+    "auto_cast": True,
+    "loss_scale": 0,
+    "initial_scale_power": 16,
+    "loss_scale_window": 1000,
+    "hysteresis": 2,
+    "min_loss_scale": 1,
+}
+_SBATCH_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+# sbatch takes these words for its own wherever they stand in a line.
+_SBATCH_WORDS = re.compile(r"(het|pack)(job)", re.IGNORECASE)
+
+
+def render(plan: Plan, templates: Templates, recipe_text: str, own_loss: str | None = None) -> dict[str, str]:
+    """Every file of a new run directory: relative path -> text."""
+    files = {"recipe.yaml": recipe_text, "plan.json": plan_text(plan)}
+    if own_loss is not None:
+        files["loss.py"] = own_loss
+    if plan.strategy == "deepspeed":
+        files["ds_config.json"] = _json(ds_config(plan, templates))
+    if plan.executor == "slurm":
+        files["job.sbatch"] = _script(plan, templates, "job.sbatch.j2")
+    else:
+        files["job.sh"] = _script(plan, templates, "job.sh.j2")
+    return files
+
+
+def plan_text(plan: Plan) -> str:
+    """plan.json."""
+    return _json(plan.tree())
+
+
+def ds_config(plan: Plan, templates: Templates) -> dict[str, Any]:
+    """The DeepSpeed configuration: the base of the stage and offload, with the plan's values filled in.
+
+    The training brings its own optimizer, normalises its losses and sets the accumulation boundaries itself.
+    """
+    offload = plan.recipe.zero.offload
+    base = f"zero{plan.zero_stage}{'' if offload == 'none' else f'_{offload}'}.json"
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": plan.layout.micro_batch_size,
+        "gradient_accumulation_steps": plan.layout.gradient_accumulation_steps,
+        "gradient_clipping": plan.recipe.train.clip or 0.0,
+        **_precision(plan),
+        **json.loads(templates[base]),
+    }
+    zero = config["zero_optimization"]
+    zero["overlap_comm"] = plan.device == "cuda"
+    if plan.traffic.trainable_parameters is not None:
+        # Buckets are allocated whole: larger than the model they would only waste memory.
+        most = max(SMALLEST_BUCKET, plan.traffic.trainable_parameters)
+        for name in ("reduce_bucket_size", "allgather_bucket_size"):
+            if name in zero:
+                zero[name] = min(zero[name], most)
+    for section in ("offload_optimizer", "offload_param"):
+        if section in zero:
+            zero[section]["pin_memory"] = plan.device == "cuda"
+            if offload == "nvme":
+                zero[section]["nvme_path"] = plan.recipe.zero.nvme_path
+    return config
+
+
+def _precision(plan: Plan) -> dict[str, Any]:
+    if plan.precision == "bf16":
+        return {"torch_autocast": BF16}
+    return {"fp16": FP16} if plan.precision == "fp16" else {}
+
+
+def _script(plan: Plan, templates: Templates, name: str) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.DictLoader(dict(templates)),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # shell, not HTML: every value goes through `shell` or `sbatch`
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"shell": shlex.quote, "sbatch": sbatch_quote, "percent": _percent}
+    slurm = plan.slurm
+    return environment.get_template(name).render(
+        plan=plan,
+        slurm=slurm,
+        container=plan.cluster.container or {"runtime": None},
+        threads=max(1, slurm.cpus_per_task // plan.gpus) if slurm else None,
+        notice_s=_notice_s(plan),
+    )
+
+
+def sbatch_quote(value: str) -> str:
+    """A value as sbatch reads it in an #SBATCH line: words may be quoted, and a backslash always quotes."""
+    if _SBATCH_SAFE.fullmatch(value):
+        return _SBATCH_WORDS.sub(r"\1\\\2", value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + _SBATCH_WORDS.sub(r"\1\\\2", escaped) + '"'
+
+
+def _percent(path: str) -> str:
+    """A path for --output, where Slurm replaces `%j` and the like unless there is a backslash anywhere."""
+    if "\\" in path:
+        remedy = "choose a runs_dir without a backslash"
+        raise UserError(
+            Problem("Slurm can't write logs to such a path", field="runs_dir", value=path, remedy=remedy)
+        )
+    return path.replace("%", "%%")
+
+
+def _notice_s(plan: Plan) -> int:
+    """How long before the time limit to stop: at most a quarter of it, or a short job would stop as it starts."""
+    limit = plan.slurm.time if plan.slurm else None
+    return NOTICE_S if limit is None else max(1, min(NOTICE_S, int(minutes(limit) * 15)))
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

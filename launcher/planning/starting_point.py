@@ -1,0 +1,48 @@
+"""Keys that name a run or a directory whose model is used: settled on the directory before anything is planned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from launcher.errors import Problem, UserError
+from launcher.loading.resolve import Loaded
+from launcher.runs.directory import RunDir, find
+
+
+def settle_models(loaded: Loaded, cwd: Path) -> Loaded:
+    """The recipe with the directories that `init_from` and `distill.teacher` mean, its model being the former.
+
+    Raises UserError where there is no such run, or it has no model.
+    """
+    recipe = loaded.recipe
+    if recipe.distill.teacher is not None:
+        teacher = _model_directory(loaded, "distill.teacher", recipe.distill.teacher, cwd)
+        distill = recipe.distill.model_copy(update={"teacher": str(teacher)})
+        recipe = recipe.model_copy(update={"distill": distill})
+    if recipe.init_from is not None:
+        start = str(_model_directory(loaded, "init_from", recipe.init_from, cwd))
+        model = recipe.model.model_copy(update={"name": start, "revision": None, "init": "pretrained"})
+        recipe = recipe.model_copy(update={"init_from": start, "model": model})
+    return replace(loaded, recipe=recipe)
+
+
+def _model_directory(loaded: Loaded, key: str, reference: str, cwd: Path) -> Path:
+    """The model meant by a run's id, the start of one, its directory, or the directory of a model."""
+    if (Path(reference) / "config.json").is_file():
+        return Path(reference).resolve()
+    origin = loaded.origins[key]
+    try:
+        run = find(reference, cwd / loaded.recipe.runs_dir)
+    except UserError as error:
+        raise UserError(
+            replace(problem, where=origin, field=key, value=reference) for problem in error.problems
+        ) from None
+    return _model_of(run, key, origin)
+
+
+def _model_of(run: RunDir, key: str, origin: str) -> Path:
+    if (run.model / "config.json").is_file():
+        return run.model
+    remedy = f"a model appears after the first evaluation: launch status {run.run_id}"
+    raise UserError(Problem("this run has no model yet", origin, key, run.run_id, remedy))

@@ -1,0 +1,477 @@
+"""Checks local data against the recipe before anything is queued, and says how much of it there is.
+
+Small files are read whole; of larger ones the first rows, and their lines are counted. What stands deeper in a
+large file, or on the hub, only a node can see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from launcher.errors import Problem, UserError, choices, nearest
+from launcher.reading import examples, labels
+from launcher.reading.cleaning import kept
+from launcher.reading.columns import CLASS_TASKS, choice_columns, label_columns, text_columns
+from launcher.reading.examples import Mistake
+from launcher.reading.files import (
+    EXTENSIONS,
+    Peek,
+    ReadOptions,
+    Row,
+    Value,
+    missing_files,
+    peek,
+    resolve_format,
+    split_sizes,
+)
+from launcher.reading.textfiles import size_of, where
+from launcher.recipe.data import Augment, Data
+from launcher.recipe.fields import Files
+from launcher.recipe.recipe import Recipe
+from launcher.tasks import tagging
+
+SMALL_BYTES = 1 << 20
+"""Files up to this size are read whole, in about a tenth of a second."""
+FIRST_ROWS = 1000
+"""Rows read of larger files."""
+EXAMPLES_SHOWN = 3
+"""Bad cells reported for each file, and unknown labels for each split; the others are counted."""
+MANY_CLASSES = 50
+"""With more classes than these nobody looks for the nearest name, and hardly one example for each is doubtful."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What is known about the data without a node; None where it isn't."""
+
+    train_examples: int | None = None
+    """Training examples, after data.split and data.limit."""
+    validation_examples: int | None = None
+    test_examples: int | None = None
+    columns: tuple[str, ...] = ()
+    """Columns of the first training file."""
+    labels: int | None = None
+    """Outputs of the head: classes or tags; 1 for a score, 2 for the two ends of an answer; None where it isn't known."""
+    mean_chars: float | None = None
+    """Mean length of a text, or of both texts of a pair, in characters, over the training rows read."""
+    notes: tuple[str, ...] = ()
+    """Sentences worth showing with the plan."""
+
+
+def check_data(recipe: Recipe) -> DataFacts:
+    """What local files hold; UserError with every mistake found in them or between them and the recipe."""
+    problems = [*_contradictions(recipe.data), *_missing_helpers(recipe.data.augment)]
+    if recipe.data.train is None or recipe.data.source is not None:
+        return _done(DataFacts(), problems)
+    train = _Split.read("train", recipe, problems)
+    validation = _Split.read("validation", recipe, problems)
+    test = _Split.read("test", recipe, problems)
+    extra = [_Split.of_file(name, Path(path), recipe, problems) for name, path in recipe.eval.extra.items()]
+    problems.extend(_label_sets(recipe, train, (validation, test, *extra)))
+    sizes = _sizes(recipe, train, validation, test, problems)
+    facts = DataFacts(
+        *sizes,
+        columns=train.columns,
+        labels=_label_count(recipe, train),
+        mean_chars=train.characters / train.rows if train.rows else None,
+        notes=tuple(_notes(train, validation, test)),
+    )
+    return _done(facts, problems)
+
+
+def read_options(data: Data) -> ReadOptions:
+    """How the recipe says that files are to be read."""
+    return ReadOptions(data.header, data.columns, data.delimiter, data.quoting, data.format)
+
+
+def options_for(path: Path, data: Data) -> ReadOptions:
+    """How a file beside the run's own data is read: as the training files, in the format that its own extension names."""
+    options, own = read_options(data), path.suffix.lower()
+    if own not in EXTENSIONS or own in {file.suffix.lower() for file in files(data.train)}:
+        return options
+    return replace(options, format=None, delimiter=None, quoting=None)
+
+
+def files(value: Files | None) -> tuple[Path, ...]:
+    """The file or files of a data.train, data.validation or data.test as paths."""
+    if value is None:
+        return ()
+    return tuple(Path(name) for name in ((value,) if isinstance(value, str) else value))
+
+
+def cut_fractions(data: Data) -> tuple[float, float, float] | None:
+    """Shares of the training data for train, validation and test, or None where validation data are given."""
+    local = data.source is None
+    if data.folds is not None:
+        return (1 - 1 / data.folds, 1 / data.folds, 0.0)
+    if (data.validation if local else data.validation_split) is not None:
+        return None
+    if data.split is None:
+        has_test = (data.test if local else data.test_split) is not None
+        return (0.85, 0.15, 0.0) if has_test else (0.7, 0.15, 0.15)
+    return (data.split[0], data.split[1], data.split[2] if len(data.split) == 3 else 0.0)
+
+
+def unknown_label(name: str, known: Sequence[str], given: bool = False) -> tuple[str, str]:
+    """Message and remedy for a label that the training data, or data.labels where they are given, don't have."""
+    most = 20 if len(known) <= MANY_CLASSES else EXAMPLES_SHOWN
+    shown = known if len(known) <= most else (*known[:most], f"{len(known) - most:,} more")
+    guess = nearest(name, known) if len(known) <= MANY_CLASSES else None
+    hint = f"did you mean {guess}? " if guess else ""
+    owner = "data.labels" if given else "the training data"
+    return f"label {labels.shown(name)} is not in {owner}", f"{hint}labels there: {', '.join(shown)}"
+
+
+def unordered(names: Iterable[str]) -> tuple[str, str] | None:
+    """Message and remedy where classes that need an order have none: they are no numbers."""
+    name = next((name for name in names if labels.score(name) is None), None)
+    if name is None:
+        return None
+    return f"{name!r} is no number: these classes have no order", "data.labels=[LOWEST,...,HIGHEST] gives one"
+
+
+@dataclass
+class _Split:
+    """What was learnt from reading the files of one split."""
+
+    name: str
+    given: bool
+    count: int | None = 0
+    complete: bool = True
+    columns: tuple[str, ...] = ()
+    names: dict[str, str] = field(default_factory=dict)
+    """Class -> where it was seen first."""
+    kept: list[tuple[str, Row]] = field(default_factory=list)
+    """Rows read, where data.clean may leave some of them out."""
+    rows: int = 0
+    characters: int = 0
+    empty: int = 0
+    misplaced: int = 0
+    """Answers that stand elsewhere in their context than they say."""
+    first_misplaced: str = ""
+    failed: bool = False
+
+    @classmethod
+    def read(cls, name: str, recipe: Recipe, problems: list[Problem]) -> _Split:
+        paths = files(getattr(recipe.data, name))
+        split = cls(name, given=bool(paths))
+        for path in paths:
+            try:
+                split._add(path, read_options(recipe.data), recipe, problems)
+            except UserError as error:
+                split.failed = True
+                problems.extend(_with_field(error.problems, f"data.{name}"))
+        if split.kept:
+            split.count = sum(1 for _ in kept(recipe, split.kept)) if split.complete else None
+        return split
+
+    @classmethod
+    def of_file(cls, name: str, path: Path, recipe: Recipe, problems: list[Problem]) -> _Split:
+        """A file of eval.extra."""
+        split = cls(name, given=True)
+        try:
+            split._add(path, options_for(path, recipe.data), recipe, problems)
+        except UserError as error:
+            problems.extend(_with_field(error.problems, "eval.extra"))
+        return split
+
+    def _add(self, path: Path, options: ReadOptions, recipe: Recipe, problems: list[Problem]) -> None:
+        seen = _read(path, options)
+        self.columns = self.columns or seen.columns
+        self.complete = self.complete and seen.complete
+        self.count = None if self.count is None or seen.count is None else self.count + seen.count
+        missing = list(missing_columns(recipe, path, seen, self.name, options))
+        problems.extend(missing)
+        self.failed = self.failed or bool(missing)
+        if missing:
+            return
+        mistakes = examples.training_mistakes if self.name == "train" else examples.mistakes
+        problems.extend(bad_cells(recipe, path, seen.rows, options, mistakes))
+        if recipe.data.clean.drop_empty or recipe.data.clean.drop_duplicates:
+            self.kept.extend((str(path), row) for row in seen.rows)
+        for row in seen.rows:
+            self._learn(recipe, path, row)
+
+    def _learn(self, recipe: Recipe, path: Path, row: Row) -> None:
+        characters = sum(_characters(row.values.get(column)) for column in text_columns(recipe))
+        self.rows += 1
+        self.characters += characters
+        self.empty += not characters
+        if recipe.task == "question-answering":
+            self._learn_places(recipe, path, row)
+        label = recipe.data.label
+        if recipe.task not in CLASS_TASKS or not isinstance(label, str):
+            return
+        for name in _class_names(recipe, row.values.get(label)):
+            if name is not None and name not in self.names:
+                self.names[name] = where(path, row.position)
+
+    def _learn_places(self, recipe: Recipe, path: Path, row: Row) -> None:
+        context = examples.context_of(recipe, row)
+        found = examples.answers(row.values.get(label_columns(recipe)[0])) or ()
+        wrong = sum(not examples.in_place(context, answer) for answer in found)
+        if wrong and not self.misplaced:
+            self.first_misplaced = where(path, row.position)
+        self.misplaced += wrong
+
+
+def _characters(value: Value) -> int:
+    if isinstance(value, list):
+        return sum(len(word) + 1 for word in value if isinstance(word, str))
+    return len(value) if isinstance(value, str) else 0
+
+
+def _class_names(recipe: Recipe, value: Value) -> Iterable[str | None]:
+    match recipe.task:
+        case "multilabel":
+            return labels.class_names(value, recipe.data.label_delimiter) or ()
+        case "token-classification":
+            return examples.tags(value) or ()
+        case _:
+            return (labels.class_name(value),)
+
+
+def _read(path: Path, options: ReadOptions) -> Peek:
+    small = size_of(path) <= SMALL_BYTES
+    return peek(path, options, rows=SMALL_BYTES if small else FIRST_ROWS)
+
+
+def _contradictions(data: Data) -> Iterator[Problem]:
+    if data.split is None:
+        return
+    if data.source is not None and data.validation_split is not None:
+        yield Problem(
+            "cuts the training split, but the hub's validation split is used",
+            field="data.split",
+            value=list(data.split),
+            remedy="data.validation_split=null, or leave data.split out",
+        )
+    test_given = data.test is not None or (data.source is not None and data.test_split is not None)
+    if len(data.split) == 3 and data.split[2] > 0 and test_given:
+        yield Problem(
+            "leaves a part for testing, but test data are given too",
+            field="data.split",
+            value=list(data.split),
+            remedy="give two fractions, or leave the test data out",
+        )
+
+
+def _missing_helpers(augment: Augment) -> Iterator[Problem]:
+    """A problem for each file or model that altered copies need and that isn't there."""
+    for key in ("synonym_file", "alike_file"):
+        path = getattr(augment, key)
+        if path is not None:
+            yield from _with_field(missing_files([Path(path)]), f"data.augment.{key}")
+    for directory in augment.back_translation or ():
+        if not Path(directory, "config.json").is_file():
+            remedy = "give two directories of Marian models, such as opus-mt-en-de and opus-mt-de-en"
+            text = "is no directory of a model: there is no config.json"
+            yield Problem(text, directory, "data.augment.back_translation", None, remedy)
+
+
+def missing_columns(
+    recipe: Recipe, path: Path, seen: Peek, split: str, options: ReadOptions | None = None
+) -> Iterator[Problem]:
+    """A problem for each column of text or label that a file doesn't have; `options` are those it was read with."""
+    options = options or read_options(recipe.data)
+    chosen = choice_columns(recipe)
+    wanted = [("data.choices" if name in chosen else "data.text", name) for name in text_columns(recipe)]
+    wanted += [("data.label", column) for column in label_columns(recipe)]
+    if recipe.data.group is not None and split == "train":
+        wanted.append(("data.group", recipe.data.group))
+    for key, column in wanted:
+        if column not in seen.columns:
+            remedy = choices(column, seen.columns) + _header_hint(path, options, seen)
+            if split == "test" and key == "data.label":
+                remedy += "; data.test needs labels, launch predict doesn't"
+            yield Problem("no such column in the file", where(path, None), key, column, remedy)
+
+
+def _header_hint(path: Path, options: ReadOptions, seen: Peek) -> str:
+    form = resolve_format(path, options)
+    if form == "conll":
+        return "; data.columns=[...] names the columns otherwise"
+    if form not in ("csv", "tsv"):
+        return ""
+    hints = []
+    if form == "csv" and "\t" in "".join(seen.columns):
+        hints.append("data.format=tsv (the first line holds tabs)")
+    if options.header:
+        hints.append("data.header=false data.columns=[...] if the first line is not a header")
+    return "".join(f"; or set {hint}" for hint in hints)
+
+
+def bad_cells(
+    recipe: Recipe,
+    path: Path,
+    rows: Iterable[Row],
+    options: ReadOptions,
+    mistakes: Callable[[Recipe, Row], Iterable[Mistake]] = examples.mistakes,
+) -> Iterator[Problem]:
+    """Problems with the first cells of a file that don't fit the task, and how many more there are."""
+    lines = resolve_format(path, options) == "conll"
+    found = 0
+    for row in rows:
+        for key, column, wrong, offset in mistakes(recipe, row):
+            found += 1
+            if found <= EXAMPLES_SHOWN:
+                place = where(path, row.position + (offset if lines else 0))
+                yield Problem(wrong, place, key, column, _cell_remedy(recipe, key))
+    if found > EXAMPLES_SHOWN:
+        yield Problem(f"{found - EXAMPLES_SHOWN} more cells like these", str(path))
+
+
+def _cell_remedy(recipe: Recipe, key: str) -> str:
+    if key == "data.text":
+        return "name a column of " + ("words" if recipe.task == "token-classification" else "texts")
+    if key == "data.choices":
+        return "name one column with a list of choices, or the columns that hold one each"
+    if key == "data.group":
+        return "name a column of texts or numbers"
+    if recipe.task == "ranking":
+        return "mend or remove the row, or set ranking.max_relevance to the highest there is"
+    return f"mend or remove the row, or name another column: this one doesn't fit task={recipe.task}"
+
+
+def _label_sets(recipe: Recipe, train: _Split, others: Sequence[_Split]) -> Iterator[Problem]:
+    given = recipe.data.labels
+    if given is None and (not train.names or not train.complete or train.failed):
+        return
+    known = given or _known(recipe, train)
+    scheme = tagging.scheme_of(known, recipe.tagging.scheme)
+    misfit = tagging.misfit(known, scheme) if recipe.task == "token-classification" else None
+    if misfit is not None:
+        message, remedy = tagging.misfit_message(misfit, known, scheme)
+        yield Problem(message, train.names.get(misfit), "tagging.scheme", scheme, remedy)
+    disorder = unordered(known) if recipe.task == "ordinal" and given is None else None
+    if disorder is not None:
+        yield Problem(disorder[0], None, "data.label", recipe.data.label, disorder[1])
+    if recipe.task != "multilabel" and len(known) == 1:
+        yield Problem(
+            f"every row has the label {known[0]!r}: there is nothing to learn",
+            field="data.label",
+            value=recipe.data.label,
+            remedy="give data with at least two classes, or name another column",
+        )
+    if given is None and _class_per_row(recipe, train):
+        text = f"has {len(train.names):,} classes in {train.rows:,} rows"
+        remedy = "one class per row: is this the label column?" + _other_columns(recipe, train)
+        yield Problem(text, None, "data.label", recipe.data.label, remedy)
+        return
+    for split in others if given is None else (train, *others):
+        yield from _unknown_labels(recipe, split, known)
+
+
+def _class_per_row(recipe: Recipe, train: _Split) -> bool:
+    """Whether nearly every row has a class of its own, as in a column of texts, numbers or ids."""
+    if recipe.task not in ("classification", "ordinal"):
+        return False
+    return len(train.names) > MANY_CLASSES and len(train.names) >= 0.9 * train.rows
+
+
+def _other_columns(recipe: Recipe, train: _Split) -> str:
+    others = [name for name in train.columns if name not in (*text_columns(recipe), recipe.data.label)]
+    return f" There are also: {', '.join(others)}" if others else ""
+
+
+def _unknown_labels(recipe: Recipe, split: _Split, known: Sequence[str]) -> Iterator[Problem]:
+    unknown = split.names.keys() - set(known)
+    found = [(name, place) for name, place in split.names.items() if name in unknown]
+    for name, place in found[:EXAMPLES_SHOWN]:
+        message, remedy = unknown_label(name, known, recipe.data.labels is not None)
+        yield Problem(message, place, "data.label", recipe.data.label, remedy)
+    if len(found) > EXAMPLES_SHOWN:
+        text = f"{len(found) - EXAMPLES_SHOWN:,} more labels that are not known in data.{split.name}"
+        yield Problem(text, field="data.label", value=recipe.data.label)
+
+
+def _label_count(recipe: Recipe, train: _Split) -> int | None:
+    if recipe.task not in CLASS_TASKS:
+        return {"masked-lm": None, "question-answering": 2}.get(recipe.task, 1)
+    if isinstance(recipe.data.label, tuple):
+        return len(recipe.data.label)
+    if recipe.data.labels is not None:
+        return len(recipe.data.labels)
+    return len(_known(recipe, train)) if train.complete and train.names else None
+
+
+def _known(recipe: Recipe, train: _Split) -> tuple[str, ...]:
+    """The classes of the training data; of tags all those that the same types may need."""
+    names = labels.in_order(train.names)
+    if recipe.task != "token-classification":
+        return names
+    scheme = tagging.scheme_of(names, recipe.tagging.scheme)
+    return names if tagging.misfit(names, scheme) else tagging.complete(names, scheme)
+
+
+def _sizes(
+    recipe: Recipe, train: _Split, validation: _Split, test: _Split, problems: list[Problem]
+) -> tuple[int | None, int | None, int | None]:
+    counts = {split.name: split.count if split.given else None for split in (train, validation, test)}
+    fractions = cut_fractions(recipe.data)
+    if fractions is not None and recipe.data.group is not None:
+        counts |= {"train": None, "validation": None} | ({} if test.given else {"test": None})
+    elif fractions is not None and train.count is not None and not train.failed:
+        parts = _parts(recipe.data, train.count, fractions)
+        for name, size, fraction in zip(counts, parts, fractions, strict=True):
+            if fraction > 0 and size == 0:
+                problems.append(_empty_part(name, train.count, fractions))
+        counts |= dict(zip(("train", "validation") if test.given else counts, parts, strict=False))
+    if recipe.data.clean.drop_leaked:
+        counts["train"] = None
+    if counts["train"] is not None:
+        counts["train"] = _training_examples(recipe, train, counts["train"])
+    return counts["train"], counts["validation"], counts["test"] or None
+
+
+def _parts(data: Data, count: int, fractions: Sequence[float]) -> tuple[int, ...]:
+    if data.folds is None:
+        return split_sizes(count, fractions)
+    held_out = len(range(data.fold, count, data.folds))
+    return count - held_out, held_out, 0
+
+
+def _training_examples(recipe: Recipe, train: _Split, count: int) -> int | None:
+    """Examples after data.shots or data.limit, altered copies included."""
+    data = recipe.data
+    if data.shots is not None:
+        classes = _label_count(recipe, train)
+        if classes is None:
+            return None
+        count = min(count, data.shots * classes)
+    if data.limit is not None:
+        count = min(count, data.limit)
+    return count * (1 + data.augment.copies) if data.augment.any else count
+
+
+def _empty_part(name: str, count: int, fractions: Sequence[float]) -> Problem:
+    return Problem(
+        f"leaves no example for {name}: data.train has {count} rows",
+        field="data.split",
+        value=[fraction for fraction in fractions if fraction],
+        remedy="give more data, data.validation=FILE, or other fractions",
+    )
+
+
+def _notes(*splits: _Split) -> Iterator[str]:
+    for split in splits:
+        if split.empty:
+            yield f"data.{split.name}: {split.empty} of {split.rows} rows read have no text"
+        if split.misplaced:
+            yield (
+                f"data.{split.name}: {split.misplaced} answers stand elsewhere in their context than answer_start says"
+                f" (first: {split.first_misplaced}); their nearest occurrence is taken"
+            )
+
+
+def _with_field(problems: Iterable[Problem], key: str) -> Iterator[Problem]:
+    for problem in problems:
+        yield Problem(problem.message, problem.where, key, problem.value, problem.remedy)
+
+
+def _done(facts: DataFacts, problems: Sequence[Problem]) -> DataFacts:
+    if problems:
+        raise UserError(problems)
+    return facts

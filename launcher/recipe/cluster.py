@@ -1,0 +1,101 @@
+"""The cluster profile: facts about a site, and nothing about what is trained."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from launcher.recipe.fields import Count, Line, Name, PathOrId, Positive, Section, TimeLimit
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+
+
+def _variable(value: str) -> str:
+    if not VARIABLE.fullmatch(value):
+        raise ValueError("must be a name of an environment variable")
+    if any(word in value.upper() for word in SECRET_WORDS):
+        raise ValueError(
+            "looks like a secret, which a profile must not hold; use ~/.netrc or the environment"
+        )
+    return value
+
+
+Variable = Annotated[str, AfterValidator(_variable)]
+
+
+class Container(Section):
+    """How training is started inside a container image."""
+
+    runtime: Literal["apptainer", "pyxis"]
+    """apptainer wraps the command on each node; pyxis adds options to srun."""
+    image: PathOrId
+    """Image file or reference."""
+    mounts: tuple[Line, ...] = ()
+    """Bind mounts, SOURCE:TARGET; the run directory is always mounted."""
+    args: tuple[Line, ...] = ()
+    """Further arguments of the runtime."""
+
+
+class Limits(Section):
+    """The most that one job may ask for; null means no limit."""
+
+    nodes: Count | None = None
+    """Most nodes in a job."""
+    gpus: Count | None = None
+    """Most GPUs on a node."""
+    time: TimeLimit | None = None
+    """Longest time limit."""
+
+
+class Cluster(Section):
+    """One site: where jobs go, what nodes have, and how Python gets there."""
+
+    description: Line | None = None
+    """One sentence about the site."""
+    partition: Name | None = None
+    """Slurm partition; null means the cluster's default."""
+    account: Name | None = None
+    """Slurm account to charge."""
+    qos: Name | None = None
+    """Slurm quality of service."""
+    constraint: Line | None = None
+    """Slurm node features to ask for."""
+    reservation: Name | None = None
+    """Slurm reservation to use."""
+    gpus_per_node: Annotated[int, Field(ge=0)] | None = None
+    """GPUs that a node has; 0 says that the site has none."""
+    gpu_request: Literal["gpus-per-node", "gres"] = "gpus-per-node"
+    """Which sbatch option asks for GPUs."""
+    gpu_type: Name | None = None
+    """Type in the GPU request, such as h100."""
+    gpu_model: Name | None = None
+    """GPU model for estimates of time: H200, H100, A100, L40S, V100 or T4."""
+    gpu_memory_gib: Positive | None = None
+    """Memory of one GPU in GiB, for estimates and micro-batches."""
+    cpus_per_task: Count | None = None
+    """CPUs asked for on each node; null means 8 a rank, and 1 a rank without GPUs."""
+    memory: Line | None = None
+    """Memory asked for on each node in sbatch's notation; null means the partition's default."""
+    exclusive: bool = False
+    """Ask for whole nodes."""
+    time: TimeLimit | None = None
+    """Time limit used where the recipe gives none."""
+    python: PathOrId | None = None
+    """Python on the nodes; null means the one that plans."""
+    setup: tuple[Line, ...] = ()
+    """Shell lines run on every node before training, such as `module load cuda`."""
+    env: dict[Variable, Line] = Field(default_factory=dict)
+    """Environment variables set on every node; never secrets."""
+    interface: Name | None = None
+    """Network interface of gloo and NCCL (GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME)."""
+    container: Container | None = None
+    """Container to train in."""
+    limits: Limits = Limits()
+    """Limits of the site."""
+
+    def fills(self) -> dict[str, Any]:
+        """Recipe keys that this profile gives a value to where everything else leaves them null."""
+        return {"gpus": self.gpus_per_node or None, "time": self.time}

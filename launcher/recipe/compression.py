@@ -1,0 +1,44 @@
+"""Sections of the recipe that make a model smaller: pruning and distillation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from launcher.recipe.fields import Count, NonNegative, PathOrId, Positive, Probability, Section, Share
+
+
+class Prune(Section):
+    """Pruning: the training that follows recovers what was lost. Heads, neurons and layers are really taken out."""
+
+    heads: Probability = 0.0
+    """Share of each layer's attention heads to take out; the hidden width shrinks with them."""
+    ffn: Probability = 0.0
+    """Share of each layer's feed-forward neurons to take out."""
+    layers: Annotated[int, Field(ge=0)] = 0
+    """How many layers to take out, those that matter least."""
+    examples: Count = 512
+    """Training examples that tell what matters."""
+    magnitude: Probability = 0.0
+    """Share of the weights of each matrix in the layers to hold at zero, the smallest first; the shape stays."""
+    schedule: Literal["gradual", "one_shot"] = "gradual"
+    """How prune.magnitude is reached: step by step over the first 70% of the training, or before its first step."""
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether parts of the model are taken out."""
+        return bool(self.heads or self.ffn or self.layers)
+
+
+class Distill(Section):
+    """Knowledge distillation (Hinton et al., 2015) from a larger model of the same family."""
+
+    teacher: PathOrId | None = None
+    """Run (id, start of one, or directory) or model's directory whose decisions are learnt; null distils nothing."""
+    temperature: Positive = 2.0
+    """What the logits of both models are divided by before they are compared."""
+    weight: Share = 0.5
+    """Share of the teacher in the loss; the labels have the rest."""
+    hidden: NonNegative = 0.0
+    """Weight of the cosine distance between the states of the first token in the last layer (models of one width)."""

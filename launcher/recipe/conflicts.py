@@ -1,0 +1,410 @@
+"""Contradictions within a recipe: values that are fine one by one but not together. Whatever the machine or the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from launcher.recipe.recipe import Recipe
+
+TEXT_PAIRS = {"question-answering": "[question,context]", "ranking": "[query,document]"}
+"""Tasks about two texts, and what data.text says there."""
+
+
+LONGEST = 512
+"""Tokens of a window at most where data.max_length is null."""
+WINDOWED_TASKS = ("classification", "multilabel", "regression")
+"""Tasks that can pool the logits of several windows of a text."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Values that are fine one by one but not together."""
+
+    fields: tuple[str, ...]
+    """Dotted names of the keys involved; the message points at the first."""
+    message: str
+    remedy: str
+
+
+def conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    """Every contradiction within the recipe itself, whatever the machine or the data."""
+    yield from _model_conflicts(recipe)
+    yield from _data_conflicts(recipe)
+    yield from _column_conflicts(recipe)
+    yield from _subset_conflicts(recipe)
+    yield from _augment_conflicts(recipe)
+    yield from _task_conflicts(recipe)
+    yield from _batch_conflicts(recipe)
+    yield from _loss_conflicts(recipe)
+    yield from _optimizer_conflicts(recipe)
+    yield from _regularisation_conflicts(recipe)
+    yield from _adapter_conflicts(recipe)
+    yield from _anatomy_conflicts(recipe)
+    yield from _sharding_conflicts(recipe)
+    yield from _zero_conflicts(recipe)
+    yield from _compression_conflicts(recipe)
+
+
+def _model_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    model, fresh = recipe.model, recipe.model.init == "scratch" and recipe.init_from is None
+    if model.name is None and model.init == "pretrained" and recipe.init_from is None:
+        yield Conflict(
+            ("model.name", "model.init"),
+            "is needed with model.init=pretrained",
+            "give a hub id or a directory, start from a run with init_from=RUN, or set model.init=scratch",
+        )
+    if fresh and model.name is None and model.scratch.hidden % model.scratch.heads:
+        yield Conflict(
+            ("model.scratch.heads", "model.scratch.hidden"),
+            f"does not divide model.scratch.hidden={model.scratch.hidden}",
+            "choose a number of heads that divides the hidden width",
+        )
+    if recipe.tuning == "lora" and fresh:
+        yield Conflict(
+            ("tuning", "model.init"),
+            "adapters on random weights can't learn",
+            "use tuning=full with model.init=scratch, or give a pretrained model.name",
+        )
+    if recipe.precision == "fp16" and recipe.device == "cpu":
+        yield Conflict(
+            ("precision", "device"), "fp16 needs a GPU", "use precision=bf16 or precision=fp32 on the CPU"
+        )
+
+
+def _data_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    data = recipe.data
+    if data.source is None and data.train is None:
+        yield Conflict(
+            ("data.train", "data.source"), "no data given", "give data.train=FILE or data.source=HUB_ID"
+        )
+    if data.source is not None and data.train is not None:
+        yield Conflict(
+            ("data.train", "data.source"), "both a file and a hub data set are given", "leave one of them out"
+        )
+    if data.columns is not None and data.header and data.format != "conll":
+        yield Conflict(
+            ("data.columns", "data.header"),
+            "names the columns of files without a header line",
+            "add data.header=false, or leave data.columns out",
+        )
+    if data.split is not None:
+        if data.validation is not None:
+            yield Conflict(
+                ("data.split", "data.validation"),
+                "splits data.train, but data.validation is given too",
+                "leave one of them out",
+            )
+        if sum(data.split) > 1 + 1e-9 or min(data.split[:2]) == 0:
+            yield Conflict(
+                ("data.split",),
+                "fractions must be above 0 for train and validation and add up to at most 1",
+                "for example data.split=[0.8,0.1,0.1]",
+            )
+
+
+def _column_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    data, task = recipe.data, recipe.task
+    if task != "multilabel" and isinstance(data.label, tuple):
+        yield Conflict(
+            ("data.label", "task"), "a list of label columns is for task=multilabel", "name one column"
+        )
+    columns = 1 if isinstance(data.text, str) else len(data.text)
+    if task in TEXT_PAIRS and columns != 2:
+        yield Conflict(
+            ("data.text", "task"), f"task={task} needs two columns", f"data.text={TEXT_PAIRS[task]}"
+        )
+    if task in ("token-classification", "masked-lm") and columns != 1:
+        yield Conflict(("data.text", "task"), f"task={task} needs one column", "name one column of text")
+    if task == "multiple-choice" and data.choices is None:
+        yield Conflict(
+            ("data.choices", "task"),
+            "task=multiple-choice needs the columns of the choices",
+            "data.choices=[a,b,c,d], or one column that holds a list",
+        )
+    if task != "multiple-choice" and data.choices is not None:
+        yield Conflict(("data.choices", "task"), "is for task=multiple-choice", "leave it out")
+
+
+def _task_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    mlm = recipe.mlm
+    if mlm.mask + mlm.random > 1 + 1e-9:
+        yield Conflict(
+            ("mlm.random", "mlm.mask"),
+            f"adds up with mlm.mask={mlm.mask} to more than 1",
+            "they are shares of the hidden tokens: for example mlm.mask=0.8 mlm.random=0.1",
+        )
+    if mlm.segmenter is not None and not mlm.whole_word:
+        yield Conflict(
+            ("mlm.segmenter", "mlm.whole_word"), "is used only by mlm.whole_word", "add mlm.whole_word=true"
+        )
+    if mlm.probes and recipe.task != "masked-lm":
+        yield Conflict(("mlm.probes", "task"), "are for task=masked-lm", "leave them out")
+    if recipe.data.windows is not None and recipe.task not in WINDOWED_TASKS:
+        yield Conflict(("data.windows", "task"), "is for " + ", ".join(WINDOWED_TASKS), "leave it out")
+    most = _most_shared(recipe)
+    if recipe.data.stride is not None and most is not None and recipe.data.stride > most:
+        longest = recipe.data.max_length
+        yield Conflict(
+            ("data.stride", "data.max_length"),
+            f"leaves too little of a window of {f'data.max_length={longest}' if longest else LONGEST} tokens to go on by",
+            (f"use data.stride={most} or less, " if most else "") + "leave it out, or raise data.max_length",
+        )
+
+
+def _most_shared(recipe: Recipe) -> int | None:
+    """Tokens that neighbouring windows may share, beside the special ones; None where there are no windows."""
+    data = recipe.data
+    longest = data.max_length or LONGEST
+    if recipe.task == "question-answering":
+        return longest // 2  # a question may take the other half
+    if data.windows is None or recipe.task not in WINDOWED_TASKS:
+        return None
+    pair = not isinstance(data.text, str) and len(data.text) == 2
+    return max(0, (longest - 4) // 2 - 1 if pair else longest - 3)
+
+
+def _subset_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    data = recipe.data
+    validation = "data.validation" if data.source is None else "data.validation_split"
+    given = data.validation if data.source is None else data.validation_split
+    if data.folds is not None and (data.split is not None or given is not None):
+        other = "data.split" if data.split is not None else validation
+        yield Conflict(
+            ("data.folds", other), f"validates on a fold, but {other} is given too", f"{other}=null"
+        )
+    if data.folds is not None and data.fold >= data.folds:
+        remedy = f"use data.fold=0 to data.fold={data.folds - 1}"
+        yield Conflict(("data.fold", "data.folds"), f"there are {data.folds} folds", remedy)
+    if data.folds is None and data.fold:
+        yield Conflict(
+            ("data.fold", "data.folds"), "is a number of data.folds", "add data.folds=5, or leave it out"
+        )
+    if data.group is not None and data.folds is None and given is not None:
+        text = f"keeps groups together when training data are cut, but {validation} is given"
+        yield Conflict(("data.group", validation), text, "leave it out")
+    if data.shots is not None and data.limit is not None:
+        yield Conflict(("data.shots", "data.limit"), "both say how many examples", "leave one of them out")
+    if data.shots is not None and recipe.task not in ("classification", "ordinal"):
+        text = "counts examples of each class, and this task has no classes"
+        yield Conflict(("data.shots", "task"), text, "use data.limit")
+
+
+def _augment_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    augment = recipe.data.augment
+    key = "data.augment."
+    given = augment.synonym_file is not None
+    for name in ("synonyms", "insert"):
+        if getattr(augment, name) and not given and not augment.wordnet:
+            text = "needs to know synonyms"
+            yield Conflict((f"{key}{name}",), text, f"add {key}synonym_file=FILE or {key}wordnet=true")
+    if given and augment.wordnet:
+        yield Conflict((f"{key}wordnet", f"{key}synonym_file"), "both give synonyms", "leave one of them out")
+    if (given or augment.wordnet) and not (augment.synonyms or augment.insert):
+        name = f"{key}synonym_file" if given else f"{key}wordnet"
+        yield Conflict((name, f"{key}synonyms"), "nothing uses its synonyms", f"add {key}synonyms=0.1")
+    if augment.alike_file is not None and not augment.typos:
+        yield Conflict((f"{key}alike_file", f"{key}typos"), "is used by typos alone", f"add {key}typos=0.05")
+    if recipe.task == "token-classification":
+        for name in ("insert", "swap", "delete", "back_translation"):
+            if getattr(augment, name):
+                text = "would tear words from their tags"
+                yield Conflict((f"{key}{name}", "task"), text, f"use {key}synonyms or {key}typos")
+
+
+def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    batch = recipe.batch
+    if batch.micro is not None and batch.micro > batch.global_:
+        yield Conflict(
+            ("batch.micro", "batch.global"),
+            f"is larger than batch.global={batch.global_}",
+            f"use batch.micro={batch.global_} or less: batch.global is what makes one step",
+        )
+    longest = recipe.data.max_length
+    if isinstance(batch.tokens, int) and longest is not None and batch.tokens < longest:
+        yield Conflict(
+            ("batch.tokens", "data.max_length"),
+            f"is less than one example of data.max_length={longest} tokens",
+            f"use batch.tokens={longest} or more",
+        )
+    for name in recipe.eval.extra:
+        if name in ("train", "validation", "test", "probes"):
+            yield Conflict(("eval.extra",), f"{name} is the name of another split", "choose another name")
+    stopping = recipe.train.early_stopping
+    if stopping.patience is not None and recipe.eval.every is None:
+        yield Conflict(
+            ("train.early_stopping.patience", "eval.every"),
+            "early stopping needs evaluations during training",
+            "set eval.every to a number of steps or to epoch",
+        )
+
+
+LOSSES: dict[str, tuple[str, ...]] = {
+    "classification": ("cross_entropy", "focal", "custom"),
+    "multilabel": ("cross_entropy", "focal", "custom"),
+    "regression": ("mse", "mae", "huber", "custom"),
+}
+"""Losses of each task that has more than one."""
+
+
+def _loss_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    loss, known = recipe.train.loss, LOSSES.get(recipe.task, ())
+    if loss.name is not None and loss.name not in known:
+        yield Conflict(
+            ("train.loss.name", "task"),
+            f"is not a loss of task={recipe.task}",
+            "use " + " or ".join(known) if known else "leave it out: this task has one loss",
+        )
+    of_classes = "cross_entropy" in known
+    if loss.label_smoothing and (not of_classes or loss.name not in (None, "cross_entropy")):
+        yield Conflict(
+            ("train.loss.label_smoothing", "train.loss.name", "task"),
+            "smooths the labels of cross-entropy in classification and multilabel",
+            "leave it out, or use train.loss.name=cross_entropy",
+        )
+    if loss.class_weights is not None and (not of_classes or loss.name == "custom"):
+        yield Conflict(
+            ("train.loss.class_weights", "train.loss.name", "task"),
+            "weighs the classes of cross_entropy and focal in classification and multilabel",
+            "leave it out",
+        )
+
+
+def _optimizer_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    train = recipe.train
+    if train.momentum and train.optimizer not in ("sgd", "rmsprop"):
+        yield Conflict(
+            ("train.momentum", "train.optimizer"),
+            f"is not a setting of {train.optimizer}",
+            "leave it out (train.beta1 is the momentum of adam, adamw and lamb), or use train.optimizer=sgd",
+        )
+    if train.nesterov and (train.optimizer != "sgd" or not train.momentum):
+        yield Conflict(
+            ("train.nesterov", "train.optimizer", "train.momentum"),
+            "is a way of using the momentum of sgd",
+            "set train.optimizer=sgd and train.momentum=0.9, or leave it out",
+        )
+    if train.schedule == "plateau" and recipe.eval.every is None:
+        yield Conflict(
+            ("train.schedule", "eval.every"),
+            "plateau needs evaluations during training",
+            "set eval.every to a number of steps or to epoch, or choose another schedule",
+        )
+
+
+def _adapter_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    lora, default = recipe.lora, type(recipe.lora)()
+    given = [key for key in type(lora).model_fields if getattr(lora, key) != getattr(default, key)]
+    for key in given if recipe.tuning != "lora" else ():
+        usual = "null" if getattr(default, key) is None else str(getattr(default, key)).lower()
+        remedy = f"set tuning=lora, or leave it out (lora.{key}={usual})"
+        yield Conflict((f"lora.{key}", "tuning"), "there are no adapters", remedy)
+    if lora.dora and lora.init == "pissa":
+        yield Conflict(("lora.init", "lora.dora"), "is not combined with DoRA", "choose one of them")
+    if lora.train_embeddings and (recipe.model.freeze.embeddings or recipe.task == "masked-lm"):
+        yield Conflict(
+            ("lora.train_embeddings", "model.freeze.embeddings", "task"),
+            "the embeddings are frozen, or tied to the head of masked-lm",
+            "leave it out",
+        )
+
+
+def _anatomy_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    model = recipe.model
+    if model.head.layers and recipe.task not in LOSSES:
+        yield Conflict(
+            ("model.head.layers", "task"),
+            "is for " + ", ".join(LOSSES),
+            "leave it out: the head of this task is the one of the model's family",
+        )
+    if model.reinit_layers and recipe.tuning == "lora":
+        yield Conflict(
+            ("model.reinit_layers", "tuning"), "adapters on random weights can't learn", "use tuning=full"
+        )
+
+
+def _sharding_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    """Techniques that look at whole parameters or change which of them train, which ZeRO's shards don't allow."""
+    stage = 2 if recipe.zero.stage is None else recipe.zero.stage
+    train = recipe.train
+    highest = {
+        "train.optimizer": (train.optimizer in ("adafactor", "lamb"), 0),
+        "train.ema": (train.ema is not None, 0),
+        "train.unfreeze_every": (train.unfreeze_every is not None, 0),
+        "lora.dora": (recipe.lora.dora, 2),
+        "train.l1": (train.l1 > 0, 2),
+        "train.l2": (train.l2 > 0, 2),
+        "train.r_drop": (train.r_drop > 0, 2),
+        "train.fgm": (train.fgm > 0, 2),
+    }
+    for key, (used, most) in highest.items():
+        if used and stage > most:
+            yield Conflict(
+                (key, "zero.stage"),
+                "doesn't work on the shards of ZeRO" + (f" stage {stage}" if most else ""),
+                f"set zero.stage={most}{' or less' if most else ''}, or leave it out",
+            )
+
+
+def _regularisation_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    train = recipe.train
+    if train.r_drop and recipe.distill.teacher is not None:
+        yield Conflict(
+            ("train.r_drop", "distill.teacher"), "is not combined with a teacher", "leave one of them out"
+        )
+    if train.ema is not None and recipe.prune.magnitude:
+        yield Conflict(
+            ("train.ema", "prune.magnitude"),
+            "averages weights from before they were held at zero",
+            "leave one of them out",
+        )
+    if train.r_drop and train.fgm:
+        yield Conflict(("train.fgm", "train.r_drop"), "is not combined with R-Drop", "choose one of them")
+
+
+def _zero_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    zero = recipe.zero
+    if zero.offload != "none" and zero.stage == 0:
+        yield Conflict(
+            ("zero.offload", "zero.stage"), "needs ZeRO", "set zero.stage to 1, 2 or 3, or leave it out"
+        )
+    if zero.offload == "nvme" and zero.stage in (1, 2):
+        yield Conflict(
+            ("zero.offload", "zero.stage"), "needs ZeRO stage 3", "set zero.stage=3 or zero.offload=cpu"
+        )
+    if zero.offload == "nvme" and zero.nvme_path is None:
+        yield Conflict(
+            ("zero.nvme_path", "zero.offload"), "is needed by zero.offload=nvme", "give a local directory"
+        )
+    if zero.nvme_path is not None and zero.offload != "nvme":
+        yield Conflict(
+            ("zero.nvme_path", "zero.offload"), "is used only by zero.offload=nvme", "leave it out"
+        )
+
+
+def _compression_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    prune, distill = recipe.prune, recipe.distill
+    for key in ("heads", "ffn", "layers", "magnitude"):
+        if getattr(prune, key) and recipe.init_from is None:
+            message = "only a model that has been trained shows what it can do without"
+            yield Conflict(
+                (f"prune.{key}", "init_from"), message, "add init_from=RUN, or the model's directory"
+            )
+    if prune.magnitude and recipe.tuning == "lora":
+        yield Conflict(
+            ("prune.magnitude", "tuning"),
+            "adapters leave the weights that would be pruned as they are",
+            "use tuning=full",
+        )
+    if prune.magnitude and recipe.zero.stage != 0:
+        yield Conflict(
+            ("prune.magnitude", "zero.stage"),
+            "ZeRO keeps weights where masks can't reach",
+            "use zero.stage=0",
+        )
+    if distill.hidden and recipe.task in ("token-classification", "masked-lm", "question-answering"):
+        yield Conflict(
+            ("distill.hidden", "task"),
+            "compares states of the first token, which this task doesn't read",
+            "leave it out",
+        )

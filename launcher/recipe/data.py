@@ -1,0 +1,134 @@
+"""The sections of a recipe that say what data there are and how they are prepared, as docs/data.md describes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from launcher.recipe.fields import Count, Files, Line, PathOrId, Probability, Section, Share
+
+
+class Clean(Section):
+    """What is mended in texts and left out of the data before anything else is done; `launch data` counts what it would."""
+
+    html: bool = False
+    """Take HTML tags out and turn entities such as &amp; into characters."""
+    control: bool = False
+    """Take out control characters, invisible marks of direction and width, and U+FFFD."""
+    nfkc: bool = False
+    """Unicode's NFKC: full-width letters, digits and punctuation become ordinary ones, ligatures are taken apart."""
+    whitespace: bool = False
+    """One blank for any run of white space, none at either end."""
+    drop_empty: bool = False
+    """Leave out rows without text."""
+    drop_duplicates: bool = False
+    """Leave out rows whose text and label stood before in the same file or files."""
+    drop_leaked: bool = False
+    """Leave out training rows whose text is also validated or tested on."""
+
+    @property
+    def mends(self) -> bool:
+        """Whether texts are changed at all."""
+        return self.html or self.control or self.nfkc or self.whitespace
+
+
+class Augment(Section):
+    """Altered copies of training examples, made while tokenising; off where every probability is 0.
+
+    Replacement, insertion, swap and deletion are those of EDA (Wei and Zou, 2019), drawn for each word.
+    """
+
+    copies: Count = 1
+    """Altered copies of each training example, besides the example itself."""
+    synonyms: Share = 0.0
+    """Probability that a word gives way to a synonym."""
+    insert: Share = 0.0
+    """Probability that a synonym of a word is put in at a random place."""
+    swap: Share = 0.0
+    """Probability that a word changes places with another one."""
+    delete: Share = 0.0
+    """Probability that a word is left out; one always stays."""
+    typos: Share = 0.0
+    """Probability that a letter is mistyped: a key beside it, a letter twice, left out, or in its neighbour's place."""
+    synonym_file: PathOrId | None = None
+    """Synonyms: a line for each set of words that may replace each other, separated by tabs, commas or blanks."""
+    wordnet: bool = False
+    """Take synonyms from the English WordNet through nltk."""
+    alike_file: PathOrId | None = None
+    """For typos in Chinese: a line for each set of characters that sound or look alike, written together."""
+    segmenter: Literal["jieba"] | None = None
+    """What finds the words of Chinese text; null takes every character for a word."""
+    back_translation: tuple[PathOrId, PathOrId] | None = None
+    """Directories of two Marian models, into another language and back: each copy is first put into other words by them."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there are copies at all."""
+        shares = (self.synonyms, self.insert, self.swap, self.delete, self.typos)
+        return self.back_translation is not None or sum(shares) > 0
+
+
+class Data(Section):
+    """Where examples come from and what their columns mean."""
+
+    source: PathOrId | None = None
+    """Hub data set, `id` or `id:config`; data.train given in a stronger place replaces it."""
+    train: Files | None = None
+    """Training file or files: csv, tsv, json, jsonl, parquet, txt, CoNLL columns or SQuAD json."""
+    validation: Files | None = None
+    """Validation file or files: they choose the best checkpoint."""
+    test: Files | None = None
+    """Test file or files, used once, after training."""
+    train_split: Line = "train"
+    """Split of data.source to train on."""
+    validation_split: Line | None = "validation"
+    """Split of data.source that chooses the best checkpoint; null takes a part of the training split."""
+    test_split: Line | None = None
+    """Split of data.source used once, after training."""
+    text: Line | Annotated[tuple[Line, ...], Field(min_length=1, max_length=2)] = "text"
+    """Column that holds the text, or two columns [a,b] for pairs."""
+    label: Line | Annotated[tuple[Line, ...], Field(min_length=1)] = "label"
+    """Column that holds the label or score; for multilabel also a list of 0/1 columns."""
+    choices: Line | Annotated[tuple[Line, ...], Field(min_length=2)] | None = None
+    """For multiple-choice: the columns that hold the choices, or one column that holds a list of them."""
+    labels: Annotated[tuple[Line, ...], Field(min_length=2)] | None = None
+    """Every label in the order they are numbered; null sorts those of the training data, numbers by value."""
+    windows: Literal["mean", "max"] | None = None
+    """Cut texts longer than data.max_length into windows and pool their logits; null cuts off what is too long."""
+    stride: Count | None = None
+    """Tokens that neighbouring windows of a long text share; null means a third of data.max_length, 128 at most."""
+    label_delimiter: Line = "|"
+    """What separates the labels within one cell of a multilabel file."""
+    split: Annotated[tuple[Probability, ...], Field(min_length=2, max_length=3)] | None = None
+    """Fractions of data.train for train, validation and test where no validation is given; null means [0.7,0.15,0.15]."""
+    max_length: Count | None = None
+    """Longest sequence in tokens, special tokens included; longer ones are cut. Null means the model's limit, 512 at most."""
+    group: Line | None = None
+    """Column whose values never straddle a cut: all rows of one patient, author or document go to one part."""
+    stratify: bool = True
+    """Whether a cut keeps the proportions of the classes."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Cut data.train into this many parts for cross-validation, and validate on one of them."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """The part validated on, from 0; a sweep over it is the cross-validation."""
+    shots: Count | None = None
+    """Use only this many training examples of each class, drawn by the seed; null uses all."""
+    limit: Count | None = None
+    """Use only this many training examples, drawn by the seed; null uses all."""
+    header: bool = True
+    """Whether csv and tsv files start with a line of column names."""
+    columns: Annotated[tuple[Line, ...], Field(min_length=1)] | None = None
+    """Column names of CoNLL files, and of others without a header line (then data.header is false)."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Column separator; null means a comma in csv, a tab in tsv, and any blanks and tabs in CoNLL files."""
+    quoting: bool | None = None
+    """Whether double quotes enclose fields; null means yes in csv and no in tsv."""
+    format: Literal["csv", "tsv", "json", "jsonl", "parquet", "txt", "conll", "squad"] | None = None
+    """Format of the files where their extension lies."""
+    clean: Clean = Clean()
+    """What is mended in texts and left out."""
+    augment: Augment = Augment()
+    """Altered copies of training examples."""
+    cache_dir: PathOrId | None = None
+    """Where tokenised data are kept and shared between runs; null means the user's cache directory."""

@@ -1,0 +1,167 @@
+"""The sections of a recipe that say how a model learns, as docs/techniques.md describes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from launcher.recipe.fields import Count, Every, Name, NonNegative, Positive, Probability, Section, Warmup
+
+
+class Head(Section):
+    """Fully connected layers of the head of classification, multilabel and regression, beside its linear one."""
+
+    layers: Annotated[int, Field(ge=0)] = 0
+    """Hidden layers; 0 leaves the head as the model's family has it."""
+    width: Count | None = None
+    """Width of each; null means that of the encoder."""
+    dropout: Probability = 0.1
+    """Dropout after each."""
+    activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu"
+    """Activation of each."""
+
+
+class Freeze(Section):
+    """What of the encoder doesn't train."""
+
+    embeddings: bool = False
+    """Whether the embeddings stay as they are."""
+    layers: Annotated[int, Field(ge=0)] = 0
+    """How many of the lowest layers stay as they are."""
+
+
+class Lora(Section):
+    """Low-rank adaptation (Hu et al., 2021), used where `tuning=lora`."""
+
+    r: Count = 8
+    """Rank of the update of each adapted matrix."""
+    alpha: Positive = 16.0
+    """Scale of the update: it is multiplied by alpha / r."""
+    dropout: Probability = 0.05
+    """Dropout on the input of the adapters."""
+    targets: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    """Leaf names of the linear modules to adapt; null takes the attention projections of the model's family."""
+    rslora: bool = False
+    """rsLoRA (Kalajdzievski, 2023): multiply the update by alpha / sqrt(r) instead of alpha / r."""
+    dora: bool = False
+    """DoRA (Liu et al., 2024): learn the length of each column of the weights apart from its direction."""
+    init: Literal["default", "pissa"] = "default"
+    """Where adapters start: at zero, or from the largest singular directions of the weights (Meng et al., 2024)."""
+    train_embeddings: bool = False
+    """Train the word embeddings in full beside the adapters."""
+    plus_ratio: Positive = 1.0
+    """LoRA+ (Hayou et al., 2024): learning rate of the factor B as a multiple of that of A; 16 is usual."""
+
+
+class Dropout(Section):
+    """Dropout probabilities; null keeps what the model's own configuration says."""
+
+    hidden: Probability | None = None
+    """After embeddings, attention outputs and feed-forward layers."""
+    attention: Probability | None = None
+    """On attention probabilities."""
+    classifier: Probability | None = None
+    """Before the last linear layer of the head."""
+
+
+class EarlyStopping(Section):
+    """Stop when the monitored metric has not improved for a while."""
+
+    metric: Name | None = None
+    """Metric to watch, such as `accuracy` or `loss`; null means eval.metric."""
+    patience: Count | None = None
+    """Evaluations without improvement before stopping; null never stops early."""
+    min_delta: NonNegative = 0.0
+    """Smallest change that counts as an improvement."""
+
+
+class Loss(Section):
+    """What is minimised in classification, multilabel and regression; the other tasks have one loss each."""
+
+    name: Literal["cross_entropy", "focal", "mse", "mae", "huber", "custom"] | None = None
+    """cross_entropy or focal for classes, mse, mae or huber for numbers; null: the first of these. custom: --loss-file."""
+    label_smoothing: Probability = 0.0
+    """Share of the probability that is spread over all classes (Szegedy et al., 2016); of cross_entropy."""
+    focal_gamma: NonNegative = 2.0
+    """How much focal loss (Lin et al., 2017) neglects what is right already; 0 is cross-entropy."""
+    class_weights: Literal["balanced"] | dict[str, Positive] | None = None
+    """Weight of each class, {label: weight}, those left out 1; balanced: inverse to its frequency in the training data."""
+    huber_delta: Positive = 1.0
+    """Error beyond which Huber's loss (1964) grows linearly."""
+
+
+class Decay(Section):
+    """What the learning rate does after warm-up, where train.schedule leaves it open."""
+
+    every: Every = "epoch"
+    """step, exponential: steps, or `epoch`, in which the rate is multiplied by factor once."""
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """step, exponential, plateau: what the rate is multiplied by."""
+    power: Positive = 2.0
+    """polynomial: the rate goes to the floor with this power of the steps that are left; 1 is linear."""
+    floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Lowest rate as a share of train.lr; linear, cosine and polynomial end there."""
+    patience: Count = 2
+    """plateau: evaluations without improvement of eval.metric before the rate is cut."""
+    min_delta: NonNegative = 0.0
+    """plateau: smallest change that counts as an improvement."""
+
+
+class Train(Section):
+    """Optimization."""
+
+    lr: Positive = 2e-5
+    """Peak learning rate."""
+    epochs: Positive = 3.0
+    """Passes over the training data; a fraction is allowed."""
+    max_steps: Count | None = None
+    """Optimizer steps, whatever train.epochs says; null means epochs decide."""
+    warmup: Warmup = 0.06
+    """Linear warm-up: a whole number is steps, a fraction below 1 is a share of all steps."""
+    schedule: Literal[
+        "linear", "cosine", "constant", "step", "exponential", "polynomial", "inverse_sqrt", "plateau"
+    ] = "linear"
+    """Learning rate after warm-up; plateau cuts it when eval.metric stops improving. train.decay has the details."""
+    decay: Decay = Decay()
+    """Details of the schedule."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each layer learns at this multiple of the rate of the layer above it; the head has the full rate."""
+    head_lr: Positive | None = None
+    """Peak learning rate of the head; null means train.lr."""
+    crf_lr: Positive | None = None
+    """Peak learning rate of a CRF or of ordinal thresholds; null means that of the head."""
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "adafactor", "lamb"] = "adamw"
+    """Optimizer; lamb needs the package pytorch-optimizer."""
+    momentum: Probability = 0.0
+    """Momentum of sgd and rmsprop."""
+    nesterov: bool = False
+    """Nesterov's momentum in sgd."""
+    beta1: Probability = 0.9
+    """Decay of the first moment, in adamw, adam and lamb."""
+    beta2: Probability = 0.999
+    """Decay of the second moment, in adamw, adam, lamb and rmsprop."""
+    epsilon: Positive = 1e-8
+    """Added to the denominator of the update, but in sgd and adafactor."""
+    weight_decay: NonNegative = 0.01
+    """Weight decay, on matrices only: decoupled in adamw, lamb and adafactor, added to the gradient (L2) in the others."""
+    loss: Loss = Loss()
+    """The loss."""
+    l1: NonNegative = 0.0
+    """Penalty on the sum of the absolute weights of matrices, added to the loss."""
+    l2: NonNegative = 0.0
+    """Penalty on half the sum of their squares, added to the loss; unlike decoupled weight decay, moments see it."""
+    r_drop: NonNegative = 0.0
+    """R-Drop (Liang et al., 2021): weight of the divergence between two passes with different dropout; 0 makes one."""
+    fgm: NonNegative = 0.0
+    """FGM (Miyato et al., 2017): train also on embeddings moved against the loss by this norm in each sequence."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an average of the weights, which is what is evaluated and saved; null averages nothing."""
+    unfreeze_every: Every | None = None
+    """Train the head first, then one more layer each so many steps (or `epoch`) (Howard and Ruder, 2018)."""
+    clip: Positive | None = 1.0
+    """Largest norm of the gradient over all parameters; null does not clip."""
+    compile: Literal["auto", "none", "graph", "inductor"] = "auto"
+    """How kernels are launched: as CUDA graphs, or fused by torch.compile; auto takes the first that works, none on a CPU."""
+    early_stopping: EarlyStopping = EarlyStopping()
+    """When to stop before the last step."""

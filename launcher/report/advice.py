@@ -1,0 +1,329 @@
+"""What the curves of a run say about its settings: findings, each with its evidence and the keys to try.
+
+The thresholds are rules of thumb, stated beside each finding; they are tested on trainings that have the fault.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.errors import Problem, UserError
+from launcher.runs.directory import RunDir, read_json_lines
+from launcher.tasks.metrics import higher_is_better
+
+WINDOW = 0.1
+"""Share of the steps at either end that a trend is read from."""
+LEAST_STEPS = 10
+"""Fewer steps tell nothing."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """A key of the recipe and the value to try."""
+
+    key: str
+    value: Any
+    now: Any
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that the curves show."""
+
+    name: str
+    message: str
+    evidence: dict[str, float]
+    keys: tuple[Try, ...]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What was recorded of a run."""
+
+    steps: list[int]
+    losses: list[float | None]
+    """Training loss of each step; None where it was not a number."""
+    norms: list[float | None]
+    evaluations: list[dict[str, float]]
+    """Step and metrics of each evaluation on the validation data."""
+    epochs: float
+    recipe: dict[str, Any]
+    result: dict[str, Any]
+    metric: str | None
+
+
+def read_curves(run: RunDir) -> Curves:
+    """The run's curves. Raises UserError where it has done too few steps to say anything."""
+    rows = list(read_json_lines(run.metrics))
+    train = [row for row in rows if "split" not in row]
+    result = run.read_result() or {}
+    if len(train) < LEAST_STEPS and not _diverged(result):
+        raise UserError(
+            Problem(
+                f"has recorded {len(train)} steps, and {LEAST_STEPS} are needed to see a trend",
+                where=run.run_id,
+                remedy=f"launch status {run.run_id} says how far it is",
+            )
+        )
+    evaluations = [
+        {"step": row["step"], **{key.removeprefix("eval/"): value for key, value in row.items()}}
+        for row in rows
+        if row.get("split") == "validation"
+    ]
+    best = result.get("best") or {}
+    return Curves(
+        steps=[row["step"] for row in train],
+        losses=[row.get("train/loss") for row in train],
+        norms=[row.get("train/grad_norm") for row in train],
+        evaluations=evaluations,
+        epochs=train[-1].get("epoch") or 0.0 if train else 0.0,
+        recipe=run.read_plan()["recipe"],
+        result=result,
+        metric=best.get("metric"),
+    )
+
+
+def diagnose(curves: Curves) -> list[Finding]:
+    """Every finding, the gravest first; none where nothing stands out."""
+    if _diverged(curves.result):
+        return [_divergence(curves)]
+    checks = (_unstable, _collapsed, _overfitting, _undertrained, _rate_too_low, _underfitting)
+    found = [finding for check in checks for finding in check(curves)]
+    return [*found, *_always_clipped(curves), *_stopped_early(curves)]
+
+
+def _diverged(result: dict[str, Any]) -> bool:
+    return (result.get("error") or {}).get("class") == "diverged"
+
+
+def _divergence(curves: Curves) -> Finding:
+    lr = _lr(curves)
+    return Finding(
+        "diverged",
+        "the loss or its gradient was no longer a number: the rate is too high, or warm-up too short",
+        {"step": curves.result["error"].get("step") or 0, "train.lr": lr},
+        (_try(curves, "train.lr", _rounded(lr / 10)), _warmup(curves), _try(curves, "train.clip", 1.0)),
+    )
+
+
+def _unstable(curves: Curves) -> Iterator[Finding]:
+    """The loss rises above where it started, or jumps back up by half of all that it had gained."""
+    smooth = _smooth(_known(curves.losses))
+    start, low = smooth[0], math.inf
+    jump = 0.0
+    for value in smooth:
+        low = min(low, value)
+        jump = max(jump, value - low)
+    gained = start - min(smooth)
+    if jump > 0.5 * max(gained, 0.1 * start) and jump > 0.1 * start:
+        lr = _lr(curves)
+        yield Finding(
+            "rate_too_high" if smooth[-1] >= 0.95 * start else "unstable",
+            "the training loss jumps up again after it had fallen"
+            + (", and ends no lower than it began" if smooth[-1] >= 0.95 * start else ""),
+            {"loss_at_start": start, "lowest": min(smooth), "jump": jump, "loss_at_end": smooth[-1]},
+            (_try(curves, "train.lr", _rounded(lr / 3)), _warmup(curves)),
+        )
+
+
+def _collapsed(curves: Curves) -> Iterator[Finding]:
+    """One class is always predicted: a correlation with the labels of exactly zero while accuracy is not."""
+    if not curves.evaluations:
+        return
+    last = curves.evaluations[-1]
+    if last.get("mcc") == 0.0 and last.get("macro_f1", 1.0) < last.get("accuracy", 0.0):
+        yield Finding(
+            "class_collapse",
+            "the model predicts the same class for everything",
+            {name: last[name] for name in ("accuracy", "macro_f1", "mcc")},
+            (
+                _try(curves, "train.loss.class_weights", "balanced"),
+                _try(curves, "train.lr", _rounded(_lr(curves) / 3)),
+                _try(curves, "eval.metric", "macro_f1"),
+            ),
+        )
+
+
+def _overfitting(curves: Curves) -> Iterator[Finding]:
+    """The loss on the validation data rises by a tenth above its lowest while that on the training data falls."""
+    known = [row for row in curves.evaluations if row.get("loss") is not None]
+    if len(known) < 2:
+        return
+    lowest = min(known, key=lambda row: row["loss"])
+    last, end = known[-1], _end(curves)
+    if last["loss"] > 1.1 * lowest["loss"] and end < lowest["loss"]:
+        yield Finding(
+            "overfitting",
+            "the loss on the validation data rises while that on the training data falls",
+            {
+                "lowest_validation_loss": lowest["loss"],
+                "at_step": lowest["step"],
+                "last_validation_loss": last["loss"],
+                "training_loss": end,
+            },
+            (
+                _try(curves, "train.epochs", _epochs_at(curves, round(lowest["step"]))),
+                _try(curves, "model.dropout.hidden", 0.2),
+                _try(curves, "train.weight_decay", 0.1),
+                _try(curves, "train.early_stopping.patience", 2),
+            ),
+        )
+
+
+def _undertrained(curves: Curves) -> Iterator[Finding]:
+    """The metric is best at the last evaluation, and the last tenth of the steps still lowered the loss by a twentieth."""
+    losses = _known(curves.losses)
+    size = max(3, round(WINDOW * len(losses)))
+    if len(losses) < 2 * size:
+        return
+    before, end = statistics.fmean(losses[-2 * size : -size]), statistics.fmean(losses[-size:])
+    if end < 0.95 * before and _best_is_last(curves) and not _overfits(curves):
+        epochs = curves.recipe["train"]["epochs"]
+        yield Finding(
+            "undertrained",
+            "the training loss was still falling when the training ended",
+            {"loss_before": before, "loss_at_end": end, "steps": curves.steps[-1]},
+            (_longer(curves, 2 * epochs), _try(curves, "train.lr", _rounded(2 * _lr(curves)))),
+        )
+
+
+def _rate_too_low(curves: Curves) -> Iterator[Finding]:
+    """All the training has lowered the loss by less than a twentieth, smoothly."""
+    smooth = _smooth(_known(curves.losses))
+    gained = (smooth[0] - smooth[-1]) / smooth[0] if smooth[0] else 0.0
+    if abs(gained) < 0.05 and not list(_unstable(curves)) and smooth[0] > 0.1:
+        lr = _lr(curves)
+        yield Finding(
+            "rate_too_low",
+            "the training loss hardly moved",
+            {"loss_at_start": smooth[0], "loss_at_end": smooth[-1], "train.lr": lr},
+            (_try(curves, "train.lr", _rounded(10 * lr)), _try(curves, "tuning", "full")),
+        )
+
+
+def _underfitting(curves: Curves) -> Iterator[Finding]:
+    """The loss has settled at more than half of what guessing costs, on the training data too."""
+    smooth = _smooth(_known(curves.losses))
+    end, half = smooth[-1], smooth[len(smooth) // 2]
+    settled = half - end < 0.05 * half
+    fell = smooth[0] - end >= 0.05 * smooth[0]
+    if settled and fell and end > 0.5 * smooth[0] and not list(_unstable(curves)):
+        yield Finding(
+            "underfitting",
+            "the training loss has settled at a high level: the model can't fit even the training data",
+            {"loss_at_start": smooth[0], "loss_half_way": half, "loss_at_end": end},
+            (
+                _try(curves, "train.lr", _rounded(3 * _lr(curves))),
+                _try(curves, "model.dropout.hidden", 0.0),
+                *([_try(curves, "lora.r", 2 * curves.recipe["lora"]["r"])] if _is_lora(curves) else []),
+            ),
+        )
+
+
+def _always_clipped(curves: Curves) -> Iterator[Finding]:
+    """The gradient was longer than train.clip in nine of ten steps: the clip, not train.lr, sets the step."""
+    clip = curves.recipe["train"]["clip"]
+    norms = _known(curves.norms)
+    if clip is None or not norms:
+        return
+    share = sum(norm > clip for norm in norms) / len(norms)
+    if share > 0.9:
+        middle = statistics.median(norms)
+        yield Finding(
+            "always_clipped",
+            "the gradient was clipped in nearly every step",
+            {"share_of_steps": share, "median_norm": middle, "train.clip": clip},
+            (
+                _try(curves, "train.clip", _rounded(2 * middle)),
+                _try(curves, "train.lr", _rounded(_lr(curves) / 2)),
+            ),
+        )
+
+
+def _stopped_early(curves: Curves) -> Iterator[Finding]:
+    """Early stopping ended the training before its last step."""
+    patience = curves.recipe["train"]["early_stopping"]["patience"]
+    planned = curves.recipe["train"]["epochs"]
+    limited = curves.recipe["train"]["max_steps"]
+    total = limited or (curves.steps[-1] / curves.epochs * planned if curves.epochs else None)
+    ended = curves.result.get("status") == "completed"
+    if patience is not None and ended and total is not None and curves.steps[-1] < 0.99 * total:
+        best = (curves.result.get("best") or {}).get("step", 0)
+        yield Finding(
+            "early_stopped",
+            "early stopping ended the training: nothing is wrong with that",
+            {"steps": curves.steps[-1], "planned": round(total), "best_at_step": best},
+            (_try(curves, "train.early_stopping.patience", patience + 2),),
+        )
+
+
+# Reading curves
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Means over neighbouring windows, ten or so in all."""
+    size = max(3, round(WINDOW * len(values)))
+    return [statistics.fmean(values[start : start + size]) for start in range(0, len(values), size)]
+
+
+def _end(curves: Curves) -> float:
+    losses = _known(curves.losses)
+    return statistics.fmean(losses[-max(3, round(WINDOW * len(losses))) :])
+
+
+def _best_is_last(curves: Curves) -> bool:
+    if curves.metric is None or not curves.evaluations:
+        return True
+    values = [row[curves.metric] for row in curves.evaluations if row.get(curves.metric) is not None]
+    best = max(values) if higher_is_better(curves.metric) else min(values)
+    return values[-1] == best
+
+
+def _overfits(curves: Curves) -> bool:
+    return any(_overfitting(curves))
+
+
+def _epochs_at(curves: Curves, step: int) -> float:
+    return float(f"{curves.epochs * step / curves.steps[-1]:.2g}")
+
+
+def _is_lora(curves: Curves) -> bool:
+    return bool(curves.recipe["tuning"] == "lora")
+
+
+# Advice
+
+
+def _lr(curves: Curves) -> float:
+    return float(curves.recipe["train"]["lr"])
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.2g}")
+
+
+def _try(curves: Curves, key: str, value: Any) -> Try:
+    """Try `value`, which the recipe has otherwise at the moment."""
+    now: Any = curves.recipe
+    for part in key.split("."):
+        now = now.get(part) if isinstance(now, dict) else None
+    return Try(key, value, now)
+
+
+def _warmup(curves: Curves) -> Try:
+    warmup = curves.recipe["train"]["warmup"]
+    more = 2 * warmup if isinstance(warmup, int) and warmup else 0.1
+    return _try(curves, "train.warmup", max(more, 2 * warmup) if isinstance(warmup, float) else more)
+
+
+def _longer(curves: Curves, epochs: float) -> Try:
+    limited = curves.recipe["train"]["max_steps"]
+    return _try(curves, "train.max_steps", 2 * limited) if limited else _try(curves, "train.epochs", epochs)

@@ -1,0 +1,191 @@
+"""Runs side by side: what each reached, what it cost to train and what it costs to use.
+
+Runs whose recipes differ in nothing but the seed stand in one row, with the mean and the spread of their figures.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.errors import Problem, UserError, choices
+from launcher.runs.directory import RunDir, read_json, read_json_lines
+from launcher.tasks.metrics import higher_is_better
+
+IMMATERIAL = (
+    "seed",
+    "run_id",
+    "runs_dir",
+    "description",
+    "time",
+    "cluster",
+    "executor",
+    "requeue",
+    "tracking",
+    "checkpoint",
+    "debug",
+)
+"""Keys of a recipe that change nothing about what is trained, and the seed."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one run is compared by; None where it is not known."""
+
+    run_id: str
+    model: str
+    task: str
+    data: str
+    """What the metric was computed on, and the data trained on."""
+    recipe: str
+    """The recipe without its seed and what changes nothing: equal for repetitions of one training."""
+    seed: int
+    metric: str
+    best: float
+    """The metric of the best model on the validation data."""
+    test: float | None
+    """The same metric on the test data."""
+    train_s: float | None
+    """Seconds from start to end, all attempts."""
+    latency_ms: float | None
+    """Milliseconds for one text, measured on this machine."""
+    memory_bytes: int | None
+    """Peak of the fullest rank while training."""
+    size_bytes: int
+    """The weights on disk."""
+    parameters: int | None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation (None of a single value) of the values that are known."""
+
+    mean: float
+    deviation: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> Spread | None:
+        known = [value for value in values if value is not None]
+        if not known:
+            return None
+        return cls(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row: the repetitions of one training."""
+
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    model: str
+    best: Spread
+    test: Spread | None
+    train_s: Spread | None
+    latency_ms: Spread | None
+    memory_bytes: Spread | None
+    size_bytes: Spread
+    parameters: int | None
+
+
+def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
+    """What is known about a run with a model. `metric` is another than its own; `machine` names where latency counts.
+
+    Raises UserError where it has no result, or not this metric.
+    """
+    result, recipe = run.read_result(), run.read_plan()["recipe"]
+    best = (result or {}).get("best")
+    if result is None or best is None:
+        remedy = f"launch status {run.run_id} says how far it is"
+        raise UserError(Problem("has no evaluated model yet", where=run.run_id, remedy=remedy))
+    evaluated = _evaluation(run, best["step"]) | {best["metric"]: best["value"]}
+    name = metric or best["metric"]
+    if evaluated.get(name) is None:
+        known = [key for key, value in evaluated.items() if value is not None]
+        raise UserError(Problem("was not computed", run.run_id, "--metric", name, choices(name, known)))
+    latency = read_json(run.latency) or {}
+    measured = result.get("measured") or {}
+    return Figures(
+        run_id=run.run_id,
+        model=recipe["model"]["name"] or f"{recipe['model']['scratch']['family']} from scratch",
+        task=recipe["task"],
+        data=json.dumps({key: recipe["data"][key] for key in ("source", "train", "validation", "split")}),
+        recipe=_without_seed(recipe),
+        seed=recipe["seed"],
+        metric=name,
+        best=evaluated[name],
+        test=(result.get("test") or {}).get(name),
+        train_s=result.get("wall_s"),
+        latency_ms=latency.get("ms") if latency.get("machine") == machine else None,
+        memory_bytes=measured.get("total"),
+        size_bytes=sum(path.stat().st_size for path in run.model.glob("*.safetensors")),
+        parameters=measured.get("parameters"),
+    )
+
+
+def compare(runs: Sequence[Figures]) -> list[Comparison]:
+    """Rows, best first. Raises UserError where the runs were chosen by different metrics."""
+    _same_metric(runs)
+    groups: dict[str, list[Figures]] = defaultdict(list)
+    for run in runs:
+        groups[run.recipe].append(run)
+    rows = [_row(sorted(group, key=lambda run: run.seed)) for group in groups.values()]
+    return sorted(rows, key=lambda row: row.best.mean, reverse=higher_is_better(runs[0].metric))
+
+
+def doubts(runs: Sequence[Figures]) -> Iterator[str]:
+    """Why the rows may not be comparable although the metric is the same."""
+    if len({run.task for run in runs}) > 1:
+        yield "the runs are of different tasks: " + ", ".join(sorted({run.task for run in runs}))
+    elif len({run.data for run in runs}) > 1:
+        yield "the runs were trained or evaluated on different data"
+
+
+def _evaluation(run: RunDir, step: int) -> dict[str, float | None]:
+    """Metrics on the validation data after `step`."""
+    for row in read_json_lines(run.metrics):
+        if row.get("split") == "validation" and row["step"] == step:
+            return {key.removeprefix("eval/"): row[key] for key in row if key.startswith("eval/")}
+    return {}
+
+
+def _without_seed(recipe: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in recipe.items() if key not in IMMATERIAL}
+    return json.dumps(kept, sort_keys=True)
+
+
+def _same_metric(runs: Sequence[Figures]) -> None:
+    by_metric: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        by_metric[run.metric].append(run.run_id)
+    if len(by_metric) > 1:
+        said = "; ".join(f"{metric}: {', '.join(names)}" for metric, names in by_metric.items())
+        raise UserError(
+            Problem(
+                f"these runs chose their best model by different metrics ({said})",
+                remedy="compare runs of one metric, or name one that all of them have: --metric NAME",
+            )
+        )
+
+
+def _row(group: Sequence[Figures]) -> Comparison:
+    best = Spread.of([run.best for run in group])
+    size = Spread.of([run.size_bytes for run in group])
+    assert best is not None
+    assert size is not None
+    return Comparison(
+        runs=tuple(run.run_id for run in group),
+        seeds=tuple(run.seed for run in group),
+        model=group[0].model,
+        best=best,
+        test=Spread.of([run.test for run in group]),
+        train_s=Spread.of([run.train_s for run in group]),
+        latency_ms=Spread.of([run.latency_ms for run in group]),
+        memory_bytes=Spread.of([run.memory_bytes for run in group]),
+        size_bytes=size,
+        parameters=group[0].parameters,
+    )

@@ -1,0 +1,1 @@
+"""The run directory: names of files, typed records, states and failures."""

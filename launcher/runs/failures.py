@@ -1,0 +1,185 @@
+"""Why an attempt died without saying so itself: which rank, where, at what step, and its last words."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import EXIT_STOPPED
+from launcher.runs.directory import AttemptDir, RunDir, read_json
+
+TAIL_BYTES = 1 << 16
+TAIL_LINES = 12
+SCRIPT_LINES = 2
+FULL_BELOW = 1 << 20
+"""A disk with fewer bytes free is taken for full."""
+FREE_SPACE = "free space on the run directory's disk, then launch resume"
+MEMORY = re.compile(r"oom[-_]kill|out[ -]of[ -]memory|Cannot allocate memory", re.IGNORECASE)
+
+# What torchrun prints about the rank that failed first on a node; srun puts the node's number before each line.
+_REPORT = re.compile(
+    r"(?:(?P<node>\d+): )?Root Cause \(first observed failure\):.*?"
+    r"time +: (?P<time>\S+)\n.*?"
+    r"host +: (?P<host>\S+)\n.*?"
+    r"rank +: (?P<rank>\d+) .*?\n.*?"
+    r"exitcode +: (?P<code>-?\d+)",
+    re.DOTALL,
+)
+_SRUN = re.compile(r"^srun: error: (?P<host>\S+): task (?P<task>\d+): (?P<how>.+)$", re.MULTILINE)
+_LABEL = re.compile(r"^ *\d+: ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Death:
+    """The process that failed first, as far as anybody saw it."""
+
+    code: int
+    """As Python gives it: negative for a signal."""
+    rank: int | None = None
+    host: str | None = None
+    process: str = "training"
+    """What it was, where that was no rank or nobody knows which."""
+
+    @property
+    def signal(self) -> str | None:
+        """Name of the signal that killed it."""
+        number = -self.code if self.code < 0 else self.code - 128
+        try:
+            return signal.Signals(number).name
+        except ValueError:
+            return None
+
+    @property
+    def kind(self) -> str:
+        """The class of the error."""
+        return "killed" if self.signal else "crashed"
+
+    @property
+    def how(self) -> str:
+        """In words."""
+        return f"was killed by {self.signal}" if self.signal else f"ended with code {self.code}"
+
+
+def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: int) -> dict[str, Any]:
+    """The `error` of result.json for an attempt that ended with `code` and without a word of its own."""
+    log = _tail(run.job_log(str(record.get("job_id", ""))), int(record.get("log_offset", 0)))
+    death = _first_death(log, record, code, ranks=run.read_plan()["world_size"])
+    words = _LABEL.sub("", log) if death.rank is None else _last_words(run, record, death.rank)
+    who = death.process if death.rank is None else f"rank {death.rank}"
+    return {
+        "class": death.kind,
+        "rank": death.rank,
+        "host": death.host,
+        "step": last_step(run, attempt.number),
+        "message": "\n".join([f"{who} {death.how}", *_last_lines(words)]),
+        "remedy": _remedy(run, death, log),
+    }
+
+
+def by_itself(code: int | None) -> bool:
+    """Whether a script that ended with `code` did so by itself, in error, and not by a signal or a request to stop."""
+    return code is not None and 0 < code < 128 and code != EXIT_STOPPED
+
+
+def without_result(run: RunDir, job: str | None, state: str, code: int | None) -> dict[str, Any]:
+    """The `error` of a run whose job has ended in this state, with this code if known, and left no result."""
+    disk = os.statvfs(run.path)
+    if disk.f_bavail * disk.f_frsize < FULL_BELOW:
+        return {"class": "disk", "message": f"{state}; the disk of {run.path} is full", "remedy": FREE_SPACE}
+    attempt = run.last_attempt()
+    record = (read_json(attempt.record) if attempt else None) or {}
+    begun = record.get("job_id") == job and "ended_at" not in record
+    words = _words_of_script(run, job, record)
+    if not by_itself(code) and (code is not None or begun or not words):
+        if code is not None and (job or "").startswith("local "):
+            state = f"the job's script {Death(code).how}"
+        return {"class": "killed", "message": state, "remedy": None}
+    how = "did not get to the training" if code is None else f"ended with code {code}"
+    when = "" if begun or code is None else " before the training began"
+    return {
+        "class": "crashed" if begun else "launch",
+        "message": "\n".join([f"the script of job {job} {how}{when}", *words]),
+        "remedy": f"read {run.logs}; a setup line of the cluster profile is mended by a new run, the nodes by resuming",
+    }
+
+
+def _words_of_script(run: RunDir, job: str | None, record: Mapping[str, Any]) -> list[str]:
+    """The last lines of a job's log, but none of an attempt that had ended before."""
+    if job is None:
+        return []
+    log = run.job_log(job)
+    is_same = run.job_log(str(record.get("job_id", "none"))) == log
+    offset = int(record.get("log_end") or record.get("log_offset") or 0) if is_same else 0
+    return _last_lines(_tail(log, offset), SCRIPT_LINES)
+
+
+def last_step(run: RunDir, attempt: int) -> int | None:
+    """The last optimizer step that this attempt reported, or None."""
+    for line in reversed(_tail(run.events).splitlines()):
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if event.get("attempt") == attempt and event.get("event") == "step":
+            return int(event["step"])
+    return None
+
+
+def _first_death(log: str, record: Mapping[str, Any], code: int, ranks: int) -> Death:
+    hosts = record.get("hosts", ())
+    reports = [found.groupdict() for found in _REPORT.finditer(log)]
+    if reports:
+        # A killed rank takes the others with it; torchrun ends what is left with SIGTERM.
+        first = min(
+            reports, key=lambda report: (int(report["code"]) in (*range(1, 128), -15), report["time"])
+        )
+        node = int(first["node"] or 0)
+        return Death(
+            int(first["code"]), int(first["rank"]), hosts[node] if node < len(hosts) else first["host"]
+        )
+    if record.get("executor") == "local":
+        host = hosts[0] if hosts else None
+        # The script waits for the only rank, or for torchrun, which has a report of every rank that it saw fail.
+        return Death(code, 0, host) if ranks == 1 else Death(code, None, host, "torchrun")
+    srun = _SRUN.search(log)
+    return Death(code, None, srun["host"] if srun else None)
+
+
+def _last_lines(text: str, most: int = TAIL_LINES) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()][-most:]
+
+
+def _last_words(run: RunDir, record: Mapping[str, Any], rank: int) -> str:
+    """The end of the rank's log, if it wrote anything in this attempt."""
+    path = run.rank_log(rank)
+    try:
+        written = path.stat().st_mtime >= float(record.get("started_at", 0))
+    except FileNotFoundError:
+        return ""
+    return _tail(path) if written else ""
+
+
+def _remedy(run: RunDir, death: Death, log: str) -> str:
+    resume = f"launch resume {run.run_id} continues from the newest checkpoint"
+    if MEMORY.search(log) or death.signal == "SIGKILL":
+        return (
+            f"often the node ran out of memory: lower batch.micro or batch.tokens, or ask for more; {resume}"
+        )
+    return f"read {run.logs}; then {resume}"
+
+
+def _tail(path: Path, offset: int = 0) -> str:
+    """The last 64 KiB of a file, but nothing before `offset`; empty where there is no such file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(offset, file.tell() - TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""

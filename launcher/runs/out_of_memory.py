@@ -1,0 +1,62 @@
+"""What comes after an attempt that ran out of memory: the same plan with micro-batches of half the size.
+
+batch.global stays, and with it the mathematics. The node does this before training starts, from plan.json as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from launcher.runs.directory import AttemptDir, RunDir, read_json
+
+ERROR_CLASS = "memory"
+
+
+def ran_out(result: Mapping[str, Any] | None) -> bool:
+    """Whether that is the result of an attempt that ran out of memory."""
+    return ((result or {}).get("error") or {}).get("class") == ERROR_CLASS
+
+
+def plan_of(run: RunDir, attempt: AttemptDir) -> dict[str, Any]:
+    """The plan that an attempt went by, with the limit that it found where it tried one out."""
+    plan = read_json(attempt.plan) or run.read_plan()
+    try:
+        found = int(attempt.max_tokens.read_text())
+    except (OSError, ValueError):
+        return plan
+    return {**plan, "layout": plan["layout"] | {"max_tokens": found}}
+
+
+def plan_after(run: RunDir, previous: AttemptDir) -> dict[str, Any] | None:
+    """The plan of the attempt after `previous`, None where it is the run's own."""
+    if ran_out(read_json(previous.path / run.result.name)):
+        halved = halve(plan_of(run, previous), previous.number)
+        if halved is not None:
+            return halved
+    return read_json(previous.plan)
+
+
+def halve(plan: Mapping[str, Any], attempt: int) -> dict[str, Any] | None:
+    """The plan with micro-batches of half the examples and tokens; None where they can't get smaller.
+
+    What it had predicted of the memory no longer holds.
+    """
+    layout = plan["layout"]
+    micro = layout["micro_batch_size"]
+    if micro == 1:
+        return None
+    tokens = layout["max_tokens"]
+    smaller = {
+        "micro_batch_size": micro // 2,
+        "max_tokens": tokens and max(layout["max_length"], tokens // 2),
+        "gradient_accumulation_steps": math.ceil(layout["examples_per_rank"] / (micro // 2)),
+    }
+    note = f"attempt {attempt} ran out of memory: micro-batches of {micro // 2} examples instead of {micro}"
+    return {
+        **plan,
+        "layout": layout | smaller,
+        "memory": plan["memory"] | {"activations": None, "total": None},
+        "notes": [*plan["notes"], note],
+    }

@@ -1,0 +1,1 @@
+"""What is learnt, without torch: one specification a task."""

@@ -1,0 +1,1 @@
+"""Altered copies of training examples."""

@@ -1,0 +1,1 @@
+"""Uses of other libraries' private parts, one small module each."""

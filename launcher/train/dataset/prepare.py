@@ -1,0 +1,316 @@
+"""Examples for training: splits, labels and tokens, made once and kept in a cache that ranks and later runs share.
+
+The cache is named after a fingerprint of the data's content, the tokenizer and every option that matters, so it is
+never stale; see `token_cache` for how it is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, compress, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from launcher.errors import RunFailed, RunStopped
+from launcher.paths import user_cache
+from launcher.reading import examples
+from launcher.reading.check import cut_fractions
+from launcher.reading.cleaning import cleaner, text_key
+from launcher.reading.columns import label_columns, text_columns
+from launcher.reading.files import Row
+from launcher.recipe.recipe import Recipe
+from launcher.train.augment.copies import Augmenter, identity
+from launcher.train.reading.data_doctor import warnings
+from launcher.train.reading.sources import Source, open_sources, place, text_of
+from launcher.train.reading.splits import Indices, Part, choose
+from launcher.train.reading.splits import Rows as SourceRows
+from launcher.train.tasks import Task, get_task
+from launcher.train.tasks.base import nothing_to_measure
+from launcher.train.tokens.cache import (
+    Built,
+    Dataset,
+    Records,
+    SplitWriter,
+    TokenSplit,
+    load_or_build,
+    offsets_of,
+)
+from launcher.train.tokens.encoder import Encoder, Tokens
+
+__all__ = ["Dataset", "TokenSplit", "default_cache_dir", "encode_texts", "prepare", "training_texts"]
+
+FORMAT = 3
+"""Version of everything below that decides what is in a cache; a change makes old caches unused."""
+PATHS = {"synonym_file", "alike_file", "back_translation"}
+"""Keys of data.augment whose files count by what they hold."""
+BATCH = 2048
+"""Rows given to the tokenizer at once."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What tokenised data are made of."""
+
+    recipe: Recipe
+    encoder: Encoder
+    task: Task
+    sources: dict[str, Source]
+    augmenter: Augmenter | None
+    """What alters the copies of training examples, where there are any."""
+
+
+def never() -> bool:
+    """The `stop` of a caller that doesn't stop."""
+    return False
+
+
+def prepare(
+    recipe: Recipe,
+    tokenizer: Any,
+    *,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = never,
+    position_limit: int | None = None,
+) -> Dataset:
+    """The recipe's data, tokenised; every rank may call this at once, one of them does the work.
+
+    `position_limit` is the longest sequence that the model takes; `progress(done, total)` counts examples. Raises
+    RunFailed of class `data` for what is wrong with the data, RunStopped once `stop()` is true.
+    """
+    work = Work(
+        recipe,
+        Encoder.of(recipe, tokenizer, position_limit),
+        get_task(recipe, tokenizer),
+        open_sources(recipe),
+        Augmenter(recipe) if recipe.data.augment.any else None,
+    )
+    directory = (cache_dir or default_cache_dir(recipe)) / "tokens" / _fingerprint(work)
+
+    def build(staging: Path) -> Built:
+        return _build(staging, work, progress or _ignore, stop)
+
+    return load_or_build(directory, build, stop)
+
+
+def default_cache_dir(recipe: Recipe) -> Path:
+    """data.cache_dir, or `launcher` in the user's cache directory."""
+    if recipe.data.cache_dir is not None:
+        return Path(recipe.data.cache_dir)
+    return user_cache()
+
+
+def training_texts(recipe: Recipe) -> Iterator[str]:
+    """Every text of the training data, for training a tokenizer on them."""
+    columns = text_columns(recipe)
+    for name, row in open_sources(recipe)["train"].rows():
+        for column in columns:
+            value = row.values.get(column)
+            yield " ".join(map(str, value)) if isinstance(value, list) else text_of(value, name, row)
+
+
+def encode_texts(
+    tokenizer: Any,
+    rows: Iterable[Row],
+    recipe: Recipe,
+    *,
+    label_names: tuple[str, ...] | None = None,
+    name: str = "input",
+    position_limit: int | None = None,
+) -> TokenSplit:
+    """Tokenise rows in memory, for predictions; with a model's `label_names` (empty for regression) labels as well.
+
+    `name` is the file that messages speak of.
+    """
+    task = get_task(recipe, tokenizer)
+    encoder = Encoder.of(recipe, tokenizer, position_limit)
+    source = _Rows(name, tuple(map(cleaner(recipe), rows)))
+    targets = None if label_names is None else task.targets(source)
+    work = Work(recipe, encoder, task, {}, None)
+    batches = list(_encode(source, None, work, targets, label_names or ()))
+
+    def joined(part: str) -> Any:
+        found = [getattr(batch, part) for batch in batches if getattr(batch, part) is not None]
+        return np.concatenate(found) if found else None
+
+    sequences = [batch.sequences for batch in batches if batch.sequences is not None]
+    records = [record for batch in batches for record in batch.records or ()]
+    return TokenSplit(
+        ids=np.concatenate([np.zeros(0, np.int32), *(batch.ids for batch in batches)]),
+        offsets=offsets_of([batch.lengths for batch in batches]),
+        type_ids=joined("type_ids"),
+        labels=None if targets is None else task.labels(source, targets, label_names or ()),
+        sequences=offsets_of(sequences) if sequences else None,
+        marks=joined("marks"),
+        records=Records(records) if records else None,
+        labelled=targets is not None,
+    )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows in memory as a source."""
+
+    name: str
+    held: tuple[Row, ...]
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        return ((self.name, row) for row in self.held)
+
+    def identity(self) -> list[str]:
+        raise AssertionError("rows in memory are not cached")
+
+    def class_names(self) -> None:
+        return None
+
+    def may_be_unlabelled(self) -> bool:
+        return False
+
+
+def _fingerprint(work: Work) -> str:
+    recipe, data = work.recipe, work.recipe.data
+    fractions = cut_fractions(data)
+    drawn = fractions or data.limit or data.shots or work.augmenter
+    parts = {
+        "format": FORMAT,
+        "sources": {split: source.identity() for split, source in work.sources.items()},
+        "tokenizer": work.encoder.backend.to_str(),  # its truncation is data.max_length
+        "token_types": work.encoder.token_types,
+        "task": recipe.task,
+        "text": text_columns(recipe),
+        "label": label_columns(recipe),
+        "labels": data.labels,
+        "options": work.task.options(),
+        "label_delimiter": data.label_delimiter if recipe.task == "multilabel" else None,
+        "fractions": fractions,
+        "cut": [data.group, data.stratify, data.folds, data.fold] if fractions else None,
+        "subset": [data.limit, data.shots],
+        "augment": data.augment.model_dump(exclude=PATHS) if work.augmenter else None,
+        "augment_with": identity(data.augment) if work.augmenter else None,
+        "seed": recipe.seed if drawn else None,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is to be predicted of every row, and which rows are used."""
+
+    targets: dict[str, list[Any]]
+    """What the task makes of the rows of each source."""
+    names: tuple[str, ...]
+    """Name of each class."""
+    labels: dict[str, NDArray[Any] | None]
+    """Labels by row of each source."""
+    parts: dict[str, Part]
+    """The rows of each split."""
+
+
+def read(recipe: Recipe, task: Task, sources: dict[str, Source]) -> Reading:
+    """Labels of all rows, and the splits they are dealt to; RunFailed of class `data` where they don't fit the task."""
+    targets = {split: task.targets(source) for split, source in sources.items()}
+    names = task.label_names(sources["train"], targets["train"])
+    labels = {split: task.labels(source, targets[split], names) for split, source in sources.items()}
+    facts = {split: _facts(recipe, split, source, len(targets[split])) for split, source in sources.items()}
+    facts["train"] = replace(facts["train"], classes=task.strata(labels["train"]))
+    return Reading(targets, names, labels, choose(recipe, facts))
+
+
+def _build(staging: Path, work: Work, progress: Progress, stop: Callable[[], bool]) -> Built:
+    recipe, sources = work.recipe, work.sources
+    reading = read(recipe, work.task, sources)
+    chosen, targets, labels, names = reading.parts, reading.targets, reading.labels, reading.names
+    copies = 0 if work.augmenter is None else recipe.data.augment.copies
+    built = Built(label_names=names, notes=warnings(recipe, sources, chosen, names))
+    total, done = sum(len(part.rows) for part in chosen.values()) + copies * len(chosen["train"].rows), 0
+    for split, part in chosen.items():
+        built.truncated[split] = empty = 0
+        measurable = False
+        versions = [None, *range(1, copies + 1)] if split == "train" else [None]
+        with SplitWriter(staging, split) as writer:
+            for tokens in chain.from_iterable(
+                _encode(sources[part.source], part.rows, work, targets[part.source], names, version)
+                for version in versions
+            ):
+                if stop():
+                    raise RunStopped("stopped while the data were being tokenised")
+                writer.add(tokens)
+                built.truncated[split] += tokens.truncated
+                empty += tokens.empty
+                measurable = measurable or work.task.has_terms(tokens)
+                done += len(tokens.lengths if tokens.sequences is None else tokens.sequences)
+                progress(done, total)
+            known = labels[part.source]
+            writer.finish(None if known is None else np.concatenate([known[part.rows]] * len(versions)))
+        if split != "test" and not measurable:
+            raise nothing_to_measure("training" if split == "train" else split)
+        if empty:
+            built.notes.append(f"{split}: {empty} of {len(part.rows)} examples have no text")
+    return built
+
+
+def _ignore(done: int, total: int) -> None:
+    del done, total
+
+
+def _encode(
+    source: Source,
+    chosen: Indices | None,
+    work: Work,
+    targets: Sequence[Any] | None,
+    names: tuple[str, ...],
+    copy: int | None = None,
+) -> Iterator[Tokens]:
+    """Batches of the chosen rows (all if None) in their order, altered where they are to be a copy of that number."""
+    wanted = None if chosen is None else chosen.tolist()
+    known = None if targets is None else targets if wanted is None else [targets[row] for row in wanted]
+    start = 0
+    for rows in _batches(_take(source.rows(), wanted)):
+        end = start + len(rows)
+        altered = rows if copy is None else _altered(work, rows, wanted, start, copy)
+        yield work.task.encode(work.encoder, altered, None if known is None else known[start:end], names)
+        start = end
+
+
+def _altered(
+    work: Work, rows: list[tuple[str, Row]], wanted: list[int] | None, start: int, copy: int
+) -> list[tuple[str, Row]]:
+    assert work.augmenter is not None
+    assert wanted is not None
+    return work.augmenter(rows, wanted[start : start + len(rows)], copy)
+
+
+def _facts(recipe: Recipe, split: str, source: Source, count: int) -> SourceRows:
+    """What deciding on rows needs to know of them beside their classes."""
+    group, leaks = recipe.data.group if split == "train" else None, recipe.data.clean.drop_leaked
+    if not leaks and group is None:
+        return SourceRows(count)
+    groups, texts = [], []
+    for name, row in source.rows():
+        for wrong in examples.group_mistakes(recipe, row) if group is not None else ():
+            text = f"{place(name, row)}: {wrong.column}: {wrong.message}"
+            raise RunFailed("data", text, "name a column of texts or numbers in data.group")
+        groups.append(None if group is None else row.values.get(group))
+        texts.append(hash(text_key(recipe, row)))
+    return SourceRows(count, None, groups, texts)
+
+
+def _batches(rows: Iterator[tuple[str, Row]]) -> Iterator[list[tuple[str, Row]]]:
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def _take(rows: Iterator[tuple[str, Row]], wanted: list[int] | None) -> Iterator[tuple[str, Row]]:
+    """The rows of these ascending numbers, all if None."""
+    if wanted is None:
+        return rows
+    chosen = np.zeros(wanted[-1] + 1 if wanted else 0, bool)
+    chosen[wanted] = True
+    return compress(rows, chosen.tolist())

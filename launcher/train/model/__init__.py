@@ -1,0 +1,1 @@
+"""Building the encoder with its head, adapters, and writing it."""

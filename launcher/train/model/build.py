@@ -1,0 +1,317 @@
+"""Building the encoder with its head, adapting it, and writing it as a plain Hugging Face directory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+
+from launcher.errors import RunFailed
+from launcher.recipe.recipe import Recipe, Scratch
+from launcher.recipe.techniques import Dropout
+from launcher.train.compat.fast_imports import empty_weights, without_sharded_tensors
+from launcher.train.compat.quiet_warnings import quiet
+from launcher.train.model import extra_head
+from launcher.train.model.adapters import add_adapters, save_merged
+from launcher.train.model.heads import freeze, reinitialise
+from launcher.train.tasks import Task
+
+DROPOUT_KEYS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "bert": {
+        "hidden": ("hidden_dropout_prob",),
+        "attention": ("attention_probs_dropout_prob",),
+        "classifier": ("classifier_dropout",),
+    },
+    "distilbert": {
+        "hidden": ("dropout",),
+        "attention": ("attention_dropout",),
+        "classifier": ("seq_classif_dropout",),
+    },
+    "deberta-v2": {
+        "hidden": ("hidden_dropout_prob",),
+        "attention": ("attention_probs_dropout_prob",),
+        "classifier": ("cls_dropout", "pooler_dropout"),
+    },
+    "modernbert": {
+        "hidden": ("embedding_dropout", "mlp_dropout"),
+        "attention": ("attention_dropout",),
+        "classifier": ("classifier_dropout",),
+    },
+}
+"""Names that a family's configuration gives to each kind of dropout."""
+
+HEAD_MODULES: Mapping[str, tuple[str, ...]] = {
+    "bert": ("pooler", "classifier", "qa_outputs"),
+    "distilbert": ("pre_classifier", "classifier", "qa_outputs"),
+    "deberta-v2": ("pooler", "classifier", "qa_outputs"),
+    "modernbert": ("head", "classifier"),
+}
+"""Modules between the encoder and the logits: trained in full beside adapters, as they may be freshly made."""
+
+SAME_NAMES = {"roberta": "bert", "xlm-roberta": "bert", "electra": "bert"}
+FAMILIES = (*DROPOUT_KEYS, *SAME_NAMES)
+
+
+def family_of(config: PretrainedConfig) -> str:
+    """The family whose names the model uses. Raises RunFailed('model') for one that is not known."""
+    kind = str(config.model_type)
+    if kind not in FAMILIES:
+        raise RunFailed(
+            "model", f"models of type {kind} are not supported", "supported: " + ", ".join(FAMILIES)
+        )
+    return SAME_NAMES.get(kind, kind)
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """The model that trains, and what is needed to write it down."""
+
+    model: torch.nn.Module
+    """A PreTrainedModel, or a PeftModel around one."""
+    base: PreTrainedModel
+    """The transformers model itself."""
+    lora: bool
+    adapter_start: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Where adapters started that were taken out of the weights (PiSSA): what the adapter on disk is the difference to."""
+
+
+def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenizer: Any) -> BuiltModel:
+    """Load or make the encoder with a head for `task`; float32, on the CPU, the same on every rank.
+
+    Raises RunFailed('model') where it can't be had.
+    """
+    torch.manual_seed(recipe.seed)
+    config = make_config(recipe, task, label_names, tokenizer)
+    family = family_of(config)
+    with quiet():
+        base = _load(recipe, task, config)
+    if recipe.model.reinit_layers:
+        reinitialise(base, recipe.model.reinit_layers)
+    if recipe.model.gradient_checkpointing:
+        # transformers renamed it in 5.20 or so; the older name warns there.
+        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    model: torch.nn.Module = base
+    start: Mapping[str, torch.Tensor] = {}
+    if recipe.tuning == "lora":
+        heads = () if task.ready_head else HEAD_MODULES[family]
+        model, start = add_adapters(recipe, task.peft_type, base, heads)
+    # After the adapters: the one on disk is for a model without this head.
+    head = task.extra_head(config)
+    if head is not None and recipe.model.init == "pretrained" and _told_apart(recipe, task, label_names):
+        extra_head.take_up(head, Path(str(recipe.model.name)))
+    extra_head.attach(base, head)
+    freeze(model, recipe)
+    return BuiltModel(model, base, recipe.tuning == "lora", start)
+
+
+def make_config(recipe: Recipe, task: Task, label_names: Sequence[str], tokenizer: Any) -> PretrainedConfig:
+    """The model's own configuration, or one from `model.scratch`, with the head and the dropout of the recipe."""
+    head = {**task.head_config(label_names), **task.remembered()}
+    if recipe.model.name is None:
+        config = scratch_config(recipe.model.scratch, tokenizer, head)
+    else:
+        config = load_config(recipe, **head)
+    for key, value in dropout_entries(family_of(config), recipe.model.dropout).items():
+        setattr(config, key, value)
+    return config
+
+
+def load_config(recipe: Recipe, **head: Any) -> PretrainedConfig:
+    """The configuration of `model.name` with these entries. Raises RunFailed('model') where it can't be had."""
+    config: PretrainedConfig = local_first(
+        AutoConfig.from_pretrained, str(recipe.model.name), recipe.model.revision, **head
+    )
+    # transformers drops what it doesn't know, such as the labels of an order.
+    for key, value in head.items():
+        if not hasattr(config, key):
+            setattr(config, key, value)
+    return config
+
+
+def dropout_entries(family: str, dropout: Dropout) -> dict[str, float]:
+    """What the recipe's dropout is called in the configuration of this family."""
+    names = DROPOUT_KEYS[family]
+    wanted = {"hidden": dropout.hidden, "attention": dropout.attention, "classifier": dropout.classifier}
+    return {key: value for kind, value in wanted.items() if value is not None for key in names[kind]}
+
+
+def scratch_config(scratch: Scratch, tokenizer: Any, head: Mapping[str, Any]) -> PretrainedConfig:
+    """A small configuration of the wanted family for this tokenizer."""
+    offset = tokenizer.pad_token_id + 1 if scratch.family == "roberta" else 0
+    shape: dict[str, Any] = {
+        "hidden_size": scratch.hidden,
+        "num_hidden_layers": scratch.layers,
+        "num_attention_heads": scratch.heads,
+        "intermediate_size": scratch.intermediate,
+        "max_position_embeddings": tokenizer.model_max_length + offset,
+    }
+    if scratch.family == "distilbert":
+        shape = {
+            "dim": scratch.hidden,
+            "n_layers": scratch.layers,
+            "n_heads": scratch.heads,
+            "hidden_dim": scratch.intermediate,
+            "max_position_embeddings": tokenizer.model_max_length,
+        }
+    elif scratch.family == "electra":
+        shape["embedding_size"] = scratch.hidden
+    special = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "cls_token_id": tokenizer.cls_token_id,
+        "sep_token_id": tokenizer.sep_token_id,
+    }
+    return AutoConfig.for_model(scratch.family, vocab_size=len(tokenizer), **shape, **special, **head)
+
+
+def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
+    """Call a `from_pretrained` on local files, and only where they are missing on the network.
+
+    Raises RunFailed('model').
+    """
+    arguments = {**kwargs, **({"revision": revision} if revision else {})}
+    try:
+        with empty_weights():
+            return load(name, local_files_only=True, **arguments)
+    except OSError as local_error:
+        if Path(name).is_dir():
+            raise RunFailed("model", f"{name}: {_first_line(local_error)}") from None
+    except ValueError as error:
+        raise RunFailed("model", f"{name}: {_first_line(error)}") from None
+    try:
+        return load(name, **arguments)
+    except (OSError, ValueError) as error:
+        raise RunFailed(
+            "model",
+            f"{name} is neither in the local hub cache nor to be had from the hub: {_first_line(error)}",
+            "run `launch prefetch` where there is a network, or give a directory as model.name",
+        ) from None
+
+
+def fetch_model(recipe: Recipe) -> None:
+    """Bring configuration and weights into the local hub cache."""
+    from transformers import AutoModel
+
+    with quiet():
+        local_first(AutoModel.from_pretrained, str(recipe.model.name), recipe.model.revision)
+
+
+def _load(recipe: Recipe, task: Task, config: PretrainedConfig) -> PreTrainedModel:
+    import transformers
+
+    auto_class = getattr(transformers, task.auto_class)
+    if recipe.model.init == "scratch":
+        model: PreTrainedModel = auto_class.from_config(config, dtype=torch.float32)
+        return model
+    model, report = local_first(
+        auto_class.from_pretrained,
+        str(recipe.model.name),
+        recipe.model.revision,
+        config=config,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    _check_loaded(model, report, str(recipe.model.name))
+    fresh = any(key.startswith("classifier.") for key in report["missing_keys"])
+    if not fresh and not _same_classes(load_config(recipe), config):
+        _renew_output(model)
+    return model
+
+
+def _same_classes(source: PretrainedConfig, config: PretrainedConfig) -> bool:
+    """Whether the outputs of a head made for `source` mean what they are to mean now."""
+    return source.num_labels == config.num_labels and (
+        config.num_labels == 1 or source.id2label == config.id2label
+    )
+
+
+def _told_apart(recipe: Recipe, task: Task, label_names: Sequence[str]) -> bool:
+    """Whether the model that is started from was trained to tell the same classes apart."""
+    try:
+        return not label_names or task.names_in(load_config(recipe)) == tuple(label_names)
+    except AttributeError:  # it has no labels with an order
+        return False
+
+
+def _renew_output(model: Any) -> None:
+    """Draw the last layer of a classification head anew: it told other classes apart. What lies below it is kept."""
+    if (head := getattr(model, "classifier", None)) is None:
+        return
+    *_, output = (module for module in head.modules() if isinstance(module, torch.nn.Linear))
+    torch.nn.init.normal_(output.weight, std=model.config.initializer_range)
+    if output.bias is not None:
+        torch.nn.init.zeros_(output.bias)
+
+
+def _check_loaded(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
+    """Only the head may be fresh: a checkpoint that lacks parts of the encoder is not the model it says it is."""
+    encoder = f"{model.base_model_prefix}."
+    other_shape = [key for key, *_ in report["mismatched_keys"]]
+    for keys, fault in ((report["missing_keys"], "no weights"), (other_shape, "weights of another shape")):
+        wrong = sorted(key for key in keys if key.startswith(encoder) and "pooler" not in key.split("."))
+        if wrong:
+            raise RunFailed(
+                "model",
+                f"{name} has {fault} for {len(wrong)} parameters of the encoder, such as {wrong[0]}",
+                "use model.init=scratch to train from random weights on purpose",
+            )
+
+
+def cpu_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of all weights on the CPU."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: Any, directory: Path) -> None:
+    """Write a plain Hugging Face directory: there whole or not at all, replacing an older one.
+
+    `state` are the weights under the names of `built.model`, which are used up. Adapters are merged; they stand in
+    `adapter/` as well.
+    Raises RunFailed('checkpoint') where the disk doesn't take it.
+    """
+    from safetensors import SafetensorError
+
+    staging = directory.with_name(f".{directory.name}.new")
+    old = directory.with_name(f".{directory.name}.old")
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(mode=0o700)
+        with quiet():
+            if built.lora:
+                save_merged(built.model, state, built.adapter_start, staging)
+            else:
+                plain, own = extra_head.split_state(state)
+                try:
+                    with without_sharded_tensors():
+                        built.base.save_pretrained(staging, state_dict=dict(plain))
+                except ImportError:  # another version of transformers may not do without
+                    built.base.save_pretrained(staging, state_dict=plain)
+                extra_head.save(own, staging)
+            tokenizer.save_pretrained(staging)
+        shutil.rmtree(old, ignore_errors=True)
+        if directory.exists():
+            directory.rename(old)
+        staging.rename(directory)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        remedy = "free space on the run directory's disk, or make it writable, then launch resume"
+        raise RunFailed(
+            "checkpoint", f"the model could not be written: {_first_line(error)}", remedy
+        ) from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

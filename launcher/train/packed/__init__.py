@@ -1,0 +1,1 @@
+"""Micro-batches without padding: attention, dropout, collating and the batch layout."""

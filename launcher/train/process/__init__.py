@@ -1,0 +1,1 @@
+"""The processes of a training: ranks, stop requests, the one writer, events."""

@@ -1,0 +1,1 @@
+"""Rows on a node: sources, targets, splits, statistics and the data doctor."""

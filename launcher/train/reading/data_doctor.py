@@ -1,0 +1,204 @@
+"""What is doubtful about the data, and what to do about it: `launch data`, and in short before every training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from launcher.reading.cleaning import REMEDIES
+from launcher.recipe.recipe import Recipe
+from launcher.train.reading.row_statistics import EXAMPLES, Found, Limits, Survey, Text, shared, survey
+from launcher.train.reading.sources import Source
+from launcher.train.reading.splits import Part
+
+Level = Literal["error", "warning", "note"]
+
+QUICK = Limits(rows=200_000, characters=1_000_000)
+"""What is looked at before a training: a few seconds' work."""
+IMBALANCE = 10
+"""A class is rare where another has this many times its examples."""
+FEW = 0.01
+"""What touches a smaller share of the rows is a note, but for kinds that make figures wrong."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something doubtful about one split."""
+
+    kind: str
+    split: str
+    level: Level
+    message: str
+    """One sentence with the count."""
+    count: int
+    of: int
+    examples: tuple[str, ...]
+    """The first places, `file:line: excerpt`."""
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is said of rows where something was found."""
+
+    what: str
+    remedy: str
+    always: bool = False
+    """Whether a single one is worth a warning."""
+    in_rows: bool = True
+    """Whether rows are counted, or what `what` begins with."""
+    harmless: bool = False
+    """Whether it is a note however often it is found."""
+
+
+KINDS = {
+    "misfit": Kind("don't fit the task", "mend or remove these rows", always=True),
+    "offset": Kind(
+        "answers don't stand where answer_start says",
+        "mend answer_start (characters from 0); until then the nearest occurrence is taken",
+        always=True,
+        in_rows=False,
+    ),
+    "sequence": Kind(
+        "tags can't stand where they do",
+        "mend the tags: an entity begins with B- (or S-), and I- goes on with one of the same type",
+        always=True,
+        in_rows=False,
+    ),
+    "conflict": Kind(
+        "have a text that has another label elsewhere",
+        "decide on one label for each; no model can learn both",
+    ),
+    "duplicate": Kind(
+        "say again what an earlier row says",
+        "data.clean.drop_duplicates=true leaves them out",
+    ),
+    "empty": Kind("have no text", "data.clean.drop_empty=true leaves them out"),
+    **{kind: Kind(f"have texts {what}", remedy) for kind, (what, remedy) in REMEDIES.items()},
+}
+"""Kinds found in a row, or in a row and an earlier one of the same split."""
+IOB1 = Kind(
+    "entities begin with I-, as the older IOB1 writes them",
+    "nothing needs to be mended: they are read as BIO",
+    in_rows=False,
+    harmless=True,
+)
+"""What is said instead of tags that can't stand where they do, where all tags of all splits are written that way."""
+
+
+def examine(
+    recipe: Recipe,
+    sources: dict[str, Source],
+    parts: dict[str, Part],
+    names: Sequence[str],
+    limits: Limits,
+) -> tuple[dict[str, Survey], list[Finding]]:
+    """A survey of each split and everything doubtful in them, the worst first."""
+    surveys = survey(recipe, sources, parts, names, limits)
+    findings = [*_leaks(recipe, surveys), *_in_rows(surveys), *_balance(recipe, surveys)]
+    return surveys, worst_first(findings)
+
+
+def worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    """Errors, then warnings, then notes."""
+    return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.level))
+
+
+def warnings(
+    recipe: Recipe, sources: dict[str, Source], parts: dict[str, Part], names: Sequence[str]
+) -> list[str]:
+    """What a training should say of its data before it begins, one sentence each."""
+    _, findings = examine(recipe, sources, parts, names, QUICK)
+    told = [finding for finding in findings if finding.level != "note" and finding.kind != "empty"]
+    return [
+        f"{finding.message} (first: {finding.examples[0].partition(': ')[0]}); {finding.remedy}"
+        if finding.examples
+        else f"{finding.message}; {finding.remedy}"
+        for finding in told
+    ]
+
+
+def share(count: int, of: int) -> str:
+    """`338 of 1,200 (28%)`."""
+    percent = 100 * count / max(of, 1)
+    digits = 0 if percent >= 10 or percent == 0 else 1 if percent >= 0.1 else 2
+    return f"{count:,} of {of:,} ({percent:.{digits}f}%)"
+
+
+def _leaks(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
+    for split, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
+        if split not in surveys or other not in surveys:
+            continue
+        seen, found = surveys[split], Found()
+        for here, there in shared(seen, surveys[other]):
+            found.add(here.place, partial(_also, here, there), here.rows)
+        if not found.count:
+            continue
+        message = f"{split}: the texts of {share(found.count, seen.rows)} rows also stand in {other}"
+        remedy = "remove them from one of the two"
+        if other == "train":
+            message += "" if recipe.task == "masked-lm" else ": figures on them are too good"
+            remedy = "data.clean.drop_leaked=true leaves them out of training"
+        yield Finding(
+            "leak", split, "warning", message, found.count, seen.rows, tuple(found.examples), remedy
+        )
+
+
+def _also(here: Text, there: Text) -> str:
+    return f"{here.excerpt} (also {there.place})"
+
+
+def _in_rows(surveys: dict[str, Survey]) -> Iterator[Finding]:
+    iob1 = all(seen.iob1 for seen in surveys.values())
+    for split, seen in surveys.items():
+        for name, usual in KINDS.items():
+            found = seen.found.get(name)
+            if found is None:
+                continue
+            kind = IOB1 if iob1 and name == "sequence" else usual
+            often = kind.always or found.count >= FEW * seen.rows
+            level: Level = "warning" if often and not kind.harmless else "note"
+            level = "error" if name == "misfit" else level
+            count = f"{share(found.count, seen.rows)} rows" if kind.in_rows else f"{found.count:,}"
+            message = f"{split}: {count} {kind.what}"
+            yield Finding(
+                name, split, level, message, found.count, seen.rows, tuple(found.examples), kind.remedy
+            )
+
+
+def _balance(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
+    if recipe.task == "token-classification":
+        return
+    labels = surveys["train"].labels
+    yield from _alike_names(labels)
+    if len(labels) > 1:
+        (most, many), (least, few) = labels.most_common()[0], labels.most_common()[-1]
+        if many >= IMBALANCE * few:
+            text = f"train: {few:,} examples of {least!r} against {many:,} of {most!r}"
+            remedy = (
+                "train.loss.class_weights=balanced or train.loss.name=focal; judge by eval.metric=macro_f1"
+            )
+            yield Finding("imbalance", "train", "warning", text, few, surveys["train"].rows, (), remedy)
+    for split in ("validation", "test"):
+        missing = [label for label in labels if split in surveys and not surveys[split].labels[label]]
+        if missing and surveys[split].labels:
+            shown = ", ".join(map(repr, missing[:EXAMPLES])) + (", ..." if len(missing) > EXAMPLES else "")
+            text = f"{split}: no example of {len(missing)} of {len(labels)} classes ({shown})"
+            yield Finding(
+                "unseen", split, "note", text, len(missing), len(labels), (), "add some, or cut by data.split"
+            )
+
+
+def _alike_names(labels: dict[str, int]) -> Iterator[Finding]:
+    """Classes whose names differ in case and white space alone."""
+    plain: dict[str, list[str]] = {}
+    for label in labels:
+        plain.setdefault("".join(label.casefold().split()), []).append(label)
+    for names in plain.values():
+        if len(names) > 1:
+            text = f"train: {' and '.join(map(repr, names))} are taken for different classes"
+            yield Finding(
+                "labels", "train", "warning", text, len(names), len(labels), (), "write each class in one way"
+            )

@@ -1,0 +1,137 @@
+"""Everything that `launch data` tells of a recipe's data, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from launcher.errors import RunFailed
+from launcher.reading import examples
+from launcher.reading.columns import choice_columns, text_columns
+from launcher.reading.files import Row
+from launcher.recipe.conflicts import WINDOWED_TASKS
+from launcher.recipe.recipe import LONGEST, Recipe
+from launcher.train.reading.data_doctor import Finding, Level, examine, share, worst_first
+from launcher.train.reading.row_statistics import Limits, Survey
+from launcher.train.reading.sources import Source, open_sources, text_of
+from launcher.train.reading.splits import Part
+from launcher.train.tasks import get_task
+from launcher.train.tokens.encoder import Encoder
+
+BATCH = 2048
+QUANTILES = (0.5, 0.9, 0.99, 1.0)
+CUT_SHARE = 0.01
+"""From this share of texts on, cutting them is worth a warning."""
+LABELS_SHOWN = 50
+
+Progress = Callable[[str], None]
+
+
+def report(recipe: Recipe, tokenizer: Any, position_limit: int | None, progress: Progress) -> dict[str, Any]:
+    """Splits with their labels and lengths, and findings; without a tokenizer lengths are left out."""
+    from launcher.train.dataset.prepare import read
+
+    sources = open_sources(recipe)
+    progress("reading")
+    findings: list[Finding] = []
+    try:
+        reading = read(recipe, get_task(recipe, tokenizer), sources)
+        parts, names = reading.parts, reading.names
+    except RunFailed as error:  # the rows at fault are told one by one below
+        parts, names = _whole(sources), ()
+        findings.append(Finding("unusable", "train", "error", error.message, 1, 1, (), error.remedy or ""))
+    progress("looking for what is doubtful")
+    surveys, found = examine(recipe, sources, parts, names, Limits())
+    lengths: dict[str, dict[str, Any]] = {}
+    if tokenizer is not None:
+        progress("counting tokens")
+        encoder = Encoder.of(recipe, tokenizer, position_limit)
+        lengths = {
+            split: _lengths(recipe, encoder, sources[part.source], part) for split, part in parts.items()
+        }
+        findings += _cut(recipe, lengths, encoder.max_length, min(position_limit or LONGEST, LONGEST))
+    return {
+        "splits": {split: _split(seen, lengths.get(split)) for split, seen in surveys.items()},
+        "labels": list(names[:LABELS_SHOWN]),
+        "findings": [asdict(finding) for finding in worst_first([*found, *findings])],
+    }
+
+
+def _whole(sources: dict[str, Source]) -> dict[str, Part]:
+    return {split: Part(split, np.arange(sum(1 for _ in source.rows()))) for split, source in sources.items()}
+
+
+def _split(seen: Survey, lengths: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "examples": seen.rows,
+        "labels": dict(seen.labels.most_common(LABELS_SHOWN)),
+        "tokens": lengths,
+    }
+
+
+def _lengths(recipe: Recipe, encoder: Encoder, source: Source, part: Part) -> dict[str, Any]:
+    """Quantiles of the tokens of a sequence before any is cut, and how many are too long."""
+    found = np.concatenate([np.zeros(0, np.int64), *_token_counts(recipe, encoder, source, part)])
+    if not len(found):
+        return {"longer": 0, "of": 0}
+    values = np.quantile(found, QUANTILES, method="higher").tolist()
+    names = ("median", "p90", "p99", "longest")
+    return {
+        **dict(zip(names, values, strict=True)),
+        "longer": int((found > encoder.max_length).sum()),
+        "of": len(found),
+    }
+
+
+def _token_counts(
+    recipe: Recipe, encoder: Encoder, source: Source, part: Part
+) -> Iterator[NDArray[np.int64]]:
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_str(encoder.backend.to_str())
+    backend.no_truncation()
+    words = recipe.task == "token-classification"
+    chosen = np.zeros(int(part.rows[-1]) + 1 if len(part.rows) else 0, bool)
+    chosen[part.rows] = True
+    rows = (named for named, taken in zip(source.rows(), chosen.tolist(), strict=False) if taken)
+    while batch := list(islice(rows, BATCH)):
+        texts = [text for name, row in batch for text in _sequences(recipe, name, row)]
+        encodings = backend.encode_batch(texts, is_pretokenized=words)
+        yield np.fromiter((len(encoding) for encoding in encodings), np.int64, len(encodings))
+
+
+def _sequences(recipe: Recipe, name: str, row: Row) -> Iterator[Any]:
+    """What the tokenizer is given of a row: a text, a pair, words, or a pair for each choice."""
+    if recipe.task == "token-classification":
+        yield examples.words_of(recipe, row)
+        return
+    columns = [column for column in text_columns(recipe) if column not in choice_columns(recipe)]
+    texts = [text_of(row.values.get(column), name, row) for column in columns]
+    if recipe.task == "multiple-choice":
+        yield from ((" ".join(texts), choice) for choice in examples.choices_of(recipe, row))
+    else:
+        yield tuple(texts) if len(texts) == 2 else texts[0]
+
+
+def _cut(
+    recipe: Recipe, lengths: dict[str, dict[str, Any]], max_length: int, limit: int
+) -> Iterator[Finding]:
+    windows = recipe.task in ("question-answering", "masked-lm") or recipe.data.windows is not None
+    for split, found in lengths.items():
+        count, of = found["longer"], found["of"]
+        if not count:
+            continue
+        what = "are cut into windows" if windows else "are cut off"
+        text = f"{split}: {share(count, of)} texts are longer than {max_length} tokens and {what}"
+        level: Level = "note" if windows or count < CUT_SHARE * of else "warning"
+        remedies = []
+        if max_length < limit:
+            remedies.append(f"data.max_length={min(limit, found['longest'])} cuts fewer")
+        if not windows and recipe.task in WINDOWED_TASKS:
+            remedies.append("data.windows=mean reads all of a text")
+        yield Finding("long", split, level, text, count, of, (), "; ".join(remedies))

@@ -1,0 +1,230 @@
+"""What stands in the rows of each split: counted once, with examples of all that is worth a word."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+from launcher.reading import examples
+from launcher.reading.check import read_options
+from launcher.reading.cleaning import label_key, oddities, text_key
+from launcher.reading.columns import CLASS_TASKS, label_columns
+from launcher.reading.files import Row, resolve_format
+from launcher.reading.labels import class_name, class_names, flag
+from launcher.reading.textfiles import where
+from launcher.recipe.recipe import Recipe
+from launcher.tasks import tagging
+from launcher.train.reading.sources import Source
+from launcher.train.reading.splits import Part
+
+EXAMPLES = 3
+"""Places named for each finding; the others are counted."""
+EXCERPT = 60
+"""Characters of a text shown with its place."""
+
+
+class Place(NamedTuple):
+    """Where a row stands."""
+
+    name: str
+    """Its file or split."""
+    position: int
+
+    def __str__(self) -> str:
+        return where(Path(self.name), self.position)
+
+
+@dataclass
+class Found:
+    """How often something was found, and where first."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, place: Place, text: Callable[[], str], count: int = 1) -> None:
+        """Count one more; `text` says what stands there, where that is to be shown."""
+        self.count += count
+        if len(self.examples) < EXAMPLES:
+            said = text()
+            self.examples.append(f"{place}: {said}" if said else str(place))
+
+
+@dataclass(slots=True)
+class Text:
+    """A text that stands in a split."""
+
+    rows: int
+    place: Place
+    start: str
+    """Its first characters."""
+    label: str
+
+    @property
+    def excerpt(self) -> str:
+        """As much of it as is shown, in one line."""
+        return _shortened(self.start)
+
+
+@dataclass
+class Survey:
+    """The rows of one split."""
+
+    rows: int = 0
+    texts: dict[int, Text] = field(default_factory=dict)
+    """Hash of a text -> where it stands first."""
+    labels: Counter[str] = field(default_factory=Counter)
+    """Examples of each class; words of each tag."""
+    found: dict[str, Found] = field(default_factory=dict)
+    """Kind of finding -> how often and where."""
+    characters: int = 0
+    iob1: bool = True
+    """Whether the older IOB1 would write all tags as they are."""
+
+    def add(self, kind: str, place: Place, text: Callable[[], str]) -> None:
+        """Count one more of a kind."""
+        self.found.setdefault(kind, Found()).add(place, text)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is looked at, so that a training doesn't wait for it; None for everything."""
+
+    rows: int | None = None
+    """Rows of each source."""
+    characters: int | None = None
+    """Characters of each split whose texts are looked at more closely than for being equal."""
+
+
+def survey(
+    recipe: Recipe, sources: dict[str, Source], parts: dict[str, Part], names: Sequence[str], limits: Limits
+) -> dict[str, Survey]:
+    """A survey of each split; `names` are the classes or tags."""
+    found = {split: Survey() for split in parts}
+    look = Look(recipe, tagging.scheme_of(names, recipe.tagging.scheme), limits.characters)
+    for origin, source in sources.items():
+        here = {split: part.rows for split, part in parts.items() if part.source == origin}
+        owner: dict[int, str] = {row: split for split, rows in here.items() for row in rows.tolist()}
+        for number, (name, row) in enumerate(source.rows()):
+            if number == limits.rows:
+                break
+            if number in owner:
+                look(found[owner[number]], name, row)
+    return found
+
+
+class Look:
+    """Looks at one row."""
+
+    def __init__(self, recipe: Recipe, scheme: tagging.Scheme, characters: int | None) -> None:
+        self._recipe = recipe
+        self._follows = cache(partial(tagging.follows, scheme=scheme))
+        self._as_iob1 = cache(tagging.as_iob1)
+        self._characters = characters
+        self._is_conll = cache(lambda name: _is_conll(recipe, name))
+
+    def __call__(self, seen: Survey, name: str, row: Row) -> None:
+        seen.rows += 1
+        place = Place(name, row.position)
+        texts = text_key(self._recipe, row)
+        start = " | ".join(texts)[: 2 * EXCERPT]
+        if not texts:
+            seen.add("empty", place, str)
+        else:
+            self._compare(seen, place, hash(texts), start, label_key(self._recipe, row))
+        if self._characters is None or seen.characters < self._characters:
+            seen.characters += sum(map(len, texts))
+            for kind, example in _oddities(texts).items():
+                seen.add(kind, place, example)
+            self._labels(seen, place, row)
+
+    def _compare(self, seen: Survey, place: Place, key: int, start: str, label: str) -> None:
+        first = seen.texts.get(key)
+        if first is None:
+            seen.texts[key] = Text(1, place, start, label)
+            return
+        first.rows += 1
+        if first.label == label or self._recipe.task not in CLASS_TASKS:
+            seen.add("duplicate", place, lambda: f"{first.excerpt} (first: {first.place})")
+        else:
+            seen.add(
+                "conflict",
+                place,
+                lambda: (
+                    f"{first.excerpt} is {_shortened(label)}, but {_shortened(first.label)} at {first.place}"
+                ),
+            )
+
+    def _labels(self, seen: Survey, place: Place, row: Row) -> None:
+        wrong = next(examples.mistakes(self._recipe, row), None)
+        if wrong is not None:
+            seen.add("misfit", place, lambda: f"{wrong.column}: {wrong.message}")
+            return
+        match self._recipe.task:
+            case "question-answering":
+                self._answers(seen, place, row)
+            case "token-classification":
+                self._tags(seen, place, row)
+            case task if task in CLASS_TASKS:
+                seen.labels.update(self._classes(row))
+
+    def _classes(self, row: Row) -> Iterator[str]:
+        label = self._recipe.data.label
+        if not isinstance(label, str):
+            yield from (column for column in label if flag(row.values.get(column)))
+        elif self._recipe.task == "multilabel":
+            yield from class_names(row.values.get(label), self._recipe.data.label_delimiter) or ()
+        else:
+            yield class_name(row.values.get(label)) or ""
+
+    def _answers(self, seen: Survey, place: Place, row: Row) -> None:
+        context = examples.context_of(self._recipe, row)
+        for answer in examples.answers(row.values.get(label_columns(self._recipe)[0])) or ():
+            if not examples.in_place(context, answer):
+                there = context[answer.start : answer.start + len(answer.text)]
+                text = f"{_shortened(answer.text)!r} said to begin at {answer.start}, where {_shortened(there)!r} is"
+                seen.add("offset", place, partial(str, text))
+
+    def _tags(self, seen: Survey, place: Place, row: Row) -> None:
+        tags = examples.tags(row.values.get(label_columns(self._recipe)[0])) or ()
+        seen.labels.update(tags)
+        for number, (before, after) in enumerate(zip((None, *tags), (*tags, None), strict=True)):
+            seen.iob1 = seen.iob1 and self._as_iob1(before, after)
+            if not self._follows(before, after):
+                line = min(number, len(tags) - 1) if self._is_conll(place.name) else 0
+                text = f"{after or 'the end'} after {before or 'the beginning'}"
+                seen.add("sequence", Place(place.name, place.position + line), partial(str, text))
+
+
+def _is_conll(recipe: Recipe, name: str) -> bool:
+    return recipe.data.source is None and resolve_format(Path(name), read_options(recipe.data)) == "conll"
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text[: 2 * EXCERPT].split())
+    return line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…"
+
+
+def _oddities(texts: Sequence[str]) -> dict[str, Callable[[], str]]:
+    """Kind of oddity -> what shows the first of them."""
+    found: dict[str, Callable[[], str]] = {}
+    for text in texts:
+        for kind, at in oddities(text):
+            found.setdefault(kind, partial(_around, text, at))
+    return found
+
+
+def _around(text: str, at: int) -> str:
+    """What stands at a place of a text, with some characters before it."""
+    start = max(0, at - EXCERPT // 4)
+    return ("…" if start else "") + _shortened(text[start : start + 2 * EXCERPT])
+
+
+def shared(one: Survey, other: Survey) -> Iterator[tuple[Text, Text]]:
+    """Texts of `one` that also stand in `other`, with both places."""
+    for key, text in one.texts.items():
+        if key in other.texts:
+            yield text, other.texts[key]

@@ -1,0 +1,101 @@
+"""What rank 0 writes down about a run: metrics.jsonl, which Weights & Biases follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from launcher.planning.plan import Plan
+from launcher.runs.directory import RunDir, write_text
+from launcher.tasks.metrics import higher_is_better
+from launcher.train.process.events import Events
+from launcher.train.record.metrics_log import MetricsLog, Number, Split
+from launcher.train.record.tracking import Tracker, TrackingSettings
+from launcher.train.tasks import get_task
+
+
+class Record:
+    """The metrics of a run, on rank 0 alone."""
+
+    def __init__(self, log: MetricsLog, tracker: Tracker, events: Events) -> None:
+        self._log = log
+        self._tracker = tracker
+        self._events = events
+
+    def train(self, step: int, values: Mapping[str, Number]) -> None:
+        """The line of an optimizer step."""
+        self._log.train(step, values)
+        self._pass_on_notices()
+
+    def eval(self, step: int, split: Split, values: Mapping[str, Number]) -> None:
+        """The line of an evaluation."""
+        self._log.eval(step, split, values)
+
+    def sync(self) -> None:
+        """Put all lines on disk: before a checkpoint, whose steps are not done again."""
+        self._log.sync()
+
+    def page(self) -> str | None:
+        """Address of the run's page at W&B, where it is online."""
+        return self._tracker.url
+
+    def finish(self, exit_code: int) -> None:
+        """End the W&B run, within bounded time, and close the file."""
+        self._tracker.finish(exit_code)
+        self._pass_on_notices()
+        self._log.close()
+
+    def _pass_on_notices(self) -> None:
+        for text in self._tracker.notices():
+            self._events.notice(text)
+
+
+class NoRecord(Record):
+    """What the other ranks write: nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def train(self, step: int, values: Mapping[str, Number]) -> None:
+        pass
+
+    def eval(self, step: int, split: Split, values: Mapping[str, Number]) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def finish(self, exit_code: int) -> None:
+        pass
+
+
+def open_record(run: RunDir, plan: Plan, events: Events, config: Mapping[str, Any]) -> Record:
+    """Rank 0's record, with a W&B client started beside it."""
+    log = MetricsLog(run.metrics)
+    return Record(log, Tracker(tracking_settings(run, plan, config), log, _stop_request(run)), events)
+
+
+def tracking_settings(run: RunDir, plan: Plan, config: Mapping[str, Any]) -> TrackingSettings:
+    """The recipe's `tracking.wandb`, completed from the plan."""
+    wandb = plan.recipe.tracking.wandb
+    metric = plan.recipe.eval.metric or get_task(plan.recipe).metric
+    return TrackingSettings(
+        run_id=run.run_id,
+        directory=run.path,
+        mode=wandb.mode,
+        project=wandb.project,
+        entity=wandb.entity,
+        name=wandb.name or run.run_id,
+        group=wandb.group or plan.name,
+        job_type=wandb.job_type,
+        tags=wandb.tags,
+        notes=wandb.notes,
+        config=config,
+        monitor=f"eval/{metric}",
+        monitor_mode="max" if higher_is_better(metric) else "min",
+    )
+
+
+def _stop_request(run: RunDir) -> Callable[[], None]:
+    """W&B's stop button asks all ranks as `launch stop` does."""
+    return lambda: write_text(run.stop, "wandb\n")

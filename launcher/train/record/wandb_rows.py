@@ -1,0 +1,121 @@
+"""Lines of metrics.jsonl as W&B wants them: one row a step, and the best evaluation for the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from launcher.train.record.metrics_log import Number, Row, parse_line
+
+
+class Steps:
+    """Joins the lines of a step into one W&B row, so that W&B's steps are ours and only grow.
+
+    The newest step is held until the next one begins, since its evaluation may still come.
+    """
+
+    def __init__(self, sent: int) -> None:
+        self.sent = sent
+        """The last step that W&B has; -1 for none."""
+        self._of_earlier_attempts = -1
+        self._step = -1
+        self._held: dict[str, Number] = {}
+        self.late: dict[str, Number] = {}
+        """Evaluations of a step that W&B has already; they ride on the next row."""
+
+    def add(self, row: Row, live: bool) -> tuple[int, dict[str, Number]] | None:
+        """Take a line, `live` if this attempt recorded it; the row that it completes, if any."""
+        step, values = int(row["step"] or 0), _values(row)
+        if not live:
+            self._of_earlier_attempts = max(step, self._of_earlier_attempts)
+        if step <= self.sent:
+            if live:
+                self._add_to_sent(step, "split" in row, values)
+            return None
+        if step < self._step:
+            if "split" in row:
+                self._held.update(_without_epoch(values))
+            return None
+        if step == self._step:
+            self._held.update(values)
+            return None
+        complete = self.take()
+        self._step, self._held, self.late = step, {**self.late, **values}, {}
+        return complete
+
+    def _add_to_sent(self, step: int, is_evaluation: bool, values: dict[str, Number]) -> None:
+        if not is_evaluation:
+            self.late = {}  # they rode on this row, which an earlier client of this attempt sent
+        elif self._step >= 0:
+            self._held.update(_without_epoch(values))
+        elif step <= self._of_earlier_attempts:  # or else it was a part of the row when that was sent
+            self.late.update(_without_epoch(values))
+
+    def take(self) -> tuple[int, dict[str, Number]] | None:
+        """The row held back, no longer held."""
+        if self._step < 0:
+            return None
+        complete = self._step, self._held
+        self.sent, self._step, self._held = self._step, -1, {}
+        return complete
+
+
+class Best:
+    """The best evaluation on the validation split, for the run's summary."""
+
+    def __init__(self, monitor: str | None, mode: str) -> None:
+        self._monitor = monitor
+        self._sign = 1 if mode == "max" else -1
+        self._value: float | None = None
+        self.summary: dict[str, Number] = {}
+
+    def add(self, row: Row) -> bool:
+        """Take a line; whether it is the best so far (the first of equals stays)."""
+        value = row.get(self._monitor or "")
+        if row.get("split") != "validation" or not isinstance(value, int | float):
+            return False
+        if self._value is not None and self._sign * value <= self._sign * self._value:
+            return False
+        self._value = value
+        self.summary = {
+            name.replace("eval/", "best/", 1): number
+            for name, number in _values(row).items()
+            if name.startswith("eval/")
+        }
+        self.summary["best/step"] = int(row["step"] or 0)
+        return True
+
+
+class Tail:
+    """Reads the lines of a growing metrics.jsonl, each once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def read(self) -> Iterator[tuple[int, Row]]:
+        """Yield (offset, row) of the complete lines that are new."""
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                offset, self._offset = self._offset, self._offset + len(line)
+                row = parse_line(line)
+                if row is not None:
+                    yield offset, row
+
+
+def _values(row: Row) -> dict[str, Number]:
+    """The numbers of a line under W&B's names: those of the test split are `test/...`, of eval.extra `NAME/...`."""
+    split = row.get("split")
+    prefix = "eval/" if split in (None, "validation", "probes") else f"{split}/"
+    return {
+        name.replace("eval/", prefix, 1): value
+        for name, value in row.items()
+        if name not in {"step", "split"} and isinstance(value, int | float)
+    }
+
+
+def _without_epoch(values: dict[str, Number]) -> dict[str, Number]:
+    return {name: value for name, value in values.items() if name != "epoch"}

@@ -1,0 +1,1 @@
+"""One optimizer step: strategies, optimizers, schedules, buckets, captured steps, checkpoints."""

@@ -1,0 +1,269 @@
+"""Resumable state on disk: staged, hashed, its manifest written last, verified before it is used.
+
+    checkpoints/step_N/
+      model.pt optimizer.pt | engine/   weights that train, optimizer (plain | DeepSpeed)
+      state.json                        where the run stands
+      manifest.json                     every file with size and sha256; a directory without it is not a checkpoint
+    checkpoints/step_N.damaged/         what failed its manifest when it was to be resumed from: never used, kept to look at
+
+Dropout and data order are functions of (seed, step, rank), so no random-number state has to be kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import RunFailed
+from launcher.runs.directory import RunDir, read_json, write_json
+from launcher.train.process.events import finite
+from launcher.train.process.ranks import Ranks
+from launcher.train.step.strategy import Strategy
+
+MANIFEST = "manifest.json"
+STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Where a run stands between two steps: all that resuming needs besides weights and optimizer."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    evaluated_step: int = -1
+    """Step of the last finished evaluation."""
+    best_value: float | None = None
+    """Best value of the monitored metric, and its step."""
+    best_step: int | None = None
+    unimproved: int = 0
+    """Evaluations since the last improvement that early stopping counts."""
+    stopping_value: float | None = None
+    """Value of the early-stopping metric that has to be beaten."""
+    plateau_scale: float = 1.0
+    """What train.schedule=plateau has cut the learning rate to, as a share."""
+    plateau_value: float | None = None
+    """Value of eval.metric that has to be beaten, and evaluations since."""
+    plateau_unimproved: int = 0
+    skipped_steps: int = 0
+    """Steps left out by fp16 overflow."""
+    max_tokens: int | None = None
+    """Tokens of a micro-batch that batch.tokens=auto has found; resuming keeps to them."""
+    wall_s: float = 0.0
+    """Seconds of training over all attempts."""
+    data_fingerprint: str | None = None
+    """What names the data that are trained on, and their examples; checkpoints of earlier versions have neither."""
+    train_examples: int | None = None
+
+    def on(self, fingerprint: str, train_examples: int) -> TrainState:
+        """This state on these data. Raises RunFailed('data') where it was saved on others."""
+        if self.data_fingerprint not in (None, fingerprint):
+            then, now = self.train_examples, train_examples
+            counts = (
+                f"{then} rows then, {now} now"
+                if then != now
+                else f"{now} rows, but not the same ones or not read alike"
+            )
+            raise RunFailed(
+                "data",
+                f"the data changed since step {self.step}: {counts}",
+                "restore the file, or start a new run",
+            )
+        return replace(self, data_fingerprint=fingerprint, train_examples=train_examples)
+
+
+class Checkpoints:
+    """The checkpoints of one run; every rank calls the same methods."""
+
+    def __init__(self, run: RunDir, ranks: Ranks, keep: int) -> None:
+        self._run = run
+        self._ranks = ranks
+        self._keep = keep
+        self._writer: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._saved: int | None = None
+        """Step of the newest checkpoint that this attempt has resumed from or saved."""
+
+    def save(self, strategy: Strategy, state: TrainState) -> float:
+        """Take a copy of the state and write it behind the training's back; returns the seconds training waited.
+
+        Raises RunFailed('checkpoint') where it can't be written; an error of the thread that writes is raised by the
+        next call.
+        """
+        started = time.perf_counter()
+        self.wait()
+        if self._saved == state.step:
+            return time.perf_counter() - started
+        staging = self._run.checkpoints / f".step_{state.step}.new"
+        try:
+            if self._ranks.is_main:
+                shutil.rmtree(staging, ignore_errors=True)
+                staging.mkdir(mode=0o700, parents=True)
+            self._ranks.barrier()
+            write_rest = strategy.save(staging)
+            self._ranks.barrier()
+        except (OSError, RuntimeError) as error:
+            if not _is_disk_error(error):
+                raise
+            raise _not_written(_said_by_disk(error)) from error
+        if self._ranks.is_main:
+            self._writer = threading.Thread(
+                target=self._publish, args=(staging, state, write_rest), name="checkpoint-writer"
+            )
+            self._writer.start()
+        self._saved = state.step
+        return time.perf_counter() - started
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is on disk.
+
+        Raises RunFailed('checkpoint') on every rank where it could not be written.
+        """
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+        error, self._error = self._error, None
+        message = self._ranks.broadcast(_said_by_disk(error) if error else None)
+        if message:
+            raise _not_written(message)
+
+    def newest(self, on_bad: Callable[[str], None]) -> tuple[Path, TrainState] | None:
+        """The newest checkpoint whose files are all what its manifest says; rank 0 chooses for everyone.
+
+        Newer ones are put aside: they must neither be counted among those to keep nor stand in the way of a new one.
+        """
+        choice: tuple[str, dict[str, Any]] | None = None
+        if self._ranks.is_main:
+            for staging in self._run.checkpoints.glob(".step_*.new"):
+                shutil.rmtree(staging, ignore_errors=True)
+            for directory in self._on_disk()[::-1]:
+                problem = verify(directory)
+                if problem is None:
+                    choice = (str(directory), read_json(directory / STATE) or {})
+                    break
+                on_bad(f"{directory.name} is not used: {problem}")
+                directory.replace(_emptied(directory.with_name(f"{directory.name}.damaged")))
+        choice = self._ranks.broadcast(choice)
+        if choice is None:
+            return None
+        state = TrainState(**choice[1])
+        self._saved = state.step
+        return Path(choice[0]), state
+
+    def _publish(self, staging: Path, state: TrainState, write_rest: Callable[[], None]) -> None:
+        final = self._run.checkpoints / f"step_{state.step}"
+        try:
+            write_rest()
+            write_json(staging / STATE, finite(asdict(state)))
+            write_json(staging / MANIFEST, {"step": state.step, "files": _digest(staging)})
+            _sync_directory(staging)
+            staging.rename(final)
+            _sync_directory(final.parent)
+            for old in self._on_disk()[: -self._keep]:
+                _remove(old)
+        except BaseException as error:  # noqa: BLE001  (raised again by `wait`, in the thread that trains)
+            self._error = error
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _on_disk(self) -> list[Path]:
+        """Directories that claim to be checkpoints, oldest first."""
+        found = [p for p in self._run.checkpoints.glob("step_*") if p.name[5:].isdigit() and p.is_dir()]
+        return sorted(found, key=lambda path: int(path.name[5:]))
+
+
+def verify(directory: Path) -> str | None:
+    """What is wrong with a checkpoint, or None where it holds the files that its manifest names, and no others.
+
+    Each must have the size and sha256 written there.
+    """
+    try:
+        manifest = read_json(directory / MANIFEST)
+        if manifest is None:
+            return "no manifest: it was never finished"
+        if f"step_{manifest['step']}" != directory.name:
+            return f"its manifest is that of step {manifest['step']}"
+        return _compare(directory, manifest["files"])
+    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+        return f"manifest unreadable ({type(error).__name__})"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+
+
+def _compare(directory: Path, expected: dict[str, dict[str, Any]]) -> str | None:
+    found = {str(path.relative_to(directory)) for path in _files(directory)} - {MANIFEST}
+    for name in sorted({STATE, *expected} - found):
+        return f"{name} is missing"
+    for name in sorted(found - expected.keys()):
+        return f"{name} is not in its manifest"
+    for name, entry in expected.items():
+        path = directory / name
+        if path.stat().st_size != entry["size"]:
+            return f"{name} has {path.stat().st_size} bytes instead of {entry['size']}"
+        if _sha256(path) != entry["sha256"]:
+            return f"{name} is damaged"
+    return None
+
+
+def _is_disk_error(error: Exception) -> bool:
+    """torch.save reports a disk that takes no more as a RuntimeError of its zip writer; so do lost peers, of gloo."""
+    return isinstance(error, OSError) or "inline_container" in str(error)
+
+
+def _said_by_disk(error: BaseException) -> str:
+    """The error in words; where torch's zip writer stumbled over what the disk said, the disk's own."""
+    met: BaseException | None = error
+    while met is not None and not isinstance(met, OSError):
+        met = met.__context__
+    told = met or error
+    return f"{type(told).__name__}: {told}"
+
+
+def _not_written(cause: str) -> RunFailed:
+    return RunFailed(
+        "checkpoint",
+        f"the checkpoint could not be written: {cause}",
+        "free space on the run directory's disk, or make it writable, then launch resume",
+    )
+
+
+def _digest(directory: Path) -> dict[str, dict[str, Any]]:
+    files = {}
+    for path in _files(directory):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        files[str(path.relative_to(directory))] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+    return files
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    return (path for path in sorted(directory.rglob("*")) if path.is_file())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _emptied(directory: Path) -> Path:
+    shutil.rmtree(directory, ignore_errors=True)
+    return directory
+
+
+def _remove(directory: Path) -> None:
+    """Remove a checkpoint so that a half-removed one is never taken for a whole one."""
+    (directory / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)

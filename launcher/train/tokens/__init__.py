@@ -1,0 +1,1 @@
+"""From texts to tokens: tokenizer, cache, gathering, masking."""

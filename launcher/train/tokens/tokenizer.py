@@ -1,0 +1,202 @@
+"""The tokenizer: loaded with a pretrained model, or trained on the data for a model made from scratch."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher.errors import RunFailed
+from launcher.recipe.recipe import LONGEST, Scratch
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+OFFSET_POSITIONS = frozenset(
+    ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer", "mpnet")
+)
+"""Model types whose positions start behind the padding id, so that many rows of the position table are unusable."""
+
+
+@dataclass(frozen=True)
+class Specials:
+    """Special tokens of a family; their ids are their places in `ordered`."""
+
+    ordered: tuple[str, ...]
+    start: str
+    end: str
+    pad: str
+    unknown: str
+    mask: str
+    pair: str
+    """How two texts are joined, in the notation of tokenizers' TemplateProcessing."""
+    token_types: bool
+    """Whether the model tells the second text by token types."""
+
+
+BERT = Specials(
+    ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    "[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]",
+    "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+    token_types=True,
+)  # fmt: skip
+UNTYPED = Specials(
+    BERT.ordered, BERT.start, BERT.end, BERT.pad, BERT.unknown, BERT.mask,
+    "[CLS]:0 $A:0 [SEP]:0 $B:0 [SEP]:0",
+    token_types=False,
+)  # fmt: skip
+ROBERTA = Specials(
+    ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
+    "<s>", "</s>", "<pad>", "<unk>", "<mask>",
+    "<s>:0 $A:0 </s>:0 </s>:0 $B:0 </s>:0",
+    token_types=False,
+)  # fmt: skip
+SPECIALS = {"bert": BERT, "electra": BERT, "distilbert": UNTYPED, "modernbert": UNTYPED, "roberta": ROBERTA}
+
+
+def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerFast:
+    """The fast tokenizer of a hub id or directory, from the disk where it is there.
+
+    Raises RunFailed of class `model` where there is none.
+    """
+    try:
+        return _load(name, revision, local_files_only=True)
+    except Exception as error:  # noqa: BLE001  (transformers and tokenizers raise many kinds, bare Exception among them)
+        failure = error
+    if not Path(name).is_dir():
+        try:
+            return _load(name, revision, local_files_only=False)
+        except Exception as error:  # noqa: BLE001  (as above)
+            failure = error
+    cause = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
+    remedy = "check model.name and model.revision; for nodes without a network, run launch prefetch first"
+    if Path(name).is_dir():
+        remedy = "the directory of model.name must hold tokenizer.json, or the vocabulary files of its model"
+    raise RunFailed("model", f"the tokenizer of {name} can't be loaded: {cause}", remedy)
+
+
+def _load(name: str, revision: str | None, local_files_only: bool) -> PreTrainedTokenizerFast:
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        name, revision=revision or "main", local_files_only=local_files_only
+    )
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError("it has no fast tokenizer (tokenizer.json)")
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        # Without vocabulary files transformers 5 makes a tokenizer of the special tokens alone.
+        raise ValueError("its vocabulary is missing")
+    return tokenizer  # type: ignore[no-any-return]
+
+
+def for_words(description: str) -> str:
+    """The tokenizer, given and returned as JSON, so that every word of a list is as one behind a blank.
+
+    As they come, RoBERTa's and ModernBERT's take such words for the rest of the word before.
+    """
+    parsed = json.loads(description)
+    found = parsed["pre_tokenizer"] or {}
+    for part in (found, *found.get("pretokenizers", ())):
+        if part.get("type") == "ByteLevel":
+            part["add_prefix_space"] = True
+        elif part.get("type") == "Metaspace":
+            part["prepend_scheme"] = "always"
+    return json.dumps(parsed)
+
+
+def position_limit(config: Any) -> int | None:
+    """Longest sequence that a Hugging Face model configuration can take, in tokens, or None where it has no limit."""
+    rows = getattr(config, "max_position_embeddings", None)
+    if not isinstance(rows, int) or rows <= 0:
+        return None
+    if config.model_type in OFFSET_POSITIONS:
+        return rows - (config.pad_token_id or 0) - 1
+    return rows
+
+
+def train_tokenizer(
+    texts: Iterable[str], scratch: Scratch, max_length: int = LONGEST
+) -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer (Schuster and Nakajima, 2012) of at most `scratch.vocab` entries for `scratch.family`.
+
+    The same texts give the same ids on any machine.
+    """
+    from tokenizers import processors
+    from tokenizers.decoders import WordPiece as WordPieceDecoder
+    from transformers import PreTrainedTokenizerFast
+
+    specials = SPECIALS[scratch.family]
+    vocabulary = _train_vocabulary(_wordpiece(specials, scratch), list(texts), specials, scratch.vocab)
+    backend = _wordpiece(specials, scratch, vocabulary)
+    backend.decoder = WordPieceDecoder(prefix="##")
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{specials.start}:0 $A:0 {specials.end}:0",
+        pair=specials.pair,
+        special_tokens=[(token, vocabulary[token]) for token in (specials.start, specials.end)],
+    )
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=backend,
+        model_max_length=max_length,
+        model_input_names=names if specials.token_types else [names[0], names[2]],
+        cls_token=specials.start,
+        sep_token=specials.end,
+        pad_token=specials.pad,
+        unk_token=specials.unknown,
+        mask_token=specials.mask,
+        do_lower_case=scratch.lowercase,
+    )
+
+
+def _wordpiece(specials: Specials, scratch: Scratch, vocabulary: dict[str, int] | None = None) -> Tokenizer:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token=specials.unknown))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=scratch.lowercase)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return backend
+
+
+def _train_vocabulary(backend: Tokenizer, texts: list[str], specials: Specials, size: int) -> dict[str, int]:
+    """Token -> id; `backend` is of no other use afterwards.
+
+    The library numbers continuing characters in the order of a hash table, which differs from run to run and decides
+    ties between merges; so they are counted here and handed to it, in order, as if they were special tokens.
+    """
+    from tokenizers import trainers
+
+    pieces = _characters(backend, texts, size // 2)
+    alphabet = sorted({piece[-1] for piece in pieces})
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=[*specials.ordered, *pieces],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    return backend.get_vocab(with_added_tokens=False)
+
+
+def _characters(backend: Tokenizer, texts: Iterable[str], most: int) -> list[str]:
+    """The commonest characters, at the start of words and (as `##x`) within them, about `most` of both together."""
+    chunks: Counter[str] = Counter()
+    for text in texts:
+        chunks.update(backend.normalizer.normalize_str(text).split())
+    characters: Counter[str] = Counter()
+    seen: set[str] = set()
+    for chunk, count in chunks.items():
+        for word, _ in backend.pre_tokenizer.pre_tokenize_str(chunk):
+            for place, character in enumerate(word):
+                characters[character] += count
+                seen.add(f"##{character}" if place else character)
+    pieces: list[str] = []
+    for character, _ in sorted(characters.items(), key=lambda item: (-item[1], item[0])):
+        if len(pieces) >= most:
+            break
+        pieces += [piece for piece in (character, f"##{character}") if piece in seen]
+    return sorted(pieces)

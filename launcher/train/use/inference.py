@@ -1,0 +1,147 @@
+"""Using a run's best model: metrics, predictions, and a directory to give away."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from launcher.errors import Problem, RunFailed, UserError
+from launcher.reading.files import Row
+from launcher.recipe.recipe import Recipe
+from launcher.runs.directory import RunDir
+from launcher.train.compat.fast_imports import empty_weights
+from launcher.train.compat.quiet_warnings import quiet
+from launcher.train.model import extra_head
+from launcher.train.packed.batch_layout import Limits, in_length_order
+from launcher.train.packed.collate import Collate
+from launcher.train.packed.unpadded import make_collate
+from launcher.train.step.strategy import AUTOCAST
+from launcher.train.tasks import MicroBatch, Task, get_task
+from launcher.train.tasks.base import Scores, in_order
+from launcher.train.tasks.labelled import take_own_loss
+from launcher.train.tokens.cache import TokenSplit
+from launcher.train.use.evaluation import EXAMPLES, TOKENS
+
+Progress = Callable[[int, int], None]
+
+
+def no_progress(done: int, total: int) -> None:
+    """A progress callback that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """The best model of a run on one device, ready to predict."""
+
+    model: torch.nn.Module
+    tokenizer: Any
+    task: Task
+    collate: Collate
+    label_names: tuple[str, ...]
+    device: torch.device
+    precision: str
+
+    @classmethod
+    def load(
+        cls, run: RunDir, recipe: Recipe, device: torch.device, directory: Path | None = None
+    ) -> Predictor:
+        """Load RUN/model, or another `directory`, as anyone would: plain transformers. UserError where there is none."""
+        import transformers
+
+        from launcher.train.tokens.tokenizer import load_tokenizer
+
+        directory = directory or run.model
+        _check_model(directory)
+        tokenizer = load_tokenizer(str(directory), None)
+        task = get_task(recipe, tokenizer)
+        take_own_loss(task, run)
+        auto_class = getattr(transformers, task.auto_class)
+        with quiet(), empty_weights():
+            model = auto_class.from_pretrained(directory, dtype=torch.float32)
+        extra_head.load(model, task.extra_head(model.config), directory)
+        model = model.to(device).eval()
+        names = task.names_in(model.config)
+        task.recall(model.config)
+        precision = recipe.precision
+        if device.type == "cpu" and precision == "fp16":
+            precision = "bf16"
+        collate, _ = make_collate(task, tokenizer, model, device)
+        return cls(model, tokenizer, task, collate, names, device, precision)
+
+    def scores(self, split: TokenSplit, progress: Progress = no_progress) -> tuple[Scores, float | None]:
+        """(scores of all examples in order, mean loss where there are labels and text)."""
+        limits = Limits(EXAMPLES[self.device.type], TOKENS[self.device.type], overhead=0)
+        (batches,) = in_length_order(split.lengths, 1, limits)
+        parts: list[Scores] = []
+        loss = units = 0.0
+        done = 0
+        for positions in batches:
+            batch = self.collate(split, positions)
+            output = self._forward(batch)
+            parts.append(self.task.scores(output, batch))
+            if batch.labelled:
+                loss += float(self.task.loss_sum(output, batch))
+                units += self.task.units(split, positions)
+            done += len(positions)
+            progress(done, len(split))
+        return in_order(batches, parts, len(split)), loss / units if units else None
+
+    def evaluate(self, split: TokenSplit, progress: Progress = no_progress) -> dict[str, float]:
+        """`loss` and the task's metrics over a labelled split; no more than a loss of NaN where no example has text."""
+        if not split.labelled:
+            raise RunFailed("data", "the data have no labels to evaluate against", "use launch predict")
+        scores, loss = self.scores(split, progress)
+        if loss is None:
+            return {"loss": math.nan}
+        return {"loss": loss, **self.task.metrics(scores, self.task.truth(split))}
+
+    def predict(
+        self, split: TokenSplit, rows: Sequence[Row], progress: Progress = no_progress
+    ) -> list[dict[str, Any]]:
+        """`{prediction, probabilities}` of each example, in order; `rows` are what `split` was made of."""
+        scores, _ = self.scores(split, progress)
+        return self.task.decode(scores, self.label_names, split, rows)
+
+    @torch.inference_mode()
+    def _forward(self, batch: MicroBatch) -> Any:
+        enabled = self.precision in AUTOCAST
+        with torch.autocast(
+            self.device.type, dtype=AUTOCAST.get(self.precision, torch.bfloat16), enabled=enabled
+        ):
+            return self.model(**batch.inputs)
+
+
+def best_device(recipe: Recipe) -> torch.device:
+    """The GPU, unless there is none or the recipe says cpu."""
+    return torch.device("cuda" if torch.cuda.is_available() and recipe.device != "cpu" else "cpu")
+
+
+def export_model(run: RunDir, target: Path) -> Path:
+    """Copy the best model, adapters merged, as a plain Hugging Face directory: there whole or not at all.
+
+    Raises UserError where there is no model, or where `target` can't be made.
+    """
+    _check_model(run.model)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(Problem("exists already", where=str(target), remedy="give another --output"))
+    staging = target.with_name(f".{target.name}.new")
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.copytree(run.model, staging, ignore=shutil.ignore_patterns("adapter"))
+        staging.rename(target)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise UserError(Problem(f"can't be written: {error.strerror or error}", where=str(target))) from None
+    return target
+
+
+def _check_model(directory: Path) -> None:
+    if not (directory / "config.json").is_file():
+        remedy = "a model appears after the first evaluation"
+        raise UserError(Problem("has no model yet", where=str(directory.parent), remedy=remedy))

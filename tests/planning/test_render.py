@@ -1,0 +1,244 @@
+"""What a plan is rendered into: whole files as goldens, scripts that shells accept, values that stay values."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.plans import plan_of, rendered, templates
+
+from launcher.errors import UserError
+from launcher.planning.render import ds_config, render, sbatch_quote
+
+Golden = Callable[[str, str], None]
+
+A100S = {
+    "partition": "gpu",
+    "account": "nlp",
+    "qos": "long",
+    "constraint": "a100&ib",
+    "reservation": "may",
+    "gpus_per_node": 4,
+    "gpu_type": "a100",
+    "gpu_request": "gres",
+    "cpus_per_task": 32,
+    "memory": "200G",
+    "exclusive": True,
+    "python": "/opt/python/bin/python3",
+    "setup": ["module purge", "module load cuda/12.8"],
+    "env": {"HF_HOME": "/scratch/hf cache", "NCCL_DEBUG": "WARN"},
+    "interface": "ib0",
+}
+MOUNTS = ["/scratch:/scratch", "/data sets:/data:ro"]
+SCRIPTS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+    "cpu_4_nodes.sbatch": ({"nodes": 4, "zero": {"stage": 2}, "time": "2:00:00"}, {}),
+    "gpu_site.sbatch": (
+        {"device": "auto", "nodes": 8, "gpus": 4, "zero": {"stage": 3}, "time": "3", "requeue": False},
+        A100S,
+    ),
+    "apptainer.sbatch": (
+        {"device": "auto", "nodes": 2, "gpus": 8},
+        {
+            "gpus_per_node": 8,
+            "python": "python3",
+            "container": {"runtime": "apptainer", "image": "/images/torch.sif", "mounts": MOUNTS},
+        },
+    ),
+    "pyxis.sbatch": (
+        {"device": "auto", "nodes": 2, "gpus": 8},
+        {
+            "gpus_per_node": 8,
+            "python": "python3",
+            "setup": ["source /etc/site.sh"],
+            "container": {
+                "runtime": "pyxis",
+                "image": "nvcr.io#nvidia/pytorch:26.01-py3",
+                "mounts": MOUNTS,
+                "args": ["--no-container-mount-home"],
+            },
+        },
+    ),
+    "one_rank.sh": ({"executor": "local"}, {}),
+    "two_ranks.sh": (
+        {"executor": "local", "gpus": 2},
+        {"setup": ["module load python"], "env": {"A": "b c", "A_B": "x $HOME `date`"}},
+    ),
+    "apptainer.sh": (
+        {"executor": "local", "gpus": 2},
+        {"python": "python3", "container": {"runtime": "apptainer", "image": "/images/torch.sif"}},
+    ),
+}
+HOSTILE = [
+    "$(touch owned)",
+    "`touch owned`",
+    "'; touch owned; '",
+    '"; touch owned; "',
+    "a b",
+    "#SBATCH --uid=0",
+    "${HOME}",
+    "{{ plan.python }}",
+    "{% raw %}",
+    "hetjob",
+    "%j %%",
+    "é",
+    "!!",
+    "~root",
+    "*",
+    "&& touch owned",
+    "| touch owned",
+    "<(touch owned)",
+]
+
+
+DATA = {"train": "/data/train.csv", "validation": "/data/validation.csv"}
+"""The same wherever the repository stands: the plan's id depends on it."""
+
+
+def script(recipe: Mapping[str, Any], cluster: Mapping[str, Any], **options: Any) -> str:
+    files = rendered(
+        plan_of(
+            {**recipe, "data": DATA},
+            cluster,
+            **{"python": cluster.get("python", "/env/bin/python"), **options},
+        )
+    )
+    return files.get("job.sbatch") or files["job.sh"]
+
+
+def check_shell(text: str, severity: str = "style") -> None:
+    """`bash -n` and shellcheck find nothing to say."""
+    beside_python = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    tool = shutil.which("shellcheck", path=beside_python) or pytest.skip("shellcheck is not installed")
+    for command in (["bash", "-n"], [tool, f"--severity={severity}", "-"]):
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts(name: str, golden: Golden) -> None:
+    text = script(*SCRIPTS[name])
+    check_shell(text)
+    golden(f"scripts/{name}", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("zero1", {"zero": {"stage": 1}}),
+        ("zero1_cpu", {"zero": {"stage": 1, "offload": "cpu"}, "precision": "bf16"}),
+        ("zero2", {"zero": {"stage": 2}, "precision": "bf16", "train": {"clip": None}}),
+        ("zero2_cpu", {"zero": {"stage": 2, "offload": "cpu"}, "precision": "fp16", "device": "cuda"}),
+        ("zero3", {"zero": {"stage": 3}, "precision": "bf16", "device": "cuda", "batch": {"micro": 1}}),
+        ("zero3_cpu", {"zero": {"stage": 3, "offload": "cpu"}}),
+        ("zero3_nvme", {"zero": {"stage": 3, "offload": "nvme", "nvme_path": "/nvme"}, "device": "cuda"}),
+    ],
+)
+def test_deepspeed_configurations(name: str, recipe: dict[str, Any], golden: Golden) -> None:
+    files = rendered(plan_of({"nodes": 2, "gpus": 2, **recipe}))
+    golden(f"ds_configs/{name}.json", files["ds_config.json"])
+
+
+def test_the_plain_strategy_has_no_deepspeed_configuration() -> None:
+    assert set(rendered(plan_of({"nodes": 2}))) == {"recipe.yaml", "plan.json", "job.sbatch"}
+    assert set(rendered(plan_of({"executor": "local"}))) == {"recipe.yaml", "plan.json", "job.sh"}
+
+
+def test_rendering_is_pure_and_the_recipe_passes_through() -> None:
+    plan = plan_of({"zero": {"stage": 1}})
+    first = render(plan, templates(), "task: classification # as written\n")
+    assert first == render(plan, templates(), "task: classification # as written\n")
+    assert first["recipe.yaml"] == "task: classification # as written\n"
+    assert json.loads(first["plan.json"]) == plan.tree()
+
+
+def test_buckets_are_no_larger_than_what_is_trained() -> None:
+    small = plan_of({"zero": {"stage": 2}})
+    counted = small.model_copy(
+        update={"traffic": small.traffic.model_copy(update={"trainable_parameters": 900_000})}
+    )
+    assert ds_config(counted, templates())["zero_optimization"]["reduce_bucket_size"] == 900_000
+    assert ds_config(small, templates())["zero_optimization"]["reduce_bucket_size"] == 50_000_000
+
+
+@pytest.mark.parametrize(("limit", "notice"), [("1", 15), ("0:30", 7), ("4", 60), ("8", 120), ("2-00", 120)])
+def test_a_short_job_is_not_told_to_stop_as_it_starts(limit: str, notice: int) -> None:
+    assert f"#SBATCH --signal=B:USR1@{notice}\n" in script({"time": limit}, {})
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_hostile_values_stay_values(value: str, tmp_path: Path) -> None:
+    """The script is run: its values arrive as they were written, and nothing in them is executed."""
+    stand_in = tmp_path / f"python {value}".replace("/", "_")
+    stand_in.write_text(
+        f'#!/bin/bash\nprintf "%s\\n" "$HOSTILE" "$PWD" "${{@: -1}}" >{tmp_path}/seen\necho completed\n'
+    )
+    stand_in.chmod(0o755)
+    run_dir = tmp_path / f"runs {value}" / "r"
+    run_dir.mkdir(parents=True)
+    text = script({"executor": "local"}, {"env": {"HOSTILE": value}}, run_dir=run_dir, python=str(stand_in))
+    check_shell(text, "error")  # below that it wonders why `$(...)` stands in single quotes
+    done = subprocess.run(["bash"], input=text, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "seen").read_text() == f"{value}\n{run_dir}\n{run_dir}\n"
+    assert not list(tmp_path.rglob("owned"))
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_hostile_values_in_a_batch_script(value: str) -> None:
+    profile = {
+        "constraint": value,
+        "memory": value,
+        "env": {"A": value},
+        "container": {
+            "runtime": "apptainer",
+            "image": f"/images/{value.replace('#SBATCH', '')}",
+            "args": [value],
+        },
+    }
+    text = script({"nodes": 2}, profile, run_dir=Path(f"/runs/{value}/r"), python=f"/env/{value}/python")
+    check_shell(text, "error")
+    head, _, body = text.partition("\nset -euo pipefail\n")
+    assert "#SBATCH" not in "".join(line for line in body.splitlines(True) if line.startswith("#"))
+    assert all(line.count("\n") == 1 for line in head.splitlines(True))
+
+
+def test_a_path_that_slurm_cannot_log_to_is_a_mistake() -> None:
+    with pytest.raises(UserError, match="without a backslash"):
+        script({}, {}, run_dir=Path("/runs/a\\b/r"))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1))
+def test_sbatch_reads_back_what_was_quoted(value: str) -> None:
+    assert read_as_sbatch_does(f"--comment={sbatch_quote(value)} # and a comment") == f"--comment={value}"
+    assert "hetjob" not in sbatch_quote(value).lower()
+
+
+def read_as_sbatch_does(line: str) -> str:
+    """The first word of an #SBATCH line: a backslash quotes one character, quotes enclose words, # ends the line."""
+    word, quote, escaped = "", "", False
+    for character in line:
+        if not quote and not escaped and character.isspace():
+            break
+        if escaped:
+            word, escaped = word + character, False
+        elif character == "\\":
+            escaped = True
+        elif quote and character == quote:
+            quote = ""
+        elif not quote and character in "\"'":
+            quote = character
+        elif not quote and character == "#":
+            break
+        else:
+            word += character
+    return word

@@ -1,0 +1,350 @@
+"""What `launch` knows about local data before anything is queued, and every mistake it finds in them at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.errors import UserError
+from launcher.reading import check as datacheck
+from launcher.reading import labels
+from launcher.reading.check import DataFacts, check_data, cut_fractions, options_for
+from launcher.reading.files import resolve_format
+from launcher.recipe.recipe import Recipe
+from launcher.recipe.task_sections import Ranking
+
+Write = Callable[[str, str], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(name: str, content: str) -> str:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        return str(tmp_path / name)
+
+    return write
+
+
+def recipe(task: str = "classification", **data: Any) -> Recipe:
+    return Recipe.model_validate({"task": task, "data": data})
+
+
+def problems(asked: Recipe) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        check_data(asked)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def rows(count: int, classes: int = 2) -> str:
+    return "text,label\n" + "".join(f"text {number},{number % classes}\n" for number in range(count))
+
+
+# Files beside the run's own
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "form"),
+    [
+        ({"train": "x.csv"}, "y.csv", "csv"),
+        ({"train": "x.csv"}, "y.tsv", "tsv"),
+        ({"train": "x.txt", "format": "conll"}, "y.txt", "conll"),
+        ({"train": "x.txt", "format": "conll"}, "y.conll", "conll"),
+        ({"train": "x.txt", "format": "conll"}, "y.jsonl", "jsonl"),
+        ({"train": "eng.train", "format": "conll"}, "eng.testb", "conll"),
+        ({"source": "conll2003"}, "y.bio", "conll"),
+    ],
+)
+def test_another_file_is_read_as_the_training_data_or_as_its_extension_says(
+    train: dict[str, str], other: str, form: str
+) -> None:
+    data = recipe(header=False, columns=("label", "text"), delimiter=";", **train).data
+    options = options_for(Path(other), data)
+    assert resolve_format(Path(other), options) == form
+    assert (options.header, options.columns) == (False, ("label", "text"))
+    alike = Path(other).suffix in (Path(data.train or "").suffix, ".testb")  # type: ignore[arg-type]
+    assert options.delimiter == (";" if alike else None)
+
+
+# Facts
+
+
+def test_facts_of_given_splits(write: Write) -> None:
+    train, validation = write("train.csv", rows(30, classes=3)), write("validation.csv", rows(6))
+    assert check_data(recipe(train=(train, train), validation=validation)) == DataFacts(
+        train_examples=60,
+        validation_examples=6,
+        test_examples=None,
+        columns=("text", "label"),
+        labels=3,
+        mean_chars=pytest.approx(6.67, abs=0.01),
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "sizes"),
+    [
+        ({}, (70, 15, 15)),
+        ({"split": (0.8, 0.2)}, (80, 20, None)),
+        ({"split": (0.5, 0.1, 0.1), "limit": 7}, (7, 10, 10)),
+    ],
+)
+def test_a_single_file_is_cut_by_fractions(
+    write: Write, data: dict[str, Any], sizes: tuple[Any, ...]
+) -> None:
+    facts = check_data(recipe(train=write("train.csv", rows(100)), **data))
+    assert (facts.train_examples, facts.validation_examples, facts.test_examples) == sizes
+
+
+def test_with_test_data_given_nothing_is_cut_off_for_testing(write: Write) -> None:
+    asked = recipe(train=write("train.csv", rows(100)), test=write("test.csv", rows(9)))
+    assert cut_fractions(asked.data) == (0.85, 0.15, 0.0)
+    facts = check_data(asked)
+    assert (facts.train_examples, facts.validation_examples, facts.test_examples) == (85, 15, 9)
+
+
+def test_of_hub_data_nothing_is_known() -> None:
+    assert check_data(recipe(source="nyu-mll/glue:sst2")) == DataFacts()
+
+
+def test_of_a_large_file_the_lines_are_counted_and_the_classes_are_left_open(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datacheck, "SMALL_BYTES", 100)
+    monkeypatch.setattr(datacheck, "FIRST_ROWS", 10)
+    facts = check_data(
+        recipe(train=write("train.csv", rows(100)), validation=write("validation.csv", rows(4)))
+    )
+    assert (facts.train_examples, facts.labels) == (100, None)
+
+
+def test_empty_texts_are_noted(write: Write) -> None:
+    train = write("train.csv", "text,label\na,0\n,1\nb,1\n")
+    facts = check_data(recipe(train=train, validation=train))
+    assert facts.notes == tuple(
+        f"data.{split}: 1 of 3 rows read have no text" for split in ("train", "validation")
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "content", "count"),
+    [
+        ("label", "text,label\na,x|y\nb,\nc,z\n", 3),
+        (("x", "y"), "text,x,y\na,0,1\nb,1,0\nc,0,0\n", 2),
+    ],
+)
+def test_multilabel_counts_its_labels(write: Write, label: Any, content: str, count: int) -> None:
+    train = write("train.csv", content)
+    assert check_data(recipe("multilabel", train=train, validation=train, label=label)).labels == count
+
+
+# Mistakes
+
+
+def test_all_mistakes_come_together(write: Write) -> None:
+    train = write("train.csv", "sentence,label\na,0\n")
+    validation = write("validation.csv", "sentense,label\na,0\n")
+    found = problems(recipe(train=train, validation=validation, test=train + "x", text="sentense"))
+    assert len(found) == 2
+    assert "data.text=sentense: no such column" in found[0]
+    assert "did you mean sentence? allowed: sentence, label" in found[0]
+    assert "data.test" in found[1]
+    assert f"did you mean {train}?" in found[1]
+
+
+def test_a_headerless_file_is_recognised(write: Write) -> None:
+    found = problems(recipe(train=write("train.csv", "a text\t1\nanother\t0\n")))
+    assert all("data.format=tsv" in text and "data.header=false data.columns=[...]" in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("task", "content", "message"),
+    [
+        (
+            "regression",
+            "text,label\na,good\nb,1\n",
+            "train.csv:2: data.label=label: 'good' is not a finite number",
+        ),
+        ("regression", "text,label\na,nan\nb,1\n", "'nan' is not a finite number"),
+        ("regression", "text,label\na,\nb,1\n", "an empty cell is not a finite number"),
+        ("classification", "text,label\na,\nb,1\nc,0\n", "train.csv:2: data.label=label: the label is empty"),
+    ],
+)
+def test_labels_that_do_not_fit_the_task(write: Write, task: str, content: str, message: str) -> None:
+    train = write("train.csv", content)
+    assert message in problems(recipe(task, train=train, validation=train))[0]
+
+
+def test_a_relevance_above_the_highest_is_named(write: Write) -> None:
+    train = write("train.csv", "query,document,label\na,b,0\na,c,3\n")
+    asked = recipe("ranking", train=train, validation=train, text=("query", "document"))
+    assert "train.csv:3: data.label=label: 3 is not from 0 to 1, ranking.max_relevance" in problems(asked)[0]
+    assert "set ranking.max_relevance to the highest there is" in problems(asked)[0]
+    highest = asked.model_copy(update={"ranking": Ranking(max_relevance=3)})
+    assert check_data(highest).train_examples == 2
+
+
+def test_of_many_bad_cells_the_first_are_shown_and_the_others_counted(write: Write) -> None:
+    train = write("train.csv", "text,label\n" + "a,bad\n" * 10)
+    found = problems(recipe("regression", train=train, validation=write("v.csv", "text,label\na,1\n")))
+    assert len(found) == 4
+    assert "7 more cells like these" in found[3]
+
+
+def test_flag_columns_hold_0_or_1(write: Write) -> None:
+    train = write("train.csv", "text,x,y\na,0,2\n")
+    found = problems(recipe("multilabel", train=train, validation=train, label=("x", "y")))
+    assert "data.label=y: '2' is neither 0 nor 1" in found[0]
+
+
+def test_a_list_is_no_class_and_no_text(write: Write) -> None:
+    train = write("train.jsonl", '{"text": ["a"], "label": ["x"]}\n')
+    found = problems(recipe(train=train, validation=train))
+    assert "the cell is not a text" in found[0]
+    assert "task=multilabel" in found[1]
+
+
+@pytest.mark.parametrize("task", ["classification", "ordinal", "multilabel", "regression"])
+@pytest.mark.parametrize("cell", ['{"x": 1}', '[{"x": 1}]'])
+def test_an_object_is_no_label(write: Write, task: str, cell: str) -> None:
+    train = write("train.jsonl", f'{{"text": "a", "label": {cell}}}\n')
+    found = problems(recipe(task, train=train, validation=train))
+    assert "train.jsonl:1: data.label=label: " in found[0]
+    assert "{'x': 1}" in found[0]
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "pipe.csv: data.train: is not a regular file" in problems(recipe(train=f"{tmp_path}/pipe.csv"))[0]
+    assert (
+        "/dev/zero: data.train: is not a regular file" in problems(recipe(train="/dev/zero", format="csv"))[0]
+    )
+
+
+def test_a_label_that_training_does_not_have(write: Write) -> None:
+    train = write("train.csv", "text,label\na,positive\nb,negative\n")
+    found = problems(recipe(train=train, validation=write("v.csv", "text,label\na,positve\n")))
+    assert len(found) == 1
+    assert "v.csv:2: data.label=label: label 'positve' is not in the training data" in found[0]
+    assert "did you mean positive? labels there: negative, positive" in found[0]
+
+
+def test_of_many_unknown_labels_the_first_are_shown_and_the_others_counted(write: Write) -> None:
+    other = write("v.csv", "text,label\n" + "".join(f"a,unseen{number}\n" for number in range(40)))
+    found = problems(recipe(train=write("train.csv", rows(600, classes=200)), validation=other))
+    assert len(found) == 4
+    assert found[0].endswith(
+        "label 'unseen0' is not in the training data\n    -> labels there: 0, 1, 2, 197 more"
+    )
+    assert found[3] == "data.label=label: 37 more labels that are not known in data.validation"
+
+
+def test_a_class_for_each_row_is_not_a_label_column(write: Write) -> None:
+    train = write("train.csv", "id,text,label\n" + "".join(f"{n},text {n},{n % 2}\n" for n in range(2400)))
+    other = write("v.csv", "id,text,label\n" + "".join(f"{n},text {n},0\n" for n in range(5000, 5600)))
+    asked = recipe(train=train, validation=other, label="text")
+    (found,) = problems(asked)
+    assert found.startswith("data.label=text: has 2,400 classes in 2,400 rows\n")
+    assert found.endswith("one class per row: is this the label column? There are also: id, label")
+
+
+def test_one_class_is_nothing_to_learn(write: Write) -> None:
+    train = write("train.csv", "text,label\na,x\nb,x\n")
+    assert "every row has the label 'x'" in problems(recipe(train=train, validation=train))[0]
+
+
+def test_fractions_that_leave_nothing(write: Write) -> None:
+    (found,) = problems(recipe(train=write("train.csv", rows(4)), split=(0.9, 0.1)))
+    assert "leaves no example for validation: data.train has 4 rows" in found
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"train": "train.csv", "test": "train.csv", "split": (0.8, 0.1, 0.1)},
+        {"source": "some/data", "split": (0.8, 0.2)},
+    ],
+)
+def test_fractions_for_what_is_given_are_refused(write: Write, data: dict[str, Any]) -> None:
+    path = write("train.csv", rows(100))
+    asked = {key: path if value == "train.csv" else value for key, value in data.items()}
+    (found,) = problems(recipe(**asked))
+    assert found.startswith("data.split=")
+
+
+def test_an_unlabelled_test_file_is_for_predict(write: Write) -> None:
+    train = write("train.csv", rows(10))
+    (found,) = problems(recipe(train=train, validation=train, test=write("test.csv", "text\na\n")))
+    assert "data.test needs labels, launch predict doesn't" in found
+
+
+# Label rules
+
+
+@pytest.mark.parametrize(
+    ("found", "ordered"),
+    [
+        (["10", "2", "0", "1"], ("0", "1", "2", "10")),
+        (["-1", "0", "1"], ("-1", "0", "1")),
+        (["b", "a", "10"], ("10", "a", "b")),
+        (["1.5", "0.5"], ("0.5", "1.5")),
+    ],
+)
+def test_label_names_are_in_order(found: list[str], ordered: tuple[str, ...]) -> None:
+    assert labels.in_order(found) == ordered
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("a ", "a"),
+        (1, "1"),
+        (1.0, "1"),
+        (True, "True"),
+        ("1.0", "1.0"),
+        ("", None),
+        (None, None),
+        ({"x": 1}, None),
+    ],
+)
+def test_class_names(value: Any, name: str | None) -> None:
+    assert labels.class_name(value) == name
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [("a|b", ("a", "b")), ("", ()), ([1, "x"], ("1", "x")), ([], ()), (3, ("3",)), (None, None)],
+)
+def test_several_labels_in_a_cell(value: Any, names: tuple[str, ...] | None) -> None:
+    assert labels.class_names(value, "|") == names
+
+
+# Speed and weight
+
+
+def test_public_data_of_67_thousand_rows(shared_data: Path) -> None:
+    sst2 = shared_data / "sst2"
+    facts = check_data(
+        recipe(
+            train=(str(sst2 / "train.tsv"), str(sst2 / "dev.tsv")),
+            validation=str(sst2 / "test.tsv"),
+            text="sentence",
+        )
+    )
+    assert (facts.train_examples, facts.validation_examples) == (67349, 872)
+
+
+def test_checking_data_imports_nothing_heavy(write: Write) -> None:
+    train = write("train.csv", rows(20))
+    code = (
+        "import sys; from launcher.reading.check import check_data; from launcher.recipe.recipe import Recipe\n"
+        f"check_data(Recipe.model_validate({{'task': 'classification', 'data': {{'train': {train!r}}}}}))\n"
+        "print({'numpy', 'pandas', 'pyarrow', 'datasets', 'torch', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,114 @@
+"""What `launch compare` makes of the files of runs: rows, means, and when it refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.plans import TINY, new_run, plan_of
+
+from launcher.errors import UserError
+from launcher.report.comparison import Figures, compare, doubts, figures
+from launcher.runs.directory import RunDir, write_json
+
+HERE = "this-machine"
+
+
+def trained(
+    directory: Path,
+    name: str,
+    best: float,
+    *,
+    seed: int = 1,
+    metric: str = "accuracy",
+    test: float | None = None,
+    **changes: Any,
+) -> RunDir:
+    """A run directory that looks as after a training: `best` on the validation data in its third step."""
+    run = new_run(plan_of({"seed": seed, "run_id": name, **changes}, run_dir=directory / name))
+    write_json(
+        run.result,
+        {
+            "status": "completed",
+            "best": {"metric": metric, "value": best, "step": 3},
+            "test": None if test is None else {metric: test, "loss": 0.1},
+            "wall_s": 60.0 + seed,
+            "measured": {"total": 2**30, "parameters": 1000},
+        },
+    )
+    rows = [
+        {"step": 1, "split": "validation", f"eval/{metric}": 0.0, "eval/loss": 9.0},
+        {"step": 3, "split": "validation", f"eval/{metric}": best, "eval/loss": 1 - best},
+    ]
+    run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run.model.mkdir()
+    (run.model / "model.safetensors").write_bytes(b"x" * 4000)
+    return run
+
+
+def known(*runs: RunDir, metric: str | None = None) -> list[Figures]:
+    return [figures(run, metric, HERE) for run in runs]
+
+
+def test_the_best_stands_first_and_seeds_share_a_row(tmp_path: Path) -> None:
+    runs = [
+        trained(tmp_path, "low", 0.70),
+        trained(tmp_path, "high-1", 0.90, seed=1, train={"lr": 2e-3}, test=0.8),
+        trained(tmp_path, "high-2", 0.94, seed=2, train={"lr": 2e-3}, test=0.9),
+    ]
+    first, second = compare(known(*runs))
+    assert first.runs == ("high-1", "high-2")
+    assert first.seeds == (1, 2)
+    assert first.best.mean == pytest.approx(0.92)
+    assert first.best.deviation == pytest.approx(0.04 / math.sqrt(2))
+    assert first.test is not None
+    assert first.test.mean == pytest.approx(0.85)
+    assert first.train_s is not None
+    assert first.train_s.mean == 61.5
+    assert first.size_bytes.mean == 4000
+    assert second.runs == ("low",)
+    assert (second.best.mean, second.best.deviation, second.test) == (0.70, None, None)
+
+
+def test_less_is_better_for_a_loss(tmp_path: Path) -> None:
+    runs = [trained(tmp_path, "a", 0.9), trained(tmp_path, "b", 0.6, train={"lr": 1e-5})]
+    assert [row.runs for row in compare(known(*runs, metric="loss"))] == [("a",), ("b",)]
+    assert [row.best.mean for row in compare(known(*runs, metric="loss"))] == pytest.approx([0.1, 0.4])
+
+
+def test_different_metrics_are_not_compared(tmp_path: Path) -> None:
+    runs = [trained(tmp_path, "a", 0.9), trained(tmp_path, "b", 0.8, metric="macro_f1", seed=2)]
+    with pytest.raises(UserError) as error:
+        compare(known(*runs))
+    assert "accuracy: a; macro_f1: b" in str(error.value)
+    assert "--metric NAME" in str(error.value)
+    assert [row.runs for row in compare(known(*runs, metric="loss"))] == [("a", "b")]
+
+
+def test_a_metric_that_a_run_has_not_is_named_with_those_it_has(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="was not computed") as error:
+        figures(trained(tmp_path, "a", 0.9), "acuracy", HERE)
+    assert "did you mean accuracy?" in str(error.value)
+
+
+def test_a_run_without_an_evaluation_is_refused(tmp_path: Path) -> None:
+    run = new_run(plan_of({}, run_dir=tmp_path / "young"))
+    with pytest.raises(UserError, match="no evaluated model yet"):
+        figures(run, None, HERE)
+
+
+def test_other_data_are_pointed_out(tmp_path: Path) -> None:
+    one = trained(tmp_path, "a", 0.9)
+    other = trained(tmp_path, "b", 0.8, data={"validation": TINY["data"]["train"]})
+    assert not list(doubts(known(one)))
+    assert list(doubts(known(one, other))) == ["the runs were trained or evaluated on different data"]
+
+
+def test_a_latency_counts_on_the_machine_where_it_was_measured(tmp_path: Path) -> None:
+    run = trained(tmp_path, "a", 0.9)
+    write_json(run.latency, {"machine": HERE, "ms": 3.5})
+    assert figures(run, None, HERE).latency_ms == 3.5
+    assert figures(run, None, "elsewhere").latency_ms is None

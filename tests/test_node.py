@@ -1,0 +1,356 @@
+"""The start and the end of an attempt, as the job script sees them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.plans import new_run, plan_of
+
+from launcher import node
+from launcher.node import PORTS, begin, end, free_port
+from launcher.planning.plan import Plan
+from launcher.runs import failures as failure
+from launcher.runs.directory import RunDir, read_json, write_json, write_text
+
+# What torchrun printed through `srun --label` when a rank of two was killed.
+TORCHRUN = """\
+{node}: E1121 02:28:42 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: {code})
+{node}: ======================================================
+{node}: launcher.train FAILED
+{node}: ------------------------------------------------------
+{node}: Root Cause (first observed failure):
+{node}: [0]:
+{node}:   time      : 2026-11-21_02:28:{second}
+{node}:   host      : localhost
+{node}:   rank      : {rank} (local_rank: 0)
+{node}:   exitcode  : {code} (pid: 23664)
+{node}:   error_file: <N/A>
+{node}: ======================================================
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return new_run(plan_of({"executor": "slurm", "nodes": 2}, run_dir=tmp_path / "runs" / "r"))
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> RunDir:
+    return new_run(plan_of({"executor": "local"}, run_dir=tmp_path / "runs" / "r"))
+
+
+def start(run: RunDir, restarts: int = 0) -> int:
+    """Begin an attempt of a local job; returns its number."""
+    started = begin(run, "local 1", restarts, ["here"])
+    assert isinstance(started, node.Start)
+    return started.attempt
+
+
+def step(run: RunDir, attempt: int, number: int) -> None:
+    with run.events.open("a") as events:
+        events.write(json.dumps({"attempt": attempt, "event": "step", "step": number}) + "\n")
+
+
+def finish(run: RunDir, attempt: int, code: int, **result: Any) -> None:
+    """What the training leaves at its end."""
+    write_json(run.result, result)
+    write_text(run.attempt(attempt).exit_code, f"{code}\n")
+
+
+def record(run: RunDir, attempt: int) -> dict[str, Any]:
+    return read_json(run.attempt(attempt).record) or {}
+
+
+def test_an_attempt_is_numbered_recorded_and_gets_a_rendezvous(local: RunDir) -> None:
+    started = begin(local, "local 4711", 0, ["here"])
+    assert isinstance(started, node.Start)
+    assert str(started) == f"1 127.0.0.1 {started.port} - 127.0.0.1"
+    assert started.port in PORTS
+    written = record(local, 1)
+    assert (written["job_id"], written["hosts"], written["executor"]) == ("local 4711", ["here"], "local")
+    assert local.last_job() == "local 4711"
+
+
+def test_attempts_never_share_a_number(local: RunDir) -> None:
+    command = [sys.executable, "-m", "launcher.node", "begin", str(local.path)]
+    environment = {**os.environ, "LAUNCHER_JOB": "local 1"}
+    several = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    numbers = [process.communicate()[0].split()[0] for process in several]
+    assert sorted(numbers) == ["1", "2", "3", "4"]
+
+
+def test_it_starts_without_anything_but_the_standard_library() -> None:
+    code = "import sys, launcher.node; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(Path(node.__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_completed_run_is_not_started_again(local: RunDir) -> None:
+    finish(local, start(local), 0, status="completed")
+    assert end(local, local.attempt(1), 0) == (0, "stay")
+    assert begin(local, "local 2", 0, ["here"]) == "completed"
+    assert local.attempt_numbers() == [1]
+
+
+def test_a_cancelled_job_does_not_start(local: RunDir) -> None:
+    local.cancel.touch()
+    assert begin(local, "local 2", 0, ["here"]) == "cancelled"
+    assert (local.read_result() or {})["status"] == "cancelled"
+    assert start(local) == 1
+
+
+def test_the_result_of_an_earlier_attempt_moves_out_of_the_way(local: RunDir) -> None:
+    finish(local, start(local), 75, status="stopped", steps=3)
+    end(local, local.attempt(1), 0)
+    assert start(local) == 2
+    assert not local.result.exists()
+    assert read_json(local.attempt(1).path / "result.json") == {"status": "stopped", "steps": 3}
+
+
+def test_an_attempt_that_could_not_record_its_end_is_marked_by_the_next(local: RunDir) -> None:
+    step(local, start(local), 7)
+    start(local, restarts=1)
+    assert (record(local, 1)["status"], record(local, 1)["ended_at"], record(local, 1)["last_step"]) == (
+        "interrupted",
+        None,
+        7,
+    )
+
+
+@pytest.mark.parametrize(("text", "kept"), [("user", True), ("signal", False), ("wandb", False)])
+def test_only_the_users_stop_holds_for_a_job_that_starts(local: RunDir, text: str, kept: bool) -> None:
+    local.stop.write_text(text)
+    start(local)
+    assert local.stop.exists() is kept
+
+
+@pytest.mark.parametrize(
+    ("stop", "requeue", "progress", "again"),
+    [
+        ("signal", True, True, True),
+        (None, True, True, True),
+        ("user", True, True, False),
+        ("wandb", True, True, False),
+        ("signal", False, True, False),
+        ("signal", True, False, False),
+    ],
+)
+def test_a_stop_goes_back_to_the_queue_only_if_the_scheduler_wanted_it(
+    tmp_path: Path, stop: str | None, requeue: bool, progress: bool, again: bool
+) -> None:
+    plan = plan_of({"executor": "slurm", "requeue": requeue}, run_dir=tmp_path / "r")
+    run = new_run(plan)
+    for number in (1, 2):
+        start(run)
+        if progress:
+            step(run, number, number)
+    write_json(run.secrets, {"HF_TOKEN": "x"})
+    if stop is not None:
+        run.stop.write_text(stop)
+    finish(run, 2, 75, status="stopped")
+    assert end(run, run.attempt(2), 0) == (75, "requeue" if again else "stay")
+    assert run.secrets.exists() is again
+    assert not run.stop.exists()
+    assert record(run, 2)["stop"] == stop
+
+
+def test_the_exit_code_is_the_one_that_the_training_wrote(local: RunDir) -> None:
+    finish(local, start(local), 75, status="stopped")
+    assert end(local, local.attempt(1), 1) == (75, "stay")
+    assert (record(local, 1)["exit_code"], record(local, 1)["process_code"]) == (75, 1)
+
+
+def test_cancelling_beats_what_the_training_wrote_but_not_completion(local: RunDir) -> None:
+    finish(local, start(local), 75, status="stopped")
+    local.cancel.touch()
+    assert end(local, local.attempt(1), 137) == (1, "stay")
+    assert (local.read_result() or {})["status"] == "cancelled"
+    assert not local.cancel.exists()
+
+    finish(local, start(local), 0, status="completed")
+    local.cancel.touch()
+    assert end(local, local.attempt(2), 137) == (0, "stay")
+    assert (local.read_result() or {})["status"] == "completed"
+
+
+def test_the_best_model_of_a_killed_run_is_the_one_in_its_directory(local: RunDir) -> None:
+    start(local)
+    values = {10: 0.9, 20: 0.6, 30: 0.8, 40: 0.8}
+    rows = [{"step": step, "split": "validation", "eval/accuracy": value} for step, value in values.items()]
+    local.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 50, "spl')
+
+    def best() -> object:
+        end(local, local.attempt(1), 137)
+        return (local.read_result() or {})["best"]
+
+    assert best() is None
+    local.model.mkdir()
+    (local.model / "config.json").write_text("{}")
+    assert best() == {"metric": "accuracy", "value": 0.9, "step": 10}
+
+    # Weights were still being pruned in step 10, so its model was not kept.
+    events = [{"event": "eval", "step": step, "best": step in (20, 30)} for step in values]
+    local.events.write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert best() == {"metric": "accuracy", "value": 0.8, "step": 30}
+
+
+def test_a_crash_without_a_word_is_told_from_the_ranks_log(local: RunDir) -> None:
+    attempt = start(local)
+    step(local, attempt, 12)
+    local.rank_log(0).write_text(
+        "Traceback (most recent call last):\n  ...\nImportError: no module named flash\n"
+    )
+    assert end(local, local.attempt(1), 1) == (1, "stay")
+    result = local.read_result() or {}
+    assert (result["status"], result["steps"], result["attempts"]) == ("failed", 12, 1)
+    error = result["error"]
+    assert (error["class"], error["rank"], error["host"], error["step"]) == ("crashed", 0, "here", 12)
+    assert error["message"].startswith("rank 0 ended with code 1\n")
+    assert error["message"].endswith("ImportError: no module named flash")
+    assert "launch resume r" in error["remedy"]
+
+
+@pytest.mark.parametrize("code", [137, -9])
+def test_a_killed_process_points_at_memory(local: RunDir, code: int) -> None:
+    start(local)
+    end(local, local.attempt(1), code)
+    error = (local.read_result() or {})["error"]
+    assert (error["class"], error["message"]) == ("killed", "rank 0 was killed by SIGKILL")
+    assert "memory" in error["remedy"]
+
+
+def test_a_killed_torchrun_is_not_blamed_on_a_rank(tmp_path: Path) -> None:
+    run = new_run(plan_of({"executor": "local", "gpus": 2}, run_dir=tmp_path / "runs" / "r"))
+    start(run)
+    end(run, run.attempt(1), 137)
+    error = (run.read_result() or {})["error"]
+    assert (error["class"], error["rank"], error["host"]) == ("killed", None, "here")
+    assert error["message"] == "torchrun was killed by SIGKILL"
+
+
+def examine(run: RunDir, *reports: dict[str, Any], attempt: int = 1) -> dict[str, Any]:
+    facts = {"hosts": ["node1", "node2"], "executor": "slurm", "job_id": "12", "started_at": 0.0}
+    run.job_log("12").write_text("".join(TORCHRUN.format(**report) for report in reports))
+    return failure.examine(run, run.attempt(attempt), facts, 1)
+
+
+def test_the_first_rank_to_fail_is_the_cause(run: RunDir) -> None:
+    run.rank_log(3).write_text("ValueError: the cause\n")
+    run.rank_log(0).write_text("RuntimeError: Connection closed by peer\n")
+    error = examine(
+        run,
+        {"node": 0, "rank": 0, "code": 1, "second": 44},
+        {"node": 1, "rank": 3, "code": 1, "second": 43},
+    )
+    assert (error["class"], error["rank"], error["host"]) == ("crashed", 3, "node2")
+    assert error["message"] == "rank 3 ended with code 1\nValueError: the cause"
+
+
+def test_a_killed_rank_is_the_cause_even_where_its_echo_was_seen_first(run: RunDir) -> None:
+    error = examine(
+        run,
+        {"node": 0, "rank": 0, "code": 1, "second": 41},
+        {"node": 0, "rank": 1, "code": -15, "second": 41},
+        {"node": 1, "rank": 2, "code": -9, "second": 42},
+    )
+    assert (error["class"], error["rank"], error["host"]) == ("killed", 2, "node2")
+
+
+def test_the_echo_that_another_rank_recorded_gives_way_to_the_kill(local: RunDir) -> None:
+    start(local)
+    local.job_log("local").write_text(TORCHRUN.format(node=0, rank=1, code=-9, second=40))
+    finish(
+        local,
+        1,
+        1,
+        status="failed",
+        steps=4,
+        error={"class": "crashed", "rank": 0, "message": "connection lost"},
+    )
+    assert end(local, local.attempt(1), 1) == (1, "stay")
+    result = local.read_result() or {}
+    assert (result["steps"], result["error"]["class"], result["error"]["rank"]) == (4, "killed", 1)
+
+
+def test_a_failure_with_a_class_of_its_own_stands(local: RunDir) -> None:
+    start(local)
+    local.job_log("local").write_text(TORCHRUN.format(node=0, rank=1, code=-9, second=40))
+    finish(local, 1, 1, status="failed", error={"class": "data", "rank": 0, "message": "row 7"})
+    end(local, local.attempt(1), 1)
+    assert (local.read_result() or {})["error"]["class"] == "data"
+
+
+def test_the_log_of_an_earlier_attempt_is_not_read_again(local: RunDir) -> None:
+    local.job_log("local").write_text(TORCHRUN.format(node=0, rank=1, code=-9, second=40))
+    start(local)
+    end(local, local.attempt(1), 1)
+    assert (local.read_result() or {})["error"]["class"] == "crashed"
+
+
+def test_a_port_in_use_is_passed_over() -> None:
+    with socket.socket() as taken:
+        first = free_port(123)
+        taken.bind(("", first))
+        taken.listen()
+        assert free_port(123) == first + 1
+    assert free_port(7) == free_port(7 + len(PORTS))
+
+
+def test_names_that_resolve_are_used_as_they_are() -> None:
+    assert node.reachable(["localhost", "whatever"]) == ("localhost", "whatever")
+
+
+def test_gloo_is_told_an_interface_only_where_it_would_choose_wrongly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "127.0.1.1")  # as Debian's /etc/hosts has it
+    assert node.gloo_interface(["127.0.1.1", "127.0.1.2"]) == "lo"
+    monkeypatch.setattr(socket, "gethostname", lambda: "192.0.2.1")
+    assert node.gloo_interface(["192.0.2.1", "192.0.2.2"]) is None
+
+
+def test_out_of_memory_goes_again_with_half_the_micro_batch_until_it_is_one(tmp_path: Path) -> None:
+    small = {"executor": "local", "batch": {"global": 16, "micro": 5, "tokens": 3000}}
+    run = new_run(plan_of(small, run_dir=tmp_path / "r"))
+    going, layouts = "again", []
+    while going == "again":
+        attempt = run.attempt(start(run))
+        layouts.append((read_json(attempt.plan) or run.read_plan())["layout"])
+        finish(run, attempt.number, 1, status="failed", error={"class": "memory"})
+        code, going = end(run, attempt, 1)
+        assert code == 1
+    assert [layout["micro_batch_size"] for layout in layouts] == [5, 2, 1]
+    assert [layout["gradient_accumulation_steps"] for layout in layouts] == [4, 8, 16]
+    assert [layout["max_tokens"] for layout in layouts] == [3000, 1500, 750]
+    assert {layout["global_batch_size"] for layout in layouts} == {16}
+    last = read_json(run.attempt(3).plan) or {}
+    assert last["notes"][-1] == "attempt 2 ran out of memory: micro-batches of 1 examples instead of 2"
+    assert Plan.model_validate_json(json.dumps(last)).memory.total is None
+    assert (run.read_result() or {})["error"]["class"] == "memory"
+
+    # What was found out holds for later attempts, whatever ended the one before.
+    finish(run, start(run), 75, status="stopped")
+    start(run)
+    assert (read_json(run.attempt(5).plan) or {})["layout"] == layouts[-1]
+
+
+@pytest.mark.parametrize("request_", ["stop", "cancel"])
+def test_nothing_goes_again_that_was_to_stop(local: RunDir, request_: str) -> None:
+    finish(local, start(local), 1, status="failed", error={"class": "memory"})
+    getattr(local, request_).write_text("user")
+    assert end(local, local.attempt(1), 1) == (1, "stay")

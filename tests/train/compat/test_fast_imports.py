@@ -1,0 +1,155 @@
+"""A training process imports neither what it never calls nor anything that would change what it computes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.models import pretrained
+from support.training import ROOT, make_run, metrics, recipe, result, torchrun
+from transformers import AutoModelForSequenceClassification
+
+from launcher.families.shapes import FAMILIES
+from launcher.runs.directory import RunDir
+from launcher.train.compat.fast_imports import empty_weights
+
+UNUSED = (
+    "torch._dynamo.eval_frame",
+    "accelerate.accelerator",
+    "scipy.optimize",
+    "sklearn.metrics",
+    "deepspeed",
+    "sympy",
+    "torch.distributed.tensor",
+)
+SCRIPT = f"""
+import json, sys
+from launcher.train import __main__ as program
+code = program.main(sys.argv[1:])
+print(json.dumps([name for name in {UNUSED} if name in sys.modules]), file=open(sys.argv[1] + "/imported.json", "w"))
+sys.exit(code)
+"""
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_adapters_train_in_a_process_of_their_own(tmp_path: Path, tiny_data: Path, tiny_run: RunDir) -> None:
+    """Where nothing but the training has imported what peft needs."""
+    start = {"init": "pretrained", "name": str(tiny_run.model)}
+    wanted = recipe(tiny_data, tuning="lora", model=start, train={"max_steps": 2}, eval={"every": None})
+    run = make_run(tmp_path / "run", wanted)
+    done = python("-m", "launcher.train", str(run.path))
+    assert done.returncode == 0, done.stderr
+    assert result(run)["status"] == "completed", result(run)
+
+
+@pytest.mark.parametrize("init", ["scratch", "pretrained"])
+def test_a_training_imports_nothing_that_it_does_not_call(
+    tmp_path: Path, tiny_data: Path, tiny_run: RunDir, init: str
+) -> None:
+    model = {} if init == "scratch" else {"init": init, "name": str(tiny_run.model)}
+    wanted = recipe(tiny_data, model=model, train={"max_steps": 2}, eval={"every": None})
+    run = make_run(tmp_path / "run", wanted)
+    done = python("-c", SCRIPT, str(run.path))
+    assert done.returncode == 0, done.stderr
+    assert result(run)["status"] == "completed"
+    assert json.loads((run.path / "imported.json").read_text()) == []
+
+
+def test_two_ranks_train_without_them_as_well(tmp_path: Path, tiny_data: Path) -> None:
+    wanted: dict[str, Any] = {
+        "train": {"max_steps": 2},
+        "eval": {"every": None},
+        "model": {"dropout": {"hidden": 0.0, "attention": 0.0}},
+    }
+    alone = make_run(tmp_path / "alone", recipe(tiny_data, **wanted))
+    both = make_run(tmp_path / "both", recipe(tiny_data, gpus=2, **wanted))
+    for run, ranks in ((alone, 1), (both, 2)):
+        with torchrun(run, ranks) as agent:
+            printed = agent.communicate()[0]
+        assert agent.returncode == 0, printed
+    assert [row["train/loss"] for row in metrics(both)] == pytest.approx(
+        [row["train/loss"] for row in metrics(alone)], abs=1e-5
+    )
+
+
+def test_the_tracer_comes_when_it_is_wanted() -> None:
+    """torch.compile needs the module that stands in for until then."""
+    script = """
+from launcher.train.compat.fast_imports import trim_imports
+trim_imports()
+import torch
+assert "torch._dynamo.eval_frame" not in __import__("sys").modules
+torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], fused=True).zero_grad()
+assert "torch._dynamo.eval_frame" not in __import__("sys").modules
+double = torch.compile(lambda x: 2 * x, backend="eager", fullgraph=True)
+assert double(torch.ones(2)).tolist() == [2.0, 2.0]
+assert "torch._dynamo.eval_frame" in __import__("sys").modules
+"""
+    done = python("-c", script)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_is_filled_the_same_without_drawing_first(tmp_path: Path, family: str) -> None:
+    """Weights from the file, the drawn head, and the buffers that no file holds."""
+    pretrained(family, tmp_path)
+    models = []
+    for context in (contextlib.nullcontext(), empty_weights()):
+        torch.manual_seed(3)
+        with context:
+            models.append(AutoModelForSequenceClassification.from_pretrained(tmp_path))
+    for read in (torch.nn.Module.named_parameters, torch.nn.Module.named_buffers):
+        usual, quick = (dict(read(model)) for model in models)
+        assert usual.keys() == quick.keys()
+        for name, tensor in usual.items():
+            assert torch.equal(tensor, quick[name]), name
+
+
+def test_names_of_models_are_kept_between_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    script = """
+from launcher.train.compat.fast_imports import trim_imports
+trim_imports()
+import transformers
+print(sorted(set(dir(transformers))), transformers.BertModel, transformers.models.llama.LlamaConfig)
+"""
+    usual = python("-c", script.replace("trim_imports()", ""))
+    first = python("-c", script)
+    kept = sorted((tmp_path / "launcher" / "imports").iterdir())
+    assert len(kept) == 2  # with the prefix `models.` and without
+    again = python("-c", script)
+    assert usual.stdout == first.stdout == again.stdout != "", first.stderr + again.stderr
+
+    for file in kept:
+        file.write_text(file.read_text().replace('"BertModel"', '"BretModel"'))
+    assert "no attribute BertModel" in python("-c", script).stderr, "the files were not read"
+    for file, text in zip(kept, ('{"stamp": ', '{"stamp": "of another installation"}'), strict=True):
+        file.write_text(text)
+    assert python("-c", script).stdout == usual.stdout
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_checkpoint_on_its_way_to_the_disk_arrives(tmp_path: Path, code: int) -> None:
+    """Even where the attempt failed meanwhile; what was printed is there, too."""
+    script = """
+import sys, threading, time
+from launcher.train.__main__ import leave
+def write():
+    time.sleep(0.3)
+    open(sys.argv[1], "w").write("whole")
+threading.Thread(target=write).start()
+print("last words")
+leave(int(sys.argv[2]))
+"""
+    done = python("-c", script, str(tmp_path / "checkpoint"), str(code))
+    assert (done.returncode, done.stdout) == (code, "last words\n")
+    assert (tmp_path / "checkpoint").read_text() == "whole"

@@ -1,0 +1,263 @@
+"""Every task learns by LoRA on an ordinary pretrained model, by R-Drop, and from a teacher."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from peft import PeftModel
+from safetensors.torch import load_file
+from support.models import small_config
+from support.training import RankServer, make_run, metrics, recipe, result, train_here
+
+from launcher.recipe.recipe import Recipe
+from launcher.train.model.build import build_model
+from launcher.train.tasks import get_task
+from launcher.train.tasks.base import named_classes
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+ROWS = [
+    {
+        "text": f"anna saw {number % 4} birds",
+        "other": f"the house number {number % 7}",
+        "class": ("no", "yes")[number % 2],
+        "classes": ["few"] if number % 4 < 2 else ["many", "loud"],
+        "number": number % 4 / 3,
+        "stars": number % 4 + 1,
+        "words": ["anna", "saw", "birds"],
+        "tags": [("O", "B-PER")[number % 2], "O", "O"],
+        "answers": [{"text": "house", "answer_start": 4}],
+        "choices": ["birds", "house"],
+        "right": number % 2,
+    }
+    for number in range(40)
+]
+TASKS: dict[str, dict[str, Any]] = {
+    "classification": {"text": "text", "label": "class"},
+    "multilabel": {"text": "text", "label": "classes"},
+    "regression": {"text": "text", "label": "number"},
+    "ordinal": {"text": "text", "label": "stars"},
+    "token-classification": {"text": "words", "label": "tags"},
+    "masked-lm": {"text": "text"},
+    "question-answering": {"text": ["text", "other"], "label": "answers", "stride": 4},
+    "multiple-choice": {"text": "text", "choices": "choices", "label": "right"},
+    "ranking": {"text": ["text", "other"], "label": "number"},
+}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+def _recipe(file: Path, task: str, **changes: Any) -> Recipe:
+    data = {"train": str(file), "validation": str(file), "test": None, **TASKS[task]}
+    train = {"lr": 1e-2, "max_steps": 3}
+    return recipe(file.parent, task=task, data=data, train=train, **changes)
+
+
+@pytest.fixture(scope="module")
+def encoder(file: Path, tmp_path_factory: pytest.TempPathFactory, ranks: RankServer) -> Path:
+    """What a masked-lm run leaves: an encoder whose configuration knows of no other task."""
+    run = make_run(tmp_path_factory.mktemp("runs") / "encoder", _recipe(file, "masked-lm"))
+    return ranks.complete(run).model
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_trains_and_is_evaluated(
+    task: str, file: Path, encoder: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    wanted = _recipe(file, task, tuning="lora", model={"init": "pretrained", "name": str(encoder)})
+    run = ranks.complete(make_run(tmp_path / "run", wanted))
+    measured = ranks.verb("eval", run.path)["validation"]
+    assert measured["loss"] == pytest.approx(metrics(run, "validation")[-1]["eval/loss"], rel=1e-4)
+    best = result(run)["best"]
+    assert measured[best["metric"]] == pytest.approx(best["value"], rel=1e-4, nan_ok=True)
+    # The adapter on the model it was made for is the merged model.
+    auto_class = getattr(transformers, get_task(wanted).auto_class)
+    merged = auto_class.from_pretrained(run.model)
+    base = auto_class.from_pretrained(encoder, num_labels=merged.config.num_labels)
+    torch.testing.assert_close(
+        _outputs(PeftModel.from_pretrained(base, run.model / "adapter"), task),
+        _outputs(merged, task),
+        atol=1e-5,
+        rtol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("task", [*TASKS, "token-classification with a CRF"])
+def test_r_drop_counts_where_two_passes_disagree(task: str, file: Path, tmp_path: Path) -> None:
+    task, _, crf = task.partition(" ")
+    wanted = _recipe(file, task, model={"dropout": {"hidden": 0.3}}, tagging={"crf": bool(crf)})
+    wanted = wanted.model_copy(update={"train": wanted.train.model_copy(update={"r_drop": 2.0})})
+    job = train_here(make_run(tmp_path / "run", wanted), "none", max_steps=1)
+    assert metrics(job.run)[0]["train/loss"] > 0
+    batch = job.collate(job.dataset.train, np.arange(6), 1)
+    job.strategy.train_mode(True)
+    one, other = (job.strategy.forward(batch.inputs) for _ in range(2))
+    plain = [job.task.loss_sum(output, batch) for output in (one, other)]
+    found = job.task.agreeing_loss_sum(one, other, batch, 2.0)
+    torch.testing.assert_close(found, job.task.agreeing_loss_sum(other, one, batch, 2.0))
+    torch.testing.assert_close(plain[0], job.task.agreeing_loss_sum(one, one, batch, 2.0))
+    apart = job.task.divergence_sum(one, other, batch)
+    assert float(apart.detach()) > 1e-7
+    torch.testing.assert_close(found, 0.5 * sum(plain) + 2.0 * apart)
+    found.backward()
+    gradients = [p.grad for p in job.built.model.parameters() if p.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("task", [*TASKS, "token-classification with a CRF"])
+def test_a_student_comes_nearer_to_its_teacher(
+    task: str, file: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    """In what the loss decides; a student that is its teacher already has nothing to learn from it."""
+    task, _, crf = task.partition(" ")
+    changes: dict[str, Any] = {"tagging": {"crf": bool(crf)}, "model": {"dropout": {"hidden": 0.0}}}
+    teacher = ranks.complete(make_run(tmp_path / "teacher", _recipe(file, task, **changes)))
+    changes["distill"] = {"teacher": str(teacher.model), "weight": 1.0}
+    job = train_here(make_run(tmp_path / "student", _recipe(file, task, **changes, seed=7)), "none", 12)
+    before, after = metrics(job.run)[0]["train/loss"], metrics(job.run)[-1]["train/loss"]
+    assert -1e-6 < after < max(before, 1e-6)  # choices are close to each other from the start
+
+    batch = job.collate(job.dataset.train, np.arange(6), 1)
+    taught = job.task._teach(batch)
+    assert float(job.task.taught_sum(taught, taught, batch, 2.0)) == pytest.approx(0, abs=1e-5)
+    job.strategy.train_mode(True)
+    loss = job.task.loss_sum(job.strategy.forward(batch.inputs), batch)
+    loss.backward()
+    gradients = [p.grad for p in job.built.model.parameters() if p.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("task", ["token-classification", "ordinal"])
+def test_a_head_of_ones_own_is_carried_on_and_survives_pruning(
+    task: str, file: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    """A CRF's transitions and ordinal thresholds go from run to run, where the labels are the same."""
+    changes: dict[str, Any] = {"tagging": {"crf": task == "token-classification"}}
+    trained = ranks.complete(make_run(tmp_path / "trained", _recipe(file, task, **changes)))
+    kept = load_file(trained.model / "launcher_head.safetensors")
+    changes |= {"model": {"init": "pretrained", "name": str(trained.model)}, "init_from": str(trained.model)}
+    wanted = _recipe(file, task, **changes, prune={"heads": 0.5, "ffn": 0.5, "examples": 8})
+    names = get_task(wanted).names_in(transformers.AutoConfig.from_pretrained(trained.model))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(trained.model)
+    built = build_model(wanted, get_task(wanted, tokenizer), names, tokenizer)
+    torch.testing.assert_close(dict(built.base.launcher_head.state_dict()), kept)
+    scratch = wanted.model_copy(update={"model": wanted.model.model_copy(update={"init": "scratch"})})
+    for changed, order in ((wanted, names[::-1]), (scratch, names)):
+        other = build_model(changed, get_task(changed, tokenizer), order, tokenizer).base.launcher_head
+        assert any(not torch.equal(other.state_dict()[name], kept[name]) for name in kept)
+
+    pruned = ranks.complete(make_run(tmp_path / "pruned", wanted))
+    torch.testing.assert_close(load_file(pruned.path / "pruned" / "launcher_head.safetensors"), kept)
+    before, after = (result(pruned)["compression"][when]["parameters"] for when in ("before", "after"))
+    assert after < 0.8 * before
+    assert ranks.verb("eval", pruned.path)["validation"]["loss"] > 0
+
+
+def test_a_teacher_of_another_task_is_refused(
+    file: Path, encoder: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    for task in ("token-classification", "ordinal"):
+        start = {"init": "pretrained", "name": str(encoder)}
+        wanted = _recipe(file, task, model=start, distill={"teacher": str(encoder)})
+        run = make_run(tmp_path / task, wanted)
+        assert ranks.attempt(run) == [1]
+        error = result(run)["error"]
+        assert "distill.teacher was not trained for this task" in error["message"]
+        assert f"give a run of task={task}" in error["remedy"]
+
+
+def test_a_teacher_whose_outputs_mean_something_else_is_refused(
+    file: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    """Even where it has as many of them."""
+    teacher = ranks.complete(make_run(tmp_path / "teacher", _recipe(file, "regression")))
+    plain = tmp_path / "exported"
+    shutil.copytree(teacher.model, plain)  # without the recipe that says what it is for
+    classes = ranks.complete(make_run(tmp_path / "classes", _recipe(file, "classification"))).model
+    for number, (task, taught) in enumerate(
+        [
+            ("ranking", teacher.model),
+            ("multiple-choice", plain),
+            ("classification", plain),
+            ("regression", classes),
+        ]
+    ):
+        start = {"init": "pretrained", "name": str(taught)}
+        wanted = _recipe(file, task, model=start, distill={"teacher": str(taught)})
+        run = make_run(tmp_path / str(number), wanted)
+        assert ranks.attempt(run) == [1]
+        assert "was not trained for this task" in result(run)["error"]["message"], task
+
+
+def test_a_compressed_run_ends_well_whatever_it_started_from(
+    file: Path, encoder: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    """The encoder that is pruned here has neither the task's head nor its labels, so there is no metric from before."""
+    start = {"model": {"init": "pretrained", "name": str(encoder)}, "init_from": str(encoder)}
+    for task in ("ordinal", "token-classification"):
+        wanted = _recipe(file, task, **start, tagging={"crf": True}, prune={"ffn": 0.5, "examples": 8})
+        run = ranks.complete(make_run(tmp_path / task, wanted))
+        found = result(run)["compression"]
+        assert found["before"]["metrics"] == {}
+        assert found["after"]["metrics"]
+        assert found["after"]["parameters"] < found["before"]["parameters"]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_states_are_compared_where_the_head_reads_them(
+    pooling: str, file: Path, encoder: Path, tmp_path: Path
+) -> None:
+    """A student that is its teacher is at no distance from it, though ModernBERT may read the mean of all tokens."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
+    config = small_config("modernbert", labels=2)
+    config.update(
+        {"classifier_pooling": pooling, "vocab_size": len(tokenizer), **named_classes(("no", "yes"))}
+    )
+    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    start = {
+        "init": "pretrained",
+        "name": str(tmp_path / "model"),
+        "dropout": {"hidden": 0.0, "attention": 0.0},
+    }
+    distill = {"teacher": str(tmp_path / "model"), "weight": 1.0, "hidden": 1.0}
+    job = train_here(
+        make_run(tmp_path / "run", _recipe(file, "classification", model=start, distill=distill)), "none", 1
+    )
+    assert metrics(job.run)[0]["train/loss"] == pytest.approx(0, abs=1e-5)
+
+
+@torch.no_grad()
+def _outputs(model: torch.nn.Module, task: str) -> tuple[torch.Tensor, ...]:
+    """Its outputs for two pairs, padded."""
+    inputs = {
+        "input_ids": torch.tensor([[2, 9, 10, 3, 11, 3], [2, 12, 3, 13, 3, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0]]),
+        "token_type_ids": torch.tensor([[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0]]),
+    }
+    shape = {name: value[:, None] for name, value in inputs.items()} if task == "multiple-choice" else inputs
+    found: tuple[torch.Tensor, ...] = model.eval()(**shape).to_tuple()
+    return found
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_adapters_that_have_learnt_nothing_yet_change_nothing(task: str, file: Path, encoder: Path) -> None:
+    """Not even for second texts and padding: whatever the model is given reaches it."""
+    wanted = _recipe(file, task, tuning="lora", model={"init": "pretrained", "name": str(encoder)})
+    tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
+    built = build_model(wanted, get_task(wanted, tokenizer), ("1", "2"), tokenizer)
+    adapted = _outputs(built.model, task)
+    torch.testing.assert_close(adapted, _outputs(built.model.unload(), task))  # type: ignore[operator]
