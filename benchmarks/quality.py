@@ -22,7 +22,8 @@ from benchmarks.trials import Files, Metrics, Table, Trial, measure, named, pars
 from benchmarks.workloads import minilm, write_scratch
 from launcher.loading.resolve import read_recipe_file
 from launcher.reading.files import ReadOptions
-from launcher.recipe.recipe import Recipe, Scratch
+from launcher.recipe.model import Scratch
+from launcher.recipe.recipe import Recipe
 from launcher.train.tasks import get_task
 from launcher.train.tasks.answer_scores import exact_match, f1
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from launcher.recipe.recipe import Scratch
+from launcher.recipe.model import Scratch
 
 SMOKE = Path(__file__).parents[1] / "recipes" / "smoke"
 Row = dict[str, Any]

@@ -24,7 +24,7 @@ from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan
 from launcher.planning.starting_point import settle_models
 from launcher.reading import check as datacheck
 from launcher.reading.check import DataFacts
-from launcher.recipe.recipe import Scratch
+from launcher.recipe.model import Scratch
 
 Answer = TypeVar("Answer")
 

@@ -1,4 +1,4 @@
-"""The sections of a recipe that say what data there are and how they are prepared, as docs/data.md describes them."""
+"""The section `data`: what data there are and how they are prepared, as docs/data.md describes it."""
 
 from __future__ import annotations
 

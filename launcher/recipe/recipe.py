@@ -1,9 +1,8 @@
-"""The recipe: what to train, as one strict, frozen tree of sections.
+"""The recipe: what to train, as one strict, frozen tree of sections, one file each.
 
-A recipe file holds these keys and nothing else; every key has one sentence here, which is also what the messages and the
-documentation show. Checks of one value alone stand on its field; checks between values are in `conflicts`.
-What the values may be stands in `fields`; the sections that say how a model learns are in `techniques`,
-those of one task alone in `task_sections`, those about data in `data_sections`.
+A recipe file holds these keys and nothing else; every key has one sentence below it, which is also what the messages and
+docs/keys.md show. What values may be stands in `fields`, checks of one value alone on its field, checks between values in
+`conflicts`.
 """
 
 from __future__ import annotations
@@ -13,11 +12,23 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from launcher.recipe.compression import Distill, Prune
+from launcher.recipe.batch import Batch
+from launcher.recipe.checkpoint import Checkpoint
 from launcher.recipe.data import Data
-from launcher.recipe.fields import Count, Every, Line, Name, PathOrId, Section, TimeLimit
-from launcher.recipe.task_sections import MaskedWords, Questions, Ranking, Tagging
-from launcher.recipe.techniques import Dropout, Freeze, Head, Lora, Train
+from launcher.recipe.debug import Debug
+from launcher.recipe.distill import Distill
+from launcher.recipe.eval import Eval
+from launcher.recipe.fields import Count, Line, Name, PathOrId, Section, TimeLimit
+from launcher.recipe.lora import Lora
+from launcher.recipe.mlm import MaskedWords
+from launcher.recipe.model import Model
+from launcher.recipe.prune import Prune
+from launcher.recipe.qa import Questions
+from launcher.recipe.ranking import Ranking
+from launcher.recipe.tagging import Tagging
+from launcher.recipe.tracking import Tracking
+from launcher.recipe.train import Train
+from launcher.recipe.zero import Zero
 
 Task = Literal[
     "classification",
@@ -33,127 +44,6 @@ Task = Literal[
 TASKS: tuple[Task, ...] = get_args(Task)
 LONGEST = 512
 """Tokens in a sequence where data.max_length doesn't say otherwise."""
-
-
-class Scratch(Section):
-    """The architecture made where `model.init=scratch` and `model.name` is null."""
-
-    family: Literal["bert", "roberta", "distilbert", "electra", "modernbert"] = "bert"
-    """Model family."""
-    hidden: Count = 128
-    """Width of the hidden states."""
-    layers: Count = 2
-    """Number of transformer layers."""
-    heads: Count = 2
-    """Attention heads in each layer; must divide hidden."""
-    intermediate: Count = 512
-    """Width of the feed-forward layers."""
-    vocab: Annotated[int, Field(ge=64)] = 4096
-    """Most entries of the WordPiece vocabulary trained on the training text."""
-    lowercase: bool = True
-    """Whether the tokenizer lower-cases its input and strips accents."""
-
-
-class Model(Section):
-    """The encoder that is fine-tuned."""
-
-    name: PathOrId | None = None
-    """Hub id or directory of a Hugging Face model; null only with `model.init=scratch`."""
-    revision: PathOrId | None = None
-    """Branch, tag or commit on the hub; null takes the main branch."""
-    init: Literal["pretrained", "scratch"] = "pretrained"
-    """Load pretrained weights, or start from random ones (and, with a null name, a tokenizer trained on the data)."""
-    dropout: Dropout = Dropout()
-    """Dropout of each kind, in one place for all families."""
-    head: Head = Head()
-    """A deeper head for one label, several or a number."""
-    freeze: Freeze = Freeze()
-    """What doesn't train."""
-    reinit_layers: Annotated[int, Field(ge=0)] = 0
-    """How many of the top layers start from random weights (Zhang et al., 2021)."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
-    scratch: Scratch = Scratch()
-    """The architecture to make from nothing."""
-
-
-class Batch(Section):
-    """How many examples make one optimizer step, and how much of it is computed at a time."""
-
-    global_: Count = Field(32, alias="global")
-    """Examples in one optimizer step over all ranks: part of the mathematics, the same on any machine."""
-    micro: Count | None = None
-    """Most examples in a micro-batch; null lets the plan choose from the memory."""
-    tokens: Count | Literal["auto"] | None = None
-    """Most tokens in a micro-batch, padding included; auto fills the GPU's memory; null sets no limit (4,096 on a CPU)."""
-
-
-class Eval(Section):
-    """Evaluation during training."""
-
-    every: Every | None = "epoch"
-    """Steps between evaluations, or `epoch`; null evaluates only at the end."""
-    metric: Name | None = None
-    """Metric that chooses the best checkpoint; null means the task's own (accuracy, f1, pearson, ...)."""
-    extra: dict[Name, PathOrId] = Field(default_factory=dict)
-    """More test files by name, such as one for each language: {de: de.csv, fr: fr.csv}; used once, after training."""
-    tune_thresholds: bool = True
-    """multilabel: choose each label's threshold for the best F1 on the validation data; otherwise it is a half."""
-
-
-class Checkpoint(Section):
-    """Resumable state."""
-
-    every: Every | None = "epoch"
-    """Steps between checkpoints, or `epoch`; null saves only when stopped and at the end."""
-    keep: Count = 2
-    """How many of the newest checkpoints stay on disk."""
-
-
-class Zero(Section):
-    """ZeRO (Rajbhandari et al., 2020) through DeepSpeed."""
-
-    stage: Annotated[int, Field(ge=0, le=3)] | None = 0
-    """0: plain PyTorch; 1 shards optimizer state, 2 gradients too, 3 parameters too; null: 0 on one rank, 2 on more."""
-    offload: Literal["none", "cpu", "nvme"] = "none"
-    """Where optimizer state (and, in stage 3, parameters) is kept between uses."""
-    nvme_path: PathOrId | None = None
-    """Directory on a local NVMe disk for zero.offload=nvme."""
-
-
-class Wandb(Section):
-    """Weights & Biases."""
-
-    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """auto: online where there is a key and the server answers, otherwise offline."""
-    project: Line = "launcher"
-    """Project that the run appears in."""
-    entity: Line | None = None
-    """User or team; null means the account's default."""
-    name: Line | None = None
-    """Display name; null means the run id."""
-    group: Line | None = None
-    """Group that the run belongs to; null means the recipe's name."""
-    job_type: Line = "train"
-    """Job type shown beside the run."""
-    tags: tuple[Line, ...] = ()
-    """Tags of the run."""
-    notes: str | None = None
-    """A longer note, shown on the run's page."""
-
-
-class Tracking(Section):
-    """Where metrics go besides metrics.jsonl."""
-
-    wandb: Wandb = Wandb()
-    """Weights & Biases."""
-
-
-class Debug(Section):
-    """Switches for proving what a run does."""
-
-    samples: bool = False
-    """Write the example ids of every step to samples/rank_R.jsonl."""
 
 
 class Recipe(Section):

@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel
 
 from launcher.executors import executor_for
 from launcher.executors.base import Executor
-from launcher.recipe.recipe import Scratch
+from launcher.recipe.model import Scratch
 from launcher.runs.directory import RunDir
 from launcher.train.tokens.tokenizer import train_tokenizer
 

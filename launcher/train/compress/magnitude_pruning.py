@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from launcher.recipe.compression import Prune
+from launcher.recipe.prune import Prune
 
 RAMP = 0.7
 """Share of the training after which gradual pruning has reached its aim: the rest recovers."""

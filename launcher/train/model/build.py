@@ -12,8 +12,8 @@ import torch
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from launcher.errors import RunFailed
-from launcher.recipe.recipe import Recipe, Scratch
-from launcher.recipe.techniques import Dropout
+from launcher.recipe.model import Dropout, Scratch
+from launcher.recipe.recipe import Recipe
 from launcher.train.compat.fast_imports import empty_weights, without_sharded_tensors
 from launcher.train.compat.quiet_warnings import quiet
 from launcher.train.model import extra_head

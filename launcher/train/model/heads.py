@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from launcher.errors import RunFailed
+from launcher.recipe.model import Head
 from launcher.recipe.recipe import Recipe
-from launcher.recipe.techniques import Head
 from launcher.train.model.layer_depth import depths
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {

@@ -9,7 +9,7 @@ import torch
 
 from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
-from launcher.recipe.techniques import Train
+from launcher.recipe.train import Train
 from launcher.train.model.layer_depth import rate_scales
 
 Groups = list[dict[str, Any]]

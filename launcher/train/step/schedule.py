@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from launcher.recipe.techniques import Decay, Train
+from launcher.recipe.train import Decay, Train
 
 UNHURRIED = 10_000
 """Time scale of inverse_sqrt in steps where there is no warm-up to set it, as in transformers."""

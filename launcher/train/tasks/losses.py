@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from launcher.errors import RunFailed, choices
-from launcher.recipe.techniques import Loss
+from launcher.recipe.train import Loss
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Weights = torch.Tensor | None

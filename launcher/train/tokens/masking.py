@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.errors import RunFailed
-from launcher.recipe.task_sections import MaskedWords
+from launcher.recipe.mlm import MaskedWords
 from launcher.train.tokens.gather import Gathered, Indices
 
 IGNORE = -100

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import RunFailed
-from launcher.recipe.recipe import LONGEST, Scratch
+from launcher.recipe.model import Scratch
+from launcher.recipe.recipe import LONGEST
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

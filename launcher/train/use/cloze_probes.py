@@ -12,8 +12,8 @@ import torch
 from launcher.errors import RunFailed
 from launcher.reading.columns import text_columns
 from launcher.reading.files import Row
+from launcher.recipe.mlm import Probe
 from launcher.recipe.recipe import Recipe
-from launcher.recipe.task_sections import Probe
 from launcher.train.dataset.prepare import encode_texts
 from launcher.train.tasks.masked_lm import MASK
 from launcher.train.tokens.cache import TokenSplit

@@ -13,7 +13,7 @@ from support.models import small_model
 from support.training import Fault, RankServer, events, losses, make_run, metrics, recipe, result
 from transformers import AutoModelForSequenceClassification, pipeline
 
-from launcher.recipe.compression import Prune
+from launcher.recipe.prune import Prune
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.train.compress.importance import Importance, measure

@@ -21,7 +21,8 @@ from transformers import (
 from launcher.errors import RunFailed
 from launcher.families.shapes import shape_from_config
 from launcher.planning.prepare import scratch_config as planned_config
-from launcher.recipe.recipe import Recipe, Scratch
+from launcher.recipe.model import Scratch
+from launcher.recipe.recipe import Recipe
 from launcher.train.model.build import BuiltModel, build_model, cpu_state, save_model
 from launcher.train.model.build import scratch_config as made_config
 from launcher.train.session import tokenizer_for

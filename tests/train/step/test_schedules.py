@@ -11,7 +11,7 @@ import torch
 import transformers
 from support.training import Fault, RankServer, make_run, metrics, recipe
 
-from launcher.recipe.techniques import Train
+from launcher.recipe.train import Train
 from launcher.train.step.schedule import Horizon, learning_rate
 
 TOTAL = 40

@@ -14,8 +14,8 @@ from support.training import RankServer, losses, make_run, metrics, recipe, resu
 from transformers import AutoModelForMaskedLM, pipeline
 
 from launcher.errors import RunFailed
+from launcher.recipe.mlm import MaskedWords
 from launcher.recipe.recipe import Recipe
-from launcher.recipe.task_sections import MaskedWords
 from launcher.runs.directory import RunDir
 from launcher.train.dataset.prepare import encode_texts, prepare
 from launcher.train.tokens.gather import Gathered, gather

@@ -19,7 +19,8 @@ from transformers import AutoModelForTokenClassification, BertConfig, pipeline
 
 from launcher.errors import RunFailed
 from launcher.reading.files import Row
-from launcher.recipe.recipe import Recipe, Scratch
+from launcher.recipe.model import Scratch
+from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.tasks.tagging import follows
 from launcher.train.dataset.prepare import encode_texts, prepare

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoConfig, AutoTokenizer
 
 from launcher.errors import RunFailed
-from launcher.recipe.recipe import Scratch
+from launcher.recipe.model import Scratch
 from launcher.train.tokens.tokenizer import SPECIALS, load_tokenizer, position_limit, train_tokenizer
 
 SENTENCES = [f"The {animal} {verb} the {other}." for animal in ("cat", "dog", "ox") for verb in ("sees", "hears")
@@ -47,7 +47,7 @@ def test_case_is_kept_where_asked() -> None:
 
 TRAIN = """
 import sys, hashlib
-from launcher.recipe.recipe import Scratch
+from launcher.recipe.model import Scratch
 from launcher.train.tokens.tokenizer import train_tokenizer
 texts = [" ".join(chr(97 + (i * j) % 26) + chr(0x4e00 + (i * i + j) % 900) * (j % 3) for j in range(9)) for i in range(300)]
 tokenizer = train_tokenizer(texts, Scratch(vocab=512))

@@ -1,4 +1,4 @@
-"""The sections of a recipe that say how a model learns, as docs/techniques.md describes them."""
+"""The section `train`: optimizer, schedule, loss and regularisation, as docs/techniques.md describes them."""
 
 from __future__ import annotations
 
@@ -7,62 +7,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from launcher.recipe.fields import Count, Every, Name, NonNegative, Positive, Probability, Section, Warmup
-
-
-class Head(Section):
-    """Fully connected layers of the head of classification, multilabel and regression, beside its linear one."""
-
-    layers: Annotated[int, Field(ge=0)] = 0
-    """Hidden layers; 0 leaves the head as the model's family has it."""
-    width: Count | None = None
-    """Width of each; null means that of the encoder."""
-    dropout: Probability = 0.1
-    """Dropout after each."""
-    activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu"
-    """Activation of each."""
-
-
-class Freeze(Section):
-    """What of the encoder doesn't train."""
-
-    embeddings: bool = False
-    """Whether the embeddings stay as they are."""
-    layers: Annotated[int, Field(ge=0)] = 0
-    """How many of the lowest layers stay as they are."""
-
-
-class Lora(Section):
-    """Low-rank adaptation (Hu et al., 2021), used where `tuning=lora`."""
-
-    r: Count = 8
-    """Rank of the update of each adapted matrix."""
-    alpha: Positive = 16.0
-    """Scale of the update: it is multiplied by alpha / r."""
-    dropout: Probability = 0.05
-    """Dropout on the input of the adapters."""
-    targets: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
-    """Leaf names of the linear modules to adapt; null takes the attention projections of the model's family."""
-    rslora: bool = False
-    """rsLoRA (Kalajdzievski, 2023): multiply the update by alpha / sqrt(r) instead of alpha / r."""
-    dora: bool = False
-    """DoRA (Liu et al., 2024): learn the length of each column of the weights apart from its direction."""
-    init: Literal["default", "pissa"] = "default"
-    """Where adapters start: at zero, or from the largest singular directions of the weights (Meng et al., 2024)."""
-    train_embeddings: bool = False
-    """Train the word embeddings in full beside the adapters."""
-    plus_ratio: Positive = 1.0
-    """LoRA+ (Hayou et al., 2024): learning rate of the factor B as a multiple of that of A; 16 is usual."""
-
-
-class Dropout(Section):
-    """Dropout probabilities; null keeps what the model's own configuration says."""
-
-    hidden: Probability | None = None
-    """After embeddings, attention outputs and feed-forward layers."""
-    attention: Probability | None = None
-    """On attention probabilities."""
-    classifier: Probability | None = None
-    """Before the last linear layer of the head."""
 
 
 class EarlyStopping(Section):

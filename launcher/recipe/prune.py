@@ -1,4 +1,4 @@
-"""Sections of the recipe that make a model smaller: pruning and distillation."""
+"""The section `prune`: making a model smaller, or sparse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from launcher.recipe.fields import Count, NonNegative, PathOrId, Positive, Probability, Section, Share
+from launcher.recipe.fields import Count, Probability, Section
 
 
 class Prune(Section):
@@ -29,16 +29,3 @@ class Prune(Section):
     def shrinks(self) -> bool:
         """Whether parts of the model are taken out."""
         return bool(self.heads or self.ffn or self.layers)
-
-
-class Distill(Section):
-    """Knowledge distillation (Hinton et al., 2015) from a larger model of the same family."""
-
-    teacher: PathOrId | None = None
-    """Run (id, start of one, or directory) or model's directory whose decisions are learnt; null distils nothing."""
-    temperature: Positive = 2.0
-    """What the logits of both models are divided by before they are compared."""
-    weight: Share = 0.5
-    """Share of the teacher in the loss; the labels have the rest."""
-    hidden: NonNegative = 0.0
-    """Weight of the cosine distance between the states of the first token in the last layer (models of one width)."""

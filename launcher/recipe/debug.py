@@ -1,0 +1,12 @@
+"""The section `debug`: switches for proving what a run does."""
+
+from __future__ import annotations
+
+from launcher.recipe.fields import Section
+
+
+class Debug(Section):
+    """Switches for proving what a run does."""
+
+    samples: bool = False
+    """Write the example ids of every step to samples/rank_R.jsonl."""

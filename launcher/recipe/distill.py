@@ -1,0 +1,18 @@
+"""The section `distill`: learning from a teacher."""
+
+from __future__ import annotations
+
+from launcher.recipe.fields import NonNegative, PathOrId, Positive, Section, Share
+
+
+class Distill(Section):
+    """Knowledge distillation (Hinton et al., 2015) from a larger model of the same family."""
+
+    teacher: PathOrId | None = None
+    """Run (id, start of one, or directory) or model's directory whose decisions are learnt; null distils nothing."""
+    temperature: Positive = 2.0
+    """What the logits of both models are divided by before they are compared."""
+    weight: Share = 0.5
+    """Share of the teacher in the loss; the labels have the rest."""
+    hidden: NonNegative = 0.0
+    """Weight of the cosine distance between the states of the first token in the last layer (models of one width)."""

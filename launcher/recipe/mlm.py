@@ -1,0 +1,35 @@
+"""The section `mlm`, of masked-lm."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from launcher.recipe.fields import Line, Section, Share
+
+
+class Probe(Section):
+    """A sentence that shows what a masked language model has learnt."""
+
+    text: Line
+    """The sentence, with [MASK] (or the model's own mask token) where a word is hidden."""
+    answer: Line
+    """What is expected there: as many tokens as there are masks."""
+
+
+class MaskedWords(Section):
+    """Masked language modelling (Devlin et al., 2019), used where `task=masked-lm`."""
+
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.15
+    """Share of the words that are hidden; at least one in each example."""
+    mask: Share = 0.8
+    """Share of the hidden tokens that [MASK] replaces."""
+    random: Share = 0.1
+    """Share of the hidden tokens that a random token replaces; what is left stays as it is."""
+    whole_word: bool = False
+    """Hide all tokens of a word together (Cui et al., 2021)."""
+    segmenter: Literal["jieba"] | None = None
+    """What finds the words of Chinese text for mlm.whole_word; null takes the tokenizer's words."""
+    probes: tuple[Probe, ...] = ()
+    """Sentences with an expected answer, tried before, during and after training."""

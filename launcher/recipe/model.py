@@ -1,0 +1,84 @@
+"""The section `model`: the encoder that is fine-tuned, its dropout, head, frozen parts and the shape of one made from nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from launcher.recipe.fields import Count, PathOrId, Probability, Section
+
+
+class Dropout(Section):
+    """Dropout probabilities; null keeps what the model's own configuration says."""
+
+    hidden: Probability | None = None
+    """After embeddings, attention outputs and feed-forward layers."""
+    attention: Probability | None = None
+    """On attention probabilities."""
+    classifier: Probability | None = None
+    """Before the last linear layer of the head."""
+
+
+class Head(Section):
+    """Fully connected layers of the head of classification, multilabel and regression, beside its linear one."""
+
+    layers: Annotated[int, Field(ge=0)] = 0
+    """Hidden layers; 0 leaves the head as the model's family has it."""
+    width: Count | None = None
+    """Width of each; null means that of the encoder."""
+    dropout: Probability = 0.1
+    """Dropout after each."""
+    activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu"
+    """Activation of each."""
+
+
+class Freeze(Section):
+    """What of the encoder doesn't train."""
+
+    embeddings: bool = False
+    """Whether the embeddings stay as they are."""
+    layers: Annotated[int, Field(ge=0)] = 0
+    """How many of the lowest layers stay as they are."""
+
+
+class Scratch(Section):
+    """The architecture made where `model.init=scratch` and `model.name` is null."""
+
+    family: Literal["bert", "roberta", "distilbert", "electra", "modernbert"] = "bert"
+    """Model family."""
+    hidden: Count = 128
+    """Width of the hidden states."""
+    layers: Count = 2
+    """Number of transformer layers."""
+    heads: Count = 2
+    """Attention heads in each layer; must divide hidden."""
+    intermediate: Count = 512
+    """Width of the feed-forward layers."""
+    vocab: Annotated[int, Field(ge=64)] = 4096
+    """Most entries of the WordPiece vocabulary trained on the training text."""
+    lowercase: bool = True
+    """Whether the tokenizer lower-cases its input and strips accents."""
+
+
+class Model(Section):
+    """The encoder that is fine-tuned."""
+
+    name: PathOrId | None = None
+    """Hub id or directory of a Hugging Face model; null only with `model.init=scratch`."""
+    revision: PathOrId | None = None
+    """Branch, tag or commit on the hub; null takes the main branch."""
+    init: Literal["pretrained", "scratch"] = "pretrained"
+    """Load pretrained weights, or start from random ones (and, with a null name, a tokenizer trained on the data)."""
+    dropout: Dropout = Dropout()
+    """Dropout of each kind, in one place for all families."""
+    head: Head = Head()
+    """A deeper head for one label, several or a number."""
+    freeze: Freeze = Freeze()
+    """What doesn't train."""
+    reinit_layers: Annotated[int, Field(ge=0)] = 0
+    """How many of the top layers start from random weights (Zhang et al., 2021)."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    scratch: Scratch = Scratch()
+    """The architecture to make from nothing."""

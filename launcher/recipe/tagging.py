@@ -1,0 +1,20 @@
+"""The section `tagging`, of token-classification."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from launcher.recipe.fields import NonNegative, Section
+
+
+class Tagging(Section):
+    """Tagging words, used where `task=token-classification`."""
+
+    crf: bool = False
+    """Learn which tags follow each other, by a linear-chain CRF (Lafferty et al., 2001), instead of each word by itself."""
+    scheme: Literal["auto", "bio", "bioes", "none"] = "auto"
+    """How tags make entities; auto sees it by the tags, none takes each tagged word as an entity of its own."""
+    constrain: bool = True
+    """Predict only what the scheme allows: no I-PER behind O or B-LOC."""
+    penalty: NonNegative = 0.0
+    """Weight in the loss of -log P(the tags of a sentence are what the scheme allows) (Xu et al., 2018)."""
