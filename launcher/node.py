@@ -11,11 +11,11 @@ order. This starts on every launch, so it imports the standard library alone.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import re
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -153,9 +153,9 @@ def reachable(hosts: Sequence[str]) -> tuple[str, ...]:
 
 
 def resolve(host: str) -> str | None:
-    """The IPv4 address of a host, or None."""
+    """The first address of a host, IPv4 or IPv6, or None."""
     try:
-        return socket.gethostbyname(host)
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except OSError:
         return None
 
@@ -167,22 +167,41 @@ def gloo_interface(addresses: Sequence[str]) -> str | None:
     offer loopback to the other nodes, which then wait for ever.
     """
     own = resolve(socket.gethostname())
-    if own is not None and not own.startswith("127."):
+    if own is not None and not _is_loopback(own):
         return None
     target = resolve(addresses[-1])
-    if target is None or target.startswith("127."):
+    if target is None or _is_loopback(target):
         return "lo"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    return _interface_of(_source_address(target))
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def _source_address(target: str) -> str:
+    """The address of this machine from which `target` is reached; nothing is sent."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((target, 9))
-        source = probe.getsockname()[0]
-        return next((name for _, name in socket.if_nameindex() if _address(probe, name) == source), None)
+        return str(probe.getsockname()[0])
+
+
+def _interface_of(address: str) -> str | None:
+    import psutil
+
+    for name, found in psutil.net_if_addrs().items():
+        if any(entry.address.partition("%")[0] == address for entry in found):
+            return name
+    return None
 
 
 def free_port(preferred: int) -> int:
     """A port of PORTS on which nothing listens here, the first to try made from a job id."""
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     for offset in range(len(PORTS)):
         port = PORTS[(preferred + offset) % len(PORTS)]
-        with socket.socket() as probe:
+        with socket.socket(family) as probe:
             # As the store does: connections that linger in TIME_WAIT are no hindrance.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
@@ -349,17 +368,6 @@ def _ask(command: Sequence[str]) -> str:
     if shutil.which(command[0]) is None:
         return ""
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
-
-
-def _address(probe: socket.socket, interface: str) -> str | None:
-    import fcntl
-
-    siocgifaddr = 0x8915
-    try:
-        answer = fcntl.ioctl(probe.fileno(), siocgifaddr, struct.pack("256s", interface.encode()[:15]))
-    except OSError:
-        return None
-    return socket.inet_ntoa(answer[20:24])
 
 
 if __name__ == "__main__":

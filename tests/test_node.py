@@ -315,6 +315,14 @@ def test_names_that_resolve_are_used_as_they_are() -> None:
     assert node.reachable(["localhost", "whatever"]) == ("localhost", "whatever")
 
 
+def test_a_host_that_has_ipv6_alone_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert node.resolve("::1") == "::1"
+    monkeypatch.setattr(socket, "gethostname", lambda: "::1")
+    assert node.gloo_interface(["::1", "::1"]) == "lo"
+    monkeypatch.setattr(socket, "gethostname", lambda: "2001:db8::1")
+    assert node.gloo_interface(["2001:db8::1", "2001:db8::2"]) is None
+
+
 def test_gloo_is_told_an_interface_only_where_it_would_choose_wrongly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -56,6 +56,7 @@ def launch_side_checks(runs_dir: Path) -> Iterator[Check]:
     yield _gpus()
     yield from _slurm()
     yield from _runs_dir(runs_dir)
+    yield _environment()
     yield _hub_cache()
     yield from _wandb()
     yield from _operators()
@@ -179,6 +180,19 @@ def file_system(path: Path) -> str:
         if path.resolve().is_relative_to(point) and len(point) >= len(best[0]):
             best = (point, kind)
     return best[1]
+
+
+def _environment() -> Check:
+    """What of this environment a job would have; the names alone, and those of keys without their values."""
+    from launcher.executors.environment import split_environment
+
+    found = split_environment(os.environ)
+    text = f"a job gets {', '.join(sorted(found.passed))}"
+    if found.secrets:
+        text += f"; by a file that only you can read: {', '.join(sorted(found.secrets))}"
+    if found.left_out:
+        text += f"; not: {', '.join(found.left_out)} (a cluster profile adds to them with pass_env)"
+    return Check("environment", "ok", text)
 
 
 def _hub_cache() -> Check:

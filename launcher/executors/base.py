@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from launcher.errors import DamagedFile, Problem, RunFailed, UserError
+from launcher.executors.environment import split_environment
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
 
@@ -25,15 +25,6 @@ Status = Literal[
 ]
 ACTIVE: tuple[Status, ...] = ("pending", "running", "completing", "unreachable")
 """A job with one of these may still write to its run directory; `unreachable`: its scheduler doesn't answer."""
-
-SECRET = re.compile(
-    r"(^|_)(API_?KEY|ACCESS_?KEY|KEY|TOKENS?|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE
-)
-NEEDED = ("WANDB_", "HF_", "HUGGING", "AWS_")
-"""Secrets with these prefixes are what tracking and data need: they go to the nodes in a 0600 file."""
-FOREIGN = ("LAUNCH_", "LAUNCHER_", "SLURM_", "SBATCH_", "SRUN_", "SALLOC_")
-"""Variables of another job or of this command, which must not reach the new one."""
-KEPT = ("SLURM_CONF",)
 
 
 @dataclass(frozen=True)
@@ -99,25 +90,12 @@ def prepare_start(run: RunDir, state: JobState, environ: Mapping[str, str]) -> d
         )
     run.stop.unlink(missing_ok=True)
     run.cancel.unlink(missing_ok=True)
-    environment, secrets = split_environment(environ)
-    if secrets:
-        runs.write_json(run.secrets, secrets, mode=0o600)
+    environment = split_environment(environ, run.read_plan()["cluster"].get("pass_env", ()))
+    if environment.secrets:
+        runs.write_json(run.secrets, environment.secrets, mode=0o600)
     else:
         run.secrets.unlink(missing_ok=True)
-    return environment
-
-
-def split_environment(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """(what a job's environment may hold, the secrets that it needs); other secrets are in neither."""
-    environment = {}
-    secrets = {}
-    for name, value in environ.items():
-        if SECRET.search(name):
-            if name.startswith(NEEDED):
-                secrets[name] = value
-        elif name in KEPT or not name.startswith(FOREIGN):
-            environment[name] = value
-    return environment, secrets
+    return environment.passed
 
 
 def refuse_idle(run: RunDir, state: JobState) -> None:

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
 from launcher import node
 from launcher.executors.base import JobState, prepare_start, recorded_state, refuse_idle, request_stop
 from launcher.runs import directory as runs
@@ -111,13 +113,10 @@ def bury(
 
 def _left_by(run: RunDir, job: str) -> Iterator[int]:
     """Processes of this machine that the job's script started: they have its environment and directory."""
-    mark = f"LAUNCHER_JOB={job}".encode()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                inherited = mark in (entry / "environ").read_bytes().split(b"\0")
-                if inherited and (entry / "cwd").readlink() == run.path:
-                    yield int(entry.name)
+    for process in psutil.process_iter(["environ", "cwd"]):
+        environment = process.info["environ"] or {}
+        if environment.get("LAUNCHER_JOB") == job and process.info["cwd"] == str(run.path):
+            yield process.pid
 
 
 def _pid(job: str) -> int:
@@ -129,26 +128,19 @@ def _kill_below(ancestor: int) -> None:
 
     Each is halted before its children are looked for, or it could start one more behind our back.
     """
-    halted: set[int] = set()
+    halted: set[psutil.Process] = set()
     while fresh := set(_below(ancestor)) - halted:
-        for pid in fresh:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
+        for process in fresh:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
         halted |= fresh
-    for pid in halted:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    for process in halted:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
-def _below(ancestor: int) -> Iterator[int]:
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                status = (entry / "stat").read_text()
-                children.setdefault(int(status.rpartition(")")[2].split()[1]), []).append(int(entry.name))
-    waiting = [ancestor]
-    while waiting:
-        found = children.get(waiting.pop(), [])
-        yield from found
-        waiting += found
+def _below(ancestor: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(ancestor).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []

@@ -95,6 +95,12 @@ def _limit_conflicts(recipe: Recipe, cluster: Cluster) -> Iterator[Conflict]:
         yield Conflict(
             ("time", "cluster"), f"the cluster allows {limits.time}", f"use time={limits.time} or less"
         )
+    if recipe.time is not None and (cluster.grace_s or 0) >= minutes(recipe.time) * 60:
+        yield Conflict(
+            ("time", "cluster"),
+            f"the profile's grace_s={cluster.grace_s} leaves no time to train: jobs stop so many seconds before the limit",
+            "give more time, or a smaller grace_s in the profile",
+        )
 
 
 def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:

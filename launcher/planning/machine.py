@@ -77,7 +77,7 @@ def _listed_gpus() -> int:
 
 
 def slurm_gpus_per_node(partition: str | None) -> int | None:
-    """Most GPUs of a node in the partition (the default one where None); None where Slurm doesn't answer."""
+    """Most GPUs of a node in the partitions (the default one where None); None where Slurm doesn't answer."""
     output = ask(["sinfo", "--noheader", "--format=%P %G"])
     if output is None:
         return None
@@ -87,7 +87,8 @@ def slurm_gpus_per_node(partition: str | None) -> int | None:
 def _partition_gpus(lines: Sequence[str], partition: str | None) -> Iterator[int]:
     for line in lines:
         name, _, resources = line.strip().partition(" ")
-        if name.rstrip("*") == partition or (partition is None and name.endswith("*")):
+        asked = name.endswith("*") if partition is None else name.rstrip("*") in partition.split(",")
+        if asked:
             yield sum(int(count) for count in GPU_RESOURCE.findall(resources))
 
 

@@ -117,6 +117,8 @@ class SlurmRequest(Section):
     memory: str | None
     exclusive: bool
     requeue: bool
+    options: tuple[str, ...] = ()
+    """The profile's further options, whole, such as `--exclude=node7`."""
 
 
 class Plan(Section):
@@ -444,7 +446,17 @@ def _slurm(recipe: Recipe, cluster: Cluster, device: str, gpus: int) -> SlurmReq
         memory=cluster.memory,
         exclusive=cluster.exclusive,
         requeue=recipe.requeue,
+        options=tuple(_sbatch_options(cluster)),
     )
+
+
+def _sbatch_options(cluster: Cluster) -> Iterator[str]:
+    """The profile's further options of sbatch; one that is false is left out."""
+    for name, value in sorted(cluster.sbatch.items()):
+        if value is True:
+            yield f"--{name}"
+        elif value is not False:
+            yield f"--{name}={value}"
 
 
 def _notes(

@@ -130,7 +130,10 @@ def _percent(path: str) -> str:
 
 
 def _notice_s(plan: Plan) -> int:
-    """How long before the time limit to stop: at most a quarter of it, or a short job would stop as it starts."""
+    """How long before the time limit to stop: as the profile says, else at most a quarter of it, or a short job would stop
+    as it starts."""
+    if plan.cluster.grace_s is not None:
+        return plan.cluster.grace_s
     limit = plan.slurm.time if plan.slurm else None
     return NOTICE_S if limit is None else max(1, min(NOTICE_S, int(minutes(limit) * 15)))
 

@@ -7,10 +7,56 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from launcher.recipe.fields import Count, Line, Name, PathOrId, Positive, Section, TimeLimit
+from launcher.recipe.fields import SAFE_NAME, Count, Line, Name, PathOrId, Positive, Section, TimeLimit
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+SBATCH_OPTION = re.compile(r"[a-z][a-z0-9-]+")
+_OURS = (
+    *(
+        "array",
+        "chdir",
+        "error",
+        "export",
+        "export-file",
+        "get-user-env",
+        "hold",
+        "input",
+        "job-name",
+        "ntasks",
+    ),
+    *("ntasks-per-core", "ntasks-per-gpu", "ntasks-per-node", "ntasks-per-socket", "open-mode", "output"),
+    *(
+        "parsable",
+        "quiet",
+        "test-only",
+        "uid",
+        "gid",
+        "usage",
+        "help",
+        "version",
+        "wait",
+        "wrap",
+        "overcommit",
+    ),
+)
+DECIDED: dict[str, str] = {
+    **dict.fromkeys(_OURS, ""),
+    **dict.fromkeys(
+        ("account", "partition", "qos", "constraint", "reservation", "exclusive"), "the key of that name"
+    ),
+    **dict.fromkeys(
+        ("gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "gres"), "the recipe's gpus"
+    ),
+    **dict.fromkeys(("mem", "mem-per-cpu", "mem-per-gpu"), "memory"),
+    **dict.fromkeys(("cpus-per-task", "cpus-per-gpu", "cores-per-socket"), "cpus_per_task"),
+    **dict.fromkeys(("requeue", "no-requeue"), "the recipe's requeue"),
+    "nodes": "the recipe's nodes",
+    "time": "time",
+    "time-min": "time",
+    "signal": "grace_s",
+}
+"""Options of sbatch that a profile can't set by `sbatch`, and the key that decides them."""
 
 
 def _variable(value: str) -> str:
@@ -23,7 +69,32 @@ def _variable(value: str) -> str:
     return value
 
 
+def _pattern(value: str) -> str:
+    if not VARIABLE.fullmatch(value.removesuffix("*")):
+        raise ValueError("must be a name of an environment variable, or the start of names and a *")
+    return value
+
+
+def _names(value: str) -> str:
+    if not all(SAFE_NAME.fullmatch(part) for part in value.split(",")):
+        raise ValueError("must be a name, or several with commas and no blanks between them")
+    return value
+
+
+def _sbatch_option(value: str) -> str:
+    option = value.removeprefix("--")
+    if not SBATCH_OPTION.fullmatch(option):
+        raise ValueError("must be the long name of an sbatch option, such as exclude or mail-user")
+    if option in DECIDED:
+        key = DECIDED[option]
+        raise ValueError(f"is what {key} decides" if key else "is what launch itself decides")
+    return option
+
+
 Variable = Annotated[str, AfterValidator(_variable)]
+VariablePattern = Annotated[str, AfterValidator(_pattern)]
+Names = Annotated[str, AfterValidator(_names)]
+SbatchOption = Annotated[str, AfterValidator(_sbatch_option)]
 
 
 class Container(Section):
@@ -55,16 +126,20 @@ class Cluster(Section):
 
     description: Line | None = None
     """One sentence about the site."""
-    partition: Name | None = None
-    """Slurm partition; null means the cluster's default."""
+    partition: Names | None = None
+    """Slurm partition, or several with commas; null means the cluster's default."""
     account: Name | None = None
     """Slurm account to charge."""
-    qos: Name | None = None
+    qos: Names | None = None
     """Slurm quality of service."""
     constraint: Line | None = None
     """Slurm node features to ask for."""
-    reservation: Name | None = None
+    reservation: Names | None = None
     """Slurm reservation to use."""
+    sbatch: dict[SbatchOption, Line | int | bool] = Field(default_factory=dict)
+    """Further sbatch options by their long names, such as {exclude: node7, nice: 100}; true for those without a value."""
+    grace_s: Count | None = None
+    """Seconds before the time limit at which a job saves and stops; null means 120, or a quarter of a short limit."""
     gpus_per_node: Annotated[int, Field(ge=0)] | None = None
     """GPUs that a node has; 0 says that the site has none."""
     gpu_request: Literal["gpus-per-node", "gres"] = "gpus-per-node"
@@ -89,6 +164,8 @@ class Cluster(Section):
     """Shell lines run on every node before training, such as `module load cuda`."""
     env: dict[Variable, Line] = Field(default_factory=dict)
     """Environment variables set on every node; never secrets."""
+    pass_env: tuple[VariablePattern, ...] = ()
+    """Further variables of the environment that launch runs in that a job gets, by name or with a * at the end."""
     interface: Name | None = None
     """Network interface of gloo and NCCL (GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME)."""
     container: Container | None = None

@@ -22,6 +22,7 @@ def test_a_stale_lock_is_broken_and_a_key_is_not_shown(launch: Launch, tmp_path:
         "WANDB_API_KEY": key,
         "WANDB_BASE_URL": "http://127.0.0.1:9",
         "HF_HUB_OFFLINE": "1",
+        "MYSECRETKEY": "hidden",
     }
     result = launch("doctor", "--json", code=1, env=env)
     assert key not in result.stdout + result.stderr
@@ -32,6 +33,10 @@ def test_a_stale_lock_is_broken_and_a_key_is_not_shown(launch: Launch, tmp_path:
     assert [check["remedy"] for check in broken] == [f"rm {lock}"]
     text = {check["name"]: check["text"] for check in checks}
     assert "torch" in text["packages"]
+    passed, _, left_out = text["environment"].partition("; not: ")
+    assert "HF_HUB_OFFLINE" in passed
+    assert "by a file that only you can read: WANDB_API_KEY" in passed
+    assert "MYSECRETKEY" in left_out
     assert "offline by HF_HUB_OFFLINE" in text["hub"]
     assert "can't be reached" in text["wandb"]
     assert "gloo yes" in text["torch"]

@@ -18,7 +18,6 @@ from support.slurm_cluster import wait_until
 from launcher.cli.run_state import without_result
 from launcher.errors import UserError
 from launcher.executors import Executor, JobState, executor_for
-from launcher.executors.base import split_environment
 from launcher.runs.directory import RunDir, read_json
 
 MakeRun = Callable[[str], RunDir]
@@ -214,25 +213,48 @@ def test_a_script_that_dies_before_the_training_is_explained(local: Executor, ma
     assert without_result(run, ended(local, run))["error"]["class"] == "killed"
 
 
-def test_what_reaches_a_job() -> None:
-    environment, secrets = split_environment(
-        {
-            "HOME": "/home/x",
-            "TOKENIZERS_PARALLELISM": "true",
-            "KEYBOARD": "us",
-            "SLURM_CONF": "/etc/slurm.conf",
-            "SLURM_JOB_ID": "7",
-            "SBATCH_ACCOUNT": "other",
-            "LAUNCH_NODES": "3",
-            "WANDB_API_KEY": "w",
-            "HF_TOKEN": "h",
-            "AWS_SECRET_ACCESS_KEY": "a",
-            "OPENAI_API_KEY": "o",
-            "db_password": "p",
-        }
+def test_a_job_has_what_it_needs_and_nothing_else(
+    tmp_path: Path, local: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes show neither keys nor variables that nobody named."""
+    for name in (
+        "GITHUB_PAT",
+        "DATABASE_URL",
+        "SLACK_WEBHOOK",
+        "MYSECRETKEY",
+        "RANK",
+        "WORLD_SIZE",
+        "LAUNCH_NODES",
+    ):
+        monkeypatch.setenv(name, "7")
+    for name in ("WANDB_API_KEY", "HF_TOKEN", "NCCL_DEBUG", "SITE_DATA", "SITE_TOKEN"):
+        monkeypatch.setenv(name, f"value of {name}")
+    monkeypatch.setenv("https_proxy", "http://me:word@proxy:3128")
+    python = stand_in_python(
+        tmp_path / "python", "env >$run_dir/logs/env; cp $run_dir/control/secrets.json $run_dir/logs"
     )
-    assert set(environment) == {"HOME", "TOKENIZERS_PARALLELISM", "KEYBOARD", "SLURM_CONF"}
-    assert set(secrets) == {"WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"}
+    plan = plan_of(
+        {"executor": "local"}, {"pass_env": ["SITE_*"]}, run_dir=tmp_path / "runs" / "job", python=python
+    )
+    run = new_run(plan)
+    local.start(run)
+    ended(local, run)
+    there = dict(line.partition("=")[::2] for line in (run.logs / "env").read_text().splitlines())
+    assert there["NCCL_DEBUG"] == "value of NCCL_DEBUG"
+    assert there["SITE_DATA"] == "value of SITE_DATA"
+    assert there["PATH"] == os.environ["PATH"]
+    unknown = {
+        "GITHUB_PAT",
+        "DATABASE_URL",
+        "SLACK_WEBHOOK",
+        "MYSECRETKEY",
+        "RANK",
+        "WORLD_SIZE",
+        "LAUNCH_NODES",
+    }
+    keys = {"WANDB_API_KEY", "HF_TOKEN", "SITE_TOKEN", "https_proxy"}
+    assert not there.keys() & (unknown | keys)
+    assert (read_json(run.logs / "secrets.json") or {}).keys() == keys
 
 
 def test_out_of_memory_starts_the_script_anew_in_the_same_process(make_run: MakeRun, local: Executor) -> None:

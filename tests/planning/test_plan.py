@@ -204,6 +204,12 @@ def test_a_recipe_that_fits_has_no_conflicts() -> None:
     assert fields_of_conflicts(recipe(nodes=4), cluster(gpus_per_node=8), LOGIN_NODE) == []
 
 
+def test_a_job_must_have_time_left_beside_its_grace() -> None:
+    site = cluster(grace_s=600)
+    assert fields_of_conflicts(recipe(nodes=2, time="10"), site, LOGIN_NODE) == ["time"]
+    assert fields_of_conflicts(recipe(nodes=2, time="11"), site, LOGIN_NODE) == []
+
+
 @pytest.mark.parametrize(
     ("limit", "expected"),
     [("90", 90), ("1:30", 1.5), ("1:30:00", 90), ("1-0", 1440), ("1-12:30", 2190), ("0-00:00:30", 0.5)],

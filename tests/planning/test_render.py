@@ -22,7 +22,7 @@ from launcher.planning.render import ds_config, render, sbatch_quote
 Golden = Callable[[str, str], None]
 
 A100S = {
-    "partition": "gpu",
+    "partition": "gpu,gpu-long",
     "account": "nlp",
     "qos": "long",
     "constraint": "a100&ib",
@@ -33,6 +33,14 @@ A100S = {
     "cpus_per_task": 32,
     "memory": "200G",
     "exclusive": True,
+    "sbatch": {
+        "exclude": "node[3-4]",
+        "mail-user": "me@site.org",
+        "comment": "a b",
+        "nice": 100,
+        "spread-job": True,
+    },
+    "grace_s": 40,
     "python": "/opt/python/bin/python3",
     "setup": ["module purge", "module load cuda/12.8"],
     "env": {"HF_HOME": "/scratch/hf cache", "NCCL_DEBUG": "WARN"},

@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 5365fa64866a7279.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 41939b0807361d68.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail

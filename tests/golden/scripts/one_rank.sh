@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 1 rank on cpu, plain PyTorch, plan e09f4c9ba6c22270.
+# example: 1 node with 1 rank on cpu, plain PyTorch, plan 68e76657b5e72bc6.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail
