@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, ClassVar, Self
 
-from dev_cluster.configuration import Network, write_configuration
+from dev_cluster.configuration import STEP_DAEMON, Network, write_configuration
 from dev_cluster.leftovers import discard_remains, sweep
 from dev_cluster.machine import (
     INSTALL,
@@ -240,7 +240,8 @@ class FlatCluster(Cluster):
 
     def start_node(self, number: int) -> None:
         """See `Cluster.start_node`."""
-        self._spawn(f"slurmd-node{number}", ["slurmd", "-D", "-N", f"node{number}"])
+        name = f"node{number}"
+        self._spawn(f"slurmd-{name}", ["slurmd", "-D", "-d", str(self.directory / STEP_DAEMON), "-N", name])
 
     def _build_network(self) -> Network:
         port = self._held.enter_context(reserved_ports(self.nodes + 1))

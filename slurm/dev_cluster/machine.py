@@ -40,7 +40,8 @@ class Mistake(ClusterError):
 
 def missing_tools(*, netns: bool = False) -> list[str]:
     """Programs that a cluster (with `netns`, a `NetnsCluster`) needs and this machine lacks."""
-    needed = ["munged", "slurmctld", "slurmd", "scontrol", "sinfo", "squeue", "srun", "sbatch", "setpriv"]
+    needed = ["munged", "slurmctld", "slurmd", "slurmstepd", "scontrol", "sinfo", "squeue", "srun", "sbatch"]
+    needed += ["setpriv"]
     needed += ["unshare", "nsenter", "ip"] if netns else []
     return [tool for tool in needed if shutil.which(tool, path=daemon_path()) is None]
 

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dev_cluster.cluster import Cluster, run_text
-from dev_cluster.configuration import Network
+from dev_cluster.configuration import STEP_DAEMON, Network
 from dev_cluster.machine import ClusterError, Mistake
 
 PREFIX = "10.77.0"
 CONTROLLER = "ctl"
 
-# Process 1 of a machine is given the machine's name, address and hosts file. It stays a shell that waits, and so
-# collects the orphans of jobs, which slurmd would leave as zombies.
+# Process 1 of a machine is given the machine's name and address and the cluster's directory. It stays a shell that
+# waits, and so collects the orphans of jobs, which slurmd would leave as zombies.
 MACHINE_INIT = """\
 set -e
-mount --bind "$3" /etc/hosts
+mount --bind "$3/hosts" /etc/hosts
 hostname "$1"
 ip link set lo up
 """
@@ -39,7 +39,7 @@ exec >&2
 read -r _plugged_in
 ip addr add "$2/24" dev eth0
 ip link set eth0 up
-slurmd -D & wait $!
+slurmd -D -d "$3/{STEP_DAEMON}" & wait $!
 """
 
 
@@ -142,7 +142,7 @@ class NetnsCluster(Cluster):
     ) -> subprocess.Popen[bytes]:
         """Run `init` as process 1 of new namespaces; return once it has set itself up."""
         namespaces = ["--net", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        argv = ["unshare", *namespaces, "sh", "-c", init, "sh", name, address, str(self.directory / "hosts")]
+        argv = ["unshare", *namespaces, "sh", "-c", init, "sh", name, address, str(self.directory)]
         machine = self._spawn(name, argv, stdin=stdin, stdout=subprocess.PIPE)
         assert machine.stdout is not None
         with machine.stdout as said:

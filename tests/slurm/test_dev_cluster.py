@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -224,7 +225,7 @@ def test_an_ordinary_user_can_start_one_with_gpus() -> None:
             "--gres=gpu:2",
             "sh",
             "-c",
-            "echo $(id -u) $CUDA_VISIBLE_DEVICES",
+            "echo $(id -u) $CUDA_VISIBLE_DEVICES; (setsid sleep 1000 &)",  # an orphan would keep srun
         ]
         done = subprocess.run(
             [*user, str(python), "slurm/dev-cluster", "run", "--nodes=2", "--gpus=2", *inside],
@@ -241,6 +242,62 @@ def test_an_ordinary_user_can_start_one_with_gpus() -> None:
 
 
 # Nothing stays behind
+
+ORPHAN = "(setsid sh -c 'trap \"\" TERM; echo $$ >orphan; exec sleep 1000' &)"
+"""Leaves a process that has a new parent and session and ignores TERM, and writes its number to `orphan`."""
+
+
+def _submit_with_orphan(cluster: Cluster, directory: Path, then: str) -> tuple[str, int]:
+    """Submit a job whose step leaves an orphan and then does `then`; returns the job and the orphan."""
+    script = directory / "job.sh"
+    script.write_text(f"#!/bin/sh\nsrun sh -c {shlex.quote(f'{ORPHAN}; {then}')}\n")
+    submit = ["sbatch", "--parsable", "--nodes=1", "--output=job.log", str(script)]
+    job = cluster.run(submit, cwd=directory).stdout.strip()
+    number = directory / "orphan"
+    wait_until(lambda: number.exists() and number.read_text().endswith("\n"), "the orphan")
+    return job, int(number.read_text())
+
+
+def _is_over(cluster: Cluster, job: str) -> bool:
+    return not cluster.run(["squeue", "--noheader", f"--jobs={job}"], check=False).stdout.strip()
+
+
+def _node_states(cluster: Cluster) -> set[str]:
+    """States of the nodes with the reasons for them."""
+    nodes = cluster.run(["sinfo", "--noheader", "--Node", "--partition=main", "--format=%T %E"])
+    return set(nodes.stdout.splitlines())
+
+
+@pytest.mark.parametrize("killed_first", [True, False], ids=["after its step was killed", "at once"])
+def test_cancelling_a_job_ends_what_has_left_its_step(
+    cluster: Cluster, tmp_path: Path, killed_first: bool
+) -> None:
+    job, orphan = _submit_with_orphan(cluster, tmp_path, "sleep 1000")
+    if killed_first:
+        cluster.run(["scancel", "--signal=KILL", f"{job}.0"])
+    cluster.run(["scancel", job])
+    wait_until(lambda: _is_over(cluster, job), "the job to be gone")
+    assert orphan not in processes_of(cluster.directory)
+    assert _node_states(cluster) == {"idle none"}
+
+
+def test_a_node_that_slurm_gave_up_is_used_again(tmp_path: Path) -> None:
+    """Slurm drains a node for ever where processes of a job would not die, however short that was."""
+    with FlatCluster(tmp_path / "given-up", nodes=2) as cluster:
+        for node, reason in (("node1", "Kill task failed"), ("node2", "to be mended")):
+            cluster.run(["scontrol", "update", f"nodename={node}", "state=drain", f"reason={reason}"])
+        wait_until(lambda: "idle none" in _node_states(cluster), "node1 to be idle")
+        assert _node_states(cluster) == {"idle none", "drained to be mended"}
+
+
+def test_a_job_that_ends_takes_along_what_has_left_its_step(cluster: Cluster, tmp_path: Path) -> None:
+    job, orphan = _submit_with_orphan(cluster, tmp_path, "until test -e go; do sleep 0.1; done")
+    (tmp_path / "go").touch()
+    wait_until(lambda: _is_over(cluster, job), "the job to be gone")
+    assert _job(cluster, job)["JobState"] == "COMPLETED"
+    assert orphan not in processes_of(cluster.directory)
+    assert _node_states(cluster) == {"idle none"}
+
 
 STUBBORN_JOB = """#!/bin/sh
 trap '' TERM
