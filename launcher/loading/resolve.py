@@ -33,21 +33,9 @@ from launcher.loading.schema import (
 from launcher.loading.yaml_source import Node, dump, parse, read_text
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.conflicts import Conflict, conflicts
+from launcher.recipe.fields import LocalPath
 from launcher.recipe.recipe import Recipe
 from launcher.resources import resource_dir
-
-PATH_KEYS = (
-    "data.train",
-    "data.validation",
-    "data.test",
-    "eval.extra",
-    "data.augment.synonym_file",
-    "data.augment.alike_file",
-    "data.augment.back_translation",
-    "data.cache_dir",
-    "zero.nvme_path",
-    "runs_dir",
-)
 
 
 @dataclass(frozen=True)
@@ -323,14 +311,15 @@ def _resolve_paths(
     values: dict[str, Any], merged: Mapping[str, Given], environ: Mapping[str, str], cwd: Path
 ) -> None:
     values.setdefault("runs_dir", "runs")
-    for key in (*PATH_KEYS, "cluster", "model.name", "init_from", "distill.teacher"):
+    local = tuple(schema_of(Recipe).holding(LocalPath))
+    for key in (*local, "cluster", "model.name", "init_from", "distill.teacher"):
         value = values.get(key)
         base = cwd if key == "runs_dir" or key not in merged else merged[key].base
         if isinstance(value, list):
             values[key] = [_absolute(item, base, environ) for item in value]
         elif isinstance(value, dict):
             values[key] = {name: _absolute(item, base, environ) for name, item in value.items()}
-        elif value is not None and (key in PATH_KEYS or _is_local(key, value, base)):
+        elif value is not None and (key in local or _is_local(key, value, base)):
             values[key] = _absolute(value, base, environ)
 
 

@@ -14,7 +14,17 @@ from pydantic.fields import FieldInfo
 
 from launcher.errors import Problem, nearest
 from launcher.loading.yaml_source import Node
-from launcher.recipe.fields import Line, Name, PathOrId, Section, TimeLimit, sentences
+from launcher.recipe.fields import (
+    Leaf,
+    Line,
+    LocalPath,
+    Name,
+    PathOrId,
+    Section,
+    TimeLimit,
+    leaves,
+    sentences,
+)
 
 _MANY = 50
 """Beyond this many problems in one file, no nearest match is looked for."""
@@ -23,6 +33,7 @@ _TEXTS = {
     get_args(Name)[1]: ("a name", "names"),
     get_args(Line)[1]: ("a line of text", "lines of text"),
     get_args(PathOrId)[1]: ("a path or id", "paths or ids"),
+    get_args(LocalPath)[1]: ("a path", "paths"),
     get_args(TimeLimit)[1]: ("a time limit", "time limits"),
 }
 
@@ -34,13 +45,19 @@ class Schema:
     root: type[Section]
     leaves: Mapping[str, FieldInfo]
     sections: frozenset[str]
-    places: Mapping[str, tuple[type[Section], str]]
-    """The section and the attribute of each leaf."""
+    places: Mapping[str, Leaf]
 
     def meaning(self, key: str) -> str | None:
         """What a leaf means, in a sentence."""
-        section, attribute = self.places[key]
-        return sentences(section).get(attribute)
+        leaf = self.places[key]
+        return sentences(leaf.section).get(leaf.attribute)
+
+    def holding(self, text: object) -> Iterator[str]:
+        """The leaves with values of this kind of text, such as LocalPath."""
+        marker = get_args(text)[1]
+        for key, field in self.leaves.items():
+            if any(marker in metadata for _, metadata in _parts(field.annotation, tuple(field.metadata))):
+                yield key
 
     def keys_of(self, section: str) -> list[str]:
         """Dotted names of what stands directly in `section` ("" is the top)."""
@@ -61,25 +78,11 @@ class Misfit:
 @cache
 def schema_of(root: type[Section]) -> Schema:
     """The keys that a recipe (or a cluster profile) may hold."""
-    leaves: dict[str, FieldInfo] = {}
-    sections: set[str] = set()
-    places: dict[str, tuple[type[Section], str]] = {}
-
-    def visit(section: type[Section], prefix: str) -> None:
-        for attribute, field in section.model_fields.items():
-            name = prefix + (field.alias or attribute)
-            nested = [
-                kind for kind, _ in _kinds(field) if isinstance(kind, type) and issubclass(kind, Section)
-            ]
-            if nested:
-                sections.add(name)
-                visit(nested[0], name + ".")
-            else:
-                leaves[name] = field
-                places[name] = section, attribute
-
-    visit(root, "")
-    return Schema(root, leaves, frozenset(sections), places)
+    places = {leaf.name: leaf for leaf in leaves(root)}
+    fields = {name: leaf.field for name, leaf in places.items()}
+    parts = [name.split(".") for name in places]
+    sections = frozenset(".".join(words[:length]) for words in parts for length in range(1, len(words)))
+    return Schema(root, fields, sections, places)
 
 
 def flatten(tree: Node, schema: Schema, where: str) -> tuple[dict[str, Node], list[Problem]]:
@@ -225,6 +228,15 @@ def _members(annotation: Any, metadata: tuple[Any, ...] = ()) -> Iterator[tuple[
             yield from _members(member, metadata)
     else:
         yield annotation, metadata
+
+
+def _parts(annotation: Any, metadata: tuple[Any, ...]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """The members of a union, and what those that are lists or mappings hold, as (type, constraints)."""
+    for kind, constraints in _members(annotation, metadata):
+        yield kind, constraints
+        if get_origin(kind) in (tuple, dict):
+            for inner in get_args(kind):
+                yield from _parts(inner, ())
 
 
 def holds_mapping(field: FieldInfo) -> bool:

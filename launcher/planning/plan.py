@@ -17,7 +17,7 @@ from launcher.planning.compile_mode import Compile, Place, resolve_compile
 from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic, largest_micro_batch
 from launcher.planning.throughput import Facts, Throughput, predict
 from launcher.recipe.cluster import Cluster
-from launcher.recipe.fields import Section
+from launcher.recipe.fields import Record
 from launcher.recipe.recipe import Recipe
 
 DEFAULT_MAX_LENGTH = 512
@@ -51,7 +51,7 @@ class DataSize:
     """Mean length of a text, or of both texts of a pair, in characters."""
 
 
-class Layout(Section):
+class Layout(Record):
     """How one global batch is spread over ranks and time."""
 
     global_batch_size: int
@@ -68,7 +68,7 @@ class Layout(Section):
     """Longest sequence in tokens."""
 
 
-class Steps(Section):
+class Steps(Record):
     """Length of the training; None where the size of the data is known only on the node."""
 
     train_examples: int | None
@@ -77,7 +77,7 @@ class Steps(Section):
     warmup: int | None
 
 
-class Memory(Section):
+class Memory(Record):
     """Predicted bytes on one rank at the peak; all None where the model's shape is unknown."""
 
     weights: int | None = None
@@ -94,7 +94,7 @@ class Memory(Section):
     """Memory of the GPU, where the cluster profile says it."""
 
 
-class Traffic(Section):
+class Traffic(Record):
     """Predicted bytes that one rank sends in an optimizer step, and the parameters behind them."""
 
     parameters: int | None = None
@@ -102,7 +102,7 @@ class Traffic(Section):
     bytes_per_step: int | None = None
 
 
-class SlurmRequest(Section):
+class SlurmRequest(Record):
     """What the job asks of Slurm, and how nodes are prepared."""
 
     partition: str | None
@@ -121,7 +121,7 @@ class SlurmRequest(Section):
     """The profile's further options, whole, such as `--exclude=node7`."""
 
 
-class Plan(Section):
+class Plan(Record):
     """A resolved launch."""
 
     plan_id: str
@@ -489,10 +489,10 @@ def _notes(
 
 def _plan_id(name: str, fields: dict[str, Any]) -> str:
     tree = {
-        key: value.model_dump(mode="json", by_alias=True) if isinstance(value, Section) else value
+        key: value.model_dump(mode="json", by_alias=True) if isinstance(value, Record) else value
         for key, value in fields.items()
-        if key not in ("notes", "throughput")
+        if key not in ("notes", "throughput", "recipe")
     }
-    tree["recipe"] = {k: v for k, v in tree["recipe"].items() if k not in ("run_id", "runs_dir")}
+    tree["recipe"] = fields["recipe"].tree(without="identity")
     text = json.dumps({"name": name, **tree}, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

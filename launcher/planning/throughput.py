@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from launcher.families.shapes import ModelShape
 from launcher.planning.estimate import DEVICES, DeviceSpeed, Link, Prediction, Setup, Work, known_device
-from launcher.recipe.fields import Section
+from launcher.recipe.fields import Record
 
 CHARACTERS_PER_TOKEN = 4.3
 """Of English text in sub-word tokens."""
@@ -31,7 +31,7 @@ MORE_EXAMPLES = 4
 """How many times batch.global the advice looks at."""
 
 
-class Throughput(Section):
+class Throughput(Record):
     """Predicted speed; all None where the model's shape, the length of the texts or the device is not known."""
 
     step_s: float | None = None

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from launcher.recipe.decides import Decides
 from launcher.recipe.fields import SAFE_NAME, Count, Line, Name, PathOrId, Positive, Section, TimeLimit
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -100,6 +101,8 @@ SbatchOption = Annotated[str, AfterValidator(_sbatch_option)]
 class Container(Section):
     """How training is started inside a container image."""
 
+    decides = Decides("execution")
+
     runtime: Literal["apptainer", "pyxis"]
     """apptainer wraps the command on each node; pyxis adds options to srun."""
     image: PathOrId
@@ -113,6 +116,8 @@ class Container(Section):
 class Limits(Section):
     """The most that one job may ask for; null means no limit."""
 
+    decides = Decides("execution")
+
     nodes: Count | None = None
     """Most nodes in a job."""
     gpus: Count | None = None
@@ -124,7 +129,9 @@ class Limits(Section):
 class Cluster(Section):
     """One site: where jobs go, what nodes have, and how Python gets there."""
 
-    description: Line | None = None
+    decides = Decides("execution")
+
+    description: Annotated[Line | None, Decides("nothing")] = None
     """One sentence about the site."""
     partition: Names | None = None
     """Slurm partition, or several with commas; null means the cluster's default."""

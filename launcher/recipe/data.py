@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from launcher.recipe.fields import Count, Files, Line, PathOrId, Probability, Section, Share
+from launcher.recipe.decides import Decides
+from launcher.recipe.fields import Count, Files, Line, LocalPath, PathOrId, Probability, Section, Share
 
 
 class Clean(Section):
     """What is mended in texts and left out of the data before anything else is done; `launch data` counts what it would."""
+
+    decides = Decides("tokens")
 
     html: bool = False
     """Take HTML tags out and turn entities such as &amp; into characters."""
@@ -39,6 +42,8 @@ class Augment(Section):
     Replacement, insertion, swap and deletion are those of EDA (Wei and Zou, 2019), drawn for each word.
     """
 
+    decides = Decides("tokens")
+
     copies: Count = 1
     """Altered copies of each training example, besides the example itself."""
     synonyms: Share = 0.0
@@ -51,15 +56,15 @@ class Augment(Section):
     """Probability that a word is left out; one always stays."""
     typos: Share = 0.0
     """Probability that a letter is mistyped: a key beside it, a letter twice, left out, or in its neighbour's place."""
-    synonym_file: PathOrId | None = None
+    synonym_file: Annotated[LocalPath | None, Decides("contents")] = None
     """Synonyms: a line for each set of words that may replace each other, separated by tabs, commas or blanks."""
     wordnet: bool = False
     """Take synonyms from the English WordNet through nltk."""
-    alike_file: PathOrId | None = None
+    alike_file: Annotated[LocalPath | None, Decides("contents")] = None
     """For typos in Chinese: a line for each set of characters that sound or look alike, written together."""
     segmenter: Literal["jieba"] | None = None
     """What finds the words of Chinese text; null takes every character for a word."""
-    back_translation: tuple[PathOrId, PathOrId] | None = None
+    back_translation: Annotated[tuple[LocalPath, LocalPath] | None, Decides("contents")] = None
     """Directories of two Marian models, into another language and back: each copy is first put into other words by them."""
 
     @property
@@ -72,13 +77,15 @@ class Augment(Section):
 class Data(Section):
     """Where examples come from and what their columns mean."""
 
-    source: PathOrId | None = None
+    decides = Decides("tokens")
+
+    source: Annotated[PathOrId | None, Decides("contents")] = None
     """Hub data set, `id` or `id:config`; data.train given in a stronger place replaces it."""
-    train: Files | None = None
+    train: Annotated[Files | None, Decides("contents")] = None
     """Training file or files: csv, tsv, json, jsonl, parquet, txt, CoNLL columns or SQuAD json."""
-    validation: Files | None = None
+    validation: Annotated[Files | None, Decides("contents")] = None
     """Validation file or files: they choose the best checkpoint."""
-    test: Files | None = None
+    test: Annotated[Files | None, Decides("contents")] = None
     """Test file or files, used once, after training."""
     train_split: Line = "train"
     """Split of data.source to train on."""
@@ -94,7 +101,7 @@ class Data(Section):
     """For multiple-choice: the columns that hold the choices, or one column that holds a list of them."""
     labels: Annotated[tuple[Line, ...], Field(min_length=2)] | None = None
     """Every label in the order they are numbered; null sorts those of the training data, numbers by value."""
-    windows: Literal["mean", "max"] | None = None
+    windows: Annotated[Literal["mean", "max"] | None, Decides("tokens", "training")] = None
     """Cut texts longer than data.max_length into windows and pool their logits; null cuts off what is too long."""
     stride: Count | None = None
     """Tokens that neighbouring windows of a long text share; null means a third of data.max_length, 128 at most."""
@@ -130,5 +137,5 @@ class Data(Section):
     """What is mended in texts and left out."""
     augment: Augment = Augment()
     """Altered copies of training examples."""
-    cache_dir: PathOrId | None = None
+    cache_dir: Annotated[LocalPath | None, Decides("execution")] = None
     """Where tokenised data are kept and shared between runs; null means the user's cache directory."""

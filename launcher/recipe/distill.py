@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from launcher.recipe.decides import Decides
 from launcher.recipe.fields import NonNegative, PathOrId, Positive, Section, Share
 
 
 class Distill(Section):
     """Knowledge distillation (Hinton et al., 2015) from a larger model of the same family."""
+
+    decides = Decides("training")
 
     teacher: PathOrId | None = None
     """Run (id, start of one, or directory) or model's directory whose decisions are learnt; null distils nothing."""

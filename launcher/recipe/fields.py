@@ -6,11 +6,17 @@ import ast
 import inspect
 import re
 import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, Literal
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+from launcher.recipe.decides import Decides, Subject
 
 TIME_LIMIT = re.compile(r"\d+|\d+:\d{2}|\d+:\d{2}:\d{2}|\d+-\d+|\d+-\d+:\d{2}|\d+-\d+:\d{2}:\d{2}", re.ASCII)
 MOST = 10**9
@@ -52,9 +58,15 @@ def _path_or_id(value: str) -> str:
     return _one_line(value)
 
 
+def _local_path(value: str) -> str:
+    return _path_or_id(value)
+
+
 Name = Annotated[str, AfterValidator(_safe_name)]
 Line = Annotated[str, AfterValidator(_one_line)]
 PathOrId = Annotated[str, AfterValidator(_path_or_id)]
+LocalPath = Annotated[str, AfterValidator(_local_path)]
+"""Relative ones are made absolute when a recipe is loaded."""
 TimeLimit = Annotated[str, AfterValidator(_time_limit)]
 Count = Annotated[int, Field(ge=1), AfterValidator(_not_absurd)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -64,11 +76,11 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Warmup = Annotated[int, Field(ge=0), AfterValidator(_not_absurd)] | Annotated[float, Field(ge=0, lt=1)]
 Every = Count | Literal["epoch"]
-Files = PathOrId | Annotated[tuple[PathOrId, ...], Field(min_length=1)]
+Files = LocalPath | Annotated[tuple[LocalPath, ...], Field(min_length=1)]
 
 
-class Section(BaseModel):
-    """Base of every section: unknown keys refused, values never coerced, frozen once made."""
+class Record(BaseModel):
+    """Base of what is written and read back: unknown keys refused, values never coerced, frozen once made."""
 
     # Validators are built when they are first used: `launch plan` needs two of some forty sections' own.
     model_config = ConfigDict(
@@ -80,12 +92,68 @@ class Section(BaseModel):
     )
 
 
+class Section(Record):
+    """Base of every section of a recipe or a cluster profile; a key that doesn't say what it decides can't be written."""
+
+    decides: ClassVar[Decides | None] = None
+    """What keys decide that don't say it themselves."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        for leaf in own_leaves(cls):
+            if not leaf.subjects:
+                raise TypeError(
+                    f"{cls.__name__}.{leaf.name} must say what it decides: see launcher.recipe.decides"
+                )
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A key that holds a value, and no section."""
+
+    name: str
+    """Its dotted name."""
+    section: type[Section]
+    attribute: str
+    field: FieldInfo
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """What it decides."""
+        own = next((part for part in self.field.metadata if isinstance(part, Decides)), self.section.decides)
+        return () if own is None else own.subjects
+
+
+def own_leaves(section: type[Section], prefix: str = "") -> Iterator[Leaf]:
+    """The keys with a value that stand directly in a section."""
+    for attribute, field in section.model_fields.items():
+        if section_in(field) is None:
+            yield Leaf(prefix + (field.alias or attribute), section, attribute, field)
+
+
+def leaves(section: type[Section], prefix: str = "") -> Iterator[Leaf]:
+    """Every key with a value in a section and those in it, in the order of the schema."""
+    for attribute, field in section.model_fields.items():
+        name, inner = prefix + (field.alias or attribute), section_in(field)
+        if inner is None:
+            yield Leaf(name, section, attribute, field)
+        else:
+            yield from leaves(inner, name + ".")
+
+
+def section_in(field: FieldInfo) -> type[Section] | None:
+    """The section that a field holds; None where it holds a value."""
+    annotation: Any = field.annotation
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+
+
 @cache
 def sentences(section: type[Section]) -> dict[str, str]:
     """The sentence below each key of a section, by attribute, read from its source (which is too slow for every start)."""
     found: dict[str, str] = {}
     for base in reversed(section.__mro__):
-        if not (issubclass(base, Section) and base.model_fields):
+        if not (issubclass(base, Record) and base.model_fields):
             continue
         try:
             source = inspect.getsource(base)

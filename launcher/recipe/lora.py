@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Count, Name, Positive, Probability, Section
 
 
 class Lora(Section):
     """Low-rank adaptation (Hu et al., 2021), used where `tuning=lora`."""
+
+    decides = Decides("training")
 
     r: Count = 8
     """Rank of the update of each adapted matrix."""

@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Count, PathOrId, Probability, Section
 
 
 class Dropout(Section):
     """Dropout probabilities; null keeps what the model's own configuration says."""
+
+    decides = Decides("training")
 
     hidden: Probability | None = None
     """After embeddings, attention outputs and feed-forward layers."""
@@ -22,6 +25,8 @@ class Dropout(Section):
 
 class Head(Section):
     """Fully connected layers of the head of classification, multilabel and regression, beside its linear one."""
+
+    decides = Decides("training")
 
     layers: Annotated[int, Field(ge=0)] = 0
     """Hidden layers; 0 leaves the head as the model's family has it."""
@@ -36,6 +41,8 @@ class Head(Section):
 class Freeze(Section):
     """What of the encoder doesn't train."""
 
+    decides = Decides("training")
+
     embeddings: bool = False
     """Whether the embeddings stay as they are."""
     layers: Annotated[int, Field(ge=0)] = 0
@@ -44,6 +51,8 @@ class Freeze(Section):
 
 class Scratch(Section):
     """The architecture made where `model.init=scratch` and `model.name` is null."""
+
+    decides = Decides("training")
 
     family: Literal["bert", "roberta", "distilbert", "electra", "modernbert"] = "bert"
     """Model family."""
@@ -55,18 +64,20 @@ class Scratch(Section):
     """Attention heads in each layer; must divide hidden."""
     intermediate: Count = 512
     """Width of the feed-forward layers."""
-    vocab: Annotated[int, Field(ge=64)] = 4096
+    vocab: Annotated[int, Field(ge=64), Decides("tokens", "training")] = 4096
     """Most entries of the WordPiece vocabulary trained on the training text."""
-    lowercase: bool = True
+    lowercase: Annotated[bool, Decides("tokens", "training")] = True
     """Whether the tokenizer lower-cases its input and strips accents."""
 
 
 class Model(Section):
     """The encoder that is fine-tuned."""
 
-    name: PathOrId | None = None
+    decides = Decides("training")
+
+    name: Annotated[PathOrId | None, Decides("contents", "training")] = None
     """Hub id or directory of a Hugging Face model; null only with `model.init=scratch`."""
-    revision: PathOrId | None = None
+    revision: Annotated[PathOrId | None, Decides("contents", "training")] = None
     """Branch, tag or commit on the hub; null takes the main branch."""
     init: Literal["pretrained", "scratch"] = "pretrained"
     """Load pretrained weights, or start from random ones (and, with a null name, a tokenizer trained on the data)."""
@@ -78,7 +89,7 @@ class Model(Section):
     """What doesn't train."""
     reinit_layers: Annotated[int, Field(ge=0)] = 0
     """How many of the top layers start from random weights (Zhang et al., 2021)."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Annotated[bool, Decides("execution")] = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     scratch: Scratch = Scratch()
     """The architecture to make from nothing."""

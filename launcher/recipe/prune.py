@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Count, Probability, Section
 
 
 class Prune(Section):
     """Pruning: the training that follows recovers what was lost. Heads, neurons and layers are really taken out."""
+
+    decides = Decides("training")
 
     heads: Probability = 0.0
     """Share of each layer's attention heads to take out; the hidden width shrinks with them."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Count, Finite, Section
 
 
 class Questions(Section):
     """Extractive question answering, used where `task=question-answering`."""
 
-    unanswerable: bool = False
+    unanswerable: Annotated[bool, Decides("tokens", "evaluation")] = False
     """Whether some questions have no answer in their context, as in SQuAD 2.0; the answer may then be empty."""
-    null_threshold: Finite = 0.0
+    null_threshold: Annotated[Finite, Decides("evaluation")] = 0.0
     """By how much the score of no answer must be above the best answer's to be given."""
-    max_answer: Count = 30
+    max_answer: Annotated[Count, Decides("evaluation")] = 30
     """Longest answer in tokens."""

@@ -7,7 +7,6 @@ docs/keys.md show. What values may be stands in `fields`, checks of one value al
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
@@ -16,9 +15,10 @@ from launcher.recipe.batch import Batch
 from launcher.recipe.checkpoint import Checkpoint
 from launcher.recipe.data import Data
 from launcher.recipe.debug import Debug
+from launcher.recipe.decides import Decides, Subject
 from launcher.recipe.distill import Distill
 from launcher.recipe.eval import Eval
-from launcher.recipe.fields import Count, Line, Name, PathOrId, Section, TimeLimit
+from launcher.recipe.fields import Count, Line, LocalPath, Name, PathOrId, Section, TimeLimit, leaves
 from launcher.recipe.lora import Lora
 from launcher.recipe.mlm import MaskedWords
 from launcher.recipe.model import Model
@@ -49,39 +49,39 @@ LONGEST = 512
 class Recipe(Section):
     """What to train and on what: complete and runnable as it stands."""
 
-    task: Task
+    task: Annotated[Task, Decides("tokens", "training")]
     """What the model learns to do."""
-    description: Line | None = None
+    description: Annotated[Line | None, Decides("nothing")] = None
     """One sentence for the list of recipes."""
-    nodes: Count = 1
+    nodes: Annotated[Count, Decides("execution")] = 1
     """Machines."""
-    gpus: Count | None = None
+    gpus: Annotated[Count | None, Decides("execution")] = None
     """Ranks per node: one a GPU, or a process on CPU; null takes the cluster's or this machine's number."""
-    device: Literal["auto", "cuda", "cpu"] = "auto"
+    device: Annotated[Literal["auto", "cuda", "cpu"], Decides("execution")] = "auto"
     """auto uses GPUs where there are any; cpu means gloo and no GPUs asked of Slurm."""
-    time: TimeLimit | None = None
+    time: Annotated[TimeLimit | None, Decides("execution")] = None
     """Time limit of a Slurm job, in Slurm's notation; null takes the cluster's default."""
-    cluster: PathOrId | None = None
+    cluster: Annotated[PathOrId | None, Decides("execution")] = None
     """Cluster profile: a name in slurm/ or a file."""
-    executor: Literal["auto", "local", "slurm"] = "auto"
+    executor: Annotated[Literal["auto", "local", "slurm"], Decides("execution")] = "auto"
     """auto means Slurm where sbatch is on PATH."""
-    requeue: bool = True
+    requeue: Annotated[bool, Decides("execution")] = True
     """Whether Slurm may put the job back after preemption, node failure or the time limit; it then resumes."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    seed: Annotated[int, Field(ge=0, lt=2**32), Decides("tokens", "training")] = 42
     """Seed of initialisation, data order and dropout."""
-    deterministic: bool = False
+    deterministic: Annotated[bool, Decides("training")] = False
     """Use deterministic kernels on GPUs, so that resuming is exact there as well."""
-    run_id: Name | None = None
+    run_id: Annotated[Name | None, Decides("identity")] = None
     """Name of the run; null makes one from the recipe's name and the time."""
-    runs_dir: PathOrId = "runs"
+    runs_dir: Annotated[LocalPath, Decides("identity")] = "runs"
     """Directory that run directories are made in, relative to the working directory; shared by all nodes."""
-    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+    precision: Annotated[Literal["bf16", "fp16", "fp32"], Decides("training")] = "bf16"
     """bf16 and fp16 are autocast over fp32 parameters; fp16 scales the loss."""
-    tuning: Literal["full", "lora"] = "full"
+    tuning: Annotated[Literal["full", "lora"], Decides("training")] = "full"
     """Train every parameter, or low-rank adapters and the head."""
     lora: Lora = Lora()
     """Low-rank adaptation."""
-    init_from: PathOrId | None = None
+    init_from: Annotated[PathOrId | None, Decides("contents", "training")] = None
     """Another run (id, start of one, or directory) or a model's directory to start from instead of model.name."""
     model: Model = Model()
     """The encoder."""
@@ -119,18 +119,27 @@ class Recipe(Section):
         """Tokens that a model made from nothing, and its tokenizer, can take."""
         return max(LONGEST, self.data.max_length or 0)
 
-    def tree(self) -> dict[str, Any]:
-        """The recipe as plain nested values, every default written out, under the keys of the contract."""
+    def tree(self, without: Subject | None = None) -> dict[str, Any]:
+        """The recipe as plain nested values, every default written out, but for keys that decide `without` alone."""
         tree: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
+        for key in (leaf.name for leaf in leaves(Recipe) if leaf.subjects == (without,)):
+            branch, name = _branch(tree, key)
+            del branch[name]
         return tree
 
+    def deciding(self, subject: Subject) -> dict[str, Any]:
+        """Dotted key -> plain value, of every key that decides this subject."""
+        tree, found = self.tree(), {}
+        for leaf in leaves(Recipe):
+            if subject in leaf.subjects:
+                branch, name = _branch(tree, leaf.name)
+                found[leaf.name] = branch[name]
+        return found
 
-def field_names(section: type[Section] = Recipe, prefix: str = "") -> Iterator[str]:
-    """Full dotted name of every key that a recipe may hold, leaves only, in the order of the schema."""
-    for attribute, field in section.model_fields.items():
-        name = prefix + (field.alias or attribute)
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
-            yield from field_names(kind, name + ".")
-        else:
-            yield name
+
+def _branch(tree: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """The mapping that holds a dotted key, and the key's name in it."""
+    *sections, name = key.split(".")
+    for section in sections:
+        tree = tree[section]
+    return tree, name

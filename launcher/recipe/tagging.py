@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from launcher.recipe.decides import Decides
 from launcher.recipe.fields import NonNegative, Section
 
 
 class Tagging(Section):
     """Tagging words, used where `task=token-classification`."""
 
+    decides = Decides("training")
+
     crf: bool = False
     """Learn which tags follow each other, by a linear-chain CRF (Lafferty et al., 2001), instead of each word by itself."""
-    scheme: Literal["auto", "bio", "bioes", "none"] = "auto"
+    scheme: Annotated[
+        Literal["auto", "bio", "bioes", "none"], Decides("tokens", "training", "evaluation")
+    ] = "auto"
     """How tags make entities; auto sees it by the tags, none takes each tagged word as an entity of its own."""
-    constrain: bool = True
+    constrain: Annotated[bool, Decides("evaluation")] = True
     """Predict only what the scheme allows: no I-PER behind O or B-LOC."""
     penalty: NonNegative = 0.0
     """Weight in the loss of -log P(the tags of a sentence are what the scheme allows) (Xu et al., 2018)."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Line, Section
 
 
 class Wandb(Section):
     """Weights & Biases."""
+
+    decides = Decides("tracking")
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: online where there is a key and the server answers, otherwise offline."""

@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Count, Every, Name, NonNegative, Positive, Probability, Section, Warmup
 
 
 class EarlyStopping(Section):
     """Stop when the monitored metric has not improved for a while."""
+
+    decides = Decides("training")
 
     metric: Name | None = None
     """Metric to watch, such as `accuracy` or `loss`; null means eval.metric."""
@@ -22,6 +25,8 @@ class EarlyStopping(Section):
 
 class Loss(Section):
     """What is minimised in classification, multilabel and regression; the other tasks have one loss each."""
+
+    decides = Decides("training")
 
     name: Literal["cross_entropy", "focal", "mse", "mae", "huber", "custom"] | None = None
     """cross_entropy or focal for classes, mse, mae or huber for numbers; null: the first of these. custom: --loss-file."""
@@ -37,6 +42,8 @@ class Loss(Section):
 
 class Decay(Section):
     """What the learning rate does after warm-up, where train.schedule leaves it open."""
+
+    decides = Decides("training")
 
     every: Every = "epoch"
     """step, exponential: steps, or `epoch`, in which the rate is multiplied by factor once."""
@@ -54,6 +61,8 @@ class Decay(Section):
 
 class Train(Section):
     """Optimization."""
+
+    decides = Decides("training")
 
     lr: Positive = 2e-5
     """Peak learning rate."""
@@ -105,7 +114,7 @@ class Train(Section):
     """Train the head first, then one more layer each so many steps (or `epoch`) (Howard and Ruder, 2018)."""
     clip: Positive | None = 1.0
     """Largest norm of the gradient over all parameters; null does not clip."""
-    compile: Literal["auto", "none", "graph", "inductor"] = "auto"
+    compile: Annotated[Literal["auto", "none", "graph", "inductor"], Decides("execution")] = "auto"
     """How kernels are launched: as CUDA graphs, or fused by torch.compile; auto takes the first that works, none on a CPU."""
     early_stopping: EarlyStopping = EarlyStopping()
     """When to stop before the last step."""

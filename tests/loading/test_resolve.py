@@ -19,7 +19,8 @@ from launcher.loading.resolve import Loaded, dump_recipe, list_recipes, load, lo
 from launcher.loading.schema import expected, schema_of
 from launcher.loading.yaml_source import hidden_character
 from launcher.recipe.cluster import Cluster
-from launcher.recipe.recipe import Recipe, field_names
+from launcher.recipe.fields import leaves
+from launcher.recipe.recipe import Recipe
 
 RECIPE = """\
 task: classification
@@ -77,7 +78,7 @@ def test_the_stronger_place_wins_and_every_value_knows_its_origin(recipe: Path) 
     assert loaded.origins["train.lr"] == "environment LAUNCH_TRAIN__LR"
     assert loaded.origins["data.text"] == "mine.yaml:6"
     assert loaded.origins["seed"] == "default"
-    assert list(loaded.origins) == list(field_names())
+    assert list(loaded.origins) == [leaf.name for leaf in leaves(Recipe)]
     assert (loaded.name, loaded.path) == ("mine", recipe)
     assert (loaded.cluster, loaded.cluster_name) == (Cluster(), None)
 
@@ -305,7 +306,7 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ("eval.every=0", "must be a whole number of at least 1, epoch, or null", "Steps"),
         (
             "data.train=[]",
-            "must be a path or id, a list of one or more paths or ids, or null",
+            "must be a path, a list of one or more paths, or null",
             "Training file",
         ),
         ("data.text=[a,b,c]", "must be a line of text or a list of 1 to 2 lines of text", "two columns"),
@@ -590,7 +591,7 @@ def test_a_dumped_recipe_reads_back_equal(tmp_path: Path, values: dict[str, Any]
     assert load([f"recipe={path}"], environ={}, cwd=tmp_path).recipe == recipe
 
 
-KEYS = st.sampled_from([*field_names(), "train", "nodez", "recipe"])
+KEYS = st.sampled_from([*(leaf.name for leaf in leaves(Recipe)), "train", "nodez", "recipe"])
 VALUES = (
     st.text(max_size=30)
     | lines()

@@ -148,7 +148,8 @@ def test_too_few_steps_are_no_curve(tmp_path: Path) -> None:
 
 
 def test_every_key_named_is_one_of_the_recipe(tmp_path: Path) -> None:
-    from launcher.recipe.recipe import field_names
+    from launcher.recipe.fields import leaves
+    from launcher.recipe.recipe import Recipe
 
     shapes: Sequence[Curve] = (
         lambda time: 0.7 - 0.005 * time,
@@ -156,7 +157,7 @@ def test_every_key_named_is_one_of_the_recipe(tmp_path: Path) -> None:
         lambda time: 0.45 + 0.25 * math.exp(-20 * time),
         lambda time: 0.7 - time if time < 0.3 else 0.75,
     )
-    known = set(field_names())
+    known = {leaf.name for leaf in leaves(Recipe)}
     for index, shape in enumerate(shapes):
         run = recorded(tmp_path / str(index), shape, lambda time: 0.4 + (time - 0.4) ** 2, norm=lambda _: 9.0)
         for finding in found(run):

@@ -22,8 +22,9 @@ from launcher.paths import user_cache
 from launcher.reading import examples
 from launcher.reading.check import cut_fractions
 from launcher.reading.cleaning import cleaner, text_key
-from launcher.reading.columns import label_columns, text_columns
+from launcher.reading.columns import text_columns
 from launcher.reading.files import Row
+from launcher.recipe.fields import leaves
 from launcher.recipe.recipe import Recipe
 from launcher.train.augment.copies import Augmenter, identity
 from launcher.train.reading.data_doctor import warnings
@@ -45,10 +46,18 @@ from launcher.train.tokens.encoder import Encoder, Tokens
 
 __all__ = ["Dataset", "TokenSplit", "default_cache_dir", "encode_texts", "prepare", "training_texts"]
 
-FORMAT = 3
+FORMAT = 4
 """Version of everything below that decides what is in a cache; a change makes old caches unused."""
-PATHS = {"synonym_file", "alike_file", "back_translation"}
-"""Keys of data.augment whose files count by what they hold."""
+CONTENTS = {
+    "sources": ("data.source", "data.train", "data.validation", "data.test"),
+    "tokenizer": ("model.name", "model.revision", "init_from"),
+    "augment_with": ("data.augment.synonym_file", "data.augment.alike_file", "data.augment.back_translation"),
+}
+"""Part of the fingerprint -> keys whose files or models it holds the contents of."""
+if uncovered := {leaf.name for leaf in leaves(Recipe) if "contents" in leaf.subjects}.difference(
+    *CONTENTS.values()
+):
+    raise TypeError(f"CONTENTS must say where in the fingerprint these count: {sorted(uncovered)}")
 BATCH = 2048
 """Rows given to the tokenizer at once."""
 Progress = Callable[[int, int], None]
@@ -175,28 +184,26 @@ class _Rows:
 
 
 def _fingerprint(work: Work) -> str:
-    recipe, data = work.recipe, work.recipe.data
-    fractions = cut_fractions(data)
-    drawn = fractions or data.limit or data.shots or work.augmenter
+    """Names all that decides the tokens: values by their keys, files and models by what they hold."""
+    recipe = work.recipe
+    values = recipe.deciding("tokens")
+    if not _draws(recipe):
+        del values["seed"]
     parts = {
         "format": FORMAT,
         "sources": {split: source.identity() for split, source in work.sources.items()},
-        "tokenizer": work.encoder.backend.to_str(),  # its truncation is data.max_length
-        "token_types": work.encoder.token_types,
-        "task": recipe.task,
-        "text": text_columns(recipe),
-        "label": label_columns(recipe),
-        "labels": data.labels,
-        "options": work.task.options(),
-        "label_delimiter": data.label_delimiter if recipe.task == "multilabel" else None,
-        "fractions": fractions,
-        "cut": [data.group, data.stratify, data.folds, data.fold] if fractions else None,
-        "subset": [data.limit, data.shots],
-        "augment": data.augment.model_dump(exclude=PATHS) if work.augmenter else None,
-        "augment_with": identity(data.augment) if work.augmenter else None,
-        "seed": recipe.seed if drawn else None,
+        "tokenizer": [work.encoder.backend.to_str(), work.encoder.token_types],
+        "augment_with": identity(recipe.data.augment) if work.augmenter else None,
+        "cut": cut_fractions(recipe.data),
+        "values": values,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _draws(recipe: Recipe) -> bool:
+    """Whether rows are drawn by the seed, or altered by it."""
+    data = recipe.data
+    return bool(cut_fractions(data) or data.limit or data.shots or data.augment.any)
 
 
 @dataclass(frozen=True)

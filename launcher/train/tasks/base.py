@@ -97,11 +97,6 @@ class Task:
         """(n, ...) labels by example, or None where the marks of the tokens say it all."""
         return label_array(self.recipe, source, targets, names)
 
-    def options(self) -> dict[str, Any]:
-        """Whatever else of the recipe decides how rows become tokens."""
-        windows = self.recipe.data.windows
-        return {} if windows is None else {"windows": True, "stride": self.recipe.data.stride}
-
     def strata(self, labels: Array | None) -> NDArray[np.int64] | None:
         """(n,) class of each example where a split is to keep their proportions."""
         return None

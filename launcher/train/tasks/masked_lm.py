@@ -52,9 +52,6 @@ class MaskedLM(TokenTask):
     def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
         return None
 
-    def options(self) -> dict[str, Any]:
-        return {"whole_word": self.recipe.mlm.whole_word, "segmenter": self.recipe.mlm.segmenter}
-
     def encode(
         self,
         encoder: Encoder,

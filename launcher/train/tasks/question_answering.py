@@ -49,9 +49,6 @@ class QuestionAnswering(Task):
     def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
         return None
 
-    def options(self) -> dict[str, Any]:
-        return {"stride": self.recipe.data.stride}
-
     def encode(
         self,
         encoder: Encoder,

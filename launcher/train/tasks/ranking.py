@@ -39,10 +39,6 @@ class Ranking(Task):
             found[index] = relevance, numbers.setdefault(row.values.get(query), len(numbers))
         return found
 
-    def options(self) -> dict[str, Any]:
-        """Also the highest relevance: what was tokenised with another has not been checked against this one."""
-        return {**super().options(), "max_relevance": self.recipe.ranking.max_relevance}
-
     def names_in(self, config: Any) -> tuple[str, ...]:
         return ()
 

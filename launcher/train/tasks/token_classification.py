@@ -55,9 +55,6 @@ class TokenClassification(TokenTask):
         names = super().label_names(train, targets)
         return names if self.recipe.data.labels else tagging.complete(names, scheme_for(self.recipe, names))
 
-    def options(self) -> dict[str, Any]:
-        return {"scheme": self.recipe.tagging.scheme}
-
     def encode(
         self,
         encoder: Encoder,
