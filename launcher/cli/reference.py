@@ -1,4 +1,4 @@
-"""docs/cli.md, made from the commands themselves: `python -m launcher.cli.reference` at the top of the repository."""
+"""docs/cli.md, made from the commands themselves, and docs/keys.md: `python -m launcher.cli.reference [DIR]`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from launcher.cli.app import SECTIONS, cli
+from launcher.cli.keys_reference import keys_page
 
 INTRODUCTION = """\
 # Command line
@@ -48,5 +49,6 @@ def _block(name: str, command: click.Command, parent: click.Context | None) -> s
 
 
 if __name__ == "__main__":
-    page = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/cli.md")
-    page.write_text(reference(), encoding="utf-8")
+    docs = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
+    (docs / "cli.md").write_text(reference(), encoding="utf-8")
+    (docs / "keys.md").write_text(keys_page(), encoding="utf-8")

@@ -1,18 +1,30 @@
-"""docs/cli.md is what the commands themselves say."""
+"""docs/cli.md is what the commands themselves say, docs/keys.md what the schema says."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from launcher.cli.app import VERBS
+from launcher.cli.keys_reference import keys_page
 from launcher.cli.reference import reference
+from launcher.recipe.cluster import Cluster
+from launcher.recipe.fields import leaves
+from launcher.recipe.recipe import Recipe
 
 
-def test_the_page_is_current(repo_root: Path) -> None:
-    page = (repo_root / "docs" / "cli.md").read_text(encoding="utf-8")
-    assert page == reference(), "write it anew with: make docs"
+def test_the_pages_are_current(repo_root: Path) -> None:
+    for name, wanted in (("cli.md", reference()), ("keys.md", keys_page())):
+        page = (repo_root / "docs" / name).read_text(encoding="utf-8")
+        assert page == wanted, "write it anew with: make docs"
 
 
 def test_every_verb_is_on_the_page() -> None:
     page = reference()
     assert all(f"### launch {name}\n" in page for name in VERBS)
+
+
+def test_every_key_is_on_the_page() -> None:
+    page = keys_page()
+    names = [leaf.name for root in (Recipe, Cluster) for leaf in leaves(root)]
+    assert [name for name in names if f"| `{name}` |" not in page] == []
+    assert "| `train.lr` | a number above 0 | `2e-05` | training | Peak learning rate. |" in page
