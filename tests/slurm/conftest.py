@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.slurm_cluster import Cluster, FlatCluster, require_slurm, wait_until
+from support.slurm_cluster import Cluster, FlatCluster, mend, require_slurm
 
 HERE = Path(__file__).parent
 
@@ -20,18 +19,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Four nodes on loopback, without GPUs, shared by all tests: leave no job behind that holds a node."""
+    """Four nodes on loopback, without GPUs, shared by all tests: put back what you change of it."""
     require_slurm()
     with FlatCluster(tmp_path_factory.mktemp("cluster"), nodes=4, gpus=0) as cluster:
         yield cluster
 
 
 @pytest.fixture(autouse=True)
-def _no_job_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that fails half-way must not keep the nodes of the shared cluster from the others."""
+def _cluster_is_left_whole(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test must not keep the nodes of the shared cluster from the others, whatever it does to them or how it fails."""
     yield
-    if "cluster" in request.fixturenames:
-        shared: Cluster = request.getfixturevalue("cluster")
-        if shared.run(["squeue", "--noheader"]).stdout.strip():
-            shared.run(["scancel", f"--user={getpass.getuser()}"])
-            wait_until(lambda: not shared.run(["squeue", "--noheader"]).stdout.strip(), "an empty queue")
+    if "cluster" in request.fixturenames and (broken := mend(request.getfixturevalue("cluster"))):
+        pytest.fail(f"the test has broken the shared cluster, which is mended: {'; '.join(broken)}")

@@ -20,6 +20,7 @@ from support.slurm_cluster import (
     FlatCluster,
     Mistake,
     NetnsCluster,
+    mend,
     processes_of,
     require_slurm,
     wait_until,
@@ -191,6 +192,20 @@ def test_clusters_live_side_by_side(cluster: Cluster, tmp_path: Path) -> None:
         assert other.run(["sinfo", "--noheader", "--partition=main", "--format=%D"]).stdout.strip() == "2"
     assert processes_of(other.directory) == []
     cluster.run(["srun", "--nodes=4", "true"])
+
+
+def test_what_a_test_breaks_is_mended_and_told(tmp_path: Path) -> None:
+    with FlatCluster(tmp_path / "broken", nodes=2) as cluster:
+        assert mend(cluster) == []
+        cluster.run(["sbatch", "--output=/dev/null", "--nodes=2", "--wrap", "sleep 1000"])
+        cluster.run(["scontrol", "update", "nodename=node2", "state=drain", "reason=experiment"])
+        with subprocess.Popen(["sleep", "1000"], env=cluster.env | {"SLURM_JOB_ID": "1"}) as survivor:
+            said = mend(cluster)
+        assert said == [
+            f"process {survivor.pid} outlived its job: sleep 1000 ",
+            "node2 was left drained (experiment)",
+        ]
+        assert mend(cluster) == []
 
 
 def test_a_directory_in_use_is_refused(cluster: Cluster) -> None:

@@ -16,7 +16,7 @@ from support.slurm_cluster import Cluster, NetnsCluster, require_slurm, wait_unt
 
 from launcher.executors import JobState, executor_for
 from launcher.executors.base import Executor
-from launcher.runs.directory import RunDir
+from launcher.runs.directory import RunDir, read_json
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +94,8 @@ def test_a_run_is_killed_stopped_and_resumed_to_its_end(
     os.kill(worker_on(run, 1), signal.SIGKILL)
     assert ended(slurm, run).exit_code == 1
     error = (run.read_result() or {})["error"]
-    assert (error["class"], error["rank"], error["host"]) == ("killed", 1, "node2"), error
+    killed_on = (read_json(run.attempt(1).record) or {})["hosts"][1]
+    assert (error["class"], error["rank"], error["host"]) == ("killed", 1, killed_on), error
 
     slurm.start(run)
     wait_for_step(slurm, run, steps(run)[-1] + 2)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,56 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60) 
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for {what}"
         time.sleep(0.05)
+
+
+def mend(cluster: Cluster) -> list[str]:
+    """End all jobs, and put back whatever else a test has changed; returns a sentence on each thing that it broke."""
+    _end_jobs(cluster)
+    broken = [*_end_processes_of_jobs(cluster), *_resume_nodes(cluster)]
+    wait_until(lambda: not _unusable_nodes(cluster), "all nodes of the shared cluster to be idle")
+    return broken
+
+
+def _end_jobs(cluster: Cluster) -> None:
+    def queue() -> list[str]:
+        return cluster.run(["squeue", "--noheader", "--format=%A"]).stdout.split()
+
+    if jobs := queue():
+        cluster.run(["scancel", *jobs], check=False)  # one that has just ended is no failure
+        wait_until(lambda: not queue(), "an empty queue", timeout_s=120)
+
+
+def _end_processes_of_jobs(cluster: Cluster) -> Iterator[str]:
+    """For when no job is left: its step daemons may take a moment more."""
+
+    def left() -> list[int]:
+        return [pid for pid in processes_of(cluster.directory) if _is_of_job(pid)]
+
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not left(), "the end of all processes of jobs", timeout_s=10)
+    for pid in left():
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            os.kill(pid, signal.SIGKILL)
+            yield f"process {pid} outlived its job: {command}"
+
+
+def _is_of_job(pid: int) -> bool:
+    return any(variable.startswith(b"SLURM_JOB_ID=") for variable in _environ(pid))
+
+
+def _resume_nodes(cluster: Cluster) -> Iterator[str]:
+    for node, (state, reason) in _unusable_nodes(cluster).items():
+        if reason != "none":
+            cluster.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False)
+            yield f"{node} was left {state} ({reason})"
+
+
+def _unusable_nodes(cluster: Cluster) -> dict[str, tuple[str, str]]:
+    """State and reason of each node that isn't idle."""
+    columns = ["--noheader", "--Node", "--partition=main", "--format=%N|%T|%E"]
+    rows = [row.split("|", 2) for row in cluster.run(["sinfo", *columns]).stdout.splitlines()]
+    return {node: (state, reason) for node, state, reason in rows if state != "idle"}
 
 
 def processes_of(directory: Path) -> list[int]:
