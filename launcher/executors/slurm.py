@@ -131,11 +131,12 @@ class SlurmExecutor:
                 _slurm(["scancel", "--signal=KILL", *numbered])
             _wait(lambda: not run.cancel.exists(), RECORD_TIMEOUT_S)
         done = _slurm(["scancel", state.job_id])
-        if not _wait(lambda: self._has_ended(run, state.job_id), CANCEL_TIMEOUT_S):
-            said = _sentence(done.stderr) or "it is still there"
-            raise RunFailed("scheduler", f"job {state.job_id} was told to end: {said}", "launch status tells")
-        if run.cancel.exists():
+        gone = _wait(lambda: self._has_ended(run, state.job_id), CANCEL_TIMEOUT_S)
+        if gone and run.cancel.exists():
             node.cancelled(run)
+        if left := _what_is_left(state.job_id, _sentence(done.stderr)):
+            remedy = f"look at its processes there (ps); launch cancel {run.run_id} asks again"
+            raise RunFailed("scheduler", left, remedy)
 
     def _has_ended(self, run: RunDir, job: str | None) -> bool:
         state = self.state(run)
@@ -159,6 +160,35 @@ def _active(run: RunDir, jobs: Iterable[str]) -> Iterator[JobState]:
         state = _controller_state(job, run.run_id)
         if state is not None and state.active:
             yield state
+
+
+def _what_is_left(job: str, refusal: str) -> str:
+    """A sentence on what is still there of a job that was told to end, and where; empty where nothing is."""
+    state = _controller_state(job)
+    if state is None:
+        return ""
+    lost = _lost_nodes(state)
+    if not state.active:
+        given_up = f"Slurm has given up {lost}: processes of it may still be there"
+        return f"job {job} has ended, but {given_up}" if lost else ""
+    where = f" on {state.nodes}" if state.nodes else ""
+    if state.status != "completing":
+        return f"job {job} was told to end: {refusal or f'it is still {state.status}{where}'}"
+    since = f", since {time.strftime('%H:%M:%S', time.localtime(state.ends_by))}" if state.ends_by else ""
+    given_up = f"; Slurm has given up {lost}" if lost else ""
+    return f"job {job} was killed, but something of it is still there{where}{since}{given_up}"
+
+
+def _lost_nodes(state: JobState) -> str:
+    """Nodes of a job that have been out of use since its end, with the reason: `node1 (Kill task failed)`."""
+    if state.nodes is None:
+        return ""
+    done = _slurm(["sinfo", "--noheader", "--Node", f"--nodes={state.nodes}", "--format=%N|%H|%E"])
+    rows = [line.split("|", 2) for line in done.stdout.splitlines()]
+    changed = [(name, reason, _time(at)) for name, at, reason in rows]
+    since = state.ends_by or 0.0
+    lost = [f"{name} ({reason})" for name, reason, at in changed if at is not None and at >= since]
+    return ", ".join(dict.fromkeys(lost))
 
 
 def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:

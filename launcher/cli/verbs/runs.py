@@ -96,6 +96,8 @@ def stop_command(reference: str, wait: bool, runs_dir: Path | None, as_json: boo
 """)
 def cancel_command(reference: str, runs_dir: Path | None, as_json: bool) -> None:
     """Kill a run now; steps since its last checkpoint are lost."""
+    from launcher.cli.output import say
+    from launcher.cli.run_state import state_text
     from launcher.executors.local import bury
 
     run, executor, state = _with_state(reference, runs_dir)
@@ -103,6 +105,7 @@ def cancel_command(reference: str, runs_dir: Path | None, as_json: bool) -> None
         bury(run, state.job_id, "cancelled", None)
     else:
         _refuse_ended(run, state)
+        say(f"{run.run_id}: ending {state_text(state)}")
         executor.cancel(run)
     _report(run, executor, "cancelled", wait=False, as_json=as_json)
 
