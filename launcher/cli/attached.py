@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 from types import TracebackType
 from typing import Any, Self
@@ -10,11 +9,10 @@ from typing import Any, Self
 from launcher.cli import follow
 from launcher.cli.output import say, show, show_json
 from launcher.cli.progress import Bar, make_bar
-from launcher.cli.run_state import ending, state_text, without_result
 from launcher.cli.summary import summary
 from launcher.errors import EXIT_INTERRUPTED, EXIT_OK, UserError
 from launcher.executors import Executor, JobState, executor_for
-from launcher.executors.local import bury
+from launcher.executors.outcome import outcome, state_text
 from launcher.runs.directory import RunDir
 
 SCHEDULER_POLL_S = 2.0
@@ -59,7 +57,7 @@ class Session:
             show(run.run_id)
         if self._follow:
             try:
-                result = self._outcome(run, job_id, self._stay(run, tail))
+                result = outcome(run, job_id, self._stay(run, tail))
             except KeyboardInterrupt:
                 say(f"{run.run_id} goes on without you; launch stop {run.run_id} would stop it")
                 return EXIT_INTERRUPTED
@@ -86,18 +84,6 @@ class Session:
 
             follow.follow(tail, is_over, bar)
         return watch.state
-
-    def _outcome(self, run: RunDir, job: str, state: JobState) -> dict[str, Any]:
-        """The result of this job, or what else is known of its end, which is recorded where nobody else does."""
-        result = ending(run, state)
-        if result is not None:
-            return result
-        found = without_result(run, state)
-        if self._local and run.last_job() == job:
-            with contextlib.suppress(OSError):  # the disk may be full
-                bury(run, job, found["status"], found["error"] if found["status"] == "failed" else None)
-                return run.read_result() or found
-        return found
 
 
 class Watch:

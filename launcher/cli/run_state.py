@@ -12,12 +12,11 @@ from typing import Any
 from launcher.cli.output import human_number, human_seconds
 from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
 from launcher.cli.train_process import parse_event
-from launcher.errors import DamagedFile, UserError
+from launcher.errors import UserError
 from launcher.executors import JobState, executor_for
+from launcher.executors.outcome import ending, is_newer, readable_result, without_result
 from launcher.executors.slurm import queue
 from launcher.runs.directory import RunDir, read_json
-from launcher.runs.failures import by_itself
-from launcher.runs.failures import without_result as cause_of_death
 
 TAIL_BYTES = 1 << 18
 SETTLED_AFTER_S = 600.0
@@ -31,7 +30,7 @@ WIDTH = 12
 def run_state(run: RunDir) -> dict[str, Any]:
     """Everything that `launch status RUN --json` says."""
     plan = run.read_plan()
-    result = _result(run)
+    result = readable_result(run)
     job = job_state(run, str(plan["executor"]), result)
     events = last_events(run)
     step, training = events.get("step", {}), events.get("phase", {})
@@ -66,7 +65,7 @@ def run_state(run: RunDir) -> dict[str, Any]:
 
 def job_state(run: RunDir, executor: str, result: dict[str, Any] | None) -> JobState:
     """The state of the newest job. Where its end is on record, only a scheduler that may start it again is asked."""
-    if result is None or result.get("status") not in ENDED or not _newer(run.result, run.jobs):
+    if result is None or result.get("status") not in ENDED or not is_newer(run.result, run.jobs):
         return executor_for(executor).state(run)
     recorded = JobState(result["status"], run.last_job())
     if executor == "local" or recorded.status in FINAL:
@@ -85,47 +84,12 @@ def _is_old(result: Path) -> bool:
     return time.time() - result.stat().st_mtime > SETTLED_AFTER_S
 
 
-def ending(run: RunDir, job: JobState) -> dict[str, Any] | None:
-    """The result of the newest job, or None where it left none."""
-    result = _result(run)
-    if result is None or not _newer(run.result, run.jobs):
-        return None
-    # Requeued after it had stopped, it failed before it could say so.
-    died_later = result.get("status") == "stopped" and job.status == "failed" and by_itself(job.exit_code)
-    return None if died_later else result
-
-
-def without_result(run: RunDir, job: JobState) -> dict[str, Any]:
-    """What stands for the result of a job that left none."""
-    status = "cancelled" if job.status == "cancelled" or run.cancel.exists() else "failed"
-    return {"status": status, "error": cause_of_death(run, job.job_id, state_text(job), job.exit_code)}
-
-
 def _told_by_others(run: RunDir, job: JobState) -> dict[str, Any] | None:
     """The same, where the scheduler or the job's log tells more than that the job is gone."""
     if job.job_id is None or job.status not in ("failed", "unknown"):
         return None
     found = without_result(run, job)
     return found if job.status == "failed" or found["error"]["class"] != "killed" else None
-
-
-def state_text(state: JobState) -> str:
-    """A job's state in a few words."""
-    job = f"job {state.job_id} " if state.job_id else ""
-    reason = f" ({state.reason})" if state.reason else ""
-    nodes = f" on {state.nodes}" if state.nodes else ""
-    return f"{job}{state.status}{reason}{nodes}"
-
-
-def _newer(path: Path, other: Path) -> bool:
-    return not other.exists() or path.stat().st_mtime_ns >= other.stat().st_mtime_ns
-
-
-def _result(run: RunDir) -> dict[str, Any] | None:
-    try:
-        return run.read_result()
-    except DamagedFile:
-        return None
 
 
 def last_events(run: RunDir) -> dict[str, dict[str, Any]]:

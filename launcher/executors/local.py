@@ -29,6 +29,11 @@ class LocalExecutor:
     def __init__(self) -> None:
         self._script: subprocess.Popen[bytes] | None = None
 
+    @staticmethod
+    def started(job: str) -> bool:
+        """Whether a job of this id is one of this executor's."""
+        return job.startswith("local ")
+
     def start(self, run: RunDir) -> str:
         """Start job.sh; what it prints goes to logs/job_local.log."""
         with run.locked():

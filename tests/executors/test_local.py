@@ -15,9 +15,9 @@ import pytest
 from support.plans import new_run, plan_of, stand_in_python
 from support.slurm_cluster import wait_until
 
-from launcher.cli.run_state import without_result
 from launcher.errors import UserError
 from launcher.executors import Executor, JobState, executor_for
+from launcher.executors.outcome import without_result
 from launcher.runs.directory import RunDir, read_json
 
 MakeRun = Callable[[str], RunDir]

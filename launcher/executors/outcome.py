@@ -1,0 +1,64 @@
+"""How the newest job of a run ended: by its result, or by what its scheduler and its log tell where it left none."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import DamagedFile
+from launcher.executors.base import JobState
+from launcher.executors.local import LocalExecutor, bury
+from launcher.runs.directory import RunDir
+from launcher.runs.failures import by_itself
+from launcher.runs.failures import without_result as cause_of_death
+
+
+def outcome(run: RunDir, job: str, state: JobState) -> dict[str, Any]:
+    """The result of a job that is over. Of one that died here without a result, the end is recorded now."""
+    result = ending(run, state)
+    if result is not None:
+        return result
+    found = without_result(run, state)
+    if LocalExecutor.started(job) and run.last_job() == job:
+        with contextlib.suppress(OSError):  # the disk may be full
+            bury(run, job, found["status"], found["error"] if found["status"] == "failed" else None)
+            return run.read_result() or found
+    return found
+
+
+def ending(run: RunDir, job: JobState) -> dict[str, Any] | None:
+    """The result of the newest job, or None where it left none."""
+    result = readable_result(run)
+    if result is None or not is_newer(run.result, run.jobs):
+        return None
+    # Requeued after it had stopped, it failed before it could say so.
+    died_later = result.get("status") == "stopped" and job.status == "failed" and by_itself(job.exit_code)
+    return None if died_later else result
+
+
+def without_result(run: RunDir, job: JobState) -> dict[str, Any]:
+    """What stands for the result of a job that left none."""
+    status = "cancelled" if job.status == "cancelled" or run.cancel.exists() else "failed"
+    return {"status": status, "error": cause_of_death(run, job.job_id, state_text(job), job.exit_code)}
+
+
+def state_text(state: JobState) -> str:
+    """A job's state in a few words."""
+    job = f"job {state.job_id} " if state.job_id else ""
+    reason = f" ({state.reason})" if state.reason else ""
+    nodes = f" on {state.nodes}" if state.nodes else ""
+    return f"{job}{state.status}{reason}{nodes}"
+
+
+def is_newer(path: Path, other: Path) -> bool:
+    """Whether a file was written after another one, or alone."""
+    return not other.exists() or path.stat().st_mtime_ns >= other.stat().st_mtime_ns
+
+
+def readable_result(run: RunDir) -> dict[str, Any] | None:
+    """result.json, or None where it is missing or damaged."""
+    try:
+        return run.read_result()
+    except DamagedFile:
+        return None
