@@ -17,7 +17,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from launcher import paths
-from launcher.cli.output import human_bytes
+from launcher.figures import human_bytes
 
 DISTRIBUTION = "launch-encoders"
 OLDEST_PYTHON = (3, 11)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
-from launcher.cli.output import human_bytes, human_count
+from launcher.figures import human_bytes, human_count
 from launcher.planning.plan import Memory, Plan
 
 WIDTH = 11

@@ -6,7 +6,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from launcher.cli.output import human_number, human_seconds, on_terminal, redact, say
+from launcher.cli.output import on_terminal, redact, say
+from launcher.figures import human_number, human_seconds
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from launcher.cli.output import human_number, human_seconds
 from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
 from launcher.cli.train_process import parse_event
 from launcher.errors import UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.outcome import ending, is_newer, readable_result, without_result
 from launcher.executors.slurm import queue
+from launcher.figures import human_number, human_seconds
 from launcher.runs.directory import RunDir, read_json
 
 TAIL_BYTES = 1 << 18

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.cli.follow import read_events
-from launcher.cli.output import human_bytes, human_count, human_number, human_seconds
 from launcher.cli.progress import metric_items
+from launcher.figures import human_bytes, human_count, human_number, human_seconds
 from launcher.runs.directory import RunDir
 
 WIDTH = 12

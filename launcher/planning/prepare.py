@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from launcher import __version__, paths, resources
 from launcher.errors import Problem, UserError
@@ -25,6 +25,7 @@ from launcher.planning.starting_point import settle_models
 from launcher.reading import check as datacheck
 from launcher.reading.check import DataFacts
 from launcher.recipe.model import Scratch
+from launcher.recipe.recipe import leaf_values
 
 Answer = TypeVar("Answer")
 
@@ -214,16 +215,7 @@ def _about(key: str, loaded: Loaded, message: str, remedy: str | None = None) ->
     """A problem with the value of a key, said at the place where it was given."""
     origin = loaded.origins.get(key, "default")
     where = loaded.path.name if origin == "default" else origin
-    return Problem(message, where, key, dict(flat(loaded.recipe.tree())).get(key), remedy)
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf of a nested mapping under its full dotted name."""
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    return Problem(message, where, key, dict(leaf_values(loaded.recipe.tree())).get(key), remedy)
 
 
 def _place_problems(loaded: Loaded, cwd: Path) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ docs/keys.md show. What values may be stands in `fields`, checks of one value al
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
@@ -143,3 +144,12 @@ def _branch(tree: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     for section in sections:
         tree = tree[section]
     return tree, name
+
+
+def leaf_values(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of a recipe's plain values under its full dotted name."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaf_values(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

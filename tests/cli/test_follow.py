@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from launcher.cli.follow import Tail, every, exit_code, follow
-from launcher.cli.output import human_bytes, human_number, human_seconds, is_secret_name, table
+from launcher.cli.output import is_secret_name, table
 from launcher.cli.progress import PlainBar, show_event
+from launcher.figures import human_bytes, human_number, human_seconds
 from launcher.planning.machine import GPU_RESOURCE, local_gpus
 
 

@@ -16,7 +16,7 @@ import launcher
 PACKAGE = Path(launcher.__file__).parent
 
 # A room, and the rooms on its right, which it may import together with what these may import; packages of others by name.
-BASE = "errors parent_death paths resources"
+BASE = "errors figures parent_death paths resources"
 LAYERS = {
     **dict.fromkeys(BASE.split(), ""),
     "__init__": "",
@@ -30,7 +30,7 @@ LAYERS = {
     "planning": "recipe tasks families loading reading runs jinja2",
     "executors": "runs node psutil",
     "node": "runs psutil",
-    "report": "runs tasks",
+    "report": "runs tasks jinja2",
     "cli": "recipe tasks families loading reading runs planning executors report node click rich",
     "train": "recipe tasks families reading planning runs *",
 }

@@ -72,7 +72,8 @@ def _measure(run: RunDir, machine: str) -> None:
 
 
 def _text(rows: Sequence[Comparison], metric: str) -> str:
-    from launcher.cli.output import human_bytes, human_count, human_seconds, table
+    from launcher.cli.output import table
+    from launcher.figures import human_bytes, human_count, human_seconds
 
     headers = ("run", metric, "test", "training", "latency", "memory", "size", "parameters", "model")
     return table(

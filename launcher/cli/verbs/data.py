@@ -68,7 +68,7 @@ def _splits(splits: dict[str, Any]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from launcher.cli.output import human_count
+    from launcher.figures import human_count
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("split")

@@ -39,7 +39,7 @@ def diagnose_command(reference: str, runs_dir: Path | None, as_json: bool) -> No
 
 
 def _text(finding: Finding) -> str:
-    from launcher.cli.output import human_number
+    from launcher.figures import human_number
 
     evidence = "  ".join(f"{name} {human_number(value)}" for name, value in finding.evidence.items())
     lines = [f"{finding.name}: {finding.message}", f"  seen    {evidence}"]

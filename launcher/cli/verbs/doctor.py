@@ -24,9 +24,10 @@ def doctor_command(runs_dir: Path | None, as_json: bool) -> int:
     Exit code 1 when something that every run needs is broken.
     """
     from launcher.cli.machine_checks import Check, launch_side_checks
-    from launcher.cli.output import human_number, show, show_json
+    from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb
     from launcher.errors import LauncherError
+    from launcher.figures import human_number
 
     checks = list(launch_side_checks(options.resolve_runs_dir(runs_dir)))
     try:

@@ -93,7 +93,8 @@ def _output(file: str | None, given: str | None) -> list[str]:
 
 
 def _show_predictions(result: dict[str, Any]) -> None:
-    from launcher.cli.output import human_number, say, show
+    from launcher.cli.output import say, show
+    from launcher.figures import human_number
 
     for row in result.get("predictions") or []:
         chances = row.get("probabilities")

@@ -51,16 +51,16 @@ def _list(as_json: bool) -> None:
 def _show(recipe: str, overrides: list[str], as_json: bool) -> None:
     from launcher.cli.output import show, show_json, table
     from launcher.loading import resolve as loading
-    from launcher.planning.prepare import flat
+    from launcher.recipe.recipe import leaf_values
 
     loaded = loading.load([recipe, *overrides], environ=os.environ, cwd=Path.cwd())
-    leaves = list(flat(loaded.recipe.tree()))
-    origins = {key: str(loaded.origins.get(key, "default")) for key, _ in leaves}
+    given = list(leaf_values(loaded.recipe.tree()))
+    origins = {key: str(loaded.origins.get(key, "default")) for key, _ in given}
     if as_json:
-        values = {key: {"value": value, "origin": origins[key]} for key, value in leaves}
+        values = {key: {"value": value, "origin": origins[key]} for key, value in given}
         show_json({"name": loaded.name, "path": str(loaded.path), "values": values})
     else:
-        show(table([[key, _plain(value), origins[key]] for key, value in leaves]))
+        show(table([[key, _plain(value), origins[key]] for key, value in given]))
 
 
 def _plain(value: object) -> str:

@@ -1,0 +1,86 @@
+"use strict";
+(() => {
+  const charts = JSON.parse(document.getElementById("charts").textContent);
+  const smoothing = document.getElementById("smoothing");
+  const shown = document.getElementById("smoothing-value");
+  const plots = [];
+
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const faint = (hex) => hex + "33";
+
+  // An exponential mean without the bias of its start; gaps stay gaps.
+  function smooth(values, weight) {
+    if (!weight) return values;
+    let sum = 0, norm = 0;
+    return values.map((value) => {
+      if (value == null) return null;
+      sum = weight * sum + (1 - weight) * value;
+      norm = weight * norm + (1 - weight);
+      return sum / norm;
+    });
+  }
+
+  function tables(chart, weight) {
+    return chart.series.map((series) => {
+      const columns = [series.steps, series.points ? series.values : smooth(series.values, weight)];
+      if (series.low) columns.push(series.low, series.high);
+      return columns;
+    });
+  }
+
+  function number(value) {
+    if (value == null) return "–";
+    const size = Math.abs(value);
+    if (size && (size < 1e-3 || size >= 1e5)) return value.toExponential(2);
+    return size >= 100 ? value.toFixed(0) : Number(value.toPrecision(4)).toString();
+  }
+
+  function options(chart, width) {
+    const series = [{ label: "step", value: (_, step) => (step == null ? "–" : step.toLocaleString("en")) }];
+    const bands = [];
+    chart.series.forEach((each, index) => {
+      const stroke = colour("--c" + (each.colour % 8));
+      series.push({
+        label: each.label, stroke, width: 1.75, spanGaps: true, dash: each.dashed ? [6, 4] : undefined,
+        points: { show: each.points || each.steps.length < 3, size: 6 }, value: (_, value) => number(value),
+      });
+      if (each.low) {
+        const at = series.length;
+        for (const label of ["lowest", "highest"]) {
+          series.push({ label: each.label + ", " + label, stroke: "transparent", width: 0, spanGaps: true, points: { show: false }, value: (_, value) => number(value) });
+        }
+        bands.push({ series: [at + 1, at], fill: faint(stroke) });
+      }
+    });
+    const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 0.5 }, ticks: { stroke: colour("--line"), width: 0.5 } };
+    return {
+      width, height: 260, series, bands,
+      scales: { x: { time: false }, y: { distr: chart.log ? 3 : 1 } },
+      axes: [
+        { ...axis, label: "step", labelSize: 22, labelFont: "12px system-ui, sans-serif", values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString("en") : "")) },
+        { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : number(tick))) },
+      ],
+      cursor: { points: { size: 7 } },
+    };
+  }
+
+  function draw() {
+    const weight = smoothing ? Number(smoothing.value) : 0;
+    if (shown) shown.textContent = weight ? weight.toFixed(2) : "off";
+    plots.splice(0).forEach((plot) => plot.destroy());
+    charts.forEach((chart, index) => {
+      const place = document.getElementById("plot-" + index);
+      const data = uPlot.join(tables(chart, weight), chart.series.map((each) => Array(each.low ? 3 : 1).fill(1)));
+      plots.push(new uPlot(options(chart, place.clientWidth), data, place));
+      place.querySelectorAll("table.u-legend").forEach((legend) => legend.setAttribute("role", "presentation"));
+    });
+  }
+
+  let waiting = null;
+  const again = () => { clearTimeout(waiting); waiting = setTimeout(draw, 60); };
+  if (smoothing) smoothing.addEventListener("input", again);
+  window.addEventListener("resize", again);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => { each.open = true; }));
+  draw();
+})();
