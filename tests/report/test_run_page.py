@@ -1,0 +1,129 @@
+"""The page about a run, as a file and in a browser."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.browser import accessibility_findings, browser
+from support.plans import new_run, plan_of
+
+from launcher.report.curves import MOST_POINTS, drawn, read_curves
+from launcher.report.run_page import page
+from launcher.runs.directory import RunDir, write_json
+
+CAUSE = "loss nan <script>alert(1)</script>"
+
+
+def finished_run(directory: Path, steps: int = 120, seed: int = 1, **result: Any) -> RunDir:
+    """A run directory with metrics, two attempts and a result, as a training leaves it."""
+    run = new_run(plan_of({"executor": "local", "seed": seed}, run_dir=directory / f"run-{seed}"))
+    noise = random.Random(seed)
+    with run.metrics.open("w") as file:
+        for step in range(1, steps + 1):
+            loss = 2 * math.exp(-3 * step / steps) + noise.random() / 5
+            row = {
+                "step": step,
+                "epoch": step / 60,
+                "train/loss": loss,
+                "train/lr": 1e-4 * (1 - step / steps),
+            }
+            row |= {
+                "train/grad_norm": None if step == 7 else 1 + noise.random(),
+                "perf/examples_per_s": 900.0,
+            }
+            file.write(json.dumps(row) + "\n")
+            if step % (steps // 4) == 0:
+                evaluated = {"eval/accuracy": 1 - loss / 3, "eval/loss": loss}
+                file.write(
+                    json.dumps({"step": step, "epoch": step / 60, "split": "validation", **evaluated}) + "\n"
+                )
+    for number, status in ((1, "interrupted"), (2, "completed")):
+        attempt = run.attempt(number)
+        attempt.path.mkdir(parents=True)
+        started = time.time() - 500 + 100 * number
+        record = {
+            "number": number,
+            "started_at": started,
+            "ended_at": started + 60,
+            "job_id": "local 7",
+            "status": status,
+        }
+        record |= {
+            "restart_count": 0,
+            "hosts": ["node1"],
+            "executor": "local",
+            "log_offset": 0,
+            "last_step": 60 * number,
+        }
+        write_json(attempt.record, record)
+    best = {"metric": "accuracy", "value": 0.9, "step": steps}
+    ended = {
+        "status": "completed",
+        "run_id": run.run_id,
+        "best": best,
+        "test": {"accuracy": 0.88, "loss": 0.3},
+    }
+    ended |= {"steps": steps, "wall_s": 120.0, "attempts": 2, "error": None, "epochs": 2.0, "extra": None}
+    ended |= {"predicted": {"step_s": 0.02}, "measured": {"step_s": 0.03, "total": 2**30, "parameters": 1000}}
+    write_json(run.result, ended | result)
+    return run
+
+
+def test_curves_of_many_steps_are_drawn_together_and_lose_no_extreme() -> None:
+    values: list[float | None] = [1.0] * 99_999 + [7.0]
+    values[5], values[50_000] = None, -3.0
+    curve = drawn(range(100_000), values)
+    assert len(curve.steps) <= MOST_POINTS
+    assert curve.low is not None
+    assert curve.high is not None
+    assert min(value for value in curve.low if value is not None) == -3.0
+    assert max(value for value in curve.high if value is not None) == 7.0
+
+
+def test_a_page_of_100_000_steps_stays_small_and_holds_what_was_measured(tmp_path: Path) -> None:
+    run = finished_run(tmp_path, steps=100_000)
+    text = page([run], "0.1.0")
+    assert len(text.encode()) < 2_000_000
+    for figure in ("0.9000", "0.8800", "2 min 00 s", "100,000", "0.0300", "1.0 GiB"):
+        assert figure in text
+    assert len(read_curves(run).evaluations["validation"]) == 4
+
+
+def test_nothing_in_a_run_becomes_part_of_the_page(tmp_path: Path) -> None:
+    error = {
+        "class": "diverged",
+        "rank": 0,
+        "host": "n",
+        "step": 9,
+        "message": CAUSE,
+        "remedy": "lower train.lr",
+    }
+    run = finished_run(tmp_path, status="failed", error=error)
+    with run.metrics.open("a") as file:
+        file.write(json.dumps({"step": 121, "split": "</script><b>", "eval/</script>": 1.0}) + "\n")
+    text = page([run], "0.1.0")
+    assert "<script>alert" not in text
+    assert "</script><b>" not in text
+    assert "src=" not in text
+    assert "http://" not in text.replace("http://www.w3.org", "")
+    assert "lower train.lr" in text
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (1200, True), (390, False)])
+def test_in_a_browser(tmp_path: Path, width: int, dark: bool) -> None:
+    """Charts are drawn, nothing is fetched or reported as an error, nothing is wider than the window, axe finds nothing."""
+    path = tmp_path / "report.html"
+    path.write_text(page([finished_run(tmp_path, seed=seed) for seed in (1, 2)], "0.1.0"), encoding="utf-8")
+    with browser(width, dark=dark) as opened:
+        opened.get(path.as_uri())
+        assert opened.execute_script("return document.querySelectorAll('canvas').length") == 5
+        assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+        assert opened.execute_script("return performance.getEntriesByType('resource').length") == 0
+        assert opened.get_log("browser") == []
+        assert accessibility_findings(opened) == []
