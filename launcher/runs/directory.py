@@ -275,6 +275,19 @@ def create(path: Path, files: Mapping[str, str]) -> RunDir:
     return RunDir(path)
 
 
+@contextlib.contextmanager
+def removed_if_refused(runs_dir: Path) -> Iterator[None]:
+    """Leave no new directory of runs behind where the first run in it is refused."""
+    existed = paths.exists(runs_dir)
+    try:
+        yield
+    except UserError:
+        if not existed:
+            with contextlib.suppress(OSError):
+                runs_dir.rmdir()
+        raise
+
+
 def find(reference: str, runs_dir: Path) -> RunDir:
     """The run meant by a run id, a unique prefix of one, or a path.
 

@@ -31,6 +31,7 @@ LAYERS = {
     "executors": "runs node psutil",
     "node": "runs psutil",
     "report": "runs tasks jinja2",
+    "api": "planning executors",
     "cli": "recipe tasks families loading reading runs planning executors report node click rich",
     "train": "recipe tasks families reading planning runs *",
 }

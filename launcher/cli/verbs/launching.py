@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,23 +88,17 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
     Prints the run's id on stdout. Ctrl-C on a local run saves and stops it, a second one kills it.
     Exit code 0: done; 1: the run failed; 2: a mistake in what was asked; 75: stopped and resumable.
     """
-    from launcher import paths
     from launcher.cli.attached import Session
-    from launcher.errors import UserError
     from launcher.planning.prepare import prepare
     from launcher.runs import directory as runs
 
     prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
     path = Path(prepared.plan.run_dir)
-    is_first = not paths.exists(path.parent)
-    with Session(prepared.plan.executor, follow=follow, as_json=as_json) as session:
-        try:
-            return session.start(runs.create(path, prepared.files))
-        except UserError:
-            if is_first:
-                with contextlib.suppress(OSError):
-                    path.parent.rmdir()
-            raise
+    with (
+        runs.removed_if_refused(path.parent),
+        Session(prepared.plan.executor, follow=follow, as_json=as_json) as session,
+    ):
+        return session.start(runs.create(path, prepared.files))
 
 
 @click.command("resume")
