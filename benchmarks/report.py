@@ -11,9 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from launcher.families.shapes import find_config, shape_from_config
+from launcher.families import shape_from_config
 from launcher.loading.resolve import read_recipe_file
 from launcher.planning.estimate import Setup, known_device, step_flops
+from launcher.planning.model_config import find_config
 
 OURS = "ours"
 Row = dict[str, Any]

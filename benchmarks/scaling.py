@@ -25,7 +25,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from launcher.families.shapes import ModelShape, shape_from_config
+from launcher.families import shape_from_config
+from launcher.families.shared.base import ModelShape
 from launcher.planning.estimate import (
     DeviceSpeed,
     Link,

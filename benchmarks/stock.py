@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.families.shapes import find_config, resolve_lora_targets, shape_from_config
+from launcher.families import shape_from_config
+from launcher.families.shared.base import resolve_lora_targets
+from launcher.planning.model_config import find_config
 from launcher.reading.check import files, read_options
 from launcher.reading.columns import label_columns, text_columns
 from launcher.reading.examples import answers

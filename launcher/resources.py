@@ -18,3 +18,15 @@ def resource_dir(kind: Kind) -> Path:
 def resource(kind: Kind, name: str) -> Path:
     """One shipped file, such as `resource("slurm", "job.sbatch.j2")`."""
     return resource_dir(kind) / name
+
+
+def module_names(package: str) -> tuple[str, ...]:
+    """Names of the modules in one of our packages as recipes write them: `question_answering.py` is question-answering."""
+    files = (Path(__file__).resolve().parent / package).glob("[!_]*.py")
+    return tuple(sorted(file.stem.replace("_", "-") for file in files))
+
+
+def default_family() -> str:
+    """The family of a model from scratch where a recipe names none."""
+    file = Path(__file__).resolve().parent / "families" / "shared" / "default.txt"
+    return file.read_text(encoding="utf-8").strip()

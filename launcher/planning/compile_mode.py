@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from launcher.families.shared.base import Family
 from launcher.recipe.conflicts import Conflict
 from launcher.recipe.recipe import Recipe
 
@@ -17,8 +18,6 @@ Compile = Literal["none", "graph", "inductor"]
 
 GRAPHED_TASKS = ("classification", "multilabel", "regression", "ordinal")
 """Tasks whose heads read one row for each example: their shapes depend on nothing but the bucket."""
-GRAPHED_FAMILIES = ("bert", "roberta", "xlm-roberta", "electra", "distilbert")
-"""Families whose packed attention is one kernel in all layers."""
 GRAPHED_OPTIMIZERS = ("adamw", "adam")
 """Optimizers that keep their count of steps and take their learning rate on the device."""
 
@@ -30,7 +29,7 @@ class Place:
     device: Literal["cuda", "cpu"]
     world_size: int
     zero_stage: int
-    family: str | None
+    family: Family | None
     """Model family; None where it isn't known."""
 
 
@@ -52,7 +51,7 @@ def resolve_compile(recipe: Recipe, place: Place) -> tuple[Compile, str | None]:
 
 def graph_obstacle(recipe: Recipe, place: Place) -> str | None:
     """Why the steps of this training can't be CUDA graphs, None where they can."""
-    train = recipe.train
+    train, name = recipe.train, place.family and place.family.name
     used = {
         "there is no GPU": place.device == "cpu",
         "DeepSpeed's steps can't be captured": place.zero_stage > 0,
@@ -60,7 +59,7 @@ def graph_obstacle(recipe: Recipe, place: Place) -> str | None:
         f"precision={recipe.precision} has no attention kernel of fixed shape": recipe.precision != "bf16",
         f"task={recipe.task} has heads of changing shape": recipe.task not in GRAPHED_TASKS,
         "data.windows pools changing numbers of windows": recipe.data.windows is not None,
-        f"a {place.family} encoder has no kernel of fixed shape": place.family not in (None, *GRAPHED_FAMILIES),
+        f"a {name} encoder has no kernel of fixed shape": place.family is not None and not place.family.can_capture,
         f"train.optimizer={train.optimizer} looks at the host": train.optimizer not in GRAPHED_OPTIMIZERS,
         "train.r_drop takes two passes": train.r_drop > 0,
         "train.fgm takes two passes": train.fgm > 0,

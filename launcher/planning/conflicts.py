@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from launcher.errors import UserError
-from launcher.families.shapes import PRUNABLE, ModelShape, resolve_lora_targets
+from launcher.families import FAMILIES, find
+from launcher.families.shared.base import ModelShape, resolve_lora_targets
 from launcher.planning.compile_mode import compile_conflicts
 from launcher.planning.plan import (
     Machine,
@@ -111,12 +112,18 @@ def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
             f"the model holds {shape.max_length} tokens",
             f"use data.max_length={shape.max_length} or less, or a model for longer texts",
         )
-    if recipe.prune.shrinks and shape.family not in PRUNABLE:
+    if recipe.precision == "fp16" and shape.family.overflows_in_fp16(shape):
+        yield Conflict(
+            ("precision", "model.name"),
+            f"the hidden states of this {shape.family.name} encoder exceed 65,504, which fp16 can't hold",
+            "use precision=bf16, or precision=fp32 on a GPU without bf16",
+        )
+    if recipe.prune.shrinks and not shape.family.can_shrink:
         key = next(key for key in ("heads", "ffn", "layers") if getattr(recipe.prune, key))
         yield Conflict(
             (f"prune.{key}", "model.name"),
-            f"nothing can be taken out of a {shape.family} encoder yet",
-            "families that can be pruned: " + ", ".join(PRUNABLE),
+            f"nothing can be taken out of a {shape.family.name} encoder yet",
+            "families that can be pruned: " + ", ".join(name for name in FAMILIES if find(name).can_shrink),
         )
     for key, layers in (
         ("freeze.layers", recipe.model.freeze.layers),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from launcher.families.shapes import ModelShape, resolve_lora_targets
+from launcher.families.shared.base import ModelShape, resolve_lora_targets
 
 FP32 = 4
 OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "lamb": 8, "rmsprop": 4, "sgd": 0, "adafactor": 0}
@@ -68,7 +68,7 @@ class Setup:
     graphed: bool = False
     """Whether a step is launched at once, as a CUDA graph."""
     attention: Literal["flash", "eager"] = "flash"
-    """Flash keeps no scores (sdpa, variable-length kernels), eager does; DeBERTa is always eager."""
+    """Flash keeps no scores (sdpa, variable-length kernels), eager does; some families are always eager."""
     dropout: bool = True
     """Whether masks of dropout are kept."""
 
@@ -241,7 +241,7 @@ def _layer_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> i
     """What autograd keeps of one layer; LoRA's frozen matrices don't keep their inputs."""
     hidden, inner, c = shape.hidden, shape.intermediate, _width(setup)
     full = setup.tuning == "full"
-    fused = shape.family == "modernbert"
+    fused = len(shape.family.modules.attention_in) == 1
     readers = 1 if fused or c == FP32 else 3
     norms = 2 * FP32 * hidden
     inputs = (readers + 1) * c * hidden if full else 0
@@ -249,7 +249,7 @@ def _layer_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> i
     attention = (6 if fused and setup.attention == "flash" else 4) * c * hidden
     elementwise = (3 if shape.gated else 1) * c * inner
     product = c * inner if full else 0
-    masks = {"modernbert": 0, "distilbert": 1}.get(shape.family, 2) * _mask(setup, c) * hidden
+    masks = shape.family.dropout_masks * _mask(setup, c) * hidden
     per_token = norms + inputs + attention + elementwise + product + masks
     return (
         tokens * per_token + _adapter_bytes(shape, setup, tokens) + _score_bytes(shape, setup, tokens, length)
@@ -266,8 +266,8 @@ def _adapter_bytes(shape: ModelShape, setup: Setup, tokens: int) -> int:
 def _score_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> int:
     """What one layer keeps of the attention scores; DeBERTa adds those of its positions."""
     c = _width(setup)
-    # Autocast computes softmax in fp32 on a GPU only; ModernBERT does so anywhere.
-    softmax = c if setup.device == "cpu" and shape.family != "modernbert" else FP32
+    # Autocast computes softmax in fp32 on a GPU only; some families do so anywhere.
+    softmax = c if setup.device == "cpu" and not shape.family.softmax_in_fp32 else FP32
     dropped = c if setup.dropout or softmax != c else 0
     scores = _score_count(shape, setup, tokens, length) * (softmax + dropped + _mask(setup, softmax))
     if not shape.relative_span:
@@ -280,7 +280,7 @@ def _score_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> i
 
 
 def _score_count(shape: ModelShape, setup: Setup, tokens: int, length: int) -> int:
-    eager = setup.attention == "eager" or shape.family == "deberta-v2"
+    eager = setup.attention == "eager" or not shape.family.has_flash_attention
     return tokens * shape.heads * length if eager else 0
 
 

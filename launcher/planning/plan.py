@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from launcher.families.shapes import ModelShape
+from launcher.families.shared.base import ModelShape
 from launcher.planning.compile_mode import Compile, Place, resolve_compile
 from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic, largest_micro_batch
 from launcher.planning.throughput import Facts, Throughput, predict

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from launcher import __version__, paths, resources
+from launcher import __version__, families, paths, resources
 from launcher.errors import Problem, UserError
-from launcher.families import shapes
-from launcher.families.shapes import ModelShape
+from launcher.families.shared.base import ModelShape
+from launcher.families.shared.names import Sizes
 from launcher.loading import resolve as loading
 from launcher.loading.resolve import Loaded, RecipeMistakes
 from launcher.planning import machine, render
 from launcher.planning.conflicts import plan_conflicts
+from launcher.planning.model_config import find_config
 from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan
 from launcher.planning.starting_point import settle_models
 from launcher.reading import check as datacheck
@@ -155,7 +156,9 @@ def model_shape(loaded: Loaded) -> ModelShape | None:
     """The shape of the recipe's model, from its config.json where one is here; None where nobody knows it."""
     recipe, model = loaded.recipe, loaded.recipe.model
     if model.name is None:
-        return shapes.shape_from_config(scratch_config(model.scratch, recipe.scratch_length), "model.scratch")
+        return families.shape_from_config(
+            scratch_config(model.scratch, recipe.scratch_length), "model.scratch"
+        )
     if (reason := paths.refusal(model.name)) is not None:
         raise UserError(_about("model.name", loaded, f"can't be read: {reason}", "check its permissions"))
     if Path(model.name).is_absolute() and not paths.is_dir(model.name):
@@ -164,33 +167,20 @@ def model_shape(loaded: Loaded) -> ModelShape | None:
                 "model.name", loaded, "no such directory", "give a hub id or a directory with a config.json"
             )
         )
-    config = shapes.find_config(model.name, revision=model.revision or "main")
+    config = find_config(model.name, revision=model.revision or "main")
     if config is None and paths.is_dir(model.name):
         raise UserError(
             _about(
                 "model.name", loaded, "has no config.json", "give a directory in the format of Hugging Face"
             )
         )
-    return shapes.shape_of(model.name, config=config, where=f"{model.name}/config.json")
+    return families.shape_of(model.name, config=config, where=f"{model.name}/config.json")
 
 
 def scratch_config(scratch: Scratch, longest: int) -> dict[str, object]:
     """The config.json that a model made from nothing will have, as far as shapes need it."""
-    padding = 1 if scratch.family == "roberta" else 0
-    positions = longest + padding + 1 if padding else longest  # RoBERTa counts from behind its padding id
-    if scratch.family == "distilbert":
-        names = ("dim", "n_layers", "n_heads", "hidden_dim")
-    else:
-        names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    sizes = (scratch.hidden, scratch.layers, scratch.heads, scratch.intermediate)
-    return {
-        "model_type": scratch.family,
-        "vocab_size": scratch.vocab,
-        "embedding_size": scratch.hidden,
-        "max_position_embeddings": positions,
-        "pad_token_id": padding,
-        **dict(zip(names, sizes, strict=True)),
-    }
+    sizes = Sizes(scratch.layers, scratch.hidden, scratch.heads, scratch.intermediate, scratch.vocab, longest)
+    return {"model_type": scratch.family, **families.find(scratch.family).scratch_config(sizes)}
 
 
 def templates() -> dict[str, str]:

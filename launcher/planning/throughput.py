@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from launcher.families.shapes import ModelShape
+from launcher.families.shared.base import ModelShape
 from launcher.planning.estimate import DEVICES, DeviceSpeed, Link, Prediction, Setup, Work, known_device
 from launcher.recipe.fields import Record
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from launcher import resources
 from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Count, PathOrId, Probability, Section
+
+if TYPE_CHECKING:
+    FamilyName = str
+else:
+    FamilyName = Literal[resources.module_names("families")]
 
 
 class Dropout(Section):
@@ -54,7 +60,7 @@ class Scratch(Section):
 
     decides = Decides("training")
 
-    family: Literal["bert", "roberta", "distilbert", "electra", "modernbert"] = "bert"
+    family: FamilyName = resources.default_family()
     """Model family."""
     hidden: Count = 128
     """Width of the hidden states."""

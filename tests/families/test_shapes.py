@@ -6,15 +6,9 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import UserError
-from launcher.families.shapes import (
-    FAMILIES,
-    find_config,
-    known_names,
-    known_shape,
-    resolve_lora_targets,
-    shape_from_config,
-    shape_of,
-)
+from launcher.families import FAMILIES, known_names, known_shape, shape_from_config, shape_of
+from launcher.families.shared.base import resolve_lora_targets
+from launcher.planning.model_config import find_config
 
 ROBERTA_BASE = {
     "model_type": "roberta",
@@ -120,8 +114,8 @@ def test_one_leaf_name_may_have_several_widths():
 @pytest.mark.parametrize("name", known_names())
 def test_default_lora_targets_exist_in_every_model(name):
     shape = known(name)
-    assert resolve_lora_targets(shape, None) == shape.default_lora_targets
-    assert set(shape.default_lora_targets) <= set(shape.linear_modules())
+    assert resolve_lora_targets(shape, None) == shape.family.lora_targets
+    assert set(shape.family.lora_targets) <= set(shape.linear_modules())
 
 
 def test_all_linear_means_every_leaf_name():
@@ -149,7 +143,7 @@ def test_a_config_gives_the_shape_of_the_model_known_by_name():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_config_may_leave_everything_to_the_defaults(family):
-    assert shape_from_config({"model_type": family}, "config.json").family == family
+    assert shape_from_config({"model_type": family}, "config.json").family.name == family
 
 
 def test_an_unsupported_family_is_refused_with_those_that_are_supported():

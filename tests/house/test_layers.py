@@ -36,10 +36,15 @@ LAYERS = {
     "train": "recipe tasks families reading planning runs *",
 }
 
-# What turns the same recipe into the same files can't look at the machine it runs on. Of planning, three modules do:
+# What turns the same recipe into the same files can't look at the machine it runs on. Of planning, four modules do:
 # they gather what the plan is made from.
 PURE = ("recipe", "tasks", "planning")
-GATHERS = ("planning/machine.py", "planning/prepare.py", "planning/starting_point.py")
+GATHERS = (
+    "planning/machine.py",
+    "planning/model_config.py",
+    "planning/prepare.py",
+    "planning/starting_point.py",
+)
 IMPURE = {"datetime", "os", "platform", "random", "secrets", "socket", "subprocess", "tempfile", "time"}
 
 HEAVY = {"datasets", "deepspeed", "numpy", "pandas", "peft", "pyarrow", "torch", "transformers", "wandb"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher.families.shapes import known_names, known_shape
+from launcher.families import known_names, known_shape
 from launcher.planning.estimate import (
     DEVICES,
     Device,

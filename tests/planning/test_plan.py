@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launcher.families.shapes import known_shape
+from launcher.families import known_shape
 from launcher.planning.conflicts import plan_conflicts
 from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan, minutes, step_counts
 from launcher.recipe.cluster import Cluster
@@ -216,3 +216,14 @@ def test_a_job_must_have_time_left_beside_its_grace() -> None:
 )
 def test_slurm_time_limits_in_minutes(limit: str, expected: float) -> None:
     assert minutes(limit) == expected
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("name", ["microsoft/mdeberta-v3-base", "microsoft/deberta-v3-base"])
+def test_a_model_that_overflows_in_fp16_is_refused_before_the_launch(name: str, precision: str) -> None:
+    wanted = recipe(model={"name": name}, precision=precision, device="cuda")
+    found = list(plan_conflicts(wanted, Cluster(), LOGIN_NODE, known_shape(name)))
+    assert [c.fields[0] for c in found] == (
+        ["precision"] if "mdeberta" in name and precision == "fp16" else []
+    )
+    assert all("precision=bf16" in conflict.remedy for conflict in found)

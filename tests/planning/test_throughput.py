@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from launcher.families.shapes import known_shape
+from launcher.families import known_shape
 from launcher.planning.estimate import DEVICES, Setup
 from launcher.planning.throughput import Facts, Throughput, predict
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
-from launcher.families.shapes import resolve_lora_targets, shape_from_config
+from launcher.families import shape_from_config
+from launcher.families.shared.base import resolve_lora_targets
 from launcher.train.compat.quiet_warnings import quiet
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig
 
-from launcher.families.shapes import FAMILIES, known_shape, shape_from_config
+from launcher.families import FAMILIES, known_shape, shape_from_config
 from launcher.planning.estimate import Setup, activation_bytes, adapter_parameters, step_flops
 
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}

@@ -18,7 +18,6 @@ from launcher.train.compress.structural_pruning import choose, shrink
 from launcher.train.dataset.prepare import Dataset
 from launcher.train.model import extra_head
 from launcher.train.model.build import BuiltModel, build_model, cpu_state, save_model
-from launcher.train.model.parts import ANATOMIES
 from launcher.train.packed.unpadded import make_collate
 from launcher.train.process.events import Events, finite
 from launcher.train.process.ranks import Ranks
@@ -53,8 +52,7 @@ def _prune(
     collate, _ = make_collate(task, tokenizer, model, device)
     random = np.random.RandomState([recipe.seed, 2])
     examples = random.permutation(len(dataset.train))[: recipe.prune.examples]
-    anatomy = ANATOMIES[model.config.model_type]
-    importance = measure(model, anatomy, task, collate, dataset.train, examples)
+    importance = measure(model, task, collate, dataset.train, examples)
     smaller = shrink(model, choose(importance, recipe))
     extra_head.attach(smaller, head)
     save_model(BuiltModel(smaller, smaller, lora=False), cpu_state(smaller), tokenizer, run.pruned)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.train.model.parts import Anatomy
+from launcher.train.model.parts import head_count, layers_of, norms_of
 from launcher.train.packed.collate import Collate
 from launcher.train.tasks import Task
 from launcher.train.tokens.cache import TokenSplit
@@ -39,16 +39,16 @@ class Importance:
 
 
 def measure(
-    model: Any, anatomy: Anatomy, task: Task, collate: Collate, split: TokenSplit, examples: NDArray[np.int64]
+    model: Any, task: Task, collate: Collate, split: TokenSplit, examples: NDArray[np.int64]
 ) -> Importance:
     """Importance on these examples, one after another, without dropout; gradients are left at None."""
-    layers = anatomy.layers(model)
+    layers = layers_of(model)
     found = Importance(
-        heads=torch.zeros(len(layers), anatomy.head_count(model.config)),
+        heads=torch.zeros(len(layers), head_count(model.config)),
         neurons=torch.zeros(len(layers), layers[0].down.in_features),
         hidden=torch.zeros(model.config.hidden_size),
     )
-    norms = anatomy.norms(model)
+    norms = norms_of(model)
     read: list[torch.Tensor] = [parameter for norm in norms for parameter in norm.parameters()]
     read += [module.weight for layer in layers for module in (layer.out, layer.down)]
     frozen = _only(model, read)

@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 
+from launcher.families.shared.names import ConfigKeys, Modules
 from launcher.recipe.recipe import Recipe
 from launcher.train.compress.importance import Importance
-from launcher.train.model.parts import ANATOMIES, Anatomy, Kept
+from launcher.train.model.family import family_of
+from launcher.train.model.parts import Kept, head_count
 
 
 def choose(importance: Importance, recipe: Recipe) -> Kept:
@@ -34,13 +36,13 @@ def choose(importance: Importance, recipe: Recipe) -> Kept:
 
 def shrink(model: Any, kept: Kept) -> Any:
     """A new model of the same class that holds what is kept, its weights copied."""
-    anatomy = ANATOMIES[model.config.model_type]
-    smaller = type(model)(_smaller_config(model.config, anatomy, kept))
+    family = family_of(model.config)
+    smaller = type(model)(_smaller_config(model.config, family.keys, kept))
     weights = model.state_dict()
     state = {}
     for name, tensor in smaller.state_dict().items():
-        source = weights[_old_name(name, model, anatomy, kept)].cpu()
-        for axis, index in enumerate(_indices(name, source, model, anatomy, kept)):
+        source = weights[_old_name(name, model, family.modules, kept)].cpu()
+        for axis, index in enumerate(_indices(name, source, model, family.modules, kept)):
             source = source if index is None else source.index_select(axis, index)
         assert source.shape == tensor.shape, name
         state[name] = source.contiguous()
@@ -53,48 +55,52 @@ def _most(values: torch.Tensor, count: int) -> torch.Tensor:
     return torch.sort(torch.topk(values, count).indices).values
 
 
-def _smaller_config(config: Any, anatomy: Anatomy, kept: Kept) -> Any:
+def _smaller_config(config: Any, keys: ConfigKeys, kept: Kept) -> Any:
     smaller = copy.deepcopy(config)
-    hidden, *_ = anatomy.sizes
-    sizes = (len(kept.hidden), len(kept.heads[0]), len(kept.neurons[0]), len(kept.layers))
-    if getattr(config, "embedding_size", None) == getattr(config, hidden):
-        smaller.embedding_size = len(kept.hidden)
-    for name, size in zip(anatomy.sizes, sizes, strict=True):
+    sizes = {
+        keys.hidden: len(kept.hidden),
+        keys.heads: len(kept.heads[0]),
+        keys.intermediate: len(kept.neurons[0]),
+        keys.layers: len(kept.layers),
+    }
+    if keys.embedding and getattr(config, keys.embedding) == getattr(config, keys.hidden):
+        sizes[keys.embedding] = len(kept.hidden)
+    for name, size in sizes.items():
         setattr(smaller, name, size)
     return smaller
 
 
-def _place(name: str, model: Any, anatomy: Anatomy) -> tuple[str, int | None, str]:
+def _place(name: str, model: Any, names: Modules) -> tuple[str, int | None, str]:
     """(what stands before the layer's number, the number, what stands behind it); no number outside the layers."""
-    prefix = f"{model.base_model_prefix}.{anatomy.stack}."
+    prefix = f"{model.base_model_prefix}.{names.layers}."
     if not name.startswith(prefix):
         return name, None, ""
     number, _, rest = name.removeprefix(prefix).partition(".")
     return prefix, int(number), rest
 
 
-def _old_name(name: str, model: Any, anatomy: Anatomy, kept: Kept) -> str:
-    prefix, number, rest = _place(name, model, anatomy)
+def _old_name(name: str, model: Any, names: Modules, kept: Kept) -> str:
+    prefix, number, rest = _place(name, model, names)
     return name if number is None else f"{prefix}{kept.layers[number]}.{rest}"
 
 
 def _indices(
-    name: str, source: torch.Tensor, model: Any, anatomy: Anatomy, kept: Kept
+    name: str, source: torch.Tensor, model: Any, names: Modules, kept: Kept
 ) -> Iterator[torch.Tensor | None]:
     """For each axis of the old tensor, what stays of it; None where all does."""
-    _, number, rest = _place(name, model, anatomy)
+    _, number, rest = _place(name, model, names)
     width = model.config.hidden_size
     if number is None:
         yield from _outside_layers(name.removeprefix(f"{model.base_model_prefix}."), source, width, kept)
         return
     old = kept.layers[number]
     module = rest.rpartition(".")[0]
-    heads = _columns(kept.heads[old], width // anatomy.head_count(model.config))
+    heads = _columns(kept.heads[old], width // head_count(model.config))
     axes = {
-        **dict.fromkeys(anatomy.attention_in, (heads, kept.hidden)),
-        anatomy.attention_out: (kept.hidden, heads),
-        anatomy.up: (kept.neurons[old], kept.hidden),
-        anatomy.down: (kept.hidden, kept.neurons[old]),
+        **dict.fromkeys(names.attention_in, (heads, kept.hidden)),
+        names.attention_out: (kept.hidden, heads),
+        names.up: (kept.neurons[old], kept.hidden),
+        names.down: (kept.hidden, kept.neurons[old]),
     }.get(module, (kept.hidden,))
     yield from axes[: source.dim()]
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from launcher.families.shapes import resolve_lora_targets, shape_from_config
+from launcher.families import shape_from_config
+from launcher.families.shared.base import resolve_lora_targets
 from launcher.recipe.recipe import Recipe
 from launcher.train.compat.quiet_warnings import quiet
 from launcher.train.model import extra_head

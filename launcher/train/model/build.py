@@ -12,59 +12,17 @@ import torch
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from launcher.errors import RunFailed
+from launcher.families import find
+from launcher.families.shared.names import DropoutKeys, Sizes
 from launcher.recipe.model import Dropout, Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.train.compat.fast_imports import empty_weights, without_sharded_tensors
 from launcher.train.compat.quiet_warnings import quiet
 from launcher.train.model import extra_head
 from launcher.train.model.adapters import add_adapters, save_merged
+from launcher.train.model.family import family_of
 from launcher.train.model.heads import freeze, reinitialise
 from launcher.train.tasks import Task
-
-DROPOUT_KEYS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "bert": {
-        "hidden": ("hidden_dropout_prob",),
-        "attention": ("attention_probs_dropout_prob",),
-        "classifier": ("classifier_dropout",),
-    },
-    "distilbert": {
-        "hidden": ("dropout",),
-        "attention": ("attention_dropout",),
-        "classifier": ("seq_classif_dropout",),
-    },
-    "deberta-v2": {
-        "hidden": ("hidden_dropout_prob",),
-        "attention": ("attention_probs_dropout_prob",),
-        "classifier": ("cls_dropout", "pooler_dropout"),
-    },
-    "modernbert": {
-        "hidden": ("embedding_dropout", "mlp_dropout"),
-        "attention": ("attention_dropout",),
-        "classifier": ("classifier_dropout",),
-    },
-}
-"""Names that a family's configuration gives to each kind of dropout."""
-
-HEAD_MODULES: Mapping[str, tuple[str, ...]] = {
-    "bert": ("pooler", "classifier", "qa_outputs"),
-    "distilbert": ("pre_classifier", "classifier", "qa_outputs"),
-    "deberta-v2": ("pooler", "classifier", "qa_outputs"),
-    "modernbert": ("head", "classifier"),
-}
-"""Modules between the encoder and the logits: trained in full beside adapters, as they may be freshly made."""
-
-SAME_NAMES = {"roberta": "bert", "xlm-roberta": "bert", "electra": "bert"}
-FAMILIES = (*DROPOUT_KEYS, *SAME_NAMES)
-
-
-def family_of(config: PretrainedConfig) -> str:
-    """The family whose names the model uses. Raises RunFailed('model') for one that is not known."""
-    kind = str(config.model_type)
-    if kind not in FAMILIES:
-        raise RunFailed(
-            "model", f"models of type {kind} are not supported", "supported: " + ", ".join(FAMILIES)
-        )
-    return SAME_NAMES.get(kind, kind)
 
 
 @dataclass(frozen=True)
@@ -99,7 +57,7 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
     model: torch.nn.Module = base
     start: Mapping[str, torch.Tensor] = {}
     if recipe.tuning == "lora":
-        heads = () if task.ready_head else HEAD_MODULES[family]
+        heads = () if task.ready_head else family.head_modules
         model, start = add_adapters(recipe, task.peft_type, base, heads)
     # After the adapters: the one on disk is for a model without this head.
     head = task.extra_head(config)
@@ -117,7 +75,7 @@ def make_config(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
         config = scratch_config(recipe.model.scratch, tokenizer, head)
     else:
         config = load_config(recipe, **head)
-    for key, value in dropout_entries(family_of(config), recipe.model.dropout).items():
+    for key, value in dropout_entries(family_of(config).dropout, recipe.model.dropout).items():
         setattr(config, key, value)
     return config
 
@@ -134,33 +92,26 @@ def load_config(recipe: Recipe, **head: Any) -> PretrainedConfig:
     return config
 
 
-def dropout_entries(family: str, dropout: Dropout) -> dict[str, float]:
-    """What the recipe's dropout is called in the configuration of this family."""
-    names = DROPOUT_KEYS[family]
-    wanted = {"hidden": dropout.hidden, "attention": dropout.attention, "classifier": dropout.classifier}
-    return {key: value for kind, value in wanted.items() if value is not None for key in names[kind]}
+def dropout_entries(names: DropoutKeys, dropout: Dropout) -> dict[str, float]:
+    """What the recipe's dropout is called in a configuration."""
+    wanted = (
+        (names.hidden, dropout.hidden),
+        (names.attention, dropout.attention),
+        (names.classifier, dropout.classifier),
+    )
+    return {key: value for keys, value in wanted if value is not None for key in keys}
 
 
 def scratch_config(scratch: Scratch, tokenizer: Any, head: Mapping[str, Any]) -> PretrainedConfig:
     """A small configuration of the wanted family for this tokenizer."""
-    offset = tokenizer.pad_token_id + 1 if scratch.family == "roberta" else 0
-    shape: dict[str, Any] = {
-        "hidden_size": scratch.hidden,
-        "num_hidden_layers": scratch.layers,
-        "num_attention_heads": scratch.heads,
-        "intermediate_size": scratch.intermediate,
-        "max_position_embeddings": tokenizer.model_max_length + offset,
-    }
-    if scratch.family == "distilbert":
-        shape = {
-            "dim": scratch.hidden,
-            "n_layers": scratch.layers,
-            "n_heads": scratch.heads,
-            "hidden_dim": scratch.intermediate,
-            "max_position_embeddings": tokenizer.model_max_length,
-        }
-    elif scratch.family == "electra":
-        shape["embedding_size"] = scratch.hidden
+    sizes = Sizes(
+        scratch.layers,
+        scratch.hidden,
+        scratch.heads,
+        scratch.intermediate,
+        len(tokenizer),
+        tokenizer.model_max_length,
+    )
     special = {
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.cls_token_id,
@@ -168,7 +119,8 @@ def scratch_config(scratch: Scratch, tokenizer: Any, head: Mapping[str, Any]) ->
         "cls_token_id": tokenizer.cls_token_id,
         "sep_token_id": tokenizer.sep_token_id,
     }
-    return AutoConfig.for_model(scratch.family, vocab_size=len(tokenizer), **shape, **special, **head)
+    entries = find(scratch.family).scratch_config(sizes)
+    return AutoConfig.for_model(scratch.family, **{**entries, **special, **head})
 
 
 def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> Any:

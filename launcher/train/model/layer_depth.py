@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,29 +9,27 @@ import torch
 
 from launcher.recipe.recipe import Recipe
 from launcher.train.model import extra_head
-
-LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
-EMBEDDINGS = re.compile(r"(?:^|\.)(?:embeddings|embeddings_project|rel_embeddings|encoder\.LayerNorm)\.")
-"""Modules below the first layer; DeBERTa's `encoder.LayerNorm` normalises its relative positions."""
+from launcher.train.model.family import family_of
 
 
 def depths(model: torch.nn.Module) -> dict[str, int]:
     """Depth of each parameter by its name: 0 the embeddings, 1 to L the layers, L + 1 the head."""
-    prefix = f"{_whole(model).base_model_prefix}."
-    names = [name for name, _ in model.named_parameters()]
-    inner = {name: name.removeprefix("base_model.model.") for name in names}
-    encoder = {name for name in names if inner[name].startswith(prefix) and ".pooler." not in inner[name]}
-    layer = {name: int(found[1]) + 1 for name in encoder if (found := LAYER.search(inner[name]))}
-    top = max(layer.values(), default=0)
+    whole = _whole(model)
+    names = family_of(whole.config).modules
+    prefix, layers = f"{whole.base_model_prefix}.", f"{names.layers}."
+    below = tuple(f"{name}." for name in names.below)
+    top: int = whole.config.num_hidden_layers
 
     def depth(name: str) -> int:
-        if name not in encoder:
+        inner = name.removeprefix("base_model.model.")
+        if not inner.startswith(prefix) or ".pooler." in inner:
             return top + 1
-        if EMBEDDINGS.search(inner[name]):
-            return 0
-        return layer.get(name, top)  # a norm behind the last layer
+        inner = inner.removeprefix(prefix)
+        if inner.startswith(layers):
+            return int(inner.removeprefix(layers).partition(".")[0]) + 1
+        return 0 if inner.startswith(below) else top  # a norm behind the last layer
 
-    return {name: depth(name) for name in names}
+    return {name: depth(name) for name, _ in model.named_parameters()}
 
 
 def rate_scales(recipe: Recipe, model: torch.nn.Module) -> Mapping[str, float]:

@@ -10,20 +10,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
-FUSED = ("Intermediate", "SelfOutput", "Output", "FFN", "MLP")
-"""Ends of the names of the classes that are compiled: BERT's kin, DistilBERT, ModernBERT."""
+from launcher.train.model.family import family_of
 
 
-def compile_layers(model: nn.Module) -> int:
+def compile_layers(model: Any) -> int:
     """Compile in place what can be of a transformers model; the number of modules.
 
     Names, parameters and what is saved stay as they are. Whatever fails to compile runs as it is.
     """
     dynamo: Any = torch._dynamo
     dynamo.config.suppress_errors = True
-    parts = [module for module in model.modules() if type(module).__name__.endswith(FUSED)]
+    names = family_of(model.config).modules
+    layers = model.base_model.get_submodule(names.layers)
+    parts = [layer.get_submodule(name) for layer in layers for name in names.compiled]
     for part in parts:
         part.compile(dynamic=True)
     return len(parts)

@@ -5,58 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import RunFailed
+from launcher.families import FAMILIES, find
+from launcher.families.shared.names import SpecialTokens
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import LONGEST
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
-
-OFFSET_POSITIONS = frozenset(
-    ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer", "mpnet")
-)
-"""Model types whose positions start behind the padding id, so that many rows of the position table are unusable."""
-
-
-@dataclass(frozen=True)
-class Specials:
-    """Special tokens of a family; their ids are their places in `ordered`."""
-
-    ordered: tuple[str, ...]
-    start: str
-    end: str
-    pad: str
-    unknown: str
-    mask: str
-    pair: str
-    """How two texts are joined, in the notation of tokenizers' TemplateProcessing."""
-    token_types: bool
-    """Whether the model tells the second text by token types."""
-
-
-BERT = Specials(
-    ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
-    "[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]",
-    "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-    token_types=True,
-)  # fmt: skip
-UNTYPED = Specials(
-    BERT.ordered, BERT.start, BERT.end, BERT.pad, BERT.unknown, BERT.mask,
-    "[CLS]:0 $A:0 [SEP]:0 $B:0 [SEP]:0",
-    token_types=False,
-)  # fmt: skip
-ROBERTA = Specials(
-    ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
-    "<s>", "</s>", "<pad>", "<unk>", "<mask>",
-    "<s>:0 $A:0 </s>:0 </s>:0 $B:0 </s>:0",
-    token_types=False,
-)  # fmt: skip
-SPECIALS = {"bert": BERT, "electra": BERT, "distilbert": UNTYPED, "modernbert": UNTYPED, "roberta": ROBERTA}
 
 
 def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerFast:
@@ -114,9 +74,9 @@ def position_limit(config: Any) -> int | None:
     rows = getattr(config, "max_position_embeddings", None)
     if not isinstance(rows, int) or rows <= 0:
         return None
-    if config.model_type in OFFSET_POSITIONS:
-        return rows - (config.pad_token_id or 0) - 1
-    return rows
+    if config.model_type not in FAMILIES:
+        return rows
+    return rows - find(config.model_type).first_position(config.pad_token_id)
 
 
 def train_tokenizer(
@@ -130,7 +90,7 @@ def train_tokenizer(
     from tokenizers.decoders import WordPiece as WordPieceDecoder
     from transformers import PreTrainedTokenizerFast
 
-    specials = SPECIALS[scratch.family]
+    specials = find(scratch.family).special_tokens
     vocabulary = _train_vocabulary(_wordpiece(specials, scratch), list(texts), specials, scratch.vocab)
     backend = _wordpiece(specials, scratch, vocabulary)
     backend.decoder = WordPieceDecoder(prefix="##")
@@ -153,7 +113,9 @@ def train_tokenizer(
     )
 
 
-def _wordpiece(specials: Specials, scratch: Scratch, vocabulary: dict[str, int] | None = None) -> Tokenizer:
+def _wordpiece(
+    specials: SpecialTokens, scratch: Scratch, vocabulary: dict[str, int] | None = None
+) -> Tokenizer:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
     backend = Tokenizer(models.WordPiece(vocabulary, unk_token=specials.unknown))
@@ -162,7 +124,9 @@ def _wordpiece(specials: Specials, scratch: Scratch, vocabulary: dict[str, int] 
     return backend
 
 
-def _train_vocabulary(backend: Tokenizer, texts: list[str], specials: Specials, size: int) -> dict[str, int]:
+def _train_vocabulary(
+    backend: Tokenizer, texts: list[str], specials: SpecialTokens, size: int
+) -> dict[str, int]:
     """Token -> id; `backend` is of no other use afterwards.
 
     The library numbers continuing characters in the order of a hash table, which differs from run to run and decides

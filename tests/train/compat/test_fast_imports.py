@@ -15,7 +15,7 @@ from support.models import pretrained
 from support.training import ROOT, make_run, metrics, recipe, result, torchrun
 from transformers import AutoModelForSequenceClassification
 
-from launcher.families.shapes import FAMILIES
+from launcher.families import FAMILIES
 from launcher.runs.directory import RunDir
 from launcher.train.compat.fast_imports import empty_weights
 

@@ -13,15 +13,16 @@ from support.models import small_model
 from support.training import Fault, RankServer, events, losses, make_run, metrics, recipe, result
 from transformers import AutoModelForSequenceClassification, pipeline
 
+from launcher import families
 from launcher.recipe.prune import Prune
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.train.compress.importance import Importance, measure
 from launcher.train.compress.magnitude_pruning import Sparsity
 from launcher.train.compress.structural_pruning import choose, shrink
-from launcher.train.model.parts import ANATOMIES, Kept
+from launcher.train.model.parts import Kept, head_count, layers_of
 
-FAMILIES = tuple(ANATOMIES)
+FAMILIES = tuple(name for name in families.FAMILIES if families.find(name).can_shrink)
 
 
 def of_run(data: Path, run: RunDir, /, **changes: Any) -> Recipe:
@@ -38,9 +39,8 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
 
 
 def everything(model: Any, **changes: Any) -> Kept:
-    anatomy = ANATOMIES[model.config.model_type]
-    layers, heads = model.config.num_hidden_layers, anatomy.head_count(model.config)
-    neurons = anatomy.layers(model)[0].down.in_features
+    layers, heads = model.config.num_hidden_layers, head_count(model.config)
+    neurons = layers_of(model)[0].down.in_features
     whole = {
         "layers": list(range(layers)),
         "heads": [torch.arange(heads)] * layers,
@@ -55,7 +55,7 @@ def test_neurons_and_layers_that_do_nothing_can_go(family: str, tmp_path: Path) 
     """Silent neurons are taken out without a trace in the logits, and what is left loads like any model."""
     model: Any = small_model(family, layers=3)
     kept = torch.tensor([0, 1, 5, 8, 9, 20, 30, 47])
-    for layer in ANATOMIES[family].layers(model):
+    for layer in layers_of(model):
         silent = torch.ones(48, dtype=torch.bool)
         silent[kept] = False
         layer.down.weight.data[:, silent] = 0
@@ -74,8 +74,7 @@ def test_heads_go_with_their_share_of_the_hidden_width(family: str, tmp_path: Pa
     kept = everything(model, heads=[torch.tensor([1]), torch.tensor([0])], hidden=torch.arange(0, 32, 2))
     smaller = shrink(model, kept)
     assert (smaller.config.hidden_size, smaller.config.num_attention_heads) == (16, 1)
-    anatomy = ANATOMIES[family]
-    new, old = anatomy.layers(smaller)[0].out.weight, anatomy.layers(model)[0].out.weight
+    new, old = layers_of(smaller)[0].out.weight, layers_of(model)[0].out.weight
     torch.testing.assert_close(new, old[::2, 16:32])  # the second head's columns, every other row
     smaller.save_pretrained(tmp_path)
     loaded: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path)
@@ -110,9 +109,8 @@ def test_importance_is_the_derivative_by_a_gate(tiny_data: Path, tiny_run: RunDi
     data = prepare(wanted, tokenizer)
     model: Any = build_model(wanted, task, data.label_names, tokenizer).base
     collate, _ = make_collate(task, tokenizer, model, torch.device("cpu"))
-    anatomy = ANATOMIES["bert"]
     examples = np.array([3])
-    found = measure(model, anatomy, task, collate, data.train, examples)
+    found = measure(model, task, collate, data.train, examples)
 
     def gated(module: torch.nn.Linear, columns: slice) -> float:
         whole = module.weight.detach().clone()
@@ -125,7 +123,7 @@ def test_importance_is_the_derivative_by_a_gate(tiny_data: Path, tiny_run: RunDi
             module.weight.data.copy_(whole)
         return abs(values[0] - values[1]) / 2e-2
 
-    layer = anatomy.layers(model)[1]
+    layer = layers_of(model)[1]
     assert float(found.heads[1, 1]) == pytest.approx(gated(layer.out, slice(16, 32)), rel=0.02, abs=1e-6)
     assert float(found.neurons[1, 7]) == pytest.approx(gated(layer.down, slice(7, 8)), rel=0.02, abs=1e-6)
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -218,7 +216,7 @@ def test_pruned_weights_stay_at_zero(
     wanted = of_run(tiny_data, tiny_run, eval={"every": 2}, **changes)
     run = ranks.complete(make_run(tmp_path / "run", wanted))
     model: Any = AutoModelForSequenceClassification.from_pretrained(run.model)
-    for layer in ANATOMIES["bert"].layers(model):
+    for layer in layers_of(model):
         assert float((layer.down.weight == 0).float().mean()) == pytest.approx(0.6, abs=0.01)
     after = result(run)["compression"]["after"]
     assert after["nonzero"] < after["parameters"]

@@ -18,8 +18,9 @@ from transformers import (
     pipeline,
 )
 
+from launcher import families
 from launcher.errors import RunFailed
-from launcher.families.shapes import shape_from_config
+from launcher.families import shape_from_config
 from launcher.planning.prepare import scratch_config as planned_config
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import Recipe
@@ -58,7 +59,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "deberta-v2": SHAPE | DEBERTA_V3,
     "modernbert": SHAPE,
 }
-SCRATCH_FAMILIES = ("bert", "roberta", "distilbert", "electra", "modernbert")
+SCRATCH_FAMILIES = families.FAMILIES
 TEXTS = [
     f"the {adjective} {noun}" for adjective in ("good", "bad", "odd") for noun in ("day", "night", "cake")
 ]
@@ -82,8 +83,7 @@ HEADS = {
 
 
 def _tokenizer(family: str) -> Any:
-    known = family if family in SCRATCH_FAMILIES else "bert"
-    return train_tokenizer(TEXTS, Scratch.model_validate({"family": known, "vocab": 100}), max_length=48)
+    return train_tokenizer(TEXTS, Scratch.model_validate({"family": family, "vocab": 100}), max_length=48)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

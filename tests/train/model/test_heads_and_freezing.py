@@ -13,7 +13,7 @@ from support.training import RankServer, make_run, recipe, result
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from launcher.errors import RunFailed
-from launcher.families.shapes import shape_from_config
+from launcher.families import shape_from_config
 from launcher.planning.conflicts import plan_conflicts
 from launcher.planning.plan import Machine
 from launcher.recipe.cluster import Cluster

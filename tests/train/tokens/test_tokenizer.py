@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, AutoTokenizer
 
+from launcher import families
 from launcher.errors import RunFailed
 from launcher.recipe.model import Scratch
-from launcher.train.tokens.tokenizer import SPECIALS, load_tokenizer, position_limit, train_tokenizer
+from launcher.train.tokens.tokenizer import load_tokenizer, position_limit, train_tokenizer
 
 SENTENCES = [f"The {animal} {verb} the {other}." for animal in ("cat", "dog", "ox") for verb in ("sees", "hears")
              for other in ("hen", "owl", "Ämsel", "鸟")] * 5  # fmt: skip
 
 
-@pytest.mark.parametrize("family", SPECIALS)
+@pytest.mark.parametrize("family", families.FAMILIES)
 def test_a_trained_tokenizer_is_a_plain_hugging_face_one(family: str, tmp_path: Path) -> None:
     tokenizer = train_tokenizer(SENTENCES, Scratch(family=family, vocab=128))  # type: ignore[arg-type]
     assert len(tokenizer) <= 128
@@ -26,7 +27,7 @@ def test_a_trained_tokenizer_is_a_plain_hugging_face_one(family: str, tmp_path: 
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     pair = loaded("The cat", "an owl")
     assert dict(pair) == dict(tokenizer("The cat", "an owl"))
-    assert ("token_type_ids" in pair) == SPECIALS[family].token_types
+    assert ("token_type_ids" in pair) == families.find(family).special_tokens.token_types
     assert loaded.convert_ids_to_tokens(loaded("The CAT").input_ids)[1:-1] == ["the", "cat"]
     assert loaded.decode(loaded("ämsel 鸟").input_ids, skip_special_tokens=True) == "amsel 鸟"
     assert loaded.model_max_length == 512

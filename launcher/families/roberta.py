@@ -1,0 +1,42 @@
+"""RoBERTa (Liu et al., 2019, arXiv:1907.11692): BERT's modules, and positions that start behind the padding id."""
+
+from __future__ import annotations
+
+from launcher.families.shared.base import Family
+from launcher.families.shared.names import Sizes, SpecialTokens
+
+SPECIAL_TOKENS = SpecialTokens(
+    ordered=("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
+    start="<s>",
+    end="</s>",
+    pad="<pad>",
+    unknown="<unk>",
+    mask="<mask>",
+    pair="<s>:0 $A:0 </s>:0 </s>:0 $B:0 </s>:0",
+    token_types=False,
+)
+_BASE = {"max_position_embeddings": 514, "type_vocab_size": 1}
+_LARGE = {
+    **_BASE,
+    "num_hidden_layers": 24,
+    "hidden_size": 1024,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
+
+FAMILY = Family(
+    name="roberta",
+    known={
+        "roberta-base": _BASE,
+        "roberta-large": _LARGE,
+        "roberta-large-mnli": _LARGE,
+        "distilroberta-base": {**_BASE, "num_hidden_layers": 6},
+    },
+    sizes=Sizes(vocab=50265),
+    positions_start_behind_padding=True,
+    has_pooler=True,
+    packed_by="bert",
+    can_capture=True,
+    can_shrink=True,
+    special_tokens=SPECIAL_TOKENS,
+)

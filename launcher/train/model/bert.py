@@ -1,0 +1,75 @@
+"""Packed examples in BERT, RoBERTa, XLM-RoBERTa and ELECTRA, whose layers are the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from launcher.train.packed.attention import attend
+from launcher.train.packed.in_place import by_head, cast_once, examples_first, ready_mask, teach
+from launcher.train.packed.packing import Packing
+from launcher.train.tasks.base import Rows
+
+__all__ = ["adapt", "ready_mask"]
+
+
+def adapt(encoder: Any, rows: Rows) -> None:
+    """Let an encoder read packed examples, for heads that read these rows."""
+    layers = encoder.encoder.layer
+    for layer in layers:
+        teach(layer.attention.self, BertAttention)
+    if rows == "first":
+        teach(layers[-1].attention, LastBertAttention)
+        layers[-1].register_forward_hook(examples_first, with_kwargs=True)
+
+
+class BertAttention(nn.Module):
+    """BertSelfAttention, and RoBERTa's and ELECTRA's, which are the same."""
+
+    query: nn.Module
+    key: nn.Module
+    value: nn.Module
+    dropout: nn.Dropout
+    attention_head_size: int
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        *args: Any,
+        packing: Packing | None = None,
+        first_only: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, Any]:
+        if packing is None:
+            stock: tuple[torch.Tensor, Any] = super().forward(hidden_states, *args, **kwargs)
+            return stock
+        hidden = cast_once(hidden_states)
+        size = self.attention_head_size
+        context = attend(
+            by_head(self.query(packing.first(hidden) if first_only else hidden), size),
+            by_head(self.key(hidden), size),
+            by_head(self.value(hidden), size),
+            packing,
+            scale=size**-0.5,
+            dropout=self.dropout.p if self.training else 0.0,
+            first_only=first_only,
+        )
+        return context.view(1, len(context), -1), None
+
+
+class LastBertAttention(nn.Module):
+    """BertAttention of the last layer: from here on there is one row for each example."""
+
+    self: nn.Module
+    output: nn.Module
+
+    def forward(
+        self, hidden_states: torch.Tensor, *args: Any, packing: Packing | None = None, **kwargs: Any
+    ) -> tuple[torch.Tensor, Any]:
+        if packing is None:
+            stock: tuple[torch.Tensor, Any] = super().forward(hidden_states, *args, **kwargs)
+            return stock
+        context, _ = self.self(hidden_states, packing=packing, first_only=True)
+        return self.output(context, packing.first(hidden_states)), None

@@ -1,0 +1,80 @@
+"""Packed examples in DistilBERT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from launcher.train.packed.attention import attend
+from launcher.train.packed.in_place import by_head, cast_once, examples_first, ready_mask, teach
+from launcher.train.packed.packing import Packing
+from launcher.train.tasks.base import Rows
+
+__all__ = ["adapt", "ready_mask"]
+
+
+def adapt(encoder: Any, rows: Rows) -> None:
+    """Let an encoder read packed examples, for heads that read these rows."""
+    layers = encoder.transformer.layer
+    for layer in layers:
+        teach(layer.attention, DistilBertAttention)
+    if rows == "first":
+        teach(layers[-1], LastDistilBertLayer)
+        layers[-1].register_forward_hook(examples_first, with_kwargs=True)
+
+
+class DistilBertAttention(nn.Module):
+    """DistilBertSelfAttention."""
+
+    q_lin: nn.Module
+    k_lin: nn.Module
+    v_lin: nn.Module
+    out_lin: nn.Module
+    dropout: nn.Dropout
+    attention_head_size: int
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        *args: Any,
+        packing: Packing | None = None,
+        first_only: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, Any]:
+        if packing is None:
+            stock: tuple[torch.Tensor, Any] = super().forward(hidden_states, *args, **kwargs)
+            return stock
+        hidden = cast_once(hidden_states)
+        size = self.attention_head_size
+        context = attend(
+            by_head(self.q_lin(packing.first(hidden) if first_only else hidden), size),
+            by_head(self.k_lin(hidden), size),
+            by_head(self.v_lin(hidden), size),
+            packing,
+            scale=size**-0.5,
+            dropout=self.dropout.p if self.training else 0.0,
+            first_only=first_only,
+        )
+        return self.out_lin(context.view(1, len(context), -1)), None
+
+
+class LastDistilBertLayer(nn.Module):
+    """TransformerBlock, the last one."""
+
+    attention: nn.Module
+    sa_layer_norm: nn.Module
+    ffn: nn.Module
+    output_layer_norm: nn.Module
+
+    def forward(
+        self, hidden_states: torch.Tensor, *args: Any, packing: Packing | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        if packing is None:
+            stock: torch.Tensor = super().forward(hidden_states, *args, **kwargs)
+            return stock
+        attended, _ = self.attention(hidden_states, packing=packing, first_only=True)
+        attended = self.sa_layer_norm(attended + packing.first(hidden_states))
+        output: torch.Tensor = self.output_layer_norm(self.ffn(attended) + attended)
+        return output

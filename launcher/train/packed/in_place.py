@@ -1,0 +1,65 @@
+"""What the families' packed layers share: changing a module's behaviour in place, and hooks around layers and encoder."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from launcher.train.packed.packing import Packing
+
+
+def teach(module: nn.Module, behaviour: type) -> None:
+    """Give a module a subclass of its own class that has this behaviour first; what it holds stays as it is."""
+    module.__class__ = _subclass(behaviour, type(module))  # type: ignore[arg-type]  # classes do have a hash
+
+
+@functools.cache
+def _subclass(behaviour: type, stock: type) -> type:
+    return type(f"Packed{stock.__name__}", (behaviour, stock), {"__module__": __name__})
+
+
+def examples_first(
+    _layer: nn.Module, _args: tuple[Any, ...], kwargs: Mapping[str, Any], output: torch.Tensor
+) -> torch.Tensor:
+    """After the last layer: (1, examples, width) -> (examples, 1, width), so that heads find a first token in each."""
+    return output.transpose(0, 1) if kwargs.get("packing") is not None else output
+
+
+def mean_of_examples(
+    _encoder: nn.Module, _args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
+) -> Any:
+    """After the encoder: the mean over each example's tokens, (examples, 1, width)."""
+    packing: Packing | None = kwargs.get("packing")
+    if packing is not None:
+        output.last_hidden_state = packing.mean(output.last_hidden_state)
+    return output
+
+
+def selected_tokens(
+    _encoder: nn.Module, _args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
+) -> Any:
+    """After the encoder: the rows of the selected tokens, (1, selected, width)."""
+    packing: Packing | None = kwargs.get("packing")
+    if packing is not None and packing.selected is not None:
+        output.last_hidden_state = output.last_hidden_state.index_select(1, packing.selected)
+    return output
+
+
+def ready_mask(device: torch.device) -> torch.Tensor:
+    """A mask that transformers passes on as it is and nobody reads: it keeps (tokens, tokens) from being made."""
+    return torch.zeros(1, 1, 1, 1, device=device)
+
+
+def cast_once(hidden: torch.Tensor) -> torch.Tensor:
+    """Under autocast, the type that all three projections would each cast to."""
+    kind = hidden.device.type
+    return hidden.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else hidden
+
+
+def by_head(projected: torch.Tensor, width: int) -> torch.Tensor:
+    """(1, rows, heads * width) -> (rows, heads, width)."""
+    return projected.view(projected.shape[1], -1, width)
