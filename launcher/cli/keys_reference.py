@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
-from launcher.loading.schema import expected, shown
+from launcher.loading.schema import default_text, expected
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.decides import MEANINGS
 from launcher.recipe.fields import Leaf, Section, leaves, sentences
@@ -50,12 +50,8 @@ def _sections(root: type[Section]) -> Iterator[str]:
 
 
 def _row(leaf: Leaf) -> str:
-    default = "needed" if leaf.field.is_required() else f"`{_default(leaf)}`"
+    default = default_text(leaf)
     meaning = sentences(leaf.section)[leaf.attribute]
-    cells = (f"`{leaf.name}`", expected(leaf.field), default, ", ".join(leaf.subjects), meaning)
+    shown = default if leaf.field.is_required() else f"`{default}`"
+    cells = (f"`{leaf.name}`", expected(leaf.field), shown, ", ".join(leaf.subjects), meaning)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _default(leaf: Leaf) -> str:
-    value = leaf.field.get_default(call_default_factory=True, validated_data={})
-    return "{}" if value == {} else shown(value) or "null"

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from launcher.errors import Problem, nearest
+from launcher.errors import Problem, UserError, nearest
 from launcher.loading.yaml_source import Node
+from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import (
     Leaf,
     Line,
@@ -25,6 +26,7 @@ from launcher.recipe.fields import (
     leaves,
     sentences,
 )
+from launcher.recipe.recipe import Recipe
 
 _MANY = 50
 """Beyond this many problems in one file, no nearest match is looked for."""
@@ -183,6 +185,49 @@ def expected(field: FieldInfo) -> str:
     if len(nouns) == 1:
         return nouns[0]
     return ", ".join(nouns[:-1]) + (", or " if len(nouns) > 2 or ", " in nouns[0] else " or ") + nouns[-1]
+
+
+def described(word: str) -> list[dict[str, str]]:
+    """What there is to know about the key of this name, of a recipe or a profile, or about all whose names or meanings have it.
+
+    Raises UserError where there is none.
+    """
+    every = [
+        _described(leaf, kind)
+        for kind, root in (("recipe", Recipe), ("profile", Cluster))
+        for leaf in leaves(root)
+    ]
+    for found in (
+        [key for key in every if key["key"] == word],
+        [key for key in every if key["key"].startswith(f"{word}.")],
+        [key for key in every if word and word.lower() in key["key"]],
+        [key for key in every if word and word.lower() in key["meaning"].lower()],
+    ):
+        if found:
+            return found
+    names = [key["key"] for key in every]
+    guess = nearest(word, names) or nearest(word, [name.rpartition(".")[2] for name in names])
+    remedy = f"did you mean {guess}?" if guess else "docs/keys.md has them all"
+    raise UserError(Problem(f"no key has {word!r} in its name or meaning", remedy=remedy))
+
+
+def _described(leaf: Leaf, kind: str) -> dict[str, str]:
+    return {
+        "key": leaf.name,
+        "of": kind,
+        "meaning": sentences(leaf.section)[leaf.attribute],
+        "takes": expected(leaf.field),
+        "default": default_text(leaf),
+        "decides": ", ".join(leaf.subjects),
+    }
+
+
+def default_text(leaf: Leaf) -> str:
+    """A key's default as it would be written, `needed` where it has none."""
+    if leaf.field.is_required():
+        return "needed"
+    value = leaf.field.get_default(call_default_factory=True, validated_data={})
+    return "{}" if value == {} else shown(value) or "null"
 
 
 def hint(schema: Schema, key: str, value: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -56,3 +57,11 @@ def test_an_unknown_flag(launch: Launch) -> None:
 
 def test_a_word_that_is_no_assignment(launch: Launch) -> None:
     assert "is not key=value" in launch("plan", "recipe=smoke", "nodes", code=2).stderr
+
+
+def test_a_key_is_explained_by_its_name_a_part_of_it_or_its_meaning(launch: Launch) -> None:
+    assert "Peak learning rate." in launch("recipes", "explain", "train.lr").stdout
+    parts = json.loads(launch("recipes", "explain", "early", "--json").stdout)
+    assert {key["key"].rpartition(".")[0] for key in parts} == {"train.early_stopping"}
+    assert "lora.plus_ratio" in launch("recipes", "explain", "LoRA+").stdout
+    assert "no key has 'zzqq'" in launch("recipes", "explain", "zzqq", code=2).stderr
