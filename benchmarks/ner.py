@@ -17,7 +17,7 @@ from benchmarks.stock import Flags, command, trainer_arguments
 from benchmarks.trials import Files, Metrics, Table, Trial, measure, named, parser, read_lines, run
 from benchmarks.workloads import minilm
 from launcher.loading.resolve import read_recipe_file
-from launcher.reading.files import ReadOptions
+from launcher.reading.options import ReadOptions
 from launcher.train.tasks.entity_scores import entity_metrics
 
 KINDS = {"softmax": (), "crf": ("tagging.crf=true", "train.crf_lr=1e-2"), "peer": ()}

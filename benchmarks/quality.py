@@ -21,7 +21,7 @@ from benchmarks.stock import PEERS, Flags, PeerData, command, environment, write
 from benchmarks.trials import Files, Metrics, Table, Trial, measure, named, parser, read_lines, run
 from benchmarks.workloads import minilm, write_scratch
 from launcher.loading.resolve import read_recipe_file
-from launcher.reading.files import ReadOptions
+from launcher.reading.options import ReadOptions
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.train.tasks import get_task

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.reading.files import ReadOptions, Row, read_rows
+from launcher.reading.files import read_rows
+from launcher.reading.options import ReadOptions
+from launcher.reading.rows import Row
 
 Metrics = dict[str, float]
 AS_NAMED = ReadOptions()

@@ -15,19 +15,13 @@ from launcher.reading import examples, labels
 from launcher.reading.cleaning import kept
 from launcher.reading.columns import CLASS_TASKS, choice_columns, label_columns, text_columns
 from launcher.reading.examples import Mistake
-from launcher.reading.files import (
-    EXTENSIONS,
-    Peek,
-    ReadOptions,
-    Row,
-    Value,
-    missing_files,
-    peek,
-    resolve_format,
-    split_sizes,
-)
-from launcher.reading.textfiles import size_of, where
+from launcher.reading.files import Peek, peek, resolve_format, split_sizes, words_are_lines
+from launcher.reading.messages import where
+from launcher.reading.opening import missing_files, size_of
+from launcher.reading.options import ReadOptions
+from launcher.reading.rows import Row, Value
 from launcher.recipe.data import Augment, Data
+from launcher.recipe.data_formats import COLUMNS_OF_WORDS, EXTENSIONS, extension
 from launcher.recipe.fields import Files
 from launcher.recipe.recipe import Recipe
 from launcher.tasks import tagging
@@ -88,8 +82,8 @@ def read_options(data: Data) -> ReadOptions:
 
 def options_for(path: Path, data: Data) -> ReadOptions:
     """How a file beside the run's own data is read: as the training files, in the format that its own extension names."""
-    options, own = read_options(data), path.suffix.lower()
-    if own not in EXTENSIONS or own in {file.suffix.lower() for file in files(data.train)}:
+    options, own = read_options(data), extension(path)
+    if own not in EXTENSIONS or own in {extension(file) for file in files(data.train)}:
         return options
     return replace(options, format=None, delimiter=None, quoting=None)
 
@@ -291,7 +285,7 @@ def missing_columns(
 
 def _header_hint(path: Path, options: ReadOptions, seen: Peek) -> str:
     form = resolve_format(path, options)
-    if form == "conll":
+    if form in COLUMNS_OF_WORDS:
         return "; data.columns=[...] names the columns otherwise"
     if form not in ("csv", "tsv"):
         return ""
@@ -311,7 +305,7 @@ def bad_cells(
     mistakes: Callable[[Recipe, Row], Iterable[Mistake]] = examples.mistakes,
 ) -> Iterator[Problem]:
     """Problems with the first cells of a file that don't fit the task, and how many more there are."""
-    lines = resolve_format(path, options) == "conll"
+    lines = words_are_lines(path, options)
     found = 0
     for row in rows:
         for key, column, wrong, offset in mistakes(recipe, row):

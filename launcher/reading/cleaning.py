@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from launcher.reading import examples
 from launcher.reading.columns import choice_columns, label_columns, text_columns
 from launcher.reading.examples import Answer
-from launcher.reading.files import Row, Value
+from launcher.reading.rows import Row, Value
 from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
 

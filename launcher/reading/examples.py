@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from launcher.reading import labels
 from launcher.reading.columns import choice_columns, text_columns
-from launcher.reading.files import Row, Value
 from launcher.reading.labels import shown
+from launcher.reading.rows import Row, Value
 from launcher.recipe.recipe import Recipe
 
 IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"

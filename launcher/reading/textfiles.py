@@ -1,97 +1,128 @@
-"""Files of text, line by line: UTF-8 with or without a byte order mark, and what to say where they aren't."""
+"""Files of text, line by line: UTF-8, or UTF-16 and UTF-32 with a byte order mark; lines end with LF, CR LF or CR."""
 
 from __future__ import annotations
 
-import os
-import stat
+import codecs
 from collections.abc import Iterator
-from io import BufferedReader
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
-from launcher import paths
-from launcher.errors import Problem, UserError, nearest
+from launcher.errors import UserError
+from launcher.reading.binary_kinds import refuse_binary
+from launcher.reading.messages import mistake
+from launcher.reading.opening import open_file, size_of
+from launcher.reading.packed import BLOCK
 
-
-def where(path: Path, position: int | None) -> str:
-    """`file:position`, as messages name it."""
-    return str(path) if position is None else f"{path}:{position}"
+UTF8 = "utf-8-sig"
+MARKS = {  # UTF-32's first mark begins with UTF-16's
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+COUNT_BYTES = 512 << 20
+"""Files up to this size have their lines counted."""
+GUESS_BYTES = 1 << 15
+"""Bytes from which the encoding of a file is guessed."""
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line number and line, without its end; only newlines end a line, no other separator of Unicode."""
+    """Line number and line, without its end; no other separator of Unicode ends a line."""
     for number, line in raw_lines(path):
         yield number, line.removesuffix("\n").removesuffix("\r")
 
 
 def raw_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line number and line with its end, decoded; UserError where the file is not UTF-8 text."""
+    """Line number and line with its end; UserError where the file is not text."""
+    with _open_text(path) as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                if "\0" in line:
+                    raise _holds_nul(path, number, line)
+                yield number, line
+        except UnicodeDecodeError:
+            _refuse_encoding(path, file.encoding)
+
+
+def whole_text(path: Path) -> str:
+    """All the text of a file."""
+    return "".join(line for _, line in raw_lines(path))
+
+
+def count_lines(path: Path, *, but: str = "") -> int | None:
+    """Lines that hold more than the characters of `but`, or all lines; None where the file is large."""
+    if size_of(path) > COUNT_BYTES:
+        return None
+    with _open_text(path) as file:
+        try:
+            return sum(1 for line in file if not but or line.strip(but))
+        except UnicodeDecodeError:
+            _refuse_encoding(path, file.encoding)
+
+
+def _open_text(path: Path) -> TextIOWrapper:
+    file = open_file(path)
+    try:
+        start = file.peek(BLOCK)
+        refuse_binary(path, start)
+    except UserError:
+        file.close()
+        raise
+    encoding = next((name for mark, name in MARKS.items() if start.startswith(mark)), UTF8)
+    beginning = start.decode(encoding, errors="ignore")
+    ends_with_cr = "\r" in beginning and "\n" not in beginning
+    return TextIOWrapper(file, encoding, newline="\r" if ends_with_cr else "\n")
+
+
+def _holds_nul(path: Path, number: int, line: str) -> UserError:
+    if line.count("\0") >= len(line) // 3:
+        order = "BE" if line.startswith("\0") else "LE"
+        remedy = f"save it as UTF-8: iconv -f UTF-16{order} -t UTF-8 {path.name} > NEW"
+        return mistake(path, number, "looks like UTF-16 without a byte order mark", remedy)
+    return mistake(path, number, "holds a NUL byte", "remove it, or save the file as UTF-8 text")
+
+
+def _refuse_encoding(path: Path, encoding: str) -> NoReturn:
+    """Say which line is not of the encoding, and which one it probably has."""
+    if encoding != UTF8:
+        raise mistake(path, None, f"is not whole {encoding.upper()}", "save the file as UTF-8")
+    utf8_before = False
     with open_file(path) as file:
         for number, raw in enumerate(file, start=1):
             try:
-                line = raw.removeprefix(b"\xef\xbb\xbf").decode() if number == 1 else raw.decode()
+                raw.decode()
             except UnicodeDecodeError as error:
-                _not_utf8(path, number, raw, error)
-            if "\0" in line:
-                raise mistake(path, number, "holds a NUL byte", "remove it, or save the file as UTF-8 text")
-            yield number, line
+                sample = (raw[max(0, error.start - 1000) :] + file.read(GUESS_BYTES))[:GUESS_BYTES]
+                remedy = _only_here(path) if utf8_before else _conversion(path, sample)
+                text = f"is not UTF-8: byte 0x{raw[error.start]:02x} at {error.start + 1}"
+                raise mistake(path, number, text, remedy) from None
+            utf8_before = utf8_before or not raw.isascii()
+    raise mistake(path, None, "is not UTF-8", "save the file as UTF-8")
 
 
-def _not_utf8(path: Path, number: int, raw: bytes, error: UnicodeDecodeError) -> NoReturn:
-    if number == 1 and raw.startswith(b"\x1f\x8b"):
-        raise mistake(path, None, "is compressed", "unpack it: gunzip")
-    if number == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise mistake(path, None, "is UTF-16, not UTF-8", "convert it: iconv -f UTF-16 -t UTF-8")
-    text = f"is not UTF-8: byte 0x{raw[error.start]:02x} at {error.start + 1}"
-    raise mistake(path, number, text, "save the file as UTF-8, for example with iconv -f LATIN1 -t UTF-8")
+def _only_here(path: Path) -> str:
+    return f"mend this line: lines above it are UTF-8 (iconv -c -f UTF-8 -t UTF-8 {path.name} leaves such bytes out)"
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a file."""
-    with open_file(path) as file:
-        return file.seek(0, 2)
+def _conversion(path: Path, sample: bytes) -> str:
+    encodings = _guesses(sample)
+    if not encodings:
+        return "save the file as UTF-8"
+    name = encodings[0].upper().replace("_", "-")
+    others = f", or else {' or '.join(encodings[1:])}" if len(encodings) > 1 else ""
+    return (
+        f"save it as UTF-8; it looks like {encodings[0]}{others}: iconv -f {name} -t UTF-8 {path.name} > NEW"
+    )
 
 
-def open_file(path: Path) -> BufferedReader:
-    """The file opened for reading; UserError where it can't be, with the nearest name that could."""
-    if paths.is_dir(path):
-        raise mistake(path, None, "is a directory, not a file", _files_in(path))
-    try:
-        # Without O_NONBLOCK, opening a named pipe would wait for a writer.
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    except FileNotFoundError:
-        raise mistake(path, None, "no such file", _nearest_file(path)) from None
-    except OSError as error:
-        text = f"can't be read: {error.strerror}"
-        raise mistake(path, None, text, "check the path and its permissions") from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise mistake(path, None, "is not a regular file", "it is read more than once: save it as a file")
-    return file
+def _guesses(sample: bytes) -> list[str]:
+    """The likeliest encodings, the first one first; Western European ones go by the commonest of their names."""
+    from charset_normalizer import from_bytes
 
-
-def _nearest_file(path: Path) -> str:
-    folder = path.parent
-    if not paths.is_dir(folder):
-        return f"there is no directory {folder} either"
-    names = _data_files(folder)
-    guess = nearest(path.name, names)
-    return f"did you mean {folder / guess}?" if guess else _files_in(folder)
-
-
-def _files_in(folder: Path) -> str:
-    names = _data_files(folder)
-    listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"files in {folder}: {listed}" if names else f"{folder} holds no files"
-
-
-def _data_files(folder: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    except OSError:
-        return []
-
-
-def mistake(path: Path, position: int | None, message: str, remedy: str | None) -> UserError:
-    """What is wrong with a file, or with one of its lines."""
-    return UserError(Problem(message, where=where(path, position), remedy=remedy))
+    matches = from_bytes(sample)
+    names = []
+    for match in list(matches)[:3]:
+        alike = match.could_be_from_charset
+        names.append("cp1252" if "cp1252" in alike else match.encoding)
+    return list(dict.fromkeys(names))[:2]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from launcher.recipe.data_formats import FormatName
 from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Count, Files, Line, LocalPath, PathOrId, Probability, Section, Share
 
@@ -131,7 +132,7 @@ class Data(Section):
     """Column separator; null means a comma in csv, a tab in tsv, and any blanks and tabs in CoNLL files."""
     quoting: bool | None = None
     """Whether double quotes enclose fields; null means yes in csv and no in tsv."""
-    format: Literal["csv", "tsv", "json", "jsonl", "parquet", "txt", "conll", "squad"] | None = None
+    format: FormatName | None = None
     """Format of the files where their extension lies."""
     clean: Clean = Clean()
     """What is mended in texts and left out."""

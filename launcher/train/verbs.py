@@ -15,7 +15,7 @@ from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner, stretch_given
 from launcher.reading.columns import text_columns
 from launcher.reading.examples import context_of
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.recipe.recipe import LONGEST, Recipe
 from launcher.runs.directory import RunDir
 from launcher.train.compat.fast_imports import trim_imports

@@ -25,7 +25,7 @@ LAYERS = {
     "tasks": "recipe",
     "families": BASE,
     "loading": "recipe yaml",
-    "reading": "recipe tasks pyarrow",
+    "reading": "recipe tasks pyarrow charset_normalizer",
     "runs": f"{BASE} tasks",
     "planning": "recipe tasks families loading reading runs jinja2",
     "executors": "runs node psutil",

@@ -16,6 +16,7 @@ import pytest
 
 # Distributions whose package has another name, and those that are used without being imported.
 PACKAGES = {
+    "charset-normalizer": "charset_normalizer",
     "protobuf": "google",
     "pytorch-optimizer": "pytorch_optimizer",
     "pyyaml": "yaml",

@@ -12,7 +12,8 @@ import pytest
 from launcher.errors import UserError
 from launcher.reading.check import check_data
 from launcher.reading.examples import Answer, choice_indices, placed
-from launcher.reading.files import ReadOptions, count_rows, peek, read_rows
+from launcher.reading.files import count_rows, peek, read_rows
+from launcher.reading.options import ReadOptions
 from launcher.recipe.recipe import Recipe
 
 Write = Callable[[str, Any], str]

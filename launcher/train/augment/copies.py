@@ -11,7 +11,8 @@ from typing import Any
 from launcher.errors import RunFailed
 from launcher.reading import examples
 from launcher.reading.columns import choice_columns, text_columns
-from launcher.reading.files import Row, content_hash
+from launcher.reading.files import content_hash
+from launcher.reading.rows import Row
 from launcher.recipe.data import Augment
 from launcher.recipe.recipe import Recipe
 from launcher.train.augment import noise

@@ -13,7 +13,8 @@ from launcher.reading.check import bad_cells, options_for
 from launcher.reading.cleaning import cleaner
 from launcher.reading.columns import label_columns, text_columns
 from launcher.reading.examples import Mistake
-from launcher.reading.files import Row, read_rows
+from launcher.reading.files import read_rows
+from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
 from launcher.train.tokens.cache import TokenSplit
 

@@ -23,7 +23,7 @@ from launcher.reading import examples
 from launcher.reading.check import cut_fractions
 from launcher.reading.cleaning import cleaner, text_key
 from launcher.reading.columns import text_columns
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.recipe.fields import leaves
 from launcher.recipe.recipe import Recipe
 from launcher.train.augment.copies import Augmenter, identity

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from launcher.errors import RunFailed
 from launcher.reading import examples
 from launcher.reading.columns import choice_columns, text_columns
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.recipe.conflicts import WINDOWED_TASKS
 from launcher.recipe.recipe import LONGEST, Recipe
 from launcher.train.reading.data_doctor import Finding, Level, examine, share, worst_first

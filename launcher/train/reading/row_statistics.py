@@ -13,9 +13,10 @@ from launcher.reading import examples
 from launcher.reading.check import read_options
 from launcher.reading.cleaning import label_key, oddities, text_key
 from launcher.reading.columns import CLASS_TASKS, label_columns
-from launcher.reading.files import Row, resolve_format
+from launcher.reading.files import words_are_lines
 from launcher.reading.labels import class_name, class_names, flag
-from launcher.reading.textfiles import where
+from launcher.reading.messages import where
+from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
 from launcher.tasks import tagging
 from launcher.train.reading.sources import Source
@@ -200,7 +201,7 @@ class Look:
 
 
 def _is_conll(recipe: Recipe, name: str) -> bool:
-    return recipe.data.source is None and resolve_format(Path(name), read_options(recipe.data)) == "conll"
+    return recipe.data.source is None and words_are_lines(Path(name), read_options(recipe.data))
 
 
 def _shortened(text: str) -> str:

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from launcher.errors import RunFailed, UserError, choices
+from launcher.reading.cells import plain
 from launcher.reading.check import files, missing_columns, read_options
 from launcher.reading.cleaning import kept
 from launcher.reading.columns import label_columns, text_columns
-from launcher.reading.files import ReadOptions, Row, Value, content_hash, peek, read_rows, resolve_format
-from launcher.reading.textfiles import where
+from launcher.reading.files import content_hash, peek, read_rows, reading_of
+from launcher.reading.messages import where
+from launcher.reading.options import ReadOptions
+from launcher.reading.rows import Row, Value
 from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
 
@@ -51,7 +54,7 @@ class LocalSource:
 
     def identity(self) -> list[str]:
         with _failing_as_data():
-            forms = [resolve_format(path, self.options) for path in self.paths]
+            forms = [reading_of(path, self.options) for path in self.paths]
             return [repr(self.options), *forms, *(content_hash(path) for path in self.paths)]
 
     def class_names(self) -> None:
@@ -77,7 +80,7 @@ class HubSource:
         for batch in self.dataset.iter(batch_size=1000):
             for values in zip(*batch.values(), strict=True):
                 position += 1
-                yield self.name, Row(dict(zip(batch, values, strict=True)), position)
+                yield self.name, Row(dict(zip(batch, map(plain, values), strict=True)), position)
 
     def identity(self) -> list[str]:
         if not self.in_directory:

@@ -15,7 +15,7 @@ from launcher.reading import labels as label_rules
 from launcher.reading.check import unknown_label, unordered
 from launcher.reading.columns import CLASS_TASKS, label_columns
 from launcher.reading.examples import Answer
-from launcher.reading.files import Row, Value
+from launcher.reading.rows import Row, Value
 from launcher.recipe.recipe import Recipe
 from launcher.train.reading.sources import Source, place
 

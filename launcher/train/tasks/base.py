@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from launcher.errors import RunFailed
 from launcher.reading.columns import text_columns
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.reading.targets import label_array, label_names_of, read_labels

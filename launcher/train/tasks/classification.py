@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, softmax
 from launcher.train.tasks.confusion import accuracy, confusion_matrix, f1_by_class, macro_f1, mcc
 from launcher.train.tasks.labelled import LabelledTask

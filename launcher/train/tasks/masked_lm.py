@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from launcher.reading.columns import text_columns
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
 from launcher.train.tokens.cache import TokenSplit

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
 from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, sigmoid
 from launcher.train.tasks.labelled import LabelledTask

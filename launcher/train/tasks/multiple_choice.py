@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from launcher.reading.columns import choice_columns, text_columns
 from launcher.reading.examples import choices_of
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, softmax
 from launcher.train.tokens.cache import TokenSplit

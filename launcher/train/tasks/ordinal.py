@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.train.model.extra_head import NAME
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
 from launcher.train.tasks.losses import yes_or_no

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from launcher.reading.columns import text_columns
 from launcher.reading.examples import Answer, context_of
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.answer_scores import exact_match, f1
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task

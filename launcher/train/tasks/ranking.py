@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from launcher.reading.columns import text_columns
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.train.reading.sources import Source
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
 from launcher.train.tasks.losses import yes_or_no

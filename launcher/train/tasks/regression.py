@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.train.tasks.base import MicroBatch, Scores
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.tasks.losses import distance

@@ -19,7 +19,7 @@ from launcher.errors import RunFailed
 from launcher.reading.check import unknown_label
 from launcher.reading.columns import text_columns
 from launcher.reading.examples import joint, text_mistakes, words_of
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
 from launcher.tasks import tagging
 from launcher.tasks.tagging import OUTSIDE

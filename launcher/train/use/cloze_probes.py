@@ -11,7 +11,7 @@ import torch
 
 from launcher.errors import RunFailed
 from launcher.reading.columns import text_columns
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.recipe.mlm import Probe
 from launcher.recipe.recipe import Recipe
 from launcher.train.dataset.prepare import encode_texts

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from launcher.errors import Problem, RunFailed, UserError
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.train.compat.fast_imports import empty_weights

@@ -15,7 +15,7 @@ from support.small_tokenizer import SmallTokenizer
 
 from launcher.errors import RunFailed, UserError
 from launcher.reading.check import check_data
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.recipe.conflicts import conflicts
 from launcher.recipe.recipe import Recipe
 from launcher.train.augment import noise

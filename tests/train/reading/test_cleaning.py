@@ -13,7 +13,7 @@ from support.small_tokenizer import SmallTokenizer
 
 from launcher.reading.check import check_data
 from launcher.reading.cleaning import cleaner, mend, oddities, stretch_given, traced
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
 from launcher.train.dataset.prepare import Dataset, encode_texts, prepare

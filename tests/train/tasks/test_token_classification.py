@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForTokenClassification, BertConfig, pipeline
 
 from launcher.errors import RunFailed
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.small_tokenizer import SmallTokenizer
 
-from launcher.reading.files import Row
+from launcher.reading.rows import Row
 from launcher.recipe.conflicts import conflicts
 from launcher.recipe.recipe import Recipe
 from launcher.train.dataset.prepare import encode_texts

@@ -6,7 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from launcher.reading.textfiles import mistake
+from launcher.reading.json_values import parse
+from launcher.reading.messages import mistake
+from launcher.reading.options import ReadOptions
+from launcher.reading.rows import Row
+from launcher.reading.textfiles import whole_text
+
+
+def rows(path: Path, _: ReadOptions) -> Iterator[Row]:
+    """Each question of a SQuAD document as a row."""
+    text = whole_text(path)
+    if not text.strip():
+        raise mistake(path, None, "is empty", "give SQuAD json")
+    return questions(path, parse(path, None, text))
 
 
 def is_squad(content: Any) -> bool:
@@ -20,8 +32,8 @@ def is_squad(content: Any) -> bool:
     )
 
 
-def questions(path: Path, content: Any) -> Iterator[dict[str, Any]]:
-    """Every question: id, title, question, context, answers ([{"text", "answer_start"}]) and is_impossible.
+def questions(path: Path, content: Any) -> Iterator[Row]:
+    """Each question as a row: id, title, question, context, answers ([{"text", "answer_start"}]) and is_impossible.
 
     Raises UserError naming the place within the document that is not as SQuAD has it.
     """
@@ -30,7 +42,12 @@ def questions(path: Path, content: Any) -> Iterator[dict[str, Any]]:
         raise mistake(
             path, None, text, "data.format=json for a list of objects, data.format=jsonl for one a line"
         )
-    for a, article in enumerate(content["data"]):
+    for position, question in enumerate(_questions(path, content["data"]), start=1):
+        yield Row(question, position)
+
+
+def _questions(path: Path, articles: list[Any]) -> Iterator[dict[str, Any]]:
+    for a, article in enumerate(articles):
         for p, paragraph in enumerate(_entries(path, article, f"data[{a}]", "paragraphs")):
             place = f"data[{a}].paragraphs[{p}]"
             context = _string(path, paragraph, place, "context")
@@ -41,7 +58,7 @@ def questions(path: Path, content: Any) -> Iterator[dict[str, Any]]:
                     "question": _string(path, asked, f"{place}.qas[{q}]", "question"),
                     "context": context,
                     "answers": asked.get("answers", []),
-                    "is_impossible": bool(asked.get("is_impossible", False)),
+                    "is_impossible": _flag(path, asked, f"{place}.qas[{q}]"),
                 }
 
 
@@ -52,6 +69,14 @@ def _entries(path: Path, owner: Any, place: str, name: str) -> list[Any]:
             path, None, f"{place} has no list {name!r}", "mend the file: it is not SQuAD json there"
         )
     return entries
+
+
+def _flag(path: Path, asked: dict[str, Any], place: str) -> bool:
+    value = asked.get("is_impossible", False)
+    if not isinstance(value, bool):
+        text = f"{place}: is_impossible is {value!r}, not true or false"
+        raise mistake(path, None, text, "mend the file: it is not SQuAD json there")
+    return value
 
 
 def _string(path: Path, owner: Any, place: str, name: str) -> str:

@@ -1,0 +1,160 @@
+"""Tables of text, a row on a line: csv with double quotes around fields (RFC 4180), and tsv without."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.errors import UserError
+from launcher.reading.messages import counted, mistake
+from launcher.reading.opening import open_file, size_of
+from launcher.reading.options import ReadOptions
+from launcher.reading.rows import Row
+from launcher.reading.textfiles import count_lines, raw_lines
+
+FIELD_CHARACTERS = 1 << 27
+"""Longest quoted field; Python's own limit of 128 KiB is shorter than some documents."""
+FULL_READ_BYTES = 50 << 20
+"""Files with quotes are read whole to count their rows, up to this size."""
+SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n])"?[\r\n]*')
+"""The line by which Excel is told what separates columns; it stands before the header."""
+CR_WITHIN = "holds a carriage return (CR) within a line, as where line ends are mixed"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What a format means where the recipe says nothing."""
+
+    delimiter: str
+    quoting: bool
+
+
+CSV = Dialect(",", quoting=True)
+TSV = Dialect("\t", quoting=False)
+
+
+def rows(path: Path, options: ReadOptions, dialect: Dialect) -> Iterator[Row]:
+    """Each line as a row; UserError at one that hasn't as many fields as there are columns."""
+    records = _records(path, options, dialect)
+    names = options.columns
+    if options.header:
+        position, header = next(records, (1, []))
+        names = _header(path, position, header)
+    extra_is_fine = options.columns is not None and not options.header
+    for position, fields in records:
+        if names is None:
+            names = tuple(f"column{number}" for number in range(1, len(fields) + 1))
+        if len(fields) != len(names) and not (extra_is_fine and len(fields) > len(names)):
+            raise _ragged(path, position, fields, names, options)
+        yield Row(dict(zip(names, fields, strict=False)), position)
+
+
+def count(path: Path, options: ReadOptions, dialect: Dialect) -> int | None:
+    """Rows in the file, or None where they can't be counted without reading a large one whole."""
+    if _is_quoted(options, dialect) and _contains_quotes(path):
+        return sum(1 for _ in rows(path, options, dialect)) if size_of(path) <= FULL_READ_BYTES else None
+    number = count_lines(path, but="\r\n")
+    if number is None:
+        return None
+    return number - options.header - (_separator(path) is not None)
+
+
+def likely_delimiter(columns: Sequence[str], wanted: Sequence[str] = ()) -> str | None:
+    """What probably separates the columns of a file that was read as one column, or as columns without those `wanted`."""
+    for delimiter in ("\t", ";", "|", ","):
+        found = [part.strip().strip('"') for column in columns for part in column.split(delimiter)]
+        if any(name in found and name not in columns for name in wanted) or (
+            not wanted and len(columns) == 1 and len(found) > 1
+        ):
+            return delimiter
+    return None
+
+
+def delimiter_key(delimiter: str) -> str:
+    """The key that says that a file is separated by this character."""
+    return "data.format=tsv" if delimiter == "\t" else f'data.delimiter="{delimiter}"'
+
+
+def _is_quoted(options: ReadOptions, dialect: Dialect) -> bool:
+    return dialect.quoting if options.quoting is None else options.quoting
+
+
+def _records(path: Path, options: ReadOptions, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+    separator = _separator(path)
+    delimiter = options.delimiter or separator or dialect.delimiter
+    numbered = raw_lines(path)
+    if separator is not None:
+        next(numbered)
+    if _is_quoted(options, dialect):
+        return _quoted_records(path, numbered, delimiter, 1 if separator is None else 2)
+    plain = ((number, line.removesuffix("\n").removesuffix("\r")) for number, line in numbered)
+    return ((number, line.split(delimiter)) for number, line in plain if line)
+
+
+def _separator(path: Path) -> str | None:
+    """The character that the first line names as the separator, as Excel has it: `sep=;`."""
+    found = SEPARATOR_LINE.fullmatch(next(raw_lines(path), (1, ""))[1])
+    return found[1] if found else None
+
+
+def _quoted_records(
+    path: Path, numbered: Iterator[tuple[int, str]], delimiter: str, first: int
+) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(max(csv.field_size_limit(), FIELD_CHARACTERS))
+    reader = csv.reader((line for _, line in numbered), delimiter=delimiter, strict=True)
+    while True:
+        start = reader.line_num + first
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise _unreadable(path, start, str(error)) from None
+        if fields:
+            yield start, fields
+
+
+def _unreadable(path: Path, position: int, error: str) -> UserError:
+    if "new-line character" in error:
+        return mistake(path, position, CR_WITHIN, f"make them alike: tr '\\r' '\\n' < {path.name} > NEW")
+    ended = "unexpected end" in error
+    text = f"a quoted field that begins here never ends ({error})" if ended else error
+    return mistake(path, position, text, "data.quoting=false if quotes are ordinary characters")
+
+
+def _contains_quotes(path: Path) -> bool:
+    if size_of(path) > FULL_READ_BYTES:
+        return True
+    with open_file(path) as file:
+        return b'"' in file.read()
+
+
+def _header(path: Path, position: int, fields: list[str]) -> tuple[str, ...]:
+    if not fields:
+        raise mistake(path, None, "is empty", "give a file with a header line and at least one row")
+    names = tuple(field.strip() for field in fields)
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        remedy = "rename one of them, or, if this line is not a header, data.header=false data.columns=[...]"
+        raise mistake(path, position, f"the header names {', '.join(twice)} more than once", remedy)
+    return names
+
+
+def _ragged(
+    path: Path, position: int, fields: list[str], names: Sequence[str], options: ReadOptions
+) -> UserError:
+    text = f"{counted(len(fields), 'field')}, but {counted(len(names), 'column')} ({', '.join(names)})"
+    if len(fields) > len(names) and not any(fields[len(names) :]):
+        remedy = "remove the delimiter at the end of the lines, or name the empty column in the header"
+        return mistake(path, position, f"{text}: the line ends with a delimiter", remedy)
+    likely = likely_delimiter(names if options.header else fields)
+    if likely and likely != options.delimiter:
+        remedy = f"{delimiter_key(likely)} (columns seem to be separated by {likely!r})"
+        return mistake(path, position, text, remedy)
+    hints = ["data.quoting if quotes are read wrongly", "data.delimiter if columns are separated otherwise"]
+    if options.header:
+        hints.append("data.header=false with data.columns=[...] if the first line is not a header")
+    return mistake(path, position, text, "mend the line, or set " + "; ".join(hints))

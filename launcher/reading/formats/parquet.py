@@ -1,0 +1,74 @@
+"""Parquet files, read batch by batch through pyarrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from launcher.reading import packed
+from launcher.reading.cells import plain
+from launcher.reading.messages import mistake
+from launcher.reading.opening import open_as_it_is, open_file
+from launcher.reading.options import ReadOptions
+from launcher.reading.rows import Row, Value
+from launcher.recipe.data_formats import FORMATS
+
+BATCH_ROWS = 1024
+
+
+def rows(path: Path, _: ReadOptions) -> Iterator[Row]:
+    """Each row, its cells as plain values."""
+    import pyarrow
+
+    position = 0
+    try:
+        for batch in _opened(path).iter_batches(batch_size=BATCH_ROWS):
+            columns = [_cells(column) for column in batch.columns]
+            for values in zip(*columns, strict=True):
+                position += 1
+                yield Row(dict(zip(batch.schema.names, values, strict=True)), position)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise mistake(
+            path, None, f"can't be read as parquet: {error}", "is it whole? Write it again"
+        ) from None
+
+
+def count(path: Path, _: ReadOptions) -> int | None:
+    """Rows, which the file itself states."""
+    return int(_opened(path).metadata.num_rows)
+
+
+def _cells(column: Any) -> list[Value]:
+    """The values of one column; moments of time become text in Arrow's form, which is ISO 8601's with a blank."""
+    from pyarrow import string, types
+
+    if (
+        types.is_temporal(column.type)
+        and not types.is_duration(column.type)
+        and not _is_interval(column.type)
+    ):
+        column = column.cast(string())
+    return [plain(value) for value in column.to_pylist()]
+
+
+def _is_interval(kind: Any) -> bool:
+    return "interval" in str(kind)
+
+
+def _opened(path: Path) -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise mistake(path, None, "parquet files need pyarrow", "pip install pyarrow") from None
+    with open_as_it_is(path) as file:
+        is_packed = packed.is_packed(file.peek(packed.BLOCK))
+    try:
+        if is_packed:
+            with open_file(path) as file:
+                return pyarrow.parquet.ParquetFile(BytesIO(file.read()))
+        return pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        remedy = "give data.format, one of: " + ", ".join(FORMATS)
+        raise mistake(path, None, f"is not a parquet file: {error}", remedy) from None

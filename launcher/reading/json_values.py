@@ -1,0 +1,86 @@
+"""JSON as data files hold it: each object a row, NaN an empty cell, and what to say of everything else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import UserError
+from launcher.reading.messages import mistake
+from launcher.reading.rows import Value
+
+ONE_PER_LINE = "data.format=jsonl if there is one object on each line"
+AS_RECORDS = 'write a list of objects; from pandas: df.to_json(FILE, orient="records")'
+
+
+def parse(path: Path, position: int | None, text: str) -> Any:
+    """The content of a JSON document, or of a line where `position` is given; UserError where it isn't JSON."""
+    try:
+        content = json.loads(text, parse_constant=_constant)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair is no character
+        return content
+    except UnicodeEncodeError as error:
+        text = f"holds half a surrogate pair: {error.object[error.start]!r}"
+        raise mistake(path, position, text, None) from None
+    except json.JSONDecodeError as error:
+        line = error.lineno if position is None else position
+        message = f"is not JSON: {error.msg} at column {error.colno}"
+        raise mistake(path, line, message, _remedy(error, in_lines=position is not None)) from None
+    except (ValueError, RecursionError) as error:
+        raise mistake(path, position, f"is not usable JSON: {error}", None) from None
+
+
+def record(path: Path, position: int, content: Any) -> dict[str, Value]:
+    """The cells of one row; UserError where `content` isn't an object."""
+    if not isinstance(content, dict):
+        text = f"is not an object with named fields, but {json.dumps(content)[:60]}"
+        raise mistake(path, position, text, 'write {"text": ..., "label": ...}')
+    return content
+
+
+def records(path: Path, content: Any) -> list[Any]:
+    """The list of rows that a JSON document holds, by itself or under the key `data`."""
+    if isinstance(content, dict) and isinstance(content.get("data"), list):
+        content = content["data"]
+    if not isinstance(content, list):
+        raise _no_list(path, content)
+    if content and isinstance(content[0], list):
+        raise mistake(path, 1, "is a list of values without names", AS_RECORDS)
+    return content
+
+
+def _constant(name: str) -> float | None:
+    return None if name == "NaN" else float(name)
+
+
+def _remedy(error: json.JSONDecodeError, *, in_lines: bool) -> str | None:
+    rest = error.doc[error.pos :].strip() if error.msg == "Extra data" else ""
+    if rest and in_lines:
+        comma = rest == ","
+        return (
+            "remove the comma at the end of the line" if comma else "write each object on a line of its own"
+        )
+    if rest:
+        return ONE_PER_LINE
+    if error.msg == "Illegal trailing comma before end of array" or error.doc[error.pos :][:1] in ("]", "}"):
+        return "remove the comma before it"
+    return None
+
+
+def _no_list(path: Path, content: Any) -> UserError:
+    text = 'is neither a list of objects nor {"data": [...]}'
+    if not isinstance(content, dict):
+        return mistake(path, None, text, ONE_PER_LINE)
+    if content and all(isinstance(value, dict | list) for value in content.values()):
+        lists = [name for name, value in content.items() if _is_records(value)]
+        if lists:
+            remedy = f"write each list to a file of its own, for example {lists[0]!r}"
+            return mistake(path, None, f"holds lists by name: {', '.join(lists[:5])}", remedy)
+        return mistake(path, None, "holds columns, not rows", AS_RECORDS)
+    return mistake(path, None, text, ONE_PER_LINE)
+
+
+def _is_records(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)

@@ -1,0 +1,22 @@
+"""How mistakes in data files are told: with the file and the line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launcher.errors import Problem, UserError
+
+
+def where(path: Path, position: int | None) -> str:
+    """`file:position`, as messages name it."""
+    return str(path) if position is None else f"{path}:{position}"
+
+
+def mistake(path: Path, position: int | None, message: str, remedy: str | None) -> UserError:
+    """What is wrong with a file, or with one of its lines."""
+    return UserError(Problem(message, where=where(path, position), remedy=remedy))
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 field`, `2 fields`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,98 @@
+"""Data files opened for reading, unpacked where they are compressed, and what to say where they can't be."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable
+from io import BufferedReader, FileIO
+from pathlib import Path
+
+from launcher import paths
+from launcher.errors import Problem, UserError, nearest
+from launcher.reading import packed
+from launcher.reading.messages import mistake
+
+
+def open_file(path: Path) -> BufferedReader:
+    """What a file holds, decompressed where it is compressed; UserError where it can't be read."""
+    return packed.unpacked(path, open_as_it_is(path))
+
+
+def open_as_it_is(path: Path) -> BufferedReader:
+    """The file opened for reading; UserError where it can't be, with the nearest name that could."""
+    if paths.is_dir(path):
+        raise mistake(path, None, "is a directory, not a file", _files_in(path))
+    try:
+        # Without O_NONBLOCK, opening a named pipe would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise mistake(path, None, "no such file", _what_was_meant(path)) from None
+    except (OSError, ValueError) as error:
+        text = f"can't be read: {getattr(error, 'strerror', None) or error}"
+        raise mistake(path, None, text, "check the path and its permissions") from None
+    file: BufferedReader = BufferedReader(FileIO(descriptor, "rb"), packed.BLOCK)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise mistake(path, None, "is not a regular file", "it is read more than once: save it as a file")
+    return file
+
+
+def size_of(path: Path) -> int:
+    """Bytes of what a file holds; of a compressed one they are estimated."""
+    with open_as_it_is(path) as file:
+        times = packed.TYPICAL_RATIO if packed.is_packed(file.peek(packed.BLOCK)) else 1
+        return times * file.seek(0, 2)
+
+
+def inner_name(path: Path) -> str | None:
+    """The name of the one file that a zip file holds; None for every other file."""
+    with open_as_it_is(path) as file:
+        return packed.inner_name(path, file)
+
+
+def missing_files(given: Iterable[Path]) -> list[Problem]:
+    """A problem for each path that is not a readable file."""
+    problems: list[Problem] = []
+    for path in given:
+        try:
+            open_as_it_is(path).close()
+        except UserError as error:
+            problems.extend(error.problems)
+    return problems
+
+
+def _what_was_meant(path: Path) -> str:
+    address = re.search(r"\b(https?|ftp|s3|gs|hf|hdfs):/", str(path))
+    if address:
+        return f"{address[1]} addresses aren't read: download the file; hub data are named by data.source=ID"
+    if re.search(r"[*?\[]", path.name) and paths.is_dir(path.parent):
+        found = sorted(path.parent.glob(path.name))[:8]
+        listed = f" here: [{','.join(map(str, found))}]" if found else ""
+        return (
+            f"patterns aren't expanded: write a list of files [a.csv,b.csv],{listed or ' none fits this one'}"
+        )
+    return _nearest_file(path)
+
+
+def _nearest_file(path: Path) -> str:
+    folder = path.parent
+    if not paths.is_dir(folder):
+        return f"there is no directory {folder} either"
+    names = _data_files(folder)
+    guess = nearest(path.name, names)
+    return f"did you mean {folder / guess}?" if guess else _files_in(folder)
+
+
+def _files_in(folder: Path) -> str:
+    names = _data_files(folder)
+    listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"files in {folder}: {listed}" if names else f"{folder} holds no files"
+
+
+def _data_files(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    except OSError:
+        return []
