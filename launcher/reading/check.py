@@ -57,12 +57,12 @@ class DataFacts:
 def check_data(recipe: Recipe) -> DataFacts:
     """What local files hold; UserError with every mistake found in them or between them and the recipe."""
     problems = [*_contradictions(recipe.data), *_missing_helpers(recipe.data.augment)]
+    extra = [_Split.of_file(name, Path(path), recipe, problems) for name, path in recipe.eval.extra.items()]
     if recipe.data.train is None or recipe.data.source is not None:
         return _done(DataFacts(), problems)
     train = _Split.read("train", recipe, problems)
     validation = _Split.read("validation", recipe, problems)
     test = _Split.read("test", recipe, problems)
-    extra = [_Split.of_file(name, Path(path), recipe, problems) for name, path in recipe.eval.extra.items()]
     problems.extend(_label_sets(recipe, train, (validation, test, *extra)))
     sizes = _sizes(recipe, train, validation, test, problems)
     facts = DataFacts(

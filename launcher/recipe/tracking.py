@@ -2,10 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Line, Section
+
+LONGEST_NAME, LONGEST_TAG = 128, 64
+"""Characters that W&B takes, in names of any kind and in a tag."""
+NOT_IN_PROJECT = "/\\#?%:"
+"""Characters that wandb's own settings refuse in a project."""
+ENTITY = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def _name(value: str) -> str:
+    if not value.strip() or len(value) > LONGEST_NAME:
+        raise ValueError(f"must have 1 to {LONGEST_NAME} characters for W&B, and not only blanks")
+    return value
+
+
+def _project(value: str) -> str:
+    if found := [character for character in NOT_IN_PROJECT if character in value]:
+        raise ValueError(f"must not hold {' '.join(found)}, which W&B takes in no project's name")
+    return _name(value)
+
+
+def _entity(value: str) -> str:
+    if not ENTITY.fullmatch(value):
+        raise ValueError("must be a user or team of W&B: letters, digits, '-', '_' and '.'")
+    return _name(value)
+
+
+def _tag(value: str) -> str:
+    if not value.strip() or len(value) > LONGEST_TAG:
+        raise ValueError(f"must be tags of 1 to {LONGEST_TAG} characters for W&B: one has {len(value)}")
+    return value
+
+
+WandbName = Annotated[Line, AfterValidator(_name)]
+Project = Annotated[Line, AfterValidator(_project)]
+Entity = Annotated[Line, AfterValidator(_entity)]
+Tag = Annotated[Line, AfterValidator(_tag)]
 
 
 class Wandb(Section):
@@ -15,17 +54,17 @@ class Wandb(Section):
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: online where there is a key and the server answers, otherwise offline."""
-    project: Line = "launcher"
+    project: Project = "launcher"
     """Project that the run appears in."""
-    entity: Line | None = None
+    entity: Entity | None = None
     """User or team; null means the account's default."""
-    name: Line | None = None
+    name: WandbName | None = None
     """Display name; null means the run id."""
-    group: Line | None = None
+    group: WandbName | None = None
     """Group that the run belongs to; null means the recipe's name."""
-    job_type: Line = "train"
+    job_type: WandbName = "train"
     """Job type shown beside the run."""
-    tags: tuple[Line, ...] = ()
+    tags: tuple[Tag, ...] = ()
     """Tags of the run."""
     notes: str | None = None
     """A longer note, shown on the run's page."""

@@ -569,7 +569,10 @@ SETTINGS = st.fixed_dictionaries(
         "tracking": st.fixed_dictionaries(
             {
                 "wandb": st.fixed_dictionaries(
-                    {"tags": st.lists(lines(), max_size=3).map(tuple), "notes": st.none() | lines()}
+                    {
+                        "tags": st.lists(lines().filter(str.strip), max_size=3).map(tuple),
+                        "notes": st.none() | lines(),
+                    }
                 )
             }
         ),

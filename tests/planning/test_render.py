@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from support.plans import plan_of, rendered, templates
 
 from launcher.errors import UserError
+from launcher.planning.prepare import prepare
 from launcher.planning.render import ds_config, render, sbatch_quote
 
 Golden = Callable[[str, str], None]
@@ -250,3 +251,11 @@ def read_as_sbatch_does(line: str) -> str:
         else:
             word += character
     return word
+
+
+def test_the_example_profile_gives_apptainer_each_flag_once(tmp_path: Path) -> None:
+    words = ["recipe=smoke", "cluster=example", "executor=slurm", "device=cuda", "gpus=1"]
+    script = prepare(words, {}, tmp_path).script()
+    commands = [line for line in script.splitlines() if "apptainer exec" in line]
+    assert commands
+    assert all(line.count("--nv ") == 1 for line in commands)

@@ -348,3 +348,14 @@ def test_checking_data_imports_nothing_heavy(write: Write) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_further_test_files_are_checked_where_the_training_data_are_on_the_hub_too(tmp_path: Path) -> None:
+    (tmp_path / "de.csv").write_text("words,label\nhallo,1\n", encoding="utf-8")
+    extra = {"de": str(tmp_path / "de.csv"), "fr": str(tmp_path / "fr.csv")}
+    recipe = Recipe.model_validate(
+        {"task": "classification", "data": {"source": "imdb"}, "eval": {"extra": extra}}
+    )
+    with pytest.raises(UserError) as caught:
+        check_data(recipe)
+    assert [problem.field for problem in caught.value.problems] == ["data.text", "eval.extra"]
