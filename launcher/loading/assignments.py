@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 from launcher.errors import Problem, UserError
-from launcher.loading.schema import holds_mapping, schema_of, similar_keys, unknown_key
+from launcher.loading.other_names import called_here
+from launcher.loading.schema import Schema, holds_mapping, schema_of, similar_keys, unknown_key
 from launcher.loading.yaml_source import Node, hidden_character, quoted, read_text, scalar
 from launcher.recipe.recipe import Recipe
 
 PREFIX = "LAUNCH_"
+OTHER_VARIABLES = frozenset({"LAUNCH_COMPAT"})
+"""Variables that are read elsewhere and are no keys of a recipe."""
+TYPO = 0.8
+"""How alike a variable and a key must be, from 0 to 1, for one to be taken for the other mistyped."""
 RECIPE, ENVIRONMENT, OVERRIDE = 1, 2, 3
 """Strength of a place: a stronger one wins."""
 
@@ -83,18 +89,55 @@ def from_environment(environ: Mapping[str, str], cwd: Path, mistakes: Mistakes) 
         elif name == f"{PREFIX}RECIPE":
             remedy = f"give recipe={environ[name]} on the command line"
             mistakes.add(Problem("unknown key", where, "recipe", environ[name], remedy))
+        elif name in OTHER_VARIABLES:
+            continue
+        elif key is None and _looks_like_a_key(name, schema):
+            word = _word(name)
+            remedy = _variable_meant(word, schema)
+            mistakes.add(Problem("unknown key", where, word[:100], environ[name], remedy))
         elif key is None:
-            word = name.removeprefix(PREFIX).lower().replace("__", ".")
-            guesses = [_variable(guess) for guess in similar_keys(word, list(schema.leaves))]
-            remedy = (
-                f"did you mean {' or '.join(guesses)}?"
-                if guesses
-                else f"{PREFIX}SECTION__KEY names a recipe key"
-            )
-            mistakes.add(Problem("unknown key", where, word[:100] or None, environ[name], remedy))
+            continue  # a variable of somebody else's; unknown_variables names it
         else:
             _accept(key, environ[name], where, ENVIRONMENT, cwd, found, mistakes)
     return found
+
+
+def unknown_variables(environ: Mapping[str, str]) -> str | None:
+    """A sentence that names the LAUNCH_ variables which are no keys and don't look like any; None where there are none."""
+    schema = schema_of(Recipe)
+    keys = {_variable(key) for key in (*schema.leaves, *schema.sections)} | OTHER_VARIABLES
+    names = sorted(name for name in environ if name.startswith(PREFIX) and name not in keys)
+    unknown = [
+        name[:100] for name in names if not _looks_like_a_key(name, schema) and not hidden_character(name)
+    ]
+    if not unknown:
+        return None
+    return f"no keys, and not looked at: {', '.join(unknown)} in the environment"
+
+
+def _looks_like_a_key(name: str, schema: Schema) -> bool:
+    """Whether a variable that names no key was meant to: it has a section, or a name that is one or nearly so."""
+    word = _word(name)
+    tops = [key for key in (*schema.leaves, *schema.sections) if "." not in key]
+    last = {key.rpartition(".")[2] for key in schema.leaves}
+    return (
+        "." in word.strip(".")
+        or word in last
+        or called_here(word) is not None
+        or bool(get_close_matches(word[:100], tops, n=1, cutoff=TYPO))
+    )
+
+
+def _variable_meant(word: str, schema: Schema) -> str:
+    guesses = [_variable(guess) for guess in similar_keys(word, list(schema.leaves))]
+    other = called_here(word)
+    if other is not None and word not in {key.rpartition(".")[2] for key in schema.leaves}:
+        return other
+    return f"did you mean {' or '.join(guesses)}?" if guesses else f"{PREFIX}SECTION__KEY names a recipe key"
+
+
+def _word(name: str) -> str:
+    return name.removeprefix(PREFIX).lower().replace("__", ".")
 
 
 def _variable(key: str) -> str:

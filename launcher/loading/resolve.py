@@ -19,7 +19,14 @@ from typing import Any, Literal
 
 from launcher import paths
 from launcher.errors import Problem, UserError, choices
-from launcher.loading.assignments import RECIPE, Given, Mistakes, from_environment, from_words
+from launcher.loading.assignments import (
+    RECIPE,
+    Given,
+    Mistakes,
+    from_environment,
+    from_words,
+    unknown_variables,
+)
 from launcher.loading.schema import (
     Misfit,
     Schema,
@@ -52,6 +59,8 @@ class Loaded:
     """The recipe's name: the stem of its file, with what a file or job name can't hold replaced by '-'."""
     path: Path
     """The recipe's file."""
+    notes: tuple[str, ...] = ()
+    """What is worth saying although it is no mistake."""
 
 
 class RecipeMistakes(UserError):
@@ -97,7 +106,9 @@ def load(assignments: Sequence[str], *, environ: Mapping[str, str], cwd: Path) -
     loaded = None
     if path is not None and recipe is not None:
         name = None if recipe.cluster is None else Path(recipe.cluster).stem
-        loaded = Loaded(recipe, cluster, name, origins, _safe_name(path.stem), path)
+        unknown = unknown_variables(environ)
+        notes = () if unknown is None else (unknown,)
+        loaded = Loaded(recipe, cluster, name, origins, _safe_name(path.stem), path, notes)
     if mistakes.problems or loaded is None:
         problems = sorted(mistakes.problems, key=lambda problem: _place(problem, file_name))
         raise RecipeMistakes(problems, loaded, frozenset(mistakes.keys))
@@ -195,7 +206,9 @@ def _locate(kind: Literal["recipes", "slurm"], reference: str, cwd: Path, enviro
         return path
     key = "recipe" if kind == "recipes" else "cluster"
     message = "there is no such file" if is_path else f"unknown {key}"
-    remedy = choices(Path(reference).stem[:100], sorted(names))
+    beside = [name for suffix in (".yaml", ".yml") if _exists(cwd / (name := f"{reference}{suffix}"))]
+    remedy = f"did you mean {key}={beside[0]}? " if beside and not is_path else ""
+    remedy += choices(Path(reference).stem[:100], sorted(names))
     raise UserError(Problem(message, "override" if kind == "recipes" else None, key, reference, remedy))
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from launcher.errors import Problem, UserError, nearest
+from launcher.loading.other_names import called_here
 from launcher.loading.yaml_source import Node
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import (
@@ -125,6 +126,9 @@ def unknown_key(key: str, schema: Schema, guess: bool = True) -> tuple[str, str 
         return "is a value, not a section", schema.meaning(key)
     if not guess:
         return "unknown key", None
+    remedy = called_here(key)
+    if remedy is not None and not _same_word(key, schema):
+        return "unknown key", remedy
     matches = similar_keys(key, list(schema.leaves))
     if matches:
         return "unknown key", f"did you mean {' or '.join(matches)}?"
@@ -132,6 +136,13 @@ def unknown_key(key: str, schema: Schema, guess: bool = True) -> tuple[str, str 
     while section and section not in schema.sections:
         section = section.rpartition(".")[0]
     return "unknown key", "known here: " + ", ".join(schema.keys_of(section))
+
+
+def _same_word(key: str, schema: Schema) -> bool:
+    """Whether a key differs from one of ours in case, dashes or the missing section alone."""
+    word = key.strip("-").replace("-", "_").lower()
+    names = list(schema.leaves)
+    return word in names or ("." not in word and word in {name.rpartition(".")[2] for name in names})
 
 
 def similar_keys(key: str, names: list[str]) -> list[str]:
@@ -144,10 +155,13 @@ def similar_keys(key: str, names: list[str]) -> list[str]:
         last.setdefault(name.rpartition(".")[2], []).append(name)
     if "." not in word and word in last:
         return last[word]
+    section, _, leaf = word.rpartition(".")
+    if section and len(last.get(leaf, [])) == 1:
+        return last[leaf]
     if match := nearest(word, names):
         return [match]
-    leaf = nearest(word.rpartition(".")[2], list(last))
-    return last[leaf] if leaf else []
+    guess = nearest(leaf, list(last))
+    return last[guess] if guess else []
 
 
 def as_wanted(node: Node, field: FieldInfo) -> Any:

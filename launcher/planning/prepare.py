@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -122,6 +122,7 @@ def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> 
         problems += _place_problems(loaded, cwd)
     if problems:
         raise UserError(problems)
+    facts = replace(facts, notes=(*loaded.notes, *facts.notes))
     return Checked(loaded, observed, facts, shape)
 
 
