@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher import tasks
 from launcher.families import shape_from_config
 from launcher.families.shared.base import resolve_lora_targets
 from launcher.planning.model_config import find_config
 from launcher.reading.check import files, read_options
-from launcher.reading.columns import label_columns, text_columns
-from launcher.reading.examples import answers
 from launcher.reading.files import read_rows
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.answers import answers
 
 PLAIN_LENGTH = 128
 ALLOCATOR = {
@@ -77,12 +77,12 @@ class PeerData:
 
 def _rows(recipe: Recipe, split: str, names: list[str] | None) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows {text0, text1, label} of a split, and the label names."""
-    (column,) = label_columns(recipe)
+    (column,) = tasks.of(recipe).label_columns
     rows = list(_values(recipe, split))
     names = names or sorted({str(row[column]) for row in rows})
     if recipe.task == "regression":
         names = []
-    texts = text_columns(recipe)
+    texts = tasks.of(recipe).text_columns
     made = []
     for row in rows:
         label = float(str(row[column])) if recipe.task == "regression" else names.index(str(row[column]))
@@ -102,8 +102,8 @@ def write_questions(recipe: Recipe, flags: Flags, job: Path) -> None:
     The script counts a batch in windows, where ours counts it in questions.
     """
     job.mkdir(parents=True)
-    question, context = text_columns(recipe)
-    (column,) = label_columns(recipe)
+    question, context = tasks.of(recipe).text_columns
+    (column,) = tasks.of(recipe).label_columns
     written = {}
     for split in ("train", "validation"):
         written[split] = str(job / f"{split}.jsonl")

@@ -17,7 +17,7 @@ from typing import Any
 
 from launcher.reading.files import read_rows
 from launcher.reading.options import ReadOptions
-from launcher.reading.rows import Row
+from launcher.tasks.shared.rows import Row
 
 Metrics = dict[str, float]
 AS_NAMED = ReadOptions()

@@ -49,6 +49,16 @@ class Problem:
         return self.field if self.value is None else f"{self.field}={_shorten(self.value)}"
 
 
+@dataclass(frozen=True)
+class Conflict:
+    """Values that are fine one by one but not together."""
+
+    fields: tuple[str, ...]
+    """Dotted names of the keys involved; the message points at the first."""
+    message: str
+    remedy: str
+
+
 class LauncherError(Exception):
     """Root of the tree; the CLI turns any of these into a message and an exit code."""
 

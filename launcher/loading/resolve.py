@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launcher import paths
-from launcher.errors import Problem, UserError, choices
+from launcher.errors import Conflict, Problem, UserError, choices
 from launcher.loading.assignments import (
     RECIPE,
     Given,
@@ -39,10 +39,10 @@ from launcher.loading.schema import (
 )
 from launcher.loading.yaml_source import Node, dump, parse, read_text
 from launcher.recipe.cluster import Cluster
-from launcher.recipe.conflicts import Conflict, conflicts
 from launcher.recipe.fields import LocalPath
-from launcher.recipe.recipe import Recipe
+from launcher.recipe.recipe import TASKS, Recipe
 from launcher.resources import resource_dir
+from launcher.tasks.shared.conflicts import conflicts
 
 
 @dataclass(frozen=True)
@@ -362,7 +362,7 @@ def _build(
 ) -> Recipe | None:
     """The recipe, invalid keys at their defaults; conflicts that involve none of those are reported."""
     schema = schema_of(Recipe)
-    recipe, misfits = fit(schema, {"task": "classification", **values})
+    recipe, misfits = fit(schema, {"task": TASKS[0], **values})
     for key, misfit in misfits.items():  # a path that became unfit when made absolute
         where = origins.get(key, file_name)
         mistakes.add(Problem(misfit.message, where, key, shown(values[key])), key)

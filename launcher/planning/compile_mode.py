@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from launcher import tasks
+from launcher.errors import Conflict
 from launcher.families.shared.base import Family
-from launcher.recipe.conflicts import Conflict
 from launcher.recipe.recipe import Recipe
 
 Compile = Literal["none", "graph", "inductor"]
 
-GRAPHED_TASKS = ("classification", "multilabel", "regression", "ordinal")
-"""Tasks whose heads read one row for each example: their shapes depend on nothing but the bucket."""
 GRAPHED_OPTIMIZERS = ("adamw", "adam")
 """Optimizers that keep their count of steps and take their learning rate on the device."""
 
@@ -57,7 +56,7 @@ def graph_obstacle(recipe: Recipe, place: Place) -> str | None:
         "DeepSpeed's steps can't be captured": place.zero_stage > 0,
         "sums over several processes can't be captured": place.world_size > 1,
         f"precision={recipe.precision} has no attention kernel of fixed shape": recipe.precision != "bf16",
-        f"task={recipe.task} has heads of changing shape": recipe.task not in GRAPHED_TASKS,
+        f"task={recipe.task} has heads of changing shape": not tasks.of(recipe).fixed_shape,
         "data.windows pools changing numbers of windows": recipe.data.windows is not None,
         f"a {name} encoder has no kernel of fixed shape": place.family is not None and not place.family.can_capture,
         f"train.optimizer={train.optimizer} looks at the host": train.optimizer not in GRAPHED_OPTIMIZERS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from launcher.errors import UserError
+from launcher.errors import Conflict, UserError
 from launcher.families import FAMILIES, find
 from launcher.families.shared.base import ModelShape, resolve_lora_targets
 from launcher.planning.compile_mode import compile_conflicts
@@ -17,7 +17,6 @@ from launcher.planning.plan import (
     step_counts,
 )
 from launcher.recipe.cluster import Cluster
-from launcher.recipe.conflicts import Conflict
 from launcher.recipe.recipe import Recipe
 
 

@@ -6,25 +6,24 @@ large file, or on the hub, only a node can see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from launcher import tasks
 from launcher.errors import Problem, UserError, choices, nearest
-from launcher.reading import examples, labels
 from launcher.reading.cleaning import kept
-from launcher.reading.columns import CLASS_TASKS, choice_columns, label_columns, text_columns
-from launcher.reading.examples import Mistake
 from launcher.reading.files import Peek, peek, resolve_format, split_sizes, words_are_lines
 from launcher.reading.messages import where
 from launcher.reading.opening import missing_files, size_of
 from launcher.reading.options import ReadOptions
-from launcher.reading.rows import Row, Value
 from launcher.recipe.data import Augment, Data
 from launcher.recipe.data_formats import COLUMNS_OF_WORDS, EXTENSIONS, extension
 from launcher.recipe.fields import Files
 from launcher.recipe.recipe import Recipe
-from launcher.tasks import tagging
+from launcher.tasks.shared import labels
+from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.rows import Mistake, Row, Value, shown
 
 SMALL_BYTES = 1 << 20
 """Files up to this size are read whole, in about a tenth of a second."""
@@ -70,7 +69,7 @@ def check_data(recipe: Recipe) -> DataFacts:
         columns=train.columns,
         labels=_label_count(recipe, train),
         mean_chars=train.characters / train.rows if train.rows else None,
-        notes=tuple(_notes(train, validation, test)),
+        notes=tuple(_notes(recipe, train, validation, test)),
     )
     return _done(facts, problems)
 
@@ -111,19 +110,11 @@ def cut_fractions(data: Data) -> tuple[float, float, float] | None:
 def unknown_label(name: str, known: Sequence[str], given: bool = False) -> tuple[str, str]:
     """Message and remedy for a label that the training data, or data.labels where they are given, don't have."""
     most = 20 if len(known) <= MANY_CLASSES else EXAMPLES_SHOWN
-    shown = known if len(known) <= most else (*known[:most], f"{len(known) - most:,} more")
+    listed = known if len(known) <= most else (*known[:most], f"{len(known) - most:,} more")
     guess = nearest(name, known) if len(known) <= MANY_CLASSES else None
     hint = f"did you mean {guess}? " if guess else ""
     owner = "data.labels" if given else "the training data"
-    return f"label {labels.shown(name)} is not in {owner}", f"{hint}labels there: {', '.join(shown)}"
-
-
-def unordered(names: Iterable[str]) -> tuple[str, str] | None:
-    """Message and remedy where classes that need an order have none: they are no numbers."""
-    name = next((name for name in names if labels.score(name) is None), None)
-    if name is None:
-        return None
-    return f"{name!r} is no number: these classes have no order", "data.labels=[LOWEST,...,HIGHEST] gives one"
+    return f"label {shown(name)} is not in {owner}", f"{hint}labels there: {', '.join(listed)}"
 
 
 @dataclass
@@ -142,9 +133,8 @@ class _Split:
     rows: int = 0
     characters: int = 0
     empty: int = 0
-    misplaced: int = 0
-    """Answers that stand elsewhere in their context than they say."""
-    first_misplaced: str = ""
+    doubts: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Kind of finding that is worth a note -> how often, and where first."""
     failed: bool = False
 
     @classmethod
@@ -181,50 +171,34 @@ class _Split:
         self.failed = self.failed or bool(missing)
         if missing:
             return
-        mistakes = examples.training_mistakes if self.name == "train" else examples.mistakes
+        spec = tasks.of(recipe)
+        mistakes = spec.training_mistakes if self.name == "train" else spec.mistakes
         problems.extend(bad_cells(recipe, path, seen.rows, options, mistakes))
         if recipe.data.clean.drop_empty or recipe.data.clean.drop_duplicates:
             self.kept.extend((str(path), row) for row in seen.rows)
+        told = {kind for kind, said in spec.kinds({}).items() if said.before_launch}
         for row in seen.rows:
-            self._learn(recipe, path, row)
+            self._learn(spec, path, row, told)
 
-    def _learn(self, recipe: Recipe, path: Path, row: Row) -> None:
-        characters = sum(_characters(row.values.get(column)) for column in text_columns(recipe))
+    def _learn(self, spec: TaskSpec, path: Path, row: Row, told: Set[str]) -> None:
+        characters = sum(_characters(row.values.get(column)) for column in spec.text_columns)
         self.rows += 1
         self.characters += characters
         self.empty += not characters
-        if recipe.task == "question-answering":
-            self._learn_places(recipe, path, row)
-        label = recipe.data.label
-        if recipe.task not in CLASS_TASKS or not isinstance(label, str):
-            return
-        for name in _class_names(recipe, row.values.get(label)):
-            if name is not None and name not in self.names:
-                self.names[name] = where(path, row.position)
-
-    def _learn_places(self, recipe: Recipe, path: Path, row: Row) -> None:
-        context = examples.context_of(recipe, row)
-        found = examples.answers(row.values.get(label_columns(recipe)[0])) or ()
-        wrong = sum(not examples.in_place(context, answer) for answer in found)
-        if wrong and not self.misplaced:
-            self.first_misplaced = where(path, row.position)
-        self.misplaced += wrong
+        for finding in spec.findings(row, ()) if told else ():
+            if finding.kind in told:
+                count, first = self.doubts.get(finding.kind, (0, where(path, row.position)))
+                self.doubts[finding.kind] = count + 1, first
+        if isinstance(spec.recipe.data.label, str):
+            for name in spec.class_names(row):
+                if name not in self.names:
+                    self.names[name] = where(path, row.position)
 
 
 def _characters(value: Value) -> int:
     if isinstance(value, list):
         return sum(len(word) + 1 for word in value if isinstance(word, str))
     return len(value) if isinstance(value, str) else 0
-
-
-def _class_names(recipe: Recipe, value: Value) -> Iterable[str | None]:
-    match recipe.task:
-        case "multilabel":
-            return labels.class_names(value, recipe.data.label_delimiter) or ()
-        case "token-classification":
-            return examples.tags(value) or ()
-        case _:
-            return (labels.class_name(value),)
 
 
 def _read(path: Path, options: ReadOptions) -> Peek:
@@ -269,10 +243,10 @@ def missing_columns(
     recipe: Recipe, path: Path, seen: Peek, split: str, options: ReadOptions | None = None
 ) -> Iterator[Problem]:
     """A problem for each column of text or label that a file doesn't have; `options` are those it was read with."""
-    options = options or read_options(recipe.data)
-    chosen = choice_columns(recipe)
-    wanted = [("data.choices" if name in chosen else "data.text", name) for name in text_columns(recipe)]
-    wanted += [("data.label", column) for column in label_columns(recipe)]
+    options, spec = options or read_options(recipe.data), tasks.of(recipe)
+    wanted = [("data.text", name) for name in spec.given_texts]
+    wanted += [("data.choices", name) for name in spec.choice_columns]
+    wanted += [("data.label", column) for column in spec.label_columns]
     if recipe.data.group is not None and split == "train":
         wanted.append(("data.group", recipe.data.group))
     for key, column in wanted:
@@ -302,31 +276,19 @@ def bad_cells(
     path: Path,
     rows: Iterable[Row],
     options: ReadOptions,
-    mistakes: Callable[[Recipe, Row], Iterable[Mistake]] = examples.mistakes,
+    mistakes: Callable[[Row], Iterable[Mistake]],
 ) -> Iterator[Problem]:
     """Problems with the first cells of a file that don't fit the task, and how many more there are."""
-    lines = words_are_lines(path, options)
+    lines, spec = words_are_lines(path, options), tasks.of(recipe)
     found = 0
     for row in rows:
-        for key, column, wrong, offset in mistakes(recipe, row):
+        for key, column, wrong, offset in mistakes(row):
             found += 1
             if found <= EXAMPLES_SHOWN:
                 place = where(path, row.position + (offset if lines else 0))
-                yield Problem(wrong, place, key, column, _cell_remedy(recipe, key))
+                yield Problem(wrong, place, key, column, spec.cell_remedy(key))
     if found > EXAMPLES_SHOWN:
         yield Problem(f"{found - EXAMPLES_SHOWN} more cells like these", str(path))
-
-
-def _cell_remedy(recipe: Recipe, key: str) -> str:
-    if key == "data.text":
-        return "name a column of " + ("words" if recipe.task == "token-classification" else "texts")
-    if key == "data.choices":
-        return "name one column with a list of choices, or the columns that hold one each"
-    if key == "data.group":
-        return "name a column of texts or numbers"
-    if recipe.task == "ranking":
-        return "mend or remove the row, or set ranking.max_relevance to the highest there is"
-    return f"mend or remove the row, or name another column: this one doesn't fit task={recipe.task}"
 
 
 def _label_sets(recipe: Recipe, train: _Split, others: Sequence[_Split]) -> Iterator[Problem]:
@@ -334,15 +296,11 @@ def _label_sets(recipe: Recipe, train: _Split, others: Sequence[_Split]) -> Iter
     if given is None and (not train.names or not train.complete or train.failed):
         return
     known = given or _known(recipe, train)
-    scheme = tagging.scheme_of(known, recipe.tagging.scheme)
-    misfit = tagging.misfit(known, scheme) if recipe.task == "token-classification" else None
-    if misfit is not None:
-        message, remedy = tagging.misfit_message(misfit, known, scheme)
-        yield Problem(message, train.names.get(misfit), "tagging.scheme", scheme, remedy)
-    disorder = unordered(known) if recipe.task == "ordinal" and given is None else None
-    if disorder is not None:
-        yield Problem(disorder[0], None, "data.label", recipe.data.label, disorder[1])
-    if recipe.task != "multilabel" and len(known) == 1:
+    spec = tasks.of(recipe)
+    problem = spec.class_problem(known, train.names)
+    if problem is not None:
+        yield problem
+    if len(known) == 1 < spec.least_classes:
         yield Problem(
             f"every row has the label {known[0]!r}: there is nothing to learn",
             field="data.label",
@@ -360,13 +318,17 @@ def _label_sets(recipe: Recipe, train: _Split, others: Sequence[_Split]) -> Iter
 
 def _class_per_row(recipe: Recipe, train: _Split) -> bool:
     """Whether nearly every row has a class of its own, as in a column of texts, numbers or ids."""
-    if recipe.task not in ("classification", "ordinal"):
-        return False
-    return len(train.names) > MANY_CLASSES and len(train.names) >= 0.9 * train.rows
+    return (
+        tasks.of(recipe).one_class
+        and len(train.names) > MANY_CLASSES
+        and len(train.names) >= 0.9 * train.rows
+    )
 
 
 def _other_columns(recipe: Recipe, train: _Split) -> str:
-    others = [name for name in train.columns if name not in (*text_columns(recipe), recipe.data.label)]
+    others = [
+        name for name in train.columns if name not in (*tasks.of(recipe).text_columns, recipe.data.label)
+    ]
     return f" There are also: {', '.join(others)}" if others else ""
 
 
@@ -382,8 +344,9 @@ def _unknown_labels(recipe: Recipe, split: _Split, known: Sequence[str]) -> Iter
 
 
 def _label_count(recipe: Recipe, train: _Split) -> int | None:
-    if recipe.task not in CLASS_TASKS:
-        return {"masked-lm": None, "question-answering": 2}.get(recipe.task, 1)
+    spec = tasks.of(recipe)
+    if not spec.classes:
+        return spec.head_outputs
     if isinstance(recipe.data.label, tuple):
         return len(recipe.data.label)
     if recipe.data.labels is not None:
@@ -393,11 +356,7 @@ def _label_count(recipe: Recipe, train: _Split) -> int | None:
 
 def _known(recipe: Recipe, train: _Split) -> tuple[str, ...]:
     """The classes of the training data; of tags all those that the same types may need."""
-    names = labels.in_order(train.names)
-    if recipe.task != "token-classification":
-        return names
-    scheme = tagging.scheme_of(names, recipe.tagging.scheme)
-    return names if tagging.misfit(names, scheme) else tagging.complete(names, scheme)
+    return tasks.of(recipe).known_classes(labels.in_order(train.names))
 
 
 def _sizes(
@@ -449,15 +408,14 @@ def _empty_part(name: str, count: int, fractions: Sequence[float]) -> Problem:
     )
 
 
-def _notes(*splits: _Split) -> Iterator[str]:
+def _notes(recipe: Recipe, *splits: _Split) -> Iterator[str]:
+    kinds = tasks.of(recipe).kinds({})
     for split in splits:
         if split.empty:
             yield f"data.{split.name}: {split.empty} of {split.rows} rows read have no text"
-        if split.misplaced:
-            yield (
-                f"data.{split.name}: {split.misplaced} answers stand elsewhere in their context than answer_start says"
-                f" (first: {split.first_misplaced}); their nearest occurrence is taken"
-            )
+        for kind, (count, first) in split.doubts.items():
+            said = kinds[kind]
+            yield f"data.{split.name}: {count} {said.what} (first: {first}); {said.before_launch}"
 
 
 def _with_field(problems: Iterable[Problem], key: str) -> Iterator[Problem]:

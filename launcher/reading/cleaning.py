@@ -9,13 +9,13 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from launcher.reading import examples
-from launcher.reading.columns import choice_columns, label_columns, text_columns
-from launcher.reading.examples import Answer
-from launcher.reading.rows import Row, Value
+from launcher import tasks
 from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.rows import Row, Value
 
 BLOCKS = (
     "address|article|aside|blockquote|body|br|caption|center|dd|div|dl|dt|figure|footer|form|h[1-6]|head|header|hr|html|"
@@ -218,77 +218,46 @@ def cleaner(recipe: Recipe) -> Callable[[Row], Row]:
     def change(text: str) -> str:
         return mend(text, clean)
 
-    if recipe.task == "question-answering":
-        return lambda row: _mended_question(recipe, row, change)
-    columns = text_columns(recipe)
-    words = recipe.task == "token-classification"
-    if recipe.task == "multiple-choice" and choice_columns(recipe):
-        columns += label_columns(recipe)  # it may be the text of a choice
-    return lambda row: Row(
-        {
-            **row.values,
-            **{name: _mended(row.values[name], change, words) for name in columns if name in row.values},
-        },
-        row.position,
-    )
+    spec = tasks.of(recipe)
+    return lambda row: spec.mended(row, change)
 
 
-def _mended(value: Value, change: Mend, words: bool) -> Value:
-    if words:
-        found = examples.words(value)
-        return value if found is None else [change(word) or word for word in found]
-    if isinstance(value, list):
-        return [change(item) if isinstance(item, str) else item for item in value]
-    return change(value) if isinstance(value, str) else value
-
-
-def _mended_question(recipe: Recipe, row: Row, change: Mend) -> Row:
-    """A question whose answers are looked for again where the characters before them say that they now begin."""
-    before = examples.context_of(recipe, row)
-    values = {**row.values}
-    for column in text_columns(recipe):
-        values[column] = _mended(row.values.get(column), change, words=False)
-    context = examples.context_of(recipe, Row(values, row.position))
-    (label,) = label_columns(recipe)
-    found = examples.answers(row.values.get(label))
-    if found:
-        values[label] = [_moved(answer, before, context, change) for answer in found]
-    return Row(values, row.position)
-
-
-def _moved(answer: Answer, before: str, context: str, change: Mend) -> Value:
-    there = examples.placed(before, answer) or answer
-    text = change(there.text)
-    start = len(change(before[: there.start] + "|")) - 1
-    moved = examples.placed(context, Answer(text, start)) or Answer(text, start)
-    return {"text": moved.text, "answer_start": moved.start}  # type: ignore[return-value]
+def in_given(recipe: Recipe, row: Row, found: dict[str, Any]) -> dict[str, Any]:
+    """A prediction whose `start` and `end`, where it has them, are those of the row as it was given, not as it was mended."""
+    column = tasks.of(recipe).located_in
+    if column is None or found["start"] is None or not recipe.data.clean.mends:
+        return found
+    text = str(row.values.get(column) or "")
+    start, end = stretch_given(text, found["start"], found["end"], recipe.data.clean)
+    return {**found, "start": start, "end": end}
 
 
 def kept(recipe: Recipe, rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
     """The rows, mended, without those that data.clean leaves out."""
-    clean, mended = recipe.data.clean, cleaner(recipe)
+    clean, mended, spec = recipe.data.clean, cleaner(recipe), tasks.of(recipe)
     seen: set[int] = set()
     for name, given in rows:
         row = mended(given)
-        if clean.drop_empty and not text_key(recipe, row):
+        texts = text_key(spec, row)
+        if clean.drop_empty and not texts:
             continue
         if clean.drop_duplicates:
-            key = hash((text_key(recipe, row), label_key(recipe, row)))
+            key = hash((texts, label_key(spec, row)))
             if key in seen:
                 continue
             seen.add(key)
         yield name, row
 
 
-def text_key(recipe: Recipe, row: Row) -> tuple[str, ...]:
+def text_key(spec: TaskSpec, row: Row) -> tuple[str, ...]:
     """The texts of a row, without white space around them; empty where there is none: equal keys are duplicates."""
-    texts = tuple(_plain(row.values.get(column)) for column in text_columns(recipe))
+    texts = tuple(_plain(row.values.get(column)) for column in spec.text_columns)
     return texts if any(texts) else ()
 
 
-def label_key(recipe: Recipe, row: Row) -> str:
+def label_key(spec: TaskSpec, row: Row) -> str:
     """What a row's label says, to compare it with others."""
-    return "\t".join(_plain(row.values.get(column)) for column in label_columns(recipe))
+    return "\t".join(_plain(row.values.get(column)) for column in spec.label_columns)
 
 
 def _plain(value: Value) -> str:

@@ -17,8 +17,8 @@ from launcher.reading.formats import conll, conllu, delimited, json_list, jsonl,
 from launcher.reading.messages import mistake
 from launcher.reading.opening import inner_name, open_as_it_is, size_of
 from launcher.reading.options import ReadOptions
-from launcher.reading.rows import Row
 from launcher.recipe.data_formats import COLUMNS_OF_WORDS, FORMATS, FormatName, extension, format_named
+from launcher.tasks.shared.rows import Row
 
 FULL_READ_BYTES = 50 << 20
 """Files up to this size are read whole where their rows can't be counted otherwise."""

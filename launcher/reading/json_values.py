@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher.errors import UserError
 from launcher.reading.messages import mistake
-from launcher.reading.rows import Value
+from launcher.tasks.shared.rows import Value
 
 ONE_PER_LINE = "data.format=jsonl if there is one object on each line"
 AS_RECORDS = 'write a list of objects; from pandas: df.to_json(FILE, orient="records")'

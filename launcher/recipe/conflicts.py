@@ -1,42 +1,21 @@
-"""Contradictions within a recipe: values that are fine one by one but not together. Whatever the machine or the data."""
+"""Contradictions within a recipe, whatever the task, the machine or the data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from launcher.errors import Conflict
 from launcher.recipe.recipe import Recipe
-
-TEXT_PAIRS = {"question-answering": "[question,context]", "ranking": "[query,document]"}
-"""Tasks about two texts, and what data.text says there."""
-
-
-LONGEST = 512
-"""Tokens of a window at most where data.max_length is null."""
-WINDOWED_TASKS = ("classification", "multilabel", "regression")
-"""Tasks that can pool the logits of several windows of a text."""
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """Values that are fine one by one but not together."""
-
-    fields: tuple[str, ...]
-    """Dotted names of the keys involved; the message points at the first."""
-    message: str
-    remedy: str
 
 
 def conflicts(recipe: Recipe) -> Iterator[Conflict]:
     """Every contradiction within the recipe itself, whatever the machine or the data."""
     yield from _model_conflicts(recipe)
     yield from _data_conflicts(recipe)
-    yield from _column_conflicts(recipe)
     yield from _subset_conflicts(recipe)
     yield from _augment_conflicts(recipe)
-    yield from _task_conflicts(recipe)
+    yield from _masking_conflicts(recipe)
     yield from _batch_conflicts(recipe)
-    yield from _loss_conflicts(recipe)
     yield from _optimizer_conflicts(recipe)
     yield from _regularisation_conflicts(recipe)
     yield from _adapter_conflicts(recipe)
@@ -103,30 +82,7 @@ def _data_conflicts(recipe: Recipe) -> Iterator[Conflict]:
             )
 
 
-def _column_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    data, task = recipe.data, recipe.task
-    if task != "multilabel" and isinstance(data.label, tuple):
-        yield Conflict(
-            ("data.label", "task"), "a list of label columns is for task=multilabel", "name one column"
-        )
-    columns = 1 if isinstance(data.text, str) else len(data.text)
-    if task in TEXT_PAIRS and columns != 2:
-        yield Conflict(
-            ("data.text", "task"), f"task={task} needs two columns", f"data.text={TEXT_PAIRS[task]}"
-        )
-    if task in ("token-classification", "masked-lm") and columns != 1:
-        yield Conflict(("data.text", "task"), f"task={task} needs one column", "name one column of text")
-    if task == "multiple-choice" and data.choices is None:
-        yield Conflict(
-            ("data.choices", "task"),
-            "task=multiple-choice needs the columns of the choices",
-            "data.choices=[a,b,c,d], or one column that holds a list",
-        )
-    if task != "multiple-choice" and data.choices is not None:
-        yield Conflict(("data.choices", "task"), "is for task=multiple-choice", "leave it out")
-
-
-def _task_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+def _masking_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     mlm = recipe.mlm
     if mlm.mask + mlm.random > 1 + 1e-9:
         yield Conflict(
@@ -138,30 +94,6 @@ def _task_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(
             ("mlm.segmenter", "mlm.whole_word"), "is used only by mlm.whole_word", "add mlm.whole_word=true"
         )
-    if mlm.probes and recipe.task != "masked-lm":
-        yield Conflict(("mlm.probes", "task"), "are for task=masked-lm", "leave them out")
-    if recipe.data.windows is not None and recipe.task not in WINDOWED_TASKS:
-        yield Conflict(("data.windows", "task"), "is for " + ", ".join(WINDOWED_TASKS), "leave it out")
-    most = _most_shared(recipe)
-    if recipe.data.stride is not None and most is not None and recipe.data.stride > most:
-        longest = recipe.data.max_length
-        yield Conflict(
-            ("data.stride", "data.max_length"),
-            f"leaves too little of a window of {f'data.max_length={longest}' if longest else LONGEST} tokens to go on by",
-            (f"use data.stride={most} or less, " if most else "") + "leave it out, or raise data.max_length",
-        )
-
-
-def _most_shared(recipe: Recipe) -> int | None:
-    """Tokens that neighbouring windows may share, beside the special ones; None where there are no windows."""
-    data = recipe.data
-    longest = data.max_length or LONGEST
-    if recipe.task == "question-answering":
-        return longest // 2  # a question may take the other half
-    if data.windows is None or recipe.task not in WINDOWED_TASKS:
-        return None
-    pair = not isinstance(data.text, str) and len(data.text) == 2
-    return max(0, (longest - 4) // 2 - 1 if pair else longest - 3)
 
 
 def _subset_conflicts(recipe: Recipe) -> Iterator[Conflict]:
@@ -185,9 +117,6 @@ def _subset_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(("data.group", validation), text, "leave it out")
     if data.shots is not None and data.limit is not None:
         yield Conflict(("data.shots", "data.limit"), "both say how many examples", "leave one of them out")
-    if data.shots is not None and recipe.task not in ("classification", "ordinal"):
-        text = "counts examples of each class, and this task has no classes"
-        yield Conflict(("data.shots", "task"), text, "use data.limit")
 
 
 def _augment_conflicts(recipe: Recipe) -> Iterator[Conflict]:
@@ -205,11 +134,6 @@ def _augment_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict((name, f"{key}synonyms"), "nothing uses its synonyms", f"add {key}synonyms=0.1")
     if augment.alike_file is not None and not augment.typos:
         yield Conflict((f"{key}alike_file", f"{key}typos"), "is used by typos alone", f"add {key}typos=0.05")
-    if recipe.task == "token-classification":
-        for name in ("insert", "swap", "delete", "back_translation"):
-            if getattr(augment, name):
-                text = "would tear words from their tags"
-                yield Conflict((f"{key}{name}", "task"), text, f"use {key}synonyms or {key}typos")
 
 
 def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
@@ -236,37 +160,6 @@ def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
             ("train.early_stopping.patience", "eval.every"),
             "early stopping needs evaluations during training",
             "set eval.every to a number of steps or to epoch",
-        )
-
-
-LOSSES: dict[str, tuple[str, ...]] = {
-    "classification": ("cross_entropy", "focal", "custom"),
-    "multilabel": ("cross_entropy", "focal", "custom"),
-    "regression": ("mse", "mae", "huber", "custom"),
-}
-"""Losses of each task that has more than one."""
-
-
-def _loss_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    loss, known = recipe.train.loss, LOSSES.get(recipe.task, ())
-    if loss.name is not None and loss.name not in known:
-        yield Conflict(
-            ("train.loss.name", "task"),
-            f"is not a loss of task={recipe.task}",
-            "use " + " or ".join(known) if known else "leave it out: this task has one loss",
-        )
-    of_classes = "cross_entropy" in known
-    if loss.label_smoothing and (not of_classes or loss.name not in (None, "cross_entropy")):
-        yield Conflict(
-            ("train.loss.label_smoothing", "train.loss.name", "task"),
-            "smooths the labels of cross-entropy in classification and multilabel",
-            "leave it out, or use train.loss.name=cross_entropy",
-        )
-    if loss.class_weights is not None and (not of_classes or loss.name == "custom"):
-        yield Conflict(
-            ("train.loss.class_weights", "train.loss.name", "task"),
-            "weighs the classes of cross_entropy and focal in classification and multilabel",
-            "leave it out",
         )
 
 
@@ -301,22 +194,14 @@ def _adapter_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict((f"lora.{key}", "tuning"), "there are no adapters", remedy)
     if lora.dora and lora.init == "pissa":
         yield Conflict(("lora.init", "lora.dora"), "is not combined with DoRA", "choose one of them")
-    if lora.train_embeddings and (recipe.model.freeze.embeddings or recipe.task == "masked-lm"):
+    if lora.train_embeddings and recipe.model.freeze.embeddings:
         yield Conflict(
-            ("lora.train_embeddings", "model.freeze.embeddings", "task"),
-            "the embeddings are frozen, or tied to the head of masked-lm",
-            "leave it out",
+            ("lora.train_embeddings", "model.freeze.embeddings"), "the embeddings are frozen", "leave it out"
         )
 
 
 def _anatomy_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     model = recipe.model
-    if model.head.layers and recipe.task not in LOSSES:
-        yield Conflict(
-            ("model.head.layers", "task"),
-            "is for " + ", ".join(LOSSES),
-            "leave it out: the head of this task is the one of the model's family",
-        )
     if model.reinit_layers and recipe.tuning == "lora":
         yield Conflict(
             ("model.reinit_layers", "tuning"), "adapters on random weights can't learn", "use tuning=full"
@@ -383,7 +268,7 @@ def _zero_conflicts(recipe: Recipe) -> Iterator[Conflict]:
 
 
 def _compression_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    prune, distill = recipe.prune, recipe.distill
+    prune = recipe.prune
     for key in ("heads", "ffn", "layers", "magnitude"):
         if getattr(prune, key) and recipe.init_from is None:
             message = "only a model that has been trained shows what it can do without"
@@ -401,10 +286,4 @@ def _compression_conflicts(recipe: Recipe) -> Iterator[Conflict]:
             ("prune.magnitude", "zero.stage"),
             "ZeRO keeps weights where masks can't reach",
             "use zero.stage=0",
-        )
-    if distill.hidden and recipe.task in ("token-classification", "masked-lm", "question-answering"):
-        yield Conflict(
-            ("distill.hidden", "task"),
-            "compares states of the first token, which this task doesn't read",
-            "leave it out",
         )

@@ -8,7 +8,7 @@ docs/keys.md show. What values may be stands in `fields`, checks of one value al
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -30,19 +30,14 @@ from launcher.recipe.tagging import Tagging
 from launcher.recipe.tracking import Tracking
 from launcher.recipe.train import Train
 from launcher.recipe.zero import Zero
+from launcher.resources import module_names
 
-Task = Literal[
-    "classification",
-    "multilabel",
-    "regression",
-    "ordinal",
-    "token-classification",
-    "masked-lm",
-    "question-answering",
-    "multiple-choice",
-    "ranking",
-]
-TASKS: tuple[Task, ...] = get_args(Task)
+TASKS = module_names("tasks")
+"""The tasks that there are: a file each."""
+if TYPE_CHECKING:
+    Task = str
+else:
+    Task = Literal[TASKS]
 LONGEST = 512
 """Tokens in a sequence where data.max_length doesn't say otherwise."""
 

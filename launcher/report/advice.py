@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher import tasks
 from launcher.errors import Problem, UserError
 from launcher.runs.directory import RunDir, read_json_lines
-from launcher.tasks.metrics import higher_is_better
 
 WINDOW = 0.1
 """Share of the steps at either end that a trend is read from."""
@@ -283,7 +283,7 @@ def _best_is_last(curves: Curves) -> bool:
     if curves.metric is None or not curves.evaluations:
         return True
     values = [row[curves.metric] for row in curves.evaluations if row.get(curves.metric) is not None]
-    best = max(values) if higher_is_better(curves.metric) else min(values)
+    best = max(values) if tasks.named(curves.recipe["task"]).higher_is_better(curves.metric) else min(values)
     return values[-1] == best
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher import tasks
 from launcher.errors import Problem, UserError, choices
 from launcher.runs.directory import RunDir, read_json, read_json_lines
-from launcher.tasks.metrics import higher_is_better
 
 IMMATERIAL = (
     "seed",
@@ -134,7 +134,11 @@ def compare(runs: Sequence[Figures]) -> list[Comparison]:
     for run in runs:
         groups[run.recipe].append(run)
     rows = [_row(sorted(group, key=lambda run: run.seed)) for group in groups.values()]
-    return sorted(rows, key=lambda row: row.best.mean, reverse=higher_is_better(runs[0].metric))
+    return sorted(
+        rows,
+        key=lambda row: row.best.mean,
+        reverse=tasks.named(runs[0].task).higher_is_better(runs[0].metric),
+    )
 
 
 def doubts(runs: Sequence[Figures]) -> Iterator[str]:

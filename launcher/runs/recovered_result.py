@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from launcher import tasks
 from launcher.runs.directory import RunDir, read_json_lines
-from launcher.tasks.metrics import OF_TASK, higher_is_better
 
 
 def of_run(run: RunDir, plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +32,8 @@ def best(run: RunDir, plan: Mapping[str, Any], rows: list[dict[str, Any]]) -> di
     if not (run.model / "config.json").is_file():
         return None
     recipe = plan["recipe"]
-    metric = recipe["eval"]["metric"] or OF_TASK[recipe["task"]]
+    task = tasks.named(recipe["task"])
+    metric = recipe["eval"]["metric"] or task.metric
     values = {
         row["step"]: row[f"eval/{metric}"]
         for row in rows
@@ -45,6 +46,6 @@ def best(run: RunDir, plan: Mapping[str, Any], rows: list[dict[str, Any]]) -> di
     known = {step: value for step, value in values.items() if step in counted} or values
     if not known:
         return None
-    choose = max if higher_is_better(metric) else min
+    choose = max if task.higher_is_better(metric) else min
     step = choose(sorted(known), key=lambda step: known[step])
     return {"metric": metric, "value": known[step], "step": step}

@@ -1,1 +1,29 @@
-"""What is learnt, without torch: one specification a task."""
+"""What is learnt, without torch: a file here is a task, named as it is; `shared` has what several of them use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from launcher.resources import module_names
+
+if TYPE_CHECKING:
+    from launcher.recipe.recipe import Recipe
+    from launcher.tasks.shared.base import TaskSpec
+
+
+def names() -> tuple[str, ...]:
+    """The names that `task` may have, one for each file in this package."""
+    return module_names("tasks")
+
+
+def named(name: str) -> type[TaskSpec]:
+    """What a task says of itself whatever the recipe."""
+    assert name in names()
+    found: type[TaskSpec] = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").SPEC
+    return found
+
+
+def of(recipe: Recipe) -> TaskSpec:
+    """The task of a recipe, as the recipe has it."""
+    return named(recipe.task)(recipe)

@@ -17,7 +17,6 @@ from launcher.planning.plan import Plan
 from launcher.recipe.fields import Every
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
-from launcher.tasks.metrics import higher_is_better
 from launcher.train.compress.magnitude_pruning import Sparsity
 from launcher.train.model.build import BuiltModel, save_model
 from launcher.train.model.layer_depth import depths
@@ -294,12 +293,12 @@ def _evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bo
         return state, True
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
     _try_probes(job, state)
-    metric = job.recipe.eval.metric or job.task.metric
+    metric = job.task.spec.chosen_metric
     value = metrics.get(metric)
     if value is None:
         raise RunFailed("recipe", f"eval.metric={metric} is not computed", "there are " + ", ".join(metrics))
     sparse_enough = job.sparsity is None or job.sparsity.reached(state.step)
-    improved = sparse_enough and _better(value, state.best_value, metric)
+    improved = sparse_enough and _better(job, metric, value, state.best_value)
     if improved:
         state = replace(state, best_value=value, best_step=state.step)
         _keep_model(job)
@@ -344,7 +343,7 @@ def _reduce_on_plateau(job: Job, state: TrainState, metric: str, value: float) -
     decay = job.recipe.train.decay
     if job.recipe.train.schedule != "plateau":
         return state
-    if _better(value, state.plateau_value, metric, decay.min_delta):
+    if _better(job, metric, value, state.plateau_value, decay.min_delta):
         return replace(state, plateau_value=value, plateau_unimproved=0)
     unimproved = state.plateau_unimproved + 1
     if unimproved < decay.patience:
@@ -356,7 +355,7 @@ def _count_patience(job: Job, state: TrainState, metrics: dict[str, float]) -> T
     rule = job.recipe.train.early_stopping
     if rule.patience is None:
         return state
-    metric = rule.metric or job.recipe.eval.metric or job.task.metric
+    metric = rule.metric or job.task.spec.chosen_metric
     value = metrics.get(metric)
     if value is None:
         raise RunFailed(
@@ -364,7 +363,7 @@ def _count_patience(job: Job, state: TrainState, metrics: dict[str, float]) -> T
             f"train.early_stopping.metric={metric} is not computed",
             "there are " + ", ".join(metrics),
         )
-    if _better(value, state.stopping_value, metric, rule.min_delta):
+    if _better(job, metric, value, state.stopping_value, rule.min_delta):
         return replace(state, stopping_value=value, unimproved=0)
     return replace(state, unimproved=state.unimproved + 1)
 
@@ -374,11 +373,11 @@ def _out_of_patience(job: Job, state: TrainState) -> bool:
     return patience is not None and state.unimproved >= patience
 
 
-def _better(value: float, best: float | None, metric: str, min_delta: float = 0.0) -> bool:
+def _better(job: Job, metric: str, value: float, best: float | None, min_delta: float = 0.0) -> bool:
     """NaN is never better than a number, and any number is better than none."""
     if best is None or math.isnan(best):
         return True
-    if higher_is_better(metric):
+    if job.task.spec.higher_is_better(metric):
         return value > best + min_delta
     return value < best - min_delta
 

@@ -328,7 +328,7 @@ def _predicted(plan: Plan) -> dict[str, Any]:
 def _best(job: Job, state: TrainState) -> dict[str, Any] | None:
     if state.best_step is None:
         return None
-    metric = job.recipe.eval.metric or job.task.metric
+    metric = job.task.spec.chosen_metric
     return {"metric": metric, "value": state.best_value, "step": state.best_step}
 
 

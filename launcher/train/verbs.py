@@ -10,16 +10,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from launcher import tasks
 from launcher.errors import EXIT_OK, LauncherError, Problem, RunFailed, UserError
 from launcher.loading.resolve import read_recipe_file
-from launcher.reading.cleaning import cleaner, stretch_given
-from launcher.reading.columns import text_columns
-from launcher.reading.examples import context_of
-from launcher.reading.rows import Row
-from launcher.recipe.recipe import LONGEST, Recipe
+from launcher.reading.cleaning import cleaner, in_given
+from launcher.recipe.recipe import LONGEST
 from launcher.runs.directory import RunDir
 from launcher.train.compat.fast_imports import trim_imports
-from launcher.train.dataset.inference_files import labelled_split, output_columns, rows_to_predict
+from launcher.train.dataset.inference_files import labelled_split, rows_to_predict
 from launcher.train.process.events import Events
 
 OUTPUT_FORMATS = (".csv", ".jsonl")
@@ -119,6 +117,7 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)
+    spec = tasks.of(recipe)
     output: Path | None = options.output
     if output is None and options.file is not None:
         suffix = options.file.suffix if options.file.suffix in OUTPUT_FORMATS else ".csv"
@@ -127,29 +126,21 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
         raise UserError(
             Problem("can't be written", where=str(output), remedy="use a name that ends in .csv or .jsonl")
         )
-    rows = _texts(options.text, recipe) if options.file is None else rows_to_predict(options.file, recipe)
+    rows = spec.rows_of(options.text) if options.file is None else rows_to_predict(options.file, recipe)
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
     name = str(options.file or "--text")
     split = encode_texts(predictor.tokenizer, rows, recipe, name=name, position_limit=longest_input(recipe))
     mended = list(map(cleaner(recipe), rows))  # as those that were encoded
     predictions = predictor.predict(split, mended, _progress(events, "predicting"))
-    if recipe.task == "question-answering":
-        predictions = [_in_given(recipe, row, found) for row, found in zip(rows, predictions, strict=True)]
-    assert all(set(found) == set(output_columns(recipe)) for found in predictions)
-    joined = [{**row.values, **found} for row, found in zip(rows, predictions, strict=True)]
+    assert all(set(found) == set(spec.outputs) for found in predictions)
+    joined = [
+        {**row.values, **in_given(recipe, row, found)} for row, found in zip(rows, predictions, strict=True)
+    ]
     if output is None:
         return {"predictions": joined}
     write_rows(output, joined)
     return {"output": str(output), "rows": len(joined)}
-
-
-def _in_given(recipe: Recipe, row: Row, found: dict[str, Any]) -> dict[str, Any]:
-    """A predicted answer whose `start` and `end` are those of the context as it was given, not as it was mended."""
-    if found["start"] is None or not recipe.data.clean.mends:
-        return found
-    start, end = stretch_given(context_of(recipe, row), found["start"], found["end"], recipe.data.clean)
-    return {**found, "start": start, "end": end}
 
 
 def explain_run(options: Namespace, events: Events) -> dict[str, Any]:
@@ -160,11 +151,12 @@ def explain_run(options: Namespace, events: Events) -> dict[str, Any]:
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)
-    rows = map(cleaner(recipe), _texts(options.text, recipe))
+    spec = tasks.of(recipe)
+    rows = map(cleaner(recipe), spec.rows_of(options.text))
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
     longest = recipe.data.max_length or min(LONGEST, longest_input(recipe) or LONGEST)
-    texts = [[str(row.values[column]) for column in text_columns(recipe)] for row in rows]
+    texts = [[str(row.values[column]) for column in spec.text_columns] for row in rows]
     return {"explanations": [explain(predictor, parts, options.label, longest).tree() for parts in texts]}
 
 
@@ -287,34 +279,6 @@ def _cell(value: Any) -> Any:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)  # parquet holds dates
-
-
-def _texts(texts: list[str], recipe: Recipe) -> list[Row]:
-    if recipe.task == "multiple-choice" and isinstance(recipe.data.choices, str):
-        return [_question(texts, recipe, recipe.data.choices)]
-    columns = text_columns(recipe)
-    if not texts or len(texts) % len(columns):
-        needed = " and ".join(columns)
-        raise UserError(
-            Problem(
-                f"{len(texts)} given, {needed} needed", field="--text", remedy="give --text twice for a pair"
-            )
-        )
-    width = len(columns)
-    return [
-        Row(dict(zip(columns, texts[start : start + width], strict=True)), start // width + 1)
-        for start in range(0, len(texts), width)
-    ]
-
-
-def _question(texts: list[str], recipe: Recipe, choices: str) -> Row:
-    """The one row of a question whose choices are as many as are given."""
-    *columns, _ = text_columns(recipe)
-    width = len(columns)
-    if len(texts) < width + 2:
-        message = f"{len(texts)} given, {' and '.join(columns)} and two or more choices needed"
-        raise UserError(Problem(message, field="--text", remedy="give --text once for each of them"))
-    return Row({**dict(zip(columns, texts[:width], strict=True)), choices: texts[width:]}, 1)
 
 
 def _progress(events: Events, name: str) -> Callable[[int, int], None]:

@@ -24,7 +24,7 @@ LAYERS = {
     "recipe": f"{BASE} pydantic",
     "tasks": "recipe",
     "families": BASE,
-    "loading": "recipe yaml",
+    "loading": "recipe tasks yaml",
     "reading": "recipe tasks pyarrow charset_normalizer",
     "runs": f"{BASE} tasks",
     "planning": "recipe tasks families loading reading runs jinja2",

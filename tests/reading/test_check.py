@@ -13,11 +13,11 @@ import pytest
 
 from launcher.errors import UserError
 from launcher.reading import check as datacheck
-from launcher.reading import labels
 from launcher.reading.check import DataFacts, check_data, cut_fractions, options_for
 from launcher.reading.files import resolve_format
 from launcher.recipe.ranking import Ranking
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared import labels
 
 Write = Callable[[str, str], str]
 

@@ -11,10 +11,11 @@ import pytest
 
 from launcher.errors import UserError
 from launcher.reading.check import check_data
-from launcher.reading.examples import Answer, choice_indices, placed
 from launcher.reading.files import count_rows, peek, read_rows
 from launcher.reading.options import ReadOptions
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.multiple_choice import choice_indices
+from launcher.tasks.shared.answers import Answer, placed
 
 Write = Callable[[str, Any], str]
 
@@ -179,7 +180,7 @@ def test_answers_must_stand_in_their_context(write: Write) -> None:
 def test_wrong_offsets_are_counted(write: Write) -> None:
     wrong = write("train.json", squad(answers=[{"text": "Bob", "answer_start": 7}]))
     facts = check_data(recipe("question-answering", train=wrong, validation=wrong, **QA))
-    assert "data.train: 1 answers stand elsewhere" in facts.notes[0]
+    assert "data.train: 1 answers don't stand where answer_start says" in facts.notes[0]
     assert "train.json:1" in facts.notes[0]
     assert facts.labels == 2
 

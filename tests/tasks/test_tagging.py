@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from launcher.tasks.tagging import (
+from launcher.tasks.shared.tagging import (
     Entity,
     Scheme,
     complete,

@@ -10,8 +10,8 @@ from pathlib import Path
 from launcher.errors import UserError
 from launcher.reading.messages import mistake
 from launcher.reading.options import ReadOptions
-from launcher.reading.rows import Row
 from launcher.reading.textfiles import lines
+from launcher.tasks.shared.rows import Row
 
 BLANKS = re.compile(r"[ \t]+")
 """What separates columns; no other space of Unicode, since a Chinese text may have an ideographic one as a word."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from launcher.reading.messages import mistake
 from launcher.reading.options import ReadOptions
-from launcher.reading.rows import Row
 from launcher.reading.textfiles import lines
+from launcher.tasks.shared.rows import Row
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 

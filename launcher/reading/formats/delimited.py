@@ -12,8 +12,8 @@ from launcher.errors import UserError
 from launcher.reading.messages import counted, mistake
 from launcher.reading.opening import open_file, size_of
 from launcher.reading.options import ReadOptions
-from launcher.reading.rows import Row
 from launcher.reading.textfiles import count_lines, raw_lines
+from launcher.tasks.shared.rows import Row
 
 FIELD_CHARACTERS = 1 << 27
 """Longest quoted field; Python's own limit of 128 KiB is shorter than some documents."""

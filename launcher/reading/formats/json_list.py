@@ -9,8 +9,8 @@ from launcher.reading.formats import squad
 from launcher.reading.json_values import parse, record, records
 from launcher.reading.messages import mistake
 from launcher.reading.options import ReadOptions
-from launcher.reading.rows import Row
 from launcher.reading.textfiles import whole_text
+from launcher.tasks.shared.rows import Row
 
 
 def rows(path: Path, _: ReadOptions) -> Iterator[Row]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from launcher.reading.json_values import parse, record
 from launcher.reading.messages import mistake
 from launcher.reading.options import ReadOptions
-from launcher.reading.rows import Row
 from launcher.reading.textfiles import count_lines, lines
+from launcher.tasks.shared.rows import Row
 
 
 def rows(path: Path, _: ReadOptions) -> Iterator[Row]:

@@ -12,8 +12,8 @@ from launcher.reading.cells import plain
 from launcher.reading.messages import mistake
 from launcher.reading.opening import open_as_it_is, open_file
 from launcher.reading.options import ReadOptions
-from launcher.reading.rows import Row, Value
 from launcher.recipe.data_formats import FORMATS
+from launcher.tasks.shared.rows import Row, Value
 
 BATCH_ROWS = 1024
 

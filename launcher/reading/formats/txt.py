@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.reading.options import ReadOptions
-from launcher.reading.rows import Row
 from launcher.reading.textfiles import count_lines, lines
+from launcher.tasks.shared.rows import Row
 
 
 def rows(path: Path, _: ReadOptions) -> Iterator[Row]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from launcher import tasks
 from launcher.errors import RunFailed
-from launcher.reading import examples
-from launcher.reading.columns import choice_columns, text_columns
 from launcher.reading.files import content_hash
-from launcher.reading.rows import Row
 from launcher.recipe.data import Augment
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.rows import Row
+from launcher.tasks.shared.words import words
 from launcher.train.augment import noise
 from launcher.train.augment.back_translation import BackTranslator, model_identity
 from launcher.train.augment.noise import Word
@@ -30,7 +30,8 @@ class Augmenter:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._options = options = recipe.data.augment
-        self._columns = altered_columns(recipe)
+        self._columns = tasks.of(recipe).altered_columns
+        self._is_words = tasks.of(recipe).words
         self._synonyms = _synonyms(options)
         self._alike = {} if options.alike_file is None else read_alike(Path(options.alike_file))
         self._segment = list if options.segmenter is None else _jieba()
@@ -42,9 +43,9 @@ class Augmenter:
         cells = [dict(row.values) for _, row in rows]
         for column in self._columns:
             draws = [Random(f"{self._recipe.seed} {column} {number} {copy}") for number in numbers]
-            if self._recipe.task == "token-classification":
+            if self._is_words:
                 altered: Sequence[Any] = [
-                    self._words(examples.words(row.values.get(column)) or [], random)
+                    self._words(words(row.values.get(column)) or [], random)
                     for (_, row), random in zip(rows, draws, strict=True)
                 ]
             else:
@@ -71,22 +72,6 @@ class Augmenter:
         words = [Word("", text) for text in given]
         words = noise.substitute(words, self._options.synonyms, self._synonyms, random)
         return [word.text for word in noise.mistype(words, self._options.typos, self._alike, random)]
-
-
-def altered_columns(recipe: Recipe) -> tuple[str, ...]:
-    """The columns whose texts may change without changing what the label says.
-
-    A question, and not the context that its answers stand in; a document, and not the query that several are ranked
-    for; what choices are made for, and not the choices.
-    """
-    columns = tuple(column for column in text_columns(recipe) if column not in choice_columns(recipe))
-    match recipe.task:
-        case "question-answering":
-            return columns[:1]
-        case "ranking":
-            return columns[1:]
-        case _:
-            return columns
 
 
 def identity(options: Augment) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from launcher.reading.examples import HAN, IDEOGRAPHS
+from launcher.tasks.shared.words import HAN, IDEOGRAPHS
 
 LETTER = rf"(?:(?![{IDEOGRAPHS}_])\w)"
 PIECE = re.compile(rf"(\s*)([{IDEOGRAPHS}]+|{LETTER}+(?:['\u2019-]{LETTER}+)*|\S)")

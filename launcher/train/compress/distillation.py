@@ -36,7 +36,7 @@ class Distilled(Task):
         _check_tokenizer(self.tokenizer, name)
         teacher = _load(self, name)
         self._teacher = teacher.to(device).eval().requires_grad_(False)
-        enable_packing(teacher, device, self.rows)
+        enable_packing(teacher, device, self.spec.reads)
         self._watches = False
         self._states: dict[str, torch.Tensor] = {}
         self._remember_states(teacher, "teacher")

@@ -7,26 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher import tasks
 from launcher.errors import Problem, RunFailed, UserError
-from launcher.reading import examples
 from launcher.reading.check import bad_cells, options_for
 from launcher.reading.cleaning import cleaner
-from launcher.reading.columns import label_columns, text_columns
-from launcher.reading.examples import Mistake
 from launcher.reading.files import read_rows
-from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.rows import Mistake, Row
 from launcher.train.tokens.cache import TokenSplit
 
 if TYPE_CHECKING:
     from launcher.train.use.inference import Predictor
-
-
-def output_columns(recipe: Recipe) -> tuple[str, ...]:
-    """The columns that `predict` adds to those of the input."""
-    from launcher.train.tasks import get_task
-
-    return get_task(recipe).outputs
 
 
 def given_rows(path: Path, recipe: Recipe) -> list[Row]:
@@ -34,15 +25,16 @@ def given_rows(path: Path, recipe: Recipe) -> list[Row]:
     rows = list(read_rows(path, options_for(path, recipe.data)))
     if not rows:
         raise UserError(Problem("holds no rows", where=str(path)))
-    _need_columns(path, rows, text_columns(recipe))
-    _need_cells(path, rows, recipe, examples.text_mistakes)
+    spec = tasks.of(recipe)
+    _need_columns(path, rows, spec.text_columns)
+    _need_cells(path, rows, recipe, spec.text_mistakes)
     return rows
 
 
 def rows_to_predict(path: Path, recipe: Recipe) -> list[Row]:
     """The `given_rows` of a file that has room for the predictions. UserError where a column has the name of one."""
     rows = given_rows(path, recipe)
-    taken = [name for name in output_columns(recipe) if any(name in row.values for row in rows)]
+    taken = [name for name in tasks.of(recipe).outputs if any(name in row.values for row in rows)]
     if taken:
         raise UserError(
             Problem(f"has a column {name}, which predictions would overwrite", str(path), remedy="rename it")
@@ -57,14 +49,15 @@ def labelled_split(predictor: Predictor, path: Path, recipe: Recipe) -> TokenSpl
     from launcher.train.tokens.tokenizer import position_limit
 
     rows = given_rows(path, recipe)
-    _need_columns(path, rows, label_columns(recipe))
-    _need_cells(path, map(cleaner(recipe), rows), recipe, examples.mistakes)
+    spec = tasks.of(recipe)
+    _need_columns(path, rows, spec.label_columns)
+    _need_cells(path, map(cleaner(recipe), rows), recipe, spec.mistakes)
     try:
         return encode_texts(
             predictor.tokenizer,
             rows,
             recipe,
-            label_names=() if recipe.task == "regression" else predictor.label_names,
+            label_names=predictor.label_names if spec.classes else (),
             name=str(path),
             position_limit=position_limit(predictor.model.config),
         )
@@ -83,7 +76,7 @@ def _need_columns(path: Path, rows: Sequence[Row], wanted: Iterable[str]) -> Non
 
 
 def _need_cells(
-    path: Path, rows: Iterable[Row], recipe: Recipe, mistakes: Callable[[Recipe, Row], Iterable[Mistake]]
+    path: Path, rows: Iterable[Row], recipe: Recipe, mistakes: Callable[[Row], Iterable[Mistake]]
 ) -> None:
     problems = list(bad_cells(recipe, path, rows, options_for(path, recipe.data), mistakes))
     if problems:

@@ -17,15 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from launcher import tasks
 from launcher.errors import RunFailed, RunStopped
 from launcher.paths import user_cache
-from launcher.reading import examples
 from launcher.reading.check import cut_fractions
 from launcher.reading.cleaning import cleaner, text_key
-from launcher.reading.columns import text_columns
-from launcher.reading.rows import Row
 from launcher.recipe.fields import leaves
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.rows import Row
 from launcher.train.augment.copies import Augmenter, identity
 from launcher.train.reading.data_doctor import warnings
 from launcher.train.reading.sources import Source, open_sources, place, text_of
@@ -118,7 +117,7 @@ def default_cache_dir(recipe: Recipe) -> Path:
 
 def training_texts(recipe: Recipe) -> Iterator[str]:
     """Every text of the training data, for training a tokenizer on them."""
-    columns = text_columns(recipe)
+    columns = tasks.of(recipe).text_columns
     for name, row in open_sources(recipe)["train"].rows():
         for column in columns:
             value = row.values.get(column)
@@ -299,13 +298,13 @@ def _facts(recipe: Recipe, split: str, source: Source, count: int) -> SourceRows
     group, leaks = recipe.data.group if split == "train" else None, recipe.data.clean.drop_leaked
     if not leaks and group is None:
         return SourceRows(count)
-    groups, texts = [], []
+    groups, texts, spec = [], [], tasks.of(recipe)
     for name, row in source.rows():
-        for wrong in examples.group_mistakes(recipe, row) if group is not None else ():
+        for wrong in spec.group_mistakes(row) if group is not None else ():
             text = f"{place(name, row)}: {wrong.column}: {wrong.message}"
             raise RunFailed("data", text, "name a column of texts or numbers in data.group")
         groups.append(None if group is None else row.values.get(group))
-        texts.append(hash(text_key(recipe, row)))
+        texts.append(hash(text_key(spec, row)))
     return SourceRows(count, None, groups, texts)
 
 

@@ -105,7 +105,7 @@ def micro_batch(
 
 def selected(task: Task, gathered: Gathered) -> Indices | None:
     """Places of the tokens that the head is computed for, where it isn't for all."""
-    if task.rows != "selected" or gathered.marks is None:
+    if task.spec.reads != "selected" or gathered.marks is None:
         return None
     return np.flatnonzero(gathered.marks != IGNORE)
 

@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from launcher.families import FAMILIES, find
+from launcher.tasks.shared.base import Rows
 from launcher.train.model.family import family_of
 from launcher.train.packed.collate import Collate, Mover, padded_collate
 from launcher.train.packed.dropout import use_cheap_dropout
 from launcher.train.packed.in_place import selected_tokens
 from launcher.train.packed.packing import PackedCollate, Packing
-from launcher.train.tasks.base import Rows, Task
+from launcher.train.tasks.base import Task
 
 READ_FIRST = ("ForSequenceClassification", "ForMultipleChoice")
 """Ends of the names of models whose heads read the first token, or the mean of all, and nothing else."""
@@ -30,7 +31,7 @@ def make_collate(
 ) -> tuple[Collate, str | None]:
     """The collate function for this model, which is adapted to it, and a sentence for the user where it has to pad."""
     config = _transformers_model(model).config
-    if enable_packing(model, device, task.rows):
+    if enable_packing(model, device, task.spec.reads):
         return packed_collate(task, config, device), None
     if device.type == "cpu":
         use_cheap_dropout(model)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from launcher import tasks
 from launcher.reading.cleaning import REMEDIES
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.findings import Kind
 from launcher.train.reading.row_statistics import EXAMPLES, Found, Limits, Survey, Text, shared, survey
 from launcher.train.reading.sources import Source
 from launcher.train.reading.splits import Part
@@ -39,34 +41,8 @@ class Finding:
     remedy: str
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What is said of rows where something was found."""
-
-    what: str
-    remedy: str
-    always: bool = False
-    """Whether a single one is worth a warning."""
-    in_rows: bool = True
-    """Whether rows are counted, or what `what` begins with."""
-    harmless: bool = False
-    """Whether it is a note however often it is found."""
-
-
 KINDS = {
     "misfit": Kind("don't fit the task", "mend or remove these rows", always=True),
-    "offset": Kind(
-        "answers don't stand where answer_start says",
-        "mend answer_start (characters from 0); until then the nearest occurrence is taken",
-        always=True,
-        in_rows=False,
-    ),
-    "sequence": Kind(
-        "tags can't stand where they do",
-        "mend the tags: an entity begins with B- (or S-), and I- goes on with one of the same type",
-        always=True,
-        in_rows=False,
-    ),
     "conflict": Kind(
         "have a text that has another label elsewhere",
         "decide on one label for each; no model can learn both",
@@ -79,13 +55,6 @@ KINDS = {
     **{kind: Kind(f"have texts {what}", remedy) for kind, (what, remedy) in REMEDIES.items()},
 }
 """Kinds found in a row, or in a row and an earlier one of the same split."""
-IOB1 = Kind(
-    "entities begin with I-, as the older IOB1 writes them",
-    "nothing needs to be mended: they are read as BIO",
-    in_rows=False,
-    harmless=True,
-)
-"""What is said instead of tags that can't stand where they do, where all tags of all splits are written that way."""
 
 
 def examine(
@@ -97,7 +66,7 @@ def examine(
 ) -> tuple[dict[str, Survey], list[Finding]]:
     """A survey of each split and everything doubtful in them, the worst first."""
     surveys = survey(recipe, sources, parts, names, limits)
-    findings = [*_leaks(recipe, surveys), *_in_rows(surveys), *_balance(recipe, surveys)]
+    findings = [*_leaks(recipe, surveys), *_in_rows(recipe, surveys), *_balance(recipe, surveys)]
     return surveys, worst_first(findings)
 
 
@@ -139,7 +108,7 @@ def _leaks(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
         message = f"{split}: the texts of {share(found.count, seen.rows)} rows also stand in {other}"
         remedy = "remove them from one of the two"
         if other == "train":
-            message += "" if recipe.task == "masked-lm" else ": figures on them are too good"
+            message += ": figures on them are too good" if tasks.of(recipe).labelled else ""
             remedy = "data.clean.drop_leaked=true leaves them out of training"
         yield Finding(
             "leak", split, "warning", message, found.count, seen.rows, tuple(found.examples), remedy
@@ -150,14 +119,14 @@ def _also(here: Text, there: Text) -> str:
     return f"{here.excerpt} (also {there.place})"
 
 
-def _in_rows(surveys: dict[str, Survey]) -> Iterator[Finding]:
-    iob1 = all(seen.iob1 for seen in surveys.values())
+def _in_rows(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
+    everywhere = {kind: found for seen in surveys.values() for kind, found in seen.found.items()}
+    kinds = {**KINDS, **tasks.of(recipe).kinds(everywhere)}
     for split, seen in surveys.items():
-        for name, usual in KINDS.items():
+        for name, kind in kinds.items():
             found = seen.found.get(name)
             if found is None:
                 continue
-            kind = IOB1 if iob1 and name == "sequence" else usual
             often = kind.always or found.count >= FEW * seen.rows
             level: Level = "warning" if often and not kind.harmless else "note"
             level = "error" if name == "misfit" else level
@@ -169,7 +138,7 @@ def _in_rows(surveys: dict[str, Survey]) -> Iterator[Finding]:
 
 
 def _balance(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
-    if recipe.task == "token-classification":
+    if tasks.of(recipe).words:
         return
     labels = surveys["train"].labels
     yield from _alike_names(labels)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from launcher import tasks
 from launcher.errors import RunFailed
-from launcher.reading import examples
-from launcher.reading.columns import choice_columns, text_columns
-from launcher.reading.rows import Row
-from launcher.recipe.conflicts import WINDOWED_TASKS
 from launcher.recipe.recipe import LONGEST, Recipe
+from launcher.tasks.shared.rows import Row
 from launcher.train.reading.data_doctor import Finding, Level, examine, share, worst_first
 from launcher.train.reading.row_statistics import Limits, Survey
 from launcher.train.reading.sources import Source, open_sources, text_of
@@ -95,33 +94,25 @@ def _token_counts(
 
     backend = Tokenizer.from_str(encoder.backend.to_str())
     backend.no_truncation()
-    words = recipe.task == "token-classification"
+    spec = tasks.of(recipe)
     chosen = np.zeros(int(part.rows[-1]) + 1 if len(part.rows) else 0, bool)
     chosen[part.rows] = True
     rows = (named for named, taken in zip(source.rows(), chosen.tolist(), strict=False) if taken)
     while batch := list(islice(rows, BATCH)):
-        texts = [text for name, row in batch for text in _sequences(recipe, name, row)]
-        encodings = backend.encode_batch(texts, is_pretokenized=words)
+        texts = [text for name, row in batch for text in spec.sequences(row, partial(_text_of, name, row))]
+        encodings = backend.encode_batch(texts, is_pretokenized=spec.words)
         yield np.fromiter((len(encoding) for encoding in encodings), np.int64, len(encodings))
 
 
-def _sequences(recipe: Recipe, name: str, row: Row) -> Iterator[Any]:
-    """What the tokenizer is given of a row: a text, a pair, words, or a pair for each choice."""
-    if recipe.task == "token-classification":
-        yield examples.words_of(recipe, row)
-        return
-    columns = [column for column in text_columns(recipe) if column not in choice_columns(recipe)]
-    texts = [text_of(row.values.get(column), name, row) for column in columns]
-    if recipe.task == "multiple-choice":
-        yield from ((" ".join(texts), choice) for choice in examples.choices_of(recipe, row))
-    else:
-        yield tuple(texts) if len(texts) == 2 else texts[0]
+def _text_of(name: str, row: Row, column: str) -> str:
+    return text_of(row.values.get(column), name, row)
 
 
 def _cut(
     recipe: Recipe, lengths: dict[str, dict[str, Any]], max_length: int, limit: int
 ) -> Iterator[Finding]:
-    windows = recipe.task in ("question-answering", "masked-lm") or recipe.data.windows is not None
+    spec = tasks.of(recipe)
+    windows = spec.cuts_windows
     for split, found in lengths.items():
         count, of = found["longer"], found["of"]
         if not count:
@@ -132,6 +123,6 @@ def _cut(
         remedies = []
         if max_length < limit:
             remedies.append(f"data.max_length={min(limit, found['longest'])} cuts fewer")
-        if not windows and recipe.task in WINDOWED_TASKS:
+        if not windows and spec.windows:
             remedies.append("data.windows=mean reads all of a text")
         yield Finding("long", split, level, text, count, of, (), "; ".join(remedies))

@@ -9,16 +9,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from launcher.reading import examples
+from launcher import tasks
 from launcher.reading.check import read_options
 from launcher.reading.cleaning import label_key, oddities, text_key
-from launcher.reading.columns import CLASS_TASKS, label_columns
 from launcher.reading.files import words_are_lines
-from launcher.reading.labels import class_name, class_names, flag
 from launcher.reading.messages import where
-from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
-from launcher.tasks import tagging
+from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source
 from launcher.train.reading.splits import Part
 
@@ -82,8 +79,6 @@ class Survey:
     found: dict[str, Found] = field(default_factory=dict)
     """Kind of finding -> how often and where."""
     characters: int = 0
-    iob1: bool = True
-    """Whether the older IOB1 would write all tags as they are."""
 
     def add(self, kind: str, place: Place, text: Callable[[], str]) -> None:
         """Count one more of a kind."""
@@ -105,7 +100,7 @@ def survey(
 ) -> dict[str, Survey]:
     """A survey of each split; `names` are the classes or tags."""
     found = {split: Survey() for split in parts}
-    look = Look(recipe, tagging.scheme_of(names, recipe.tagging.scheme), limits.characters)
+    look = Look(recipe, names, limits.characters)
     for origin, source in sources.items():
         here = {split: part.rows for split, part in parts.items() if part.source == origin}
         owner: dict[int, str] = {row: split for split, rows in here.items() for row in rows.tolist()}
@@ -120,22 +115,21 @@ def survey(
 class Look:
     """Looks at one row."""
 
-    def __init__(self, recipe: Recipe, scheme: tagging.Scheme, characters: int | None) -> None:
-        self._recipe = recipe
-        self._follows = cache(partial(tagging.follows, scheme=scheme))
-        self._as_iob1 = cache(tagging.as_iob1)
+    def __init__(self, recipe: Recipe, names: Sequence[str], characters: int | None) -> None:
+        self._spec = tasks.of(recipe)
+        self._names = names
         self._characters = characters
         self._is_conll = cache(lambda name: _is_conll(recipe, name))
 
     def __call__(self, seen: Survey, name: str, row: Row) -> None:
         seen.rows += 1
         place = Place(name, row.position)
-        texts = text_key(self._recipe, row)
+        texts = text_key(self._spec, row)
         start = " | ".join(texts)[: 2 * EXCERPT]
         if not texts:
             seen.add("empty", place, str)
         else:
-            self._compare(seen, place, hash(texts), start, label_key(self._recipe, row))
+            self._compare(seen, place, hash(texts), start, label_key(self._spec, row))
         if self._characters is None or seen.characters < self._characters:
             seen.characters += sum(map(len, texts))
             for kind, example in _oddities(texts).items():
@@ -148,7 +142,7 @@ class Look:
             seen.texts[key] = Text(1, place, start, label)
             return
         first.rows += 1
-        if first.label == label or self._recipe.task not in CLASS_TASKS:
+        if first.label == label or not self._spec.classes:
             seen.add("duplicate", place, lambda: f"{first.excerpt} (first: {first.place})")
         else:
             seen.add(
@@ -160,44 +154,14 @@ class Look:
             )
 
     def _labels(self, seen: Survey, place: Place, row: Row) -> None:
-        wrong = next(examples.mistakes(self._recipe, row), None)
+        wrong = next(self._spec.mistakes(row), None)
         if wrong is not None:
             seen.add("misfit", place, lambda: f"{wrong.column}: {wrong.message}")
             return
-        match self._recipe.task:
-            case "question-answering":
-                self._answers(seen, place, row)
-            case "token-classification":
-                self._tags(seen, place, row)
-            case task if task in CLASS_TASKS:
-                seen.labels.update(self._classes(row))
-
-    def _classes(self, row: Row) -> Iterator[str]:
-        label = self._recipe.data.label
-        if not isinstance(label, str):
-            yield from (column for column in label if flag(row.values.get(column)))
-        elif self._recipe.task == "multilabel":
-            yield from class_names(row.values.get(label), self._recipe.data.label_delimiter) or ()
-        else:
-            yield class_name(row.values.get(label)) or ""
-
-    def _answers(self, seen: Survey, place: Place, row: Row) -> None:
-        context = examples.context_of(self._recipe, row)
-        for answer in examples.answers(row.values.get(label_columns(self._recipe)[0])) or ():
-            if not examples.in_place(context, answer):
-                there = context[answer.start : answer.start + len(answer.text)]
-                text = f"{_shortened(answer.text)!r} said to begin at {answer.start}, where {_shortened(there)!r} is"
-                seen.add("offset", place, partial(str, text))
-
-    def _tags(self, seen: Survey, place: Place, row: Row) -> None:
-        tags = examples.tags(row.values.get(label_columns(self._recipe)[0])) or ()
-        seen.labels.update(tags)
-        for number, (before, after) in enumerate(zip((None, *tags), (*tags, None), strict=True)):
-            seen.iob1 = seen.iob1 and self._as_iob1(before, after)
-            if not self._follows(before, after):
-                line = min(number, len(tags) - 1) if self._is_conll(place.name) else 0
-                text = f"{after or 'the end'} after {before or 'the beginning'}"
-                seen.add("sequence", Place(place.name, place.position + line), partial(str, text))
+        seen.labels.update(self._spec.class_names(row))
+        for finding in self._spec.findings(row, self._names):
+            line = finding.offset if self._is_conll(place.name) else 0
+            seen.add(finding.kind, Place(place.name, place.position + line), partial(str, finding.text))
 
 
 def _is_conll(recipe: Recipe, name: str) -> bool:

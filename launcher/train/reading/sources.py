@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from launcher import tasks
 from launcher.errors import RunFailed, UserError, choices
 from launcher.reading.cells import plain
 from launcher.reading.check import files, missing_columns, read_options
 from launcher.reading.cleaning import kept
-from launcher.reading.columns import label_columns, text_columns
 from launcher.reading.files import content_hash, peek, read_rows, reading_of
 from launcher.reading.messages import where
 from launcher.reading.options import ReadOptions
-from launcher.reading.rows import Row, Value
 from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.rows import Row, Value
 
 
 class Source(Protocol):
@@ -148,10 +148,10 @@ def _open_local(recipe: Recipe) -> dict[str, Source]:
 
 
 def _open_hub(recipe: Recipe) -> dict[str, Source]:
-    data = recipe.data
+    data, spec = recipe.data, tasks.of(recipe)
     splits = _load_hub(str(data.source))
     wanted = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
-    columns = list(dict.fromkeys((*text_columns(recipe), *label_columns(recipe))))
+    columns = list(dict.fromkeys((*spec.text_columns, *spec.label_columns)))
     groups = [] if data.group is None else [data.group]
     label = data.label if isinstance(data.label, str) else None
     sources: dict[str, Source] = {}

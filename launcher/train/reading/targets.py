@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from launcher import tasks
 from launcher.errors import RunFailed
-from launcher.reading import examples
-from launcher.reading import labels as label_rules
-from launcher.reading.check import unknown_label, unordered
-from launcher.reading.columns import CLASS_TASKS, label_columns
-from launcher.reading.examples import Answer
-from launcher.reading.rows import Row, Value
+from launcher.reading.check import unknown_label
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.base import Label
+from launcher.tasks.shared.labels import in_order
+from launcher.tasks.shared.rows import Row, Value
 from launcher.train.reading.sources import Source, place
 
 UNLABELLED = (-1.0, "-1")
@@ -24,26 +23,22 @@ UNLABELLED = (-1.0, "-1")
 MISTAKES_SHOWN = 5
 """Rows named in one message; the others are counted."""
 
-Label = str | float | int | tuple[str, ...] | tuple[bool, ...] | tuple[Answer, ...]
-"""A class, a score, the number of a choice, the classes or tags of one example, its 0/1 columns, or its answers, each where
-it really stands."""
-
 
 def read_labels(recipe: Recipe, source: Source) -> list[Label]:
     """The labels of every row as the task sees them; RunFailed naming the first rows where they don't fit."""
-    declared = source.class_names()
+    declared, spec = source.class_names(), tasks.of(recipe)
     found: list[Label] = []
     wrong: list[str] = []
     rows = unlabelled = 0
     for name, given in source.rows():
         rows += 1
-        row = _named(recipe, given, declared) if declared else given
-        mistakes = list(examples.mistakes(recipe, row))
+        row = _named(spec.label_columns[0], given, declared) if declared else given
+        mistakes = list(spec.mistakes(row))
         if mistakes:
             unlabelled += all(row.values.get(mistake.column) in (None, "") for mistake in mistakes)
             wrong.extend(f"{place(name, row)}: {mistake.column}: {mistake.message}" for mistake in mistakes)
         else:
-            found.append(_label(recipe, row))
+            found.append(spec.label(row))
     if source.may_be_unlabelled() and all(label in UNLABELLED for label in found):
         unlabelled += len(found)
     if unlabelled == rows:
@@ -61,7 +56,7 @@ def read_labels(recipe: Recipe, source: Source) -> list[Label]:
     return found
 
 
-def _named(recipe: Recipe, row: Row, declared: tuple[str, ...]) -> Row:
+def _named(column: str, row: Row, declared: tuple[str, ...]) -> Row:
     """A row of a data set that declares its classes, with names for numbers; -1 means unlabelled."""
 
     def name(value: Value) -> Value:
@@ -69,56 +64,26 @@ def _named(recipe: Recipe, row: Row, declared: tuple[str, ...]) -> Row:
             return value
         return declared[value] if 0 <= value < len(declared) else None
 
-    (column,) = label_columns(recipe)
     value = row.values.get(column)
     named = [name(item) for item in value] if isinstance(value, list) else name(value)
     return Row({**row.values, column: named}, row.position)
 
 
-def _label(recipe: Recipe, row: Row) -> Label:
-    data = recipe.data
-    if isinstance(data.label, tuple):
-        return tuple(bool(label_rules.flag(row.values.get(column))) for column in data.label)
-    value = row.values.get(data.label)
-    match recipe.task:
-        case "regression" | "ranking":
-            label: Label | None = label_rules.score(value)
-        case "multilabel":
-            label = label_rules.class_names(value, data.label_delimiter)
-        case "token-classification":
-            label = examples.tags(value)
-        case "question-answering":
-            label = _placed(recipe, row)
-        case "multiple-choice":
-            (label,) = examples.choice_indices(value, examples.choices_of(recipe, row))
-        case _:
-            label = label_rules.class_name(value)
-    assert label is not None, row
-    return label
-
-
-def _placed(recipe: Recipe, row: Row) -> tuple[Answer, ...]:
-    context = examples.context_of(recipe, row)
-    found = examples.answers(row.values.get(label_columns(recipe)[0])) or ()
-    return tuple(there for answer in found if (there := examples.placed(context, answer)) is not None)
-
-
 def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple[str, ...]:
     """The classes by number: data.labels, or those of the training data; none for a task without classes."""
-    if recipe.task not in CLASS_TASKS:
+    spec = tasks.of(recipe)
+    if not spec.classes:
         return ()
     if isinstance(recipe.data.label, tuple):
         return recipe.data.label
     declared = recipe.data.labels or train.class_names()
     if declared:
         return declared
-    several = recipe.task in ("multilabel", "token-classification")
-    found = chain.from_iterable(raw) if several else raw  # type: ignore[arg-type]
-    names = label_rules.in_order(str(name) for name in found)
-    disorder = unordered(names) if recipe.task == "ordinal" else None
-    if disorder is not None:
-        raise RunFailed("data", *disorder)
-    if len(names) < (1 if recipe.task == "multilabel" else 2):
+    names = in_order(chain.from_iterable(raw) if spec.several else raw)
+    problem = spec.class_problem(names, {})
+    if problem is not None:
+        raise RunFailed("data", problem.message, problem.remedy)
+    if len(names) < spec.least_classes:
         text = (
             f"every training example has the label {names[0]!r}"
             if names
@@ -128,29 +93,17 @@ def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple
     return names
 
 
-def label_array(
-    recipe: Recipe, source: Source, raw: Sequence[Label], names: tuple[str, ...]
-) -> NDArray[Any] | None:
-    """int64 (n,) for classes and choices, float32 (n,) for scores, float32 (n, L) of 0 and 1 for several labels.
-
-    None for tags and answers, which stand on tokens.
-    """
-    match recipe.task:
-        case "regression" | "ranking":
-            return np.array(raw, np.float32)
-        case "multiple-choice":
-            return np.array(raw, np.int64)
-        case "token-classification" | "question-answering" | "masked-lm":
-            return None
+def numbered(recipe: Recipe, source: Source, raw: Sequence[Label], names: tuple[str, ...]) -> NDArray[Any]:
+    """int64 (n,) number of each example's class, or float32 (n, L) of 0 and 1 where it may have several."""
     if isinstance(recipe.data.label, tuple):
         return np.array(raw, np.float32)
     number = {name: index for index, name in enumerate(names)}
     try:
-        if recipe.task != "multilabel":
-            return np.fromiter((number[label] for label in raw), np.int64, len(raw))  # type: ignore[index]
+        if not tasks.of(recipe).several:
+            return np.fromiter((number[label] for label in raw), np.int64, len(raw))
         several = np.zeros((len(raw), len(names)), np.float32)
         for index, labels in enumerate(raw):
-            several[index, [number[label] for label in labels]] = 1  # type: ignore[union-attr,index]
+            several[index, [number[label] for label in labels]] = 1
         return several
     except KeyError as error:
         raise unknown(str(error.args[0]), recipe, source, raw, names) from None
@@ -160,8 +113,8 @@ def unknown(
     label: str, recipe: Recipe, source: Source, raw: Sequence[Label], names: tuple[str, ...]
 ) -> RunFailed:
     """The failure of a run in whose data a label or tag stands that is not among `names`."""
-    several = recipe.task in ("multilabel", "token-classification")
-    hits = (label in found if several else label == found for found in raw)  # type: ignore[operator]
+    several = tasks.of(recipe).several
+    hits = (label in found if several else label == found for found in raw)
     name, row = next(compress(source.rows(), hits))
     message, remedy = unknown_label(label, names, recipe.data.labels is not None)
     return RunFailed("data", f"{place(name, row)}: {message}", remedy)

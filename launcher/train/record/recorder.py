@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from launcher import tasks
 from launcher.planning.plan import Plan
 from launcher.runs.directory import RunDir, write_text
-from launcher.tasks.metrics import higher_is_better
 from launcher.train.process.events import Events
 from launcher.train.record.metrics_log import MetricsLog, Number, Split
 from launcher.train.record.tracking import Tracker, TrackingSettings
-from launcher.train.tasks import get_task
 
 
 class Record:
@@ -78,7 +77,7 @@ def open_record(run: RunDir, plan: Plan, events: Events, config: Mapping[str, An
 def tracking_settings(run: RunDir, plan: Plan, config: Mapping[str, Any]) -> TrackingSettings:
     """The recipe's `tracking.wandb`, completed from the plan."""
     wandb = plan.recipe.tracking.wandb
-    metric = plan.recipe.eval.metric or get_task(plan.recipe).metric
+    task = tasks.of(plan.recipe)
     return TrackingSettings(
         run_id=run.run_id,
         directory=run.path,
@@ -91,8 +90,8 @@ def tracking_settings(run: RunDir, plan: Plan, config: Mapping[str, Any]) -> Tra
         tags=wandb.tags,
         notes=wandb.notes,
         config=config,
-        monitor=f"eval/{metric}",
-        monitor_mode="max" if higher_is_better(metric) else "min",
+        monitor=f"eval/{task.chosen_metric}",
+        monitor_mode="max" if task.higher_is_better(task.chosen_metric) else "min",
     )
 
 

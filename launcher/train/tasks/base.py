@@ -1,6 +1,7 @@
-"""What a task is: everything that differs between classifying texts and, say, tagging words.
+"""What a task computes: head, loss, scores and decoding. What it says of its data and metrics is its specification.
 
-A task is one file in this package holding a class `TASK` made from the recipe; `get_task` finds it by its name there.
+A task is one file in this package holding a class `TASK` made from the recipe; `get_task` finds it by its name there, and the
+specification by the same name in `launcher.tasks`.
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from launcher import tasks
 from launcher.errors import RunFailed
-from launcher.reading.columns import text_columns
-from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source, text_of
-from launcher.train.reading.targets import label_array, label_names_of, read_labels
+from launcher.train.reading.targets import label_names_of, numbered, read_labels
 from launcher.train.tasks.losses import softened_divergence, symmetric_divergence
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.encoder import Encoder, Tokens
@@ -30,8 +31,6 @@ from launcher.train.tokens.masking import IGNORE
 Array = NDArray[Any]
 Scores = Array | list[Any]
 """One item for each example: the first axis of an array, or a list where they differ in shape."""
-Rows = Literal["first", "all", "selected"]
-"""What of the encoder's output the head reads: one row for each sequence, for each token, or for some tokens."""
 
 
 @dataclass(frozen=True)
@@ -66,28 +65,23 @@ class MicroBatch:
 class Task:
     """One kind of thing that an encoder learns to do; the defaults are those of one label for each text."""
 
-    metric: ClassVar[str]
-    """The metric that chooses the best checkpoint unless the recipe names another."""
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     """Name of the transformers class that builds encoder and head."""
     peft_type: ClassVar[str | None] = "SEQ_CLS"
     """peft's name for the task; None where it has none, or one whose model doesn't pass all inputs on."""
     ready_head: ClassVar[bool] = False
     """Whether the head comes with the model, so that adapters are trained without it."""
-    rows: ClassVar[Rows] = "first"
-    """What of the encoder's output the head reads."""
-    outputs: ClassVar[tuple[str, ...]] = ("prediction", "probabilities")
-    """The columns that `predict` adds to those of the input."""
 
     def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
         self.recipe = recipe
+        self.spec = tasks.of(recipe)
         self.tokenizer = tokenizer
 
     # From rows to tokens
 
     def targets(self, source: Source) -> list[Any]:
         """What is to be predicted for every row; RunFailed naming the first rows where it can't be."""
-        return list(read_labels(self.recipe, source))
+        return read_labels(self.recipe, source)
 
     def label_names(self, train: Source, targets: Sequence[Any]) -> tuple[str, ...]:
         """The classes of the training data by number; none where there are no classes."""
@@ -95,7 +89,11 @@ class Task:
 
     def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
         """(n, ...) labels by example, or None where the marks of the tokens say it all."""
-        return label_array(self.recipe, source, targets, names)
+        return (
+            numbered(self.recipe, source, targets, names)
+            if self.spec.classes
+            else np.array(targets, np.float32)
+        )
 
     def strata(self, labels: Array | None) -> NDArray[np.int64] | None:
         """(n,) class of each example where a split is to keep their proportions."""
@@ -109,7 +107,7 @@ class Task:
         names: tuple[str, ...],
     ) -> Tokens:
         """Tokens of rows, each with the name of its file; without `targets` there is nothing to learn from them."""
-        columns = text_columns(self.recipe)
+        columns = self.spec.text_columns
         texts = [
             tuple(text_of(row.values.get(column), name, row) for column in columns) for name, row in rows
         ]
@@ -130,7 +128,9 @@ class Task:
         return named_classes(label_names)
 
     def names_in(self, config: Any) -> tuple[str, ...]:
-        """The classes by number, out of the configuration of a model that was saved."""
+        """The classes by number, out of the configuration of a model that was saved; none for a task without classes."""
+        if not self.spec.classes:
+            return ()
         return tuple(config.id2label[index] for index in sorted(config.id2label))
 
     def fit(self, train: TokenSplit, label_names: Sequence[str]) -> None:
@@ -217,6 +217,10 @@ class Task:
         """Metrics over a whole split, without prefix."""
         raise NotImplementedError
 
+    def probability(self, logits: torch.Tensor, target: int) -> float | None:
+        """The probability of one label by the logits (L,) of a text; None where a prediction is no label."""
+        return float(logits.softmax(-1)[target])
+
     def decode(
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]
     ) -> list[dict[str, Any]]:
@@ -226,8 +230,6 @@ class Task:
 
 class TokenTask(Task):
     """A task whose loss has a term for each token that is marked."""
-
-    rows: ClassVar[Rows] = "all"
 
     def has_terms(self, tokens: Tokens) -> bool:
         return tokens.marks is not None and bool((tokens.marks != IGNORE).any())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.reading.rows import Row
+from launcher.tasks.shared.rows import Row
 from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, softmax
 from launcher.train.tasks.confusion import accuracy, confusion_matrix, f1_by_class, macro_f1, mcc
 from launcher.train.tasks.labelled import LabelledTask
@@ -19,8 +19,6 @@ from launcher.train.tokens.gather import EVALUATION, Indices
 
 
 class Classification(LabelledTask):
-    metric = "accuracy"
-
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         return {**named_classes(label_names), "problem_type": "single_label_classification"}
 

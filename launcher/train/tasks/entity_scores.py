@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from launcher.tasks.tagging import Entity, Scheme, entities, follows, strict_entities
+from launcher.tasks.shared.tagging import Entity, Scheme, entities, follows, strict_entities
 
 Tags = Sequence[str]
 

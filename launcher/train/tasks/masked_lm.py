@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from launcher.reading.columns import text_columns
-from launcher.reading.rows import Row
+from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
 from launcher.train.tokens.cache import TokenSplit
@@ -35,19 +34,13 @@ class MaskedLM(TokenTask):
     """In the token cache `marks` number the words of a sequence, IGNORE for special tokens; in a micro-batch they are the
     ids to be guessed. Without labels, in predictions, the words to guess are those that the text itself masks."""
 
-    metric = "perplexity"
-    outputs = ("prediction", "probabilities", "candidates")
     auto_class = "AutoModelForMaskedLM"
     peft_type = None
     # It would be larger than all adapters together.
     ready_head = True
-    rows = "selected"
 
     def targets(self, source: Source) -> list[Any]:
         return [None for _ in source.rows()]
-
-    def names_in(self, config: Any) -> tuple[str, ...]:
-        return ()
 
     def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
         return None
@@ -59,7 +52,7 @@ class MaskedLM(TokenTask):
         targets: Sequence[Any] | None,
         names: tuple[str, ...],
     ) -> Tokens:
-        (column,) = text_columns(self.recipe)
+        (column,) = self.spec.text_columns
         texts = [text_of(row.values.get(column), name, row) for name, row in rows]
         if targets is None:
             texts = [text.replace(MASK, self.tokenizer.mask_token) for text in texts]
@@ -123,7 +116,7 @@ class MaskedLM(TokenTask):
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]
     ) -> list[dict[str, Any]]:
         """`prediction` is the text with its masks filled; `candidates` lists the best for each mask with probabilities."""
-        (column,) = text_columns(self.recipe)
+        (column,) = self.spec.text_columns
         return [
             self._filled(
                 text_of(row.values.get(column), "input", row).replace(MASK, self.tokenizer.mask_token), masks

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.rows import Row
 from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, sigmoid
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.tasks.losses import binary_cross_entropy, positive_weights, yes_or_no
@@ -23,8 +23,6 @@ THRESHOLDS = "thresholds"
 
 
 class MultiLabel(LabelledTask):
-    metric = "micro_f1"
-
     def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
         super().__init__(recipe, tokenizer)
         self.thresholds: list[float] | None = None
@@ -77,6 +75,9 @@ class MultiLabel(LabelledTask):
             "macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
             "micro_f1": float(f1_score(truth, predicted, average="micro", zero_division=0)),
         }
+
+    def probability(self, logits: torch.Tensor, target: int) -> float:
+        return float(logits.sigmoid()[target])
 
     def decode(
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]

@@ -10,9 +10,8 @@ import torch
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from launcher.reading.columns import choice_columns, text_columns
-from launcher.reading.examples import choices_of
-from launcher.reading.rows import Row
+from launcher.tasks.multiple_choice import MultipleChoice as ChoiceSpec
+from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, softmax
 from launcher.train.tokens.cache import TokenSplit
@@ -24,12 +23,8 @@ PER_CHOICE = ("input_ids", "position_ids", "token_type_ids", "attention_mask")
 class MultipleChoice(Task):
     """An example is one sequence for each choice: (context, question and choice)."""
 
-    metric = "accuracy"
-    outputs = ("prediction", "probabilities", "choice")
+    spec: ChoiceSpec
     auto_class = "AutoModelForMultipleChoice"
-
-    def names_in(self, config: Any) -> tuple[str, ...]:
-        return ()
 
     def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
         return np.array(targets, np.int64)
@@ -41,7 +36,7 @@ class MultipleChoice(Task):
         targets: Sequence[Any] | None,
         names: tuple[str, ...],
     ) -> Tokens:
-        choices = [choices_of(self.recipe, row) for _, row in rows]
+        choices = [self.spec.choices_of(row) for _, row in rows]
         pairs: list[Any] = []
         for (name, row), given in zip(rows, choices, strict=True):
             context, *question = self._question(name, row)
@@ -50,12 +45,7 @@ class MultipleChoice(Task):
         return encoder.encode_together(pairs, counts)
 
     def _question(self, name: str, row: Row) -> list[str]:
-        chosen = choice_columns(self.recipe)
-        return [
-            text_of(row.values.get(column), name, row)
-            for column in text_columns(self.recipe)
-            if column not in chosen
-        ]
+        return [text_of(row.values.get(column), name, row) for column in self.spec.given_texts]
 
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         return {}
@@ -93,7 +83,7 @@ class MultipleChoice(Task):
             best = int(chances.argmax())
             found.append(
                 {
-                    "prediction": choices_of(self.recipe, row)[best],
+                    "prediction": self.spec.choices_of(row)[best],
                     "choice": best,
                     "probabilities": [float(p) for p in chances],
                 }

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from launcher.reading.rows import Row
+from launcher.tasks.shared.rows import Row
 from launcher.train.model.extra_head import NAME
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
 from launcher.train.tasks.losses import yes_or_no
@@ -37,8 +37,6 @@ class Thresholds(torch.nn.Module):
 
 
 class Ordinal(Task):
-    metric = "mae"
-
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         return {"num_labels": 1, "problem_type": "regression", LABELS: list(label_names)}
 

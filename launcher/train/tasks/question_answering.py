@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from launcher.reading.columns import text_columns
-from launcher.reading.examples import Answer, context_of
-from launcher.reading.rows import Row
+from launcher.tasks.question_answering import QuestionAnswering as QuestionSpec
+from launcher.tasks.shared.answers import Answer
+from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.answer_scores import exact_match, f1
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task
@@ -36,15 +36,10 @@ START, END = 1, 2
 class QuestionAnswering(Task):
     """Marks are (t, 3): where a token starts and ends in the context, in characters, and whether the answer does there."""
 
-    metric = "f1"
-    outputs = ("prediction", "probabilities", "start", "end")
+    spec: QuestionSpec
     auto_class = "AutoModelForQuestionAnswering"
     # peft's model for it keeps token types and positions to itself.
     peft_type = None
-    rows = "all"
-
-    def names_in(self, config: Any) -> tuple[str, ...]:
-        return ()
 
     def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
         return None
@@ -56,7 +51,7 @@ class QuestionAnswering(Task):
         targets: Sequence[Any] | None,
         names: tuple[str, ...],
     ) -> Tokens:
-        question, context = text_columns(self.recipe)
+        question, context = self.spec.text_columns
         pairs = [
             tuple(text_of(row.values.get(column), name, row) for column in (question, context))
             for name, row in rows
@@ -142,7 +137,7 @@ class QuestionAnswering(Task):
         """`prediction` is the answer's text, empty for none; `start` and `end` its characters; `probabilities` of the best."""
         found = []
         for stretches_found, row in zip(scores, rows, strict=True):
-            context = context_of(self.recipe, row)
+            context = self.spec.context_of(row)
             text, start, end = self._answer(stretches_found, context)
             found.append(
                 {

@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from launcher.reading.columns import text_columns
-from launcher.reading.rows import Row
+from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
 from launcher.train.tasks.losses import yes_or_no
@@ -28,19 +27,13 @@ CUT = 10
 class Ranking(Task):
     """Labels are (n, 2): relevance, and the number of the query within the split."""
 
-    metric = "ndcg"
-    outputs = ("prediction", "rank")
-
     def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
-        query = text_columns(self.recipe)[0]
+        query = self.spec.text_columns[0]
         numbers: dict[Any, int] = {}
         found = np.zeros((len(targets), 2))
         for index, ((_, row), relevance) in enumerate(zip(source.rows(), targets, strict=True)):
             found[index] = relevance, numbers.setdefault(row.values.get(query), len(numbers))
         return found
-
-    def names_in(self, config: Any) -> tuple[str, ...]:
-        return ()
 
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         return {"num_labels": 1, "problem_type": "regression"}
@@ -79,7 +72,7 @@ class Ranking(Task):
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]
     ) -> list[dict[str, Any]]:
         """`prediction` is the relevance, `rank` the document's place among those of its query, from 1."""
-        query = text_columns(self.recipe)[0]
+        query = self.spec.text_columns[0]
         values = np.asarray(scores)
         _, numbers = np.unique([str(row.values.get(query)) for row in rows], return_inverse=True)
         ranks = np.zeros(len(rows), np.int64)

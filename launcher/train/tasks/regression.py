@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from launcher.reading.rows import Row
+from launcher.tasks.shared.rows import Row
 from launcher.train.tasks.base import MicroBatch, Scores
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.tasks.losses import distance
@@ -17,9 +17,6 @@ from launcher.train.tokens.cache import TokenSplit
 
 
 class Regression(LabelledTask):
-    metric = "pearson"
-    outputs = ("prediction",)
-
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         return {"num_labels": 1, "problem_type": "regression"}
 
@@ -55,6 +52,9 @@ class Regression(LabelledTask):
             "mse": float(np.square(difference).mean()),
             "mae": float(np.abs(difference).mean()),
         }
+
+    def probability(self, logits: torch.Tensor, target: int) -> None:
+        return None
 
     def decode(
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]

@@ -17,12 +17,12 @@ from torch.nn import functional
 
 from launcher.errors import RunFailed
 from launcher.reading.check import unknown_label
-from launcher.reading.columns import text_columns
-from launcher.reading.examples import joint, text_mistakes, words_of
-from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
-from launcher.tasks import tagging
-from launcher.tasks.tagging import OUTSIDE
+from launcher.tasks.shared import tagging
+from launcher.tasks.shared.rows import Row
+from launcher.tasks.shared.tagging import OUTSIDE
+from launcher.tasks.shared.words import joint
+from launcher.tasks.token_classification import TokenClassification as TagSpec
 from launcher.train.model import extra_head
 from launcher.train.reading.sources import Source, place
 from launcher.train.tasks import crf
@@ -38,8 +38,7 @@ WORD = 0
 
 
 class TokenClassification(TokenTask):
-    metric = "f1"
-    outputs = ("prediction", "probabilities", "entities")
+    spec: TagSpec
     auto_class = "AutoModelForTokenClassification"
     peft_type = "TOKEN_CLS"
 
@@ -53,7 +52,8 @@ class TokenClassification(TokenTask):
     def label_names(self, train: Source, targets: Sequence[Any]) -> tuple[str, ...]:
         """The tags of the training data, and those that their types need besides; data.labels as they are."""
         names = super().label_names(train, targets)
-        return names if self.recipe.data.labels else tagging.complete(names, scheme_for(self.recipe, names))
+        scheme_for(self.recipe, names)  # also of tags that the data set itself declares
+        return self.spec.known_classes(names)
 
     def encode(
         self,
@@ -79,10 +79,10 @@ class TokenClassification(TokenTask):
         return Tokens(**{**vars(tokens), "marks": marked, "records": records})
 
     def _words(self, name: str, row: Row) -> list[str]:
-        for mistake in text_mistakes(self.recipe, row):
+        for mistake in self.spec.text_mistakes(row):
             text = f"{place(name, row)}: {mistake.column}: {mistake.message}"
             raise RunFailed("data", text, "give words, or a text whose words blanks separate")
-        return words_of(self.recipe, row)
+        return self.spec.words_of(row)
 
     def _tags(
         self, rows: Sequence[tuple[str, Row]], targets: Sequence[Any], names: tuple[str, ...]
@@ -96,6 +96,9 @@ class TokenClassification(TokenTask):
                     message, remedy = unknown_label(tag, names, self.recipe.data.labels is not None)
                     raise RunFailed("data", f"{place(name, row)}: {message}", remedy)
         return rewritten
+
+    def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
+        return None
 
     # The model
 
@@ -163,10 +166,10 @@ class TokenClassification(TokenTask):
         """`prediction` and `probabilities` have an item for each word; `entities` count words from 0."""
         assert split.records is not None
         scheme = scheme_for(self.recipe, label_names)
-        (column,) = text_columns(self.recipe)
+        (column,) = self.spec.text_columns
         found = []
         for (tags, probabilities), record, row in zip(scores, split.records.all, rows, strict=True):
-            words = words_of(self.recipe, row)
+            words = self.spec.words_of(row)
             names = self._tags_of_all(tags, record, len(words))
             certain: list[dict[str, float] | None] = [None] * len(words)
             for word, of_word in zip(_present(record, len(words)), probabilities, strict=True):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from launcher import tasks
 from launcher.errors import RunFailed
-from launcher.reading.columns import text_columns
 from launcher.recipe.recipe import LONGEST, Recipe
 from launcher.train.tokens.tokenizer import for_words
 
@@ -65,14 +65,15 @@ class Encoder:
         """Raises RunFailed of class `data` where data.max_length doesn't fit the model."""
         from tokenizers import Tokenizer
 
-        pair = is_pair(recipe)
+        spec = tasks.of(recipe)
+        pair = spec.is_pair
         limit = min(tokenizer.model_max_length, position_limit or tokenizer.model_max_length)
         length = recipe.data.max_length or min(limit, LONGEST)
         if position_limit is not None and length > position_limit:
             text = f"data.max_length={length} is longer than the model allows"
             raise RunFailed("data", text, f"data.max_length={position_limit} or less")
         description = tokenizer.backend_tokenizer.to_str()
-        if recipe.task == "token-classification":
+        if spec.words:
             description = for_words(description)
         backend = Tokenizer.from_str(description)
         least = backend.num_special_tokens_to_add(pair) + 1
@@ -181,8 +182,3 @@ class Encoder:
             truncated=0,
             empty=empty,
         )
-
-
-def is_pair(recipe: Recipe) -> bool:
-    """Whether a sequence is two texts: those of two columns, or a question and one of its choices."""
-    return recipe.task == "multiple-choice" or len(text_columns(recipe)) == 2

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from launcher import tasks
 from launcher.errors import Problem, UserError, choices
 from launcher.train.use.inference import Predictor
 
@@ -19,7 +20,6 @@ STEPS = 64
 """Points on the way at which the gradient is taken."""
 AT_ONCE = 16
 """Points computed together."""
-TASKS = ("classification", "multilabel", "regression")
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,11 @@ def explain(predictor: Predictor, texts: Sequence[str], label: str | None, max_l
 
     Raises UserError where the task has no such logits, or there is no such label.
     """
-    task = predictor.task.recipe.task
-    if task not in TASKS:
-        message = f"a prediction of task={task} can't be explained yet"
-        raise UserError(Problem(message, remedy="tasks: " + ", ".join(TASKS)))
+    task = predictor.task
+    if not task.spec.explained:
+        known = ", ".join(name for name in tasks.names() if tasks.named(name).explained)
+        message = f"a prediction of task={task.recipe.task} can't be explained yet"
+        raise UserError(Problem(message, remedy=f"tasks: {known}"))
     encoding = predictor.tokenizer(
         *texts, truncation=True, max_length=max_length, return_tensors="pt", return_offsets_mapping=True
     )
@@ -69,10 +70,9 @@ def explain(predictor: Predictor, texts: Sequence[str], label: str | None, max_l
     target = _target(predictor, logits, label)
     scores, masked = _attribute(predictor, inputs, target)
     words, rest = _words(texts, encoding, offsets, scores)
-    is_regression = task == "regression"
     return Explanation(
-        label=None if is_regression else predictor.label_names[target],
-        probability=None if is_regression else _probability(logits, target, task),
+        label=predictor.label_names[target] if task.spec.classes else None,
+        probability=task.probability(logits, target),
         logit=float(logits[target]),
         masked_logit=masked,
         words=words,
@@ -87,11 +87,6 @@ def _target(predictor: Predictor, logits: torch.Tensor, label: str | None) -> in
     if label not in names or len(logits) == 1:
         raise UserError(Problem("no such label", None, "--label", label, choices(label, names)))
     return names.index(label)
-
-
-def _probability(logits: torch.Tensor, target: int, task: str) -> float:
-    chances = logits.sigmoid() if task == "multilabel" else logits.softmax(-1)
-    return float(chances[target])
 
 
 def _attribute(

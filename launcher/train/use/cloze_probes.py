@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from launcher import tasks
 from launcher.errors import RunFailed
-from launcher.reading.columns import text_columns
-from launcher.reading.rows import Row
 from launcher.recipe.mlm import Probe
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import encode_texts
 from launcher.train.tasks.masked_lm import MASK
 from launcher.train.tokens.cache import TokenSplit
@@ -50,7 +50,7 @@ def make_probes(recipe: Recipe, tokenizer: Any, position_limit: int | None) -> P
     probes = recipe.mlm.probes
     if not probes:
         return None
-    (column,) = text_columns(recipe)
+    (column,) = tasks.of(recipe).text_columns
     rows = [Row({column: probe.text}, index + 1) for index, probe in enumerate(probes)]
     split = encode_texts(tokenizer, rows, recipe, name="mlm.probes", position_limit=position_limit)
     return Probes(probes, split, tuple(_answer(probe, tokenizer) for probe in probes))

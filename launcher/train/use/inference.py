@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from launcher.errors import Problem, RunFailed, UserError
-from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
+from launcher.tasks.shared.rows import Row
 from launcher.train.compat.fast_imports import empty_weights
 from launcher.train.compat.quiet_warnings import quiet
 from launcher.train.model import extra_head

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from support.small_tokenizer import SmallTokenizer
 
+from launcher import tasks
 from launcher.errors import RunFailed, UserError
 from launcher.reading.check import check_data
-from launcher.reading.rows import Row
-from launcher.recipe.conflicts import conflicts
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.conflicts import conflicts
+from launcher.tasks.shared.rows import Row
 from launcher.train.augment import noise
-from launcher.train.augment.copies import Augmenter, altered_columns
+from launcher.train.augment.copies import Augmenter
 from launcher.train.augment.synonyms import WordNet, read_alike, read_synonyms
 from launcher.train.dataset.prepare import Dataset, prepare
 from launcher.train.tokens.cache import TokenSplit
@@ -213,7 +214,7 @@ def test_an_empty_word_stays_empty(tmp_path: Path) -> None:
     ],
 )
 def test_what_labels_speak_of_stays(task: str, data: dict[str, Any], columns: tuple[str, ...]) -> None:
-    assert altered_columns(recipe(task, **data)) == columns
+    assert tasks.of(recipe(task, **data)).altered_columns == columns
 
 
 @pytest.mark.parametrize(

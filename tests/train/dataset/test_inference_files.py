@@ -13,9 +13,8 @@ import pyarrow.parquet
 import pytest
 from support.training import RankServer
 
-from launcher.recipe.recipe import Recipe
+from launcher import tasks
 from launcher.runs.directory import RunDir
-from launcher.train.dataset.inference_files import output_columns
 
 DAY = dt.date(2026, 1, 31)
 
@@ -73,7 +72,7 @@ def test_no_column_of_the_input_is_overwritten(tiny_run: RunDir, tmp_path: Path,
 
 def test_every_task_has_a_prediction_and_most_have_probabilities() -> None:
     def columns(task: str) -> tuple[str, ...]:
-        return output_columns(Recipe.model_validate({"task": task}))
+        return tasks.named(task).outputs
 
     assert columns("regression") == ("prediction",)
     assert columns("ranking") == ("prediction", "rank")

@@ -20,8 +20,8 @@ from support.small_tokenizer import SmallTokenizer
 
 from launcher.errors import RunFailed, RunStopped
 from launcher.reading.files import split_sizes
-from launcher.reading.rows import Row
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import Dataset, default_cache_dir, encode_texts, prepare, training_texts
 from launcher.train.reading.splits import cut
 from launcher.train.tokens.cache import TokenSplit

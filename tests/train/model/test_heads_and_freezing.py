@@ -17,8 +17,8 @@ from launcher.families import shape_from_config
 from launcher.planning.conflicts import plan_conflicts
 from launcher.planning.plan import Machine
 from launcher.recipe.cluster import Cluster
-from launcher.recipe.conflicts import conflicts
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.conflicts import conflicts
 from launcher.train.model import extra_head
 from launcher.train.model.build import BuiltModel, build_model, cpu_state, save_model
 from launcher.train.model.layer_depth import depths

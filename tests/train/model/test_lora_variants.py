@@ -13,9 +13,9 @@ from support.models import NoTokenizer, inputs, pretrained
 from support.training import Fault, RankServer, losses, make_run, recipe, tensors
 from transformers import AutoModelForSequenceClassification
 
-from launcher.recipe.conflicts import conflicts
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
+from launcher.tasks.shared.conflicts import conflicts
 from launcher.train.model.build import BuiltModel, build_model, cpu_state, save_model
 from launcher.train.step.optimizers import make_optimizer
 from launcher.train.tasks import MicroBatch, get_task

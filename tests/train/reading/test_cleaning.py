@@ -13,9 +13,9 @@ from support.small_tokenizer import SmallTokenizer
 
 from launcher.reading.check import check_data
 from launcher.reading.cleaning import cleaner, mend, oddities, stretch_given, traced
-from launcher.reading.rows import Row
 from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import Dataset, encode_texts, prepare
 
 Make = Callable[..., Dataset]

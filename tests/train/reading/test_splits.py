@@ -15,8 +15,8 @@ from support.small_tokenizer import SmallTokenizer
 
 from launcher.errors import RunFailed, UserError
 from launcher.reading.check import check_data
-from launcher.recipe.conflicts import conflicts
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.conflicts import conflicts
 from launcher.train.dataset.prepare import prepare
 from launcher.train.reading.splits import Part, Rows, choose, cut_groups, fold
 

@@ -17,8 +17,8 @@ from torch import optim
 
 from launcher.errors import RunFailed
 from launcher.planning.estimate import Setup, optimizer_bytes
-from launcher.recipe.conflicts import conflicts
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.conflicts import conflicts
 from launcher.train.model.layer_depth import depths
 from launcher.train.step.optimizers import make_optimizer, parameter_groups, set_learning_rate
 

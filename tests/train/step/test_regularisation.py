@@ -14,9 +14,9 @@ from support.models import small_model
 from support.training import Fault, RankServer, losses, make_run, metrics, recipe, tensors
 from torch.nn import functional
 
-from launcher.recipe.conflicts import conflicts
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
+from launcher.tasks.shared.conflicts import conflicts
 from launcher.train.loop import _loss_sum
 from launcher.train.packed.unpadded import enable_packing, packed_collate
 from launcher.train.step.regularisation import Adversary, WeightAverage, penalty, worst_move

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from launcher.tasks.tagging import complete, follows
+from launcher.tasks.shared.tagging import complete, follows
 from launcher.train.tasks import crf
 from launcher.train.tasks.crf import Sentences
 from launcher.train.tasks.entity_scores import legal_steps

@@ -15,9 +15,9 @@ from torch.nn import functional
 from transformers import AutoModelForSequenceClassification
 
 from launcher.errors import RunFailed
-from launcher.recipe.conflicts import conflicts
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
+from launcher.tasks.shared.conflicts import conflicts
 from launcher.train.tasks import MicroBatch, get_task
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.tasks.losses import load_loss

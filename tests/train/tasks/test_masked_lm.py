@@ -213,7 +213,7 @@ def test_long_texts_are_cut_into_windows_and_no_word_is_lost(generals: Path) -> 
     text = "".join("东西南北"[k % 4] for k in range(100))
     wanted = _recipe(generals, data={"max_length": 32})
     tokenizer = train_tokenizer([text], wanted.model.scratch)
-    from launcher.reading.rows import Row
+    from launcher.tasks.shared.rows import Row
 
     split = encode_texts(tokenizer, [Row({"text": text}, 1), Row({"text": "东"}, 2)], wanted, label_names=())
     assert split.sequences is not None

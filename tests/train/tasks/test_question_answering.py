@@ -13,10 +13,10 @@ from support.training import RankServer, losses, make_run, metrics, recipe
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from launcher.reading.cleaning import mend
-from launcher.reading.examples import Answer
 from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
+from launcher.tasks.shared.answers import Answer
 from launcher.train.dataset.prepare import prepare
 from launcher.train.packed.collate import Mover, PaddedCollate
 from launcher.train.tasks import get_task

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from launcher import tasks
 from launcher.recipe.recipe import Recipe
-from launcher.tasks.metrics import OF_TASK, higher_is_better
 from launcher.train.tasks import MicroBatch, Task, get_task
 from launcher.train.tokens.cache import TokenSplit
 
@@ -35,11 +35,6 @@ def _split(labels: torch.Tensor | None = None, examples: int = 5) -> TokenSplit:
 
 def _decoded(name: str, scores: np.ndarray) -> list[dict[str, Any]]:
     return _task(name).decode(scores, NAMES[name], _split(examples=len(scores)), ())
-
-
-@pytest.mark.parametrize("name", get_args(Recipe.model_fields["task"].annotation))
-def test_the_metric_of_a_task_is_known_where_no_training_runs(name: str) -> None:
-    assert OF_TASK[name] == _task(name).metric
 
 
 def _batch(labels: torch.Tensor) -> MicroBatch:
@@ -141,10 +136,13 @@ def test_extreme_logits_give_finite_probabilities() -> None:
 
 
 def test_only_errors_and_losses_are_better_when_lower() -> None:
-    assert [higher_is_better(name) for name in ("accuracy", "pearson", "loss", "mse", "mae")] == [
+    better = tasks.named("regression").higher_is_better
+    assert [better(name) for name in ("pearson", "spearman", "loss", "mse", "mae")] == [
         True,
         True,
         False,
         False,
         False,
     ]
+    assert not tasks.named("masked-lm").higher_is_better("perplexity")
+    assert tasks.named("token-classification").higher_is_better("f1/PER")

@@ -18,11 +18,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForTokenClassification, BertConfig, pipeline
 
 from launcher.errors import RunFailed
-from launcher.reading.rows import Row
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
-from launcher.tasks.tagging import follows
+from launcher.tasks.shared.rows import Row
+from launcher.tasks.shared.tagging import follows
 from launcher.train.dataset.prepare import encode_texts, prepare
 from launcher.train.tasks import MicroBatch, Task, get_task
 from launcher.train.tasks.entity_scores import entity_metrics

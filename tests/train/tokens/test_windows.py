@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from support.small_tokenizer import SmallTokenizer
 
-from launcher.reading.rows import Row
-from launcher.recipe.conflicts import conflicts
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.conflicts import conflicts
+from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import encode_texts
 from launcher.train.tokens.encoder import Encoder, Windows
 

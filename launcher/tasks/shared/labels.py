@@ -1,11 +1,11 @@
-"""What a label cell means for each task; the same rules before a launch and on the nodes."""
+"""What the cell of a label means: a class, several, a number, or yes and no; and the order of classes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 
-from launcher.reading.rows import Value
+from launcher.tasks.shared.rows import Value, shown
 
 FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
@@ -58,29 +58,21 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(unique, key=lambda name: (numbers[name] or 0.0, name)))
 
 
-def mistake(task: str, value: Value, delimiter: str) -> str | None:
-    """What is wrong with the cell of a label column, or None where it fits the task."""
-    match task:
-        case "regression":
-            return None if score(value) is not None else f"{shown(value)} is not a finite number"
-        case "multilabel":
-            wrong = class_names(value, delimiter) is None
-            return f"{shown(value)} is not a list of labels" if wrong else None
-        case _ if isinstance(value, list):
-            return f"{shown(value)} is a list: task=multilabel is for several labels on one text"
-        case _ if class_name(value) is None:
-            is_empty = value is None or isinstance(value, str | float)
-            return "the label is empty" if is_empty else f"{shown(value)} is an object, not a class"
-        case _:
-            return None
+def class_mistake(value: Value) -> str | None:
+    """What is wrong with the cell of one class, or None."""
+    if isinstance(value, list):
+        return f"{shown(value)} is a list: task=multilabel is for several labels on one text"
+    if class_name(value) is None:
+        is_empty = value is None or isinstance(value, str | float)
+        return "the label is empty" if is_empty else f"{shown(value)} is an object, not a class"
+    return None
+
+
+def score_mistake(value: Value) -> str | None:
+    """What is wrong with the cell of a number, or None."""
+    return None if score(value) is not None else f"{shown(value)} is not a finite number"
 
 
 def flag_mistake(value: Value) -> str | None:
     """What is wrong with the cell of a 0/1 column, or None."""
     return None if flag(value) is not None else f"{shown(value)} is neither 0 nor 1"
-
-
-def shown(value: object) -> str:
-    """A cell as messages show it."""
-    text = "an empty cell" if value is None or value == "" else repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"

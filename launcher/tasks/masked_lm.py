@@ -1,0 +1,40 @@
+"""Words hidden in a text and guessed, for cloze tests and new domains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from launcher.errors import Conflict
+from launcher.tasks.shared.base import TaskSpec
+
+
+class MaskedLM(TaskSpec):
+    metric = "perplexity"
+    metrics = ("perplexity", "accuracy")
+    lower_is_better = frozenset({"perplexity"})
+    reads = "selected"
+    fixed_shape = False
+    labelled = False
+    classes = False
+    head_outputs = None
+    texts = (1,)
+    probes = True
+    outputs = ("prediction", "probabilities", "candidates")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if self.recipe.lora.train_embeddings:
+            yield Conflict(
+                ("lora.train_embeddings", "task"),
+                "the embeddings are tied to the head of this task",
+                "leave it out",
+            )
+
+    @property
+    def cuts_windows(self) -> bool:
+        return True
+
+    def sample_texts(self) -> tuple[str, ...]:
+        return ("The capital of France is [MASK].",)
+
+
+SPEC = MaskedLM

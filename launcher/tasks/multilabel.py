@@ -1,0 +1,44 @@
+"""Any number of labels for a text: names in one cell, or a 0/1 column for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from launcher.tasks.shared import labels
+from launcher.tasks.shared.base import Label, TaskSpec
+from launcher.tasks.shared.rows import Row, Value, shown
+
+
+class MultiLabel(TaskSpec):
+    metric = "micro_f1"
+    metrics = ("accuracy", "exact_match", "macro_f1", "micro_f1")
+    losses = ("cross_entropy", "focal", "custom")
+    windows = True
+    explained = True
+    several = True
+    flags = True
+
+    @property
+    def least_classes(self) -> int:
+        return 1
+
+    def label_mistake(self, row: Row, value: Value) -> str | None:
+        if not isinstance(self.recipe.data.label, str):
+            return labels.flag_mistake(value)
+        wrong = labels.class_names(value, self.recipe.data.label_delimiter) is None
+        return f"{shown(value)} is not a list of labels" if wrong else None
+
+    def label(self, row: Row) -> Label:
+        data = self.recipe.data
+        if isinstance(data.label, str):
+            return labels.class_names(row.values.get(data.label), data.label_delimiter)
+        return tuple(bool(labels.flag(row.values.get(column))) for column in data.label)
+
+    def class_names(self, row: Row) -> Sequence[str]:
+        data = self.recipe.data
+        if isinstance(data.label, str):
+            return labels.class_names(row.values.get(data.label), data.label_delimiter) or ()
+        return [column for column in data.label if labels.flag(row.values.get(column))]
+
+
+SPEC = MultiLabel

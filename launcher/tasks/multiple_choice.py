@@ -1,0 +1,129 @@
+"""One of several choices, each read together with the question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from string import ascii_uppercase
+from typing import Any
+
+from launcher.errors import Conflict, Problem, UserError
+from launcher.tasks.shared import labels
+from launcher.tasks.shared.base import Change, Label, TaskSpec, mended
+from launcher.tasks.shared.rows import Mistake, Row, Value, shown
+
+
+class MultipleChoice(TaskSpec):
+    metric = "accuracy"
+    metrics = ("accuracy",)
+    fixed_shape = False
+    classes = False
+    about_text = True
+    choices = True
+    outputs = ("prediction", "probabilities", "choice")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        if self.recipe.data.choices is None:
+            yield Conflict(
+                ("data.choices", "task"),
+                f"task={self.recipe.task} needs the columns of the choices",
+                "data.choices=[a,b,c,d], or one column that holds a list",
+            )
+
+    @property
+    def choice_columns(self) -> tuple[str, ...]:
+        choices = self.recipe.data.choices
+        return (choices,) if isinstance(choices, str) else choices or ()
+
+    @property
+    def is_pair(self) -> bool:
+        return True
+
+    def choices_of(self, row: Row) -> list[str]:
+        """The texts to choose from, of the list or the columns that data.choices names."""
+        columns = self.choice_columns
+        if isinstance(self.recipe.data.choices, str):
+            return choice_list(row.values.get(columns[0]))
+        values = [row.values.get(column) for column in columns]
+        return ["" if value is None else str(value) for value in values]
+
+    def text_mistakes(self, row: Row) -> Iterator[Mistake]:
+        lists = self.choice_columns if isinstance(self.recipe.data.choices, str) else ()
+        for mistake in super().text_mistakes(row):
+            if mistake.column not in lists:
+                yield mistake
+        for column in lists:
+            value = row.values.get(column)
+            if len(choice_list(value)) < 2:
+                yield Mistake("data.choices", column, f"{shown(value)} is not a list of two or more choices")
+
+    def label_mistake(self, row: Row, value: Value) -> str | None:
+        of = self.choices_of(row)
+        found = choice_indices(value, of)
+        if len(found) == 1:
+            return None
+        if found:
+            return f"{shown(value)} may mean several choices: write their letter (A, B, ...)"
+        last = len(of) - 1
+        letter = ascii_uppercase[last % 26]
+        return f"{shown(value)} is no number from 0 to {last}, no letter up to {letter} and no choice's text"
+
+    def label(self, row: Row) -> Label:
+        (column,) = self.label_columns
+        (choice,) = choice_indices(row.values.get(column), self.choices_of(row))
+        return choice
+
+    def sequences(self, row: Row, text_of: Callable[[str], str]) -> Iterator[Any]:
+        texts = " ".join(text_of(column) for column in self.given_texts)
+        yield from ((texts, choice) for choice in self.choices_of(row))
+
+    def mended(self, row: Row, change: Change) -> Row:
+        """A row with its texts changed, its label too, which may be the text of a choice."""
+        row = super().mended(row, change)
+        columns = [column for column in self.label_columns if column in row.values]
+        return Row(
+            {**row.values, **{name: mended(row.values[name], change) for name in columns}}, row.position
+        )
+
+    def sample_texts(self) -> tuple[str, ...]:
+        question = ("the context", "the question") if len(self.given_texts) == 2 else ("a question",)
+        count = 2 if isinstance(self.recipe.data.choices, str) else len(self.choice_columns)
+        return (*question, *(f"choice {letter}" for letter in ascii_uppercase[:count]))
+
+    def rows_of(self, texts: Sequence[str]) -> list[Row]:
+        """One row for each question; where choices are a list, one question with as many as are given."""
+        choices = self.recipe.data.choices
+        if not isinstance(choices, str):
+            return super().rows_of(texts)
+        columns = self.given_texts
+        width = len(columns)
+        if len(texts) < width + 2:
+            message = f"{len(texts)} given, {' and '.join(columns)} and two or more choices needed"
+            raise UserError(Problem(message, field="--text", remedy="give --text once for each of them"))
+        given: dict[str, Value] = dict(zip(columns, texts[:width], strict=True))
+        return [Row({**given, choices: list(texts[width:])}, 1)]
+
+
+def choice_list(value: Value) -> list[str]:
+    """The choices in one cell, none where it holds no list of texts or numbers."""
+    if not isinstance(value, list) or not all(isinstance(item, str | int | float) for item in value):
+        return []
+    return [str(item) for item in value]
+
+
+def choice_indices(value: Value, of: Sequence[str]) -> set[int]:
+    """What a label may mean among these choices: a number from 0, a letter from A, or the text of one of them."""
+    if isinstance(value, int):
+        return {value} & set(range(len(of)))
+    name = labels.class_name(value)
+    if name is None:
+        return set()
+    found = {index for index, text in enumerate(of) if text.strip() == name}
+    letter = ascii_uppercase.find(name.upper()) if len(name) == 1 else -1
+    if 0 <= letter < len(of):
+        found.add(letter)
+    if name.isdecimal() and int(name) < len(of):
+        found.add(int(name))
+    return found
+
+
+SPEC = MultipleChoice

@@ -1,0 +1,1 @@
+"""What several tasks use: their base, rows, labels, words with tags, and findings."""

@@ -1,0 +1,288 @@
+"""What a task says of itself, without torch: the columns it reads, what a row and a label are, how it is measured.
+
+A task is one file in `launcher.tasks` holding a class `SPEC`, made from the recipe; what is computed stands in the file of
+the same name in `launcher.train.tasks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from launcher.errors import Conflict, Problem, UserError
+from launcher.tasks.shared import labels
+from launcher.tasks.shared.findings import Finding, Kind
+from launcher.tasks.shared.rows import Mistake, Row, Value, shown
+
+if TYPE_CHECKING:
+    from launcher.recipe.recipe import Recipe
+
+Rows = Literal["first", "all", "selected"]
+"""What of the encoder's output a head reads: one row for each sequence, for each token, or for some tokens."""
+Label = Any
+"""What is to be predicted of a row: a class, a score, the number of a choice, or a tuple of classes, tags, 0/1 or answers."""
+Change = Callable[[str], str]
+
+
+class TaskSpec:
+    """One kind of thing that an encoder learns to do; the defaults are those of one class for each text."""
+
+    # What is measured
+
+    metric: ClassVar[str]
+    """The metric that chooses the best checkpoint unless the recipe names another."""
+    metrics: ClassVar[tuple[str, ...]]
+    """Every metric, beside the loss."""
+    label_metrics: ClassVar[tuple[str, ...]] = ()
+    """Those that are also computed of each type of label, as METRIC/TYPE."""
+    lower_is_better: ClassVar[frozenset[str]] = frozenset()
+    """Those of which less is better, as of the loss."""
+
+    # What the head reads and learns
+
+    reads: ClassVar[Rows] = "first"
+    """What of the encoder's output the head reads."""
+    fixed_shape: ClassVar[bool] = True
+    """Whether the head's shapes depend on nothing but the number of examples, so that a step can be a CUDA graph."""
+    losses: ClassVar[tuple[str, ...]] = ()
+    """Values of train.loss.name, where there is a choice."""
+    windows: ClassVar[bool] = False
+    """Whether the logits of several windows of a text can be pooled (data.windows)."""
+    explained: ClassVar[bool] = False
+    """Whether `launch explain` can say which words a prediction comes from."""
+
+    # What the labels are
+
+    labelled: ClassVar[bool] = True
+    """Whether there is a column of labels."""
+    classes: ClassVar[bool] = True
+    """Whether labels are names of classes or tags."""
+    several: ClassVar[bool] = False
+    """Whether an example has several of them."""
+    flags: ClassVar[bool] = False
+    """Whether there may be a 0/1 column for each class."""
+    about_text: ClassVar[bool] = False
+    """Whether labels speak of the text, so that nothing can be said of them where it is wrong."""
+    head_outputs: ClassVar[int | None] = 1
+    """Outputs of the head where there are no classes; None: as many as the vocabulary."""
+
+    # Which columns there are
+
+    texts: ClassVar[tuple[int, ...]] = (1, 2)
+    """How many columns data.text may name."""
+    example_columns: ClassVar[str] = "name one column of text"
+    """What to do about another number of them."""
+    choices: ClassVar[bool] = False
+    """Whether there are columns of choices."""
+    words: ClassVar[bool] = False
+    """Whether the text is a list of words."""
+    probes: ClassVar[bool] = False
+    """Whether mlm.probes can be tried."""
+
+    outputs: ClassVar[tuple[str, ...]] = ("prediction", "probabilities")
+    """The columns that `predict` adds to those of the input."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    # Metrics
+
+    @classmethod
+    def higher_is_better(cls, metric: str) -> bool:
+        """Whether a larger value of this metric means a better model."""
+        return metric != "loss" and metric.partition("/")[0] not in cls.lower_is_better
+
+    @property
+    def chosen_metric(self) -> str:
+        """The metric that chooses the best checkpoint."""
+        return self.recipe.eval.metric or self.metric
+
+    # The recipe
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Contradictions within the recipe that concern this task alone."""
+        return iter(())
+
+    def most_shared(self, longest: int) -> int | None:
+        """Tokens that neighbouring windows of `longest` tokens may share; None where there are no windows."""
+        if self.recipe.data.windows is None or not self.windows:
+            return None
+        return max(0, (longest - 4) // 2 - 1 if self.is_pair else longest - 3)
+
+    @property
+    def cuts_windows(self) -> bool:
+        """Whether texts that are too long are cut into windows."""
+        return self.recipe.data.windows is not None
+
+    # Columns
+
+    @property
+    def given_texts(self) -> tuple[str, ...]:
+        """The columns that data.text names."""
+        text = self.recipe.data.text
+        return (text,) if isinstance(text, str) else text
+
+    @property
+    def choice_columns(self) -> tuple[str, ...]:
+        """The columns that hold the choices, or the one that holds their list."""
+        return ()
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of text: one, a pair, or those of a question and its choices."""
+        return self.given_texts + self.choice_columns
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The label column, or the 0/1 columns; none for a task that needs no labels."""
+        if not self.labelled:
+            return ()
+        label = self.recipe.data.label
+        return (label,) if isinstance(label, str) else label
+
+    @property
+    def altered_columns(self) -> tuple[str, ...]:
+        """The columns whose texts may change without changing what the label says."""
+        return self.given_texts
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether a sequence is two texts."""
+        return len(self.text_columns) == 2
+
+    # Rows
+
+    def mistakes(self, row: Row) -> Iterator[Mistake]:
+        """Everything in a row that doesn't fit the task."""
+        wrong = list(self.text_mistakes(row))
+        yield from wrong
+        if not wrong or not self.about_text:
+            yield from self.label_mistakes(row)
+
+    def training_mistakes(self, row: Row) -> Iterator[Mistake]:
+        """What is wrong with the cells of a training row."""
+        yield from self.mistakes(row)
+        yield from self.group_mistakes(row)
+
+    def text_mistakes(self, row: Row) -> Iterator[Mistake]:
+        """What is wrong with the cells of text; an empty one is no mistake, but where words or choices are needed."""
+        for column in self.text_columns:
+            if isinstance(row.values.get(column), list | dict):
+                yield Mistake("data.text", column, "the cell is not a text but a list or object")
+
+    def label_mistakes(self, row: Row) -> Iterator[Mistake]:
+        """What is wrong with the label cells of a row whose text is as it should be."""
+        for column in self.label_columns:
+            wrong = self.label_mistake(row, row.values.get(column))
+            if wrong:
+                yield Mistake("data.label", column, wrong)
+
+    def group_mistakes(self, row: Row) -> Iterator[Mistake]:
+        """What is wrong with the cell of a training row that data.group names."""
+        column = self.recipe.data.group
+        if column is not None and isinstance(value := row.values.get(column), list | dict):
+            text = f"{shown(value)} is a list or object, and no name of a group"
+            yield Mistake("data.group", column, text)
+
+    def cell_remedy(self, key: str) -> str:
+        """What to do about a cell that `key` names the column of."""
+        match key:
+            case "data.text":
+                return f"name a column of {'words' if self.words else 'texts'}"
+            case "data.choices":
+                return "name one column with a list of choices, or the columns that hold one each"
+            case "data.group":
+                return "name a column of texts or numbers"
+            case _:
+                return f"mend or remove the row, or name another column: this one doesn't fit task={self.recipe.task}"
+
+    def label_mistake(self, row: Row, value: Value) -> str | None:
+        """What is wrong with the cell of a label, or None."""
+        return labels.class_mistake(value)
+
+    def label(self, row: Row) -> Label:
+        """What is to be predicted of a row without mistakes."""
+        (column,) = self.label_columns
+        return labels.class_name(row.values.get(column))
+
+    def class_names(self, row: Row) -> Sequence[str]:
+        """The classes or tags that a row has, whatever else is wrong with it; empty where there are none."""
+        if not self.classes:
+            return ()
+        (column,) = self.label_columns
+        name = labels.class_name(row.values.get(column))
+        return () if name is None else (name,)
+
+    def findings(self, row: Row, names: Sequence[str]) -> Iterator[Finding]:
+        """What is doubtful about a row without mistakes; `names` are the classes or tags of the data."""
+        return iter(())
+
+    def kinds(self, found: Mapping[str, object]) -> dict[str, Kind]:
+        """What is said of each kind of finding, where all of `found` were found somewhere in the data."""
+        return {}
+
+    def sequences(self, row: Row, text_of: Callable[[str], str]) -> Iterator[Any]:
+        """What the tokenizer is given of a row: a text, a pair or words; `text_of` gives the text of a column."""
+        texts = [text_of(column) for column in self.text_columns]
+        yield tuple(texts) if len(texts) == 2 else texts[0]
+
+    def mended(self, row: Row, change: Change) -> Row:
+        """A row with its texts changed, and what its label says of them."""
+        columns = [column for column in self.text_columns if column in row.values]
+        return Row(
+            {**row.values, **{name: mended(row.values[name], change) for name in columns}}, row.position
+        )
+
+    # Classes
+
+    def known_classes(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The classes of a model whose training data have those `names`, in their order."""
+        return tuple(names)
+
+    def class_problem(self, names: Sequence[str], places: Mapping[str, str]) -> Problem | None:
+        """Why these can't be the classes of the data, None where they can; `places` says where each was seen first."""
+        return None
+
+    @property
+    def least_classes(self) -> int:
+        """How many classes there must be for anything to be learnt."""
+        return 2
+
+    @property
+    def one_class(self) -> bool:
+        """Whether each example has just one class."""
+        return self.classes and not self.several
+
+    # Use
+
+    def sample_texts(self) -> tuple[str, ...]:
+        """Texts to try a model with, as `launch predict --text` takes them."""
+        return ("a sentence of yours",) if len(self.given_texts) == 1 else ("the first text", "the second")
+
+    def rows_of(self, texts: Sequence[str]) -> list[Row]:
+        """The rows that texts given by hand make. Raises UserError where their number doesn't fit."""
+        columns = self.text_columns
+        width = len(columns)
+        if not texts or len(texts) % width:
+            message = f"{len(texts)} given, {' and '.join(columns)} needed"
+            raise UserError(Problem(message, field="--text", remedy="give --text twice for a pair"))
+        return [
+            Row(dict(zip(columns, texts[start : start + width], strict=True)), start // width + 1)
+            for start in range(0, len(texts), width)
+        ]
+
+    @property
+    def located_in(self) -> str | None:
+        """The column whose characters `start` and `end` of a prediction count; None where a prediction has neither."""
+        return None
+
+    def told(self, found: Mapping[str, Any]) -> str | None:
+        """A prediction with its row in one line; None where the prediction and its probabilities say it all."""
+        return None
+
+
+def mended(value: Value, change: Change) -> Value:
+    """A cell with its text, or each text of its list, changed."""
+    if isinstance(value, list):
+        return [change(item) if isinstance(item, str) else item for item in value]
+    return change(value) if isinstance(value, str) else value

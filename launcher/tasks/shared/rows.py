@@ -1,0 +1,34 @@
+"""One record of the data, as every format gives it, and what may be wrong with its cells."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+Value = str | int | float | list[Any] | None
+"""What a cell may hold: text formats give strings, the others what was written."""
+
+
+class Row(NamedTuple):
+    """One record: its cells by column, and where it stands."""
+
+    values: dict[str, Value]
+    position: int
+    """Line in the file (csv, tsv, jsonl, txt; the first of a sentence in conll) or number of the record (json,
+    parquet) or question (squad), from 1."""
+
+
+class Mistake(NamedTuple):
+    """What is wrong with one cell of a row."""
+
+    key: str
+    """`data.text`, `data.choices` or `data.label`: the key that names the column."""
+    column: str
+    message: str
+    offset: int = 0
+    """Words before the one that is wrong; in CoNLL columns that many lines below the row's first."""
+
+
+def shown(value: object) -> str:
+    """A cell as messages show it."""
+    text = "an empty cell" if value is None or value == "" else repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -1,0 +1,37 @@
+"""Texts as words, and words as tags have them."""
+
+from __future__ import annotations
+
+import re
+
+from launcher.tasks.shared.labels import class_name
+from launcher.tasks.shared.rows import Value
+
+IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+HAN = re.compile(f"[{IDEOGRAPHS}]")
+CHARACTERS = re.compile(rf"[^\W{IDEOGRAPHS}]+|\S")
+"""A character of a text without blanks; letters and digits of other scripts stay together."""
+
+
+def words(value: Value) -> list[str] | None:
+    """A list of words, or those of a text, which blanks separate, in Chinese its characters; None for anything else."""
+    if isinstance(value, str):
+        return CHARACTERS.findall(value) if joint(value) else value.split()
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        return None
+    return value
+
+
+def joint(value: Value) -> bool:
+    """Whether a text is written without blanks between its words: there are none, but Chinese characters or kana."""
+    return isinstance(value, str) and len(value.split()) == 1 and HAN.search(value) is not None
+
+
+def tags(value: Value) -> tuple[str, ...] | None:
+    """The tags in one cell, None where it holds no such thing or one of them is missing."""
+    if isinstance(value, str):
+        return tuple(value.split())
+    if not isinstance(value, list):
+        return None
+    names = [class_name(tag) for tag in value]
+    return None if None in names else tuple(name for name in names if name is not None)

@@ -1,0 +1,136 @@
+"""A tag for each word, such as the entities in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from launcher.errors import Conflict, Problem
+from launcher.tasks.shared import labels, tagging
+from launcher.tasks.shared.base import Change, Label, TaskSpec
+from launcher.tasks.shared.findings import Finding, Kind
+from launcher.tasks.shared.rows import Mistake, Row, shown
+from launcher.tasks.shared.words import tags, words
+
+NOT_IOB1 = "not IOB1"
+"""Counted, and never told."""
+SEQUENCE = Kind(
+    "tags can't stand where they do",
+    "mend the tags: an entity begins with B- (or S-), and I- goes on with one of the same type",
+    always=True,
+    in_rows=False,
+)
+IOB1 = Kind(
+    "entities begin with I-, as the older IOB1 writes them",
+    "nothing needs to be mended: they are read as BIO",
+    in_rows=False,
+    harmless=True,
+)
+"""What is said instead where all tags of all splits are written that way."""
+
+
+class TokenClassification(TaskSpec):
+    metric = "f1"
+    metrics = ("f1", "precision", "recall", "lenient_f1", "accuracy")
+    label_metrics = ("f1", "lenient_f1")
+    reads = "all"
+    fixed_shape = False
+    several = True
+    about_text = True
+    texts = (1,)
+    words = True
+    outputs = ("prediction", "probabilities", "entities")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        for name in ("insert", "swap", "delete", "back_translation"):
+            if getattr(self.recipe.data.augment, name):
+                yield Conflict(
+                    (f"data.augment.{name}", "task"),
+                    "would tear words from their tags",
+                    "use data.augment.synonyms or data.augment.typos",
+                )
+
+    def words_of(self, row: Row) -> list[str]:
+        """The words of a row."""
+        (column,) = self.text_columns
+        return words(row.values.get(column)) or []
+
+    def text_mistakes(self, row: Row) -> Iterator[Mistake]:
+        for column in self.text_columns:
+            value = row.values.get(column)
+            if words(value) is None:
+                yield Mistake("data.text", column, f"{shown(value)} is not a list of words")
+
+    def label_mistakes(self, row: Row) -> Iterator[Mistake]:
+        (column,) = self.label_columns
+        value, of = row.values.get(column), len(self.words_of(row))
+        found = tags(value)
+        if found is None and isinstance(value, list):
+            first = [labels.class_name(tag) for tag in value].index(None)
+            yield Mistake("data.label", column, f"tag {first + 1} of {len(value)} is empty", first)
+        elif found is None:
+            yield Mistake("data.label", column, f"{shown(value)} is not a list of tags")
+        elif len(found) != of:
+            yield Mistake("data.label", column, f"{len(found)} tags for {of} words")
+
+    def label(self, row: Row) -> Label:
+        (column,) = self.label_columns
+        return tags(row.values.get(column))
+
+    def class_names(self, row: Row) -> Sequence[str]:
+        (column,) = self.label_columns
+        return tags(row.values.get(column)) or ()
+
+    def findings(self, row: Row, names: Sequence[str]) -> Iterator[Finding]:
+        scheme, found = _scheme(tuple(names), self.recipe.tagging.scheme), self.class_names(row)
+        for number, (before, after) in enumerate(zip((None, *found), (*found, None), strict=True)):
+            follows, as_iob1 = _pair(before, after, scheme)
+            if not as_iob1:
+                yield Finding(NOT_IOB1, "")
+            if not follows:
+                text = f"{after or 'the end'} after {before or 'the beginning'}"
+                yield Finding("sequence", text, min(number, len(found) - 1))
+
+    def kinds(self, found: Mapping[str, object]) -> dict[str, Kind]:
+        return {"sequence": SEQUENCE if NOT_IOB1 in found else IOB1}
+
+    def sequences(self, row: Row, text_of: Callable[[str], str]) -> Iterator[Any]:
+        yield self.words_of(row)
+
+    def mended(self, row: Row, change: Change) -> Row:
+        """A row as many words of which are left as it has tags."""
+        (column,) = self.text_columns
+        given = words(row.values.get(column)) if column in row.values else None
+        if given is None:
+            return row
+        return Row({**row.values, column: [change(word) or word for word in given]}, row.position)
+
+    def known_classes(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The tags, and all that the same types may need besides; data.labels as they are."""
+        scheme = tagging.scheme_of(names, self.recipe.tagging.scheme)
+        if self.recipe.data.labels is not None or tagging.misfit(names, scheme):
+            return tuple(names)
+        return tagging.complete(names, scheme)
+
+    def class_problem(self, names: Sequence[str], places: Mapping[str, str]) -> Problem | None:
+        scheme = tagging.scheme_of(names, self.recipe.tagging.scheme)
+        misfit = tagging.misfit(names, scheme)
+        if misfit is None:
+            return None
+        message, remedy = tagging.misfit_message(misfit, names, scheme)
+        return Problem(message, places.get(misfit), "tagging.scheme", scheme, remedy)
+
+
+@lru_cache(maxsize=8)
+def _scheme(names: tuple[str, ...], wanted: tagging.Wanted) -> tagging.Scheme:
+    return tagging.scheme_of(names, wanted)
+
+
+@lru_cache(maxsize=1 << 16)
+def _pair(before: str | None, after: str | None, scheme: tagging.Scheme) -> tuple[bool, bool]:
+    """Whether one tag may follow another, and whether the older IOB1 would write it so."""
+    return tagging.follows(before, after, scheme), tagging.as_iob1(before, after)
+
+
+SPEC = TokenClassification
