@@ -385,8 +385,8 @@ def test_mistakes_in_the_shape_of_a_file(recipe: Path) -> None:
     )
     assert mistakes(recipe) == [
         (
-            "mine.yaml: task: is needed: one of classification, masked-lm, multilabel, "
-            "multiple-choice, ordinal, question-answering, ranking, regression, token-classification\n    -> What the model learns to do."
+            "mine.yaml: task: is needed: one of classification, masked-lm, multilabel, multiple-choice, ordinal, "
+            "question-answering, ranking, regression, token-classification\n    -> What the model learns to do."
         ),
         (
             "mine.yaml:1: model=bert: is a section, not a value\n"
