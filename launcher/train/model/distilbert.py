@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from launcher.tasks.shared.base import Rows
 from launcher.train.packed.attention import attend
 from launcher.train.packed.in_place import by_head, cast_once, examples_first, ready_mask, teach
 from launcher.train.packed.packing import Packing
-from launcher.train.tasks.base import Rows
 
 __all__ = ["adapt", "ready_mask"]
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from launcher.tasks.shared.base import Rows
 from launcher.train.packed.attention import attend
 from launcher.train.packed.in_place import examples_first, mean_of_examples, teach
 from launcher.train.packed.packing import Packing
-from launcher.train.tasks.base import Rows
 
 
 def adapt(encoder: Any, rows: Rows) -> None:
