@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from launcher.runs.directory import RunDir
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -57,3 +60,16 @@ def examples(text: str) -> Callable[[Function], Function]:
         return function
 
     return add
+
+
+def runs_meant(references: Iterable[str], runs_dir: Path) -> list[RunDir]:
+    """The runs that references mean, the trials of a sweep for its name, each once."""
+    from launcher.runs.directory import find
+    from launcher.sweeps import sweep as sweeps
+
+    found: dict[Path, RunDir] = {}
+    for reference in references:
+        sweep = sweeps.find(reference, runs_dir)
+        for run in [find(reference, runs_dir)] if sweep is None else sweep.runs():
+            found.setdefault(run.path, run)
+    return list(found.values())

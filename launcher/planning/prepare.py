@@ -26,7 +26,7 @@ from launcher.planning.starting_point import settle_models
 from launcher.reading import check as datacheck
 from launcher.reading.check import DataFacts
 from launcher.recipe.model import Scratch
-from launcher.recipe.recipe import leaf_values
+from launcher.recipe.recipe import Recipe, leaf_values
 
 Answer = TypeVar("Answer")
 
@@ -60,9 +60,13 @@ def prepare(
 
     Raises UserError with all mistakes; creates nothing.
     """
-    own_loss = None if loss_file is None else read_loss(loss_file)
     chosen = () if loss_file is None else ("train.loss.name=custom",)
-    checked = check([*assignments, *chosen], environ, cwd)
+    return plan_files(check([*assignments, *chosen], environ, cwd), cwd, loss_file)
+
+
+def plan_files(checked: Checked, cwd: Path, loss_file: Path | None = None) -> Prepared:
+    """The plan of a recipe in which no mistake was found, and its files."""
+    own_loss = None if loss_file is None else read_loss(loss_file)
     if own_loss is None and checked.loaded.recipe.train.loss.name == "custom":
         # A recipe alone must not be able to execute a file.
         remedy = "give --loss-file FILE, a Python file with a function loss(logits, labels)"
@@ -93,10 +97,13 @@ def read_loss(path: Path) -> str:
     return text
 
 
-def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> Checked:
+def check(
+    assignments: Sequence[str], environ: Mapping[str, str], cwd: Path, like: Checked | None = None
+) -> Checked:
     """Load a recipe and hold it against the data, the model, this machine and the cluster.
 
-    Raises UserError with every mistake found. Where some words can't be loaded, the rest is checked without them.
+    What was learnt of the data of `like` is not read again where the same data are read in the same way. Raises UserError
+    with every mistake found. Where some words can't be loaded, the rest is checked without them.
     """
     problems: list[Problem] = []
     loaded, doubtful = _load(assignments, environ, cwd, problems)
@@ -108,7 +115,8 @@ def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> 
     recipe = loaded.recipe
     facts, shape = DataFacts(), None
     if not any(key == "task" or key.startswith("data.") for key in doubtful):
-        facts = _collect(problems, lambda: datacheck.check_data(recipe), facts)
+        known = like.facts if like is not None and _reads_alike(recipe, like.loaded.recipe) else None
+        facts = known or _collect(problems, lambda: datacheck.check_data(recipe), facts)
     if not any(key.startswith("model.") for key in doubtful):
         shape = _collect(problems, lambda: model_shape(loaded), shape)
     observed = machine.observe(recipe, loaded.cluster)
@@ -124,6 +132,14 @@ def check(assignments: Sequence[str], environ: Mapping[str, str], cwd: Path) -> 
         raise UserError(problems)
     facts = replace(facts, notes=(*loaded.notes, *facts.notes))
     return Checked(loaded, observed, facts, shape)
+
+
+def _reads_alike(one: Recipe, other: Recipe) -> bool:
+    """Whether two recipes read the same data in the same way; the seed only decides which rows go where."""
+    return all(
+        one.deciding(subject) | {"seed": None} == other.deciding(subject) | {"seed": None}
+        for subject in ("contents", "tokens")
+    )
 
 
 def _load(

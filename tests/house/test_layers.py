@@ -30,9 +30,10 @@ LAYERS = {
     "planning": "recipe tasks families loading reading runs jinja2",
     "executors": "runs node psutil",
     "node": "runs psutil",
+    "sweeps": "planning executors",
     "report": "runs tasks jinja2",
     "api": "planning executors",
-    "cli": "recipe tasks families loading reading runs planning executors report node click rich",
+    "cli": "recipe tasks families loading reading runs planning executors sweeps report node click rich",
     "train": "recipe tasks families reading planning runs *",
 }
 

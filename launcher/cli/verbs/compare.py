@@ -37,10 +37,9 @@ def compare_command(
 
     from launcher.cli.output import say, show, show_json
     from launcher.report.comparison import compare, doubts, figures
-    from launcher.runs.directory import find
 
     directory = options.resolve_runs_dir(runs_dir)
-    runs = [find(reference, directory) for reference in dict.fromkeys(references)]
+    runs = options.runs_meant(references, directory)
     machine = platform.node()
     known = [figures(run, metric, machine) for run in runs]
     rows = compare(known)

@@ -33,10 +33,10 @@ def report_command(
     from launcher.cli.output import show, show_json
     from launcher.cli.verbs.models import check_writable
     from launcher.report.run_page import page
-    from launcher.runs.directory import find, write_text
+    from launcher.runs.directory import write_text
 
     directory = options.resolve_runs_dir(runs_dir)
-    runs = [find(reference, directory) for reference in dict.fromkeys(references)]
+    runs = options.runs_meant(references, directory)
     default = runs[0].path / "report.html" if len(runs) == 1 else Path("report.html")
     target = Path(output) if output else default
     check_writable(target, "--output")

@@ -1,0 +1,175 @@
+"""`launch sweep`: many runs planned together."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from launcher.cli import options
+
+if TYPE_CHECKING:
+    from launcher.sweeps.queue import Wish
+    from launcher.sweeps.sweep import Planned, PlannedTrial, Sweep
+
+WISHES: tuple[Wish, ...] = ("go on", "stop", "cancel")
+"""After no, one and two Ctrl-C."""
+
+
+@click.command("sweep")
+@options.assignments
+@click.option(
+    "--plan", "plan_only", is_flag=True, help="Show every trial and what all of them take; start nothing."
+)
+@click.option(
+    "--parallel",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Trials at the same time; default 1.",
+)
+@click.option(
+    "--name", metavar="NAME", help="Name of the sweep; default: the recipe's name and what is fixed in it."
+)
+@click.option("--prune", is_flag=True, help="Cancel and take off the list what this command no longer names.")
+@options.loss_file
+@options.as_json
+@options.examples("""
+    launch sweep recipe=roberta-cls train.lr=1e-5,2e-5,5e-5 seed=1..5 --plan
+    launch sweep recipe=smoke train.lr=3e-4,1e-3 seed=1..3 --parallel 2
+    launch compare SWEEP
+""")
+def sweep_command(
+    assignments: tuple[str, ...],
+    plan_only: bool,
+    parallel: int,
+    name: str | None,
+    prune: bool,
+    loss_file: Path | None,
+    as_json: bool,
+) -> int:
+    """Train a grid: every combination of the values of keys that have several, such as train.lr=1e-5,2e-5 or seed=1..5.
+
+    Each trial is a run like any other. The same command again goes on with what is missing, a value more adds its trials.
+    Ctrl-C saves and stops what is running, a second one kills it.
+    """
+    from launcher.cli.output import say, show, show_json
+    from launcher.sweeps.sweep import plan_sweep, write
+
+    planned = plan_sweep(assignments, os.environ, Path.cwd(), name, loss_file)
+    if plan_only:
+        document = _plan_document(planned)
+        show_json(document) if as_json else show(_plan_text(document))
+        return 0
+    sweep = write(planned)
+    if prune:
+        _prune(sweep, planned)
+    if not as_json:
+        show(sweep.name)
+    say(f"{len(planned.trials)} trials; the same command goes on with what is missing")
+    return run_sweep(sweep, [trial.run_id for trial in planned.trials], parallel, as_json=as_json)
+
+
+def run_sweep(sweep: Sweep, names: Sequence[str], parallel: int, *, as_json: bool) -> int:
+    """Work off the named trials; returns the exit code."""
+    from launcher.cli.output import say, show_json
+    from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
+    from launcher.executors import executor_for
+    from launcher.sweeps.queue import work_off
+
+    runs = [run for run in sweep.runs() if run.run_id in names]
+    kind = str(runs[0].read_plan()["executor"])
+    with _wishes() as wish:
+        ended = work_off(
+            runs, executor_for(kind), parallel, lambda run, what: say(f"{run.run_id}: {what}"), wish
+        )
+    counts = {status: list(ended.values()).count(status) for status in dict.fromkeys(ended.values())}
+    say(f"{sweep.name}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    if as_json:
+        show_json({"sweep": sweep.name, "trials": ended})
+    if set(ended.values()) <= {"completed"}:
+        say(f"launch compare {sweep.name} shows them best first, launch report {sweep.name} as a page")
+        return EXIT_OK
+    return EXIT_FAILED if "failed" in counts else EXIT_STOPPED
+
+
+@contextmanager
+def _wishes() -> Iterator[Any]:
+    """What Ctrl-C and TERM have asked for so far, as a function."""
+    count = 0
+
+    def more(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    before = {number: signal.signal(number, more) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: WISHES[min(count, len(WISHES) - 1)]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _prune(sweep: Sweep, planned: Planned) -> None:
+    """Cancel and take off the list the trials that the command no longer names."""
+    from launcher.cli.output import say
+    from launcher.executors import executor_for
+    from launcher.sweeps.sweep import forget
+
+    for run in forget(sweep, [trial.run_id for trial in planned.trials]):
+        executor = executor_for(str(run.read_plan()["executor"]))
+        if executor.state(run).active:
+            executor.cancel(run)
+        say(f"{run.run_id}: no longer in the sweep; its directory stays")
+
+
+def _plan_document(planned: Planned) -> dict[str, Any]:
+    """What the trials are and what all of them take, as far as it can be predicted."""
+    trials = [_trial_document(trial) for trial in planned.trials]
+    ranks = [trial.prepared.plan.world_size for trial in planned.trials]
+    seconds = [trial["predicted_s"] for trial in trials]
+    known = [a * b for a, b in zip(ranks, seconds, strict=True) if b is not None]
+    return {
+        "sweep": planned.name,
+        "directory": str(planned.directory),
+        "device": planned.trials[0].prepared.plan.device,
+        "rank_hours": sum(known) / 3600 if len(known) == len(trials) else None,
+        "trials": trials,
+    }
+
+
+def _trial_document(trial: PlannedTrial) -> dict[str, Any]:
+    plan = trial.prepared.plan
+    step_s, total = plan.throughput.step_s, plan.steps.total
+    return {
+        "run_id": trial.run_id,
+        "values": trial.values,
+        "plan_id": plan.plan_id,
+        "steps": total,
+        "predicted_s": None if step_s is None or total is None else step_s * total,
+        "exists": Path(plan.run_dir).exists(),
+    }
+
+
+def _plan_text(document: dict[str, Any]) -> str:
+    from launcher.cli.output import table
+    from launcher.figures import human_count, human_seconds
+
+    rows = [
+        (
+            trial["run_id"],
+            human_count(trial["steps"]),
+            human_seconds(trial["predicted_s"]),
+            "is there" if trial["exists"] else "new",
+        )
+        for trial in document["trials"]
+    ]
+    what = "GPU hours" if document["device"] == "cuda" else "hours of a process"
+    hours = "unknown" if document["rank_hours"] is None else f"{document['rank_hours']:.2g}"
+    total = f"{len(rows)} trials, {hours} {what} of training steps (predicted); nothing was started"
+    return table(rows, ["trial", "steps", "training", ""]) + "\n" + total

@@ -1,0 +1,79 @@
+"""Words with several values -> the points of a grid. Pure.
+
+train.lr=1e-5,2e-5    two values: commas outside brackets and quotes
+seed=1..5             five: whole numbers from one to the other
+data.text=[a,b]       one, a list; data.text=[a],[a,b] is two
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+
+from launcher.errors import Problem, UserError
+
+RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
+MOST_TRIALS = 10_000
+_OPENING, _CLOSING = "[{", "]}"
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """(words with one value, the values of every other key in the order given).
+
+    Raises UserError where a range is empty, or the points are too many to be meant.
+    """
+    fixed: list[str] = []
+    axes: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        values = tuple(dict.fromkeys(_values(key, text))) if equals and key != "recipe" else (text,)
+        if len(values) > 1:
+            axes[key] = values
+        else:
+            fixed.append(f"{key}={values[0]}" if equals else word)
+    count = 1
+    for values in axes.values():
+        count *= len(values)
+    if count > MOST_TRIALS:
+        remedy = "give fewer values; a search that draws some of them is more use than a grid of that size"
+        raise UserError(Problem(f"makes {count:,} trials, and {MOST_TRIALS:,} are the most", remedy=remedy))
+    return fixed, axes
+
+
+def points(axes: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
+    """The words of each point of the grid, the last key changing fastest; one without words where there is no axis."""
+    for values in product(*axes.values()):
+        yield [f"{key}={value}" for key, value in zip(axes, values, strict=True)]
+
+
+def _values(key: str, text: str) -> Iterator[str]:
+    for part in _parts(text):
+        match = RANGE.fullmatch(part.strip())
+        if match is None:
+            yield part
+            continue
+        first, last = int(match[1]), int(match[2])
+        if last < first or last - first >= MOST_TRIALS:
+            raise UserError(
+                Problem("is no range of whole numbers", "override", key, part, "for example seed=1..5")
+            )
+        yield from map(str, range(first, last + 1))
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The text cut at its commas outside brackets and quotes."""
+    depth, quote, start = 0, "", 0
+    for index, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character in _OPENING:
+            depth += 1
+        elif character in _CLOSING:
+            depth -= 1
+        elif character == "," and depth == 0:
+            yield text[start:index]
+            start = index + 1
+    yield text[start:]

@@ -1,0 +1,216 @@
+"""A sweep: which trials a command names, which of them are there, and the file that keeps the list.
+
+RUNS_DIR/SWEEP/sweep.json names the trials; each trial is a run beside it, RUNS_DIR/SWEEP.VALUES, like any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import DamagedFile, Problem, UserError
+from launcher.planning.prepare import Checked, Prepared, check, plan_files
+from launcher.recipe.recipe import leaf_values
+from launcher.runs import directory as runs
+from launcher.runs.directory import RunDir
+from launcher.sweeps.grid import points, split_words
+
+LONGEST_ID = 100
+FILE = "sweep.json"
+_UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
+_SETTLED_BY_THE_SWEEP = ("run_id", "runs_dir")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of a sweep: a run's id, and what it has in each key that the sweep changes."""
+
+    run_id: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PlannedTrial(Trial):
+    """A trial with its plan and files."""
+
+    prepared: Prepared
+
+
+@dataclass(frozen=True)
+class Planned:
+    """All trials that a command names, planned; nothing is created yet."""
+
+    name: str
+    directory: Path
+    trials: tuple[PlannedTrial, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that is on disk."""
+
+    directory: Path
+    trials: tuple[Trial, ...]
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    def run(self, trial: Trial) -> RunDir:
+        """The trial's run directory."""
+        return RunDir(self.directory.parent / trial.run_id)
+
+    def runs(self) -> list[RunDir]:
+        """Every trial's run directory, in the order of the grid."""
+        return [self.run(trial) for trial in self.trials]
+
+
+def plan_sweep(
+    words: Sequence[str],
+    environ: Mapping[str, str],
+    cwd: Path,
+    name: str | None = None,
+    loss: Path | None = None,
+) -> Planned:
+    """Plan every trial of the grid. Raises UserError with the mistakes of all of them, each once; creates nothing."""
+    fixed, axes = split_words(words)
+    if any(word.startswith("run_id=") for word in words):
+        remedy = "leave run_id out, and name the sweep: --name NAME"
+        raise UserError(Problem("is what a sweep gives to each trial", field="run_id", remedy=remedy))
+    problems: dict[Problem, None] = {}
+    checked: list[Checked] = []
+    for point in points(axes):
+        try:
+            checked.append(check([*fixed, *point], environ, cwd, like=checked[0] if checked else None))
+        except UserError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise UserError(problems)
+    keys = list(axes)
+    sweep = name or _own_name(checked[0], keys)
+    trials = [_planned_trial(each, keys, sweep, cwd, loss) for each in checked]
+    directory = (cwd / checked[0].loaded.recipe.runs_dir / sweep).resolve()
+    return Planned(sweep, directory, tuple({trial.run_id: trial for trial in trials}.values()))
+
+
+def write(planned: Planned) -> Sweep:
+    """Make the run directory of every trial that isn't there, and add the new ones to the sweep's list.
+
+    Raises UserError where a trial of that name is there with another plan.
+    """
+    known = read(planned.directory).trials if (planned.directory / FILE).exists() else ()
+    _refuse_others(planned)
+    planned.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    trials = {trial.run_id: trial for trial in (*known, *(Trial(t.run_id, t.values) for t in planned.trials))}
+    _write(planned.directory, trials.values())
+    for trial in planned.trials:
+        path = planned.directory.parent / trial.run_id
+        if not path.exists():
+            runs.create(path, trial.prepared.files)
+    return Sweep(planned.directory, tuple(trials.values()))
+
+
+def forget(sweep: Sweep, named: Iterable[str]) -> list[RunDir]:
+    """Take trials that are not `named` off the list; returns their runs, which stay where they are."""
+    kept = set(named)
+    left = [trial for trial in sweep.trials if trial.run_id not in kept]
+    _write(sweep.directory, [trial for trial in sweep.trials if trial.run_id in kept])
+    return [sweep.run(trial) for trial in left]
+
+
+def find(reference: str, runs_dir: Path) -> Sweep | None:
+    """The sweep of that name or path; None where it is no sweep. Raises DamagedFile where its list can't be read."""
+    for directory in (Path(reference), runs_dir / reference):
+        if reference and (directory / FILE).is_file():
+            return read(directory.resolve())
+    return None
+
+
+def read(directory: Path) -> Sweep:
+    """The sweep in a directory. Raises DamagedFile where its list is not what `write` writes."""
+    path = directory / FILE
+    tree = runs.read_json(path) or {}
+    entries = tree.get("trials")
+    if not isinstance(entries, list) or not all(map(_is_trial, entries)):
+        raise DamagedFile(Problem("is not the list of a sweep's trials", where=str(path)))
+    return Sweep(directory, tuple(Trial(entry["run_id"], entry["values"]) for entry in entries))
+
+
+def _is_trial(entry: object) -> bool:
+    """Whether an entry names a run beside the sweep, and no other place."""
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("values"), dict)
+        and isinstance(entry.get("run_id"), str)
+        and _UNSAFE.sub("", entry["run_id"].replace("_", "")) == entry["run_id"].replace("_", "")
+        and entry["run_id"][:1].isalnum()
+    )
+
+
+def _write(directory: Path, trials: Iterable[Trial]) -> None:
+    runs.write_json(directory / FILE, {"trials": [{"run_id": t.run_id, "values": t.values} for t in trials]})
+
+
+def _refuse_others(planned: Planned) -> None:
+    problems = []
+    for trial in planned.trials:
+        path = planned.directory.parent / trial.run_id
+        if (
+            path.exists()
+            and (there := RunDir(path).read_plan().get("plan_id")) != trial.prepared.plan.plan_id
+        ):
+            message = f"is there with another plan ({there}): the recipe or the data have changed since"
+            problems.append(
+                Problem(message, where=trial.run_id, remedy="give the sweep another name: --name NAME")
+            )
+    if problems:
+        raise UserError(problems)
+
+
+def _planned_trial(
+    checked: Checked, keys: Sequence[str], sweep: str, cwd: Path, loss: Path | None
+) -> PlannedTrial:
+    everything = dict(leaf_values(checked.loaded.recipe.tree()))
+    values = {key: everything[key] for key in keys}
+    run_id = trial_id(sweep, values)
+    recipe = checked.loaded.recipe.model_copy(update={"run_id": run_id})
+    own = dataclasses.replace(checked, loaded=dataclasses.replace(checked.loaded, recipe=recipe))
+    return PlannedTrial(run_id, values, plan_files(own, cwd, loss))
+
+
+def trial_id(sweep: str, values: Mapping[str, Any]) -> str:
+    """The id of a trial's run: the sweep's name and its values, such as `smoke-sweep-1a2b.lr0.001-seed3`.
+
+    Where they are too long or hold characters that a name can't have, a hash of them tells trials apart.
+    """
+    short = {key: key.rpartition(".")[2] for key in values}
+    clear = len(set(short.values())) == len(values)
+    exact = (
+        "-".join(f"{short[key] if clear else key}{_text(value)}" for key, value in values.items()) or "only"
+    )
+    safe = _UNSAFE.sub("_", exact)
+    room = LONGEST_ID - len(sweep) - 1
+    if safe == exact and len(safe) <= room:
+        return f"{sweep}.{safe}"
+    return f"{sweep}.{safe[: room - 9]}-{_hash(values)[:8]}"
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _own_name(checked: Checked, keys: Sequence[str]) -> str:
+    """The same for the same recipe, fixed values and keys, whatever values those keys take."""
+    settled = (*keys, *_SETTLED_BY_THE_SWEEP)
+    fixed = {key: value for key, value in leaf_values(checked.loaded.recipe.tree()) if key not in settled}
+    return f"{checked.loaded.name[:40]}-sweep-{_hash([fixed, sorted(keys)])[:6]}"
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,89 @@
+"""A sweep's trials: what they are called, what is added, what is refused. Nothing is trained here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import DamagedFile, UserError
+from launcher.sweeps.sweep import Planned, find, forget, plan_sweep, read, trial_id, write
+
+TINY = (
+    *("recipe=smoke", "executor=local", "device=cpu", "model.scratch.hidden=16", "model.scratch.layers=1"),
+    *("data.limit=64", "batch.global=8", "train.max_steps=4"),
+)
+
+
+def planned(cwd: Path, *words: str, name: str | None = None) -> Planned:
+    return plan_sweep([*TINY, *words], {}, cwd, name)
+
+
+def names(found: Planned) -> list[str]:
+    return [trial.run_id.partition(".")[2] for trial in found.trials]
+
+
+def test_a_trial_for_each_combination_planned_before_anything_is_there(tmp_path: Path) -> None:
+    found = planned(tmp_path, "train.lr=1e-3,0.01", "seed=1..2")
+    assert names(found) == ["lr0.001-seed1", "lr0.001-seed2", "lr0.01-seed1", "lr0.01-seed2"]
+    assert [trial.prepared.plan.recipe.seed for trial in found.trials] == [1, 2, 1, 2]
+    assert len({trial.prepared.plan.plan_id for trial in found.trials}) == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_same_command_names_the_same_sweep_and_a_value_more_adds_its_trials(tmp_path: Path) -> None:
+    first = write(planned(tmp_path, "seed=1,2"))
+    stamps = {run.path: run.plan.stat().st_mtime_ns for run in first.runs()}
+    again = write(planned(tmp_path, "seed=1..3"))
+    assert again.name == first.name
+    assert [trial.values for trial in again.trials] == [{"seed": 1}, {"seed": 2}, {"seed": 3}]
+    assert {path: (path / "plan.json").stat().st_mtime_ns for path in stamps} == stamps
+    assert all(run.recipe.is_file() for run in again.runs())
+    assert (
+        write(planned(tmp_path, "seed=2")).name != first.name
+    )  # one value alone is fixed, and no sweep over it
+
+    left = forget(again, [trial.run_id for trial in planned(tmp_path, "seed=2,3").trials])
+    assert [run.run_id for run in left] == [first.trials[0].run_id]
+    assert [trial.values for trial in read(again.directory).trials] == [{"seed": 2}, {"seed": 3}]
+
+
+def test_another_fixed_value_is_another_sweep_and_never_mixes_with_one_of_the_same_name(
+    tmp_path: Path,
+) -> None:
+    assert planned(tmp_path, "seed=1,2").name != planned(tmp_path, "seed=1,2", "train.clip=2.0").name
+    write(planned(tmp_path, "seed=1,2", name="mine"))
+    with pytest.raises(UserError, match="with another plan") as caught:
+        write(planned(tmp_path, "seed=1..3", "train.clip=2.0", name="mine"))
+    assert [problem.where for problem in caught.value.problems] == ["mine.seed1", "mine.seed2"]
+    assert not (tmp_path / "runs" / "mine.seed3").exists()
+
+
+def test_mistakes_of_all_trials_are_told_once_and_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        planned(tmp_path, "train.lr=1e-3,fast,-1", "seed=1..3", "nodez=2")
+    said = [str(problem).splitlines()[0] for problem in caught.value.problems]
+    assert len(said) == 3
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="what a sweep gives to each trial"):
+        planned(tmp_path, "seed=1,2", "run_id=x")
+
+
+def test_ids_fit_a_file_name_and_tell_trials_apart() -> None:
+    assert trial_id("s", {"train.lr": 1e-05, "eval.metric": None}) == "s.lr1e-05-metricnull"
+    assert trial_id("s", {"a.x": 1, "b.x": 2}) == "s.a.x1-b.x2"
+    long = [trial_id("s", {"data.train": "a/" * 80 + name}) for name in ("b", "c")]
+    assert len(set(long)) == 2
+    assert all(len(name) <= 100 and "/" not in name for name in long)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"trials": [{"run_id": "../../etc", "values": {}}]}', '{"trials": [1]}']
+)
+def test_a_list_that_is_not_ours_is_refused(tmp_path: Path, text: str) -> None:
+    sweep = write(planned(tmp_path, "seed=1,2"))
+    assert find(sweep.name, tmp_path / "runs") == sweep
+    assert find("other", tmp_path / "runs") is None
+    (sweep.directory / "sweep.json").write_text(text)
+    with pytest.raises(DamagedFile):
+        find(sweep.name, tmp_path / "runs")
