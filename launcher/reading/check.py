@@ -11,14 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from launcher import tasks
-from launcher.errors import Problem, UserError, choices, nearest
+from launcher.errors import Problem, UserError, nearest
+from launcher.reading import missing_columns
 from launcher.reading.cleaning import kept
-from launcher.reading.files import Peek, peek, resolve_format, split_sizes, words_are_lines
+from launcher.reading.files import Peek, peek, split_sizes, words_are_lines
 from launcher.reading.messages import where
+from launcher.reading.nested import dotted_names
 from launcher.reading.opening import missing_files, size_of
 from launcher.reading.options import ReadOptions
 from launcher.recipe.data import Augment, Data
-from launcher.recipe.data_formats import COLUMNS_OF_WORDS, EXTENSIONS, extension
+from launcher.recipe.data_formats import EXTENSIONS, extension
 from launcher.recipe.fields import Files
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared import labels
@@ -76,7 +78,8 @@ def check_data(recipe: Recipe) -> DataFacts:
 
 def read_options(data: Data) -> ReadOptions:
     """How the recipe says that files are to be read."""
-    return ReadOptions(data.header, data.columns, data.delimiter, data.quoting, data.format)
+    own = (data.header, data.columns, data.delimiter, data.quoting, data.format)
+    return ReadOptions(*own, nested=dotted_names(data))
 
 
 def options_for(path: Path, data: Data) -> ReadOptions:
@@ -166,10 +169,10 @@ class _Split:
         self.columns = self.columns or seen.columns
         self.complete = self.complete and seen.complete
         self.count = None if self.count is None or seen.count is None else self.count + seen.count
-        missing = list(missing_columns(recipe, path, seen, self.name, options))
-        problems.extend(missing)
-        self.failed = self.failed or bool(missing)
-        if missing:
+        missing = lacks_columns(recipe, path, seen, self.name, options)
+        if missing is not None:
+            problems.append(missing)
+            self.failed = True
             return
         spec = tasks.of(recipe)
         mistakes = spec.training_mistakes if self.name == "train" else spec.mistakes
@@ -239,36 +242,20 @@ def _missing_helpers(augment: Augment) -> Iterator[Problem]:
             yield Problem(text, directory, "data.augment.back_translation", None, remedy)
 
 
-def missing_columns(
+def lacks_columns(
     recipe: Recipe, path: Path, seen: Peek, split: str, options: ReadOptions | None = None
-) -> Iterator[Problem]:
-    """A problem for each column of text or label that a file doesn't have; `options` are those it was read with."""
+) -> Problem | None:
+    """What is wrong with a file that hasn't all columns of text and label; `options` are those it was read with."""
     options, spec = options or read_options(recipe.data), tasks.of(recipe)
     wanted = [("data.text", name) for name in spec.given_texts]
     wanted += [("data.choices", name) for name in spec.choice_columns]
     wanted += [("data.label", column) for column in spec.label_columns]
     if recipe.data.group is not None and split == "train":
         wanted.append(("data.group", recipe.data.group))
-    for key, column in wanted:
-        if column not in seen.columns:
-            remedy = choices(column, seen.columns) + _header_hint(path, options, seen)
-            if split == "test" and key == "data.label":
-                remedy += "; data.test needs labels, launch predict doesn't"
-            yield Problem("no such column in the file", where(path, None), key, column, remedy)
-
-
-def _header_hint(path: Path, options: ReadOptions, seen: Peek) -> str:
-    form = resolve_format(path, options)
-    if form in COLUMNS_OF_WORDS:
-        return "; data.columns=[...] names the columns otherwise"
-    if form not in ("csv", "tsv"):
-        return ""
-    hints = []
-    if form == "csv" and "\t" in "".join(seen.columns):
-        hints.append("data.format=tsv (the first line holds tabs)")
-    if options.header:
-        hints.append("data.header=false data.columns=[...] if the first line is not a header")
-    return "".join(f"; or set {hint}" for hint in hints)
+    problem = missing_columns.missing(path, seen, options, wanted)
+    if problem is not None and split == "test" and problem.field == "data.label":
+        problem = replace(problem, remedy=f"{problem.remedy}; data.test needs labels, launch predict doesn't")
+    return problem
 
 
 def bad_cells(
@@ -425,5 +412,5 @@ def _with_field(problems: Iterable[Problem], key: str) -> Iterator[Problem]:
 
 def _done(facts: DataFacts, problems: Sequence[Problem]) -> DataFacts:
     if problems:
-        raise UserError(problems)
+        raise UserError(missing_columns.told_once(problems))
     return facts

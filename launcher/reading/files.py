@@ -15,6 +15,7 @@ from pathlib import Path
 
 from launcher.reading.formats import conll, conllu, delimited, json_list, jsonl, parquet, squad, txt
 from launcher.reading.messages import mistake
+from launcher.reading.nested import add_reached
 from launcher.reading.opening import inner_name, open_as_it_is, size_of
 from launcher.reading.options import ReadOptions
 from launcher.recipe.data_formats import COLUMNS_OF_WORDS, FORMATS, FormatName, extension, format_named
@@ -93,7 +94,10 @@ def words_are_lines(path: Path, options: ReadOptions) -> bool:
 
 def read_rows(path: Path, options: ReadOptions) -> Iterator[Row]:
     """Every row of a file, in order; UserError at the first that can't be read."""
-    return READERS[resolve_format(path, options)].rows(path, options)
+    rows = READERS[resolve_format(path, options)].rows(path, options)
+    if not options.nested:
+        return rows
+    return (Row(add_reached(row.values, options.nested), row.position) for row in rows)
 
 
 def peek(path: Path, options: ReadOptions, rows: int = 1000) -> Peek:

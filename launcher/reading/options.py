@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from launcher.recipe.data_formats import FormatName
 
@@ -21,3 +21,5 @@ class ReadOptions:
     """Whether double quotes enclose fields (RFC 4180); by default yes in csv and no in tsv."""
     format: FormatName | None = None
     """The format, whatever the extension says."""
+    nested: tuple[str, ...] = field(default=(), repr=False)
+    """Dotted names of columns that may lie within objects."""

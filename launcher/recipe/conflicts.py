@@ -61,7 +61,7 @@ def _data_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(
             ("data.train", "data.source"), "both a file and a hub data set are given", "leave one of them out"
         )
-    if data.columns is not None and data.header and data.format != "conll":
+    if data.columns is not None and data.header and not data.holds_columns_of_words:
         yield Conflict(
             ("data.columns", "data.header"),
             "names the columns of files without a header line",

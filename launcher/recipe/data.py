@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from launcher.recipe.data_formats import FormatName
+from launcher.recipe.data_formats import COLUMNS_OF_WORDS, FormatName, format_named
 from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Count, Files, Line, LocalPath, PathOrId, Probability, Section, Share
+
+
+def _as_tab(value: object) -> object:
+    return "\t" if value == "\\t" else value
 
 
 class Clean(Section):
@@ -128,8 +132,8 @@ class Data(Section):
     """Whether csv and tsv files start with a line of column names."""
     columns: Annotated[tuple[Line, ...], Field(min_length=1)] | None = None
     """Column names of CoNLL files, and of others without a header line (then data.header is false)."""
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """Column separator; null means a comma in csv, a tab in tsv, and any blanks and tabs in CoNLL files."""
+    delimiter: Annotated[str, BeforeValidator(_as_tab), Field(min_length=1, max_length=1)] | None = None
+    """Column separator, \\t for a tab; null means a comma in csv, a tab in tsv, and any blanks and tabs in CoNLL files."""
     quoting: bool | None = None
     """Whether double quotes enclose fields; null means yes in csv and no in tsv."""
     format: FormatName | None = None
@@ -140,3 +144,11 @@ class Data(Section):
     """Altered copies of training examples."""
     cache_dir: Annotated[LocalPath | None, Decides("execution")] = None
     """Where tokenised data are kept and shared between runs; null means the user's cache directory."""
+
+    @property
+    def holds_columns_of_words(self) -> bool:
+        """Whether the training files have a line for each word, and so no header line."""
+        if self.format is not None or self.train is None:
+            return self.format in COLUMNS_OF_WORDS
+        names = (self.train,) if isinstance(self.train, str) else self.train
+        return all(format_named(name) in COLUMNS_OF_WORDS for name in names)

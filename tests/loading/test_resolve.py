@@ -277,7 +277,7 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ("train.weight-decay=0", "unknown key", "did you mean train.weight_decay?"),
         ("Nodes=4", "unknown key", "did you mean nodes?"),
         ("--nodes=4", "unknown key", "did you mean nodes?"),
-        ("zebra=4", "unknown key", "known here: task, description, nodes"),
+        ("xyzzy=4", "unknown key", "known here: task, description, nodes"),
         ("debug.xyzzy=1", "unknown key", "known here: debug.samples"),
         ("train=1", "is a section, not a value", "its keys: train.lr, train.epochs"),
         ("train.lr={a: 1}", "takes no {...}", "give each key by itself"),

@@ -75,7 +75,8 @@ def likely_delimiter(columns: Sequence[str], wanted: Sequence[str] = ()) -> str 
 
 def delimiter_key(delimiter: str) -> str:
     """The key that says that a file is separated by this character."""
-    return "data.format=tsv" if delimiter == "\t" else f'data.delimiter="{delimiter}"'
+    formats = {"\t": "data.format=tsv", ",": "data.format=csv"}
+    return formats.get(delimiter, f'data.delimiter="{delimiter}"')
 
 
 def _is_quoted(options: ReadOptions, dialect: Dialect) -> bool:

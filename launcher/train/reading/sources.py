@@ -12,10 +12,11 @@ from typing import Any, Protocol
 from launcher import tasks
 from launcher.errors import RunFailed, UserError, choices
 from launcher.reading.cells import plain
-from launcher.reading.check import files, missing_columns, read_options
+from launcher.reading.check import files, lacks_columns, read_options
 from launcher.reading.cleaning import kept
 from launcher.reading.files import content_hash, peek, read_rows, reading_of
 from launcher.reading.messages import where
+from launcher.reading.nested import add_reached, dotted_names
 from launcher.reading.options import ReadOptions
 from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
@@ -74,13 +75,16 @@ class HubSource:
     """The label column, where there is just one."""
     in_directory: bool = False
     """Whether it was read from a directory of files."""
+    nested: tuple[str, ...] = ()
+    """Dotted names of columns that may lie within objects."""
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         position = 0
         for batch in self.dataset.iter(batch_size=1000):
             for values in zip(*batch.values(), strict=True):
                 position += 1
-                yield self.name, Row(dict(zip(batch, map(plain, values), strict=True)), position)
+                row = dict(zip(batch, map(plain, values), strict=True))
+                yield self.name, Row(add_reached(row, self.nested), position)
 
     def identity(self) -> list[str]:
         if not self.in_directory:
@@ -139,9 +143,9 @@ def _open_local(recipe: Recipe) -> dict[str, Source]:
         for split, paths in given.items():
             for path in paths:
                 seen = peek(path, read_options(data), rows=100)
-                problems = list(missing_columns(recipe, path, seen, split))
-                if problems:
-                    raise UserError(problems)
+                problem = lacks_columns(recipe, path, seen, split)
+                if problem is not None:
+                    raise UserError(problem)
             if paths:
                 sources[split] = LocalSource(paths, read_options(data))
     return sources
@@ -162,13 +166,15 @@ def _open_hub(recipe: Recipe) -> dict[str, Source]:
             text = f"data.{split}_split={name}: {data.source} has no such split"
             raise RunFailed("data", text, choices(name, list(splits)))
         wanted_here = [*columns, *(groups if split == "train" else [])]
-        missing = [column for column in wanted_here if column not in splits[name].column_names]
+        names = splits[name].column_names
+        held = {column: column if column in names else column.partition(".")[0] for column in wanted_here}
+        missing = [column for column, owner in held.items() if owner not in names]
         if missing:
             text = f"{data.source} [{name}] has no column {', '.join(missing)}"
             raise RunFailed("data", text, choices(missing[0], splits[name].column_names))
-        chosen = splits[name].select_columns(wanted_here)
+        chosen = splits[name].select_columns(list(dict.fromkeys(held.values())))
         in_directory = Path(str(data.source)).exists()
-        sources[split] = HubSource(f"{data.source} [{name}]", chosen, label, in_directory)
+        sources[split] = HubSource(f"{data.source} [{name}]", chosen, label, in_directory, dotted_names(data))
     return sources
 
 
