@@ -1,0 +1,118 @@
+"""The charts of a page: one run with all of its curves, or several on top of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.figures import human_number
+from launcher.report.curves import Curve
+from launcher.report.story import Story
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve in a chart."""
+
+    label: str
+    curve: Curve
+    colour: int
+    points: bool = False
+    dashed: bool = False
+
+    def tree(self) -> dict[str, Any]:
+        """As the page's script reads it."""
+        style = {"label": self.label, "colour": self.colour, "points": self.points, "dashed": self.dashed}
+        return style | self.curve.tree()
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves over the steps in one frame."""
+
+    title: str
+    lines: tuple[Line, ...]
+    log: bool = False
+
+    @property
+    def description(self) -> str:
+        """What the chart shows, for those who don't see it."""
+        return f"{self.title}. " + " ".join(map(_described, self.lines))
+
+    def tree(self) -> dict[str, Any]:
+        """As the page's script reads it."""
+        return {"title": self.title, "log": self.log, "series": [line.tree() for line in self.lines]}
+
+
+def _described(line: Line) -> str:
+    known = [value for value in line.curve.values if value is not None]
+    if not known:
+        return f"{line.label}: nothing."
+    first, last, least, most = map(human_number, (known[0], known[-1], min(known), max(known)))
+    return (
+        f"{line.label}: from {first} to {last} at step {line.curve.steps[-1]:,}, between {least} and {most}."
+    )
+
+
+def charts_of(stories: Sequence[Story]) -> Iterator[Chart]:
+    """Loss first, then the metric that chooses, other metrics of a single run, rates and speed."""
+    alone = len(stories) == 1
+    yield from _chart(
+        "Loss", [*_lines(stories, "train/loss", "training" if alone else ""), *_validation(stories, "loss")]
+    )
+    metric = stories[0].metric
+    if metric != "loss":
+        yield from _chart(f"{metric} on the validation data", _evaluated(stories, metric, solid=True))
+    if alone:
+        others = [name for name in stories[0].metric_names if name not in (metric, "loss")]
+        lines = [
+            Line(name, curve, index, points=True)
+            for index, name in enumerate(others)
+            if (curve := stories[0].curves.evaluated(name)) is not None
+        ]
+        yield from _chart("Other metrics on the validation data", lines)
+    for key, title in (
+        ("train/lr", "Learning rate"),
+        ("train/grad_norm", "Gradient norm"),
+        ("perf/examples_per_s", "Examples a second"),
+        ("perf/tokens_per_s", "Tokens a second"),
+    ):
+        yield from _chart(title, _lines(stories, key, title.lower() if alone else ""))
+
+
+def _chart(title: str, lines: Sequence[Line]) -> Iterator[Chart]:
+    if lines:
+        yield Chart(title, tuple(lines))
+
+
+def _lines(stories: Sequence[Story], key: str, label: str) -> list[Line]:
+    return [
+        Line(label or story.run_id, story.curves.train[key], index)
+        for index, story in enumerate(stories)
+        if key in story.curves.train
+    ]
+
+
+def _validation(stories: Sequence[Story], metric: str) -> list[Line]:
+    """The metric on the validation data beside training's own: another colour of one run, dashed for several."""
+    lines = _evaluated(stories, metric, solid=False)
+    if len(stories) == 1:
+        return [Line("validation", line.curve, 1, points=True) for line in lines]
+    return lines
+
+
+def _evaluated(stories: Sequence[Story], metric: str, *, solid: bool) -> list[Line]:
+    found = [(index, story, story.curves.evaluated(metric)) for index, story in enumerate(stories)]
+    name = "" if solid else ", validation"
+    return [
+        Line(
+            f"{story.run_id}{name}" if len(stories) > 1 else metric,
+            curve,
+            index,
+            points=True,
+            dashed=not solid,
+        )
+        for index, story, curve in found
+        if curve is not None
+    ]

@@ -1,0 +1,277 @@
+"""What a page tells of one run, from its directory alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from launcher.errors import UserError
+from launcher.figures import human_bytes, human_count, human_number, human_seconds
+from launcher.recipe.recipe import Recipe, leaf_values
+from launcher.report import advice
+from launcher.report.curves import Curves, read_curves
+from launcher.runs.directory import RunDir, read_json
+
+MOST_EVALUATIONS = 40
+"""Rows of the table of evaluations; the best and the last are always among them."""
+Tree = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One figure of a run."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+class Story:
+    """What a page tells of one run, from its directory alone."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self.run_id = run.run_id
+        self.directory = str(run.path)
+        self.plan: Tree = run.read_plan()
+        self.result: Tree = run.read_result() or {}
+        self.curves: Curves = read_curves(run)
+
+    @property
+    def status(self) -> str:
+        """How it ended; `unfinished` where it has not."""
+        return str(self.result.get("status", "unfinished"))
+
+    @property
+    def steps(self) -> int:
+        """Steps trained."""
+        curve = self.curves.train.get("train/loss")
+        return int(self.result.get("steps") or (curve.steps[-1] if curve else 0))
+
+    @property
+    def best(self) -> Tree:
+        """Metric, value and step of the best model, empty where there is none yet."""
+        return self.result.get("best") or {}
+
+    @property
+    def metric(self) -> str:
+        """The metric that chooses the best model."""
+        chosen = self.best.get("metric") or self.plan["recipe"]["eval"]["metric"]
+        return str(chosen or next(iter(self.metric_names), "loss"))
+
+    @property
+    def sentence(self) -> str:
+        """What was trained, in a line."""
+        recipe, steps = self.plan["recipe"], self.plan["steps"]
+        scratch = recipe["model"]["scratch"]
+        model = (
+            recipe["model"]["name"]
+            or f"a new {scratch['family']} ({scratch['layers']} x {scratch['hidden']})"
+        )
+        tuning = "" if recipe["tuning"] == "full" else f" with {recipe['tuning']} adapters"
+        examples = f" on {human_count(steps['train_examples'])} examples" if steps["train_examples"] else ""
+        nodes, ranks = self.plan["nodes"], _count(self.plan["gpus"], "rank")
+        place = f"{nodes} nodes with {ranks} each" if nodes > 1 else ranks
+        return f"{model}{tuning} for {recipe['task']}{examples}, {place} on {self.plan['device']}"
+
+    @property
+    def cause(self) -> dict[str, str] | None:
+        """Why it failed."""
+        error = self.result.get("error")
+        if not error:
+            return None
+        places = (f"{key} {error[key]}" for key in ("rank", "host", "step") if error.get(key) is not None)
+        headline = ", ".join([str(error.get("class", "failed")), *places])
+        return {
+            "headline": headline,
+            "message": str(error.get("message", "")),
+            "remedy": str(error.get("remedy") or ""),
+        }
+
+    @cached_property
+    def cards(self) -> tuple[Card, ...]:
+        """The figures that a reader looks for first."""
+        best, test, measured = self.best, self.result.get("test") or {}, self.result.get("measured") or {}
+        speed = self.curves.train.get("perf/examples_per_s")
+        known = [value for value in speed.values if value is not None] if speed else []
+        return (
+            Card(
+                f"best {self.metric}",
+                human_number(best.get("value")),
+                f"validation, step {best.get('step', '-')}",
+            ),
+            Card(
+                f"test {self.metric}",
+                human_number(test.get(self.metric)),
+                "of the best model" if test else "no test data",
+            ),
+            Card("steps", human_count(self.steps), _epochs(self.result.get("epochs"))),
+            Card(
+                "training time",
+                human_seconds(self.result.get("wall_s")),
+                _count(len(self.attempts), "attempt"),
+            ),
+            Card("speed", f"{sorted(known)[len(known) // 2]:,.0f}/s" if known else "-", "examples, median"),
+            Card("peak memory", human_bytes(measured.get("total")), "of the fullest rank"),
+            Card("parameters", human_count(measured.get("parameters")), _trainable(measured)),
+        )
+
+    def card(self, name: str) -> str:
+        """The value of the card of that name, `-` where this run has none."""
+        return next((card.value for card in self.cards if card.name == name), "-")
+
+    @cached_property
+    def metric_names(self) -> list[str]:
+        """Every metric that was computed, the one that chooses first."""
+        rows = [row for split in self.curves.evaluations.values() for row in split]
+        names = dict.fromkeys(key for row in rows for key in row if key not in ("step", "epoch"))
+        chosen = self.best.get("metric")
+        return sorted(names, key=lambda name: (name != chosen, name == "loss"))
+
+    @cached_property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Rows of the table: those on the validation data, then the others by name."""
+        rows = [
+            {
+                "data": split,
+                "step": row["step"],
+                "figures": [human_number(row.get(name)) for name in self.metric_names],
+            }
+            | {"best": split == "validation" and row["step"] == self.best.get("step")}
+            for split, found in sorted(
+                self.curves.evaluations.items(), key=lambda item: item[0] != "validation"
+            )
+            for row in found
+        ]
+        every = -(-len(rows) // MOST_EVALUATIONS)
+        return [
+            row
+            for index, row in enumerate(rows)
+            if row["best"] or index % every == 0 or index >= len(rows) - 3
+        ]
+
+    @property
+    def left_out(self) -> str:
+        """How many evaluations the table leaf_values out."""
+        count = sum(map(len, self.curves.evaluations.values())) - len(self.evaluations)
+        return f"{human_count(count)} more evaluations are in {self.run.metrics.name}." if count else ""
+
+    @cached_property
+    def findings(self) -> list[dict[str, Any]]:
+        """What the curves say about the settings; nothing where the run is too short to tell."""
+        try:
+            found = advice.diagnose(advice.read_curves(self.run))
+        except UserError:
+            return []
+        return [
+            {
+                "message": finding.message,
+                "tries": [f"{each.key}={plain(each.value)}" for each in finding.keys],
+            }
+            for finding in found
+        ]
+
+    @property
+    def measured(self) -> Iterator[dict[str, str]]:
+        """Planned figures beside the measured ones."""
+        planned = self.result.get("predicted") or {**self.plan["memory"], **self.plan["traffic"]}
+        measured = self.result.get("measured") or {}
+        for name, key, shown in (
+            ("seconds a step", "step_s", human_number),
+            ("peak memory of a rank", "total", human_bytes),
+            ("parameters", "parameters", human_count),
+            ("trained parameters", "trainable_parameters", human_count),
+        ):
+            yield {"name": name, "planned": shown(planned.get(key)), "measured": shown(measured.get(key))}
+
+    @property
+    def layout(self) -> str:
+        """How a global batch was laid out."""
+        layout = self.plan["layout"]
+        zero = f"ZeRO-{self.plan['zero_stage']}" if self.plan["zero_stage"] else "plain PyTorch"
+        return (
+            f"{layout['global_batch_size']} examples a step, micro-batches of at most {layout['micro_batch_size']} examples"
+            f" of up to {layout['max_length']} tokens, {self.plan['precision']}, {zero}, plan {self.plan['plan_id']}."
+        )
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the plan says besides."""
+        return list(self.plan["notes"])
+
+    @cached_property
+    def attempts(self) -> list[dict[str, Any]]:
+        """What is on record of each start."""
+        return [_attempt(self.run, number) for number in self.run.attempt_numbers()]
+
+    @property
+    def recipe(self) -> Iterator[dict[str, str]]:
+        """Keys that are not at their defaults."""
+        given = dict(leaf_values(self.plan["recipe"]))
+        defaults = dict(leaf_values(Recipe.model_validate({"task": self.plan["recipe"]["task"]}).tree()))
+        for key, value in given.items():
+            if key == "task" or value != defaults.get(key):
+                default = "" if key == "task" else plain(defaults.get(key))
+                yield {"key": key, "value": plain(value), "default": default}
+
+    @property
+    def recipe_text(self) -> str:
+        """recipe.yaml."""
+        return self.run.recipe.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def reproduce(self) -> str:
+        """The commands that do it again."""
+        commit = self.plan["git_commit"]
+        lines = [f"launch recipe={self.run.recipe} run_id=null"]
+        if commit:
+            lines.insert(
+                0, f"git checkout {commit.removesuffix('-dirty')}   # launch {self.plan['launcher_version']}"
+            )
+        if commit and commit.endswith("-dirty"):
+            lines.insert(1, "# the code had changes that were not committed")
+        return "\n".join(lines)
+
+
+def _attempt(run: RunDir, number: int) -> dict[str, Any]:
+    attempt = run.attempt(number)
+    record = read_json(attempt.record) or {}
+    kept = read_json(attempt.path / run.result.name) or (
+        run.read_result() if number == run.attempt_numbers()[-1] else None
+    )
+    error = (kept or {}).get("error") or {}
+    started, ended = record.get("started_at"), record.get("ended_at")
+    return {
+        "number": number,
+        "started": f"{dt.datetime.fromtimestamp(started).astimezone():%Y-%m-%d %H:%M:%S}" if started else "-",
+        "took": human_seconds(ended - started) if started and ended else "-",
+        "status": record.get("status", "unfinished"),
+        "cause": error.get("class") or (f"asked by {record['stop']}" if record.get("stop") else ""),
+        "last_step": "-" if record.get("last_step") is None else human_count(record["last_step"]),
+        "hosts": ", ".join(record.get("hosts", ())),
+        "job": record.get("job_id", "-"),
+    }
+
+
+def plain(value: object) -> str:
+    """A value of a recipe as it would be written."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _epochs(epochs: float | None) -> str:
+    return "" if epochs is None else f"{epochs:g} epochs"
+
+
+def _trainable(measured: Tree) -> str:
+    trained = measured.get("trainable_parameters")
+    return "" if trained is None else f"{human_count(trained)} trained"
