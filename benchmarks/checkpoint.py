@@ -18,7 +18,7 @@ from launcher.planning.prepare import prepare
 from launcher.runs.directory import RunDir
 from launcher.train.process.ranks import Ranks
 from launcher.train.step.checkpoints import Checkpoints, TrainState
-from launcher.train.step.strategy import Plain
+from launcher.train.step.plain import Plain
 
 BYTES = 12
 """Of each parameter: itself and AdamW's two moments in fp32."""

@@ -20,8 +20,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from launcher.loading.resolve import read_recipe_file
+from launcher.train.model.unpadded import make_collate
 from launcher.train.packed.packing import PackedCollate
-from launcher.train.packed.unpadded import make_collate
 from launcher.train.tasks import get_task
 
 

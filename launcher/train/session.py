@@ -2,58 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import errno
 import os
-import platform
 import resource
 import socket
 import statistics
 import time
 import traceback
-from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, LauncherError, RunFailed, RunStopped
-from launcher.planning.plan import Plan, step_counts
-from launcher.recipe.recipe import Recipe
+from launcher.planning.plan import Plan
 from launcher.runs import out_of_memory as smaller
 from launcher.runs.directory import AttemptDir, RunDir, read_json, write_json, write_text
 from launcher.runs.failures import FREE_SPACE, last_step
-from launcher.train.compress.compression import account, start_smaller
-from launcher.train.compress.distillation import Distilled, with_teacher
-from launcher.train.compress.magnitude_pruning import Sparsity
-from launcher.train.dataset.inference_files import labelled_split
-from launcher.train.dataset.prepare import Dataset, never, prepare, training_texts
-from launcher.train.loop import Ending, Job, Speed, train
-from launcher.train.model.build import build_model, load_config
-from launcher.train.packed.collate import Collate
-from launcher.train.packed.packing import PackedCollate
-from launcher.train.packed.unpadded import make_collate
+from launcher.train.compress.compression import account
+from launcher.train.job import Job, make_job
+from launcher.train.loop import Ending, StepTimer, train
 from launcher.train.process import ranks as distributed
 from launcher.train.process.events import Events, finite
-from launcher.train.process.ranks import Ranks
 from launcher.train.process.single_writer import become_writer
 from launcher.train.process.stop_requests import StopFlag
-from launcher.train.record.recorder import NoRecord, open_record
-from launcher.train.step.captured_steps import CudaRecorder, GraphedSteps
-from launcher.train.step.checkpoints import Checkpoints, TrainState
-from launcher.train.step.regularisation import Adversary
-from launcher.train.step.strategy import Plain, Strategy, make_strategy
-from launcher.train.step.token_limit import probe_tokens, with_tokens, within
-from launcher.train.step.torch_compile import compile_layers
-from launcher.train.tasks import Task, get_task
-from launcher.train.tasks.labelled import take_own_loss
+from launcher.train.step.checkpoints import TrainState
 from launcher.train.tokens.cache import TokenSplit
-from launcher.train.tokens.tokenizer import load_tokenizer, position_limit, train_tokenizer
-from launcher.train.use.cloze_probes import make_probes
 from launcher.train.use.inference import Predictor
+from launcher.train.use.inference_files import labelled_split
 
 LONGEST_MESSAGE = 1000
 OUT_OF_MEMORY = (
@@ -64,7 +40,6 @@ OUT_OF_MEMORY = (
     "'out of memory'",  # NCCL: Cuda failure 2 'out of memory'
 )
 """Characters of an unexpected error that result.json keeps; the rank's log has it all."""
-PACKAGES = ("torch", "transformers", "deepspeed", "peft", "datasets", "wandb")
 
 
 def run_attempt(run: RunDir, stop: StopFlag) -> int:
@@ -82,10 +57,10 @@ def run_attempt(run: RunDir, stop: StopFlag) -> int:
         ranks = distributed.join(plan)
         become_writer(run, ranks)
         job, state = make_job(run, attempt, plan, ranks, events, stop)
-        ending, state, speed = train(job, state)
+        ending, state, timer = train(job, state)
         if ending == "completed":
             job.checkpoints.wait()
-        _finish(job, attempt, ending, state, speed, started)
+        _finish(job, attempt, ending, state, timer, started)
     except RunStopped:
         if rank == 0:
             _end(run, attempt, events, EXIT_STOPPED, started, status="stopped")
@@ -103,193 +78,13 @@ def read_plan(run: RunDir, attempt: AttemptDir) -> Plan:
     return Plan.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def make_job(
-    run: RunDir, attempt: AttemptDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFlag
-) -> tuple[Job, TrainState]:
-    """Read data, build the model, and take up the newest valid checkpoint."""
-    recipe = plan.recipe
-    _set_kernels(recipe, ranks)
-    events.phase("loading data")
-    tokenizer = tokenizer_for(recipe)
-    task = make_task(recipe, tokenizer, ranks)
-    take_own_loss(task, run)
-    dataset = _prepare_together(ranks, recipe, tokenizer, events, stop)
-    for note in dataset.notes:
-        events.notice(note)
-    task.fit(dataset.train, dataset.label_names)
-    events.phase("building model")
-    start = recipe
-    if recipe.prune.shrinks:
-        start = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
-    built = build_model(start, task, dataset.label_names, tokenizer)
-    collate, padding = make_collate(task, tokenizer, built.model, ranks.device)
-    if isinstance(task, Distilled):
-        task.watch(built.base)
-    if padding is not None:
-        events.notice(padding)
-    if plan.compile == "inductor":
-        compile_layers(built.base)
-    strategy = make_strategy(plan, run, ranks, built.model)
-    checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)
-    state = _newest_state(checkpoints, strategy, dataset, events)
-    found = state.max_tokens
-    if found is None:
-        found = probe_tokens(plan, ranks, strategy, collate, task, dataset.train)
-    limit = within(found, plan, smaller=attempt.plan.exists())
-    if limit is not None and ranks.is_main:
-        write_text(attempt.max_tokens, f"{limit}\n")
-    state, plan = dataclasses.replace(state, max_tokens=limit), with_tokens(plan, limit)
-    per_epoch, total, warmup = step_counts(recipe, len(dataset.train))
-    config = run_config(run, plan, recipe, dataset)
-    record = open_record(run, plan, events, config) if ranks.is_main else NoRecord()
-    job = Job(
-        run=run,
-        plan=plan,
-        recipe=recipe,
-        ranks=ranks,
-        task=task,
-        dataset=dataset,
-        tokenizer=tokenizer,
-        built=built,
-        strategy=strategy,
-        collate=collate,
-        probes=make_probes(recipe, tokenizer, longest_input(recipe)),
-        adversary=Adversary(built.base.get_input_embeddings(), recipe.train.fgm)
-        if recipe.train.fgm
-        else None,
-        checkpoints=checkpoints,
-        sparsity=Sparsity(built.base, recipe.prune, total, state.step) if recipe.prune.magnitude else None,
-        graphs=_graphed_steps(plan, task, strategy, collate, events),
-        record=record,
-        events=events,
-        stop=stop,
-        per_epoch=per_epoch,
-        total=total,
-        warmup=warmup,
-    )
-    return job, state
-
-
-def _newest_state(
-    checkpoints: Checkpoints, strategy: Strategy, dataset: Dataset, events: Events
-) -> TrainState:
-    """Where to go on from: the newest valid checkpoint, loaded, or the beginning. RunFailed where the data changed."""
-    newest = checkpoints.newest(on_bad=lambda text: events.notice(text, "warning"))
-    directory, state = newest or (None, TrainState())
-    state = state.on(dataset.fingerprint, len(dataset.train))
-    if directory is not None:
-        strategy.load(directory)
-        events.notice(f"resuming from {directory.name}")
-    return state
-
-
-def _graphed_steps(
-    plan: Plan, task: Task, strategy: Strategy, collate: Collate, events: Events
-) -> GraphedSteps | None:
-    """Steps as CUDA graphs where the plan has them."""
-    if plan.compile != "graph":
-        return None
-    assert isinstance(strategy, Plain)
-    if not isinstance(collate, PackedCollate):
-        events.notice("steps are not CUDA graphs, since there is no unpadded path for this model")
-        return None
-    return GraphedSteps(task, strategy, collate, CudaRecorder(torch.device("cuda")), events.notice)
-
-
-def make_task(recipe: Recipe, tokenizer: Any, ranks: Ranks) -> Task:
-    """The task of the training, with a teacher where the recipe names one."""
-    if recipe.distill.teacher is not None:
-        return with_teacher(recipe, tokenizer, ranks.device)
-    return get_task(recipe, tokenizer)
-
-
-def _prepare_together(
-    ranks: Ranks, recipe: Recipe, tokenizer: Any, events: Events, stop: StopFlag
-) -> Dataset:
-    """`prepare_dataset`, or RunStopped on every rank where any of them was asked to stop meanwhile."""
-    dataset = None
-    with contextlib.suppress(RunStopped):
-        dataset = prepare_dataset(
-            recipe, tokenizer, lambda done, total: events.phase("tokenising", done, total), stop
-        )
-    if ranks.any(dataset is None) or dataset is None:
-        raise RunStopped("stopped before the training began")
-    return dataset
-
-
-def prepare_dataset(
-    recipe: Recipe,
-    tokenizer: Any,
-    progress: Callable[[int, int], None],
-    stop: Callable[[], bool] = never,
-) -> Dataset:
-    """The recipe's data, tokenised for its model."""
-    return prepare(recipe, tokenizer, progress=progress, stop=stop, position_limit=longest_input(recipe))
-
-
-def tokenizer_for(recipe: Recipe) -> Any:
-    """The model's own tokenizer, or one trained on the training texts where there is no model to take it from."""
-    if recipe.model.name is not None:
-        return load_tokenizer(recipe.model.name, recipe.model.revision)
-    return train_tokenizer(training_texts(recipe), recipe.model.scratch, recipe.scratch_length)
-
-
-def longest_input(recipe: Recipe) -> int | None:
-    """Tokens that the model can take, None for any number."""
-    if recipe.model.name is None:
-        return None
-    return position_limit(load_config(recipe))
-
-
-def run_config(run: RunDir, plan: Plan, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
-    """What W&B shows as the run's configuration."""
-    return {
-        "recipe": recipe.tree(),
-        "plan": {
-            key: value for key, value in plan.tree().items() if key not in ("recipe", "cluster", "python")
-        },
-        "data": {
-            "fingerprint": dataset.fingerprint,
-            "train_examples": len(dataset.train),
-            "labels": list(dataset.label_names),
-        },
-        "git_commit": plan.git_commit,
-        "run_id": run.run_id,
-        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
-        "slurm_nodes": os.environ.get("SLURM_JOB_NODELIST"),
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide what is computed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _set_kernels(recipe: Recipe, ranks: Ranks) -> None:
-    np.random.seed(recipe.seed)
-    if ranks.device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = recipe.precision != "fp32"
-        torch.backends.cudnn.allow_tf32 = recipe.precision != "fp32"
-        torch.cuda.reset_peak_memory_stats()
-    if recipe.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-
-
 def _finish(
-    job: Job, attempt: AttemptDir, ending: Ending, state: TrainState, speed: Speed, started: float
+    job: Job, attempt: AttemptDir, ending: Ending, state: TrainState, timer: StepTimer, started: float
 ) -> None:
     """Write the result; rank 0 evaluates the best model on the test split and on eval.extra, where there are such."""
     if ending == "stopped":
         job.checkpoints.wait()
-    measured = _measured(job, speed)
+    measured = _measured(job, timer)
     if not job.ranks.is_main:
         return
     metrics: dict[str, dict[str, Any]] = {}
@@ -311,7 +106,7 @@ def _finish(
         extra=metrics or None,
         compression=compression,
         steps=state.step,
-        epochs=state.step / job.per_epoch,
+        epochs=state.step / job.steps.per_epoch,
         skipped_steps=state.skipped_steps,
         micro_batch_size=job.plan.layout.micro_batch_size,
         predicted=_predicted(job.plan),
@@ -366,7 +161,7 @@ def _evaluate_split(
     return metrics
 
 
-def _measured(job: Job, speed: Speed) -> dict[str, Any]:
+def _measured(job: Job, timer: StepTimer) -> dict[str, Any]:
     """Figures to stand beside the plan's, under its names: bytes of the fullest rank, seconds of a median step."""
     on_gpu = job.ranks.device.type == "cuda"
     peak = (
@@ -375,7 +170,7 @@ def _measured(job: Job, speed: Speed) -> dict[str, Any]:
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
     peaks = job.ranks.gather(peak)
-    steady = speed.step_seconds[2:] or speed.step_seconds
+    steady = timer.step_seconds[2:] or timer.step_seconds
     parameters = list(job.built.model.parameters())
     return {
         "total": max(peaks) if peaks else None,

@@ -17,8 +17,8 @@ from launcher.reading.cleaning import cleaner, in_given
 from launcher.recipe.recipe import LONGEST
 from launcher.runs.directory import RunDir
 from launcher.train.compat.fast_imports import trim_imports
-from launcher.train.dataset.inference_files import labelled_split, rows_to_predict
 from launcher.train.process.events import Events
+from launcher.train.use.inference_files import labelled_split, rows_to_predict
 
 OUTPUT_FORMATS = (".csv", ".jsonl")
 
@@ -88,7 +88,7 @@ def _parser() -> ArgumentParser:
 
 def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
     """Metrics of the best model by split, or on a labelled file."""
-    from launcher.train.session import prepare_dataset
+    from launcher.train.inputs import prepare_dataset
     from launcher.train.use.inference import Predictor, best_device
 
     run = RunDir(options.directory)
@@ -112,7 +112,7 @@ def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
 def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
     """Predictions for a file or for texts: in the result, or in a csv or jsonl file."""
     from launcher.train.dataset.prepare import encode_texts
-    from launcher.train.session import longest_input
+    from launcher.train.inputs import longest_input
     from launcher.train.use.inference import Predictor, best_device
 
     run = RunDir(options.directory)
@@ -145,7 +145,7 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
 
 def explain_run(options: Namespace, events: Events) -> dict[str, Any]:
     """Which words speak for and against the prediction for each text, or pair of texts."""
-    from launcher.train.session import longest_input
+    from launcher.train.inputs import longest_input
     from launcher.train.use.attributions import explain
     from launcher.train.use.inference import Predictor, best_device
 
@@ -184,8 +184,8 @@ def time_run(options: Namespace, events: Events) -> dict[str, Any]:
 
 def prefetch_recipe(options: Namespace, events: Events) -> dict[str, Any]:
     """Put model, tokenizer and data where nodes without a network find them, and tokenise."""
+    from launcher.train.inputs import prepare_dataset, tokenizer_for
     from launcher.train.model.build import fetch_model
-    from launcher.train.session import prepare_dataset, tokenizer_for
 
     recipe = read_recipe_file(options.recipe)
     if recipe.model.name is not None:
@@ -204,8 +204,8 @@ def prefetch_recipe(options: Namespace, events: Events) -> dict[str, Any]:
 
 def examine_data(options: Namespace, events: Events) -> dict[str, Any]:
     """What the data of a recipe hold and what is doubtful about them."""
-    from launcher.train.reading.data_report import report
-    from launcher.train.session import longest_input, tokenizer_for
+    from launcher.train.dataset.data_report import report
+    from launcher.train.inputs import longest_input, tokenizer_for
 
     recipe = read_recipe_file(options.recipe)
     tokenizer, limit = None, None
@@ -222,7 +222,7 @@ def examine(options: Namespace, events: Events) -> dict[str, Any]:
     """What torch sees of this machine."""
     import torch
 
-    from launcher.train.session import versions
+    from launcher.train.job import versions
 
     cuda = torch.cuda.is_available()
     devices = (
@@ -242,7 +242,7 @@ def prebuild(options: Namespace, events: Events) -> dict[str, Any]:
     """Compile the operators that DeepSpeed would otherwise compile at first use, with every rank waiting."""
     import torch
 
-    from launcher.train.step.strategy import extensions_dir, import_deepspeed
+    from launcher.train.step.zero import extensions_dir, import_deepspeed
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     import_deepspeed(device)

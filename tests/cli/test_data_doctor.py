@@ -12,8 +12,8 @@ from support.small_tokenizer import SmallTokenizer
 
 from launcher.cli.verbs.data import report_text
 from launcher.recipe.recipe import Recipe
+from launcher.train.dataset.data_report import report
 from launcher.train.dataset.prepare import prepare
-from launcher.train.reading.data_report import report
 
 Write = Callable[[str, str], str]
 Examine = Callable[..., dict[str, Any]]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from launcher.train.step.strategy import import_deepspeed
+from launcher.train.step.zero import import_deepspeed
 
 STEPS = 6
 LR = 1e-2

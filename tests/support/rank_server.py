@@ -31,7 +31,7 @@ from launcher.train import __main__ as train_main
 from launcher.train import session  # noqa: F401
 from launcher.train.process import stop_requests as preempt
 from launcher.train.process.events import Events
-from launcher.train.step.strategy import import_deepspeed
+from launcher.train.step.zero import import_deepspeed
 
 
 def main() -> None:

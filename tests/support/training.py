@@ -24,7 +24,7 @@ from launcher.reading.check import check_data
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir, create
-from launcher.train import session
+from launcher.train.job import make_job
 from launcher.train.loop import train
 from launcher.train.process.events import Events
 from launcher.train.process.ranks import Ranks
@@ -98,7 +98,7 @@ def train_here(run: RunDir, compiled: str, max_steps: int | None = None, device:
     run.logs.mkdir(exist_ok=True)
     with run.events.open("a") as stream:
         ranks = Ranks(0, 0, 1, torch.device(device))
-        job, state = session.make_job(run, run.attempt(1), plan, ranks, Events(stream, 1), StopFlag(run))
+        job, state = make_job(run, run.attempt(1), plan, ranks, Events(stream, 1), StopFlag(run))
         train(job, state)
         job.checkpoints.wait()
         job.record.finish(0)

@@ -83,7 +83,7 @@ def test_the_tokenizer_comes_with_the_model(tmp_path: Path, tiny_data: Path, tin
             csv.writer(file).writerows([("text", "label"), *[(f"zebra {i}", i % 2) for i in range(30)]])
     files = {"train": str(tmp_path / "train.csv"), "validation": str(tmp_path / "validation.csv")}
     wanted = continued(tiny_data, tiny_run, data={**files, "test": None})
-    from launcher.train.session import tokenizer_for
+    from launcher.train.inputs import tokenizer_for
 
     own = load_tokenizer(str(tiny_run.model), None)
     assert tokenizer_for(wanted).get_vocab() == own.get_vocab()

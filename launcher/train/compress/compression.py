@@ -16,12 +16,11 @@ from launcher.train.compat.quiet_warnings import quiet
 from launcher.train.compress.importance import measure
 from launcher.train.compress.structural_pruning import choose, shrink
 from launcher.train.dataset.prepare import Dataset
-from launcher.train.model import extra_head
 from launcher.train.model.build import BuiltModel, build_model, cpu_state, save_model
-from launcher.train.packed.unpadded import make_collate
+from launcher.train.model.unpadded import make_collate
 from launcher.train.process.events import Events, finite
 from launcher.train.process.ranks import Ranks
-from launcher.train.tasks import Task
+from launcher.train.tasks import Task, extra_head
 from launcher.train.use.inference import Predictor
 from launcher.train.use.latency import measure_latencies
 

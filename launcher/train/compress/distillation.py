@@ -13,11 +13,10 @@ from launcher.errors import RunFailed
 from launcher.loading.resolve import read_recipe_file
 from launcher.recipe.recipe import Recipe
 from launcher.train.compat.quiet_warnings import quiet
-from launcher.train.model import extra_head
 from launcher.train.model.build import local_first
-from launcher.train.packed.unpadded import enable_packing
-from launcher.train.step.strategy import AUTOCAST
-from launcher.train.tasks import MicroBatch, Task, get_task
+from launcher.train.model.precision import autocast
+from launcher.train.model.unpadded import enable_packing
+from launcher.train.tasks import MicroBatch, Task, extra_head, get_task
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.tokenizer import load_tokenizer
 
@@ -89,15 +88,7 @@ class Distilled(Task):
 
     def _teach(self, batch: MicroBatch) -> Any:
         """What the teacher returns."""
-        precision = self.recipe.precision
-        with (
-            torch.no_grad(),
-            torch.autocast(
-                self._teacher.device.type,
-                dtype=AUTOCAST.get(precision, torch.bfloat16),
-                enabled=precision in AUTOCAST,
-            ),
-        ):
+        with torch.no_grad(), autocast(self.recipe.precision, self._teacher.device):
             return self._teacher(**batch.inputs)
 
     def _remember_states(self, model: Any, name: str) -> None:

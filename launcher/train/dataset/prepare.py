@@ -26,6 +26,7 @@ from launcher.recipe.fields import leaves
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
 from launcher.train.augment.copies import Augmenter, identity
+from launcher.train.process.stop_requests import never
 from launcher.train.reading.data_doctor import warnings
 from launcher.train.reading.sources import Source, open_sources, place, text_of
 from launcher.train.reading.splits import Indices, Part, choose
@@ -72,11 +73,6 @@ class Work:
     sources: dict[str, Source]
     augmenter: Augmenter | None
     """What alters the copies of training examples, where there are any."""
-
-
-def never() -> bool:
-    """The `stop` of a caller that doesn't stop."""
-    return False
 
 
 def prepare(

@@ -15,7 +15,7 @@ from launcher.families import shape_from_config
 from launcher.families.shared.base import resolve_lora_targets
 from launcher.recipe.recipe import Recipe
 from launcher.train.compat.quiet_warnings import quiet
-from launcher.train.model import extra_head
+from launcher.train.tasks import extra_head
 
 Tensors = Mapping[str, torch.Tensor]
 

@@ -18,11 +18,10 @@ from launcher.recipe.model import Dropout, Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.train.compat.fast_imports import empty_weights, without_sharded_tensors
 from launcher.train.compat.quiet_warnings import quiet
-from launcher.train.model import extra_head
 from launcher.train.model.adapters import add_adapters, save_merged
 from launcher.train.model.family import family_of
-from launcher.train.model.heads import freeze, reinitialise
-from launcher.train.tasks import Task
+from launcher.train.model.fresh_and_frozen import freeze, reinitialise
+from launcher.train.tasks import Task, extra_head
 
 
 @dataclass(frozen=True)

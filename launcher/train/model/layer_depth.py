@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from launcher.recipe.recipe import Recipe
-from launcher.train.model import extra_head
 from launcher.train.model.family import family_of
+from launcher.train.tasks import extra_head
 
 
 def depths(model: torch.nn.Module) -> dict[str, int]:

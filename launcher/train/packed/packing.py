@@ -2,7 +2,7 @@
 
 A packed micro-batch reaches the model as `input_ids`, `position_ids` and maybe `token_type_ids`, each (1, tokens), with
 `lengths` (examples,) on the CPU and `cu_seqlens` (examples + 1,) on the model's device, where each example begins.
-Only a model that `unpadded.enable_packing` has adapted understands them: any other would mix up the examples.
+Only a model that `model.unpadded.enable_packing` has adapted understands them: any other would mix up the examples.
 
 Where shapes must not change from step to step, further examples that nobody reads fill the row up to a bucket's size.
 """

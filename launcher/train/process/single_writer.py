@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import time
@@ -10,8 +9,8 @@ from pathlib import Path
 
 from launcher.errors import RunFailed
 from launcher.runs.directory import RunDir
+from launcher.train.process.file_locks import lock
 from launcher.train.process.ranks import Ranks
-from launcher.train.tokens.cache import NO_LOCKS, POLL_S
 
 PATIENCE_S = 10.0
 """Longest that another writer, which may be dying, is waited for."""
@@ -45,15 +44,4 @@ def _lock(path: Path) -> str | None:
 def _acquire(descriptor: int) -> bool:
     """False where another process has the lock and keeps it."""
     deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(POLL_S)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            return True
-        else:
-            return True
-    return False
+    return lock(descriptor, give_up=lambda: time.monotonic() > deadline) is not False

@@ -16,6 +16,11 @@ POLL_S = 0.5
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
+def never() -> bool:
+    """The stop request of work that nobody stops."""
+    return False
+
+
 class StopFlag:
     """True once this rank has been asked to stop."""
 

@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 
 from launcher.train.packed.packing import PackedCollate
-from launcher.train.step.strategy import Plain
+from launcher.train.step.plain import Plain
 from launcher.train.tasks import MicroBatch, Task
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.gather import Indices
@@ -41,6 +41,8 @@ class Done:
     grad_norm: torch.Tensor
     tokens: int
     """Real tokens."""
+    skipped: bool = False
+    """Whether fp16 overflowed, and the weights are what they were."""
 
 
 Body = Callable[[], tuple[torch.Tensor, torch.Tensor]]
@@ -152,6 +154,7 @@ class GraphedSteps:
             output = self.strategy.forward(bucketed.batch.inputs)
             loss_sum = self.task.loss_sum(output, bucketed.batch)
             self.strategy.backward(loss_sum, bucketed.units, last=True)
+            self.strategy.clip()
             return loss_sum.detach() / bucketed.units, self.strategy.update().grad_norm
 
         if bucketed.replay is None and bucketed.uses > USES_BEFORE_CAPTURE:

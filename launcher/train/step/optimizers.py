@@ -51,7 +51,7 @@ def set_learning_rate(groups: Iterable[dict[str, Any]], lr: float) -> None:
             group["lr"] = lr * group[SCALE]
 
 
-def settle(optimizer: torch.optim.Optimizer, device: torch.device, capturable: bool) -> None:
+def set_capturable(optimizer: torch.optim.Optimizer, device: torch.device, capturable: bool) -> None:
     """Whether a CUDA graph may hold the optimizer's step, which then reads its learning rates on the device.
 
     Call it after the optimizer is made, and again after it has loaded a state, which may come from the other kind.

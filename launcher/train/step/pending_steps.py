@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 LAG = {"cuda": 1, "cpu": 0}
-"""Steps that may be under way when the results of an earlier one are read."""
+"""Steps that may be computed while the results of an earlier one are read."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class Launched:
+class UnreadStep:
     """A step before its results are read."""
 
     step: int
@@ -46,27 +46,27 @@ class Launched:
     skipped: bool
 
 
-class Flight:
-    """The steps under way, in order."""
+class PendingSteps:
+    """The steps whose results nobody has read yet, in order."""
 
     def __init__(self, device: torch.device) -> None:
         self._lag = LAG[device.type]
-        self._waiting: deque[tuple[Launched, torch.Tensor, torch.cuda.Event | None]] = deque()
+        self._waiting: deque[tuple[UnreadStep, torch.Tensor, torch.cuda.Event | None]] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, launched: Launched) -> None:
+    def add(self, step: UnreadStep) -> None:
         """Have the results copied to the host as soon as the device has them."""
-        values = torch.cat([launched.sums, launched.grad_norm.detach().double().reshape(1)])
+        values = torch.cat([step.sums, step.grad_norm.detach().double().reshape(1)])
         event = None
         if values.device.type == "cuda":
             values = values.to("cpu", non_blocking=True)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
-        self._waiting.append((launched, values, event))
+        self._waiting.append((step, values, event))
 
-    def landed(self, everything: bool) -> list[StepResult]:
+    def results(self, everything: bool) -> list[StepResult]:
         """Results of the steps that are due to be read, or of all steps; all of them where one was asked to stop."""
         results: list[StepResult] = []
         while len(self._waiting) > self._lag or (self._waiting and everything):
@@ -75,17 +75,17 @@ class Flight:
         return results
 
 
-def _read(launched: Launched, values: torch.Tensor, event: torch.cuda.Event | None) -> StepResult:
+def _read(step: UnreadStep, values: torch.Tensor, event: torch.cuda.Event | None) -> StepResult:
     if event is not None:
         event.synchronize()
     loss, tokens, asked, grad_norm = values.tolist()
     return StepResult(
-        step=launched.step,
-        lr=launched.lr,
-        examples=launched.examples,
+        step=step.step,
+        lr=step.lr,
+        examples=step.examples,
         loss=loss,
         tokens=tokens,
         grad_norm=grad_norm,
-        skipped=launched.skipped,
+        skipped=step.skipped,
         asked_to_stop=asked > 0,
     )

@@ -8,79 +8,80 @@ from dataclasses import dataclass
 
 from launcher.recipe.train import Decay, Train
 
-UNHURRIED = 10_000
-"""Time scale of inverse_sqrt in steps where there is no warm-up to set it, as in transformers."""
+TIMESCALE_WITHOUT_WARMUP = 10_000
+"""Steps that inverse_sqrt takes for its time scale where there is no warm-up to set it; the value of transformers."""
 
 
 @dataclass(frozen=True)
-class Horizon:
+class StepCounts:
     """How long a training is, in optimizer steps."""
 
-    total: int
-    warmup: int
-    """Steps of linear warm-up."""
     per_epoch: int
+    total: int
+    """Over all epochs."""
+    warmup: int
+    """Of linear warm-up, at the start."""
 
 
-def learning_rate(train: Train, step: int, horizon: Horizon) -> float:
+def learning_rate(train: Train, step: int, steps: StepCounts) -> float:
     """Learning rate of the 0-based optimizer step: linear warm-up to train.lr, then the schedule."""
-    if step < horizon.warmup:
-        return train.lr * step / horizon.warmup
-    share = SHAPES[train.schedule](train.decay, step, horizon)
+    if step < steps.warmup:
+        return train.lr * step / steps.warmup
+    share = SHAPES[train.schedule](train.decay, step, steps)
     return train.lr * max(share, train.decay.floor if train.schedule != "constant" else 0.0)
 
 
-def _progress(step: int, horizon: Horizon) -> float:
+def _progress(step: int, steps: StepCounts) -> float:
     """Share of the steps after warm-up that are done."""
-    if step >= horizon.total:
+    if step >= steps.total:
         return 1.0
-    return (step - horizon.warmup) / (horizon.total - horizon.warmup)
+    return (step - steps.warmup) / (steps.total - steps.warmup)
 
 
-def _periods(decay: Decay, step: int, horizon: Horizon) -> float:
+def _periods(decay: Decay, step: int, steps: StepCounts) -> float:
     """Times decay.every that have passed since warm-up."""
-    every = horizon.per_epoch if decay.every == "epoch" else decay.every
-    return (step - horizon.warmup) / every
+    every = steps.per_epoch if decay.every == "epoch" else decay.every
+    return (step - steps.warmup) / every
 
 
 def _towards(floor: float, share: float) -> float:
     return floor + (1.0 - floor) * share
 
 
-def _constant(decay: Decay, step: int, horizon: Horizon) -> float:
-    del decay, step, horizon
+def _constant(decay: Decay, step: int, steps: StepCounts) -> float:
+    del decay, step, steps
     return 1.0
 
 
-def _linear(decay: Decay, step: int, horizon: Horizon) -> float:
-    return _towards(decay.floor, 1.0 - _progress(step, horizon))
+def _linear(decay: Decay, step: int, steps: StepCounts) -> float:
+    return _towards(decay.floor, 1.0 - _progress(step, steps))
 
 
-def _cosine(decay: Decay, step: int, horizon: Horizon) -> float:
+def _cosine(decay: Decay, step: int, steps: StepCounts) -> float:
     """Half a period (Loshchilov and Hutter, 2017)."""
-    return _towards(decay.floor, 0.5 * (1 + math.cos(math.pi * _progress(step, horizon))))
+    return _towards(decay.floor, 0.5 * (1 + math.cos(math.pi * _progress(step, steps))))
 
 
-def _polynomial(decay: Decay, step: int, horizon: Horizon) -> float:
-    return _towards(decay.floor, (1.0 - _progress(step, horizon)) ** decay.power)
+def _polynomial(decay: Decay, step: int, steps: StepCounts) -> float:
+    return _towards(decay.floor, (1.0 - _progress(step, steps)) ** decay.power)
 
 
-def _step(decay: Decay, step: int, horizon: Horizon) -> float:
-    return float(decay.factor ** math.floor(_periods(decay, step, horizon)))
+def _step(decay: Decay, step: int, steps: StepCounts) -> float:
+    return float(decay.factor ** math.floor(_periods(decay, step, steps)))
 
 
-def _exponential(decay: Decay, step: int, horizon: Horizon) -> float:
-    return float(decay.factor ** _periods(decay, step, horizon))
+def _exponential(decay: Decay, step: int, steps: StepCounts) -> float:
+    return float(decay.factor ** _periods(decay, step, steps))
 
 
-def _inverse_sqrt(decay: Decay, step: int, horizon: Horizon) -> float:
+def _inverse_sqrt(decay: Decay, step: int, steps: StepCounts) -> float:
     """Vaswani et al. (2017), with the peak at the end of warm-up."""
     del decay
-    scale = horizon.warmup or UNHURRIED
-    return math.sqrt(scale / (step - horizon.warmup + scale))
+    scale = steps.warmup or TIMESCALE_WITHOUT_WARMUP
+    return math.sqrt(scale / (step - steps.warmup + scale))
 
 
-SHAPES: Mapping[str, Callable[[Decay, int, Horizon], float]] = {
+SHAPES: Mapping[str, Callable[[Decay, int, StepCounts], float]] = {
     "constant": _constant,
     "linear": _linear,
     "cosine": _cosine,

@@ -11,7 +11,8 @@ import torch
 from launcher.planning.plan import Plan
 from launcher.train.packed.collate import Collate
 from launcher.train.process.ranks import Ranks
-from launcher.train.step.strategy import Plain, Strategy
+from launcher.train.step.plain import Plain
+from launcher.train.step.strategy import Strategy
 from launcher.train.tasks import Task
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.gather import Indices

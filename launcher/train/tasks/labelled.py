@@ -8,8 +8,8 @@ import torch
 
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
-from launcher.train.model.heads import DeepHead
 from launcher.train.tasks.base import MicroBatch, Task
+from launcher.train.tasks.deep_head import DeepHead
 from launcher.train.tasks.losses import LossFunction, load_loss, own_terms
 
 WEIGHTS = "class_weights"

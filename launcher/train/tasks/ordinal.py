@@ -15,8 +15,8 @@ import torch
 from torch.nn import functional
 
 from launcher.tasks.shared.rows import Row
-from launcher.train.model.extra_head import NAME
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
+from launcher.train.tasks.extra_head import NAME
 from launcher.train.tasks.losses import yes_or_no
 from launcher.train.tokens.cache import TokenSplit
 

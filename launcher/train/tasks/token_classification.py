@@ -23,9 +23,8 @@ from launcher.tasks.shared.rows import Row
 from launcher.tasks.shared.tagging import OUTSIDE
 from launcher.tasks.shared.words import joint
 from launcher.tasks.token_classification import TokenClassification as TagSpec
-from launcher.train.model import extra_head
 from launcher.train.reading.sources import Source, place
-from launcher.train.tasks import crf
+from launcher.train.tasks import crf, extra_head
 from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
 from launcher.train.tasks.crf import Sentences, Transitions
 from launcher.train.tasks.entity_scores import entity_metrics, legal_steps

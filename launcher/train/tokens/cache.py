@@ -12,14 +12,11 @@ A directory appears by renaming a finished one, so that a crash leaves nothing t
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import functools
 import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,14 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.errors import RunFailed, RunStopped
+from launcher.train.process.file_locks import lock
 from launcher.train.tokens.encoder import Tokens
 
 SPLITS = ("train", "validation", "test")
 PARTS = ("ids", "offsets", "type_ids", "sequences", "marks", "labels")
-POLL_S = 0.1
-"""Seconds between looks at a lock that another process holds."""
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""A file system without locks: several processes may build then, and the first to finish wins."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +228,7 @@ def _sweep(directory: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path, stop: Callable[[], bool]) -> Iterator[bool]:
-    """Hold the lock; yields False where the file system has none."""
+    """Hold the lock; yields False where the file system has none: several may build then, and the first to finish wins."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         yield _acquire(descriptor, stop)
@@ -243,19 +237,10 @@ def _lock(path: Path, stop: Callable[[], bool]) -> Iterator[bool]:
 
 
 def _acquire(descriptor: int, stop: Callable[[], bool]) -> bool:
-    while True:
-        if stop():
-            raise RunStopped("stopped while the data were being tokenised")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(POLL_S)
-        except OSError as error:
-            if error.errno in NO_LOCKS:
-                return False
-            raise
-        else:
-            return True
+    held = lock(descriptor, give_up=stop)
+    if held is False:
+        raise RunStopped("stopped while the data were being tokenised")
+    return held is not None
 
 
 def _sync(path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +15,9 @@ from launcher.recipe.mlm import Probe
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import encode_texts
+from launcher.train.packed.collate import Collate
 from launcher.train.tasks.masked_lm import MASK
 from launcher.train.tokens.cache import TokenSplit
-
-if TYPE_CHECKING:
-    from launcher.train.loop import Job
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,26 @@ class Probes:
             }
             for number, probe in enumerate(self.asked, start=1)
         ]
+
+    def measure(
+        self, forward: Callable[[Mapping[str, torch.Tensor]], Any], collate: Collate
+    ) -> dict[str, float]:
+        """`probe/N/probability` and `probe/N/rank` of each answer, N from 1, and the share of answers that come first.
+
+        Every rank must call it; all get the same. An answer of several tokens is as likely as these together, each hidden
+        alone, and ranks as its worst.
+        """
+        batch = collate(self.split, np.arange(len(self.split)))
+        with torch.no_grad():
+            logits = batch.token_rows(forward(batch.inputs).logits)
+        assert batch.rows is not None
+        values: dict[str, float] = {}
+        ranks = []
+        parts = torch.split(logits.log_softmax(dim=-1), batch.rows.tolist())
+        for number, (chances, rank) in enumerate(_outcomes(parts, self.answers), start=1):
+            values |= {f"probe/{number}/probability": chances, f"probe/{number}/rank": float(rank)}
+            ranks.append(rank)
+        return {"accuracy": float(np.mean([rank == 1 for rank in ranks])), **values}
 
 
 def make_probes(recipe: Recipe, tokenizer: Any, position_limit: int | None) -> Probes | None:
@@ -69,28 +87,6 @@ def _answer(probe: Probe, tokenizer: Any) -> tuple[int, ...]:
         text = f"{shown}: the sentence has {masks} masks, the answer {len(tokens)} tokens"
         raise RunFailed("recipe", text, f"write one {MASK} for each token of the answer")
     return tokens
-
-
-def try_probes(job: Job) -> dict[str, float]:
-    """`probe/N/probability` and `probe/N/rank` of each answer, N from 1, and the share of answers that come first.
-
-    Every rank must call it; all get the same. An answer of several tokens is as likely as these together, each hidden
-    alone, and ranks as its worst.
-    """
-    assert job.probes is not None
-    split = job.probes.split
-    batch = job.collate(split, np.arange(len(split)))
-    job.strategy.train_mode(False)
-    with torch.no_grad():
-        logits = batch.token_rows(job.strategy.forward(batch.inputs).logits)
-    assert batch.rows is not None
-    values: dict[str, float] = {}
-    ranks = []
-    parts = torch.split(logits.log_softmax(dim=-1), batch.rows.tolist())
-    for number, (chances, rank) in enumerate(_outcomes(parts, job.probes.answers), start=1):
-        values |= {f"probe/{number}/probability": chances, f"probe/{number}/rank": float(rank)}
-        ranks.append(rank)
-    return {"accuracy": float(np.mean([rank == 1 for rank in ranks])), **values}
 
 
 def _outcomes(

@@ -1,67 +1,116 @@
-"""Evaluation of a split over all ranks."""
+"""Evaluation of a split, on one rank or on several: the same loop during the training, after it, and for predictions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from launcher.train.packed.batch_layout import Limits, in_length_order
+from launcher.train.packed.collate import Collate
+from launcher.train.process.ranks import Ranks
+from launcher.train.process.stop_requests import never
+from launcher.train.tasks import Task
 from launcher.train.tasks.base import Scores, in_order, nothing_to_measure
 from launcher.train.tokens.cache import TokenSplit
 
-if TYPE_CHECKING:
-    from launcher.train.loop import Job
-
 EXAMPLES = {"cpu": 32, "cuda": 256}
+"""Most examples of a micro-batch that is evaluated, by kind of device."""
 TOKENS = {"cpu": 4096, "cuda": 65536}
-ROUNDS_BETWEEN_POLLS = 10
+ROUNDS_BETWEEN_REPORTS = 10
+
+Progress = Callable[[int, int], None]
+"""Told (examples done, of how many)."""
 
 
 class Interrupted(Exception):
     """The run was asked to stop in the middle of an evaluation; nothing of it counts."""
 
 
-def evaluate(job: Job, split: TokenSplit) -> dict[str, float]:
-    """`loss` and the task's metrics over the whole split; the same values on every rank.
+def no_progress(done: int, total: int) -> None:
+    """A progress callback that shows nothing."""
 
-    Raises Interrupted on every rank where any of them is asked to stop.
-    """
-    device = job.ranks.device
-    limits = Limits(EXAMPLES[device.type], TOKENS[device.type], overhead=0)
-    deals = in_length_order(split.lengths, job.ranks.world_size, limits)
-    mine = deals[job.ranks.rank]
-    rounds = max(map(len, deals))
-    loss = torch.zeros((), device=device, dtype=torch.float64)
-    units = 0.0
-    scores: list[Scores] = []
-    job.strategy.train_mode(False)
-    with torch.no_grad():
-        for index in range(rounds):
-            if index % ROUNDS_BETWEEN_POLLS == 0:
-                job.events.phase("evaluating", index, rounds)
-                if job.ranks.any(job.stop()):
+
+@dataclass(frozen=True)
+class Scored:
+    """A split that has gone through the model."""
+
+    scores: Scores | None
+    """Of all examples in order, on rank 0; None on the others."""
+    loss: float | None
+    """Mean over the loss terms, the same on every rank; None where there are none, as without labels."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A model in evaluation mode, with what it takes to bring examples to it."""
+
+    forward: Callable[[Mapping[str, torch.Tensor]], Any]
+    task: Task
+    collate: Collate
+    ranks: Ranks
+    even_micro_batches: bool = False
+    """Whether all ranks must compute the same number of micro-batches."""
+
+    @torch.no_grad()
+    def score(
+        self, split: TokenSplit, progress: Progress = no_progress, stop: Callable[[], bool] = never
+    ) -> Scored:
+        """Put every example through the model; every rank must call it.
+
+        Raises Interrupted on every rank where `stop` says so on any of them.
+        """
+        device, rank = self.ranks.device, self.ranks.rank
+        limits = Limits(EXAMPLES[device.type], TOKENS[device.type], overhead=0)
+        deals = in_length_order(split.lengths, self.ranks.world_size, limits)
+        scores: list[Scores] = []
+        loss = torch.zeros((), device=device, dtype=torch.float64)
+        units, done = 0.0, 0
+        for index in range(max(map(len, deals))):
+            if index % ROUNDS_BETWEEN_REPORTS == 0:
+                progress(done, len(split))
+                if self.ranks.any(stop()):
                     raise Interrupted
-            if index >= len(mine):
+            done += sum(len(deal[index]) for deal in deals if index < len(deal))
+            if index >= len(deals[rank]):
                 # Sharded parameters are gathered by all ranks together: keep step with a batch that doesn't count.
-                if job.strategy.even_micro_batches:
-                    job.strategy.forward(job.collate(split, deals[0][0][:1]).inputs)
+                if self.even_micro_batches:
+                    self.forward(self.collate(split, deals[0][0][:1]).inputs)
                 continue
-            batch = job.collate(split, mine[index])
-            output = job.strategy.forward(batch.inputs)
-            loss += job.task.loss_sum(output, batch).double()
-            units += job.task.units(split, mine[index])
-            scores.append(job.task.scores(output, batch))
-    total_loss, units = job.ranks.sum([float(loss), units])
-    if not units:
-        raise nothing_to_measure("validation")
-    gathered = job.ranks.gather((mine, scores))
-    metrics = None
-    if gathered is not None:
-        positions = [part for batches, _ in gathered for part in batches]
-        ordered = in_order(positions, [part for _, parts in gathered for part in parts], len(split))
-        truth = job.task.truth(split)
-        job.task.tune(ordered, truth)
-        metrics = {"loss": total_loss / units, **job.task.metrics(ordered, truth)}
-    result: dict[str, float] = job.ranks.broadcast(metrics)
-    return result
+            examples = deals[rank][index]
+            batch = self.collate(split, examples)
+            output = self.forward(batch.inputs)
+            scores.append(self.task.scores(output, batch))
+            if batch.labelled:
+                loss += self.task.loss_sum(output, batch).double()
+                units += self.task.units(split, examples)
+        progress(done, len(split))
+        total_loss, units = self.ranks.sum([float(loss), units])
+        gathered = self.ranks.gather((deals[rank], scores))
+        return Scored(_ordered(gathered, len(split)), total_loss / units if units else None)
+
+    def validate(self, split: TokenSplit, progress: Progress, stop: Callable[[], bool]) -> dict[str, float]:
+        """`loss` and the task's metrics over the validation split, which the task is tuned on; the same on every rank.
+
+        Raises Interrupted as `score` does, and RunFailed('data') where there is nothing to measure.
+        """
+        scored = self.score(split, progress, stop)
+        if scored.loss is None:
+            raise nothing_to_measure("validation")
+        metrics = None
+        if scored.scores is not None:
+            truth = self.task.truth(split)
+            self.task.tune(scored.scores, truth)
+            metrics = {"loss": scored.loss, **self.task.metrics(scored.scores, truth)}
+        found: dict[str, float] = self.ranks.broadcast(metrics)
+        return found
+
+
+def _ordered(gathered: list[Any] | None, examples: int) -> Scores | None:
+    """The scores of all ranks, where their examples stand in the split."""
+    if gathered is None:
+        return None
+    positions = [part for batches, _ in gathered for part in batches]
+    return in_order(positions, [part for _, parts in gathered for part in parts], examples)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,15 @@ from launcher.runs.directory import RunDir
 from launcher.tasks.shared.rows import Row
 from launcher.train.compat.fast_imports import empty_weights
 from launcher.train.compat.quiet_warnings import quiet
-from launcher.train.model import extra_head
-from launcher.train.packed.batch_layout import Limits, in_length_order
+from launcher.train.model.precision import autocast
+from launcher.train.model.unpadded import make_collate
 from launcher.train.packed.collate import Collate
-from launcher.train.packed.unpadded import make_collate
-from launcher.train.step.strategy import AUTOCAST
-from launcher.train.tasks import MicroBatch, Task, get_task
-from launcher.train.tasks.base import Scores, in_order
+from launcher.train.process.ranks import Ranks
+from launcher.train.tasks import Task, extra_head, get_task
+from launcher.train.tasks.base import Scores
 from launcher.train.tasks.labelled import take_own_loss
 from launcher.train.tokens.cache import TokenSplit
-from launcher.train.use.evaluation import EXAMPLES, TOKENS
-
-Progress = Callable[[int, int], None]
-
-
-def no_progress(done: int, total: int) -> None:
-    """A progress callback that shows nothing."""
+from launcher.train.use.evaluation import Evaluator, Progress, no_progress
 
 
 @dataclass(frozen=True)
@@ -74,29 +67,18 @@ class Predictor:
         collate, _ = make_collate(task, tokenizer, model, device)
         return cls(model, tokenizer, task, collate, names, device, precision)
 
-    def scores(self, split: TokenSplit, progress: Progress = no_progress) -> tuple[Scores, float | None]:
+    def score(self, split: TokenSplit, progress: Progress = no_progress) -> tuple[Scores, float | None]:
         """(scores of all examples in order, mean loss where there are labels and text)."""
-        limits = Limits(EXAMPLES[self.device.type], TOKENS[self.device.type], overhead=0)
-        (batches,) = in_length_order(split.lengths, 1, limits)
-        parts: list[Scores] = []
-        loss = units = 0.0
-        done = 0
-        for positions in batches:
-            batch = self.collate(split, positions)
-            output = self._forward(batch)
-            parts.append(self.task.scores(output, batch))
-            if batch.labelled:
-                loss += float(self.task.loss_sum(output, batch))
-                units += self.task.units(split, positions)
-            done += len(positions)
-            progress(done, len(split))
-        return in_order(batches, parts, len(split)), loss / units if units else None
+        alone = Ranks(rank=0, local_rank=0, world_size=1, device=self.device)
+        scored = Evaluator(self._forward, self.task, self.collate, alone).score(split, progress)
+        assert scored.scores is not None
+        return scored.scores, scored.loss
 
     def evaluate(self, split: TokenSplit, progress: Progress = no_progress) -> dict[str, float]:
         """`loss` and the task's metrics over a labelled split; no more than a loss of NaN where no example has text."""
         if not split.labelled:
             raise RunFailed("data", "the data have no labels to evaluate against", "use launch predict")
-        scores, loss = self.scores(split, progress)
+        scores, loss = self.score(split, progress)
         if loss is None:
             return {"loss": math.nan}
         return {"loss": loss, **self.task.metrics(scores, self.task.truth(split))}
@@ -105,16 +87,12 @@ class Predictor:
         self, split: TokenSplit, rows: Sequence[Row], progress: Progress = no_progress
     ) -> list[dict[str, Any]]:
         """`{prediction, probabilities}` of each example, in order; `rows` are what `split` was made of."""
-        scores, _ = self.scores(split, progress)
+        scores, _ = self.score(split, progress)
         return self.task.decode(scores, self.label_names, split, rows)
 
-    @torch.inference_mode()
-    def _forward(self, batch: MicroBatch) -> Any:
-        enabled = self.precision in AUTOCAST
-        with torch.autocast(
-            self.device.type, dtype=AUTOCAST.get(self.precision, torch.bfloat16), enabled=enabled
-        ):
-            return self.model(**batch.inputs)
+    def _forward(self, inputs: Mapping[str, torch.Tensor]) -> Any:
+        with autocast(self.precision, self.device):
+            return self.model(**inputs)
 
 
 def best_device(recipe: Recipe) -> torch.device:

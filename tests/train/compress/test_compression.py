@@ -99,7 +99,7 @@ def test_importance_is_the_derivative_by_a_gate(tiny_data: Path, tiny_run: RunDi
     """Against gates that are really put in: an output of the second layer's head and neuron is multiplied by 1 + e."""
     from launcher.train.dataset.prepare import prepare
     from launcher.train.model.build import build_model
-    from launcher.train.packed.unpadded import make_collate
+    from launcher.train.model.unpadded import make_collate
     from launcher.train.tasks import get_task
     from launcher.train.tokens.tokenizer import load_tokenizer
 

@@ -24,9 +24,9 @@ from launcher.families import shape_from_config
 from launcher.planning.prepare import scratch_config as planned_config
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import Recipe
+from launcher.train.inputs import tokenizer_for
 from launcher.train.model.build import BuiltModel, build_model, cpu_state, save_model
 from launcher.train.model.build import scratch_config as made_config
-from launcher.train.session import tokenizer_for
 from launcher.train.step.optimizers import make_optimizer
 from launcher.train.tasks import MicroBatch, get_task
 from launcher.train.tokens.tokenizer import train_tokenizer

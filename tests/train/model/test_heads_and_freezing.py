@@ -19,10 +19,9 @@ from launcher.planning.plan import Machine
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.conflicts import conflicts
-from launcher.train.model import extra_head
 from launcher.train.model.build import BuiltModel, build_model, cpu_state, save_model
 from launcher.train.model.layer_depth import depths
-from launcher.train.tasks import get_task
+from launcher.train.tasks import extra_head, get_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 

@@ -11,8 +11,8 @@ import transformers
 from transformers import AutoConfig
 
 from launcher.recipe.recipe import Recipe
+from launcher.train.model.unpadded import enable_packing, packed_collate
 from launcher.train.packed.collate import Mover, PaddedCollate
-from launcher.train.packed.unpadded import enable_packing, packed_collate
 from launcher.train.tasks import get_task
 from launcher.train.tasks.base import Task
 from launcher.train.tokens.cache import TokenSplit

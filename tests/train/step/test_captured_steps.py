@@ -14,7 +14,7 @@ from support.training import events, losses, make_run, metrics, recipe, train_he
 
 from launcher.planning.compile_mode import Place, graph_obstacle, resolve_compile
 from launcher.runs.directory import RunDir
-from launcher.train import session
+from launcher.train import job as job_module
 from launcher.train.packed.packing import BUCKET_STEP, Bucket
 from launcher.train.step import captured_steps as graphs
 
@@ -94,7 +94,7 @@ class Full(Repeating):
 def test_steps_from_buckets_train_the_same_model(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(session, "CudaRecorder", Repeating)
+    monkeypatch.setattr(job_module, "CudaRecorder", Repeating)
     model = {**changes.get("model", {}), "dropout": NO_DROPOUT}
     wanted = recipe(tiny_data, **{**changes, "model": model})
     ordinary, graphed = make_run(tmp_path / "ordinary", wanted), make_run(tmp_path / "graphed", wanted)
@@ -112,7 +112,7 @@ def test_buckets_that_are_too_many_compute_the_same_without_a_graph(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With dropout: which buckets came first, and so whether a run was resumed, makes no difference."""
-    monkeypatch.setattr(session, "CudaRecorder", Repeating)
+    monkeypatch.setattr(job_module, "CudaRecorder", Repeating)
     wanted = recipe(tiny_data)
     all_of_them, none = make_run(tmp_path / "all", wanted), make_run(tmp_path / "none", wanted)
     assert train_here(all_of_them, "graph").graphs.recorder.recorded >= 1
@@ -125,7 +125,7 @@ def test_a_step_that_cannot_be_captured_is_taken_in_the_ordinary_way(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With dropout, of which the failed attempt leaves no trace."""
-    monkeypatch.setattr(session, "CudaRecorder", Failing)
+    monkeypatch.setattr(job_module, "CudaRecorder", Failing)
     monkeypatch.setattr(graphs, "USES_BEFORE_CAPTURE", 0)
     wanted = recipe(tiny_data, train={"max_steps": 5})
     ordinary, graphed = make_run(tmp_path / "ordinary", wanted), make_run(tmp_path / "graphed", wanted)
@@ -139,7 +139,7 @@ def test_a_step_that_cannot_be_captured_is_taken_in_the_ordinary_way(
 def test_where_graphs_leave_no_memory_for_ordinary_steps_they_are_given_up(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "CudaRecorder", Full)
+    monkeypatch.setattr(job_module, "CudaRecorder", Full)
     wanted = recipe(tiny_data, model={"dropout": NO_DROPOUT})
     ordinary, graphed = make_run(tmp_path / "ordinary", wanted), make_run(tmp_path / "graphed", wanted)
     train_here(ordinary, "none")
@@ -154,7 +154,7 @@ def test_where_graphs_leave_no_memory_for_ordinary_steps_they_are_given_up(
 def test_a_checkpoint_is_taken_up_by_the_other_kind(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch, first: str, then: str
 ) -> None:
-    monkeypatch.setattr(session, "CudaRecorder", Repeating)
+    monkeypatch.setattr(job_module, "CudaRecorder", Repeating)
     wanted = recipe(
         tiny_data, model={"dropout": NO_DROPOUT}, train={"schedule": "constant"}, checkpoint={"every": 6}
     )
@@ -260,7 +260,7 @@ def test_on_a_gpu_training_goes_on_after_a_capture_that_failed(
 
             return super().record(waits)
 
-    monkeypatch.setattr(session, "CudaRecorder", Waiting)
+    monkeypatch.setattr(job_module, "CudaRecorder", Waiting)
     wanted = recipe(tiny_data, device="cuda", precision="bf16", train={"max_steps": 20})
     run = make_run(tmp_path / "run", wanted)
     train_here(run, "graph", device="cuda")

@@ -11,25 +11,25 @@ import pytest
 import torch
 from support.training import ROOT, Fault, RankServer, log, losses, make_run, metrics, recipe, result
 
-from launcher.train.step import pending_steps as flight
-from launcher.train.step.pending_steps import Flight, Launched
+from launcher.train.step import pending_steps
+from launcher.train.step.pending_steps import PendingSteps, UnreadStep
 
 CPU = torch.device("cpu")
 
 
-def launched(step: int, asked: float = 0.0) -> Launched:
-    return Launched(step, 0.1, 16, torch.tensor([step / 2, 7.0, asked]).double(), torch.tensor(3.0), False)
+def unread(step: int, asked: float = 0.0) -> UnreadStep:
+    return UnreadStep(step, 0.1, 16, torch.tensor([step / 2, 7.0, asked]).double(), torch.tensor(3.0), False)
 
 
-def late(monkeypatch: pytest.MonkeyPatch) -> Flight:
-    monkeypatch.setitem(flight.LAG, "cpu", 1)
-    return Flight(CPU)
+def late(monkeypatch: pytest.MonkeyPatch) -> PendingSteps:
+    monkeypatch.setitem(pending_steps.LAG, "cpu", 1)
+    return PendingSteps(CPU)
 
 
 def test_on_a_cpu_each_step_is_read_at_once() -> None:
-    steps = Flight(CPU)
-    steps.add(launched(1))
-    (found,) = steps.landed(everything=False)
+    steps = PendingSteps(CPU)
+    steps.add(unread(1))
+    (found,) = steps.results(everything=False)
     assert (found.step, found.loss, found.tokens, found.grad_norm) == (1, 0.5, 7.0, 3.0)
     assert not steps
 
@@ -38,23 +38,23 @@ def test_late_results_come_in_order_and_all_of_them_before_a_pause(monkeypatch: 
     steps = late(monkeypatch)
     seen = []
     for step in (1, 2, 3):
-        steps.add(launched(step))
-        seen.append([found.step for found in steps.landed(everything=step == 3)])
+        steps.add(unread(step))
+        seen.append([found.step for found in steps.results(everything=step == 3)])
     assert seen == [[], [1], [2, 3]]
 
 
 def test_a_request_to_stop_brings_in_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = late(monkeypatch)
-    steps.add(launched(1, asked=1.0))
-    steps.add(launched(2))
-    assert [found.step for found in steps.landed(everything=False)] == [1, 2]
+    steps.add(unread(1, asked=1.0))
+    steps.add(unread(2))
+    assert [found.step for found in steps.results(everything=False)] == [1, 2]
 
 
 SCRIPT = """
 import sys
 from launcher.train import __main__ as program
-from launcher.train.step import pending_steps as flight
-flight.LAG["cpu"] = 1
+from launcher.train.step import pending_steps
+pending_steps.LAG["cpu"] = 1
 sys.exit(program.main(sys.argv[1:]))
 """
 

@@ -17,8 +17,8 @@ from torch.nn import functional
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.tasks.shared.conflicts import conflicts
-from launcher.train.loop import _loss_sum
-from launcher.train.packed.unpadded import enable_packing, packed_collate
+from launcher.train.loop import forward
+from launcher.train.model.unpadded import enable_packing, packed_collate
 from launcher.train.step.regularisation import Adversary, WeightAverage, penalty, worst_move
 from launcher.train.tasks import MicroBatch, get_task
 from launcher.train.tokens.cache import TokenSplit
@@ -72,7 +72,7 @@ def _task_loss(kind: str, outputs: list[torch.Tensor], labels: torch.Tensor, alp
     passes = iter(outputs)
     strategy = SimpleNamespace(forward=lambda _: SimpleNamespace(logits=next(passes)))
     job: Any = SimpleNamespace(recipe=wanted, task=get_task(wanted), strategy=strategy)
-    return _loss_sum(job, MicroBatch({}, labels, tokens=1))
+    return forward(job, MicroBatch({}, labels, tokens=1))
 
 
 def test_r_drop_adds_the_divergence_of_two_passes() -> None:

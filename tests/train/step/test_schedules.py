@@ -12,7 +12,7 @@ import transformers
 from support.training import Fault, RankServer, make_run, metrics, recipe
 
 from launcher.recipe.train import Train
-from launcher.train.step.schedule import Horizon, learning_rate
+from launcher.train.step.schedule import StepCounts, learning_rate
 
 TOTAL = 40
 PEAK = 3e-4
@@ -35,8 +35,8 @@ def _train(schedule: str, **decay: Any) -> Train:
 
 
 def _rates(train: Train, steps: int, warmup: int = 0, per_epoch: int = 10) -> list[float]:
-    horizon = Horizon(TOTAL, warmup, per_epoch)
-    return [learning_rate(train, step, horizon) / PEAK for step in range(steps)]
+    counts = StepCounts(per_epoch, TOTAL, warmup)
+    return [learning_rate(train, step, counts) / PEAK for step in range(steps)]
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 7])

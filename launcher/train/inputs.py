@@ -1,0 +1,36 @@
+"""What a recipe trains on, made for its model: the tokenizer and the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from launcher.recipe.recipe import Recipe
+from launcher.train.dataset.prepare import Dataset, prepare, training_texts
+from launcher.train.model.build import load_config
+from launcher.train.process.stop_requests import never
+from launcher.train.tokens.tokenizer import load_tokenizer, position_limit, train_tokenizer
+
+
+def prepare_dataset(
+    recipe: Recipe,
+    tokenizer: Any,
+    progress: Callable[[int, int], None],
+    stop: Callable[[], bool] = never,
+) -> Dataset:
+    """The recipe's data, tokenised for its model."""
+    return prepare(recipe, tokenizer, progress=progress, stop=stop, position_limit=longest_input(recipe))
+
+
+def tokenizer_for(recipe: Recipe) -> Any:
+    """The model's own tokenizer, or one trained on the training texts where there is no model to take it from."""
+    if recipe.model.name is not None:
+        return load_tokenizer(recipe.model.name, recipe.model.revision)
+    return train_tokenizer(training_texts(recipe), recipe.model.scratch, recipe.scratch_length)
+
+
+def longest_input(recipe: Recipe) -> int | None:
+    """Tokens that the model can take, None for any number."""
+    if recipe.model.name is None:
+        return None
+    return position_limit(load_config(recipe))

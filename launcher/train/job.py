@@ -1,0 +1,236 @@
+"""What a training works with, and how it is made: data, model, strategy, and the state to go on from."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import torch
+
+from launcher.errors import RunStopped
+from launcher.planning.plan import Plan, step_counts
+from launcher.recipe.recipe import Recipe
+from launcher.runs.directory import AttemptDir, RunDir, write_text
+from launcher.train.compress.compression import start_smaller
+from launcher.train.compress.distillation import Distilled, with_teacher
+from launcher.train.compress.magnitude_pruning import Sparsity
+from launcher.train.dataset.prepare import Dataset
+from launcher.train.inputs import longest_input, prepare_dataset, tokenizer_for
+from launcher.train.model.build import BuiltModel, build_model
+from launcher.train.model.unpadded import make_collate
+from launcher.train.packed.collate import Collate
+from launcher.train.packed.packing import PackedCollate
+from launcher.train.process.events import Events
+from launcher.train.process.ranks import Ranks
+from launcher.train.process.stop_requests import StopFlag
+from launcher.train.record.recorder import NoRecord, Record, open_record
+from launcher.train.step.captured_steps import CudaRecorder, GraphedSteps
+from launcher.train.step.checkpoints import Checkpoints, TrainState
+from launcher.train.step.plain import Plain
+from launcher.train.step.regularisation import Adversary
+from launcher.train.step.schedule import StepCounts
+from launcher.train.step.strategy import Strategy
+from launcher.train.step.token_limit import probe_tokens, with_tokens, within
+from launcher.train.step.torch_compile import compile_layers
+from launcher.train.step.zero import ZeroRedundancy
+from launcher.train.tasks import Task, get_task
+from launcher.train.tasks.labelled import take_own_loss
+from launcher.train.use.cloze_probes import Probes, make_probes
+
+PACKAGES = ("torch", "transformers", "deepspeed", "peft", "datasets", "wandb")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything the loop works with, made by `make_job`."""
+
+    run: RunDir
+    plan: Plan
+    ranks: Ranks
+    task: Task
+    dataset: Dataset
+    tokenizer: Any
+    built: BuiltModel
+    strategy: Strategy
+    collate: Collate
+    probes: Probes | None
+    adversary: Adversary | None
+    checkpoints: Checkpoints
+    sparsity: Sparsity | None
+    graphs: GraphedSteps | None
+    record: Record
+    events: Events
+    stop: StopFlag
+    steps: StepCounts
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.plan.recipe
+
+
+def make_job(
+    run: RunDir, attempt: AttemptDir, plan: Plan, ranks: Ranks, events: Events, stop: StopFlag
+) -> tuple[Job, TrainState]:
+    """Read data, build the model, and take up the newest valid checkpoint."""
+    recipe = plan.recipe
+    _set_kernels(recipe, ranks)
+    events.phase("loading data")
+    tokenizer = tokenizer_for(recipe)
+    task = make_task(recipe, tokenizer, ranks)
+    take_own_loss(task, run)
+    dataset = _prepare_together(ranks, recipe, tokenizer, events, stop)
+    for note in dataset.notes:
+        events.notice(note)
+    task.fit(dataset.train, dataset.label_names)
+    events.phase("building model")
+    start = recipe
+    if recipe.prune.shrinks:
+        start = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
+    built = build_model(start, task, dataset.label_names, tokenizer)
+    collate, padding = make_collate(task, tokenizer, built.model, ranks.device)
+    if isinstance(task, Distilled):
+        task.watch(built.base)
+    if padding is not None:
+        events.notice(padding)
+    if plan.compile == "inductor":
+        compile_layers(built.base)
+    strategy = make_strategy(plan, run, ranks, built.model)
+    checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)
+    state = _newest_state(checkpoints, strategy, dataset, events)
+    found = state.max_tokens
+    if found is None:
+        found = probe_tokens(plan, ranks, strategy, collate, task, dataset.train)
+    limit = within(found, plan, smaller=attempt.plan.exists())
+    if limit is not None and ranks.is_main:
+        write_text(attempt.max_tokens, f"{limit}\n")
+    state, plan = dataclasses.replace(state, max_tokens=limit), with_tokens(plan, limit)
+    steps = StepCounts(*step_counts(recipe, len(dataset.train)))
+    config = run_config(run, plan, recipe, dataset)
+    record = open_record(run, plan, events, config) if ranks.is_main else NoRecord()
+    job = Job(
+        run=run,
+        plan=plan,
+        ranks=ranks,
+        task=task,
+        dataset=dataset,
+        tokenizer=tokenizer,
+        built=built,
+        strategy=strategy,
+        collate=collate,
+        probes=make_probes(recipe, tokenizer, longest_input(recipe)),
+        adversary=Adversary(built.base.get_input_embeddings(), recipe.train.fgm)
+        if recipe.train.fgm
+        else None,
+        checkpoints=checkpoints,
+        sparsity=Sparsity(built.base, recipe.prune, steps.total, state.step)
+        if recipe.prune.magnitude
+        else None,
+        graphs=_graphed_steps(plan, task, strategy, collate, events),
+        record=record,
+        events=events,
+        stop=stop,
+        steps=steps,
+    )
+    return job, state
+
+
+def _newest_state(
+    checkpoints: Checkpoints, strategy: Strategy, dataset: Dataset, events: Events
+) -> TrainState:
+    """Where to go on from: the newest valid checkpoint, loaded, or the beginning. RunFailed where the data changed."""
+    newest = checkpoints.newest(on_bad=lambda text: events.notice(text, "warning"))
+    directory, state = newest or (None, TrainState())
+    state = state.on(dataset.fingerprint, len(dataset.train))
+    if directory is not None:
+        strategy.load(directory)
+        events.notice(f"resuming from {directory.name}")
+    return state
+
+
+def _graphed_steps(
+    plan: Plan, task: Task, strategy: Strategy, collate: Collate, events: Events
+) -> GraphedSteps | None:
+    """Steps as CUDA graphs where the plan has them."""
+    if plan.compile != "graph":
+        return None
+    assert isinstance(strategy, Plain)
+    if not isinstance(collate, PackedCollate):
+        events.notice("steps are not CUDA graphs, since there is no unpadded path for this model")
+        return None
+    return GraphedSteps(task, strategy, collate, CudaRecorder(torch.device("cuda")), events.notice)
+
+
+def make_task(recipe: Recipe, tokenizer: Any, ranks: Ranks) -> Task:
+    """The task of the training, with a teacher where the recipe names one."""
+    if recipe.distill.teacher is not None:
+        return with_teacher(recipe, tokenizer, ranks.device)
+    return get_task(recipe, tokenizer)
+
+
+def _prepare_together(
+    ranks: Ranks, recipe: Recipe, tokenizer: Any, events: Events, stop: StopFlag
+) -> Dataset:
+    """`prepare_dataset`, or RunStopped on every rank where any of them was asked to stop meanwhile."""
+    dataset = None
+    with contextlib.suppress(RunStopped):
+        dataset = prepare_dataset(
+            recipe, tokenizer, lambda done, total: events.phase("tokenising", done, total), stop
+        )
+    if ranks.any(dataset is None) or dataset is None:
+        raise RunStopped("stopped before the training began")
+    return dataset
+
+
+def run_config(run: RunDir, plan: Plan, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """What W&B shows as the run's configuration."""
+    return {
+        "recipe": recipe.tree(),
+        "plan": {
+            key: value for key, value in plan.tree().items() if key not in ("recipe", "cluster", "python")
+        },
+        "data": {
+            "fingerprint": dataset.fingerprint,
+            "train_examples": len(dataset.train),
+            "labels": list(dataset.label_names),
+        },
+        "git_commit": plan.git_commit,
+        "run_id": run.run_id,
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+        "slurm_nodes": os.environ.get("SLURM_JOB_NODELIST"),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what is computed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _set_kernels(recipe: Recipe, ranks: Ranks) -> None:
+    np.random.seed(recipe.seed)
+    if ranks.device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = recipe.precision != "fp32"
+        torch.backends.cudnn.allow_tf32 = recipe.precision != "fp32"
+        torch.cuda.reset_peak_memory_stats()
+    if recipe.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def make_strategy(plan: Plan, run: RunDir, ranks: Ranks, model: torch.nn.Module) -> Strategy:
+    """The strategy that the plan names, holding `model` on this rank's device."""
+    if plan.strategy == "deepspeed":
+        return ZeroRedundancy(plan, run, ranks, model)
+    return Plain(plan, ranks, model)

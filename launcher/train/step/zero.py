@@ -1,0 +1,126 @@
+"""DeepSpeed's ZeRO 1, 2 or 3."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from launcher.errors import RunFailed
+from launcher.paths import user_cache
+from launcher.planning.plan import Plan
+from launcher.runs.directory import RunDir, read_json
+from launcher.train.model.build import cpu_state
+from launcher.train.process.ranks import Ranks
+from launcher.train.step.optimizers import make_optimizer, set_learning_rate
+from launcher.train.step.regularisation import penalty
+from launcher.train.step.strategy import StepOutcome, Strategy, nothing_left_to_write
+
+
+class ZeroRedundancy(Strategy):
+    """DeepSpeed's ZeRO 1, 2 or 3 from the run's ds_config.json."""
+
+    even_micro_batches = True
+
+    def __init__(self, plan: Plan, run: RunDir, ranks: Ranks, model: torch.nn.Module) -> None:
+        deepspeed = import_deepspeed(plan.device)
+        self._ranks = ranks
+        self._plan = plan
+        optimizer = make_optimizer(plan.recipe, model)
+        deepspeed.init_distributed(
+            dist_backend="nccl" if ranks.device.type == "cuda" else "gloo", auto_mpi_discovery=False
+        )
+        self._engine, *_ = deepspeed.initialize(
+            model=model.to(ranks.device), optimizer=optimizer, config=read_json(run.ds_config)
+        )
+        self._deepspeed = deepspeed
+        self._parameters = [p for p in self._engine.module.parameters() if p.requires_grad]
+        if self._engine.world_size != ranks.world_size:
+            raise RunFailed(
+                "launch", f"DeepSpeed sees {self._engine.world_size} ranks, torchrun {ranks.world_size}"
+            )
+
+    def forward(self, inputs: Mapping[str, torch.Tensor]) -> Any:
+        return self._engine(**inputs)
+
+    def backward(self, loss_sum: torch.Tensor, units: float | torch.Tensor, last: bool) -> None:
+        # DeepSpeed averages over ranks; the global batch is normalised here, so that is undone.
+        self._engine.set_gradient_accumulation_boundary(last)
+        loss = loss_sum * (self._ranks.world_size / units)
+        train = self._plan.recipe.train
+        if last and (train.l1 or train.l2):
+            loss = loss + penalty(self._parameters, train.l1, train.l2)
+        self._engine.backward(loss, scale_wrt_gas=False)
+        if not last:
+            self._engine.step()
+
+    def clip(self) -> None:
+        """DeepSpeed clips within its step."""
+
+    def step(self, lr: float) -> StepOutcome:
+        set_learning_rate(self._engine.optimizer.param_groups, lr)
+        skipped_before = self._engine.skipped_steps
+        self._engine.step()
+        norm = self._engine.get_global_grad_norm()
+        known = torch.as_tensor(math.nan if norm is None else norm)
+        return StepOutcome(known.to(self._ranks.device), self._engine.skipped_steps > skipped_before)
+
+    def train_mode(self, training: bool) -> None:
+        self._engine.train(training)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        return nullcontext()  # conflicts refuse train.ema here
+
+    def unfreeze(self, depth: int) -> None:
+        raise AssertionError(f"unfreezing to depth {depth}, which conflicts refuse here")
+
+    def full_state(self) -> dict[str, torch.Tensor] | None:
+        module = self._engine.module
+        if self._plan.zero_stage < 3:
+            return cpu_state(module) if self._ranks.is_main else None
+        state: dict[str, torch.Tensor] = {}
+        for name, value in module.state_dict(keep_vars=True).items():
+            sharded = [value] if hasattr(value, "ds_id") else []
+            with self._deepspeed.zero.GatheredParameters(sharded):
+                if self._ranks.is_main:
+                    state[name] = value.detach().to("cpu", copy=True).contiguous()
+        return state if self._ranks.is_main else None
+
+    def save(self, directory: Path) -> Callable[[], None]:
+        self._engine.save_checkpoint(str(directory), tag="engine", exclude_frozen_parameters=True)
+        return nothing_left_to_write
+
+    def load(self, directory: Path) -> None:
+        path, _ = self._engine.load_checkpoint(str(directory), tag="engine", load_module_strict=False)
+        if path is None:
+            raise RunFailed("checkpoint", f"DeepSpeed could not load {directory}")
+
+
+def extensions_dir() -> Path:
+    """Where DeepSpeed's operators are compiled: a place of this environment's own.
+
+    So no other program's stale lock hangs a rank, and two environments don't build over each other.
+    """
+    environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:8]
+    return user_cache() / "torch_extensions" / f"torch-{torch.__version__}-{environment}"
+
+
+def import_deepspeed(device: str) -> Any:
+    """DeepSpeed with its accelerator and its operators' directory set before it looks at them."""
+    os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(extensions_dir()))
+    if device == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # the verbs come here without having joined ranks
+    # Operators are loaded through ninja, which stands beside Python; nobody has activated this environment.
+    os.environ["PATH"] = os.pathsep.join(
+        (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
+    )
+    import deepspeed
+
+    return deepspeed

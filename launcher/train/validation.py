@@ -1,0 +1,133 @@
+"""What happens between two steps where an evaluation is due: metrics, the best model, plateaus, patience, probes."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from functools import partial
+
+from launcher.errors import RunFailed
+from launcher.train.job import Job
+from launcher.train.model.build import save_model
+from launcher.train.step.checkpoints import TrainState
+from launcher.train.use.evaluation import Evaluator, Interrupted
+
+
+def evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bool]:
+    """Evaluate on the validation split; keep the model where it is the best so far.
+
+    Returns the state, and whether the run has been asked to stop meanwhile.
+    """
+    assert job.dataset.validation is not None
+    started, started_cpu = time.perf_counter(), time.process_time()
+    try:
+        metrics = _evaluator(job).validate(
+            job.dataset.validation, partial(job.events.phase, "evaluating"), job.stop
+        )
+    except Interrupted:
+        return state, True
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
+    try_probes(job, state)
+    metric = job.task.spec.chosen_metric
+    value = metrics.get(metric)
+    if value is None:
+        raise RunFailed("recipe", f"eval.metric={metric} is not computed", "there are " + ", ".join(metrics))
+    sparse_enough = job.sparsity is None or job.sparsity.reached(state.step)
+    improved = sparse_enough and _better(job, metric, value, state.best_value)
+    if improved:
+        state = replace(state, best_value=value, best_step=state.step)
+        _keep_model(job)
+    state = _reduce_on_plateau(job, replace(state, evaluated_step=state.step), metric, value)
+    state = _count_patience(job, state, metrics)
+    job.record.eval(
+        state.step,
+        "validation",
+        {
+            "epoch": state.step / job.steps.per_epoch,
+            **{f"eval/{name}": number for name, number in metrics.items()},
+        },
+    )
+    job.events.emit(
+        "eval",
+        step=state.step,
+        split="validation",
+        metrics=metrics,
+        best=improved,
+        seconds=seconds,
+        cpu_seconds=cpu_seconds,
+    )
+    return state, job.ranks.any(job.stop())
+
+
+def try_probes(job: Job, state: TrainState) -> None:
+    """Record how the model answers the recipe's cloze probes, where it has any."""
+    if job.probes is None:
+        return
+    job.strategy.train_mode(False)
+    metrics = job.probes.measure(job.strategy.forward, job.collate)
+    line = {
+        "epoch": state.step / job.steps.per_epoch,
+        **{f"eval/{name}": value for name, value in metrics.items()},
+    }
+    job.record.eval(state.step, "probes", line)
+    job.events.emit("probes", step=state.step, probes=job.probes.told(metrics))
+
+
+def _evaluator(job: Job) -> Evaluator:
+    job.strategy.train_mode(False)
+    even = job.strategy.even_micro_batches
+    return Evaluator(job.strategy.forward, job.task, job.collate, job.ranks, even)
+
+
+def _keep_model(job: Job) -> None:
+    weights = job.strategy.full_state()
+    if weights is not None:
+        job.built.base.config.update(job.task.remembered())
+        save_model(job.built, weights, job.tokenizer, job.run.model)
+    job.ranks.barrier()
+
+
+def _reduce_on_plateau(job: Job, state: TrainState, metric: str, value: float) -> TrainState:
+    """Cut the learning rate where the metric has not improved for train.decay.patience evaluations."""
+    decay = job.recipe.train.decay
+    if job.recipe.train.schedule != "plateau":
+        return state
+    if _better(job, metric, value, state.plateau_value, decay.min_delta):
+        return replace(state, plateau_value=value, plateau_unimproved=0)
+    unimproved = state.plateau_unimproved + 1
+    if unimproved < decay.patience:
+        return replace(state, plateau_unimproved=unimproved)
+    return replace(state, plateau_scale=state.plateau_scale * decay.factor, plateau_unimproved=0)
+
+
+def _count_patience(job: Job, state: TrainState, metrics: dict[str, float]) -> TrainState:
+    rule = job.recipe.train.early_stopping
+    if rule.patience is None:
+        return state
+    metric = rule.metric or job.task.spec.chosen_metric
+    value = metrics.get(metric)
+    if value is None:
+        raise RunFailed(
+            "recipe",
+            f"train.early_stopping.metric={metric} is not computed",
+            "there are " + ", ".join(metrics),
+        )
+    if _better(job, metric, value, state.stopping_value, rule.min_delta):
+        return replace(state, stopping_value=value, unimproved=0)
+    return replace(state, unimproved=state.unimproved + 1)
+
+
+def out_of_patience(job: Job, state: TrainState) -> bool:
+    """Whether early stopping ends the training."""
+    patience = job.recipe.train.early_stopping.patience
+    return patience is not None and state.unimproved >= patience
+
+
+def _better(job: Job, metric: str, value: float, best: float | None, min_delta: float = 0.0) -> bool:
+    """NaN is never better than a number, and any number is better than none."""
+    if best is None or math.isnan(best):
+        return True
+    if job.task.spec.higher_is_better(metric):
+        return value > best + min_delta
+    return value < best - min_delta
