@@ -340,7 +340,7 @@ def _is_local(key: str, value: str, base: Path) -> bool:
     """Whether a cluster or model is a path here, and not a name or hub id."""
     if key == "cluster":
         return _is_path(value)
-    return value.startswith(("/", "./", "../", "~")) or value in (".", "..") or paths.is_dir(base / value)
+    return value.startswith(("/", "./", "../", "~")) or value in (".", "..") or paths.exists(base / value)
 
 
 def _absolute(path: str, base: Path, environ: Mapping[str, str]) -> str:

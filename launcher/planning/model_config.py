@@ -19,8 +19,8 @@ def find_config(name: str, cache_dir: Path | None = None, revision: str = "main"
     The cache is `cache_dir`, else what the environment says (HF_HUB_CACHE, HF_HOME), else the user's. Raises
     UserError for a file that isn't a JSON object.
     """
-    path = Path(name) / "config.json" if paths.is_dir(name) else _cached_config(name, cache_dir, revision)
-    if path is None or not paths.is_file(path):
+    directory = Path(name) if paths.is_dir(name) else cached_model(name, revision, cache_dir)
+    if directory is None or not paths.is_file(path := directory / "config.json"):
         return None
     try:
         if path.stat().st_size > _CONFIG_LIMIT:
@@ -33,20 +33,30 @@ def find_config(name: str, cache_dir: Path | None = None, revision: str = "main"
     return parsed
 
 
-def _cached_config(name: str, cache_dir: Path | None, revision: str) -> Path | None:
+def cached_model(name: str, revision: str, cache_dir: Path | None = None) -> Path | None:
+    """Where a model of the hub is, or would be, in the local cache; None for what can't be an id of the hub."""
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or ".." in f"{name}/{revision}":
         return None
-    folder = (cache_dir or _hub_cache()) / ("models--" + name.replace("/", "--"))
+    folder = (cache_dir or hub_cache()) / ("models--" + name.replace("/", "--"))
     reference = folder / "refs" / revision
     commit = reference.read_text().strip() if paths.is_file(reference) else revision
-    return folder / "snapshots" / commit / "config.json"
+    return folder / "snapshots" / commit
 
 
-def _hub_cache() -> Path:
+def hub_cache() -> Path:
     """Where huggingface_hub keeps its cache, by the same rules."""
-    environment = os.environ
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if environment.get(variable):
-            return Path(environment[variable]).expanduser()
-    fallback = Path(environment.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return (Path(environment.get("HF_HOME") or fallback) / "hub").expanduser()
+        if os.environ.get(variable):
+            return Path(os.environ[variable]).expanduser()
+    return _home() / "hub"
+
+
+def data_cache() -> Path:
+    """Where the library `datasets` keeps what it has prepared, by the same rules."""
+    given = os.environ.get("HF_DATASETS_CACHE")
+    return Path(given).expanduser() if given else _home() / "datasets"
+
+
+def _home() -> Path:
+    fallback = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(os.environ.get("HF_HOME") or fallback).expanduser()

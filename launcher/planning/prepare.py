@@ -18,7 +18,7 @@ from launcher.families.shared.base import ModelShape
 from launcher.families.shared.names import Sizes
 from launcher.loading import resolve as loading
 from launcher.loading.resolve import Loaded, RecipeMistakes
-from launcher.planning import machine, render
+from launcher.planning import machine, model_files, render
 from launcher.planning.conflicts import plan_conflicts
 from launcher.planning.model_config import find_config
 from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan
@@ -118,7 +118,7 @@ def check(
         known = like.facts if like is not None and _reads_alike(recipe, like.loaded.recipe) else None
         facts = known or _collect(problems, lambda: datacheck.check_data(recipe), facts)
     if not any(key.startswith("model.") for key in doubtful):
-        shape = _collect(problems, lambda: model_shape(loaded), shape)
+        shape = _collect(problems, lambda: model_shape(loaded, environ), shape)
     observed = machine.observe(recipe, loaded.cluster)
     if not any(problem.field == "cluster" for problem in problems):
         problems += [
@@ -169,29 +169,38 @@ def plan_of(checked: Checked, cwd: Path, own_loss: str | None = None) -> Plan:
     return make_plan(recipe, cluster, checked.machine, identity, checked.shape, size, own_loss)
 
 
-def model_shape(loaded: Loaded) -> ModelShape | None:
-    """The shape of the recipe's model, from its config.json where one is here; None where nobody knows it."""
+def model_shape(loaded: Loaded, environ: Mapping[str, str]) -> ModelShape | None:
+    """The shape of the recipe's model, from its config.json where one is here; None where nobody knows it.
+
+    Raises UserError where the model can't be loaded, as far as can be known here.
+    """
     recipe, model = loaded.recipe, loaded.recipe.model
     if model.name is None:
         return families.shape_from_config(
             scratch_config(model.scratch, recipe.scratch_length), "model.scratch"
         )
+    key = "model.name" if recipe.init_from is None else "init_from"
     if (reason := paths.refusal(model.name)) is not None:
-        raise UserError(_about("model.name", loaded, f"can't be read: {reason}", "check its permissions"))
-    if Path(model.name).is_absolute() and not paths.is_dir(model.name):
-        raise UserError(
-            _about(
-                "model.name", loaded, "no such directory", "give a hub id or a directory with a config.json"
-            )
-        )
-    config = find_config(model.name, revision=model.revision or "main")
-    if config is None and paths.is_dir(model.name):
-        raise UserError(
-            _about(
-                "model.name", loaded, "has no config.json", "give a directory in the format of Hugging Face"
-            )
-        )
+        raise UserError(_about(key, loaded, f"can't be read: {reason}", "check its permissions"))
+    revision = model.revision or "main"
+    faults = model_files.model_faults(
+        model.name,
+        revision,
+        weights=model.init == "pretrained",
+        forbidden=model_files.offline(environ, loaded.cluster.env, model_files.NO_MODELS),
+    )
+    if faults:
+        raise UserError(_about(key, loaded, fault.message, fault.remedy) for fault in faults)
+    config = find_config(model.name, revision=revision)
     return families.shape_of(model.name, config=config, where=f"{model.name}/config.json")
+
+
+def _source_problems(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Why a data set of the hub can't be loaded."""
+    source = loaded.recipe.data.source
+    forbidden = model_files.offline(environ, loaded.cluster.env, model_files.NO_DATA)
+    if source is not None and (fault := model_files.data_fault(source, forbidden)) is not None:
+        yield _about("data.source", loaded, fault.message, fault.remedy)
 
 
 def scratch_config(scratch: Scratch, longest: int) -> dict[str, object]:

@@ -1,0 +1,146 @@
+"""Whether a model and a data set of the hub can be loaded at all, as far as this machine can know."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher import paths
+from launcher.planning.model_config import cached_model, data_cache, hub_cache
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Names of whole weights; of those in several files there is an index."""
+TOKENIZERS = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spm.model",
+    "spiece.model",
+    "tokenizer.model",
+)
+"""Any of these makes a tokenizer."""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+PAGE = re.compile(r"https?://(?:www\.)?huggingface\.co/([^/?#]+/[^/?#]+|[^/?#]+)")
+LFS_POINTER = b"version https://git-lfs"
+NO_MODELS = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+NO_DATA = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+"""Variables that keep models, and data, from being fetched."""
+CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_DATASETS_CACHE", "XDG_CACHE_HOME")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a model can't be loaded, and what to do."""
+
+    message: str
+    remedy: str
+
+
+def model_faults(name: str, revision: str, *, weights: bool, forbidden: str | None) -> list[Fault]:
+    """Why a model can't be loaded; `forbidden` is the variable that keeps a job from the hub, if there is one."""
+    if (fault := _name_fault(name)) is not None:
+        return [fault]
+    if paths.is_dir(name):
+        return list(_directory_faults(Path(name), weights=weights))
+    if forbidden is None:
+        return []
+    cached = cached_model(name, revision)
+    if cached is None or not paths.is_file(cached / "config.json"):
+        return [_not_cached(hub_cache(), forbidden)]
+    return list(_directory_faults(cached, weights=weights))
+
+
+def data_fault(source: str, forbidden: str | None) -> Fault | None:
+    """Why a data set of the hub can't be loaded: nothing of it is cached, and the hub may not be asked."""
+    name = source.partition(":")[0]
+    prepared = data_cache() / name.lower().replace("/", "___")
+    downloaded = hub_cache() / ("datasets--" + name.replace("/", "--"))
+    if forbidden is None or any(paths.exists(place) for place in (source, prepared, downloaded)):
+        return None
+    return _not_cached(data_cache(), forbidden)
+
+
+def _not_cached(cache: Path, forbidden: str) -> Fault:
+    remedy = f"run launch prefetch where there is a network, unset {forbidden}, or give a directory"
+    return Fault(f"is not in {cache}, and {forbidden} forbids to ask the hub", remedy)
+
+
+def _name_fault(name: str) -> Fault | None:
+    """What is wrong with a name that is neither a directory here nor an id that the hub could have."""
+    if paths.is_dir(name):
+        return None
+    if page := PAGE.match(name):
+        return Fault("is the address of a page", f"give the id: {page[1]}")
+    if not Path(name).is_absolute():
+        if HUB_ID.fullmatch(name) and "--" not in name and ".." not in name:
+            return None
+        return Fault(
+            "is neither a directory here nor an id of the hub", "give a directory, or an id such as org/name"
+        )
+    if not paths.exists(name):
+        return Fault("no such directory", "give a hub id or a directory with a config.json")
+    return Fault("is a file", f"give the directory that it is in: {Path(name).parent}")
+
+
+def _directory_faults(directory: Path, *, weights: bool) -> Iterator[Fault]:
+    """What a directory in the format of Hugging Face lacks: a configuration, weights where they are needed, a tokenizer."""
+    if not paths.is_file(directory / "config.json"):
+        if paths.is_file(directory / "adapter_config.json"):
+            yield Fault("holds an adapter and no model", "give a directory with the merged model")
+        else:
+            yield Fault("has no config.json", "give a directory in the format of Hugging Face")
+        return
+    if weights and (fault := _weights_fault(directory)) is not None:
+        yield fault
+    if not any(paths.is_file(directory / name) for name in TOKENIZERS):
+        yield Fault("has no tokenizer", f"put one beside the model: {', '.join(TOKENIZERS[:3])}, or the like")
+
+
+def _weights_fault(directory: Path) -> Fault | None:
+    for name in WEIGHTS:
+        if paths.is_file(directory / name):
+            return _file_fault(directory / name)
+        if paths.is_file(index := directory / f"{name}.index.json"):
+            faults = (_file_fault(directory / shard) for shard in _shards(index))
+            return next((fault for fault in faults if fault is not None), None)
+    others = [name for name in ("tf_model.h5", "flax_model.msgpack") if paths.is_file(directory / name)]
+    kind = f"no weights for PyTorch, but {others[0]}" if others else "no weights"
+    return Fault(f"has {kind}", f"give a directory with {' or '.join(WEIGHTS)}")
+
+
+def _file_fault(path: Path) -> Fault | None:
+    """Whether a file of weights is missing, empty, or no more than Git's note of where it is."""
+    if not paths.is_file(path):
+        return Fault(
+            f"lacks {path.name}, which its index names", "copy or download the model again, as a whole"
+        )
+    if path.stat().st_size == 0:
+        return Fault(f"has an empty {path.name}", "copy or download the model again, as a whole")
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            return Fault(f"has a pointer of Git LFS in place of {path.name}", "run git lfs pull there")
+    return None
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        files = json.loads(index.read_bytes())["weight_map"]
+        return sorted(set(files.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # transformers says what is wrong with it
+
+
+def offline(environ: Mapping[str, str], elsewhere: Mapping[str, str], names: Sequence[str]) -> str | None:
+    """Which of the variables forbids the hub, where the cache looked into here is that of the nodes.
+
+    `elsewhere` is what is set on the nodes besides; where that moves the cache, nobody here knows what is in it.
+    """
+    if any(name in elsewhere for name in CACHES):
+        return None
+    set_to_true = ("1", "ON", "YES", "TRUE")
+    values = {**environ, **elsewhere}
+    return next((name for name in names if values.get(name, "").upper() in set_to_true), None)

@@ -1,0 +1,154 @@
+"""A model that can't be loaded is a mistake before the launch, as far as this machine can know."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import Problem, UserError
+from launcher.planning.prepare import check
+
+CONFIG = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+CONFIG |= {"intermediate_size": 64, "vocab_size": 100}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_DATASETS_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "hf" / "hub"
+
+
+def model(directory: Path, *files: str) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    for name in files:
+        (directory / name).write_text("{}", encoding="utf-8")
+    return directory
+
+
+def mistakes(directory: Path, *words: str, environ: Mapping[str, str] | None = None) -> list[Problem]:
+    start = () if any(word.startswith("model.init=") for word in words) else ("model.init=pretrained",)
+    try:
+        check(["recipe=smoke", "executor=local", *start, *words], environ or {}, directory)
+    except UserError as error:
+        return list(error.problems)
+    return []
+
+
+def mistake(directory: Path, *words: str, environ: Mapping[str, str] | None = None) -> str:
+    (problem,) = mistakes(directory, *words, environ=environ)
+    return f"{problem.field}: {problem.message} -> {problem.remedy}"
+
+
+def test_a_whole_model_is_fine(tmp_path: Path) -> None:
+    model(tmp_path / "m", "model.safetensors", "tokenizer.json")
+    assert mistakes(tmp_path, "model.name=m") == []
+    assert mistakes(tmp_path, f"model.name={tmp_path / 'm'}") == []
+
+
+@pytest.mark.parametrize(
+    "word", ["model.name=m/config.json", "model.name=./m/config.json", "init_from=m/config.json"]
+)
+def test_a_file_of_the_model(tmp_path: Path, word: str) -> None:
+    model(tmp_path / "m", "model.safetensors", "tokenizer.json")
+    found = mistake(tmp_path, word)
+    assert found.startswith(word.partition("=")[0])
+    assert str(tmp_path / "m") in found or "no run" in found
+
+
+def test_what_a_directory_lacks_is_said_together(tmp_path: Path) -> None:
+    model(tmp_path / "m")
+    found = [problem.message for problem in mistakes(tmp_path, "model.name=m")]
+    assert found == ["has no weights", "has no tokenizer"]
+    # From random weights the configuration and the tokenizer do.
+    found = [problem.message for problem in mistakes(tmp_path, "model.name=m", "model.init=scratch")]
+    assert found == ["has no tokenizer"]
+
+
+def test_weights_of_another_library(tmp_path: Path) -> None:
+    model(tmp_path / "m", "tf_model.h5", "vocab.txt")
+    assert "has no weights for PyTorch, but tf_model.h5" in mistake(tmp_path, "model.name=m")
+
+
+def test_weights_in_several_files_are_all_there(tmp_path: Path) -> None:
+    directory = model(tmp_path / "m", "a.safetensors", "vocab.txt")
+    index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    assert "lacks b.safetensors, which its index names" in mistake(tmp_path, "model.name=m")
+    (directory / "b.safetensors").write_text("{}", encoding="utf-8")
+    assert mistakes(tmp_path, "model.name=m") == []
+
+
+def test_a_pointer_of_git_lfs_and_an_empty_file_are_no_weights(tmp_path: Path) -> None:
+    weights = model(tmp_path / "m", "vocab.txt") / "model.safetensors"
+    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", encoding="utf-8")
+    assert "git lfs pull" in mistake(tmp_path, "model.name=m")
+    weights.write_bytes(b"")
+    assert "has an empty model.safetensors" in mistake(tmp_path, "model.name=m")
+
+
+def test_an_adapter_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "adapter_config.json").write_text("{}", encoding="utf-8")
+    assert "holds an adapter and no model" in mistake(tmp_path, "model.name=m")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("https://huggingface.co/FacebookAI/roberta-base", "give the id: FacebookAI/roberta-base"),
+        ("https://huggingface.co/gpt2/tree/main", "give the id: gpt2/tree"),
+        ("a/b/c", "an id such as org/name"),
+        ("bert base", "an id such as org/name"),
+    ],
+)
+def test_what_can_be_no_id_of_the_hub(tmp_path: Path, name: str, remedy: str) -> None:
+    assert remedy in mistake(tmp_path, f"model.name={name}")
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_a_model_that_is_not_cached_where_the_hub_is_forbidden(
+    tmp_path: Path, hub: Path, variable: str
+) -> None:
+    found = mistake(tmp_path, "model.name=org/m", environ={variable: "1"})
+    assert found.startswith(
+        f"model.name: is not in {hub}, and {variable} forbids to ask the hub -> run launch prefetch"
+    )
+    assert mistakes(tmp_path, "model.name=org/m", environ={variable: "0"}) == []
+    assert mistakes(tmp_path, "model.name=org/m") == []
+
+
+def test_a_cached_model_is_fine_and_one_cached_in_part_is_not(tmp_path: Path, hub: Path) -> None:
+    snapshot = model(hub / "models--org--m" / "snapshots" / "abc", "tokenizer.json")
+    (hub / "models--org--m" / "refs").mkdir()
+    (hub / "models--org--m" / "refs" / "main").write_text("abc", encoding="utf-8")
+    offline = {"HF_HUB_OFFLINE": "1"}
+    assert "has no weights" in mistake(tmp_path, "model.name=org/m", environ=offline)
+    (snapshot / "model.safetensors").write_text("{}", encoding="utf-8")
+    assert mistakes(tmp_path, "model.name=org/m", environ=offline) == []
+    assert mistakes(tmp_path, "model.name=org/m", "model.revision=v2", environ=offline) != []
+
+
+@pytest.mark.usefixtures("hub")
+def test_nothing_is_known_of_a_cache_that_is_elsewhere_on_the_nodes(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("env: {HF_HOME: /shared/hf, HF_HUB_OFFLINE: '1'}\n", encoding="utf-8")
+    assert mistakes(tmp_path, "model.name=org/m", "cluster=./site.yaml") == []
+    (tmp_path / "site.yaml").write_text("env: {HF_HUB_OFFLINE: '1'}\n", encoding="utf-8")
+    assert "HF_HUB_OFFLINE forbids" in mistake(tmp_path, "model.name=org/m", "cluster=./site.yaml")
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"])
+def test_a_data_set_that_is_not_cached_where_the_hub_is_forbidden(
+    tmp_path: Path, hub: Path, variable: str
+) -> None:
+    model(tmp_path / "m", "model.safetensors", "tokenizer.json")
+    words = ["model.name=m", "data.source=nyu-mll/glue:sst2"]
+    assert mistake(tmp_path, *words, environ={variable: "1"}).startswith("data.source: is not in ")
+    assert mistakes(tmp_path, *words) == []
+    (hub.parent / "datasets" / "nyu-mll___glue").mkdir(parents=True)
+    assert mistakes(tmp_path, *words, environ={variable: "1"}) == []
