@@ -51,6 +51,7 @@ def run(
         planned = recipe
     else:
         planned = plan(recipe, overrides, loss_file=loss_file)
+    planned.refuse_unreachable()
     path = Path(planned.plan.run_dir)
     with directories.removed_if_refused(path.parent):
         executor = executor_for(planned.plan.executor)

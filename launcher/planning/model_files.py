@@ -40,13 +40,16 @@ class Fault:
     remedy: str
 
 
-def model_faults(name: str, revision: str, *, weights: bool, forbidden: str | None) -> list[Fault]:
-    """Why a model can't be loaded; `forbidden` is the variable that keeps a job from the hub, if there is one."""
+def model_faults(name: str, *, weights: bool) -> list[Fault]:
+    """Why a model can't be loaded, by its name or by what its directory holds."""
     if (fault := _name_fault(name)) is not None:
         return [fault]
+    return list(_directory_faults(Path(name), weights=weights)) if paths.is_dir(name) else []
+
+
+def cache_faults(name: str, revision: str, *, weights: bool, forbidden: str) -> list[Fault]:
+    """What the cache lacks of a model of the hub, which `forbidden`, a variable, keeps a job from asking."""
     if paths.is_dir(name):
-        return list(_directory_faults(Path(name), weights=weights))
-    if forbidden is None:
         return []
     cached = cached_model(name, revision)
     if cached is None or not paths.is_file(cached / "config.json"):
@@ -54,14 +57,14 @@ def model_faults(name: str, revision: str, *, weights: bool, forbidden: str | No
     return list(_directory_faults(cached, weights=weights))
 
 
-def data_fault(source: str, forbidden: str | None) -> Fault | None:
-    """Why a data set of the hub can't be loaded: nothing of it is cached, and the hub may not be asked."""
+def data_faults(source: str, forbidden: str) -> list[Fault]:
+    """Whether nothing of a data set of the hub is cached."""
     name = source.partition(":")[0]
     prepared = data_cache() / name.lower().replace("/", "___")
     downloaded = hub_cache() / ("datasets--" + name.replace("/", "--"))
-    if forbidden is None or any(paths.exists(place) for place in (source, prepared, downloaded)):
-        return None
-    return _not_cached(data_cache(), forbidden)
+    if any(paths.exists(place) for place in (source, prepared, downloaded)):
+        return []
+    return [_not_cached(data_cache(), forbidden)]
 
 
 def _not_cached(cache: Path, forbidden: str) -> Fault:

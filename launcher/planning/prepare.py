@@ -39,6 +39,8 @@ class Checked:
     machine: Machine
     facts: DataFacts
     shape: ModelShape | None
+    unreachable: tuple[Problem, ...] = ()
+    """Models and data of the hub that a job couldn't load from here; a plan for another machine is fine all the same."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,12 @@ class Prepared:
 
     plan: Plan
     files: dict[str, str]
+    unreachable: tuple[Problem, ...] = ()
+
+    def refuse_unreachable(self) -> None:
+        """Raises UserError where the job couldn't load its model or its data."""
+        if self.unreachable:
+            raise UserError(self.unreachable)
 
     def script(self) -> str:
         """The text of the job script."""
@@ -74,7 +82,8 @@ def plan_files(checked: Checked, cwd: Path, loss_file: Path | None = None) -> Pr
             _about("train.loss.name", checked.loaded, "is a file of yours, which is not given", remedy)
         )
     plan = plan_of(checked, cwd, own_loss)
-    return Prepared(plan, render.render(plan, templates(), loading.dump_recipe(plan.recipe), own_loss))
+    files = render.render(plan, templates(), loading.dump_recipe(plan.recipe), own_loss)
+    return Prepared(plan, files, checked.unreachable)
 
 
 def read_loss(path: Path) -> str:
@@ -118,7 +127,7 @@ def check(
         known = like.facts if like is not None and _reads_alike(recipe, like.loaded.recipe) else None
         facts = known or _collect(problems, lambda: datacheck.check_data(recipe), facts)
     if not any(key.startswith("model.") for key in doubtful):
-        shape = _collect(problems, lambda: model_shape(loaded, environ), shape)
+        shape = _collect(problems, lambda: model_shape(loaded), shape)
     observed = machine.observe(recipe, loaded.cluster)
     if not any(problem.field == "cluster" for problem in problems):
         problems += [
@@ -131,7 +140,7 @@ def check(
     if problems:
         raise UserError(problems)
     facts = replace(facts, notes=(*loaded.notes, *facts.notes))
-    return Checked(loaded, observed, facts, shape)
+    return Checked(loaded, observed, facts, shape, tuple(_unreachable(loaded, environ)))
 
 
 def _reads_alike(one: Recipe, other: Recipe) -> bool:
@@ -166,10 +175,12 @@ def plan_of(checked: Checked, cwd: Path, own_loss: str | None = None) -> Plan:
         launcher_version=__version__,
     )
     size = DataSize(checked.facts.train_examples, checked.facts.mean_chars)
-    return make_plan(recipe, cluster, checked.machine, identity, checked.shape, size, own_loss)
+    plan = make_plan(recipe, cluster, checked.machine, identity, checked.shape, size, own_loss)
+    missing = [f"{problem.field}={problem.value} {problem.message}" for problem in checked.unreachable]
+    return plan.model_copy(update={"notes": (*plan.notes, *missing)})
 
 
-def model_shape(loaded: Loaded, environ: Mapping[str, str]) -> ModelShape | None:
+def model_shape(loaded: Loaded) -> ModelShape | None:
     """The shape of the recipe's model, from its config.json where one is here; None where nobody knows it.
 
     Raises UserError where the model can't be loaded, as far as can be known here.
@@ -182,25 +193,26 @@ def model_shape(loaded: Loaded, environ: Mapping[str, str]) -> ModelShape | None
     key = "model.name" if recipe.init_from is None else "init_from"
     if (reason := paths.refusal(model.name)) is not None:
         raise UserError(_about(key, loaded, f"can't be read: {reason}", "check its permissions"))
-    revision = model.revision or "main"
-    faults = model_files.model_faults(
-        model.name,
-        revision,
-        weights=model.init == "pretrained",
-        forbidden=model_files.offline(environ, loaded.cluster.env, model_files.NO_MODELS),
-    )
+    faults = model_files.model_faults(model.name, weights=model.init == "pretrained")
     if faults:
         raise UserError(_about(key, loaded, fault.message, fault.remedy) for fault in faults)
-    config = find_config(model.name, revision=revision)
+    config = find_config(model.name, revision=model.revision or "main")
     return families.shape_of(model.name, config=config, where=f"{model.name}/config.json")
 
 
-def _source_problems(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Why a data set of the hub can't be loaded."""
-    source = loaded.recipe.data.source
-    forbidden = model_files.offline(environ, loaded.cluster.env, model_files.NO_DATA)
-    if source is not None and (fault := model_files.data_fault(source, forbidden)) is not None:
-        yield _about("data.source", loaded, fault.message, fault.remedy)
+def _unreachable(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """The model and the data of the hub that aren't cached where the environment forbids to ask the hub."""
+    model, source = loaded.recipe.model, loaded.recipe.data.source
+    elsewhere = loaded.cluster.env
+    if model.name is not None and (by := model_files.offline(environ, elsewhere, model_files.NO_MODELS)):
+        whole = model.init == "pretrained"
+        for fault in model_files.cache_faults(
+            model.name, model.revision or "main", weights=whole, forbidden=by
+        ):
+            yield _about("model.name", loaded, fault.message, fault.remedy)
+    if source is not None and (by := model_files.offline(environ, elsewhere, model_files.NO_DATA)):
+        for fault in model_files.data_faults(source, by):
+            yield _about("data.source", loaded, fault.message, fault.remedy)
 
 
 def scratch_config(scratch: Scratch, longest: int) -> dict[str, object]:

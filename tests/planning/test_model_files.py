@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import Problem, UserError
-from launcher.planning.prepare import check
+from launcher.planning.prepare import prepare
 
 CONFIG = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 CONFIG |= {"intermediate_size": 64, "vocab_size": 100}
@@ -34,7 +34,9 @@ def model(directory: Path, *files: str) -> Path:
 def mistakes(directory: Path, *words: str, environ: Mapping[str, str] | None = None) -> list[Problem]:
     start = () if any(word.startswith("model.init=") for word in words) else ("model.init=pretrained",)
     try:
-        check(["recipe=smoke", "executor=local", *start, *words], environ or {}, directory)
+        prepare(
+            ["recipe=smoke", "executor=local", *start, *words], environ or {}, directory
+        ).refuse_unreachable()
     except UserError as error:
         return list(error.problems)
     return []
@@ -152,3 +154,11 @@ def test_a_data_set_that_is_not_cached_where_the_hub_is_forbidden(
     assert mistakes(tmp_path, *words) == []
     (hub.parent / "datasets" / "nyu-mll___glue").mkdir(parents=True)
     assert mistakes(tmp_path, *words, environ={variable: "1"}) == []
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_plan_for_another_machine_says_it_and_is_made(tmp_path: Path) -> None:
+    words = ["recipe=smoke", "model.init=pretrained", "model.name=org/m", "executor=local"]
+    planned = prepare(words, {"HF_HUB_OFFLINE": "1"}, tmp_path)
+    assert planned.plan.notes[-1].startswith("model.name=org/m is not in ")
+    assert planned.plan.plan_id == prepare(words, {}, tmp_path).plan.plan_id

@@ -93,6 +93,7 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
     from launcher.runs import directory as runs
 
     prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
+    prepared.refuse_unreachable()
     path = Path(prepared.plan.run_dir)
     with (
         runs.removed_if_refused(path.parent),
