@@ -27,13 +27,12 @@ import torch.distributed as dist
 
 from launcher.families import shape_from_config
 from launcher.families.shared.base import ModelShape
-from launcher.planning.estimate import (
+from launcher.planning.estimate import Setup, estimate_traffic
+from launcher.planning.step_time import (
     DeviceSpeed,
     Link,
     Prediction,
-    Setup,
     Work,
-    estimate_traffic,
     fit_device,
     fit_link,
     step_flops,

@@ -8,6 +8,7 @@ import click
 
 from launcher.figures import human_bytes, human_count
 from launcher.planning.plan import Memory, Plan
+from launcher.planning.throughput import Throughput
 
 WIDTH = 11
 KERNELS = {"graph": "a CUDA graph for each size of step", "inductor": "fused by torch.compile"}
@@ -112,14 +113,25 @@ def _memory(memory: Memory) -> Iterator[str]:
 def _speed(plan: Plan) -> Iterator[str]:
     speed = plan.throughput
     assert speed.step_s is not None
+    ends = "" if speed.fastest_step_s is None else f" ({_between(speed)})"
     yield (
-        f"{speed.step_s:.3g} s a step, {speed.examples_per_s:.0f} examples/s "
+        f"{speed.step_s:.3g} s a step{ends}, {speed.examples_per_s:.0f} examples/s "
         f"(predicted: {speed.device} a rank, about {speed.tokens_per_example:.0f} tokens an example)"
     )
+    if speed.measured_on is None:
+        yield "never measured on such a device: from its datasheet, and from assumptions about what is reached of it"
+    else:
+        yield f"measured on {speed.measured_on}: others differ"
     yield "on " + ", ".join(f"{_count(nodes, 'node')}: {rate:.0f}/s" for nodes, rate in speed.by_nodes)
     if speed.stops_paying is not None:
         yield f"from {_count(speed.stops_paying, 'node')} on, each gives less than half of what the first does"
         yield from speed.advice
+
+
+def _between(speed: Throughput) -> str:
+    assert speed.fastest_step_s is not None
+    assert speed.slowest_step_s is not None
+    return f"between {speed.fastest_step_s:.3g} and {speed.slowest_step_s:.3g}"
 
 
 def _traffic(plan: Plan) -> str:

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from launcher.families.shared.base import ModelShape
 from launcher.planning.compile_mode import Compile, Place, resolve_compile
 from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic, largest_micro_batch
-from launcher.planning.throughput import Facts, Throughput, predict
+from launcher.planning.step_time import Planned, known_device
+from launcher.planning.throughput import Facts, Throughput, Variant, predict
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import Record
 from launcher.recipe.recipe import Recipe
@@ -191,10 +192,7 @@ def make_plan(
     device = resolve_device(recipe, cluster, machine, executor)
     gpus = resolve_gpus(recipe, cluster, machine, executor, device)
     world_size = recipe.nodes * gpus
-    setup = _setup(recipe, world_size, device)
-    layout = _layout(recipe, cluster, shape, setup)
-    compiled, why = resolve_compile(recipe, place_of(shape, setup))
-    setup = replace(setup, graphed=compiled == "graph")
+    setup, layout, compiled, why = _resolve(recipe, cluster, shape, gpus, device)
     fields: dict[str, Any] = {
         "executor": executor,
         "device": device,
@@ -209,14 +207,42 @@ def make_plan(
         "steps": _steps(recipe, data),
         "memory": _memory(cluster, shape, _graphed(setup, layout), layout),
         "traffic": _traffic(shape, setup, layout),
-        "throughput": predict(shape, setup, _speed_facts(recipe, cluster, machine, layout, data, gpus)),
+        "throughput": predict(
+            shape,
+            _speed_facts(recipe, cluster, machine, layout, data, gpus),
+            recipe.tuning,
+            lambda variant: _planned(_varied(recipe, variant), cluster, shape, gpus, device),
+        ),
         "slurm": _slurm(recipe, cluster, device, gpus) if executor == "slurm" else None,
-        "notes": (*_notes(recipe, machine, executor, shape, data, setup), *([why] if why else [])),
+        "notes": (*_notes(recipe, cluster, machine, executor, shape, data, setup), *([why] if why else [])),
         "loss_sha256": None if own_loss is None else hashlib.sha256(own_loss.encode()).hexdigest(),
         "recipe": recipe,
         "cluster": cluster,
     }
     return Plan(plan_id=_plan_id(identity.name, fields), **vars(identity), **fields)
+
+
+def _resolve(
+    recipe: Recipe, cluster: Cluster, shape: ModelShape | None, gpus: int, device: Literal["cuda", "cpu"]
+) -> tuple[Setup, Layout, Compile, str | None]:
+    """How the recipe trains on its nodes, how its batch is laid out, how its operations are launched, and why so."""
+    setup = _setup(recipe, recipe.nodes * gpus, device)
+    layout = _layout(recipe, cluster, shape, setup)
+    compiled, why = resolve_compile(recipe, place_of(shape, setup))
+    return replace(setup, graphed=compiled == "graph"), layout, compiled, why
+
+
+def _planned(
+    recipe: Recipe, cluster: Cluster, shape: ModelShape | None, gpus: int, device: Literal["cuda", "cpu"]
+) -> Planned:
+    """What of a recipe's plan its speed depends on."""
+    setup, layout, _, _ = _resolve(recipe, cluster, shape, gpus, device)
+    return Planned(setup, layout.micro_batch_size)
+
+
+def _varied(recipe: Recipe, variant: Variant) -> Recipe:
+    batch = recipe.batch.model_copy(update={"global_": variant.examples})
+    return recipe.model_copy(update={"nodes": variant.nodes, "tuning": variant.tuning, "batch": batch})
 
 
 def resolve_executor(recipe: Recipe, machine: Machine) -> Literal["local", "slurm"]:
@@ -416,7 +442,6 @@ def _speed_facts(
     cores = (cluster.cpus_per_task or gpus) if on_slurm else machine.cores
     return Facts(
         examples=layout.global_batch_size,
-        micro_batch_size=layout.micro_batch_size,
         max_length=layout.max_length,
         mean_chars=data.mean_chars,
         nodes=recipe.nodes,
@@ -424,6 +449,7 @@ def _speed_facts(
         gpu_model=cluster.gpu_model,
         cores=max(1, cores // gpus),
         pretrained=recipe.model.init == "pretrained",
+        native_bf16=machine.native_bf16 or on_slurm,
     )
 
 
@@ -461,6 +487,7 @@ def _sbatch_options(cluster: Cluster) -> Iterator[str]:
 
 def _notes(
     recipe: Recipe,
+    cluster: Cluster,
     machine: Machine,
     executor: str,
     shape: ModelShape | None,
@@ -481,6 +508,9 @@ def _notes(
         and not machine.native_bf16
     ):
         yield "this CPU only imitates bf16: precision=fp32 is about three times as fast here"
+    gpu = known_device(cluster.gpu_model) if cluster.gpu_model else None
+    if recipe.precision == "bf16" and setup.device == "cuda" and gpu is not None and not gpu.has_bf16:
+        yield f"a {cluster.gpu_model} only imitates bf16: precision=fp16 is what it is made for"
     if shape is None:
         yield "the model's shape is not known here (no config.json in its directory or the hub cache): memory unknown"
     if data.train_examples is None:

@@ -6,12 +6,25 @@ and result.json puts the measured step beside the predicted one.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from launcher.families.shared.base import ModelShape
-from launcher.planning.estimate import DEVICES, DeviceSpeed, Link, Prediction, Setup, Work, known_device
+from launcher.planning.step_time import (
+    BEST,
+    DEVICES,
+    WORST,
+    DeviceSpeed,
+    Link,
+    Luck,
+    Planned,
+    Prediction,
+    Work,
+    known_device,
+)
 from launcher.recipe.fields import Record
 
 CHARACTERS_PER_TOKEN = 4.3
@@ -26,6 +39,8 @@ INSIDE = {"cuda": Link(10e-6, 200e9), "cpu": Link(100e-6, 2e9)}
 """Assumed within a node: NVLink, or shared memory."""
 OVERLAP = {"cuda": 0.8, "cpu": 0.0}
 """Assumed share of the backward pass behind which sums over ranks hide; on CPUs they take the same cores."""
+IMITATED_BF16 = 3
+"""How much slower than fp32 a CPU is in bf16 that it only imitates, at least."""
 MOST_NODES = 1024
 MORE_EXAMPLES = 4
 """How many times batch.global the advice looks at."""
@@ -35,13 +50,19 @@ class Throughput(Record):
     """Predicted speed; all None where the model's shape, the length of the texts or the device is not known."""
 
     step_s: float | None = None
+    fastest_step_s: float | None = None
+    """With the best of the assumed rates: no faster than memory, launches and network allow."""
+    slowest_step_s: float | None = None
+    """With the worst of the assumed rates."""
+    measured_on: str | None = None
+    """What the device's rates were measured on; None where they come from its datasheet alone."""
     examples_per_s: float | None = None
     tokens_per_example: float | None = None
     """Guessed from the characters of the data."""
     device: str | None = None
     """What one rank is assumed to compute with."""
     by_nodes: tuple[tuple[int, float], ...] = ()
-    """(nodes, examples a second) with the recipe's global batch."""
+    """(nodes, examples a second) of the plan that each number of nodes would get, with the recipe's global batch."""
     stops_paying: int | None = None
     """Nodes at which each adds less than half of what the first gives; None up to 1,024."""
     advice: tuple[str, ...] = ()
@@ -54,7 +75,6 @@ class Facts:
 
     examples: int
     """In a global batch."""
-    micro_batch_size: int
     max_length: int
     mean_chars: float | None
     nodes: int
@@ -64,41 +84,87 @@ class Facts:
     """Cores of a rank on a CPU."""
     pretrained: bool = True
     """Whether adapters could take the place of full training: not on random weights."""
+    native_bf16: bool = True
+    """Whether a CPU computes in bf16 itself."""
 
 
-def predict(shape: ModelShape | None, setup: Setup, facts: Facts) -> Throughput:
+@dataclass(frozen=True)
+class Variant:
+    """A recipe with other nodes, another global batch or another tuning."""
+
+    nodes: int
+    examples: int
+    tuning: Literal["full", "lora"]
+
+
+PlanOf = Callable[[Variant], Planned]
+"""What is planned for a variant of the recipe."""
+
+
+def predict(
+    shape: ModelShape | None, facts: Facts, tuning: Literal["full", "lora"], plan_of: PlanOf
+) -> Throughput:
     """The speed of a plan."""
-    if shape is None or facts.mean_chars is None:
-        return Throughput()
+    setup = plan_of(Variant(facts.nodes, facts.examples, tuning)).setup
     name = "CPU" if setup.device == "cpu" else facts.gpu_model
     device = known_device(name) if name else None
-    if name is None or device is None:
+    if shape is None or facts.mean_chars is None or name is None or device is None:
         return Throughput()
     length = min(facts.max_length, facts.mean_chars / CHARACTERS_PER_TOKEN + SPECIAL_TOKENS)
-    prediction = Prediction(
-        shape=shape,
-        setup=setup,
-        work=_work(facts, facts.examples, length),
-        device=DeviceSpeed.of(device, setup.precision, facts.cores if device is DEVICES["CPU"] else 1),
-        link=LINKS[setup.device],
-        gpus=facts.gpus,
-        inside=INSIDE[setup.device],
-        overlap=OVERLAP[setup.device],
-    )
+    prediction = _prediction(shape, facts, Variant(1, facts.examples, tuning), plan_of, length)
     step = prediction.step(facts.nodes)
+    best, worst = (_with_luck(prediction, facts, luck).step(facts.nodes) for luck in (BEST, WORST))
     return Throughput(
         step_s=step.total_s,
+        fastest_step_s=best.total_s,
+        slowest_step_s=worst.total_s,
+        measured_on=device.measured,
         examples_per_s=step.examples_per_s,
         tokens_per_example=length,
         device=f"{facts.cores} CPU cores" if name == "CPU" else name,
         by_nodes=tuple((nodes, prediction.step(nodes).examples_per_s) for nodes in _node_counts(facts.nodes)),
         stops_paying=prediction.stops_paying(MOST_NODES),
-        advice=tuple(_advice(prediction, facts, length)),
+        advice=tuple(_advice(prediction, facts, Variant(1, facts.examples, tuning), plan_of, length)),
     )
 
 
-def _work(facts: Facts, examples: int, length: float) -> Work:
-    return Work(examples, round(examples * length), length, facts.micro_batch_size)
+def _prediction(
+    shape: ModelShape, facts: Facts, variant: Variant, plan_of: PlanOf, length: float
+) -> Prediction:
+    """The speed of a variant on any number of nodes, each with the plan that it would get."""
+    setup, micro_batch_size = plan_of(variant)
+    kind, examples = setup.device, variant.examples
+    return Prediction(
+        shape=shape,
+        setup=setup,
+        work=Work(examples, round(examples * length), length, micro_batch_size),
+        device=_device_speed(setup.device, setup.precision, facts, None),
+        link=LINKS[kind],
+        gpus=facts.gpus,
+        inside=INSIDE[kind],
+        overlap=OVERLAP[kind],
+        planned=functools.cache(lambda nodes: plan_of(replace(variant, nodes=nodes))),
+    )
+
+
+def _device_speed(kind: str, precision: str, facts: Facts, luck: Luck | None) -> DeviceSpeed:
+    device = DEVICES["CPU"] if kind == "cpu" else known_device(str(facts.gpu_model))
+    assert device is not None
+    if kind == "cpu" and not facts.native_bf16:
+        device = replace(device, half_flops=device.fp32_flops / IMITATED_BF16)
+    return DeviceSpeed.of(device, precision, facts.cores if kind == "cpu" else 1, luck)
+
+
+def _with_luck(prediction: Prediction, facts: Facts, luck: Luck) -> Prediction:
+    """The same prediction at one end of its range."""
+    setup, link, inside = prediction.setup, prediction.link, prediction.inside
+    assert inside is not None
+    return replace(
+        prediction,
+        device=_device_speed(setup.device, setup.precision, facts, luck),
+        link=Link(link.latency_s * luck.launches, link.bytes_per_s * luck.bandwidth),
+        inside=Link(inside.latency_s * luck.launches, inside.bytes_per_s * luck.bandwidth),
+    )
 
 
 def _node_counts(nodes: int) -> list[int]:
@@ -107,21 +173,19 @@ def _node_counts(nodes: int) -> list[int]:
     return sorted({nodes, *(2**power for power in range(int(math.log2(most)) + 1))})
 
 
-def _advice(prediction: Prediction, facts: Facts, length: float) -> Iterator[str]:
+def _advice(
+    prediction: Prediction, facts: Facts, now: Variant, plan_of: PlanOf, length: float
+) -> Iterator[str]:
     """Other recipes for which more nodes pay, each with the number of nodes up to which they do."""
-    now = prediction.stops_paying(MOST_NODES)
-    if now is None:
+    most = prediction.stops_paying(MOST_NODES)
+    if most is None:
         return
     examples = MORE_EXAMPLES * facts.examples
-    larger = replace(prediction, work=_work(facts, examples, length))
-    others = {
-        f"batch.global={examples}, more tokens a rank, accumulated where memory is short": larger,
-    }
-    if prediction.setup.tuning == "full" and facts.pretrained:
-        others["tuning=lora, which sends adapters alone"] = replace(
-            prediction, setup=replace(prediction.setup, tuning="lora")
-        )
-    for change, other in others.items():
-        limit = other.stops_paying(MOST_NODES)
-        if limit is None or limit > now:
+    larger = f"batch.global={examples}, more tokens a rank, accumulated where memory is short"
+    others = {larger: replace(now, examples=examples)}
+    if now.tuning == "full" and facts.pretrained:
+        others["tuning=lora, which sends adapters alone"] = replace(now, tuning="lora")
+    for change, variant in others.items():
+        limit = _prediction(prediction.shape, facts, variant, plan_of, length).stops_paying(MOST_NODES)
+        if limit is None or limit > most:
             yield f"{change}: pays {f'below {limit}' if limit else f'up to {MOST_NODES}'} nodes"

@@ -8,24 +8,26 @@ from hypothesis import strategies as st
 
 from launcher.families import known_names, known_shape
 from launcher.planning.estimate import (
+    Setup,
+    activation_bytes,
+    adapter_parameters,
+    estimate_memory,
+    estimate_traffic,
+    largest_micro_batch,
+    total_parameters,
+    trainable_parameters,
+)
+from launcher.planning.step_time import (
     DEVICES,
     Device,
     DeviceSpeed,
     Link,
     Prediction,
-    Setup,
     Work,
-    activation_bytes,
-    adapter_parameters,
-    estimate_memory,
-    estimate_traffic,
     fit_device,
     fit_link,
     known_device,
-    largest_micro_batch,
     step_flops,
-    total_parameters,
-    trainable_parameters,
 )
 
 BERT = known_shape("bert-base-uncased")

@@ -227,3 +227,18 @@ def test_a_model_that_overflows_in_fp16_is_refused_before_the_launch(name: str, 
         ["precision"] if "mdeberta" in name and precision == "fp16" else []
     )
     assert all("precision=bf16" in conflict.remedy for conflict in found)
+
+
+@pytest.mark.parametrize("stage", [0, 2, None])
+def test_each_row_of_the_table_of_nodes_is_the_plan_of_that_number_of_nodes(stage: int | None) -> None:
+    site = cluster(gpus_per_node=1, gpu_model="A100", gpu_memory_gib=8)
+    size = DataSize(train_examples=67_349, mean_chars=1800.0)
+
+    def rates(nodes: int) -> dict[int, float]:
+        wanted = recipe(nodes=nodes, batch={"global": 64}, zero={"stage": stage})
+        plan = planned(wanted, site, LOGIN_NODE, size)
+        assert plan.throughput.examples_per_s == dict(plan.throughput.by_nodes)[nodes]
+        return dict(plan.throughput.by_nodes)
+
+    one, four = rates(1), rates(4)
+    assert {nodes: four[nodes] for nodes in one} == one

@@ -8,7 +8,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig
 
 from launcher.families import FAMILIES, known_shape, shape_from_config
-from launcher.planning.estimate import Setup, activation_bytes, adapter_parameters, step_flops
+from launcher.planning.estimate import Setup, activation_bytes, adapter_parameters
+from launcher.planning.step_time import step_flops
 
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
 DEBERTA_V3 = {
@@ -197,7 +198,7 @@ def test_frozen_matrices_keep_no_inputs(family, precision):
     measured, predicted = grows_by(lambda layers: tiny(family, layers), setup, examples=3, length=40)
     shape = shape_from_config(tiny(family).to_dict(), "config.json")
     width = 4 if precision == "fp32" else 2
-    adapters = len(shape.default_lora_targets) * width * (HIDDEN + 1) * 3 * 40
+    adapters = len(shape.family.lora_targets) * width * (HIDDEN + 1) * 3 * 40
     assert predicted - adapters == pytest.approx(measured, rel=0.05)
 
 
@@ -229,7 +230,7 @@ def test_adapters_are_as_large_as_peft_makes_them(family):
     shape = shape_from_config(config.to_dict(), "config.json")
     setup = Setup(tuning="lora", lora_r=4)
     adapted = get_peft_model(
-        AutoModel.from_config(config), LoraConfig(r=4, target_modules=list(shape.default_lora_targets))
+        AutoModel.from_config(config), LoraConfig(r=4, target_modules=list(shape.family.lora_targets))
     )
     trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     assert trained == adapter_parameters(shape, setup)

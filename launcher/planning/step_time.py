@@ -1,0 +1,303 @@
+"""How long an optimizer step takes: arithmetic, bytes moved in memory, launches of operations, and bytes sent. Pure.
+
+A step is never shorter than its floors: arithmetic at the device's peak, memory traffic at its bandwidth, one launch after
+the other, and the network's latency. How far above them it lies is an assumption where nothing was measured, so a range stands
+beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from launcher.families.shared.base import ModelShape
+from launcher.planning.estimate import (
+    FP32,
+    Setup,
+    activation_bytes,
+    adapter_parameters,
+    estimate_traffic,
+    optimizer_bytes,
+    trainable_parameters,
+)
+
+OPERATIONS = 170
+"""Operations that one layer issues, forward and backward: a 12-layer step issues 1,900 to 2,500 in all."""
+
+
+def step_flops(shape: ModelShape, setup: Setup, *, tokens: int, mean_length: float) -> float:
+    """Floating-point operations of forward and backward over `tokens` real tokens.
+
+    `mean_length` is the mean over tokens of their example's length (sum of squares / sum). Forward is 2 per
+    weight and token and 4 x hidden x length for attention, backward twice that: 6 per weight in all (Kaplan
+    et al. 2020, section 2.1). LoRA skips the weight gradients of frozen matrices, which leaves 4;
+    checkpointing computes the layers' forward pass again. Embeddings, norms and heads that read one token
+    per example count as nothing.
+    """
+    attention = 4 * shape.hidden * _attention_lengths(shape, mean_length)
+    adapters = adapter_parameters(shape, setup)
+    weights, passes = shape.linear_weights, 3 if setup.tuning == "full" else 2
+    forward = 2 * (weights + adapters) + attention
+    again = forward if setup.gradient_checkpointing else 0
+    return tokens * (passes * 2 * weights + 6 * adapters + 3 * attention + again)
+
+
+def _attention_lengths(shape: ModelShape, mean_length: float) -> float:
+    """Tokens that a token attends to, summed over the layers; DeBERTa also scores every relative position."""
+    whole = shape.layers if shape.global_layers < 0 else shape.global_layers
+    local = (shape.layers - whole) * min(mean_length, shape.local_window)
+    return whole * mean_length + local + shape.layers * 2 * shape.relative_span
+
+
+@dataclass(frozen=True)
+class Device:
+    """A kind of device; peaks are dense, in floating-point operations a second."""
+
+    memory: int
+    half_flops: float
+    fp32_flops: float
+    bytes_per_s: float = math.inf
+    """Memory bandwidth; infinite where the rate was fitted to whole steps, which contain it."""
+    has_bf16: bool = True
+    achievable: float = 0.4
+    """Share of the peak that training reaches: an assumption near Megatron-LM's 44% for its smallest model
+    (Narayanan et al. 2021, table 1)."""
+    layer_launch_s: float = OPERATIONS * 12e-6
+    """Host time to launch one layer's operations, forward and backward: 12 microseconds each, 24 ms for 12 layers."""
+    measured: str | None = None
+    """On what the rates were measured; None where they come from a datasheet alone."""
+
+
+# Peaks and bandwidths are those of NVIDIA's datasheets, without sparsity; the A100 is the one of 40 GB.
+DEVICES = {
+    "H200": Device(141 * 10**9, 989e12, 67e12, 4.8e12),
+    "H100 PCIE": Device(80 * 10**9, 756e12, 51e12, 2.0e12),
+    "H100": Device(80 * 10**9, 989e12, 67e12, 3.35e12),
+    "A100": Device(40 * 10**9, 312e12, 19.5e12, 1.555e12),
+    "V100": Device(16 * 10**9, 125e12, 15.7e12, 0.9e12, has_bf16=False),
+    "L40S": Device(48 * 10**9, 362e12, 91.6e12, 0.864e12),
+    "T4": Device(16 * 10**9, 65e12, 8.1e12, 0.32e12, has_bf16=False),
+    # One core with AVX512-BF16: best matmul 440 (bf16) and 103 GFLOP/s (fp32), BERT-base at 57% of that.
+    "CPU": Device(
+        0, 440e9, 103e9, achievable=0.57, layer_launch_s=5e-3, measured="a server core with AVX512-BF16"
+    ),
+}
+
+
+def known_device(name: str) -> Device | None:
+    """The device that a name such as `NVIDIA H200` or `a100` means, or None."""
+    words = name.upper().replace("-", " ").split()
+    named = (key for key in DEVICES if all(any(w.startswith(part) for w in words) for part in key.split()))
+    return next((DEVICES[key] for key in named), None)
+
+
+@dataclass(frozen=True)
+class DeviceSpeed:
+    """What one rank computes with: rates, and times that don't shrink with the work."""
+
+    flops_per_s: float
+    fixed_s: float = 0.0
+    """Seconds of every optimizer step whatever its size: clipping, logging."""
+    layer_launch_s: float = 0.0
+    """Seconds of a layer in a micro-batch, forward and backward, that don't shrink with its work."""
+    bytes_per_s: float = math.inf
+    """Memory traffic."""
+    replay_s: float = 0.0
+    """Seconds from one operation of a CUDA graph to the next: an assumption."""
+
+    @classmethod
+    def of(cls, device: Device, precision: str, units: int = 1, luck: Luck | None = None) -> DeviceSpeed:
+        """A device's achievable speed; `units` is the number of cores of a CPU, `luck` where in the range it is looked for."""
+        share = luck or EXPECTED
+        half = precision == "fp16" or (precision == "bf16" and device.has_bf16)
+        peak = device.half_flops if half else device.fp32_flops
+        return cls(
+            min(1.0, device.achievable * share.arithmetic) * peak * units,
+            layer_launch_s=device.layer_launch_s * share.launches,
+            bytes_per_s=device.bytes_per_s * share.bandwidth,
+            replay_s=1e-6 * share.launches if math.isfinite(device.bytes_per_s) else 0.0,
+        )
+
+
+class Luck(NamedTuple):
+    """How the achievable rates may turn out, as multiples of what is expected or shares of the peak: assumptions."""
+
+    arithmetic: float
+    """Multiple of the achievable share of the peak."""
+    bandwidth: float
+    """Share of the memory's bandwidth."""
+    launches: float
+    """Multiple of the time of a launch."""
+
+
+EXPECTED = Luck(1.0, 0.8, 1.0)
+BEST = Luck(1.5, 1.0, 0.5)
+WORST = Luck(0.5, 0.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A connection between ranks; between nodes of several ranks, the node's whole network bandwidth."""
+
+    latency_s: float
+    bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """One optimizer step's examples, over all ranks."""
+
+    examples: int
+    tokens: int
+    mean_length: float
+    micro_batch_size: int
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Predicted seconds of one optimizer step."""
+
+    compute_s: float
+    exchange_s: float
+    """Seconds of communication that computation doesn't hide."""
+    examples: int
+
+    @property
+    def total_s(self) -> float:
+        """Seconds from one step to the next."""
+        return self.compute_s + self.exchange_s
+
+    @property
+    def examples_per_s(self) -> float:
+        """Throughput over all ranks."""
+        return self.examples / self.total_s
+
+
+class Planned(NamedTuple):
+    """What a plan decides of the speed."""
+
+    setup: Setup
+    micro_batch_size: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Throughput as a function of the number of nodes, for a global batch that stays the same."""
+
+    shape: ModelShape
+    setup: Setup
+    """Its `world_size` is ignored."""
+    work: Work
+    device: DeviceSpeed
+    link: Link
+    gpus: int = 1
+    """Ranks per node."""
+    inside: Link | None = None
+    """What connects the ranks of one node where there is only one; None means the same `link`."""
+    overlap: float = 0.0
+    """Share of the backward pass behind which communication can hide (backward is two thirds of the step)."""
+    planned: Callable[[int], Planned] | None = None
+    """What the plan for a number of nodes is; None means the same set-up and micro-batch on any."""
+
+    def step(self, nodes: int) -> StepTime:
+        """One step on this many nodes: the slowest rank's work, then what of the exchange shows, then the update."""
+        ranks, work = nodes * self.gpus, self.work
+        setup, size = self.planned(nodes) if self.planned else Planned(self.setup, work.micro_batch_size)
+        setup = replace(setup, world_size=ranks)
+        examples = -(-work.examples // ranks)
+        micro_batches = -(-examples // size)
+        passes = self._passes(setup, examples, micro_batches)
+        traffic = estimate_traffic(self.shape, setup, micro_batches=micro_batches)
+        link = self.inside if self.inside and nodes == 1 else self.link
+        exchange = traffic.hops * link.latency_s + traffic.bytes_per_step / link.bytes_per_s
+        # The last sum starts when the backward pass has ended, however well the others hide behind it.
+        last = 2 * math.ceil(math.log2(ranks)) * link.latency_s
+        exposed = max(last, exchange - self.overlap * passes * 2 / 3)
+        update = update_bytes(self.shape, setup) / self.device.bytes_per_s
+        return StepTime(passes + update + self.device.fixed_s, exposed, work.examples)
+
+    def _passes(self, setup: Setup, examples: int, micro_batches: int) -> float:
+        """Seconds of all forward and backward passes of a rank in a step."""
+        device, share = self.device, examples / self.work.examples
+        arithmetic = self._flops * share / device.flops_per_s
+        tokens = round(self.work.tokens * share)
+        moved = pass_bytes(self.shape, setup, tokens, self.work.mean_length, micro_batches)
+        layers = micro_batches * self.shape.layers
+        graphed = setup.graphed and micro_batches == 1
+        launches = layers * (OPERATIONS * device.replay_s if graphed else device.layer_launch_s)
+        if setup.device == "cpu":  # one after the other
+            return arithmetic + launches
+        # A GPU computes while the host launches what comes next.
+        return max(arithmetic, moved / device.bytes_per_s, launches)
+
+    def efficiency(self, nodes: int) -> float:
+        """Speed-up over one node, divided by the number of nodes."""
+        return self.step(1).total_s / (nodes * self.step(nodes).total_s)
+
+    def stops_paying(self, limit: int = 1024, least: float = 0.5) -> int | None:
+        """The number of nodes at which efficiency falls under `least`; None where it holds up to `limit`."""
+        worth = 1
+        while worth * 2 <= limit and self.efficiency(worth * 2) >= least:
+            worth *= 2
+        above = min(worth * 2, limit)
+        if self.efficiency(above) >= least:
+            return None
+        while above - worth > 1:
+            middle = (worth + above) // 2
+            worth, above = (middle, above) if self.efficiency(middle) >= least else (worth, middle)
+        return above
+
+    @cached_property
+    def _flops(self) -> float:
+        work = self.work
+        return step_flops(self.shape, self.setup, tokens=work.tokens, mean_length=work.mean_length)
+
+
+def update_bytes(shape: ModelShape, setup: Setup) -> int:
+    """Bytes that the update reads and writes: gradients, then weights and optimizer state, there and back."""
+    trained = trainable_parameters(shape, setup)
+    own = -(-trained // setup.world_size) if setup.zero_stage else trained
+    return own * (FP32 + 2 * (FP32 + optimizer_bytes(setup)))
+
+
+def pass_bytes(shape: ModelShape, setup: Setup, tokens: int, length: float, micro_batches: int) -> int:
+    """Bytes that forward and backward passes read and write at least: weights and their casts, gradients, activations.
+
+    Each micro-batch reads the matrices forward and backward, casts them once under autocast, and writes the gradients. What
+    is kept for the backward pass is written and read once.
+    """
+    width = FP32 if setup.precision == "fp32" else 2
+    cast = 0 if setup.precision == "fp32" else FP32 + width
+    weights = shape.linear_weights * (2 * width + cast)
+    gradients = FP32 * trainable_parameters(shape, setup)
+    kept = activation_bytes(shape, setup, tokens=tokens, length=max(1, round(length)))
+    return micro_batches * (weights + gradients) + 2 * kept
+
+
+def fit_device(points: Sequence[tuple[float, float]]) -> DeviceSpeed:
+    """Speed and fixed time from measured (operations, seconds) of steps on one rank, by least squares."""
+    rate, fixed = _fit([(flops, 1.0, seconds) for flops, seconds in points])
+    return DeviceSpeed(1 / rate if rate else math.inf, fixed)
+
+
+def fit_link(points: Sequence[tuple[int, int, float]]) -> Link:
+    """Latency and bandwidth from measured (hops, bytes per rank, seconds) of exchanges, by least squares."""
+    latency, slowness = _fit([(float(hops), float(sent), seconds) for hops, sent, seconds in points])
+    return Link(latency, 1 / slowness if slowness else math.inf)
+
+
+def _fit(rows: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
+    """Least squares for a x + b y = z with neither a nor b negative."""
+    xx, xy, yy, xz, yz = (
+        sum(row[i] * row[j] for row in rows) for i, j in ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2))
+    )
+    determinant = xx * yy - xy * xy
+    if determinant > 1e-12 * xx * yy:
+        a, b = (xz * yy - yz * xy) / determinant, (yz * xx - xz * xy) / determinant
+        if a >= 0 and b >= 0:
+            return a, b
+    only_a, only_b = (xz / xx if xx else 0.0, 0.0), (0.0, yz / yy if yy else 0.0)
+    return min((only_a, only_b), key=lambda ab: sum((ab[0] * x + ab[1] * y - z) ** 2 for x, y, z in rows))
