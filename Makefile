@@ -45,11 +45,12 @@ test-faults: install ## Run the tests that kill, cut off and fill up
 	@scripts/install-slurm
 	@$(BIN)/python -m pytest tests/faults $(ARGS)
 
-check: $(VENV)/installed ## Lint, formatting, types and layers
+check: $(VENV)/installed ## Lint, formatting, types and layers; prints which package imports which
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/house/test_layers.py
+	@$(BIN)/python tests/support/import_graph.py
 
 fix: $(VENV)/installed ## Mend what can be mended by a program
 	@$(BIN)/ruff check --fix

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import import_graph
+from support.import_graph import imported, room, room_graph
 
 import launcher
 
@@ -51,6 +53,33 @@ IMPURE = {"datetime", "os", "platform", "random", "secrets", "socket", "subproce
 HEAVY = {"datasets", "deepspeed", "numpy", "pandas", "peft", "pyarrow", "torch", "transformers", "wandb"}
 
 
+# The rooms of launcher/train likewise, and the modules that stand beside them.
+TRAIN = {
+    "__init__": "",
+    "compat": "",
+    "process": "",
+    "tokens": "process compat",
+    "reading": "tokens",
+    "augment": "reading",
+    "tasks": "reading compat",
+    "dataset": "augment tasks",
+    "packed": "tasks",
+    "model": "packed",
+    "step": "model",
+    "record": "process",
+    "use": "dataset model",
+    "compress": "use",
+    "inputs": "dataset model",
+    "job": "inputs compress step record",
+    "batches": "job",
+    "validation": "job",
+    "loop": "batches validation",
+    "session": "loop",
+    "verbs": "job",
+    "__main__": "session verbs",
+}
+
+
 def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
@@ -59,49 +88,88 @@ def layer(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and layer, or top-level package, of every import in a file, those within functions included."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, _target(alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: relative import"
-            for alias in node.names:
-                yield node.lineno, _target(f"{node.module}.{alias.name}")
-
-
-def _target(name: str) -> str:
-    parts = name.split(".")
-    if parts[0] != "launcher" or len(parts) == 1:
-        return parts[0]
-    inside = (PACKAGE / parts[1]).is_dir() or (PACKAGE / f"{parts[1]}.py").is_file()
-    return parts[1] if inside else "launcher"
-
-
-def reach(room: str) -> set[str]:
+def reach(name: str, rooms: dict[str, str]) -> set[str]:
     """All that a room may import."""
-    right = set(LAYERS.get(room, "").split())
-    return right.union(*map(reach, right))
+    right = set(rooms.get(name, "").split())
+    return right.union(*(reach(other, rooms) for other in right))
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_follow_the_table(path: Path) -> None:
-    own = layer(path)
-    assert own in LAYERS, f"add {own} to the table of layers"
-    allowed = {own, "launcher", *reach(own)}
-    any_package = "*" in allowed
+def forbidden(package: Path) -> list[str]:
+    """Every import that the tables don't allow, and a circle of modules where there is one."""
+    found = []
+    for name, path in import_graph.modules(package).items():
+        found += [f"{path}:{line}: {text}" for line, text in _forbidden_in(name, path, package)]
+    if circle := import_graph.circle(import_graph.file_graph(package)):
+        found.append(f"a circle of imports: {' -> '.join(circle)}")
+    return found
+
+
+def _forbidden_in(name: str, path: Path, package: Path) -> Iterator[tuple[int, str]]:
+    own, inner = room(name), room(name, 2)
+    allowed = {own, "launcher", *reach(own, LAYERS)}
+    if own not in LAYERS or (own == "train" and inner not in TRAIN):
+        yield 1, f"add {name} to the table"
     for line, target in imported(path):
-        if target in sys.stdlib_module_names or (any_package and target not in LAYERS):
+        package_of_it, *rest = target.split(".")
+        if package_of_it != "launcher":
+            heard_of = package_of_it in {*sys.stdlib_module_names, *allowed}
+            if not heard_of and "*" not in allowed:
+                yield line, f"{own} may not import {package_of_it}"
             continue
-        assert target in allowed, f"{path}:{line}: {own} may not import {target}"
+        outer = rest[0] if rest and _is_module(package, rest[0]) else "__init__"
+        if outer not in {*allowed, "__init__"}:
+            yield line, f"{own} may not import {outer}"
+        elif own == outer == "train" and len(rest) > 1 and rest[1] not in {inner, *reach(inner, TRAIN)}:
+            yield line, f"train/{inner} may not import train/{rest[1]}"
+
+
+def _is_module(package: Path, name: str) -> bool:
+    return (package / name).is_dir() or (package / f"{name}.py").is_file()
+
+
+def test_imports_follow_the_tables_and_never_go_in_circles() -> None:
+    assert forbidden(PACKAGE) == []
+
+
+@pytest.mark.parametrize("inside", ["launcher", "launcher.train"])
+def test_rooms_never_go_in_circles(inside: str) -> None:
+    assert import_graph.circle(room_graph(import_graph.file_graph(PACKAGE), inside)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "message"),
+    [
+        ("recipe/recipe.py", "from launcher.planning.plan import Plan", "recipe may not import planning"),
+        ("planning/plan.py", "def f():\n    import torch", "planning may not import torch"),
+        ("runs/directory.py", "if TYPE_CHECKING:\n    import launcher.cli", "runs may not import cli"),
+        ("train/process/ranks.py", "import launcher.train.loop", "train/process may not import train/loop"),
+        (
+            "train/step/plain.py",
+            "from launcher.train.use import latency",
+            "train/step may not import train/use",
+        ),
+        ("train/step/strategy.py", "import launcher.train.step.plain", "a circle of imports"),
+        (
+            "recipe/fields.py",
+            "def f():\n    from launcher.recipe.recipe import Recipe",
+            "a circle of imports",
+        ),
+        ("train/heap.py", "", "add launcher.train.heap to the table"),
+    ],
+)
+def test_a_planted_import_is_found(tmp_path: Path, file: str, line: str, message: str) -> None:
+    copy = tmp_path / "launcher"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "_data"))
+    with (copy / file).open("a", encoding="utf-8") as planted:
+        planted.write(f"\n{line}\n")
+    assert any(message in problem for problem in forbidden(copy))
 
 
 def test_planning_looks_at_nothing_but_its_arguments() -> None:
     for path in modules():
         name = path.relative_to(PACKAGE).as_posix()
         if layer(path) in PURE and name not in GATHERS:
-            assert not {target for _, target in imported(path)} & IMPURE, name
+            assert not {target.split(".")[0] for _, target in imported(path)} & IMPURE, name
 
 
 def loaded_after(code: str) -> set[str]:
