@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -9,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from launcher import tasks
 from launcher.cli.follow import read_events
 from launcher.cli.progress import metric_items
 from launcher.figures import human_bytes, human_count, human_number, human_seconds
+from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 
 WIDTH = 12
@@ -162,10 +165,8 @@ def wandb_page(run: RunDir) -> str | None:
 
 
 def _example_text(plan: dict[str, Any]) -> str:
-    columns = plan["recipe"]["data"]["text"]
-    if isinstance(columns, str) or len(columns) == 1:
-        return '--text "a sentence of yours"'
-    return '--text "the first text" --text "the second"'
+    recipe = Recipe.model_validate_json(json.dumps(plan["recipe"]))
+    return " ".join(f'--text "{text}"' for text in tasks.of(recipe).sample_texts())
 
 
 def _reference(run: RunDir) -> str:

@@ -106,6 +106,14 @@ class TokenClassification(TaskSpec):
             return row
         return Row({**row.values, column: [change(word) or word for word in given]}, row.position)
 
+    def told(self, found: Mapping[str, Any]) -> str:
+        """Each word with its tag, and the entities that they make."""
+        (column,) = self.text_columns
+        given = words(found[column]) or []
+        tagged = " ".join(f"{word}/{tag}" for word, tag in zip(given, found["prediction"], strict=True))
+        entities = "  ".join(f"{entity['type']}: {entity['text']}" for entity in found["entities"])
+        return f"{tagged}   {entities}".rstrip()
+
     def known_classes(self, names: Sequence[str]) -> tuple[str, ...]:
         """The tags, and all that the same types may need besides; data.labels as they are."""
         scheme = tagging.scheme_of(names, self.recipe.tagging.scheme)

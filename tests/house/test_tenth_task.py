@@ -103,7 +103,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def launch(copy: Path, *words: str, code: int = 0) -> Any:
     """What `launch ... --json` of the copy prints, or, where it fails, its messages."""
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: PLW1510  (the code is looked at below)
         [sys.executable, "-m", "launcher", *words, "--json"],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(copy)},

@@ -73,7 +73,7 @@ def predict_command(
     if as_json:
         show_json(result)
     else:
-        _show_predictions(result)
+        _show_predictions(run, result)
 
 
 def _output(file: str | None, given: str | None) -> list[str]:
@@ -92,11 +92,18 @@ def _output(file: str | None, given: str | None) -> list[str]:
     return ["--output", str(target.absolute())]
 
 
-def _show_predictions(result: dict[str, Any]) -> None:
+def _show_predictions(run: Path, result: dict[str, Any]) -> None:
+    from launcher import tasks
     from launcher.cli.output import say, show
     from launcher.figures import human_number
+    from launcher.loading.resolve import read_recipe_file
+    from launcher.runs.directory import RunDir
 
+    task = tasks.of(read_recipe_file(RunDir(run).recipe))
     for row in result.get("predictions") or []:
+        if (line := task.told(row)) is not None:
+            show(line)
+            continue
         chances = row.get("probabilities")
         detail = ""
         if isinstance(chances, dict):
