@@ -287,6 +287,8 @@ def _label_sets(recipe: Recipe, train: _Split, others: Sequence[_Split]) -> Iter
     problem = spec.class_problem(known, train.names)
     if problem is not None:
         yield problem
+    else:
+        yield from _metric_problems(spec, known)
     if len(known) == 1 < spec.least_classes:
         yield Problem(
             f"every row has the label {known[0]!r}: there is nothing to learn",
@@ -301,6 +303,14 @@ def _label_sets(recipe: Recipe, train: _Split, others: Sequence[_Split]) -> Iter
         return
     for split in others if given is None else (train, *others):
         yield from _unknown_labels(recipe, split, known)
+
+
+def _metric_problems(spec: TaskSpec, known: Sequence[str]) -> Iterator[Problem]:
+    """Metrics that are not computed of these classes, though of others they may be."""
+    for key, metric in spec.asked_metrics:
+        problem = spec.metric_problem(metric, known)
+        if problem is not None and spec.metric_problem(metric) is None:
+            yield Problem(problem[0], None, key, metric, problem[1])
 
 
 def _class_per_row(recipe: Recipe, train: _Split) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from launcher.recipe.decides import Decides
-from launcher.recipe.fields import Every, LocalPath, Name, Section
+from launcher.recipe.fields import Every, Line, LocalPath, Name, Section
 
 
 class Eval(Section):
@@ -17,7 +17,7 @@ class Eval(Section):
 
     every: Annotated[Every | None, Decides("evaluation", "training")] = "epoch"
     """Steps between evaluations, or `epoch`; null evaluates only at the end."""
-    metric: Annotated[Name | None, Decides("evaluation", "training")] = None
+    metric: Annotated[Line | None, Decides("evaluation", "training")] = None
     """Metric that chooses the best checkpoint; null means the task's own (accuracy, f1, pearson, ...)."""
     extra: dict[Name, LocalPath] = Field(default_factory=dict)
     """More test files by name, such as one for each language: {de: de.csv, fr: fr.csv}; used once, after training."""

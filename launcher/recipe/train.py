@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from launcher.recipe.decides import Decides
-from launcher.recipe.fields import Count, Every, Name, NonNegative, Positive, Probability, Section, Warmup
+from launcher.recipe.fields import Count, Every, Line, NonNegative, Positive, Probability, Section, Warmup
 
 
 class EarlyStopping(Section):
@@ -15,7 +15,7 @@ class EarlyStopping(Section):
 
     decides = Decides("training")
 
-    metric: Name | None = None
+    metric: Line | None = None
     """Metric to watch, such as `accuracy` or `loss`; null means eval.metric."""
     patience: Count | None = None
     """Evaluations without improvement before stopping; null never stops early."""

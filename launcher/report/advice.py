@@ -143,9 +143,16 @@ def _collapsed(curves: Curves) -> Iterator[Finding]:
             (
                 _try(curves, "train.loss.class_weights", "balanced"),
                 _try(curves, "train.lr", _rounded(_lr(curves) / 3)),
-                _try(curves, "eval.metric", "macro_f1"),
+                *_fairer_metric(curves),
             ),
         )
+
+
+def _fairer_metric(curves: Curves) -> Iterator[Try]:
+    """A metric that shows a collapse, where the model isn't chosen by such a one already."""
+    fair = tasks.named(curves.recipe["task"]).fair_metrics
+    if fair and curves.metric not in fair:
+        yield _try(curves, "eval.metric", fair[0])
 
 
 def _overfitting(curves: Curves) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from launcher.tasks.shared.rows import Row, Value, shown
 class MultiLabel(TaskSpec):
     metric = "micro_f1"
     metrics = ("accuracy", "exact_match", "macro_f1", "micro_f1")
+    fair_metrics = ("macro_f1",)
     losses = ("cross_entropy", "focal", "custom")
     windows = True
     explained = True

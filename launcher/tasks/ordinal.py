@@ -12,6 +12,7 @@ from launcher.tasks.shared.base import TaskSpec
 class Ordinal(TaskSpec):
     metric = "mae"
     metrics = ("mae", "mse", "accuracy", "macro_f1", "qwk", "pearson", "spearman")
+    fair_metrics = ("macro_f1", "qwk")
     lower_is_better = frozenset({"mse", "mae"})
 
     def class_problem(self, names: Sequence[str], places: Mapping[str, str]) -> Problem | None:

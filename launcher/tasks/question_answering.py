@@ -22,6 +22,11 @@ class QuestionAnswering(TaskSpec):
     example_columns = "data.text=[question,context]"
     outputs = ("prediction", "probabilities", "start", "end")
 
+    def metrics_of(self, names: Sequence[str] | None) -> tuple[str, ...]:
+        """`answerable_accuracy` is that of saying that there is no answer."""
+        every = super().metrics_of(names)
+        return every if self.recipe.qa.unanswerable else every[:-1]
+
     def most_shared(self, longest: int) -> int | None:
         """A question may take the other half."""
         return longest // 2

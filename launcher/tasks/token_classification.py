@@ -51,6 +51,13 @@ class TokenClassification(TaskSpec):
                     "use data.augment.synonyms or data.augment.typos",
                 )
 
+    def metrics_of(self, names: Sequence[str] | None) -> tuple[str, ...]:
+        every = super().metrics_of(names)
+        if names is None:
+            return every
+        types = tagging.types(names, tagging.scheme_of(names, self.recipe.tagging.scheme))
+        return (*every, *(f"{metric}/{kind}" for kind in types for metric in self.label_metrics))
+
     def words_of(self, row: Row) -> list[str]:
         """The words of a row."""
         (column,) = self.text_columns

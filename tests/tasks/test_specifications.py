@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launcher import tasks
+from launcher.errors import UserError
+from launcher.reading.check import check_data
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.conflicts import conflicts
 
 
 def task(name: str, **data: Any) -> Any:
@@ -42,3 +46,55 @@ def test_predicted_tags_are_told_with_their_words() -> None:
     }
     assert task("token-classification").told(found) == "Anna/B-PER saw/O Rome/B-LOC   PER: Anna  LOC: Rome"
     assert task("classification").told(found) is None
+
+
+# Metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "remedy"),
+    [
+        ("classification", "bleu", "allowed: loss, accuracy, macro_f1, micro_f1, mcc, f1"),
+        ("classification", "macrof1", "did you mean macro_f1?"),
+        ("regression", "accuracy", "allowed: loss, pearson, spearman, mse, mae"),
+        ("token-classification", "macro_f1", "and f1/LABEL or lenient_f1/LABEL"),
+        ("token-classification", "recall/PER", "and f1/LABEL or lenient_f1/LABEL"),
+        ("question-answering", "answerable_accuracy", "allowed: loss, exact_match, f1"),
+    ],
+)
+@pytest.mark.parametrize("key", ["eval.metric", "train.early_stopping.metric"])
+def test_a_metric_that_no_evaluation_computes_is_refused(
+    key: str, name: str, metric: str, remedy: str
+) -> None:
+    values: dict[str, Any] = {"eval": {"metric": metric}}
+    if key != "eval.metric":
+        values = {"train": {"early_stopping": {"metric": metric, "patience": 1}}}
+    asked = Recipe.model_validate({"task": name, "data": {"train": "a.csv", "text": ("a", "b")}, **values})
+    (found,) = [conflict for conflict in conflicts(asked) if conflict.fields[0] == key]
+    assert found.message == f"is not computed by task={name}"
+    assert remedy in found.remedy
+
+
+def test_metrics_by_label_are_those_of_the_labels_there() -> None:
+    tagger, names = task("token-classification"), ("B-PER", "I-PER", "O")
+    assert tagger.metric_problem("f1/PER", names) is None
+    assert tagger.metric_problem("f1/ORG", names) is not None
+    assert tagger.metric_problem("f1/ORG") is None
+    assert task("classification").metric_problem("f1", ("a", "b")) is None
+    assert task("classification").metric_problem("f1", ("a", "b", "c")) is not None
+
+
+def test_a_metric_of_a_label_that_is_not_in_the_data_is_told_before_a_launch(tmp_path: Path) -> None:
+    file = tmp_path / "train.conll"
+    file.write_text("Anna B-PER\nwent O\n\nBob B-PER\n")
+    values = {"task": "token-classification", "data": {"train": str(file), "validation": str(file)}}
+    check_data(Recipe.model_validate({**values, "eval": {"metric": "f1/PER"}}))
+    with pytest.raises(UserError, match=r"eval.metric=f1/PRE: is not computed .* on these data") as caught:
+        check_data(Recipe.model_validate({**values, "eval": {"metric": "f1/PRE"}}))
+    assert "did you mean f1/PER?" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_the_metric_that_chooses_is_one_that_is_computed(name: str) -> None:
+    assert tasks.named(name).metric in tasks.named(name).metrics
+    assert tasks.named(name).lower_is_better <= set(tasks.named(name).metrics)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from launcher.errors import Conflict, Problem, UserError
+from launcher.errors import Conflict, Problem, UserError, choices
 from launcher.tasks.shared import labels
 from launcher.tasks.shared.findings import Finding, Kind
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown
@@ -21,6 +21,8 @@ Rows = Literal["first", "all", "selected"]
 """What of the encoder's output a head reads: one row for each sequence, for each token, or for some tokens."""
 Label = Any
 """What is to be predicted of a row: a class, a score, the number of a choice, or a tuple of classes, tags, 0/1 or answers."""
+Unknown = tuple[str, str]
+"""Message and remedy."""
 Change = Callable[[str], str]
 
 
@@ -35,6 +37,8 @@ class TaskSpec:
     """Every metric, beside the loss."""
     label_metrics: ClassVar[tuple[str, ...]] = ()
     """Those that are also computed of each type of label, as METRIC/TYPE."""
+    fair_metrics: ClassVar[tuple[str, ...]] = ()
+    """Those to which rare classes count as much as frequent ones, the first as good as any."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
     """Those of which less is better, as of the loss."""
 
@@ -96,6 +100,29 @@ class TaskSpec:
     def chosen_metric(self) -> str:
         """The metric that chooses the best checkpoint."""
         return self.recipe.eval.metric or self.metric
+
+    @property
+    def asked_metrics(self) -> tuple[tuple[str, str], ...]:
+        """The keys that name a metric, each with the metric, where they do."""
+        asked = {
+            "eval.metric": self.recipe.eval.metric,
+            "train.early_stopping.metric": self.recipe.train.early_stopping.metric,
+        }
+        return tuple((key, metric) for key, metric in asked.items() if metric is not None)
+
+    def metrics_of(self, names: Sequence[str] | None) -> tuple[str, ...]:
+        """Every metric that is computed where these are the classes or tags; None: all that may be."""
+        return ("loss", *self.metrics)
+
+    def metric_problem(self, metric: str, names: Sequence[str] | None = None) -> Unknown | None:
+        """Message and remedy where a metric is not computed, as far as the classes are known; None where it is."""
+        known = self.metrics_of(names)
+        kind, of_label, _ = metric.partition("/")
+        if metric in known or (names is None and of_label and kind in self.label_metrics):
+            return None
+        by_label = " or ".join(f"{name}/LABEL" for name in self.label_metrics)
+        remedy = choices(metric, known) + (f", and {by_label}" if by_label and names is None else "")
+        return f"is not computed by task={self.recipe.task}" + (" on these data" if names else ""), remedy
 
     # The recipe
 

@@ -22,6 +22,7 @@ def _task_conflicts(recipe: Recipe, spec: TaskSpec) -> Iterator[Conflict]:
     yield from _column_conflicts(recipe, spec)
     yield from _window_conflicts(recipe, spec)
     yield from _loss_conflicts(recipe, spec)
+    yield from _metric_conflicts(spec)
     if recipe.mlm.probes and not spec.probes:
         yield Conflict(("mlm.probes", "task"), f"are for {_those_with('probes')}", "leave them out")
     if recipe.data.shots is not None and not spec.one_class:
@@ -84,6 +85,13 @@ def _loss_conflicts(recipe: Recipe, spec: TaskSpec) -> Iterator[Conflict]:
             f"weighs the classes of cross_entropy and focal in {_of_classes()}",
             "leave it out",
         )
+
+
+def _metric_conflicts(spec: TaskSpec) -> Iterator[Conflict]:
+    for key, metric in spec.asked_metrics:
+        problem = spec.metric_problem(metric)
+        if problem is not None:
+            yield Conflict((key, "task"), *problem)
 
 
 def _of_classes() -> str:

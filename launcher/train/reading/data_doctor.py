@@ -10,6 +10,7 @@ from typing import Literal
 from launcher import tasks
 from launcher.reading.cleaning import REMEDIES
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.findings import Kind
 from launcher.train.reading.row_statistics import EXAMPLES, Found, Limits, Survey, Text, shared, survey
 from launcher.train.reading.sources import Source
@@ -146,9 +147,7 @@ def _balance(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
         (most, many), (least, few) = labels.most_common()[0], labels.most_common()[-1]
         if many >= IMBALANCE * few:
             text = f"train: {few:,} examples of {least!r} against {many:,} of {most!r}"
-            remedy = (
-                "train.loss.class_weights=balanced or train.loss.name=focal; judge by eval.metric=macro_f1"
-            )
+            remedy = "; ".join(_against_imbalance(tasks.of(recipe)))
             yield Finding("imbalance", "train", "warning", text, few, surveys["train"].rows, (), remedy)
     for split in ("validation", "test"):
         missing = [label for label in labels if split in surveys and not surveys[split].labels[label]]
@@ -158,6 +157,13 @@ def _balance(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
             yield Finding(
                 "unseen", split, "note", text, len(missing), len(labels), (), "add some, or cut by data.split"
             )
+
+
+def _against_imbalance(task: TaskSpec) -> Iterator[str]:
+    if "focal" in task.losses:
+        yield "train.loss.class_weights=balanced or train.loss.name=focal"
+    if task.fair_metrics and task.chosen_metric not in task.fair_metrics:
+        yield f"judge by eval.metric={task.fair_metrics[0]}"
 
 
 def _alike_names(labels: dict[str, int]) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from support.models import small_config
 from support.training import RankServer, make_run, metrics, recipe, result, train_here
 
+from launcher import tasks
 from launcher.recipe.recipe import Recipe
 from launcher.train.model.build import build_model
 from launcher.train.tasks import get_task
@@ -80,6 +81,7 @@ def test_a_task_trains_and_is_evaluated(
     run = ranks.complete(make_run(tmp_path / "run", wanted))
     measured = ranks.verb("eval", run.path)["validation"]
     assert measured["loss"] == pytest.approx(metrics(run, "validation")[-1]["eval/loss"], rel=1e-4)
+    assert {name.partition("/")[0] for name in measured} == set(tasks.of(wanted).metrics_of(None))
     best = result(run)["best"]
     assert measured[best["metric"]] == pytest.approx(best["value"], rel=1e-4, nan_ok=True)
     # The adapter on the model it was made for is the merged model.
