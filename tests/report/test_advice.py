@@ -133,6 +133,11 @@ def test_one_class_for_everything(tmp_path: Path) -> None:
     (finding,) = found(recorded(tmp_path, settled, metrics=metrics, accuracy=lambda _: 0.82))
     assert finding.name == "class_collapse"
     assert tries(finding)["train.loss.class_weights"] == (None, "balanced")
+    assert tries(finding)["eval.metric"] == (None, "macro_f1")
+    best = {"best": {"metric": "mcc", "value": 0.0, "step": 20}}
+    run = recorded(tmp_path / "mcc", settled, metrics=metrics, accuracy=lambda _: 0.82, result=best)
+    (finding,) = found(run)  # mcc shows a collapse as macro_f1 does
+    assert "eval.metric" not in tries(finding)
 
 
 def test_early_stopping(tmp_path: Path) -> None:
