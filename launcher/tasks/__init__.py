@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from launcher.errors import UserError
 from launcher.resources import module_names
 
 if TYPE_CHECKING:
@@ -22,6 +23,13 @@ def named(name: str) -> type[TaskSpec]:
     assert name in names()
     found: type[TaskSpec] = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").SPEC
     return found
+
+
+def refuse_unexplained(recipe: Recipe) -> None:
+    """Raise UserError where the predictions of a recipe's task can't be explained."""
+    if not named(recipe.task).explained:
+        known = ", ".join(name for name in names() if named(name).explained)
+        raise UserError(f"a prediction of task={recipe.task} can't be explained yet", f"tasks: {known}")
 
 
 def of(recipe: Recipe) -> TaskSpec:

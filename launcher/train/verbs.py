@@ -14,11 +14,13 @@ from launcher import tasks
 from launcher.errors import EXIT_OK, LauncherError, Problem, RunFailed, UserError
 from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner, in_given
+from launcher.reading.given_files import rows_to_predict
+from launcher.reading.nested import dotted_names, without_reached
 from launcher.recipe.recipe import LONGEST
 from launcher.runs.directory import RunDir
 from launcher.train.compat.fast_imports import trim_imports
 from launcher.train.process.events import Events
-from launcher.train.use.inference_files import labelled_split, rows_to_predict
+from launcher.train.use.inference_files import labelled_split
 
 OUTPUT_FORMATS = (".csv", ".jsonl")
 
@@ -56,12 +58,14 @@ def _parser() -> ArgumentParser:
     evaluate = verbs.add_parser("eval")
     evaluate.add_argument("directory", type=Path)
     evaluate.add_argument("data", type=Path, nargs="?")
+    evaluate.add_argument("--recipe", type=Path)  # how the file is read, where it isn't as the run's own
     evaluate.set_defaults(run=evaluate_run, lean=True)
     predict = verbs.add_parser("predict")
     predict.add_argument("directory", type=Path)
     predict.add_argument("file", type=Path, nargs="?")
     predict.add_argument("--text", action="append", default=[])
     predict.add_argument("--output", type=Path)
+    predict.add_argument("--recipe", type=Path)
     predict.set_defaults(run=predict_run, lean=True)
     explain = verbs.add_parser("explain")
     explain.add_argument("directory", type=Path)
@@ -92,7 +96,7 @@ def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
     from launcher.train.use.inference import Predictor, best_device
 
     run = RunDir(options.directory)
-    recipe = read_recipe_file(run.recipe)
+    recipe = read_recipe_file(options.recipe or run.recipe)
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
     if options.data is None:
@@ -116,7 +120,7 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
     from launcher.train.use.inference import Predictor, best_device
 
     run = RunDir(options.directory)
-    recipe = read_recipe_file(run.recipe)
+    recipe = read_recipe_file(options.recipe or run.recipe)
     spec = tasks.of(recipe)
     output: Path | None = options.output
     if output is None and options.file is not None:
@@ -135,7 +139,8 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
     predictions = predictor.predict(split, mended, _progress(events, "predicting"))
     assert all(set(found) == set(spec.outputs) for found in predictions)
     joined = [
-        {**row.values, **in_given(recipe, row, found)} for row, found in zip(rows, predictions, strict=True)
+        {**without_reached(row.values, dotted_names(recipe.data)), **in_given(recipe, row, found)}
+        for row, found in zip(rows, predictions, strict=True)
     ]
     if output is None:
         return {"predictions": joined}

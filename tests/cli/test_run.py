@@ -121,8 +121,8 @@ def test_predict_says_which_column_is_missing(finished: Finished, launch: Launch
     run, _ = finished
     (tmp_path / "new.csv").write_text("sentence\nthe cake was wonderful\n")
     result = launch("predict", run.path, "new.csv", code=2)
-    assert "has no column text" in result.stderr
-    assert "its columns are sentence" in result.stderr
+    assert "data.text=text: no such column in the file" in result.stderr
+    assert "allowed: sentence" in result.stderr
     assert launch("predict", run.path, code=2).stderr.startswith("launch: give a FILE or --text")
     assert "no such file" in launch("eval", run.path, "nothing.csv", code=2).stderr
 

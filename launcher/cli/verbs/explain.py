@@ -33,13 +33,16 @@ def explain_command(
     as_json: bool,
 ) -> None:
     """Which words speak for and against a prediction: integrated gradients, added up by word."""
+    from launcher import tasks
     from launcher.cli.output import say, show_json
     from launcher.cli.train_process import run_verb
     from launcher.cli.verbs.models import check_writable, trained_run
+    from launcher.loading.resolve import read_recipe_file
     from launcher.report.attribution_page import page
-    from launcher.runs.directory import write_text
+    from launcher.runs.directory import RunDir, write_text
 
     run = trained_run(reference, runs_dir)
+    tasks.refuse_unexplained(read_recipe_file(RunDir(run).recipe))
     if html is not None:
         check_writable(Path(html), "--html")
     words = [word for text in texts for word in ("--text", text)]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +14,30 @@ import click
 
 from launcher.cli import options
 
+KEY_VALUE = re.compile(r"[a-z_]+(\.[a-z0-9_]+)*=")
+
 
 @click.command("eval")
 @options.run_argument
-@click.argument("data", required=False)
+@click.argument("given", nargs=-1, metavar="[DATA] [data.KEY=VALUE]...")
 @options.runs_dir
 @options.as_json
 @options.examples("""
     launch eval smoke-20260131 test.csv
+    launch eval smoke-20260131 other.csv data.text=review data.label=stars
     launch eval smoke-20260131               the run's own validation and test data
 """)
-def eval_command(reference: str, data: str | None, runs_dir: Path | None, as_json: bool) -> None:
-    """Metrics of a run's best model on DATA, a file like those it was trained on."""
+def eval_command(reference: str, given: tuple[str, ...], runs_dir: Path | None, as_json: bool) -> None:
+    """Metrics of a run's best model on DATA, a file like those it was trained on; data.* keys say what is otherwise."""
     from launcher.cli.output import show, show_json
     from launcher.cli.summary import metrics_text
     from launcher.cli.train_process import run_verb
 
     run = trained_run(reference, runs_dir)
-    result = run_verb(["eval", str(run), *_existing(data)])
+    data, words = _file_and_words(given)
+    file = _existing(data)
+    with _recipe_for(run, data, words, labelled=True) as recipe:
+        result = run_verb(["eval", str(run), *file, *recipe])
     if as_json:
         show_json(result)
         return
@@ -38,7 +47,7 @@ def eval_command(reference: str, data: str | None, runs_dir: Path | None, as_jso
 
 @click.command("predict")
 @options.run_argument
-@click.argument("file", required=False)
+@click.argument("given", nargs=-1, metavar="[FILE] [data.KEY=VALUE]...")
 @click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text to predict; twice for a pair.")
 @click.option(
     "--output",
@@ -51,10 +60,11 @@ def eval_command(reference: str, data: str | None, runs_dir: Path | None, as_jso
 @options.examples("""
     launch predict smoke-20260131 --text "a sentence of yours"
     launch predict smoke-20260131 new.csv --output predictions.csv
+    launch predict smoke-20260131 other.csv data.text=review
 """)
 def predict_command(
     reference: str,
-    file: str | None,
+    given: tuple[str, ...],
     texts: tuple[str, ...],
     output: str | None,
     runs_dir: Path | None,
@@ -64,12 +74,15 @@ def predict_command(
     from launcher.cli.output import show_json
     from launcher.cli.train_process import run_verb
 
+    file, words = _file_and_words(given)
     if bool(file) == bool(texts):
         raise click.UsageError("give a FILE or --text, one of them", click.get_current_context())
     run = trained_run(reference, runs_dir)
     command = ["predict", str(run), *_existing(file)]
     command += [word for text in texts for word in ("--text", text)]
-    result = run_verb([*command, *_output(file, output)])
+    command += _output(file, output)
+    with _recipe_for(run, file, words, labelled=False) as recipe:
+        result = run_verb([*command, *recipe])
     if as_json:
         show_json(result)
     else:
@@ -199,6 +212,42 @@ def check_writable(target: Path, option: str) -> None:
     if reason is not None:
         remedy = f"give another file: {option} FILE"
         raise UserError(Problem(f"can't be written: {reason}", None, option, str(target), remedy))
+
+
+def _file_and_words(given: tuple[str, ...]) -> tuple[str | None, list[str]]:
+    """The file among the words given, and the `data.KEY=VALUE` words."""
+    words = [word for word in given if KEY_VALUE.match(word)]
+    files = [word for word in given if word not in words]
+    if len(files) > 1:
+        raise click.UsageError(f"give one file, not {len(files)}", click.get_current_context())
+    return (files[0] if files else None), words
+
+
+@contextmanager
+def _recipe_for(run: Path, file: str | None, words: list[str], *, labelled: bool) -> Iterator[list[str]]:
+    """The argument that says how a file is read, after what can be known of it without a model was looked at."""
+    from launcher.cli.train_process import write_recipe
+    from launcher.errors import Problem, UserError
+    from launcher.loading.resolve import dump_recipe, read_recipe_file
+    from launcher.planning.given_data import recipe_for
+    from launcher.reading.given_files import check_given
+    from launcher.runs.directory import RunDir
+
+    if file is None:
+        if words:
+            raise UserError(
+                Problem("says how a file is read", "override", words[0], None, "give the file, too")
+            )
+        yield []
+        return
+    recipe = recipe_for(read_recipe_file(RunDir(run).recipe), Path(file), words, Path.cwd())
+    sure = any(word.startswith("data.header=") for word in words)
+    check_given(Path(file).absolute(), recipe, labelled=labelled, sure_of_header=sure)
+    if not words:
+        yield []
+        return
+    with tempfile.TemporaryDirectory(prefix="launch-recipe-") as directory:
+        yield ["--recipe", str(write_recipe(Path(directory), dump_recipe(recipe)))]
 
 
 def _existing(file: str | None) -> list[str]:

@@ -56,10 +56,7 @@ def explain(predictor: Predictor, texts: Sequence[str], label: str | None, max_l
     Raises UserError where the task has no such logits, or there is no such label.
     """
     task = predictor.task
-    if not task.spec.explained:
-        known = ", ".join(name for name in tasks.names() if tasks.named(name).explained)
-        message = f"a prediction of task={task.recipe.task} can't be explained yet"
-        raise UserError(Problem(message, remedy=f"tasks: {known}"))
+    tasks.refuse_unexplained(task.recipe)
     encoding = predictor.tokenizer(
         *texts, truncation=True, max_length=max_length, return_tensors="pt", return_offsets_mapping=True
     )

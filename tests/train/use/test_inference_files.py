@@ -47,7 +47,7 @@ def test_a_first_row_without_text_is_no_missing_column(
     ("content", "where", "message", "remedy"),
     [
         ("text,label\nfine,positive\nfine,postive\n", "", "in.csv:3: label 'postive' is not in", "negative, positive"),
-        ("text,class\nfine,positive\n", "in.csv", "has no column label", "its columns are text, class"),
+        ("text,class\nfine,positive\n", "in.csv", "no such column in the file", "allowed: text, class"),
         ("text,label\nfine,\n", "in.csv:2", "the label is empty", "mend or remove the row"),
     ],
 )  # fmt: skip

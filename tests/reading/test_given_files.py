@@ -1,0 +1,88 @@
+"""Files given to eval and predict: read as the run's data, or as the data.* keys beside them say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.errors import UserError
+from launcher.planning.given_data import recipe_for
+from launcher.reading.given_files import check_given, given_rows
+from launcher.recipe.recipe import Recipe
+
+
+def recipe(**data: Any) -> Recipe:
+    data = {"train": "/runs/train.tsv", **data}
+    return Recipe.model_validate(
+        {"task": "classification", "model": {"name": "bert-base-uncased"}, "data": data}
+    )
+
+
+HEADERLESS = {"header": False, "columns": ("text", "label")}
+
+
+def read(path: Path, asked: Recipe, *words: str) -> list[dict[str, Any]]:
+    return [dict(row.values) for row in given_rows(path, recipe_for(asked, path, words, path.parent))]
+
+
+def refused(path: Path, asked: Recipe, *words: str, labelled: bool = False, sure: bool = False) -> str:
+    with pytest.raises(UserError) as caught:
+        check_given(path, recipe_for(asked, path, words, path.parent), labelled=labelled, sure_of_header=sure)
+    return str(caught.value)
+
+
+def test_a_header_line_where_the_runs_files_have_none_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "new.tsv"
+    path.write_text("qid\ttext_a\n7\ta good film\n8\ta bad film\n")
+    found = refused(path, recipe(**HEADERLESS))
+    assert "new.tsv:1: data.header=false: the first line looks like a header (qid, text_a)" in found
+    assert "data.header=true data.text=COLUMN" in found
+    assert read(path, recipe(**HEADERLESS), "data.header=true", "data.text=text_a") == [
+        {"qid": "7", "text_a": "a good film"},
+        {"qid": "8", "text_a": "a bad film"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["a good film\t1\na bad film\t0\n", "Good\tpositive\nBad\tnegative\nSo good\tpositive\n", "fine\t1\n"],
+)
+def test_a_row_is_not_taken_for_a_header(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "new.tsv"
+    path.write_text(content)
+    check_given(path, recipe(**HEADERLESS), labelled=False, sure_of_header=False)
+
+
+def test_who_says_that_there_is_no_header_is_believed(tmp_path: Path) -> None:
+    path = tmp_path / "new.tsv"
+    path.write_text("text\tlabel\na good film\t1\n")
+    asked = recipe_for(recipe(**HEADERLESS), path, ["data.header=false"], tmp_path)
+    check_given(path, asked, labelled=False, sure_of_header=True)
+
+
+def test_other_columns_and_another_form_can_be_given(tmp_path: Path) -> None:
+    path = tmp_path / "new.txt"
+    path.write_text("review;stars\ngood;1\n")
+    words = ["data.format=csv", "data.delimiter=;", "data.text=review", "data.label=stars"]
+    assert read(path, recipe(), *words) == [{"review": "good", "stars": "1"}]
+
+
+def test_a_column_that_is_missing_or_a_file_without_rows_is_known_before_a_model_is_loaded(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("review,stars\ngood,1\n")
+    assert "data.text=text: no such column in the file" in refused(path, recipe())
+    assert "data.text=text, data.label=label" in refused(path, recipe(), labelled=True)
+    path.write_text("text,label\n")
+    assert "holds no rows" in refused(path, recipe())
+
+
+def test_what_the_run_decided_cannot_be_given(tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("text,label\ngood,1\n")
+    assert "data.max_length: can't be given here" in refused(path, recipe(), "data.max_length=8")
+    assert "train.lr: can't be given here" in refused(path, recipe(), "train.lr=1")
+    assert "must be true or false" in refused(path, recipe(), "data.header=maybe")
