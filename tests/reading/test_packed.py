@@ -106,6 +106,7 @@ def test_the_hash_is_of_the_file_as_it_lies_on_disk(tmp_path: Path) -> None:
         (b"PAR1" + b"\0" * 20, "data.format=parquet"),
         (b"\x80\x04\x95" + b"\0" * 20, "is a pickle"),
     ],
+    ids=["cut", "damaged", "xz", "zstd", "two", "xlsx", "xls", "tar", "lfs", "parquet", "pickle"],
 )
 def test_what_cannot_be_unpacked_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "t.csv").write_bytes(content)

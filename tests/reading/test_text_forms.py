@@ -51,6 +51,7 @@ def test_a_byte_order_mark_tells_the_encoding(tmp_path: Path, encoding: str) -> 
         ),
         (("text,label\n" + "l'été à la plage était très bien,1\n" * 3).encode("cp1252"), "CP1252"),
     ],
+    ids=["gb18030", "cp1251", "cp1252"],
 )
 def test_another_encoding_is_guessed(tmp_path: Path, content: bytes, encoding: str) -> None:
     found = mistake(tmp_path / "a.csv", content)
