@@ -21,6 +21,8 @@ from launcher.executors import Executor, JobState, executor_for
 from launcher.executors.outcome import outcome
 from launcher.planning.prepare import Prepared, prepare
 from launcher.runs import directory as directories
+from launcher.runs.records import read_json_lines
+from launcher.runs.results import Error
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 """Between two looks at a job: short ones are noticed at once, and no scheduler is asked ten times a second."""
@@ -66,7 +68,7 @@ class Run:
         self, reference: str | Path, runs_dir: str | Path = "runs", *, executor: Executor | None = None
     ) -> None:
         self._directory = directories.find(str(reference), Path(runs_dir))
-        self._executor = executor or executor_for(str(self._directory.read_plan()["executor"]))
+        self._executor = executor or executor_for(self._directory.read_plan().executor)
 
     @property
     def id(self) -> str:
@@ -99,16 +101,14 @@ class Run:
         if job is None:
             raise UserError(Problem("was never started", where=self.id))
         found = outcome(self._directory, job, self.state())
-        if found["status"] == "failed":
-            error = found.get("error") or {}
-            raise RunFailed(
-                error.get("class", "failed"), error.get("message", "no cause is known"), error.get("remedy")
-            )
-        return found
+        if found.status == "failed":
+            error = found.error or Error("failed", "no cause is known")
+            raise RunFailed(error.kind, error.message, error.remedy)
+        return found.tree()
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl so far: one a training step, and one an evaluation."""
-        return list(directories.read_json_lines(self._directory.metrics))
+        return list(read_json_lines(self._directory.metrics))
 
     def stop(self) -> None:
         """Ask the job to save and stop."""

@@ -19,17 +19,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 from launcher.runs import directory as runs
 from launcher.runs import failures as failure
 from launcher.runs import out_of_memory as smaller
 from launcher.runs import recovered_result as account
+from launcher.runs.attempts import Attempt
 from launcher.runs.directory import AttemptDir, RunDir
+from launcher.runs.results import Error, Outcome
 
 PORTS = range(20000, 30000)
 """Rendezvous ports: below Linux's ephemeral range."""
@@ -40,7 +42,7 @@ STAYS_STOPPED = ("user", "wandb")
 Verdict = Literal["cancelled", "requeued"] | None
 Next = Literal["stay", "requeue", "again"]
 """What the script does: end, have Slurm start it later, or start anew at once (with smaller micro-batches)."""
-STATUS_OF_CODE = {EXIT_OK: "completed", EXIT_STOPPED: "stopped"}
+STATUS_OF_CODE: dict[int, Outcome] = {EXIT_OK: "completed", EXIT_STOPPED: "stopped"}
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,13 @@ class Start:
 def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start | str:
     """Make the next attempt of the run, or say why there is none: `completed` or `cancelled`."""
     result = run.read_result()
-    if result is not None and result.get("status") == "completed":
+    if result is not None and result.status == "completed":
         run.secrets.unlink(missing_ok=True)
         return "completed"
     if run.cancel.exists():
         cancelled(run)
         return "cancelled"
-    if _stop_text(run) not in (None, "user"):
+    if run.stop_requested_by() not in (None, "user"):
         run.stop.unlink()
     previous = run.last_attempt()
     if previous is not None:
@@ -80,16 +82,17 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
     if own_plan is not None:
         runs.write_json(attempt.plan, own_plan)
     local = job.startswith("local")
-    record = {
-        "number": attempt.number,
-        "started_at": time.time(),
-        "job_id": job,
-        "restart_count": restarts,
-        "hosts": list(hosts),
-        "executor": "local" if local else "slurm",
-        "log_offset": _size(run, job),
-    }
-    runs.write_json(attempt.record, record)
+    attempt.write(
+        Attempt(
+            attempt.number,
+            started_at=time.time(),
+            job_id=job,
+            restart_count=restarts,
+            hosts=tuple(hosts),
+            executor="local" if local else "slurm",
+            log_offset=_size(run, job),
+        )
+    )
     if run.last_job() != job:
         run.add_job(job)
     addresses = ("127.0.0.1",) if local else reachable(hosts)
@@ -103,15 +106,25 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
 
     `code` is that of the process the script waited for; what the training itself wrote is believed first.
     """
-    record = runs.read_json(attempt.record) or {}
-    stop = _stop_text(run)
+    record = attempt.read()
+    stop = run.stop_requested_by()
     verdict = _verdict(record)
     exit_code = _settle(run, attempt, record, verdict, code)
     going: Next = "stay" if verdict is not None else _next(run, attempt, exit_code, stop)
-    record |= {"ended_at": time.time(), "exit_code": exit_code, "process_code": code, "stop": stop}
-    record |= {"log_end": _size(run, str(record.get("job_id", "none")))}
-    record |= {"status": (run.read_result() or {}).get("status", "interrupted"), "next": going}
-    runs.write_json(attempt.record, record | {"last_step": failure.last_step(run, attempt.number)})
+    result = run.read_result()
+    attempt.write(
+        replace(
+            record,
+            ended_at=time.time(),
+            exit_code=exit_code,
+            process_code=code,
+            stop=stop,
+            log_end=_size(run, record.job_id or "none"),
+            status="interrupted" if result is None else result.status,
+            next=going,
+            last_step=failure.last_step(run, attempt.number),
+        )
+    )
     goes_again = going != "stay" or verdict == "requeued"
     if not goes_again:
         run.secrets.unlink(missing_ok=True)
@@ -127,7 +140,7 @@ def cancelled(run: RunDir) -> None:
     run.cancel.unlink(missing_ok=True)
 
 
-def died(run: RunDir, status: str, error: Mapping[str, Any] | None) -> None:
+def died(run: RunDir, status: Outcome, error: Error | None) -> None:
     """Record the end of a run whose script was killed, or never came to begin an attempt."""
     previous = run.last_attempt()
     if previous is not None:
@@ -230,15 +243,15 @@ def _next(run: RunDir, attempt: AttemptDir, exit_code: int, stop: str | None) ->
     if exit_code == EXIT_STOPPED and stop not in STAYS_STOPPED:
         return "requeue" if _may_requeue(run) and _progressed(run, attempt) else "stay"
     if exit_code == EXIT_FAILED and stop is None and smaller.ran_out(run.read_result()):
-        return "again" if smaller.halve(smaller.plan_of(run, attempt), attempt.number) else "stay"
+        return "again" if smaller.halve(smaller.plan_tree_of(run, attempt), attempt.number) else "stay"
     return "stay"
 
 
-def _settle(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], verdict: Verdict, code: int) -> int:
+def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict, code: int) -> int:
     """Leave a result.json that tells the truth, unless the job starts again; returns the exit code."""
     result = run.read_result()
-    written = _written_code(attempt)
-    if result is not None and result.get("status") == "completed":
+    written = attempt.number_in(attempt.exit_code)
+    if result is not None and result.status == "completed":
         return EXIT_OK
     if run.cancel.exists() or verdict == "cancelled":
         cancelled(run)
@@ -250,11 +263,11 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], verdict
         return EXIT_FAILED
     if result is None:
         _write_result(run, STATUS_OF_CODE.get(written, "failed"), None)
-    elif written == EXIT_FAILED and (result.get("error") or {}).get("class") == "crashed":
+    elif written == EXIT_FAILED and result.error is not None and result.error.kind == "crashed":
         # The ranks that live on only see a lost connection; the cause is the one that was killed.
         error = failure.examine(run, attempt, record, code)
-        if error["class"] == "killed":
-            runs.write_json(run.result, result | {"error": error})
+        if error.kind == "killed":
+            run.write_result(replace(result, error=error))
     return written
 
 
@@ -271,62 +284,46 @@ def _new_attempt(run: RunDir) -> AttemptDir:
 
 def _close(run: RunDir, previous: AttemptDir) -> None:
     """Keep an earlier result with its attempt, and mark an attempt that died before it could say so."""
-    kept = previous.path / run.result.name
-    if run.result.exists() and not kept.exists():
-        run.result.replace(kept)
+    if run.result.exists() and not previous.result.exists():
+        run.result.replace(previous.result)
     run.result.unlink(missing_ok=True)  # otherwise it is that of a job which began no attempt
-    record = runs.read_json(previous.record)
-    if record is not None and "ended_at" not in record:
-        last = {"last_step": failure.last_step(run, previous.number)}
-        runs.write_json(previous.record, record | {"ended_at": None, "status": "interrupted"} | last)
+    record = previous.read()
+    if record.started_at is not None and record.status is None:
+        last = failure.last_step(run, previous.number)
+        previous.write(replace(record, status="interrupted", last_step=last))
 
 
-def _write_result(run: RunDir, status: str, error: Mapping[str, Any] | None) -> None:
+def _write_result(run: RunDir, status: Outcome, error: Error | None) -> None:
     attempts = run.attempt_numbers()
-    records = [runs.read_json(run.attempt(number).record) or {} for number in attempts]
     now = time.time()
-    wall = sum(_duration(record, now) for record in records)
     steps = [failure.last_step(run, number) for number in reversed(attempts)]
     last = run.last_attempt()
-    result = {
-        "status": status,
-        "run_id": run.run_id,
-        "test": None,
-        "extra": None,
-        "compression": None,
-        "steps": next((step for step in steps if step is not None), 0),
-        "wall_s": round(wall, 3),
-        "attempts": len(attempts),
-        "error": error,
-        **account.of_run(run, smaller.plan_of(run, last) if last is not None else run.read_plan()),
-        "job_id": run.last_job(),
-    }
-    runs.write_json(run.result, result)
+    plan = smaller.plan_of(run, last) if last is not None else run.read_plan()
+    run.write_result(
+        replace(
+            account.of_run(run, plan),
+            status=status,
+            run_id=run.run_id,
+            steps=next((step for step in steps if step is not None), 0),
+            wall_s=round(sum(_duration(run.attempt(number).read(), now) for number in attempts), 3),
+            attempts=len(attempts),
+            error=error,
+            job_id=run.last_job(),
+        )
+    )
 
 
-def _duration(record: Mapping[str, Any], now: float) -> float:
+def _duration(record: Attempt, now: float) -> float:
     """Seconds of one attempt; 0 for one that died unrecorded."""
-    started = record.get("started_at", now)
-    return float((record.get("ended_at", now) or started) - started)
-
-
-def _written_code(attempt: AttemptDir) -> int | None:
-    try:
-        return int(attempt.exit_code.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _stop_text(run: RunDir) -> str | None:
-    try:
-        return run.stop.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return None
+    if record.started_at is None:
+        return 0.0
+    still_runs = record.status is None
+    return (record.ended_at or (now if still_runs else record.started_at)) - record.started_at
 
 
 def _may_requeue(run: RunDir) -> bool:
-    request = run.read_plan().get("slurm")
-    return bool(request and request["requeue"])
+    request = run.read_plan().slurm
+    return request is not None and request.requeue
 
 
 def _progressed(run: RunDir, attempt: AttemptDir) -> bool:
@@ -342,19 +339,19 @@ def _size(run: RunDir, job: str) -> int:
         return 0
 
 
-def _verdict(record: Mapping[str, Any]) -> Verdict:
+def _verdict(record: Attempt) -> Verdict:
     """What Slurm has decided about the job while its script still runs.
 
     A job that is being taken off its nodes is COMPLETING whatever the reason; but one that will start again has been
     counted as restarted already.
     """
-    if record.get("executor") != "slurm":
+    if record.executor != "slurm":
         return None
-    output = _ask(["scontrol", "-o", "show", "job", str(record["job_id"])])
+    output = _ask(["scontrol", "-o", "show", "job", str(record.job_id)])
     fields = dict(re.findall(r"\b(JobState|Reason|Restarts)=(\S+)", output))
     if fields.get("JobState") in (None, "RUNNING"):
         return None
-    if int(fields.get("Restarts", 0)) > record["restart_count"]:
+    if int(fields.get("Restarts", 0)) > record.restart_count:
         return "requeued"
     return None if fields.get("Reason") == "TimeLimit" else "cancelled"
 

@@ -17,7 +17,9 @@ from launcher import node
 from launcher.node import PORTS, begin, end, free_port
 from launcher.planning.plan import Plan
 from launcher.runs import failures as failure
-from launcher.runs.directory import RunDir, read_json, write_json, write_text
+from launcher.runs.attempts import Attempt
+from launcher.runs.directory import RunDir, write_json, write_text
+from launcher.runs.records import read_json, tree_of
 
 # What torchrun printed through `srun --label` when a rank of two was killed.
 TORCHRUN = """\
@@ -110,7 +112,7 @@ def test_a_completed_run_is_not_started_again(local: RunDir) -> None:
 def test_a_cancelled_job_does_not_start(local: RunDir) -> None:
     local.cancel.touch()
     assert begin(local, "local 2", 0, ["here"]) == "cancelled"
-    assert (local.read_result() or {})["status"] == "cancelled"
+    assert (read_json(local.result) or {})["status"] == "cancelled"
     assert start(local) == 1
 
 
@@ -179,13 +181,13 @@ def test_cancelling_beats_what_the_training_wrote_but_not_completion(local: RunD
     finish(local, start(local), 75, status="stopped")
     local.cancel.touch()
     assert end(local, local.attempt(1), 137) == (1, "stay")
-    assert (local.read_result() or {})["status"] == "cancelled"
+    assert (read_json(local.result) or {})["status"] == "cancelled"
     assert not local.cancel.exists()
 
     finish(local, start(local), 0, status="completed")
     local.cancel.touch()
     assert end(local, local.attempt(2), 137) == (0, "stay")
-    assert (local.read_result() or {})["status"] == "completed"
+    assert (read_json(local.result) or {})["status"] == "completed"
 
 
 def test_the_best_model_of_a_killed_run_is_the_one_in_its_directory(local: RunDir) -> None:
@@ -196,7 +198,7 @@ def test_the_best_model_of_a_killed_run_is_the_one_in_its_directory(local: RunDi
 
     def best() -> object:
         end(local, local.attempt(1), 137)
-        return (local.read_result() or {})["best"]
+        return (read_json(local.result) or {})["best"]
 
     assert best() is None
     local.model.mkdir()
@@ -216,7 +218,7 @@ def test_a_crash_without_a_word_is_told_from_the_ranks_log(local: RunDir) -> Non
         "Traceback (most recent call last):\n  ...\nImportError: no module named flash\n"
     )
     assert end(local, local.attempt(1), 1) == (1, "stay")
-    result = local.read_result() or {}
+    result = read_json(local.result) or {}
     assert (result["status"], result["steps"], result["attempts"]) == ("failed", 12, 1)
     error = result["error"]
     assert (error["class"], error["rank"], error["host"], error["step"]) == ("crashed", 0, "here", 12)
@@ -229,7 +231,7 @@ def test_a_crash_without_a_word_is_told_from_the_ranks_log(local: RunDir) -> Non
 def test_a_killed_process_points_at_memory(local: RunDir, code: int) -> None:
     start(local)
     end(local, local.attempt(1), code)
-    error = (local.read_result() or {})["error"]
+    error = (read_json(local.result) or {})["error"]
     assert (error["class"], error["message"]) == ("killed", "rank 0 was killed by SIGKILL")
     assert "memory" in error["remedy"]
 
@@ -238,15 +240,15 @@ def test_a_killed_torchrun_is_not_blamed_on_a_rank(tmp_path: Path) -> None:
     run = new_run(plan_of({"executor": "local", "gpus": 2}, run_dir=tmp_path / "runs" / "r"))
     start(run)
     end(run, run.attempt(1), 137)
-    error = (run.read_result() or {})["error"]
+    error = (read_json(run.result) or {})["error"]
     assert (error["class"], error["rank"], error["host"]) == ("killed", None, "here")
     assert error["message"] == "torchrun was killed by SIGKILL"
 
 
 def examine(run: RunDir, *reports: dict[str, Any], attempt: int = 1) -> dict[str, Any]:
-    facts = {"hosts": ["node1", "node2"], "executor": "slurm", "job_id": "12", "started_at": 0.0}
+    begun = Attempt(attempt, hosts=("node1", "node2"), executor="slurm", job_id="12", started_at=0.0)
     run.job_log("12").write_text("".join(TORCHRUN.format(**report) for report in reports))
-    return failure.examine(run, run.attempt(attempt), facts, 1)
+    return tree_of(failure.examine(run, run.attempt(attempt), begun, 1))
 
 
 def test_the_first_rank_to_fail_is_the_cause(run: RunDir) -> None:
@@ -283,7 +285,7 @@ def test_the_echo_that_another_rank_recorded_gives_way_to_the_kill(local: RunDir
         error={"class": "crashed", "rank": 0, "message": "connection lost"},
     )
     assert end(local, local.attempt(1), 1) == (1, "stay")
-    result = local.read_result() or {}
+    result = read_json(local.result) or {}
     assert (result["steps"], result["error"]["class"], result["error"]["rank"]) == (4, "killed", 1)
 
 
@@ -292,14 +294,14 @@ def test_a_failure_with_a_class_of_its_own_stands(local: RunDir) -> None:
     local.job_log("local").write_text(TORCHRUN.format(node=0, rank=1, code=-9, second=40))
     finish(local, 1, 1, status="failed", error={"class": "data", "rank": 0, "message": "row 7"})
     end(local, local.attempt(1), 1)
-    assert (local.read_result() or {})["error"]["class"] == "data"
+    assert (read_json(local.result) or {})["error"]["class"] == "data"
 
 
 def test_the_log_of_an_earlier_attempt_is_not_read_again(local: RunDir) -> None:
     local.job_log("local").write_text(TORCHRUN.format(node=0, rank=1, code=-9, second=40))
     start(local)
     end(local, local.attempt(1), 1)
-    assert (local.read_result() or {})["error"]["class"] == "crashed"
+    assert (read_json(local.result) or {})["error"]["class"] == "crashed"
 
 
 def test_a_port_in_use_is_passed_over() -> None:
@@ -338,7 +340,7 @@ def test_out_of_memory_goes_again_with_half_the_micro_batch_until_it_is_one(tmp_
     going, layouts = "again", []
     while going == "again":
         attempt = run.attempt(start(run))
-        layouts.append((read_json(attempt.plan) or run.read_plan())["layout"])
+        layouts.append((read_json(attempt.plan) or run.plan_tree())["layout"])
         finish(run, attempt.number, 1, status="failed", error={"class": "memory"})
         code, going = end(run, attempt, 1)
         assert code == 1
@@ -349,7 +351,7 @@ def test_out_of_memory_goes_again_with_half_the_micro_batch_until_it_is_one(tmp_
     last = read_json(run.attempt(3).plan) or {}
     assert last["notes"][-1] == "attempt 2 ran out of memory: micro-batches of 1 examples instead of 2"
     assert Plan.model_validate_json(json.dumps(last)).memory.total is None
-    assert (run.read_result() or {})["error"]["class"] == "memory"
+    assert (read_json(run.result) or {})["error"]["class"] == "memory"
 
     # What was found out holds for later attempts, whatever ended the one before.
     finish(run, start(run), 75, status="stopped")

@@ -62,7 +62,7 @@ class Session:
                 say(f"{run.run_id} goes on without you; launch stop {run.run_id} would stop it")
                 return EXIT_INTERRUPTED
             code = follow.exit_code(result)
-            document |= {"exit_code": code, "result": result}
+            document |= {"exit_code": code, "result": result.tree()}
             say(summary(run, run.read_plan(), result))
         else:
             code = EXIT_OK

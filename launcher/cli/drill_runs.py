@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.cli.follow import Tail, every, read_events
+from launcher.cli.follow import Tail, every
 from launcher.cli.output import say
 from launcher.cli.summary import cause
 from launcher.errors import RunFailed, UserError
@@ -18,6 +17,9 @@ from launcher.executors import Executor, executor_for
 from launcher.planning.prepare import prepare
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
+from launcher.runs.events import Saved, Step, read_events
+from launcher.runs.manifest import read_manifest
+from launcher.runs.records import read_json_lines
 
 POLL_S = 0.02
 SCHEDULER_POLL_S = 1.0
@@ -114,8 +116,8 @@ class Rehearsal:
             with contextlib.suppress(UserError):  # it ended just now
                 (executor.stop if way == "stop" else executor.cancel)(run)
             _wait(run, executor)
-        status = (run.read_result() or {}).get("status")
-        if status == "completed":
+        result = run.read_result()
+        if result is not None and result.status == "completed":
             run.discard()
             return None
         _expect(run, "stopped" if way == "stop" else "cancelled")
@@ -182,16 +184,13 @@ def _evaluations(run: RunDir) -> dict[str, Any]:
 
 
 def _metrics(run: RunDir) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
+    return list(read_json_lines(run.metrics))
 
 
-def _event_losses(run: RunDir) -> dict[tuple[int, int], float]:
+def _event_losses(run: RunDir) -> dict[tuple[int, int], float | None]:
     """(attempt, step) -> loss: steps that were done again after a kill are here and not in metrics.jsonl."""
-    return {
-        (event["attempt"], event["step"]): event["loss"]
-        for event in read_events(run)
-        if event["event"] == "step"
-    }
+    steps = (event for event in read_events(run.events) if isinstance(event, Step))
+    return {(step.attempt or 0, step.step): step.loss for step in steps}
 
 
 def _hashes(run: RunDir) -> dict[str, str]:
@@ -203,10 +202,10 @@ def _hashes(run: RunDir) -> dict[str, str]:
         for path in run.model.glob("*.safetensors")
     }
     steps = sorted(run.checkpoints.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
-    manifest = runs.read_json(steps[-1] / "manifest.json") if steps else None
+    manifest = read_manifest(steps[-1]) if steps else None
     for name in WEIGHTS:
-        if manifest is not None and name in manifest["files"]:
-            found[f"{steps[-1].name}/{name}"] = manifest["files"][name]["sha256"]
+        if manifest is not None and name in manifest.files:
+            found[f"{steps[-1].name}/{name}"] = manifest.files[name].sha256
     return found
 
 
@@ -222,8 +221,8 @@ def _reaches(run: RunDir, executor: Executor, step: int, *, with_checkpoint: boo
     while True:
         active = not is_over()
         for event in tail.events():
-            reached = reached or (event["event"] == "step" and event["step"] >= step)
-            saved = saved or event["event"] == "checkpoint"
+            reached = reached or (isinstance(event, Step) and event.step >= step)
+            saved = saved or isinstance(event, Saved)
         if reached and saved:
             return active
         if not active:
@@ -243,9 +242,8 @@ def _is_over(run: RunDir, executor: Executor) -> Callable[[], bool]:
 
 
 def _expect(run: RunDir, status: str) -> None:
-    result = run.read_result() or {}
-    if result.get("status") != status:
-        reason = "\n".join(cause(result.get("error"))).strip()
-        raise RunFailed(
-            "drill", f"{run.run_id} is {result.get('status', 'gone')}, expected {status}: {reason}"
-        )
+    result = run.read_result()
+    if result is None or result.status != status:
+        reason = "\n".join(cause(None if result is None else result.error)).strip()
+        found = "gone" if result is None else result.status
+        raise RunFailed("drill", f"{run.run_id} is {found}, expected {status}: {reason}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from launcher.cli.progress import Bar, show_event
-from launcher.cli.train_process import parse_event
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
-from launcher.runs.directory import RunDir
+from launcher.runs.events import Event, parse_event
+from launcher.runs.records import open_regular
+from launcher.runs.results import Result
 
 POLL_S = 0.1
 
@@ -30,7 +30,7 @@ class Tail:
 
     def lines(self) -> list[str]:
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 file.seek(self._offset)
                 new = file.read()
         except FileNotFoundError:
@@ -43,7 +43,7 @@ class Tail:
         """The last line where it has no end yet."""
         return self._torn.decode("utf-8", "replace")
 
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[Event]:
         return [event for event in map(parse_event, self.lines()) if event is not None]
 
 
@@ -71,11 +71,6 @@ def every(interval_s: float, question: Callable[[], bool]) -> Callable[[], bool]
     return ask
 
 
-def exit_code(result: dict[str, Any]) -> int:
+def exit_code(result: Result) -> int:
     """The exit code that a run's result stands for."""
-    return {"completed": EXIT_OK, "stopped": EXIT_STOPPED}.get(result["status"], EXIT_FAILED)
-
-
-def read_events(run: RunDir) -> list[dict[str, Any]]:
-    """Every event so far."""
-    return Tail(run.events).events()
+    return {"completed": EXIT_OK, "stopped": EXIT_STOPPED}.get(result.status, EXIT_FAILED)

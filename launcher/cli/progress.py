@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from launcher.cli.output import on_terminal, redact, say
 from launcher.figures import human_number, human_seconds
+from launcher.runs.events import Evaluated, Event, Notice, Phase, Probed, Step
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -104,46 +106,46 @@ class RichBar:
         self._progress.stop()
 
 
-def show_event(bar: Bar, event: dict[str, Any]) -> None:
+def show_event(bar: Bar, event: Event) -> None:
     """Show one event of a run's `events.jsonl`."""
-    match event["event"]:
-        case "phase":
-            bar.update(event["name"], event.get("done"), event.get("total"))
-        case "step":
-            bar.update("step", event["step"], event.get("total"), _step_note(event))
-        case "eval":
+    match event:
+        case Phase():
+            bar.update(event.name, event.done, event.total)
+        case Step():
+            bar.update("step", event.step, event.total, _step_note(event))
+        case Evaluated():
             bar.line(_eval_line(event))
-        case "probes":
+        case Probed():
             bar.line(_probe_lines(event))
-        case "notice":
-            prefix = "warning: " if event.get("level") == "warning" else ""
-            bar.line(prefix + event["text"])
+        case Notice():
+            prefix = "warning: " if event.level == "warning" else ""
+            bar.line(prefix + event.text)
 
 
-def _step_note(event: dict[str, Any]) -> str:
-    parts = [f"loss {human_number(event.get('loss'))}"]
-    if event.get("examples_per_s") is not None:
-        parts.append(f"{event['examples_per_s']:.0f} examples/s")
-    if event.get("eta_s") is not None:
-        parts.append(f"{human_seconds(event['eta_s'])} left")
+def _step_note(event: Step) -> str:
+    parts = [f"loss {human_number(event.loss)}"]
+    if event.examples_per_s is not None:
+        parts.append(f"{event.examples_per_s:.0f} examples/s")
+    if event.eta_s is not None:
+        parts.append(f"{human_seconds(event.eta_s)} left")
     return "  ".join(parts)
 
 
-def _eval_line(event: dict[str, Any]) -> str:
-    metrics = "  ".join(f"{name} {human_number(value)}" for name, value in metric_items(event["metrics"]))
-    best = "  (best so far)" if event.get("best") else ""
-    return f"{event['split']} at step {event['step']}: {metrics}{best}"
+def _eval_line(event: Evaluated) -> str:
+    best = "  (best so far)" if event.best else ""
+    metrics = "  ".join(f"{name} {human_number(value)}" for name, value in metric_items(event.metrics))
+    return f"{event.split} at step {event.step}: {metrics}{best}"
 
 
-def _probe_lines(event: dict[str, Any]) -> str:
+def _probe_lines(event: Probed) -> str:
     rows = [
-        f"  {probe['probability']:.3f}  rank {probe['rank']:<5} {probe['text']}  {probe['answer']}"
-        for probe in event["probes"]
+        f"  {probe.probability:.3f}  rank {probe.rank:<5} {probe.text}  {probe.answer}"
+        for probe in event.probes
     ]
-    return "\n".join([f"probes at step {event['step']}:", *rows])
+    return "\n".join([f"probes at step {event.step}:", *rows])
 
 
-def metric_items(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
+def metric_items(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Metrics without the `eval/` before their names, the loss last."""
     named = [(name.removeprefix("eval/"), value) for name, value in metrics.items()]
     return sorted(named, key=lambda item: item[0] == "loss")

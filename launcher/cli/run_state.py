@@ -4,70 +4,125 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
-from launcher.cli.train_process import parse_event
 from launcher.errors import UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.outcome import ending, is_newer, readable_result, without_result
 from launcher.executors.slurm import queue
 from launcher.figures import human_number, human_seconds
-from launcher.runs.directory import RunDir, read_json
+from launcher.runs.directory import RunDir, checked
+from launcher.runs.events import Evaluated, Phase, Step, last_events
+from launcher.runs.records import tree_of
+from launcher.runs.results import Metrics, Result
 
-TAIL_BYTES = 1 << 18
 SETTLED_AFTER_S = 600.0
 """A job that Slurm puts back, or that died once more, is found out by then; later the queue alone is asked."""
-ENDED = ("completed", "stopped", "failed", "cancelled")
 FINAL = ("completed", "cancelled")
 """A scheduler doesn't start a job again after one of these."""
+ON_NODES = ("running", "completing", "unreachable")
+"""A job with one of these is at work, as far as anybody knows."""
 WIDTH = 12
 
 
-def run_state(run: RunDir) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Evaluation:
+    """The newest evaluation of a split."""
+
+    step: int
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class RunState:
     """Everything that `launch status RUN --json` says."""
-    plan = run.read_plan()
-    result = readable_result(run)
-    job = job_state(run, str(plan["executor"]), result)
-    events = last_events(run)
-    step, training = events.get("step", {}), events.get("phase", {})
-    active = job.active
-    done = (result or {}).get("steps") if not active else None
-    if ending(run, job) is None:
-        result = None if active else _told_by_others(run, job) or result
-    elif active and job.status != "unreachable":
-        result = None
-    return {
-        "run_id": run.run_id,
-        "run_dir": str(run.path),
-        "name": plan["name"],
-        "executor": plan["executor"],
-        "status": job.status,
-        "job": asdict(job),
-        "attempts": len(run.attempt_numbers()),
-        "created_at": run.plan.stat().st_mtime,
-        "phase": training.get("name") if active else None,
-        "step": done or step.get("step"),
-        "total": step.get("total") or plan["steps"]["total"],
-        "loss": step.get("loss"),
-        "examples_per_s": step.get("examples_per_s"),
-        "eta_s": step.get("eta_s") if active else None,
-        "metrics": events.get("eval", {}).get("metrics"),
-        "metrics_step": events.get("eval", {}).get("step"),
-        "stop_requested": run.stop.exists(),
-        "result": result,
-        "next": list(next_steps(run, job)),
+
+    run_id: str
+    run_dir: str
+    name: str
+    executor: str
+    status: str
+    job: JobState
+    attempts: int
+    created_at: float
+    phase: str | None
+    """What is being done; None unless the job is on its nodes."""
+    step: int | None
+    total: int | None
+    loss: float | None
+    examples_per_s: float | None
+    eta_s: float | None
+    metrics: Metrics | None
+    """Of the newest evaluation on the validation data, and its step."""
+    metrics_step: int | None
+    evaluations: Mapping[str, Evaluation]
+    """The newest evaluation of each split by its name."""
+    stop_requested: bool
+    result: Result | None
+    next: tuple[str, ...]
+
+    def tree(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**tree_of(self), "job": asdict(self.job)}
+
+
+def run_state(run: RunDir) -> RunState:
+    """What is known about a run. Raises UserError where it can't be believed."""
+    plan = checked(run).read_plan()
+    recorded = run.read_result()
+    job = job_state(run, plan.executor, recorded)
+    told = last_events(run.events)
+    attempts = run.attempt_numbers()
+    last = attempts[-1] if attempts else None
+    steps = [event for event in told if isinstance(event, Step)]
+    phases = [event for event in told if isinstance(event, Phase) and event.attempt in (None, last)]
+    evaluations = {
+        event.split: Evaluation(event.step, event.metrics) for event in told if isinstance(event, Evaluated)
     }
+    step = steps[-1] if steps else Step()
+    at_work = job.status in ON_NODES and step.attempt in (None, last)
+    validation = evaluations.get("validation")
+    done = recorded.steps if recorded is not None and not job.active else None
+    return RunState(
+        run_id=run.run_id,
+        run_dir=str(run.path),
+        name=plan.name,
+        executor=plan.executor,
+        status=job.status,
+        job=job,
+        attempts=len(attempts),
+        created_at=run.plan.stat().st_mtime,
+        phase=phases[-1].name if phases and job.status in ON_NODES else None,
+        step=done or (step.step if steps else None),
+        total=step.total or plan.steps.total,
+        loss=step.loss,
+        examples_per_s=step.examples_per_s if at_work or not job.active else None,
+        eta_s=step.eta_s if at_work else None,
+        metrics=None if validation is None else validation.metrics,
+        metrics_step=None if validation is None else validation.step,
+        evaluations=evaluations,
+        stop_requested=run.stop.exists(),
+        result=_result_of(run, job, recorded),
+        next=tuple(next_steps(run, job)),
+    )
 
 
-def job_state(run: RunDir, executor: str, result: dict[str, Any] | None) -> JobState:
+def _result_of(run: RunDir, job: JobState, recorded: Result | None) -> Result | None:
+    """The result of the newest job, or what the scheduler and the log tell where it left none."""
+    if ending(run, job) is None:
+        return None if job.active else _told_by_others(run, job) or recorded
+    return None if job.active and job.status != "unreachable" else recorded
+
+
+def job_state(run: RunDir, executor: str, result: Result | None) -> JobState:
     """The state of the newest job. Where its end is on record, only a scheduler that may start it again is asked."""
-    if result is None or result.get("status") not in ENDED or not is_newer(run.result, run.jobs):
+    if result is None or not is_newer(run.result, run.jobs):
         return executor_for(executor).state(run)
-    recorded = JobState(result["status"], run.last_job())
+    recorded = JobState(result.status, run.last_job())
     if executor == "local" or recorded.status in FINAL:
         return recorded
     try:
@@ -84,24 +139,13 @@ def _is_old(result: Path) -> bool:
     return time.time() - result.stat().st_mtime > SETTLED_AFTER_S
 
 
-def _told_by_others(run: RunDir, job: JobState) -> dict[str, Any] | None:
+def _told_by_others(run: RunDir, job: JobState) -> Result | None:
     """The same, where the scheduler or the job's log tells more than that the job is gone."""
     if job.job_id is None or job.status not in ("failed", "unknown"):
         return None
     found = without_result(run, job)
-    return found if job.status == "failed" or found["error"]["class"] != "killed" else None
-
-
-def last_events(run: RunDir) -> dict[str, dict[str, Any]]:
-    """The newest event of each kind, as far as the end of the events' file tells."""
-    try:
-        with run.events.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-    except FileNotFoundError:
-        return {}
-    events = (parse_event(line) for line in lines)
-    return {event["event"]: event for event in events if event is not None}
+    is_mere_absence = found.error is not None and found.error.kind == "killed"
+    return found if job.status == "failed" or not is_mere_absence else None
 
 
 def next_steps(run: RunDir, job: JobState) -> Iterator[str]:
@@ -119,72 +163,86 @@ def next_steps(run: RunDir, job: JobState) -> Iterator[str]:
             yield f"launch resume {run.run_id}"
         case _:
             yield f"launch logs {run.run_id}"
-            failed = owed_to_the_recipe(run.read_result() or {})
+            failed = owed_to_the_recipe(readable_result(run))
             yield changed(run) if failed else f"launch resume {run.run_id}"
 
 
-def state_lines(state: dict[str, Any]) -> Iterator[str]:
+def state_lines(state: RunState) -> Iterator[str]:
     """One run's state for a reader."""
-    job, result = state["job"], state["result"] or {}
-    where = f" on {job['nodes']}" if job["nodes"] else ""
-    why = f" ({job['reason']})" if job["reason"] else ""
-    yield f"{state['run_id']}: {state['status']}{why}{where}"
-    stopping = " (a stop is requested)" if state["stop_requested"] and state["result"] is None else ""
-    if state["phase"] and state["phase"] != "training":
-        yield _row("doing", f"{state['phase']}{stopping}")
-    if state["step"] is not None:
-        left = f", {human_seconds(state['eta_s'])} left" if state["eta_s"] is not None else ""
-        yield _row("step", f"{state['step']} of {state['total'] or 'unknown'}{left}{stopping}")
-    if state["loss"] is not None:
-        yield _row("loss", human_number(state["loss"]))
-    if state["examples_per_s"] is not None:
-        yield _row("speed", f"{state['examples_per_s']:.0f} examples/s")
-    if state["metrics"]:
-        yield _row("validation", f"{metrics_text(state['metrics'])}  (step {state['metrics_step']})")
-    yield from _result_lines(state, result)
-    yield _row(
-        "attempts", f"{state['attempts']}, the last as {state['executor']} job {_job_number(job['job_id'])}"
-    )
-    yield _row("directory", shown(Path(state["run_dir"])))
-    for number, command in enumerate(state["next"]):
+    job = state.job
+    where = f" on {job.nodes}" if job.nodes else ""
+    why = f" ({job.reason})" if job.reason else ""
+    yield f"{state.run_id}: {state.status}{why}{where}"
+    if state.status == "pending" and job.started_at is not None:
+        yield _row("starts", f"{moment(job.started_at)}, as far as is known")
+    yield from _progress_lines(state)
+    yield from _evaluation_lines(state)
+    yield from _result_lines(state)
+    yield _row("attempts", f"{state.attempts}, the last as {state.executor} job {_job_number(job.job_id)}")
+    yield _row("directory", shown(Path(state.run_dir)))
+    for number, command in enumerate(state.next):
         yield _row("next" if number == 0 else "", command)
+
+
+def _progress_lines(state: RunState) -> Iterator[str]:
+    stopping = " (a stop is requested)" if state.stop_requested and state.result is None else ""
+    if state.phase and state.phase != "training":
+        yield _row("doing", f"{state.phase}{stopping}")
+    if state.step is not None:
+        left = f", {human_seconds(state.eta_s)} left" if state.eta_s is not None else ""
+        yield _row("step", f"{state.step} of {state.total or 'unknown'}{left}{stopping}")
+    if state.loss is not None:
+        yield _row("loss", human_number(state.loss))
+    if state.examples_per_s is not None:
+        yield _row("speed", f"{state.examples_per_s:.0f} examples/s")
+
+
+def _evaluation_lines(state: RunState) -> Iterator[str]:
+    """The newest evaluation of each split, but of the test where the result has it."""
+    for split, found in state.evaluations.items():
+        if split != "test" or state.result is None or state.result.test is None:
+            yield _row(split, f"{metrics_text(found.metrics)}  (step {found.step})")
 
 
 def _job_number(job_id: str | None) -> str:
     return "none" if job_id is None else job_id.removeprefix("local ")
 
 
-def _result_lines(state: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
-    best = result.get("best")
-    if best:
-        yield _row("best", f"{best['metric']} {human_number(best['value'])} at step {best['step']}")
-    if result.get("test"):
-        yield _row("test", metrics_text(result["test"]))
-    if state["status"] == "failed" or result.get("error"):
-        yield from cause(result.get("error"))
+def _result_lines(state: RunState) -> Iterator[str]:
+    result = state.result
+    if result is not None and result.best is not None:
+        best = result.best
+        yield _row("best", f"{best.metric} {human_number(best.value)} at step {best.step}")
+    if result is not None and result.test is not None:
+        yield _row("test", metrics_text(result.test))
+    error = None if result is None else result.error
+    if state.status == "failed" or error is not None:
+        yield from cause(error)
 
 
-def summary_row(run: RunDir) -> dict[str, Any]:
-    """One line of the list of runs."""
-    state = run_state(run)
-    best = (state["result"] or {}).get("best")
-    metric = (
-        f"{best['metric']} {human_number(best['value'])}" if best else metrics_text(state["metrics"] or {})
-    )
-    return {**state, "metric": metric}
+def metric_text(state: RunState) -> str:
+    """The best metric of a run, or those of its newest evaluation."""
+    best = None if state.result is None else state.result.best
+    if best is not None:
+        return f"{best.metric} {human_number(best.value)}"
+    return metrics_text(state.metrics or {})
 
 
-def list_row(row: dict[str, Any]) -> list[str]:
+def list_row(state: RunState) -> list[str]:
     """The cells of one line of the list of runs."""
-    created = dt.datetime.fromtimestamp(row["created_at"]).astimezone()
-    progress = "" if row["step"] is None else f"{row['step']}/{row['total'] or '?'}"
-    left = "" if row["eta_s"] is None else human_seconds(row["eta_s"])
-    return [row["run_id"], row["status"], progress, left, row["metric"], f"{created:%Y-%m-%d %H:%M}"]
+    progress = "" if state.step is None else f"{state.step}/{state.total or '?'}"
+    left = "" if state.eta_s is None else human_seconds(state.eta_s)
+    return [state.run_id, state.status, progress, left, metric_text(state), moment(state.created_at)]
+
+
+def moment(unix_s: float) -> str:
+    """A time in Unix seconds as a local date and time."""
+    return f"{dt.datetime.fromtimestamp(unix_s).astimezone():%Y-%m-%d %H:%M}"
 
 
 def attempt_records(run: RunDir) -> list[dict[str, Any]]:
     """What is on record about each attempt."""
-    return [read_json(run.attempt(number).record) or {"number": number} for number in run.attempt_numbers()]
+    return [tree_of(run.attempt(number).read()) for number in run.attempt_numbers()]
 
 
 def _row(name: str, text: str) -> str:

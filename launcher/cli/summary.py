@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from launcher import tasks
-from launcher.cli.follow import read_events
 from launcher.cli.progress import metric_items
 from launcher.figures import human_bytes, human_count, human_number, human_seconds
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
+from launcher.runs.events import Tracked, last_events
+from launcher.runs.results import Compression, Error, Result
+from launcher.runs.run_plan import RunPlan
 
 WIDTH = 12
-PAGE = re.compile(r"https?://\S+")
 
 
-def summary(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> str:
+def summary(run: RunDir, plan: RunPlan, result: Result) -> str:
     """Several lines on how the run ended, what there is now and what to do next."""
-    match result["status"]:
+    match result.status:
         case "completed":
             lines = _completed(run, plan, result)
         case "stopped":
@@ -35,44 +35,42 @@ def summary(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _completed(run: RunDir, plan: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
-    yield f"{run.run_id} is trained: {human_count(result.get('steps'))} steps in {human_seconds(result.get('wall_s'))}"
+def _completed(run: RunDir, plan: RunPlan, result: Result) -> Iterator[str]:
+    yield f"{run.run_id} is trained: {human_count(result.steps)} steps in {human_seconds(result.wall_s)}"
     yield _row("trained", trained(plan))
-    best = result.get("best")
-    if best:
-        yield _row(
-            "best",
-            f"{best['metric']} {human_number(best['value'])} on the validation data (step {best['step']})",
-        )
-    if result.get("test"):
-        yield _row("test", metrics_text(result["test"]))
-    for name, metrics in (result.get("extra") or {}).items():
+    best = result.best
+    if best is not None:
+        value = human_number(best.value)
+        yield _row("best", f"{best.metric} {value} on the validation data (step {best.step})")
+    if result.test:
+        yield _row("test", metrics_text(result.test))
+    for name, metrics in (result.extra or {}).items():
         error = metrics.get("error")
         yield _row(name, f"not evaluated: {error}" if error else metrics_text(metrics))
-    if result.get("compression"):
-        yield _row("compressed", compression_text(result["compression"], best["metric"] if best else None))
+    if result.compression:
+        yield _row("compressed", compression_text(result.compression, best.metric if best else None))
     yield _row("model", shown(run.model) + "   (plain Hugging Face)")
     yield _row("metrics", shown(run.metrics))
-    yield from _dashboard(run, plan)
+    yield from _dashboard(run, plan, result)
     yield "What to try next:"
-    yield f"  launch predict {_reference(run)} {_example_text(plan)}"
+    yield f"  launch predict {_reference(run)} {_example_text(run)}"
     yield f"  launch eval {_reference(run)} FILE"
 
 
-def _stopped(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
+def _stopped(run: RunDir, result: Result) -> Iterator[str]:
     yield f"{run.run_id} has saved its state and stopped{_at_step(result)}"
     yield _row("continue", f"launch resume {_reference(run)}")
     yield _row("metrics", shown(run.metrics))
 
 
-def _cancelled(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
+def _cancelled(run: RunDir, result: Result) -> Iterator[str]:
     yield f"{run.run_id} was cancelled{_at_step(result)}"
     yield _row("continue", f"launch resume {_reference(run)}   (from its newest checkpoint)")
 
 
-def _failed(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
+def _failed(run: RunDir, result: Result) -> Iterator[str]:
     yield f"{run.run_id} failed{_at_step(result)}"
-    yield from cause(result.get("error"))
+    yield from cause(result.error)
     yield _row("logs", f"launch logs {_reference(run)}")
     if owed_to_the_recipe(result):
         yield _row("try again", f"{changed(run)}   (a new run; resume would keep every value)")
@@ -80,61 +78,60 @@ def _failed(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
         yield _row("continue", f"launch resume {_reference(run)}   (once the cause is mended)")
 
 
-def owed_to_the_recipe(result: dict[str, Any]) -> bool:
+def owed_to_the_recipe(result: Result | None) -> bool:
     """Whether a run failed for a cause that comes again with the same values, which are all that resuming has."""
-    return (result.get("error") or {}).get("class") in ("diverged", "recipe")
+    return result is not None and result.error is not None and result.error.kind in ("diverged", "recipe")
 
 
 def changed(run: RunDir) -> str:
     """The command for a new run of the same recipe with another value."""
-    fresh = " run_id=null" if run.read_plan()["recipe"]["run_id"] else ""
+    fresh = " run_id=null" if run.read_plan().recipe.run_id else ""
     return f"launch recipe={shlex.quote(shown(run.recipe))}{fresh} KEY=VALUE"
 
 
-def cause(error: dict[str, Any] | None) -> Iterator[str]:
+def cause(error: Error | None) -> Iterator[str]:
     """Why a run failed, and what to do about it."""
     if not error:
         yield _row("cause", "unknown: it was killed before it could say")
         return
-    place = ", ".join(f"{key} {error[key]}" for key in ("rank", "host", "step") if error.get(key) is not None)
-    message = str(error.get("message", "")).strip().replace("\n", "\n" + " " * (WIDTH + 2))
-    yield _row("cause", f"{error.get('class', 'unknown')}{f' ({place})' if place else ''}: {message}")
-    if error.get("remedy"):
-        yield _row("remedy", str(error["remedy"]))
+    where = {"rank": error.rank, "host": error.host, "step": error.step}
+    place = ", ".join(f"{key} {value}" for key, value in where.items() if value is not None)
+    message = error.message.strip().replace("\n", "\n" + " " * (WIDTH + 2))
+    yield _row("cause", f"{error.kind}{f' ({place})' if place else ''}: {message}")
+    if error.remedy:
+        yield _row("remedy", error.remedy)
 
 
-def trained(plan: dict[str, Any]) -> str:
+def trained(plan: RunPlan) -> str:
     """What is trained on what, in one line."""
-    recipe = plan["recipe"]
-    model = recipe["model"]
-    scratch = model["scratch"]
-    name = model["name"] or f"a new {scratch['family']} ({scratch['layers']} x {scratch['hidden']})"
-    tuning = "" if recipe["tuning"] == "full" else f" with {recipe['tuning'].upper()} adapters"
-    data = recipe["data"]
-    source = data["train"] or data["source"]
+    recipe = plan.recipe
+    scratch = recipe.model.scratch
+    name = recipe.model.name or f"a new {scratch.family} ({scratch.layers} x {scratch.hidden})"
+    tuning = "" if recipe.tuning == "full" else f" with {recipe.tuning.upper()} adapters"
+    source = recipe.data.train or recipe.data.source or ()
     files = [source] if isinstance(source, str) else source
-    named = " + ".join(shown(Path(file)) if data["train"] else file for file in files)
-    count = plan["steps"]["train_examples"]
+    named = " + ".join(shown(Path(file)) if recipe.data.train else file for file in files)
+    count = plan.steps.train_examples
     examples = f"{human_count(count)} examples of " if count else ""
-    return f"{name}{tuning} for {recipe['task']}, on {examples}{named}"
+    return f"{name}{tuning} for {recipe.task}, on {examples}{named}"
 
 
-def compression_text(account: dict[str, Any], metric: str | None) -> str:
+def compression_text(compression: Compression, metric: str | None) -> str:
     """Size, latency and metric before and after, on one line."""
-    before, after = account["before"], account["after"]
+    before, after = compression.before, compression.after
     parts = [
-        f"{human_bytes(before['bytes'])} -> {human_bytes(after['bytes'])}",
-        f"{before['latency_ms']:.1f} -> {after['latency_ms']:.1f} ms a text",
+        f"{human_bytes(before.bytes)} -> {human_bytes(after.bytes)}",
+        f"{before.latency_ms:.1f} -> {after.latency_ms:.1f} ms a text",
     ]
-    if after["nonzero"] < 0.99 * after["parameters"]:
-        parts.append(f"{1 - after['nonzero'] / after['parameters']:.0%} of all weights are zero")
-    if metric in before["metrics"] and metric in after["metrics"]:
-        values = (human_number(side["metrics"][metric]) for side in (before, after))
+    if after.nonzero < 0.99 * after.parameters:
+        parts.append(f"{1 - after.nonzero / after.parameters:.0%} of all weights are zero")
+    if metric is not None and metric in before.metrics and metric in after.metrics:
+        values = (human_number(side.metrics[metric]) for side in (before, after))
         parts.append(f"{metric} {' -> '.join(values)}")
     return "   ".join(parts)
 
 
-def metrics_text(metrics: dict[str, Any]) -> str:
+def metrics_text(metrics: Mapping[str, Any]) -> str:
     """Metrics on one line."""
     return "  ".join(f"{name} {human_number(value)}" for name, value in metric_items(metrics))
 
@@ -145,27 +142,24 @@ def shown(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def _dashboard(run: RunDir, plan: dict[str, Any]) -> Iterator[str]:
+def _dashboard(run: RunDir, plan: RunPlan, result: Result) -> Iterator[str]:
     directory = run.path / "wandb"
-    if plan["recipe"]["tracking"]["wandb"]["mode"] == "disabled":
+    if plan.recipe.tracking.wandb.mode == "disabled":
         yield _row("dashboard", "none: tracking.wandb.mode=disabled")
     elif any(directory.glob("offline-run-*")):
         yield _row("dashboard", f"W&B, recorded offline: wandb sync {shown(directory)}/offline-run-*")
-    elif page := wandb_page(run):
+    elif page := (result.tracking and result.tracking.url) or wandb_page(run):
         yield _row("dashboard", page)
 
 
 def wandb_page(run: RunDir) -> str | None:
     """Address of the run's page at W&B, as the training said it, or None."""
-    for event in reversed(read_events(run)):
-        text = str(event.get("text", ""))
-        if event["event"] == "notice" and "W&B" in text and (found := PAGE.search(text)):
-            return found.group()
-    return None
+    pages = (event.url for event in reversed(last_events(run.events)) if isinstance(event, Tracked))
+    return next(pages, None)
 
 
-def _example_text(plan: dict[str, Any]) -> str:
-    recipe = Recipe.model_validate_json(json.dumps(plan["recipe"]))
+def _example_text(run: RunDir) -> str:
+    recipe = Recipe.model_validate_json(json.dumps(run.plan_tree()["recipe"]))
     return " ".join(f'--text "{text}"' for text in tasks.of(recipe).sample_texts())
 
 
@@ -175,8 +169,8 @@ def _reference(run: RunDir) -> str:
     return run.run_id if run.path.parent == usual else shlex.quote(shown(run.path))
 
 
-def _at_step(result: dict[str, Any]) -> str:
-    step = result.get("steps")
+def _at_step(result: Result) -> str:
+    step = result.steps
     return f" after step {step}" if step else ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import IO, Any
 from launcher.cli.output import say
 from launcher.cli.progress import Bar, make_bar
 from launcher.errors import EXIT_USAGE, Problem, RunFailed, UserError
+from launcher.runs.events import Notice, Progress, VerbDone, VerbFailed, parse_event
 
 LAST_LINES = 30
 
@@ -22,7 +22,7 @@ def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
 
     Raises UserError with the problems that the verb reports, or RunFailed; a verb that dies shows its own traceback.
     """
-    command = [sys.executable, "-m", "launcher.train", *arguments]
+    command = [sys.executable, "-P", "-m", "launcher.train", *arguments]
     with tempfile.TemporaryFile("w+") as errors, make_bar() as bar:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         assert process.stdout is not None
@@ -35,44 +35,29 @@ def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
             code = process.wait()
         if outcome is None:
             raise RunFailed("crashed", _crash(errors, arguments[0], code))
-    if outcome["event"] == "error":
+    if isinstance(outcome, VerbFailed):
         raise _error(outcome)
-    return {key: value for key, value in outcome.items() if key not in ("event", "t", "cpu_s")}
+    return dict(outcome.others)
 
 
-def _read_events(stream: IO[str], bar: Bar) -> dict[str, Any] | None:
+def _read_events(stream: IO[str], bar: Bar) -> VerbDone | VerbFailed | None:
     outcome = None
     for line in stream:
-        event = parse_event(line)
-        if event is None:
-            continue
-        match event["event"]:
-            case "progress":
-                bar.update(event["name"], event.get("done"), event.get("total"))
-            case "notice":
-                bar.line(event["text"])
-            case "result" | "error":
+        match parse_event(line):
+            case Progress() as event:
+                bar.update(event.name, event.done, event.total)
+            case Notice() as event:
+                bar.line(event.text)
+            case VerbDone() | VerbFailed() as event:
                 outcome = event
     return outcome
 
 
-def parse_event(line: str) -> dict[str, Any] | None:
-    """One line as an event; None for what libraries print between them and for a line that is torn."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
-
-
-def _error(event: dict[str, Any]) -> UserError | RunFailed:
-    problems = [
-        Problem(**{key: entry.get(key) for key in ("message", "where", "field", "value", "remedy")})
-        for entry in event["problems"]
-    ]
-    if event["exit_code"] == EXIT_USAGE:
+def _error(event: VerbFailed) -> UserError | RunFailed:
+    problems = [Problem(**vars(problem)) for problem in event.problems]
+    if event.exit_code == EXIT_USAGE:
         return UserError(problems)
-    return RunFailed(event.get("class", "failed"), "\n".join(map(str, problems)))
+    return RunFailed(event.kind, "\n".join(map(str, problems)))
 
 
 def _crash(errors: IO[str], verb: str, code: int) -> str:

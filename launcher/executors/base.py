@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from launcher.errors import DamagedFile, Problem, RunFailed, UserError
 from launcher.executors.environment import split_environment
 from launcher.runs import directory as runs
+from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 
 Status = Literal[
@@ -88,9 +89,10 @@ def prepare_start(run: RunDir, state: JobState, environ: Mapping[str, str]) -> d
                 remedy=f"launch status {run.run_id}, or first launch stop {run.run_id}",
             )
         )
+    runs.checked(run)
     run.stop.unlink(missing_ok=True)
     run.cancel.unlink(missing_ok=True)
-    environment = split_environment(environ, run.read_plan()["cluster"].get("pass_env", ()))
+    environment = split_environment(environ, run.read_plan().passed_variables)
     if environment.secrets:
         runs.write_json(run.secrets, environment.secrets, mode=0o600)
     else:
@@ -120,17 +122,14 @@ def recorded_state(run: RunDir, job: str | None) -> JobState:
     except DamagedFile:
         result = None
     attempt = run.last_attempt()
-    record = (runs.read_json(attempt.record) if attempt else None) or {}
-    of_this_job = result is not None and job in (result.get("job_id"), record.get("job_id"))
-    if result is None or not of_this_job:
-        return JobState(
-            "unknown", job, "the job is gone and left no result", started_at=record.get("started_at")
-        )
+    record = attempt.read() if attempt is not None else Attempt(0)
+    if result is None or job not in (result.job_id, record.job_id):
+        return JobState("unknown", job, "the job is gone and left no result", started_at=record.started_at)
     return JobState(
-        result["status"],
+        result.status,
         job,
-        nodes=",".join(record.get("hosts", ())) or None,
-        started_at=record.get("started_at"),
-        ends_by=record.get("ended_at"),
-        exit_code=record.get("exit_code"),
+        nodes=",".join(record.hosts) or None,
+        started_at=record.started_at,
+        ends_by=record.ended_at,
+        exit_code=record.exit_code,
     )

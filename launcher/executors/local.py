@@ -7,10 +7,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 import psutil
 
@@ -18,6 +17,7 @@ from launcher import node
 from launcher.executors.base import JobState, prepare_start, recorded_state, refuse_idle, request_stop
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
+from launcher.runs.results import Error, Outcome
 
 END_TIMEOUT_S = 10.0
 """Longest that the script may take to record its end once everything under it is dead."""
@@ -57,9 +57,10 @@ class LocalExecutor:
         job = run.last_job()
         if job is None:
             return JobState("unknown", reason="never started")
-        record = runs.read_json(last.record) if (last := run.last_attempt()) else None
+        last = run.last_attempt()
         for living in self._living(run):
-            started = record["started_at"] if record and record["job_id"] == living else None
+            record = None if last is None else last.read()
+            started = record.started_at if record is not None and record.job_id == living else None
             return JobState("running", living, started_at=started)
         state = recorded_state(run, job)
         if self._script is not None and job == f"local {self._script.pid}":
@@ -104,9 +105,7 @@ class LocalExecutor:
         return os.fsencode(run.job_sh) in command
 
 
-def bury(
-    run: RunDir, job: str, status: Literal["failed", "cancelled"], error: Mapping[str, Any] | None
-) -> None:
+def bury(run: RunDir, job: str, status: Outcome, error: Error | None) -> None:
     """End a run whose script died without recording it: what it left running is killed, its keys are removed."""
     while left := list(_left_by(run, job)):
         for pid in left:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from launcher.errors import DamagedFile
 from launcher.executors.base import JobState
@@ -12,9 +12,10 @@ from launcher.executors.local import LocalExecutor, bury
 from launcher.runs.directory import RunDir
 from launcher.runs.failures import by_itself
 from launcher.runs.failures import without_result as cause_of_death
+from launcher.runs.results import Result
 
 
-def outcome(run: RunDir, job: str, state: JobState) -> dict[str, Any]:
+def outcome(run: RunDir, job: str, state: JobState) -> Result:
     """The result of a job that is over. Of one that died here without a result, the end is recorded now."""
     result = ending(run, state)
     if result is not None:
@@ -22,25 +23,26 @@ def outcome(run: RunDir, job: str, state: JobState) -> dict[str, Any]:
     found = without_result(run, state)
     if LocalExecutor.started(job) and run.last_job() == job:
         with contextlib.suppress(OSError):  # the disk may be full
-            bury(run, job, found["status"], found["error"] if found["status"] == "failed" else None)
+            bury(run, job, found.status, found.error if found.status == "failed" else None)
             return run.read_result() or found
     return found
 
 
-def ending(run: RunDir, job: JobState) -> dict[str, Any] | None:
+def ending(run: RunDir, job: JobState) -> Result | None:
     """The result of the newest job, or None where it left none."""
     result = readable_result(run)
     if result is None or not is_newer(run.result, run.jobs):
         return None
     # Requeued after it had stopped, it failed before it could say so.
-    died_later = result.get("status") == "stopped" and job.status == "failed" and by_itself(job.exit_code)
+    died_later = result.status == "stopped" and job.status == "failed" and by_itself(job.exit_code)
     return None if died_later else result
 
 
-def without_result(run: RunDir, job: JobState) -> dict[str, Any]:
+def without_result(run: RunDir, job: JobState) -> Result:
     """What stands for the result of a job that left none."""
-    status = "cancelled" if job.status == "cancelled" or run.cancel.exists() else "failed"
-    return {"status": status, "error": cause_of_death(run, job.job_id, state_text(job), job.exit_code)}
+    is_cancelled = job.status == "cancelled" or run.cancel.exists()
+    status: Literal["cancelled", "failed"] = "cancelled" if is_cancelled else "failed"
+    return Result(status, error=cause_of_death(run, job.job_id, state_text(job), job.exit_code))
 
 
 def state_text(state: JobState) -> str:
@@ -56,7 +58,7 @@ def is_newer(path: Path, other: Path) -> bool:
     return not other.exists() or path.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
-def readable_result(run: RunDir) -> dict[str, Any] | None:
+def readable_result(run: RunDir) -> Result | None:
     """result.json, or None where it is missing or damaged."""
     try:
         return run.read_result()

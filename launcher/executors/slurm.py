@@ -203,7 +203,7 @@ def _refuse(run: RunDir, sentence: str) -> None:
         # The job may have been taken all the same, so the directory that it would run in stays.
         remedy = f"launch resume {run.run_id} once Slurm answers (scontrol ping)"
         raise RunFailed("scheduler", f"Slurm did not answer: {sentence}", remedy)
-    request = run.read_plan()["slurm"]
+    request = run.plan_tree()["slurm"]
     if run.last_job() is None:
         run.discard()
     else:

@@ -13,7 +13,9 @@ from typing import Any
 
 from launcher import tasks
 from launcher.errors import Problem, UserError
-from launcher.runs.directory import RunDir, read_json_lines
+from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json_lines
+from launcher.runs.results import Result
 
 WINDOW = 0.1
 """Share of the steps at either end that a trend is read from."""
@@ -52,7 +54,7 @@ class Curves:
     """Step and metrics of each evaluation on the validation data."""
     epochs: float
     recipe: dict[str, Any]
-    result: dict[str, Any]
+    result: Result | None
     metric: str | None
 
 
@@ -60,7 +62,8 @@ def read_curves(run: RunDir) -> Curves:
     """The run's curves. Raises UserError where it has done too few steps to say anything."""
     rows = list(read_json_lines(run.metrics))
     train = [row for row in rows if "split" not in row]
-    result = run.read_result() or {}
+    run.read_plan()  # what is read below is there
+    result = run.read_result()
     if len(train) < LEAST_STEPS and not _diverged(result):
         raise UserError(
             Problem(
@@ -74,16 +77,16 @@ def read_curves(run: RunDir) -> Curves:
         for row in rows
         if row.get("split") == "validation"
     ]
-    best = result.get("best") or {}
+    best = None if result is None else result.best
     return Curves(
         steps=[row["step"] for row in train],
         losses=[row.get("train/loss") for row in train],
         norms=[row.get("train/grad_norm") for row in train],
         evaluations=evaluations,
         epochs=train[-1].get("epoch") or 0.0 if train else 0.0,
-        recipe=run.read_plan()["recipe"],
+        recipe=run.plan_tree()["recipe"],
         result=result,
-        metric=best.get("metric"),
+        metric=None if best is None else best.metric,
     )
 
 
@@ -96,16 +99,18 @@ def diagnose(curves: Curves) -> list[Finding]:
     return [*found, *_always_clipped(curves), *_stopped_early(curves)]
 
 
-def _diverged(result: dict[str, Any]) -> bool:
-    return (result.get("error") or {}).get("class") == "diverged"
+def _diverged(result: Result | None) -> bool:
+    return result is not None and result.error is not None and result.error.kind == "diverged"
 
 
 def _divergence(curves: Curves) -> Finding:
     lr = _lr(curves)
+    assert curves.result is not None
+    assert curves.result.error is not None
     return Finding(
         "diverged",
         "the loss or its gradient was no longer a number: the rate is too high, or warm-up too short",
-        {"step": curves.result["error"].get("step") or 0, "train.lr": lr},
+        {"step": curves.result.error.step or 0, "train.lr": lr},
         (_try(curves, "train.lr", _rounded(lr / 10)), _warmup(curves), _try(curves, "train.clip", 1.0)),
     )
 
@@ -257,9 +262,11 @@ def _stopped_early(curves: Curves) -> Iterator[Finding]:
     planned = curves.recipe["train"]["epochs"]
     limited = curves.recipe["train"]["max_steps"]
     total = limited or (curves.steps[-1] / curves.epochs * planned if curves.epochs else None)
-    ended = curves.result.get("status") == "completed"
-    if patience is not None and ended and total is not None and curves.steps[-1] < 0.99 * total:
-        best = (curves.result.get("best") or {}).get("step", 0)
+    result = curves.result
+    if result is None or result.status != "completed":
+        return
+    if patience is not None and total is not None and curves.steps[-1] < 0.99 * total:
+        best = 0 if result.best is None else result.best.step
         yield Finding(
             "early_stopped",
             "early stopping ended the training: nothing is wrong with that",

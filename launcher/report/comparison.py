@@ -14,7 +14,9 @@ from typing import Any
 
 from launcher import tasks
 from launcher.errors import Problem, UserError, choices
-from launcher.runs.directory import RunDir, read_json, read_json_lines
+from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json, read_json_lines
+from launcher.runs.results import Measured
 
 IMMATERIAL = (
     "seed",
@@ -97,18 +99,20 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
 
     Raises UserError where it has no result, or not this metric.
     """
-    result, recipe = run.read_result(), run.read_plan()["recipe"]
-    best = (result or {}).get("best")
+    run.read_plan()  # what is read below is there
+    result, recipe = run.read_result(), run.plan_tree()["recipe"]
+    best = None if result is None else result.best
     if result is None or best is None:
         remedy = f"launch status {run.run_id} says how far it is"
         raise UserError(Problem("has no evaluated model yet", where=run.run_id, remedy=remedy))
-    evaluated = _evaluation(run, best["step"]) | {best["metric"]: best["value"]}
-    name = metric or best["metric"]
-    if evaluated.get(name) is None:
+    evaluated = _evaluation(run, best.step) | {best.metric: best.value}
+    name = metric or best.metric
+    value = evaluated.get(name)
+    if value is None:
         known = [key for key, value in evaluated.items() if value is not None]
         raise UserError(Problem("was not computed", run.run_id, "--metric", name, choices(name, known)))
     latency = read_json(run.latency) or {}
-    measured = result.get("measured") or {}
+    measured = result.measured or Measured()
     return Figures(
         run_id=run.run_id,
         model=recipe["model"]["name"] or f"{recipe['model']['scratch']['family']} from scratch",
@@ -117,13 +121,13 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
         recipe=_without_seed(recipe),
         seed=recipe["seed"],
         metric=name,
-        best=evaluated[name],
-        test=(result.get("test") or {}).get(name),
-        train_s=result.get("wall_s"),
+        best=value,
+        test=(result.test or {}).get(name),
+        train_s=result.wall_s,
         latency_ms=latency.get("ms") if latency.get("machine") == machine else None,
-        memory_bytes=measured.get("total"),
+        memory_bytes=measured.total,
         size_bytes=sum(path.stat().st_size for path in run.model.glob("*.safetensors")),
-        parameters=measured.get("parameters"),
+        parameters=measured.parameters,
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from launcher.runs.directory import RunDir, read_json_lines
+from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json_lines
 
 MOST_POINTS = 1000
 """Points of a curve; further steps are drawn together, by their mean, lowest and highest."""

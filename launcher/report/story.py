@@ -14,7 +14,7 @@ from launcher.figures import human_bytes, human_count, human_number, human_secon
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.report import advice
 from launcher.report.curves import Curves, read_curves
-from launcher.runs.directory import RunDir, read_json
+from launcher.runs.directory import RunDir, read_result
 
 MOST_EVALUATIONS = 40
 """Rows of the table of evaluations; the best and the last are always among them."""
@@ -37,8 +37,10 @@ class Story:
         self.run = run
         self.run_id = run.run_id
         self.directory = str(run.path)
-        self.plan: Tree = run.read_plan()
-        self.result: Tree = run.read_result() or {}
+        run.read_plan()  # what is read below is there
+        self.plan: Tree = run.plan_tree()
+        result = run.read_result()
+        self.result: Tree = {} if result is None else result.tree()
         self.curves: Curves = read_curves(run)
 
     @property
@@ -239,21 +241,20 @@ class Story:
 
 def _attempt(run: RunDir, number: int) -> dict[str, Any]:
     attempt = run.attempt(number)
-    record = read_json(attempt.record) or {}
-    kept = read_json(attempt.path / run.result.name) or (
-        run.read_result() if number == run.attempt_numbers()[-1] else None
-    )
-    error = (kept or {}).get("error") or {}
-    started, ended = record.get("started_at"), record.get("ended_at")
+    record = attempt.read()
+    is_last = number == run.attempt_numbers()[-1]
+    result = read_result(attempt.result) or (run.read_result() if is_last else None)
+    error = None if result is None else result.error
+    started, ended = record.started_at, record.ended_at
     return {
         "number": number,
         "started": f"{dt.datetime.fromtimestamp(started).astimezone():%Y-%m-%d %H:%M:%S}" if started else "-",
         "took": human_seconds(ended - started) if started and ended else "-",
-        "status": record.get("status", "unfinished"),
-        "cause": error.get("class") or (f"asked by {record['stop']}" if record.get("stop") else ""),
-        "last_step": "-" if record.get("last_step") is None else human_count(record["last_step"]),
-        "hosts": ", ".join(record.get("hosts", ())),
-        "job": record.get("job_id", "-"),
+        "status": record.status or "unfinished",
+        "cause": error.kind if error is not None else f"asked by {record.stop}" if record.stop else "",
+        "last_step": "-" if record.last_step is None else human_count(record.last_step),
+        "hosts": ", ".join(record.hosts),
+        "job": record.job_id or "-",
     }
 
 

@@ -20,6 +20,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,9 +29,17 @@ from typing import Any
 
 from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError, nearest
+from launcher.runs.attempts import Attempt
+from launcher.runs.jobs import Job
+from launcher.runs.records import make, read_json, read_text, tree_of
+from launcher.runs.results import Result
+from launcher.runs.run_plan import RunPlan, read_plan_tree
 
 LOSS_FILE = "loss.py"
-_JOB = re.compile(r"(local )?\d+")
+WORD_BYTES = 1 << 16
+"""Most that a file in control/ holds."""
+WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -150,7 +159,7 @@ class RunDir:
 
         A file system without locks is no reason to start nothing.
         """
-        with open(os.open(self.lock, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:  # noqa: PTH123
+        with open(os.open(self.lock, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as file:  # noqa: PTH123
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -164,19 +173,25 @@ class RunDir:
         return next(iter(self.all_jobs()), None)
 
     def all_jobs(self) -> list[str]:
-        """Every job in control/jobs once, the newest first."""
-        try:
-            lines = self.jobs.read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return []
-        if lines and not _JOB.fullmatch(lines[-1]):
-            raise DamagedFile(Problem("does not end with a job", where=str(self.jobs)))
-        return list(dict.fromkeys(line for line in reversed(lines) if _JOB.fullmatch(line)))
+        """Every job in control/jobs once, the newest first. Raises DamagedFile where a line is no job."""
+        lines = (read_text(self.jobs) or "").splitlines()
+        jobs = [Job.parse(line) for line in lines]
+        if None in jobs:
+            raise DamagedFile(Problem("holds a line that is no job", where=str(self.jobs)))
+        return list(dict.fromkeys(map(str, reversed(jobs))))
 
     def add_job(self, job: str) -> None:
-        """Append a line to control/jobs."""
-        with open(os.open(self.jobs, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as file:  # noqa: PTH123
+        """Append a line to control/jobs. Raises ValueError where that is no job."""
+        if Job.parse(job) is None:
+            raise ValueError(f"not a job: {job!r}")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        with open(os.open(self.jobs, flags, 0o600), "w") as file:  # noqa: PTH123
             file.write(job + "\n")
+
+    def stop_requested_by(self) -> str | None:
+        """Who asked for a stop, or None where nobody did."""
+        text = read_text(self.stop, WORD_BYTES)
+        return None if text is None else text.strip()
 
     def discard(self) -> None:
         """Remove the whole directory: nothing of this run ever started."""
@@ -195,21 +210,37 @@ class RunDir:
         """Numbers of the attempts that have started, in order."""
         if not self.attempts.is_dir():
             return []
-        return sorted(int(entry.name) for entry in self.attempts.iterdir() if entry.name.isdigit())
+        names = (entry.name for entry in self.attempts.iterdir())
+        return sorted(int(name) for name in names if _NUMBER.fullmatch(name))
 
     def last_attempt(self) -> AttemptDir | None:
         numbers = self.attempt_numbers()
         return self.attempt(numbers[-1]) if numbers else None
 
-    def read_result(self) -> dict[str, Any] | None:
-        """result.json, or None while the run has not ended."""
-        return read_json(self.result)
+    def read_result(self) -> Result | None:
+        """result.json, or None while the run has not ended. Raises DamagedFile."""
+        return read_result(self.result)
 
-    def read_plan(self) -> dict[str, Any]:
+    def write_result(self, result: Result) -> None:
+        """Write result.json."""
+        write_json(self.result, result.tree())
+
+    def read_plan(self) -> RunPlan:
+        """plan.json. Raises UserError where this is no run, or DamagedFile."""
+        return read_plan_tree(self.plan_tree(), str(self.plan))
+
+    def plan_tree(self) -> dict[str, Any]:
+        """plan.json as it stands, for what is printed or written again."""
         plan = read_json(self.plan)
         if plan is None:
             raise UserError(Problem("is not a run directory: it has no plan.json", where=str(self.path)))
         return plan
+
+
+def read_result(path: Path) -> Result | None:
+    """The result in a file, or None where there is none. Raises DamagedFile."""
+    tree = read_json(path)
+    return None if tree is None else make(Result, tree, str(path))
 
 
 @dataclass(frozen=True)
@@ -241,6 +272,27 @@ class AttemptDir:
     def exit_code(self) -> Path:
         """The exit code the job script passes on: torchrun itself knows only 0 and 1."""
         return self.path / "exit_code"
+
+    @property
+    def result(self) -> Path:
+        """The result of this attempt, once another has begun."""
+        return self.path / "result.json"
+
+    def read(self) -> Attempt:
+        """attempt.json; where there is none, all but the number is unknown. Raises DamagedFile."""
+        tree = read_json(self.record)
+        if tree is None:
+            return Attempt(self.number)
+        return make(Attempt, {"number": self.number, **tree}, str(self.record))
+
+    def write(self, attempt: Attempt) -> None:
+        """Write attempt.json."""
+        write_json(self.record, tree_of(attempt))
+
+    def number_in(self, path: Path) -> int | None:
+        """The whole number that a small file of this attempt holds, or None."""
+        text = (read_text(path, WORD_BYTES) or "").strip()
+        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII) else None
 
 
 def create(path: Path, files: Mapping[str, str]) -> RunDir:
@@ -297,14 +349,14 @@ def find(reference: str, runs_dir: Path) -> RunDir:
         # As a path it would be the working directory, and every name starts with it: an unset variable of a script's.
         raise UserError(Problem("RUN is empty", remedy="name the run: launch status lists them"))
     as_path = Path(reference)
-    if (as_path / "plan.json").is_file():
-        return RunDir(as_path.resolve())
+    if paths.exists(as_path / "plan.json"):
+        return checked(RunDir(as_path.resolve()))
     runs = {run.run_id: run for run in list_runs(runs_dir)}
     if reference in runs:
-        return runs[reference]
+        return checked(runs[reference])
     matches = sorted(run_id for run_id in runs if run_id.startswith(reference))
     if len(matches) == 1:
-        return runs[matches[0]]
+        return checked(runs[matches[0]])
     if matches:
         raise UserError(
             Problem(
@@ -321,8 +373,42 @@ def list_runs(runs_dir: Path) -> Iterator[RunDir]:
     if not runs_dir.is_dir():
         return
     for entry in sorted(runs_dir.iterdir()):
-        if not entry.name.startswith(".") and (entry / "plan.json").is_file():
+        if not entry.name.startswith(".") and os.path.lexists(entry / "plan.json"):
             yield RunDir(entry.resolve())
+
+
+def checked(run: RunDir) -> RunDir:
+    """A run that is believed: it and its files are ours alone, and its plan is one.
+
+    Root is no exception: it would execute what somebody else has written. Raises UserError, or DamagedFile.
+    """
+    executed = (run.recipe, run.plan, run.ds_config, run.loss, run.job_sbatch, run.job_sh)
+    records = (run.result, run.metrics, run.jobs, run.stop, run.cancel, run.secrets, run.lock)
+    for path in (run.path, run.control, run.attempts, run.logs, run.checkpoints, *executed, *records):
+        _refuse_foreign(run, path)
+    run.read_plan()
+    return run
+
+
+def _refuse_foreign(run: RunDir, path: Path) -> None:
+    """Raises UserError where others own or may change it, or it is a link."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return
+    remedy = None
+    if stat.S_ISLNK(found.st_mode):
+        reason = "is a link, and links in a run directory are not followed"
+        remedy = "put what it points at in its place"
+    elif found.st_uid != os.geteuid():
+        reason = f"belongs to user {found.st_uid}, and you are user {os.geteuid()}"
+        remedy = "use it as its owner, or make it yours once you have read it: cp -r, then chmod -R go-w"
+    elif found.st_mode & WRITABLE_BY_OTHERS:
+        reason = "can be changed by others: nothing in it is believed or executed"
+        remedy = f"look at what it holds, then: chmod -R go-w {run.path}"
+    else:
+        return
+    raise UserError(Problem(reason, where=str(path), remedy=remedy))
 
 
 def write_text(path: Path, text: str, mode: int = 0o600) -> None:
@@ -343,34 +429,6 @@ def write_text(path: Path, text: str, mode: int = 0o600) -> None:
 def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
     """`write_text` of indented JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", mode)
-
-
-def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file, one a line; none where there is no such file, and not those that were torn."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return
-    for line in text.splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            yield value
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is no such file. Raises DamagedFile where it holds something else."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise DamagedFile(Problem(f"is not readable JSON: {error}", where=str(path))) from None
-    if not isinstance(value, dict):
-        raise DamagedFile(Problem("is not readable JSON: it holds no object", where=str(path)))
-    return value
 
 
 def _remove_tree(path: Path) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from launcher.errors import EXIT_STOPPED
-from launcher.runs.directory import AttemptDir, RunDir, read_json
+from launcher.runs.attempts import Attempt
+from launcher.runs.directory import AttemptDir, RunDir
+from launcher.runs.events import Step, last_events
+from launcher.runs.jobs import Job
+from launcher.runs.records import read_tail
+from launcher.runs.results import Error
 
 TAIL_BYTES = 1 << 16
 TAIL_LINES = 12
@@ -66,20 +67,20 @@ class Death:
         return f"was killed by {self.signal}" if self.signal else f"ended with code {self.code}"
 
 
-def examine(run: RunDir, attempt: AttemptDir, record: Mapping[str, Any], code: int) -> dict[str, Any]:
+def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Error:
     """The `error` of result.json for an attempt that ended with `code` and without a word of its own."""
-    log = _tail(run.job_log(str(record.get("job_id", ""))), int(record.get("log_offset", 0)))
-    death = _first_death(log, record, code, ranks=run.read_plan()["world_size"])
+    log = read_tail(run.job_log(record.job_id or "none"), TAIL_BYTES, record.log_offset)
+    death = _first_death(log, record, code, ranks=run.read_plan().world_size)
     words = _LABEL.sub("", log) if death.rank is None else _last_words(run, record, death.rank)
     who = death.process if death.rank is None else f"rank {death.rank}"
-    return {
-        "class": death.kind,
-        "rank": death.rank,
-        "host": death.host,
-        "step": last_step(run, attempt.number),
-        "message": "\n".join([f"{who} {death.how}", *_last_lines(words)]),
-        "remedy": _remedy(run, death, log),
-    }
+    return Error(
+        death.kind,
+        rank=death.rank,
+        host=death.host,
+        step=last_step(run, attempt.number),
+        message="\n".join([f"{who} {death.how}", *_last_lines(words)]),
+        remedy=_remedy(run, death, log),
+    )
 
 
 def by_itself(code: int | None) -> bool:
@@ -87,52 +88,53 @@ def by_itself(code: int | None) -> bool:
     return code is not None and 0 < code < 128 and code != EXIT_STOPPED
 
 
-def without_result(run: RunDir, job: str | None, state: str, code: int | None) -> dict[str, Any]:
+def without_result(run: RunDir, job: str | None, state: str, code: int | None) -> Error:
     """The `error` of a run whose job has ended in this state, with this code if known, and left no result."""
     disk = os.statvfs(run.path)
     if disk.f_bavail * disk.f_frsize < FULL_BELOW:
-        return {"class": "disk", "message": f"{state}; the disk of {run.path} is full", "remedy": FREE_SPACE}
+        return Error("disk", f"{state}; the disk of {run.path} is full", FREE_SPACE)
     attempt = run.last_attempt()
-    record = (read_json(attempt.record) if attempt else None) or {}
-    begun = record.get("job_id") == job and "ended_at" not in record
+    record = attempt.read() if attempt is not None else None
+    begun = record is not None and record.job_id == job and record.status is None
     words = _words_of_script(run, job, record)
     if not by_itself(code) and (code is not None or begun or not words):
-        if code is not None and (job or "").startswith("local "):
+        if code is not None and _is_local(job):
             state = f"the job's script {Death(code).how}"
-        return {"class": "killed", "message": state, "remedy": None}
+        return Error("killed", state)
     how = "did not get to the training" if code is None else f"ended with code {code}"
     when = "" if begun or code is None else " before the training began"
-    return {
-        "class": "crashed" if begun else "launch",
-        "message": "\n".join([f"the script of job {job} {how}{when}", *words]),
-        "remedy": f"read {run.logs}; a setup line of the cluster profile is mended by a new run, the nodes by resuming",
-    }
+    return Error(
+        "crashed" if begun else "launch",
+        "\n".join([f"the script of job {job} {how}{when}", *words]),
+        f"read {run.logs}; a setup line of the cluster profile is mended by a new run, the nodes by resuming",
+    )
 
 
-def _words_of_script(run: RunDir, job: str | None, record: Mapping[str, Any]) -> list[str]:
+def _is_local(job: str | None) -> bool:
+    found = Job.parse(job or "")
+    return found is not None and found.is_local
+
+
+def _words_of_script(run: RunDir, job: str | None, record: Attempt | None) -> list[str]:
     """The last lines of a job's log, but none of an attempt that had ended before."""
     if job is None:
         return []
     log = run.job_log(job)
-    is_same = run.job_log(str(record.get("job_id", "none"))) == log
-    offset = int(record.get("log_end") or record.get("log_offset") or 0) if is_same else 0
-    return _last_lines(_tail(log, offset), SCRIPT_LINES)
+    is_same = record is not None and record.job_id is not None and run.job_log(record.job_id) == log
+    offset = (record.log_end or record.log_offset) if is_same and record is not None else 0
+    return _last_lines(read_tail(log, TAIL_BYTES, offset), SCRIPT_LINES)
 
 
 def last_step(run: RunDir, attempt: int) -> int | None:
     """The last optimizer step that this attempt reported, or None."""
-    for line in reversed(_tail(run.events).splitlines()):
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if event.get("attempt") == attempt and event.get("event") == "step":
-            return int(event["step"])
+    for event in reversed(last_events(run.events)):
+        if isinstance(event, Step) and event.attempt == attempt:
+            return event.step
     return None
 
 
-def _first_death(log: str, record: Mapping[str, Any], code: int, ranks: int) -> Death:
-    hosts = record.get("hosts", ())
+def _first_death(log: str, record: Attempt, code: int, ranks: int) -> Death:
+    hosts = record.hosts
     reports = [found.groupdict() for found in _REPORT.finditer(log)]
     if reports:
         # A killed rank takes the others with it; torchrun ends what is left with SIGTERM.
@@ -143,7 +145,7 @@ def _first_death(log: str, record: Mapping[str, Any], code: int, ranks: int) -> 
         return Death(
             int(first["code"]), int(first["rank"]), hosts[node] if node < len(hosts) else first["host"]
         )
-    if record.get("executor") == "local":
+    if record.executor == "local":
         host = hosts[0] if hosts else None
         # The script waits for the only rank, or for torchrun, which has a report of every rank that it saw fail.
         return Death(code, 0, host) if ranks == 1 else Death(code, None, host, "torchrun")
@@ -155,14 +157,14 @@ def _last_lines(text: str, most: int = TAIL_LINES) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][-most:]
 
 
-def _last_words(run: RunDir, record: Mapping[str, Any], rank: int) -> str:
+def _last_words(run: RunDir, record: Attempt, rank: int) -> str:
     """The end of the rank's log, if it wrote anything in this attempt."""
     path = run.rank_log(rank)
     try:
-        written = path.stat().st_mtime >= float(record.get("started_at", 0))
+        written = path.stat().st_mtime >= (record.started_at or 0.0)
     except FileNotFoundError:
         return ""
-    return _tail(path) if written else ""
+    return read_tail(path, TAIL_BYTES) if written else ""
 
 
 def _remedy(run: RunDir, death: Death, log: str) -> str:
@@ -172,14 +174,3 @@ def _remedy(run: RunDir, death: Death, log: str) -> str:
             f"often the node ran out of memory: lower batch.micro or batch.tokens, or ask for more; {resume}"
         )
     return f"read {run.logs}; then {resume}"
-
-
-def _tail(path: Path, offset: int = 0) -> str:
-    """The last 64 KiB of a file, but nothing before `offset`; empty where there is no such file."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(offset, file.tell() - TAIL_BYTES))
-            return file.read().decode("utf-8", "replace")
-    except FileNotFoundError:
-        return ""

@@ -9,54 +9,59 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from launcher.runs.directory import AttemptDir, RunDir, read_json
+from launcher.runs.directory import AttemptDir, RunDir, read_result
+from launcher.runs.records import read_json
+from launcher.runs.results import Result
+from launcher.runs.run_plan import RunPlan, read_plan_tree
 
 ERROR_CLASS = "memory"
 
 
-def ran_out(result: Mapping[str, Any] | None) -> bool:
+def ran_out(result: Result | None) -> bool:
     """Whether that is the result of an attempt that ran out of memory."""
-    return ((result or {}).get("error") or {}).get("class") == ERROR_CLASS
+    return result is not None and result.error is not None and result.error.kind == ERROR_CLASS
 
 
-def plan_of(run: RunDir, attempt: AttemptDir) -> dict[str, Any]:
+def plan_of(run: RunDir, attempt: AttemptDir) -> RunPlan:
     """The plan that an attempt went by, with the limit that it found where it tried one out."""
-    plan = read_json(attempt.plan) or run.read_plan()
-    try:
-        found = int(attempt.max_tokens.read_text())
-    except (OSError, ValueError):
-        return plan
-    return {**plan, "layout": plan["layout"] | {"max_tokens": found}}
+    return read_plan_tree(plan_tree_of(run, attempt), str(attempt.plan))
+
+
+def plan_tree_of(run: RunDir, attempt: AttemptDir) -> dict[str, Any]:
+    """The same as it stands in its file."""
+    plan = read_json(attempt.plan) or run.plan_tree()
+    found = attempt.number_in(attempt.max_tokens)
+    return plan if found is None else {**plan, "layout": plan["layout"] | {"max_tokens": found}}
 
 
 def plan_after(run: RunDir, previous: AttemptDir) -> dict[str, Any] | None:
     """The plan of the attempt after `previous`, None where it is the run's own."""
-    if ran_out(read_json(previous.path / run.result.name)):
-        halved = halve(plan_of(run, previous), previous.number)
+    if ran_out(read_result(previous.result)):
+        halved = halve(plan_tree_of(run, previous), previous.number)
         if halved is not None:
             return halved
     return read_json(previous.plan)
 
 
-def halve(plan: Mapping[str, Any], attempt: int) -> dict[str, Any] | None:
+def halve(tree: Mapping[str, Any], attempt: int) -> dict[str, Any] | None:
     """The plan with micro-batches of half the examples and tokens; None where they can't get smaller.
 
     What it had predicted of the memory no longer holds.
     """
-    layout = plan["layout"]
-    micro = layout["micro_batch_size"]
+    layout = read_plan_tree(tree, "plan.json").layout
+    micro = layout.micro_batch_size
     if micro == 1:
         return None
-    tokens = layout["max_tokens"]
+    tokens = layout.max_tokens
     smaller = {
         "micro_batch_size": micro // 2,
-        "max_tokens": tokens and max(layout["max_length"], tokens // 2),
-        "gradient_accumulation_steps": math.ceil(layout["examples_per_rank"] / (micro // 2)),
+        "max_tokens": tokens and max(layout.max_length, tokens // 2),
+        "gradient_accumulation_steps": math.ceil(layout.examples_per_rank / (micro // 2)),
     }
     note = f"attempt {attempt} ran out of memory: micro-batches of {micro // 2} examples instead of {micro}"
     return {
-        **plan,
-        "layout": layout | smaller,
-        "memory": plan["memory"] | {"activations": None, "total": None},
-        "notes": [*plan["notes"], note],
+        **tree,
+        "layout": tree["layout"] | smaller,
+        "memory": tree["memory"] | {"activations": None, "total": None},
+        "notes": [*tree["notes"], note],
     }

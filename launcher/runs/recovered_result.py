@@ -9,43 +9,54 @@ from collections.abc import Mapping
 from typing import Any
 
 from launcher import tasks
-from launcher.runs.directory import RunDir, read_json_lines
+from launcher.runs.directory import RunDir
+from launcher.runs.events import Evaluated, read_events
+from launcher.runs.records import read_json_lines
+from launcher.runs.results import Best, Result
+from launcher.runs.run_plan import RunPlan
 
 
-def of_run(run: RunDir, plan: Mapping[str, Any]) -> dict[str, Any]:
+def of_run(run: RunDir, plan: RunPlan) -> Result:
     """The part of result.json that a completed run has from its training; null where it is not known."""
-    rows = list(read_json_lines(run.metrics))
-    epochs = [row["epoch"] for row in rows if "split" not in row and "epoch" in row]
-    return {
-        "best": best(run, plan, rows),
-        "epochs": epochs[-1] if epochs else None,
-        "skipped_steps": None,
-        "micro_batch_size": plan["layout"]["micro_batch_size"],
-        "predicted": {**plan["memory"], **plan["traffic"], "step_s": plan["throughput"]["step_s"]},
-        "measured": None,
-        "tracking": None,
-    }
+    rows = [row for row in read_json_lines(run.metrics) if _is_row(row)]
+    epochs = [
+        row["epoch"] for row in rows if "split" not in row and isinstance(row.get("epoch"), int | float)
+    ]
+    return Result(
+        "failed",
+        best=best(run, plan, rows),
+        epochs=epochs[-1] if epochs else None,
+        micro_batch_size=plan.layout.micro_batch_size,
+        predicted={**plan.memory, **plan.traffic, "step_s": plan.throughput.step_s},
+    )
 
 
-def best(run: RunDir, plan: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+def best(run: RunDir, plan: RunPlan, rows: list[dict[str, Any]]) -> Best | None:
     """The evaluation of the model in model/: metric, value and step; None where there is no model yet."""
     if not (run.model / "config.json").is_file():
         return None
-    recipe = plan["recipe"]
-    task = tasks.named(recipe["task"])
-    metric = recipe["eval"]["metric"] or task.metric
-    values = {
-        row["step"]: row[f"eval/{metric}"]
-        for row in rows
-        if row.get("split") == "validation" and row.get(f"eval/{metric}") is not None
-    }
+    task = tasks.named(plan.recipe.task)
+    metric = plan.recipe.eval.metric or task.metric
+    values = dict(_values(rows, f"eval/{metric}"))
     # While weights are still being pruned, no evaluation counts; only the events tell which did.
-    counted = {
-        event["step"] for event in read_json_lines(run.events) if event.get("best") and "step" in event
-    }
+    events = read_events(run.events)
+    counted = {event.step for event in events if isinstance(event, Evaluated) and event.best}
     known = {step: value for step, value in values.items() if step in counted} or values
     if not known:
         return None
     choose = max if task.higher_is_better(metric) else min
     step = choose(sorted(known), key=lambda step: known[step])
-    return {"metric": metric, "value": known[step], "step": step}
+    return Best(metric, known[step], step)
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    return type(row.get("step")) is int
+
+
+def _values(rows: list[dict[str, Any]], key: str) -> list[tuple[int, float]]:
+    """(step, value) of each evaluation on the validation data that has one."""
+    return [
+        (row["step"], row[key])
+        for row in rows
+        if row.get("split") == "validation" and isinstance(row.get(key), int | float)
+    ]

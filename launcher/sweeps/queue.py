@@ -18,7 +18,12 @@ Wish = Literal["go on", "stop", "cancel"]
 
 def completed(run: RunDir) -> bool:
     """Whether nothing is left to do for this run."""
-    return (run.read_result() or {}).get("status") == "completed"
+    return _status(run) == "completed"
+
+
+def _status(run: RunDir) -> str | None:
+    result = run.read_result()
+    return None if result is None else result.status
 
 
 def work_off(
@@ -39,7 +44,7 @@ def work_off(
         time.sleep(POLL_S)
         for run in [run for run in active if not executor.state(run).active]:
             active.remove(run)
-            ended[run.run_id] = str((run.read_result() or {}).get("status", "failed"))
+            ended[run.run_id] = _status(run) or "failed"
             news(run, ended[run.run_id])
         wanted = wish()
         if wanted != asked:

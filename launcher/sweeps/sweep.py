@@ -19,6 +19,7 @@ from launcher.planning.prepare import Checked, Prepared, check, plan_files
 from launcher.recipe.recipe import leaf_values
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json
 from launcher.sweeps.grid import points, split_words
 
 LONGEST_ID = 100
@@ -135,7 +136,7 @@ def find(reference: str, runs_dir: Path) -> Sweep | None:
 def read(directory: Path) -> Sweep:
     """The sweep in a directory. Raises DamagedFile where its list is not what `write` writes."""
     path = directory / FILE
-    tree = runs.read_json(path) or {}
+    tree = read_json(path) or {}
     entries = tree.get("trials")
     if not isinstance(entries, list) or not all(map(_is_trial, entries)):
         raise DamagedFile(Problem("is not the list of a sweep's trials", where=str(path)))
@@ -161,10 +162,7 @@ def _refuse_others(planned: Planned) -> None:
     problems = []
     for trial in planned.trials:
         path = planned.directory.parent / trial.run_id
-        if (
-            path.exists()
-            and (there := RunDir(path).read_plan().get("plan_id")) != trial.prepared.plan.plan_id
-        ):
+        if path.exists() and (there := RunDir(path).read_plan().plan_id) != trial.prepared.plan.plan_id:
             message = f"is there with another plan ({there}): the recipe or the data have changed since"
             problems.append(
                 Problem(message, where=trial.run_id, remedy="give the sweep another name: --name NAME")

@@ -18,18 +18,28 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
+from launcher.errors import EXIT_USAGE, UserError
 from launcher.parent_death import die_with_parent
-from launcher.runs.directory import RunDir, read_json
+from launcher.runs.directory import RunDir, checked
+from launcher.runs.records import read_json
 from launcher.train.process.stop_requests import StopFlag
+
+VERBS = ("eval", "predict", "explain", "export", "latency", "prefetch", "data", "doctor", "prebuild")
+"""A first word that is one of these is a verb, whatever is called so in the working directory."""
 
 
 def main(arguments: list[str]) -> int:
     """Exit code of the process."""
-    if arguments and Path(arguments[0]).is_dir():
-        return train(RunDir(Path(arguments[0]).resolve()))
-    from launcher.train.verbs import run_verb
+    if not arguments or arguments[0].startswith("-") or arguments[0] in VERBS:
+        from launcher.train.verbs import run_verb
 
-    return run_verb(arguments)
+        return run_verb(arguments)
+    try:
+        run = checked(RunDir(Path(arguments[0]).resolve()))
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_USAGE
+    return train(run)
 
 
 def train(run: RunDir) -> int:

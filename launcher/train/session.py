@@ -9,6 +9,7 @@ import socket
 import statistics
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ import torch
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, LauncherError, RunFailed, RunStopped
 from launcher.planning.plan import Plan
 from launcher.runs import out_of_memory as smaller
-from launcher.runs.directory import AttemptDir, RunDir, read_json, write_json, write_text
+from launcher.runs.directory import AttemptDir, RunDir, write_text
 from launcher.runs.failures import FREE_SPACE, last_step
+from launcher.runs.results import Best, Error, Measured, Result, Tracking
 from launcher.train.compress.compression import account
 from launcher.train.job import Job, make_job
 from launcher.train.loop import Ending, StepTimer, train
 from launcher.train.process import ranks as distributed
-from launcher.train.process.events import Events, finite
+from launcher.train.process.events import Events
 from launcher.train.process.single_writer import become_writer
 from launcher.train.process.stop_requests import StopFlag
 from launcher.train.step.checkpoints import TrainState
@@ -63,7 +65,7 @@ def run_attempt(run: RunDir, stop: StopFlag) -> int:
         _finish(job, attempt, ending, state, timer, started)
     except RunStopped:
         if rank == 0:
-            _end(run, attempt, events, EXIT_STOPPED, started, status="stopped")
+            _end(run, attempt, events, EXIT_STOPPED, started, Result("stopped"))
     except Exception as error:  # noqa: BLE001  (whatever ends an attempt is recorded)
         traceback.print_exc()
         _fail(run, attempt, events, error, rank, started)
@@ -94,13 +96,8 @@ def _finish(
         compression = account(job.run, job.recipe, job.dataset, job.ranks.device)
     code = EXIT_OK if ending == "completed" else EXIT_STOPPED
     job.record.finish(code)
-    _end(
-        job.run,
-        attempt,
-        job.events,
-        code,
-        started,
-        status=ending,
+    result = Result(
+        ending,
         best=_best(job, state),
         test=metrics.pop("test", None),
         extra=metrics or None,
@@ -111,8 +108,9 @@ def _finish(
         micro_batch_size=job.plan.layout.micro_batch_size,
         predicted=_predicted(job.plan),
         measured=measured,
-        tracking={"url": job.record.page()},
+        tracking=Tracking(job.record.page()),
     )
+    _end(job.run, attempt, job.events, code, started, result)
 
 
 def _predicted(plan: Plan) -> dict[str, Any]:
@@ -120,11 +118,10 @@ def _predicted(plan: Plan) -> dict[str, Any]:
     return {**tree["memory"], **tree["traffic"], "step_s": plan.throughput.step_s}
 
 
-def _best(job: Job, state: TrainState) -> dict[str, Any] | None:
+def _best(job: Job, state: TrainState) -> Best | None:
     if state.best_step is None:
         return None
-    metric = job.task.spec.chosen_metric
-    return {"metric": metric, "value": state.best_value, "step": state.best_step}
+    return Best(job.task.spec.chosen_metric, state.best_value, state.best_step)
 
 
 def _evaluate_best(job: Job, state: TrainState) -> dict[str, dict[str, Any]]:
@@ -146,7 +143,7 @@ def _evaluate_best(job: Job, state: TrainState) -> dict[str, dict[str, Any]]:
             found[name] = _evaluate_split(job, state, predictor, name, split)
         except Exception as error:  # noqa: BLE001  (what the training has found is not lost to one of these files)
             traceback.print_exc()
-            message = describe_failure(error)["message"]
+            message = describe_failure(error).message
             job.events.notice(f"eval.extra: {name} is not evaluated: {message}", "warning")
             found[name] = {"error": message}
     return found
@@ -161,7 +158,7 @@ def _evaluate_split(
     return metrics
 
 
-def _measured(job: Job, timer: StepTimer) -> dict[str, Any]:
+def _measured(job: Job, timer: StepTimer) -> Measured:
     """Figures to stand beside the plan's, under its names: bytes of the fullest rank, seconds of a median step."""
     on_gpu = job.ranks.device.type == "cuda"
     peak = (
@@ -172,12 +169,12 @@ def _measured(job: Job, timer: StepTimer) -> dict[str, Any]:
     peaks = job.ranks.gather(peak)
     steady = timer.step_seconds[2:] or timer.step_seconds
     parameters = list(job.built.model.parameters())
-    return {
-        "total": max(peaks) if peaks else None,
-        "step_s": statistics.median(steady) if steady else None,
-        "parameters": sum(_size(p) for p in parameters),
-        "trainable_parameters": sum(_size(p) for p in parameters if p.requires_grad),
-    }
+    return Measured(
+        total=max(peaks) if peaks else None,
+        step_s=statistics.median(steady) if steady else None,
+        parameters=sum(_size(p) for p in parameters),
+        trainable_parameters=sum(_size(p) for p in parameters if p.requires_grad),
+    )
 
 
 def _size(parameter: torch.nn.Parameter) -> int:
@@ -186,12 +183,11 @@ def _size(parameter: torch.nn.Parameter) -> int:
 
 
 def _earlier_wall(run: RunDir, attempt: AttemptDir) -> float:
-    total = 0.0
-    for number in run.attempt_numbers():
-        record = read_json(run.attempt(number).record) or {}
-        if number < attempt.number and record.get("ended_at"):
-            total += record["ended_at"] - record["started_at"]
-    return total
+    """Seconds of the attempts before this one, as far as their ends are on record."""
+    records = [run.attempt(number).read() for number in run.attempt_numbers() if number < attempt.number]
+    return sum(
+        record.ended_at - record.started_at for record in records if record.ended_at and record.started_at
+    )
 
 
 def _fail(
@@ -204,30 +200,26 @@ def _fail(
         return
     os.close(descriptor)
     step = error.step if isinstance(error, RunFailed) and error.step else last_step(run, attempt.number)
-    place = {"rank": rank, "host": socket.gethostname(), "step": step}
-    failure = {**place, **describe_failure(error)}
-    _end(run, attempt, events, EXIT_FAILED, started, status="failed", steps=step or 0, error=failure)
+    told = replace(describe_failure(error), rank=rank, host=socket.gethostname(), step=step)
+    _end(run, attempt, events, EXIT_FAILED, started, Result("failed", steps=step or 0, error=told))
 
 
-def describe_failure(error: BaseException) -> dict[str, Any]:
-    """class, message and remedy of an exception for result.json."""
+def describe_failure(error: BaseException) -> Error:
+    """Class, message and remedy of an exception for result.json."""
     if isinstance(error, RunFailed):
-        return {"class": error.error_class, "message": error.message, "remedy": error.remedy}
+        return Error(error.error_class, error.message, error.remedy)
     if isinstance(error, LauncherError):
-        return {"class": "data", "message": str(error), "remedy": None}
+        return Error("data", str(error))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return {"class": "disk", "message": str(error), "remedy": FREE_SPACE}
+        return Error("disk", str(error), FREE_SPACE)
     if _is_out_of_memory(error):
-        return {
-            "class": smaller.ERROR_CLASS,
-            "message": (str(error).splitlines() or [type(error).__name__])[0],
-            "remedy": "lower batch.micro or batch.tokens (batch.global stays), or model.gradient_checkpointing=true",
-        }
-    return {
-        "class": "crashed",
-        "message": f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE],
-        "remedy": "logs/rank_R.log holds the traceback",
-    }
+        return Error(
+            smaller.ERROR_CLASS,
+            (str(error).splitlines() or [type(error).__name__])[0],
+            "lower batch.micro or batch.tokens (batch.global stays), or model.gradient_checkpointing=true",
+        )
+    message = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
+    return Error("crashed", message, "logs/rank_R.log holds the traceback")
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -236,21 +228,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
-def _end(run: RunDir, attempt: AttemptDir, events: Events, code: int, started: float, **known: Any) -> None:
-    """Write result.json and the exit code of this attempt; what is not known is null."""
-    result = {
-        "status": None,
-        "run_id": run.run_id,
-        "best": None,
-        "test": None,
-        "extra": None,
-        "compression": None,
-        "steps": 0,
-        "wall_s": round(time.perf_counter() - started + _earlier_wall(run, attempt), 3),
-        "attempts": attempt.number,
-        "error": None,
-        **known,
-    }
-    write_json(run.result, finite(result))  # a correlation may be NaN
+def _end(run: RunDir, attempt: AttemptDir, events: Events, code: int, started: float, result: Result) -> None:
+    """Write result.json and the exit code of this attempt."""
+    wall_s = round(time.perf_counter() - started + _earlier_wall(run, attempt), 3)
+    steps = result.steps or 0
+    run.write_result(replace(result, run_id=run.run_id, steps=steps, wall_s=wall_s, attempts=attempt.number))
     write_text(attempt.exit_code, f"{code}\n")
-    events.emit("end", status=result["status"], exit_code=code)
+    events.emit("end", status=result.status, exit_code=code)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from support.plans import new_run, plan_of, stand_in_python
 
-from launcher.cli.follow import read_events
 from launcher.runs.directory import RunDir
+from launcher.runs.events import Step, read_events
 
 TINY = (
     "recipe=smoke",
@@ -119,7 +119,9 @@ def trains() -> Callable[[Path, int], RunDir]:
         run = RunDir(wait_for(lambda: next(iter(runs_dir.glob("[!.]*")), None), "a run directory"))
 
         def steps() -> bool:
-            return any(event["event"] == "step" and event["attempt"] == attempt for event in read_events(run))
+            return any(
+                isinstance(event, Step) and event.attempt == attempt for event in read_events(run.events)
+            )
 
         wait_for(steps, f"a step of attempt {attempt}")
         return run

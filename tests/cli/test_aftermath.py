@@ -19,7 +19,8 @@ from support.slurm_cluster import wait_until
 from launcher.cli.attached import Interrupts
 from launcher.cli.progress import make_bar
 from launcher.executors import executor_for
-from launcher.runs.directory import RunDir, read_json
+from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json
 
 Launch = Callable[..., Any]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -101,7 +102,7 @@ def test_whoever_watches_a_killed_job_records_its_end_and_removes_its_keys(
     assert session.returncode == 1
     assert "the job's script was killed by SIGKILL" in said
     assert_tidy(run, "failed")
-    assert (run.read_result() or {})["error"]["class"] == "killed"
+    assert (read_json(run.result) or {})["error"]["class"] == "killed"
 
 
 def test_cancelling_a_job_that_died_unseen_tidies_up(
@@ -121,7 +122,7 @@ def test_cancelling_a_job_that_died_unseen_tidies_up(
 
 def assert_tidy(run: RunDir, status: str) -> None:
     """The end is on record, no key is left, and no process of the job's lives on to write into the directory."""
-    assert (run.read_result() or {})["status"] == status
+    assert (read_json(run.result) or {})["status"] == status
     assert not run.secrets.exists()
     training = Path("/proc") / (run.logs / "pid").read_text().strip() / "cmdline"
     wait_until(lambda: not training.exists() or training.read_bytes() == b"", "the training to be gone")

@@ -11,6 +11,8 @@ from launcher.cli.output import is_secret_name, table
 from launcher.cli.progress import PlainBar, show_event
 from launcher.figures import human_bytes, human_number, human_seconds
 from launcher.planning.machine import GPU_RESOURCE, local_gpus
+from launcher.runs.events import Evaluated, Step
+from launcher.runs.results import Outcome, Result
 
 
 def test_a_tail_gives_each_complete_line_once(tmp_path: Path) -> None:
@@ -62,14 +64,7 @@ def test_a_scheduler_is_not_asked_all_the_time() -> None:
 def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     with PlainBar(interval_s=3600) as bar:
         for step in range(1, 101):
-            event = {
-                "event": "step",
-                "step": step,
-                "total": 100,
-                "loss": 0.25,
-                "examples_per_s": 10.4,
-                "eta_s": 61.0,
-            }
+            event = Step(step=step, total=100, loss=0.25, examples_per_s=10.4, eta_s=61.0)
             show_event(bar, event)
     assert capsys.readouterr().err.splitlines() == [
         "step 1/100  loss 0.2500  10 examples/s  1 min 01 s left",
@@ -80,23 +75,17 @@ def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_evaluation_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     metrics = {"loss": 0.5, "accuracy": 0.75, "mcc": None}
     with PlainBar() as bar:
-        show_event(bar, {"event": "eval", "step": 7, "split": "validation", "metrics": metrics, "best": True})
+        show_event(bar, Evaluated(step=7, split="validation", metrics=metrics, best=True))
     assert capsys.readouterr().err == (
         "validation at step 7: accuracy 0.7500  mcc -  loss 0.5000  (best so far)\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("result", "code"),
-    [
-        ({"status": "completed"}, 0),
-        ({"status": "stopped"}, 75),
-        ({"status": "failed"}, 1),
-        ({"status": "cancelled"}, 1),
-    ],
+    ("status", "code"), [("completed", 0), ("stopped", 75), ("failed", 1), ("cancelled", 1)]
 )
-def test_exit_codes(result: dict[str, str], code: int) -> None:
-    assert exit_code(result) == code
+def test_exit_codes(status: Outcome, code: int) -> None:
+    assert exit_code(Result(status)) == code
 
 
 def test_figures_for_people() -> None:

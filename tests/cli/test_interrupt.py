@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json
 
 Launch = Callable[..., Any]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -31,7 +32,7 @@ def test_stop_resume_and_kill(
     assert (first.returncode, out) == (75, "r\n"), err
     assert "press Ctrl-C again to kill it" in err
     assert "r has saved its state and stopped after step" in err
-    result = run.read_result()
+    result = read_json(run.result)
     assert result is not None
     assert result["status"] == "stopped"
     stopped_at = result["steps"]
@@ -76,7 +77,7 @@ def test_a_second_interrupt_kills(
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
     assert process.returncode == 1
-    result = run.read_result()
+    result = read_json(run.result)
     assert result is not None
     assert result["status"] == "cancelled"
     assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)

@@ -56,7 +56,7 @@ def test_a_damaged_run_hides_no_other(launch: Launch, make_run: MakeRun) -> None
     for name in damages:
         result = launch("resume", name, code=2)
         assert len(result.stderr.splitlines()) == 1, result
-        assert "is not readable JSON" in result.stderr or "does not end with a job" in result.stderr
+        assert "is not readable JSON" in result.stderr or "holds a line that is no job" in result.stderr
     for verb in ("compare", "diagnose", "status"):
         result = launch(verb, "torn", code=2)
         assert "Traceback" not in result.stderr

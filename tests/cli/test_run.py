@@ -13,6 +13,7 @@ from typing import Any
 
 from launcher import node
 from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json
 
 Launch = Callable[..., Any]
 Finished = tuple[RunDir, "subprocess.CompletedProcess[str]"]
@@ -90,12 +91,12 @@ def test_a_completed_run_is_neither_stopped_nor_resumed(finished: Finished, laun
 def test_a_cancelled_run_tells_all_that_its_files_tell(
     finished: Finished, launch: Launch, tmp_path: Path
 ) -> None:
-    completed = finished[0].read_result() or {}
+    completed = read_json(finished[0].result) or {}
     run = RunDir(shutil.copytree(finished[0].path, tmp_path / "runs" / "done"))
     with run.metrics.open("a") as metrics:
         metrics.write('{"step": 7, "tr')  # torn by the kill
     node.cancelled(run)
-    cancelled = run.read_result() or {}
+    cancelled = read_json(run.result) or {}
     assert completed.keys() <= cancelled.keys()
     same = ("run_id", "best", "predicted", "steps", "epochs", "micro_batch_size", "attempts")
     assert {key: cancelled[key] for key in same} == {key: completed[key] for key in same}

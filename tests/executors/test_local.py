@@ -18,7 +18,8 @@ from support.slurm_cluster import wait_until
 from launcher.errors import UserError
 from launcher.executors import Executor, JobState, executor_for
 from launcher.executors.outcome import without_result
-from launcher.runs.directory import RunDir, read_json
+from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json
 
 MakeRun = Callable[[str], RunDir]
 
@@ -127,7 +128,7 @@ def test_cancelling_ends_every_job_that_the_run_has(local: Executor, make_run: M
     local.cancel(run)
     assert not alive(first)
     assert second.wait(timeout=5) is not None
-    assert (run.read_result() or {})["status"] == "cancelled"
+    assert (read_json(run.result) or {})["status"] == "cancelled"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
@@ -161,7 +162,7 @@ def test_cancelling_leaves_no_process_behind(local: Executor, make_run: MakeRun)
     local.cancel(run)
     assert not alive(script)
     wait_until(lambda: not alive(worker), "the worker to be gone", timeout_s=5)
-    assert (run.read_result() or {})["status"] == "cancelled"
+    assert (read_json(run.result) or {})["status"] == "cancelled"
     assert local.state(run).status == "cancelled"
     assert (read_json(run.attempt(1).record) or {})["status"] == "cancelled"
     local.cancel(run)
@@ -202,7 +203,7 @@ def test_a_script_that_dies_before_the_training_is_explained(local: Executor, ma
     ended(local, run)
     run.job_sh.write_text("module load nonexistent-thing")
     local.start(run)
-    found = without_result(run, ended(local, run))["error"]
+    found = without_result(run, ended(local, run)).tree()["error"]
     assert found["class"] == "launch"
     assert "ended with code 127 before the training began\n" in found["message"]
     assert found["message"].endswith("module: command not found")
@@ -210,7 +211,7 @@ def test_a_script_that_dies_before_the_training_is_explained(local: Executor, ma
 
     run.job_sh.write_text("kill -KILL $$")
     local.start(run)
-    assert without_result(run, ended(local, run))["error"]["class"] == "killed"
+    assert without_result(run, ended(local, run)).tree()["error"]["class"] == "killed"
 
 
 def test_a_job_has_what_it_needs_and_nothing_else(

@@ -12,6 +12,8 @@ from support.launched import RECIPE, STEPS, Training
 from support.training import losses
 from support.wandb_stub import WandbStub
 
+from launcher.runs.records import read_json
+
 Start = Callable[..., Training]
 Undisturbed = Callable[[int], list[float]]
 
@@ -41,7 +43,7 @@ def test_the_server_dies_for_good(halted: Training, undisturbed: Undisturbed, se
     server.go_down()
     halted.kill(0, signal.SIGCONT)
     assert "could not be sent in time" in halted.end(code=0)
-    assert (halted.run.read_result() or {})["status"] == "completed"
+    assert (read_json(halted.run.result) or {})["status"] == "completed"
     assert losses(halted.run) == undisturbed(1)
 
 
@@ -49,7 +51,7 @@ def test_the_client_is_killed(halted: Training, undisturbed: Undisturbed, server
     os.kill(client_of(halted), signal.SIGKILL)
     halted.kill(0, signal.SIGCONT)
     assert "starting it again" in halted.end(code=0)
-    page = (halted.run.read_result() or {})["tracking"]["url"]
+    page = (read_json(halted.run.result) or {})["tracking"]["url"]
     assert page.endswith(f"/launcher/runs/{halted.run.run_id}")
     assert losses(halted.run) == undisturbed(1)
     assert [row["_step"] for row in server.history("r")] == list(range(1, STEPS + 1))

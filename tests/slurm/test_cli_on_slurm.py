@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from support.slurm_cluster import Cluster, wait_until
 
-from launcher.cli.follow import read_events
 from launcher.runs.directory import RunDir
+from launcher.runs.events import Step, read_events
+from launcher.runs.records import read_json
 
 Launch = Callable[..., Any]
 
@@ -119,7 +120,7 @@ def test_a_job_that_slurm_has_put_back_is_not_called_stopped(
     run = RunDir(tmp_path / "runs" / "r")
     wait_until(lambda: steps_of(run, 1) > 0, "the first step", 240)
     cluster.run(["scancel", "--signal=USR1", "--batch", str(run.last_job())])
-    wait_until(lambda: (run.read_result() or {}).get("status") == "stopped", "the training to stop", 120)
+    wait_until(lambda: (read_json(run.result) or {}).get("status") == "stopped", "the training to stop", 120)
     wait_until(lambda: state(on_slurm)["status"] == "pending", "the job to wait in the queue again")
     for age_s in (0, 3600):  # of old results, which a list may have many of, the queue alone is asked
         for file in (run.jobs, run.result):
@@ -180,4 +181,4 @@ def state(on_slurm: Launch) -> dict[str, Any]:
 
 
 def steps_of(run: RunDir, attempt: int) -> int:
-    return sum(event["event"] == "step" and event["attempt"] == attempt for event in read_events(run))
+    return sum(isinstance(event, Step) and event.attempt == attempt for event in read_events(run.events))

@@ -19,7 +19,8 @@ from support.slurm_cluster import Cluster, FlatCluster, wait_until
 from launcher.errors import RunFailed, UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.base import Executor
-from launcher.runs.directory import RunDir, read_json
+from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json
 
 MakeRun = Callable[..., RunDir]
 
@@ -211,7 +212,7 @@ def test_stopping_a_waiting_job_takes_it_out_of_the_queue(slurm: Executor, make_
     assert slurm.state(run).reason == "JobHeldUser"
 
     slurm.stop(run)
-    assert (run.read_result() or {})["status"] == "stopped"
+    assert (read_json(run.result) or {})["status"] == "stopped"
     assert ended(slurm, run).status == "cancelled"
     with pytest.raises(UserError, match="has no job to stop"):
         slurm.stop(run)
@@ -250,7 +251,7 @@ def test_a_signal_from_slurm_stops_the_run_and_puts_it_back(
     assert (attempt(run, 1)["stop"], attempt(run, 1)["next"]) == ("signal", "requeue")
     assert (attempt(run, 2)["restart_count"], attempt(run, 2)["job_id"]) == (1, job)
     assert read_json(run.attempt(1).path / "result.json") == {"status": "stopped"}
-    assert (run.read_result() or {})["status"] == "completed"
+    assert (read_json(run.result) or {})["status"] == "completed"
 
 
 def test_without_requeue_a_signal_leaves_the_run_stopped(
@@ -272,7 +273,7 @@ def test_cancelling_kills_the_job_and_says_so(slurm: Executor, make_run: MakeRun
         lambda: run.job_log(str(run.last_job())).exists() and bool(run.attempt_numbers()), "an attempt"
     )
     slurm.cancel(run)
-    assert (run.read_result() or {})["status"] == "cancelled"
+    assert (read_json(run.result) or {})["status"] == "cancelled"
     assert slurm.state(run).status in ("cancelled", "failed")
     assert not run.cancel.exists()
     slurm.cancel(run)
@@ -314,7 +315,7 @@ def test_cancelling_says_which_nodes_slurm_gave_up(
             RunFailed, match=rf"job {job} has ended, but Slurm has given up node1 \(Epilog error\)"
         ):
             slurm.cancel(run)
-        assert (run.read_result() or {})["status"] == "cancelled"
+        assert (read_json(run.result) or {})["status"] == "cancelled"
         assert slurm.state(run).status == "cancelled"
 
 
@@ -331,7 +332,7 @@ def test_cancelling_ends_every_job_that_the_run_has(
 
     slurm.cancel(run)
     assert cluster.run(["squeue", "--noheader", "--format=%i"]).stdout.split() == [stranger]
-    assert (run.read_result() or {})["status"] == "cancelled"
+    assert (read_json(run.result) or {})["status"] == "cancelled"
     assert not run.cancel.exists()
 
 
@@ -342,7 +343,7 @@ def test_cancelling_a_waiting_job(slurm: Executor, make_run: MakeRun) -> None:
     )
     slurm.start(run)
     slurm.cancel(run)
-    assert (run.read_result() or {})["status"] == "cancelled"
+    assert (read_json(run.result) or {})["status"] == "cancelled"
     assert slurm.state(run).status == "cancelled"
 
 
@@ -353,7 +354,7 @@ def test_a_plain_scancel_is_final(slurm: Executor, make_run: MakeRun, cluster: C
     cluster.run(["scancel", job])
     assert ended(slurm, run).status == "cancelled"
     assert attempt(run, 1)["next"] == "stay"
-    assert (run.read_result() or {})["status"] == "cancelled"
+    assert (read_json(run.result) or {})["status"] == "cancelled"
 
 
 def test_a_run_survives_the_loss_of_a_node(
@@ -384,7 +385,7 @@ def test_a_training_that_dies_without_a_word_is_explained(slurm: Executor, make_
     slurm.start(run)
     state = ended(slurm, run)
     assert (state.status, state.exit_code) == ("failed", 1)
-    error = (run.read_result() or {})["error"]
+    error = (read_json(run.result) or {})["error"]
     assert (error["class"], error["host"], error["step"]) == ("killed", attempt(run, 1)["hosts"][1], None)
     assert "the last words" in error["message"]
 

@@ -16,7 +16,8 @@ from support.slurm_cluster import Cluster, NetnsCluster, require_slurm, wait_unt
 
 from launcher.executors import JobState, executor_for
 from launcher.executors.base import Executor
-from launcher.runs.directory import RunDir, read_json
+from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +78,7 @@ def test_four_nodes_train_one_model_with_zero_2(
     slurm.start(run)
     state = ended(slurm, run)
     assert (state.status, state.exit_code) == ("completed", 0), report(run)
-    assert (run.read_result() or {})["status"] == "completed"
+    assert (read_json(run.result) or {})["status"] == "completed"
     assert steps(run) == [1, 2, 3, 4]
     assert (run.model / "config.json").exists()
     assert sorted(path.name for path in run.logs.glob("rank_*")) == [f"rank_{rank}.log" for rank in range(4)]
@@ -93,7 +94,7 @@ def test_a_run_is_killed_stopped_and_resumed_to_its_end(
     wait_for_step(slurm, run, 6)
     os.kill(worker_on(run, 1), signal.SIGKILL)
     assert ended(slurm, run).exit_code == 1
-    error = (run.read_result() or {})["error"]
+    error = (read_json(run.result) or {})["error"]
     killed_on = (read_json(run.attempt(1).record) or {})["hosts"][1]
     assert (error["class"], error["rank"], error["host"]) == ("killed", 1, killed_on), error
 
@@ -107,7 +108,7 @@ def test_a_run_is_killed_stopped_and_resumed_to_its_end(
     slurm.start(run)
     assert ended(slurm, run).status == "completed", report(run)
     assert steps(run) == list(range(1, 401))
-    assert (run.read_result() or {})["attempts"] == 3
+    assert (read_json(run.result) or {})["attempts"] == 3
 
 
 def test_nodes_with_networks_of_their_own(
@@ -117,5 +118,5 @@ def test_nodes_with_networks_of_their_own(
     run = make_run({"nodes": 2, "gpus": 2})
     with NetnsCluster(tmp_path / "cluster", nodes=2) as cluster:
         cluster.run(["sbatch", "--wait", str(run.job_sbatch)], check=False, timeout_s=300)
-    assert (run.read_result() or {}).get("status") == "completed", report(run)
+    assert (read_json(run.result) or {}).get("status") == "completed", report(run)
     assert steps(run) == [1, 2, 3, 4]

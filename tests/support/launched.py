@@ -13,6 +13,7 @@ from typing import Any
 from support.slurm_cluster import wait_until
 
 from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json
 
 RECIPE = (
     "recipe=smoke",
@@ -109,7 +110,7 @@ def training_processes(run: RunDir) -> Iterator[tuple[int, dict[str, str]]]:
 
 def error_of(run: RunDir) -> dict[str, Any]:
     """The error that result.json of a failed run names."""
-    result = run.read_result()
+    result = read_json(run.result)
     assert result is not None
     assert result["status"] == "failed"
     error: dict[str, Any] = result["error"]

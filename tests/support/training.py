@@ -24,6 +24,7 @@ from launcher.reading.check import check_data
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir, create
+from launcher.runs.records import read_json
 from launcher.train.job import make_job
 from launcher.train.loop import train
 from launcher.train.process.events import Events
@@ -186,7 +187,7 @@ def log(run: RunDir) -> str:
 
 
 def result(run: RunDir) -> Row:
-    found = run.read_result()
+    found = read_json(run.result)
     assert found is not None, log(run)
     return found
 

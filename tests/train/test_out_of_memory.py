@@ -56,7 +56,7 @@ def attempt(run: RunDir, ranks: RankServer) -> node.Next:
     ids=lambda error: f"{type(error).__name__} {str(error)[:40]}",
 )
 def test_memory_runs_out_in_many_words(error: Exception) -> None:
-    assert describe_failure(error)["class"] == "memory"
+    assert describe_failure(error).kind == "memory"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_memory_runs_out_in_many_words(error: Exception) -> None:
     ],
 )
 def test_other_errors_are_no_lack_of_memory(error: Exception) -> None:
-    assert describe_failure(error)["class"] == "crashed"
+    assert describe_failure(error).kind == "crashed"
 
 
 def test_memory_runs_out_and_the_run_completes(tmp_path: Path, wanted: Recipe, ranks: RankServer) -> None:

@@ -57,7 +57,7 @@ def compare_command(
 
 
 def _has_latency(run: RunDir, machine: str) -> bool:
-    from launcher.runs.directory import read_json
+    from launcher.runs.records import read_json
 
     return (read_json(run.latency) or {}).get("machine") == machine
 

@@ -118,8 +118,8 @@ def resume_command(reference: str, follow: bool, runs_dir: Path | None, as_json:
     run = find(reference, options.resolve_runs_dir(runs_dir))
     plan = run.read_plan()
     _refuse_unstarted(run)
-    _refuse_moved(run, Path(plan["run_dir"]))
-    kind = str(plan["executor"])
+    _refuse_moved(run, Path(plan.run_dir))
+    kind = plan.executor
     with Session(kind, follow=follow, as_json=as_json) as session:
         _refuse_completed(run)
         return session.start(run)
@@ -159,7 +159,7 @@ def _refuse_completed(run: RunDir) -> None:
     from launcher.errors import Problem, UserError
 
     result = run.read_result()
-    if result is not None and result.get("status") == "completed":
+    if result is not None and result.status == "completed":
         raise UserError(
             Problem(
                 "is completed: there is nothing left to do",

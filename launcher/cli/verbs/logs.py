@@ -71,7 +71,7 @@ def _follow(run: RunDir, rank: int | None) -> Iterator[tuple[str, str]]:
     from launcher.cli.follow import every
     from launcher.executors import executor_for
 
-    kind = str(run.read_plan()["executor"])
+    kind = run.read_plan().executor
     executor = executor_for(kind)
     is_over = every(POLL_S if kind == "local" else SCHEDULER_POLL_S, lambda: not executor.state(run).active)
     tails: dict[Path, Tail] = {}

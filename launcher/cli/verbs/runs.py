@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -29,7 +29,7 @@ WAIT_POLL_S = 0.5
 def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) -> None:
     """The runs, newest first; or one run: state, step, speed, metrics, time left, what went wrong, what to do next."""
     from launcher.cli.output import say, show, show_json, table
-    from launcher.cli.run_state import attempt_records, list_row, run_state, state_lines
+    from launcher.cli.run_state import attempt_records, run_state, state_lines
     from launcher.runs.directory import find, list_runs
 
     directory = options.resolve_runs_dir(runs_dir)
@@ -37,38 +37,51 @@ def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) 
         run = find(reference, directory)
         state = run_state(run)
         if as_json:
-            show_json({**state, "attempt_records": attempt_records(run)})
+            show_json({**state.tree(), "attempt_records": attempt_records(run)})
         else:
             show("\n".join(state_lines(state)))
         return
-    rows = sorted(map(_row, list_runs(directory)), key=lambda row: row["created_at"], reverse=True)
+    lines = sorted(map(_line, list_runs(directory)), key=lambda line: line.created_at, reverse=True)
     if as_json:
-        show_json(rows)
-    elif not rows:
+        show_json([line.tree for line in lines])
+    elif not lines:
         say(f"no runs in {directory}; the first: launch recipe=smoke")
     else:
-        show(table([list_row(row) for row in rows], ["run", "status", "step", "left", "metric", "created"]))
+        show(table([line.cells for line in lines], ["run", "status", "step", "left", "metric", "created"]))
 
 
-def _row(run: RunDir) -> dict[str, Any]:
-    """A run in the list: one that can't be read hides no other."""
-    from launcher.cli.run_state import summary_row
-    from launcher.errors import DamagedFile
+class Line(NamedTuple):
+    """A run in the list of runs: its cells in the table, and as JSON."""
+
+    created_at: float
+    cells: list[str]
+    tree: dict[str, Any]
+
+
+def _line(run: RunDir) -> Line:
+    """A run in the list: one that can't be read hides no other, and its line says which file is damaged."""
+    from launcher.cli.run_state import list_row, metric_text, moment, run_state
+    from launcher.errors import LauncherError
 
     try:
-        return summary_row(run)
-    except DamagedFile as error:
-        return {
-            "run_id": run.run_id,
-            "run_dir": str(run.path),
-            "status": "damaged",
-            "created_at": run.plan.stat().st_mtime,
-            "step": None,
-            "total": None,
-            "eta_s": None,
-            "metric": "",
-            "error": str(error),
-        }
+        state = run_state(run)
+        return Line(state.created_at, list_row(state), {**state.tree(), "metric": metric_text(state)})
+    except LauncherError as error:
+        reason = str(error).splitlines()[0]
+    created = run.path.stat().st_mtime
+    tree: dict[str, Any] = {
+        "run_id": run.run_id,
+        "run_dir": str(run.path),
+        "status": "damaged",
+        "created_at": created,
+        "step": None,
+        "total": None,
+        "eta_s": None,
+        "metric": "",
+        "error": reason,
+    }
+    said = reason.removeprefix(f"{run.path}/")
+    return Line(created, [run.run_id, "damaged", "", "", said, moment(created)], tree)
 
 
 @click.command("stop")
@@ -115,7 +128,7 @@ def _with_state(reference: str, runs_dir: Path | None) -> tuple[RunDir, Executor
     from launcher.runs.directory import find
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
-    executor = executor_for(str(run.read_plan()["executor"]))
+    executor = executor_for(run.read_plan().executor)
     return run, executor, executor.state(run)
 
 

@@ -83,7 +83,7 @@ def run_sweep(sweep: Sweep, names: Sequence[str], parallel: int, *, as_json: boo
     from launcher.sweeps.queue import work_off
 
     runs = [run for run in sweep.runs() if run.run_id in names]
-    kind = str(runs[0].read_plan()["executor"])
+    kind = runs[0].read_plan().executor
     with _wishes() as wish:
         ended = work_off(
             runs, executor_for(kind), parallel, lambda run, what: say(f"{run.run_id}: {what}"), wish
@@ -122,7 +122,7 @@ def _prune(sweep: Sweep, planned: Planned) -> None:
     from launcher.sweeps.sweep import forget
 
     for run in forget(sweep, [trial.run_id for trial in planned.trials]):
-        executor = executor_for(str(run.read_plan()["executor"]))
+        executor = executor_for(run.read_plan().executor)
         if executor.state(run).active:
             executor.cancel(run)
         say(f"{run.run_id}: no longer in the sweep; its directory stays")

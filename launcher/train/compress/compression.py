@@ -10,7 +10,9 @@ import torch
 
 from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
-from launcher.runs.directory import RunDir, read_json, write_json
+from launcher.runs.directory import RunDir, write_json
+from launcher.runs.records import read_json
+from launcher.runs.results import Compressed, Compression
 from launcher.train.compat.fast_imports import empty_weights
 from launcher.train.compat.quiet_warnings import quiet
 from launcher.train.compress.importance import measure
@@ -60,7 +62,7 @@ def _prune(
     write_json(run.pruned / "before_recovery.json", finite(predictor.evaluate(dataset.validation)))
 
 
-def account(run: RunDir, recipe: Recipe, dataset: Dataset, device: torch.device) -> dict[str, Any] | None:
+def account(run: RunDir, recipe: Recipe, dataset: Dataset, device: torch.device) -> Compression | None:
     """What was there before and what there is now; None where nothing was compressed.
 
     Before: the teacher where the training only distils, otherwise the model that was pruned. The latencies are measured
@@ -86,9 +88,9 @@ def account(run: RunDir, recipe: Recipe, dataset: Dataset, device: torch.device)
             not dataset.label_names or predictor.label_names == dataset.label_names
         )
         metrics = predictor.evaluate(dataset.validation) if predictor is not None and known else {}
-        figures.append({**_size(model, path), "latency_ms": latency, "metrics": metrics})
+        figures.append(Compressed(**_size(model, path), latency_ms=latency, metrics=metrics))
     recovery = read_json(run.pruned / "before_recovery.json") if prune.shrinks else None
-    return {"before": figures[0], "after": figures[1], "before_recovery": recovery}
+    return Compression(figures[0], figures[1], recovery)
 
 
 def _predictor_of(run: RunDir, recipe: Recipe, device: torch.device, directory: Path) -> Predictor | None:

@@ -20,6 +20,7 @@ class Record:
         self._log = log
         self._tracker = tracker
         self._events = events
+        self._page: str | None = None
 
     def train(self, step: int, values: Mapping[str, Number]) -> None:
         """The line of an optimizer step."""
@@ -47,6 +48,9 @@ class Record:
     def _pass_on_notices(self) -> None:
         for text in self._tracker.notices():
             self._events.notice(text)
+        if self._tracker.url is not None and self._tracker.url != self._page:
+            self._page = self._tracker.url
+            self._events.emit("tracking", url=self._page)
 
 
 class NoRecord(Record):

@@ -16,18 +16,17 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from launcher.errors import RunFailed
-from launcher.runs.directory import RunDir, read_json, write_json
-from launcher.train.process.events import finite
+from launcher.errors import DamagedFile, RunFailed
+from launcher.runs.directory import RunDir, write_json
+from launcher.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
+from launcher.runs.records import make, read_json, tree_of
 from launcher.train.process.ranks import Ranks
 from launcher.train.step.strategy import Strategy
 
-MANIFEST = "manifest.json"
 STATE = "state.json"
 
 
@@ -138,30 +137,30 @@ class Checkpoints:
 
         Newer ones are put aside: they must neither be counted among those to keep nor stand in the way of a new one.
         """
-        choice: tuple[str, dict[str, Any]] | None = None
+        choice: str | None = None
         if self._ranks.is_main:
             for staging in self._run.checkpoints.glob(".step_*.new"):
                 shutil.rmtree(staging, ignore_errors=True)
             for directory in self._on_disk()[::-1]:
                 problem = verify(directory)
                 if problem is None:
-                    choice = (str(directory), read_json(directory / STATE) or {})
+                    choice = str(directory)
                     break
                 on_bad(f"{directory.name} is not used: {problem}")
                 directory.replace(_emptied(directory.with_name(f"{directory.name}.damaged")))
         choice = self._ranks.broadcast(choice)
         if choice is None:
             return None
-        state = TrainState(**choice[1])
+        state = read_state(Path(choice))
         self._saved = state.step
-        return Path(choice[0]), state
+        return Path(choice), state
 
     def _publish(self, staging: Path, state: TrainState, write_rest: Callable[[], None]) -> None:
         final = self._run.checkpoints / f"step_{state.step}"
         try:
             write_rest()
-            write_json(staging / STATE, finite(asdict(state)))
-            write_json(staging / MANIFEST, {"step": state.step, "files": _digest(staging)})
+            write_json(staging / STATE, tree_of(state))
+            write_json(staging / MANIFEST, tree_of(Manifest(state.step, _digest(staging))))
             _sync_directory(staging)
             staging.rename(final)
             _sync_directory(final.parent)
@@ -183,19 +182,29 @@ def verify(directory: Path) -> str | None:
     Each must have the size and sha256 written there.
     """
     try:
-        manifest = read_json(directory / MANIFEST)
+        manifest = read_manifest(directory)
         if manifest is None:
             return "no manifest: it was never finished"
-        if f"step_{manifest['step']}" != directory.name:
-            return f"its manifest is that of step {manifest['step']}"
-        return _compare(directory, manifest["files"])
-    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
-        return f"manifest unreadable ({type(error).__name__})"
+        if f"step_{manifest.step}" != directory.name:
+            return f"its manifest is that of step {manifest.step}"
+        return _compare(directory, manifest.files)
+    except DamagedFile as error:
+        return f"manifest unreadable: {error}"
     except OSError as error:
         return f"unreadable: {error.strerror}"
 
 
-def _compare(directory: Path, expected: dict[str, dict[str, Any]]) -> str | None:
+def read_state(directory: Path) -> TrainState:
+    """state.json of a checkpoint. Raises RunFailed('checkpoint') where a newer version wrote it, or it is no state."""
+    path = directory / STATE
+    try:
+        return make(TrainState, read_json(path) or {}, str(path))
+    except DamagedFile as error:
+        (problem,) = error.problems
+        raise RunFailed("checkpoint", f"{problem.where}: {problem.message}", problem.remedy) from None
+
+
+def _compare(directory: Path, expected: Mapping[str, FileEntry]) -> str | None:
     found = {str(path.relative_to(directory)) for path in _files(directory)} - {MANIFEST}
     for name in sorted({STATE, *expected} - found):
         return f"{name} is missing"
@@ -203,9 +212,9 @@ def _compare(directory: Path, expected: dict[str, dict[str, Any]]) -> str | None
         return f"{name} is not in its manifest"
     for name, entry in expected.items():
         path = directory / name
-        if path.stat().st_size != entry["size"]:
-            return f"{name} has {path.stat().st_size} bytes instead of {entry['size']}"
-        if _sha256(path) != entry["sha256"]:
+        if path.stat().st_size != entry.size:
+            return f"{name} has {path.stat().st_size} bytes instead of {entry.size}"
+        if _sha256(path) != entry.sha256:
             return f"{name} is damaged"
     return None
 
@@ -232,12 +241,12 @@ def _not_written(cause: str) -> RunFailed:
     )
 
 
-def _digest(directory: Path) -> dict[str, dict[str, Any]]:
+def _digest(directory: Path) -> dict[str, FileEntry]:
     files = {}
     for path in _files(directory):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        files[str(path.relative_to(directory))] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+        files[str(path.relative_to(directory))] = FileEntry(path.stat().st_size, _sha256(path))
     return files
 
 

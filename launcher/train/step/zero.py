@@ -16,7 +16,8 @@ import torch
 from launcher.errors import RunFailed
 from launcher.paths import user_cache
 from launcher.planning.plan import Plan
-from launcher.runs.directory import RunDir, read_json
+from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json
 from launcher.train.model.build import cpu_state
 from launcher.train.process.ranks import Ranks
 from launcher.train.step.optimizers import make_optimizer, set_learning_rate

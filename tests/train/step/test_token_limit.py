@@ -40,7 +40,7 @@ def test_on_a_cpu_auto_is_the_fastest_cut_and_the_losses_stay(
 ) -> None:
     same = {"train": {"max_steps": 4}, "model": {"dropout": {"hidden": 0.0, "attention": 0.0}}}
     auto = make_run(tmp_path / "auto", recipe(tiny_data, batch={"tokens": "auto"}, **same))
-    assert auto.read_plan()["layout"]["max_tokens"] == 4096
+    assert auto.plan_tree()["layout"]["max_tokens"] == 4096
     small = make_run(tmp_path / "small", recipe(tiny_data, batch={"tokens": 64}, **same))
     assert losses(ranks.complete(auto)) == pytest.approx(losses(ranks.complete(small)), abs=1e-5)
 

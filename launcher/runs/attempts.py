@@ -1,0 +1,34 @@
+"""One start of a run: the record of attempts/N/attempt.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """When an attempt began and ended, where, and how; times are Unix seconds."""
+
+    number: int
+    started_at: float | None = None
+    job_id: str | None = None
+    restart_count: int = 0
+    hosts: tuple[str, ...] = ()
+    executor: str | None = None
+    log_offset: int = 0
+    """Bytes of the job's log before this attempt."""
+    ended_at: float | None = None
+    """None too where it died before it could record its end."""
+    exit_code: int | None = None
+    process_code: int | None = None
+    """Code of the process that the job script waited for."""
+    stop: str | None = None
+    """Who asked for a stop."""
+    log_end: int | None = None
+    status: str | None = None
+    """How it ended, `interrupted` where nobody could record that; None while it may still run."""
+    next: str | None = None
+    last_step: int | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,199 @@
+"""What a training tells while it runs: the records in logs/events.jsonl, one a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import DamagedFile
+from launcher.runs.records import make, parse_object, read_json_lines, read_tail
+from launcher.runs.results import Metrics
+
+TAIL_BYTES = 1 << 18
+
+
+@dataclass(frozen=True)
+class Said:
+    """What every event has: the time in Unix seconds, CPU seconds of the process, and the attempt."""
+
+    t: float | None = None
+    cpu_s: float | None = None
+    attempt: int | None = None
+
+
+@dataclass(frozen=True)
+class Phase(Said):
+    """What is being done, and how far that is."""
+
+    name: str = ""
+    done: int | None = None
+    total: int | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress(Phase):
+    """The same of a verb."""
+
+
+@dataclass(frozen=True)
+class Step(Said):
+    """An optimizer step is done."""
+
+    step: int = 0
+    total: int | None = None
+    epoch: float | None = None
+    loss: float | None = None
+    lr: float | None = None
+    examples_per_s: float | None = None
+    tokens_per_s: float | None = None
+    eta_s: float | None = None
+    """Seconds to the end of the run."""
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluated(Said):
+    """A split was evaluated."""
+
+    step: int = 0
+    split: str = "validation"
+    metrics: Metrics = field(default_factory=dict)
+    best: bool = False
+    seconds: float | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a model fills into a gap."""
+
+    text: str
+    answer: str
+    probability: float
+    rank: int
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Probed(Said):
+    """Gaps were filled."""
+
+    step: int = 0
+    probes: tuple[Probe, ...] = ()
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Notice(Said):
+    """A sentence for whoever watches."""
+
+    text: str = ""
+    level: str = "info"
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tracked(Said):
+    """The run has a page at W&B."""
+
+    url: str = ""
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Saved(Said):
+    """A checkpoint is on its way to the disk."""
+
+    step: int = 0
+    stall_s: float | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ended(Said):
+    """The attempt is over."""
+
+    status: str = ""
+    exit_code: int | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReportedProblem:
+    """A mistake that a verb found; see `errors.Problem`."""
+
+    message: str
+    where: str | None = None
+    field: str | None = None
+    value: Any = None
+    remedy: str | None = None
+
+
+@dataclass(frozen=True)
+class VerbFailed(Said):
+    """A verb has ended in error."""
+
+    exit_code: int = 1
+    problems: tuple[ReportedProblem, ...] = ()
+    kind: str = field(default="failed", metadata={"name": "class"})
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VerbDone(Said):
+    """A verb has its result, which is all in `others`."""
+
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+Event = VerbFailed | VerbDone | Phase | Step | Evaluated | Probed | Notice | Tracked | Saved | Ended
+KINDS: dict[str, type[Event]] = {
+    "phase": Phase,
+    "progress": Progress,
+    "step": Step,
+    "eval": Evaluated,
+    "probes": Probed,
+    "notice": Notice,
+    "tracking": Tracked,
+    "checkpoint": Saved,
+    "end": Ended,
+    "error": VerbFailed,
+    "result": VerbDone,
+}
+
+
+def parse_event(line: str) -> Event | None:
+    """One line as an event; None for a line that is torn, of another kind, or not of this shape."""
+    try:
+        return event_of(parse_object(line, "events"))
+    except DamagedFile:
+        return None
+
+
+def event_of(tree: Mapping[str, Any]) -> Event | None:
+    """An event from its JSON object, None for one of another kind. Raises DamagedFile where it has another shape."""
+    name = tree.get("event")
+    kind = KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        return None
+    return make(kind, {key: value for key, value in tree.items() if key != "event"}, "events")
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Every event of a file."""
+    for tree in read_json_lines(path):
+        try:
+            event = event_of(tree)
+        except DamagedFile:
+            continue
+        if event is not None:
+            yield event
+
+
+def last_events(path: Path) -> list[Event]:
+    """The events at the end of a file, the newest last."""
+    events = map(parse_event, read_tail(path, TAIL_BYTES).splitlines())
+    return [event for event in events if event is not None]

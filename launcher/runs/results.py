@@ -1,0 +1,103 @@
+"""How a run ended: the record of result.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from launcher.runs.records import named, tree_of
+
+Outcome = Literal["completed", "stopped", "failed", "cancelled"]
+Metrics = Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The evaluation whose model is kept."""
+
+    metric: str
+    value: float | None
+    step: int
+
+
+@dataclass(frozen=True)
+class Error:
+    """Why a run failed."""
+
+    kind: str = named("class")
+    """`data`, `memory`, `diverged`, `checkpoint`, `killed`, `crashed`, ..."""
+    message: str = ""
+    remedy: str | None = None
+    rank: int | None = None
+    host: str | None = None
+    step: int | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures beside the plan's, under its names: bytes of the fullest rank, seconds of a median step."""
+
+    total: int | None = None
+    step_s: float | None = None
+    parameters: int | None = None
+    trainable_parameters: int | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A model before or after it was compressed."""
+
+    parameters: int
+    nonzero: int
+    bytes: int
+    latency_ms: float
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class Compression:
+    """What compressing changed."""
+
+    before: Compressed
+    after: Compressed
+    before_recovery: Metrics | None = None
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where the run was tracked."""
+
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """result.json; what is not known is null."""
+
+    status: Outcome
+    run_id: str | None = None
+    best: Best | None = None
+    test: Metrics | None = None
+    extra: Mapping[str, Mapping[str, float | str | None]] | None = None
+    """Metrics of each file of eval.extra, or `error`."""
+    compression: Compression | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    skipped_steps: int | None = None
+    wall_s: float | None = None
+    attempts: int | None = None
+    micro_batch_size: int | None = None
+    predicted: Mapping[str, float | None] | None = None
+    measured: Measured | None = None
+    tracking: Tracking | None = None
+    error: Error | None = None
+    job_id: str | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of a newer version, kept as they are."""
+
+    def tree(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return tree_of(self)

@@ -1,0 +1,184 @@
+"""What the launch side and a node read of a run's plan.json: the typed part of it, and the whole for what is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from launcher.runs.records import make
+
+Tree = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PlannedLayout:
+    """How a global batch is spread."""
+
+    micro_batch_size: int
+    examples_per_rank: int
+    gradient_accumulation_steps: int
+    max_length: int
+    max_tokens: int | None = None
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedSteps:
+    """Length of the training, where that is known before."""
+
+    total: int | None
+    train_examples: int | None
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedThroughput:
+    """Predicted seconds of a step."""
+
+    step_s: float | None
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedRequest:
+    """What is asked of a scheduler."""
+
+    requeue: bool
+    partition: str | None = None
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedShape:
+    """The shape of a model from scratch."""
+
+    family: str
+    layers: int
+    hidden: int
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """The model by name, or from scratch."""
+
+    name: str | None
+    scratch: PlannedShape
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedData:
+    """Where the data are."""
+
+    source: str | None
+    train: str | tuple[str, ...] | None
+    validation: str | tuple[str, ...] | None
+    text: str | tuple[str, ...]
+    split: Any = None
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedEvaluation:
+    """What chooses the best model."""
+
+    metric: str | None
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedWandb:
+    """How the run is tracked."""
+
+    mode: str
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedTracking:
+    """Where the run is tracked."""
+
+    wandb: PlannedWandb
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedStopping:
+    """When a training ends before its last step."""
+
+    patience: int | None
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedTraining:
+    """What advice about a run looks at."""
+
+    lr: float
+    epochs: float
+    max_steps: int | None
+    warmup: float | int
+    clip: float | None
+    early_stopping: PlannedStopping
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedRecipe:
+    """The recipe within a plan, as far as it is read without the schema."""
+
+    task: str
+    tuning: str
+    seed: int
+    run_id: str | None
+    model: PlannedModel
+    data: PlannedData
+    train: PlannedTraining
+    eval: PlannedEvaluation
+    tracking: PlannedTracking
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedCluster:
+    """The site, as far as starting a job needs it."""
+
+    pass_env: tuple[str, ...] = ()
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """plan.json."""
+
+    plan_id: str
+    name: str
+    run_id: str
+    run_dir: str
+    executor: str
+    launcher_version: str
+    nodes: int
+    gpus: int
+    world_size: int
+    layout: PlannedLayout
+    steps: PlannedSteps
+    memory: Mapping[str, int | None]
+    traffic: Mapping[str, int | None]
+    throughput: PlannedThroughput
+    slurm: PlannedRequest | None
+    notes: tuple[str, ...]
+    recipe: PlannedRecipe
+    cluster: PlannedCluster
+    others: Tree = field(default_factory=dict)
+
+    @property
+    def passed_variables(self) -> tuple[str, ...]:
+        """Names of environment variables that the cluster profile passes to jobs."""
+        return self.cluster.pass_env
+
+
+def read_plan_tree(tree: Mapping[str, Any], where: str) -> RunPlan:
+    """The plan from its JSON object. Raises DamagedFile where it is no plan of ours."""
+    return make(RunPlan, tree, where)

@@ -1,0 +1,138 @@
+"""Run directories that hold what they should not: each is a sentence, in no time, and executes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.runs.directory import RunDir
+
+Launch = Callable[..., Any]
+MakeRun = Callable[..., RunDir]
+DEEP = '{"a":' * 50_000
+MOST_CPU_S = 2.0
+
+
+def fifo(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/zero")
+
+
+def gigantic(path: Path) -> None:
+    with path.open("w") as file:
+        file.truncate(1 << 36)
+
+
+DAMAGES: dict[str, Callable[[RunDir], object]] = {
+    "empty_plan": lambda run: run.plan.write_text("{}"),
+    "deep_plan": lambda run: run.plan.write_text(DEEP),
+    "deep_result": lambda run: run.result.write_text(DEEP),
+    "fifo_result": lambda run: fifo(run.result),
+    "fifo_plan": lambda run: fifo(run.plan),
+    "endless_result": lambda run: endless(run.result),
+    "gigantic_result": lambda run: gigantic(run.result),
+    "word_for_record": lambda run: run.result.write_text('{"status": "failed", "error": "all"}'),
+    "number_for_status": lambda run: run.result.write_text('{"status": 7}'),
+    "list_for_record": lambda run: run.result.write_text("[]"),
+    "no_number": lambda run: run.result.write_text('{"status": "completed", "steps": NaN}'),
+    "bad_layout": lambda run: run.plan.write_text(
+        json.dumps({**json.loads(run.plan.read_text()), "layout": "wide"})
+    ),
+    "bad_executor": lambda run: run.plan.write_text(
+        json.dumps({**json.loads(run.plan.read_text()), "executor": "cloud"})
+    ),
+    "fifo_jobs": lambda run: fifo(run.jobs),
+    "endless_jobs": lambda run: endless(run.jobs),
+    "word_for_job": lambda run: run.jobs.write_text("sudo reboot\n"),
+}
+
+
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_damaged_runs_are_a_line_each_and_hide_no_other(launch: Launch, make_run: MakeRun) -> None:
+    for name, damage in DAMAGES.items():
+        damage(make_run(run_id=name))
+    (make_run(run_id="whole").attempts / "²").mkdir()
+    before = cpu_seconds()
+    shown = launch("status").stdout
+    assert cpu_seconds() - before < MOST_CPU_S
+    lines = {line.split()[0]: line for line in shown.splitlines()[1:] if line.strip()}
+    assert "damaged" not in lines.pop("whole")
+    assert {name for name, line in lines.items() if "damaged" in line} == set(DAMAGES)
+    assert "plan.json" in lines["empty_plan"]
+    assert "result.json" in lines["fifo_result"]
+
+
+@pytest.mark.parametrize("name", ["empty_plan", "fifo_result"])
+@pytest.mark.parametrize("verb", ["status", "resume", "stop", "cancel", "diagnose", "compare", "predict"])
+def test_every_verb_says_it_in_a_sentence(launch: Launch, make_run: MakeRun, name: str, verb: str) -> None:
+    run = make_run("touch EXECUTED", run_id="r")
+    DAMAGES[name](run)
+    extra = ["--text", "x"] if verb == "predict" else []
+    result = launch(verb, "r", *extra, code=2)
+    assert "Traceback" not in result.stderr
+    assert not (run.path / "EXECUTED").exists()
+
+
+@pytest.mark.parametrize("name", ["", "job.sh", "plan.json", "control"])
+@pytest.mark.parametrize("mode", [0o020, 0o002])
+def test_what_others_may_change_is_not_executed(
+    launch: Launch, make_run: MakeRun, name: str, mode: int
+) -> None:
+    run = make_run("touch EXECUTED", run_id="r")
+    path = run.path / name
+    path.chmod(path.stat().st_mode | mode)
+    result = launch("resume", "r", code=2)
+    assert "can be changed by others" in result.stderr
+    assert "chmod -R go-w" in result.stderr
+    assert not (run.path / "EXECUTED").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_belongs_to_somebody_else_is_not_executed(launch: Launch, make_run: MakeRun) -> None:
+    run = make_run("touch EXECUTED", run_id="r")
+    os.chown(run.job_sh, 12345, 12345)
+    assert "belongs to user 12345" in launch("resume", "r", code=2).stderr
+    assert not (run.path / "EXECUTED").exists()
+
+
+def test_links_in_a_run_are_not_followed(launch: Launch, make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(run_id="r")
+    precious = tmp_path / "precious"
+    precious.write_text("mine\n")
+    run.jobs.symlink_to(precious)
+    assert "links in a run directory are not followed" in launch("resume", "r", code=2).stderr
+    assert precious.read_text() == "mine\n"
+
+
+def test_a_verb_is_a_verb_whatever_lies_beside_it(launch: Launch, tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    (directory / "result.json").write_text('{"mine":1}')
+    launch("data", "recipe=smoke", "data.limit=64")
+    assert [path.name for path in directory.iterdir()] == ["result.json"]
+    assert (directory / "result.json").read_text() == '{"mine":1}'
+
+
+def test_nothing_is_written_into_a_directory_that_is_no_run(launch: Launch, tmp_path: Path) -> None:
+    for content in ("{}", '{"name": "my own plan"}'):
+        directory = tmp_path / "mine"
+        directory.mkdir(exist_ok=True)
+        (directory / "plan.json").write_text(content)
+        for verb in ("resume", "stop", "cancel", "status", "report", "export"):
+            launch(verb, directory, code=2)
+        assert [path.name for path in directory.iterdir()] == ["plan.json"]
