@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from support.slurm_cluster import wait_until
 
-from launcher.runs.directory import RunDir, read_json_lines
+from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json_lines
 
 Launch = Callable[..., Any]
 pytestmark = pytest.mark.slow
