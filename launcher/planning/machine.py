@@ -22,13 +22,14 @@ TIMEOUT_S = 3.0
 GPU_RESOURCE = re.compile(r"(?:^|,)gpu:(?:[^:,()]+:)?(\d+)")
 
 
-def observe(recipe: Recipe, cluster: Cluster) -> Machine:
+def observe(recipe: Recipe, cluster: Cluster, submits: bool = True) -> Machine:
     """The facts that planning this recipe needs; the scheduler is asked only where nothing else says."""
     machine = Machine(
         has_sbatch=recipe.executor == "auto" and slurm_is_set_up(),
         gpus=local_gpus(),
         native_bf16=native_bf16(),
         cores=len(os.sched_getaffinity(0)),
+        submits=submits,
     )
     unsaid = recipe.device != "cpu" and cluster.gpus_per_node is None
     if resolve_executor(recipe, machine) != "slurm" or not unsaid:

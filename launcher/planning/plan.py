@@ -33,6 +33,8 @@ class Machine:
 
     has_sbatch: bool = False
     """Whether jobs can be submitted: sbatch is on PATH and knows its cluster."""
+    submits: bool = True
+    """Whether the plan is to be started from here; a plan that is only shown needs no cluster."""
     gpus: int = 0
     """GPUs of this machine."""
     native_bf16: bool = True
@@ -45,7 +47,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class DataSize:
-    """How much data there is; None where only a node can know (hub data)."""
+    """How much data there is; None where only a node can know (hub data, files too large to be counted)."""
 
     train_examples: int | None = None
     mean_chars: float | None = None
@@ -246,10 +248,11 @@ def _varied(recipe: Recipe, variant: Variant) -> Recipe:
 
 
 def resolve_executor(recipe: Recipe, machine: Machine) -> Literal["local", "slurm"]:
-    """`auto` means Slurm where there is an sbatch."""
+    """`auto` means Slurm where there is an sbatch; for a plan that is only shown, wherever it is for a cluster."""
     if recipe.executor != "auto":
         return recipe.executor
-    return "slurm" if machine.has_sbatch else "local"
+    for_cluster = not machine.submits and (recipe.nodes > 1 or recipe.cluster is not None)
+    return "slurm" if machine.has_sbatch or for_cluster else "local"
 
 
 def resolve_device(
@@ -511,10 +514,17 @@ def _notes(
     gpu = known_device(cluster.gpu_model) if cluster.gpu_model else None
     if recipe.precision == "bf16" and setup.device == "cuda" and gpu is not None and not gpu.has_bf16:
         yield f"a {cluster.gpu_model} only imitates bf16: precision=fp16 is what it is made for"
+    if executor == "slurm" and recipe.executor == "auto" and not machine.has_sbatch:
+        yield "planned for Slurm, which is not set up here: launch run works where sbatch is"
     if shape is None:
         yield "the model's shape is not known here (no config.json in its directory or the hub cache): memory unknown"
     if data.train_examples is None:
-        yield "the size of hub data is known only on the node: steps are counted there"
+        why = (
+            "the training data are too large for their rows to be counted here"
+            if recipe.data.source is None
+            else "how many hub data there are is not known here"
+        )
+        yield f"{why}: steps are counted on the node"
 
 
 def _plan_id(name: str, fields: dict[str, Any]) -> str:

@@ -62,14 +62,20 @@ class Prepared:
 
 
 def prepare(
-    assignments: Sequence[str], environ: Mapping[str, str], cwd: Path, loss_file: Path | None = None
+    assignments: Sequence[str],
+    environ: Mapping[str, str],
+    cwd: Path,
+    loss_file: Path | None = None,
+    *,
+    submits: bool = True,
 ) -> Prepared:
     """Everything that `run` would submit, with the user's own loss where there is a file of it.
 
-    Raises UserError with all mistakes; creates nothing.
+    With submits=False it is only shown: a plan for a cluster can be made where there is none. Raises UserError with all
+    mistakes; creates nothing.
     """
     chosen = () if loss_file is None else ("train.loss.name=custom",)
-    return plan_files(check([*assignments, *chosen], environ, cwd), cwd, loss_file)
+    return plan_files(check([*assignments, *chosen], environ, cwd, submits=submits), cwd, loss_file)
 
 
 def plan_files(checked: Checked, cwd: Path, loss_file: Path | None = None) -> Prepared:
@@ -107,7 +113,12 @@ def read_loss(path: Path) -> str:
 
 
 def check(
-    assignments: Sequence[str], environ: Mapping[str, str], cwd: Path, like: Checked | None = None
+    assignments: Sequence[str],
+    environ: Mapping[str, str],
+    cwd: Path,
+    like: Checked | None = None,
+    *,
+    submits: bool = True,
 ) -> Checked:
     """Load a recipe and hold it against the data, the model, this machine and the cluster.
 
@@ -128,7 +139,7 @@ def check(
         facts = known or _collect(problems, lambda: datacheck.check_data(recipe), facts)
     if not any(key.startswith("model.") for key in doubtful):
         shape = _collect(problems, lambda: model_shape(loaded), shape)
-    observed = machine.observe(recipe, loaded.cluster)
+    observed = machine.observe(recipe, loaded.cluster, submits)
     if not any(problem.field == "cluster" for problem in problems):
         problems += [
             _about(conflict.fields[0], loaded, conflict.message, conflict.remedy)

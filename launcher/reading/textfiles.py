@@ -35,7 +35,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def raw_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Line number and line with its end; UserError where the file is not text."""
-    with _open_text(path) as file:
+    with open_text(path) as file:
         try:
             for number, line in enumerate(file, start=1):
                 if "\0" in line:
@@ -54,14 +54,15 @@ def count_lines(path: Path, *, but: str = "") -> int | None:
     """Lines that hold more than the characters of `but`, or all lines; None where the file is large."""
     if size_of(path) > COUNT_BYTES:
         return None
-    with _open_text(path) as file:
+    with open_text(path) as file:
         try:
             return sum(1 for line in file if not but or line.strip(but))
         except UnicodeDecodeError:
             _refuse_encoding(path, file.encoding)
 
 
-def _open_text(path: Path) -> TextIOWrapper:
+def open_text(path: Path) -> TextIOWrapper:
+    """The file as text with its own line ends; UserError where it is none."""
     file = open_file(path)
     try:
         start = file.peek(BLOCK)

@@ -242,3 +242,31 @@ def test_each_row_of_the_table_of_nodes_is_the_plan_of_that_number_of_nodes(stag
 
     one, four = rates(1), rates(4)
     assert {nodes: four[nodes] for nodes in one} == one
+
+
+@pytest.mark.parametrize(
+    ("keys", "submits", "executor"),
+    [
+        ({"nodes": 4}, False, "slurm"),
+        ({"cluster": "site"}, False, "slurm"),
+        ({}, False, "local"),
+        ({"nodes": 4, "executor": "local"}, False, "local"),
+        ({"cluster": "site"}, True, "local"),
+    ],
+)
+def test_a_plan_that_is_only_shown_needs_no_cluster(
+    keys: dict[str, Any], submits: bool, executor: str
+) -> None:
+    plan = planned(recipe(**keys), machine=Machine(submits=submits))
+    assert plan.executor == executor
+    assert any("not set up here" in note for note in plan.notes) == (executor == "slurm")
+
+
+def test_steps_that_are_counted_on_the_node_have_their_true_reason() -> None:
+    large = planned(recipe(), data=DataSize()).notes
+    hub = planned(
+        recipe(data={"source": "glue:sst2", "text": "sentence", "label": "label"}), data=DataSize()
+    ).notes
+    assert any("too large for their rows to be counted" in note for note in large)
+    assert any("hub data" in note for note in hub)
+    assert not any("hub data" in note for note in large)

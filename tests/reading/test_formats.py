@@ -238,3 +238,12 @@ def test_squad(shared_data: Path) -> None:
     halves = {name: str(shared_data / f"squad_v1.1_dev/half_{name}-v1.1.json") for name in ("dev", "test")}
     facts = check_data(recipe("question-answering", train=halves["dev"], validation=halves["test"], **QA))
     assert (facts.train_examples, facts.validation_examples, facts.notes) == (4961, 5609, ())
+
+
+def test_the_rows_of_a_large_file_with_quotes_are_counted(tmp_path: Path) -> None:
+    """A row of two lines, 60 MB in all: read as a table, since lines are not rows."""
+    path = tmp_path / "large.csv"
+    block = 'said "so" once,1\n"a text, of ""two""\nlines",2\n\n' * 1000
+    path.write_text("text,label\n" + block * 1300)
+    assert path.stat().st_size > 50 << 20
+    assert count_rows(path, ReadOptions(quoting=True)) == 2 * 1000 * 1300

@@ -40,7 +40,7 @@ def plan_command(
     from launcher.cli.plan_table import plan_text
     from launcher.planning.prepare import prepare
 
-    prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
+    prepared = prepare(assignments, os.environ, Path.cwd(), loss_file, submits=False)
     if out is not None:
         _write_out(Path(out), prepared)
         say(f"written to {out}: {', '.join(sorted(prepared.files))}; nothing was submitted")
