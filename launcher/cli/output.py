@@ -6,39 +6,88 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
+from launcher.report.visible import json_safe, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 SECRET_NAME = re.compile(r"(?:^|[._-])(?:api)?(?:key|token|secret)(?:$|[._-])|passw(?:or)?d", re.IGNORECASE)
 HIDDEN = "(hidden)"
 STDOUT = "stdout"
 """How messages name it where it can't be written."""
+WIDTH = 120
+"""Columns of a table where no terminal says how many there are."""
 LEAST_SECRET = 12
 """Shorter values of secret variables are left alone: taking them out would mangle ordinary text."""
 
 
+def printable(text: str) -> str:
+    """What may stand on a terminal instead of `text`: no secret, and no character that the terminal would obey."""
+    return visible(redact(text))
+
+
 def say(text: str) -> None:
     """A line of prose on stderr."""
-    click.echo(redact(text), err=True)
+    click.echo(printable(text), err=True)
 
 
-def show(text: str) -> None:
-    """A line of data on stdout."""
-    try:
-        click.echo(redact(text))
-    except OSError as error:
-        error.filename = STDOUT
-        raise
+def show(text: str, heading: str = "") -> None:
+    """A line of data on stdout, after a bold heading where there is one."""
+    _write(click.style(printable(heading), bold=True) + printable(text) if heading else printable(text))
 
 
 def show_json(value: Any) -> None:
     """The one JSON document of a `--json` call."""
-    show(json.dumps(value, indent=2, ensure_ascii=False))
+    _write(json_safe(redact(json.dumps(value, indent=2, ensure_ascii=False))))
+
+
+def rich_text(parts: Iterable[RenderableType]) -> str:
+    """Tables and coloured text as stdout shows them, without colours where that is no terminal."""
+    import io
+
+    from rich.text import Text
+
+    terminal = on_terminal("stdout")
+    file = io.StringIO()
+    width = None if terminal else WIDTH
+    console = make_console(file=file, force_terminal=terminal, width=width, highlight=False)
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, Text))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def show_rich(parts: Iterable[RenderableType]) -> None:
+    """`rich_text` on stdout."""
+    _write(rich_text(parts))
+
+
+def make_console(**options: Any) -> Console:
+    """One of Rich's consoles, through which nothing passes that isn't `printable`."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class PrintableConsole(Console):
+        def render(self, *given: Any, **named: Any) -> Iterator[Segment]:
+            for segment in super().render(*given, **named):
+                ours = segment.control is not None
+                yield segment if ours else Segment(printable(segment.text), segment.style)
+
+    return PrintableConsole(**options)
+
+
+def _write(text: str) -> None:
+    try:
+        click.echo(text)
+    except OSError as error:
+        error.filename = STDOUT
+        raise
 
 
 def report_error(error: LauncherError, *, as_json: bool) -> int:

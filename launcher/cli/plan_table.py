@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import click
-
 from launcher.figures import human_bytes, human_count
 from launcher.planning.plan import Memory, Plan
 from launcher.planning.throughput import Throughput
@@ -14,23 +12,22 @@ WIDTH = 11
 KERNELS = {"graph": "a CUDA graph for each size of step", "inductor": "fused by torch.compile"}
 
 
-def plan_text(plan: Plan, files: Mapping[str, str]) -> str:
-    """Everything about a plan, for a terminal; colours are dropped by whoever prints elsewhere."""
-    lines = [_title(plan)]
+def plan_lines(plan: Plan, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Everything about a plan: (heading, text) of each line, to be printed one after the other."""
+    yield plan.name, _title(plan)
     for name, texts in _rows(plan, files):
         for number, text in enumerate(texts):
-            lines.append(f"  {click.style((name if number == 0 else '').ljust(WIDTH), bold=True)}{text}")
+            yield f"  {(name if number == 0 else '').ljust(WIDTH)}", text
     for name in ("ds_config.json", "job.sbatch", "job.sh"):
         if name in files:
-            lines += ["", click.style(f"--- {name}", bold=True), files[name].rstrip("\n")]
-    return "\n".join(lines)
+            yield f"\n--- {name}", "\n" + files[name].rstrip("\n")
 
 
 def _title(plan: Plan) -> str:
     recipe = plan.recipe
     tuning = "full fine-tuning" if recipe.tuning == "full" else f"LoRA r={recipe.lora.r}"
     model = recipe.model.name or f"{recipe.model.scratch.family} from scratch"
-    return f"{click.style(plan.name, bold=True)}: {recipe.task}, {model}, {tuning}, {plan.precision}"
+    return f": {recipe.task}, {model}, {tuning}, {plan.precision}"
 
 
 def _rows(plan: Plan, files: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:

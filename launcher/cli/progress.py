@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from launcher.cli.output import on_terminal, redact, say
+from launcher.cli.output import make_console, on_terminal, printable, say
 from launcher.figures import human_number, human_seconds
 from launcher.runs.events import Evaluated, Event, Notice, Phase, Probed, Step
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PLAIN_INTERVAL_S = 5.0
+WIDE = 80
+"""Columns that a terminal needs for a drawn bar beside the figures."""
 
 
 class Bar(Protocol):
@@ -52,8 +54,7 @@ class PlainBar:
         if name == self._name and not ended and now - self._shown_at < self._interval_s:
             return
         self._name, self._shown_at = name, now
-        count = "" if done is None else f" {done}" if total is None else f" {done}/{total}"
-        say(f"{name}{count}{'  ' + note if note else ''}")
+        say(f"{name}{_count(done, total)}{'  ' + note if note else ''}")
 
     def line(self, text: str) -> None:
         say(text)
@@ -68,20 +69,22 @@ class PlainBar:
 
 
 class RichBar:
-    """The activity under way as one bar with its rate and time left."""
+    """The activity under way on one line, which keeps its name and counts where the terminal is narrow."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+        from rich.table import Column
 
-        self._progress: Progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        console = make_console(stderr=True)
+        kept, cut = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        columns: list[ProgressColumn] = [
+            TextColumn("{task.description}", markup=False, table_column=kept),
+            TextColumn("{task.fields[count]}", markup=False, table_column=kept),
+            TextColumn("{task.fields[note]}", markup=False, table_column=cut),
+        ]
+        if console.width >= WIDE:
+            columns.insert(1, BarColumn(bar_width=30))
+        self._progress: Progress = Progress(*columns, console=console, transient=True, expand=True)
         self._name: str | None = None
         self._task: TaskID | None = None
 
@@ -90,11 +93,17 @@ class RichBar:
             if self._task is not None:
                 self._progress.remove_task(self._task)
             self._name = name
-            self._task = self._progress.add_task(name, total=total, note=note)
-        self._progress.update(self._task, completed=done or 0, total=total, note=note)
+            self._task = self._progress.add_task(printable(name), total=total, count="", note="")
+        self._progress.update(
+            self._task,
+            completed=done or 0,
+            total=total,
+            count=_count(done, total).strip(),
+            note=printable(note),
+        )
 
     def line(self, text: str) -> None:
-        self._progress.console.print(redact(text), markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -104,6 +113,10 @@ class RichBar:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+
+def _count(done: int | None, total: int | None) -> str:
+    return "" if done is None else f" {done}" if total is None else f" {done}/{total}"
 
 
 def show_event(bar: Bar, event: Event) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from launcher.report.visible import visible
+
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -26,7 +28,7 @@ span.word {{ padding: 0.15em 0.2em; border-radius: 0.2em; }}
 
 def page(title: str, explanations: Sequence[Mapping[str, Any]]) -> str:
     """A complete HTML document, with nothing to fetch, of explanations as `launch explain --json` gives them."""
-    return PAGE.format(title=escape(title), body="\n".join(map(_section, explanations)))
+    return PAGE.format(title=_shown(title), body="\n".join(map(_section, explanations)))
 
 
 def headline(explanation: Mapping[str, Any]) -> str:
@@ -44,7 +46,7 @@ def strengths(words: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def _section(explanation: Mapping[str, Any]) -> str:
-    return f"<h2>{escape(headline(explanation))}</h2>\n<p>{' '.join(_spans(explanation['words']))}</p>"
+    return f"<h2>{_shown(headline(explanation))}</h2>\n<p>{' '.join(_spans(explanation['words']))}</p>"
 
 
 def _spans(words: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -55,4 +57,8 @@ def _spans(words: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield "</p><p>"
         colour = "34, 139, 34" if strength > 0 else "200, 30, 30"
         style = f"background: rgba({colour}, {abs(strength) * 0.8:.2f})"
-        yield f'<span class="word" style="{style}" title="{word["score"]:+.4f}">{escape(word["text"])}</span>'
+        yield f'<span class="word" style="{style}" title="{word["score"]:+.4f}">{_shown(word["text"])}</span>'
+
+
+def _shown(text: str) -> str:
+    return escape(visible(text))

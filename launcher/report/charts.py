@@ -9,6 +9,7 @@ from typing import Any
 from launcher.figures import human_number
 from launcher.report.curves import Curve
 from launcher.report.story import Story
+from launcher.report.visible import visible
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Line:
 
     def tree(self) -> dict[str, Any]:
         """As the page's script reads it."""
-        style = {"label": self.label, "colour": self.colour, "points": self.points, "dashed": self.dashed}
+        style = {"label": visible(self.label), "colour": self.colour, "points": self.points, "dashed": self.dashed}
         return style | self.curve.tree()
 
 
@@ -42,7 +43,7 @@ class Chart:
 
     def tree(self) -> dict[str, Any]:
         """As the page's script reads it."""
-        return {"title": self.title, "log": self.log, "series": [line.tree() for line in self.lines]}
+        return {"title": visible(self.title), "log": self.log, "series": [line.tree() for line in self.lines]}
 
 
 def _described(line: Line) -> str:

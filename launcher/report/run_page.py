@@ -9,6 +9,7 @@ from pathlib import Path
 from launcher.recipe.recipe import leaf_values
 from launcher.report.charts import charts_of
 from launcher.report.story import Story, plain
+from launcher.report.visible import visible
 from launcher.runs.directory import RunDir
 
 ASSETS = Path(__file__).parent / "assets"
@@ -24,6 +25,7 @@ def page(runs: Sequence[RunDir], version: str) -> str:
         loader=jinja2.FileSystemLoader(ASSETS),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
     )
     stories = [Story(run) for run in runs]
@@ -43,6 +45,11 @@ def page(runs: Sequence[RunDir], version: str) -> str:
         uplot_css=_asset("uplot.min.css"),
         uplot_js=_asset("uplot.min.js"),
     )
+
+
+def _shown(value: object) -> object:
+    """Text for the page; what a filter or an asset has made of it stays."""
+    return visible(value) if type(value) is str else value
 
 
 def _asset(name: str) -> str:

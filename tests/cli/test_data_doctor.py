@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from support.small_tokenizer import SmallTokenizer
 
-from launcher.cli.verbs.data import report_text
+from launcher.cli.output import rich_text
+from launcher.cli.verbs.data import report
 from launcher.recipe.recipe import Recipe
 from launcher.train.dataset.data_report import report
 from launcher.train.dataset.prepare import prepare
@@ -218,7 +219,7 @@ def test_the_command(write: Write, launch: Callable[..., Any]) -> None:
     found = json.loads(result.stdout)
     assert found["columns"] == ["text", "label"]
     assert finding(found, "leak", "validation")["count"] == 1
-    text = report_text(found)
+    text = rich_text(report(found))
     table, findings = text.split("warning", 1)
     assert "200" in table
     assert "0 100, 1 100" in table

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-WIDTH = 120
-"""Columns where no terminal says how many there are."""
 LABELS_SHOWN = 12
 LEVELS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -30,7 +28,7 @@ LEVELS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 """)
 def data_command(assignments: tuple[str, ...], as_json: bool) -> None:
     """Examine the data of a recipe: splits, labels, lengths, and what is doubtful, with places and what to do."""
-    from launcher.cli.output import show, show_json
+    from launcher.cli.output import show_json, show_rich
     from launcher.cli.train_process import run_verb, write_recipe
     from launcher.loading import resolve as loading
     from launcher.reading import check as datacheck
@@ -43,31 +41,21 @@ def data_command(assignments: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         show_json({"columns": list(facts.columns), **result})
         return
-    show(report_text(result))
+    show_rich(report(result))
 
 
-def report_text(result: dict[str, Any]) -> str:
-    """The report as a terminal shows it; elsewhere without colours."""
-    import io
-
-    from rich.console import Console
-
-    from launcher.cli.output import on_terminal
-
-    terminal = on_terminal("stdout")
-    console = Console(
-        file=io.StringIO(), force_terminal=terminal, width=None if terminal else WIDTH, highlight=False
-    )
-    console.print(_splits(result["splits"]))
-    for line in _findings(result["findings"]):
-        console.print(line, soft_wrap=True)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+def report(result: dict[str, Any]) -> Iterator[Table | Text]:
+    """A table of the splits, then what is doubtful."""
+    yield _splits(result["splits"])
+    yield from _findings(result["findings"])
 
 
 def _splits(splits: dict[str, Any]) -> Table:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
+    from launcher.cli.output import printable
     from launcher.figures import human_count
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -78,7 +66,8 @@ def _splits(splits: dict[str, Any]) -> Table:
     for name, split in splits.items():
         tokens = split["tokens"] or {}
         lengths = [human_count(tokens[key]) if key in tokens else "-" for key in LENGTHS]
-        table.add_row(name, human_count(split["examples"]), *lengths, _labels(split["labels"]))
+        labels = Text(printable(_labels(split["labels"])))
+        table.add_row(Text(printable(name)), human_count(split["examples"]), *lengths, labels)
     if any(split["tokens"] for split in splits.values()):
         table.caption = "lengths in tokens, before any is cut"
     return table
@@ -88,11 +77,9 @@ LENGTHS = ("median", "p90", "p99", "longest", "longer")
 
 
 def _labels(labels: dict[str, int]) -> str:
-    from rich.markup import escape
-
     shown = [f"{name or '(none)'} {count:,}" for name, count in list(labels.items())[:LABELS_SHOWN]]
     more = [f"{len(labels) - LABELS_SHOWN} more"] if len(labels) > LABELS_SHOWN else []
-    return escape(", ".join(shown + more)) or "-"
+    return ", ".join(shown + more) or "-"
 
 
 def _findings(findings: list[dict[str, Any]]) -> Iterator[Text]:

@@ -74,9 +74,9 @@ def _show(explanation: Mapping[str, Any]) -> None:
 
 
 def _show_coloured(words: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
+    from launcher.cli.output import show_rich
     from launcher.report.attribution_page import strengths
 
     line = Text()
@@ -85,4 +85,4 @@ def _show_coloured(words: list[dict[str, Any]]) -> None:
         colour = f"rgb(0,{depth},0)" if strength > 0 else f"rgb({depth},0,0)"
         line.append(word["text"], style=f"white on {colour}" if abs(strength) > 0.1 else "")
         line.append(" ")
-    Console().print(line)
+    show_rich([line])

@@ -37,7 +37,7 @@ def plan_command(
 ) -> None:
     """Show what run would do: ranks, batches, steps, memory, traffic, and the very files it would execute."""
     from launcher.cli.output import say, show, show_json
-    from launcher.cli.plan_table import plan_text
+    from launcher.cli.plan_table import plan_lines
     from launcher.planning.prepare import prepare
 
     prepared = prepare(assignments, os.environ, Path.cwd(), loss_file, submits=False)
@@ -51,7 +51,8 @@ def plan_command(
     elif ds_config:
         show(prepared.files.get("ds_config.json", "null").rstrip("\n"))
     elif out is None:
-        show(plan_text(prepared.plan, prepared.files))
+        for heading, text in plan_lines(prepared.plan, prepared.files):
+            show(text, heading)
 
 
 def _write_out(directory: Path, prepared: Prepared) -> None:

@@ -1,0 +1,31 @@
+"""Text that isn't ours, made harmless: a terminal or a page obeys none of its characters."""
+
+from __future__ import annotations
+
+import re
+
+COMMANDS = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1
+    "\u00ad\u200b\u2060-\u2064\ufeff"  # seen by nobody
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f"  # directions
+    "\u2028\u2029\ufff9-\ufffb\U000e0000-\U000e007f"  # line ends, annotations, tags
+    "\ud800-\udfff"  # bytes of file names that aren't UTF-8
+    "]"
+)
+"""Characters that control, turn round or hide what is shown. The joiners of Persian, Hindi and emoji are not among them."""
+
+
+def visible(text: str) -> str:
+    r"""`text` with each of COMMANDS written out, such as `\x1b` or `\u202e`."""
+    return COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def json_safe(document: str) -> str:
+    r"""A JSON document with the same characters written as JSON does: `\u001b`, beyond U+FFFF as two of them."""
+    return COMMANDS.sub(lambda match: _json_escape(match[0]), document)
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
