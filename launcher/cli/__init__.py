@@ -18,12 +18,23 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 def execute(args: Sequence[str]) -> int:
     """Run one command line; every error this project raises on purpose becomes a message and an exit code here.
 
-    So does, in the last resort, what the system refuses: a file that may not be read, a stdout that is full.
+    So does, in the last resort, what the system refuses: a file that may not be read, a stdout that is full. Where
+    nobody reads what is printed any more, it ends without a word, as other tools do; a training goes on.
     """
-    from launcher.cli.output import report_refusal
+    from launcher.cli.output import (
+        EXIT_NO_READER,
+        NoReader,
+        be_quiet,
+        replace_unknown_characters,
+        report_refusal,
+    )
 
+    replace_unknown_characters()
     try:
         return _execute(args)
+    except NoReader:
+        be_quiet()
+        return EXIT_NO_READER
     except OSError as error:
         return report_refusal(error, as_json="--json" in args)
 
@@ -36,6 +47,7 @@ def _execute(args: Sequence[str]) -> int:
     from launcher.errors import EXIT_INTERRUPTED, LauncherError
 
     try:
+        _refuse_stripped_python()
         code = cli.main(args=list(args), prog_name="launch", standalone_mode=False)
     except LauncherError as error:
         return report_error(error, as_json="--json" in args)
@@ -44,3 +56,12 @@ def _execute(args: Sequence[str]) -> int:
     except click.Abort:
         return EXIT_INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+def _refuse_stripped_python() -> None:
+    """Raises UserError under `python -OO`, which takes the docstrings that help texts and messages are made from."""
+    from launcher.errors import UserError
+
+    if sys.flags.optimize > 1:
+        text = "Python was told to drop docstrings (-OO, or PYTHONOPTIMIZE=2), which the texts of launch are made from"
+        raise UserError(text, "unset PYTHONOPTIMIZE, or set it to 1")

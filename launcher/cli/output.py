@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -20,12 +22,18 @@ if TYPE_CHECKING:
 
 SECRET_NAME = re.compile(r"(?:^|[._-])(?:api)?(?:key|token|secret)(?:$|[._-])|passw(?:or)?d", re.IGNORECASE)
 HIDDEN = "(hidden)"
+EXIT_NO_READER = 141
+"""The exit code of a process that wrote to a closed pipe, as a shell says it."""
 STDOUT = "stdout"
 """How messages name it where it can't be written."""
 WIDTH = 120
 """Columns of a table where no terminal says how many there are."""
 LEAST_SECRET = 12
 """Shorter values of secret variables are left alone: taking them out would mangle ordinary text."""
+
+
+class NoReader(Exception):
+    """Whoever read stdout or stderr has gone: `launch ... | head -1`. No OSError, of which click makes an exit of 1."""
 
 
 def printable(text: str) -> str:
@@ -35,7 +43,10 @@ def printable(text: str) -> str:
 
 def say(text: str) -> None:
     """A line of prose on stderr."""
-    click.echo(printable(text), err=True)
+    try:
+        click.echo(printable(text), err=True)
+    except BrokenPipeError:
+        raise NoReader from None
 
 
 def show(text: str, heading: str = "") -> None:
@@ -50,8 +61,6 @@ def show_json(value: Any) -> None:
 
 def rich_text(parts: Iterable[RenderableType]) -> str:
     """Tables and coloured text as stdout shows them, without colours where that is no terminal."""
-    import io
-
     from rich.text import Text
 
     terminal = on_terminal("stdout")
@@ -85,6 +94,8 @@ def make_console(**options: Any) -> Console:
 def _write(text: str) -> None:
     try:
         click.echo(text)
+    except BrokenPipeError:
+        raise NoReader from None
     except OSError as error:
         error.filename = STDOUT
         raise
@@ -129,12 +140,30 @@ def report_refusal(error: OSError, *, as_json: bool) -> int:
     """Print what the system refused, perhaps to write on stdout itself; exit code 2."""
     where = None if error.filename is None else str(error.filename)
     if where == STDOUT:
-        # What is still in its buffer would fail once more when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
     try:
         return report_error(UserError(Problem(error.strerror or str(error), where)), as_json=as_json)
     except OSError:  # it is said on stderr, and stdout takes no document
         return EXIT_USAGE
+
+
+def be_quiet() -> None:
+    """Print nothing any more, here and when Python ends."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    """What is still in its buffer would fail once more when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def replace_unknown_characters() -> None:
+    """Let characters that a terminal's encoding doesn't have be printed as a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def problem_tree(problem: Problem) -> dict[str, Any]:

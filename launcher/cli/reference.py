@@ -24,6 +24,11 @@ RUN is a run's id, the start of one, or its directory.
 | 1 | the run failed |
 | 2 | a mistake in what was asked; nothing was created |
 | 75 | stopped as asked, and resumable |
+| 141 | nobody reads what is printed any more (`launch ... 2>&1 | head -1`) |
+
+Closing the terminal, or whatever reads what `launch` prints, ends `launch` alone: a run on this machine trains on, and
+`launch logs RUN -f` takes it up again. Ctrl-C saves and stops it. Control and direction characters in text that isn't
+ours are shown escaped, such as `\\x1b`.
 """
 
 

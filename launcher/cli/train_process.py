@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from typing import IO, Any
 from launcher.cli.output import say
 from launcher.cli.progress import Bar, make_bar
 from launcher.errors import EXIT_USAGE, Problem, RunFailed, UserError
+from launcher.executors.environment import single_process
 from launcher.runs.events import Notice, Progress, VerbDone, VerbFailed, parse_event
 
 LAST_LINES = 30
@@ -23,8 +25,15 @@ def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
     Raises UserError with the problems that the verb reports, or RunFailed; a verb that dies shows its own traceback.
     """
     command = [sys.executable, "-P", "-m", "launcher.train", *arguments]
-    with tempfile.TemporaryFile("w+") as errors, make_bar() as bar:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors, make_bar() as bar:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            encoding="utf-8",
+            errors="replace",
+            env=single_process(os.environ),
+        )
         assert process.stdout is not None
         try:
             outcome = _read_events(process.stdout, bar)

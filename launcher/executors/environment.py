@@ -49,6 +49,21 @@ PASSED = (
     "LAUNCH_COMPAT",
 )
 """Names, with * for any end, of the variables that a job may have."""
+NEVER_PASSED = ("PYTHONOPTIMIZE", "PYTHONIOENCODING")
+"""What is meant for the terminal's process: a job keeps its assertions, and writes UTF-8."""
+OF_OTHER_LAUNCHERS = (
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
+    *(
+        "ROLE_WORLD_SIZE",
+        "ROLE_NAME",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+        "TORCHELASTIC_*",
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING",
+    ),
+    *("SLURM_*", "SBATCH_*", "SRUN_*", "SALLOC_*", "PMI_*", "PMIX_*", "OMPI_*", "PALS_*", "ACCELERATE_*"),
+)
+"""Variables by which libraries find out which of several processes they are; a job's own launcher decides these."""
 SECRET = re.compile(
     r"(^|_)(API_?KEY|ACCESS_?KEY(_ID)?|KEY|TOKENS?|SECRET|PASSWORD|PASSWD|CREDENTIALS?|PAT)(_|$)",
     re.IGNORECASE,
@@ -73,13 +88,21 @@ def split_environment(environ: Mapping[str, str], pass_env: Iterable[str] = ()) 
     wanted = (*PASSED, *pass_env)
     passed, secrets, left_out = {}, {}, []
     for name, value in environ.items():
-        if not _matches(name, wanted):
+        if name in NEVER_PASSED or not _matches(name, wanted):
             left_out.append(name)
         elif SECRET.search(name) or WITH_PASSWORD.search(value):
             secrets[name] = value
         else:
             passed[name] = value
     return Environment(passed, secrets, tuple(sorted(left_out)))
+
+
+def single_process(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that is alone, whatever launcher surrounds the one that starts it."""
+    left_out = (*OF_OTHER_LAUNCHERS, *NEVER_PASSED)
+    return {
+        name: value for name, value in environ.items() if name == "SLURM_CONF" or not _matches(name, left_out)
+    }
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

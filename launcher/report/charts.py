@@ -24,7 +24,12 @@ class Line:
 
     def tree(self) -> dict[str, Any]:
         """As the page's script reads it."""
-        style = {"label": visible(self.label), "colour": self.colour, "points": self.points, "dashed": self.dashed}
+        style = {
+            "label": visible(self.label),
+            "colour": self.colour,
+            "points": self.points,
+            "dashed": self.dashed,
+        }
         return style | self.curve.tree()
 
 

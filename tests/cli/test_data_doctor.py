@@ -11,7 +11,7 @@ import pytest
 from support.small_tokenizer import SmallTokenizer
 
 from launcher.cli.output import rich_text
-from launcher.cli.verbs.data import report
+from launcher.cli.verbs.data import report as report_parts
 from launcher.recipe.recipe import Recipe
 from launcher.train.dataset.data_report import report
 from launcher.train.dataset.prepare import prepare
@@ -219,7 +219,7 @@ def test_the_command(write: Write, launch: Callable[..., Any]) -> None:
     found = json.loads(result.stdout)
     assert found["columns"] == ["text", "label"]
     assert finding(found, "leak", "validation")["count"] == 1
-    text = rich_text(report(found))
+    text = rich_text(report_parts(found))
     table, findings = text.split("warning", 1)
     assert "200" in table
     assert "0 100, 1 100" in table
