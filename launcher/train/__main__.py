@@ -51,9 +51,9 @@ def train(run: RunDir) -> int:
     stop = StopFlag(run)
     stop.install()
     if not run.ds_config.exists():
-        from launcher.train.compat.fast_imports import trim_imports
+        from launcher.train.compat.start import shorten_start
 
-        trim_imports()
+        shorten_start()
     from launcher.train.session import run_attempt
 
     code = run_attempt(run, stop)

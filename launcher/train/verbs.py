@@ -18,7 +18,7 @@ from launcher.reading.given_files import rows_to_predict
 from launcher.reading.nested import dotted_names, without_reached
 from launcher.recipe.recipe import LONGEST
 from launcher.runs.directory import RunDir
-from launcher.train.compat.fast_imports import trim_imports
+from launcher.train.compat.start import shorten_start
 from launcher.train.process.events import Events
 from launcher.train.use.inference_files import labelled_split
 
@@ -30,8 +30,8 @@ def run_verb(arguments: list[str]) -> int:
     events = Events(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)  # whatever libraries print must not come between the events
     options = _parser().parse_args(arguments)
-    if options.lean:
-        trim_imports()
+    if options.loads_a_model:
+        shorten_start()
     run: Callable[[Namespace, Events], dict[str, Any]] = options.run
     try:
         result = run(options, events)
@@ -53,32 +53,32 @@ def run_verb(arguments: list[str]) -> int:
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m launcher.train")
-    parser.set_defaults(lean=False)  # whether the imports of a training on one device do
+    parser.set_defaults(loads_a_model=False)
     verbs = parser.add_subparsers(required=True)
     evaluate = verbs.add_parser("eval")
     evaluate.add_argument("directory", type=Path)
     evaluate.add_argument("data", type=Path, nargs="?")
     evaluate.add_argument("--recipe", type=Path)  # how the file is read, where it isn't as the run's own
-    evaluate.set_defaults(run=evaluate_run, lean=True)
+    evaluate.set_defaults(run=evaluate_run, loads_a_model=True)
     predict = verbs.add_parser("predict")
     predict.add_argument("directory", type=Path)
     predict.add_argument("file", type=Path, nargs="?")
     predict.add_argument("--text", action="append", default=[])
     predict.add_argument("--output", type=Path)
     predict.add_argument("--recipe", type=Path)
-    predict.set_defaults(run=predict_run, lean=True)
+    predict.set_defaults(run=predict_run, loads_a_model=True)
     explain = verbs.add_parser("explain")
     explain.add_argument("directory", type=Path)
     explain.add_argument("--text", action="append", default=[])
     explain.add_argument("--label")
-    explain.set_defaults(run=explain_run, lean=True)
+    explain.set_defaults(run=explain_run, loads_a_model=True)
     export = verbs.add_parser("export")
     export.add_argument("directory", type=Path)
     export.add_argument("--output", type=Path, required=True)
-    export.set_defaults(run=export_run, lean=True)
+    export.set_defaults(run=export_run, loads_a_model=True)
     latency = verbs.add_parser("latency")
     latency.add_argument("directory", type=Path)
-    latency.set_defaults(run=time_run, lean=True)
+    latency.set_defaults(run=time_run, loads_a_model=True)
     prefetch = verbs.add_parser("prefetch")
     prefetch.add_argument("recipe", type=Path)
     prefetch.set_defaults(run=prefetch_recipe)
@@ -227,14 +227,17 @@ def examine(options: Namespace, events: Events) -> dict[str, Any]:
     """What torch sees of this machine."""
     import torch
 
+    from launcher.train.compat.switch import never_tested
     from launcher.train.job import versions
 
     cuda = torch.cuda.is_available()
     devices = (
         [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else []
     )
+    installed = versions()
     return {
-        **versions(),
+        **installed,
+        "untested": never_tested(installed),
         "cuda": torch.version.cuda or "none",
         "gpus": ", ".join(devices) or "none",
         "bf16": torch.cuda.is_bf16_supported() if cuda else "autocast on CPU",

@@ -59,7 +59,7 @@ TRAIN = {
     "compat": "",
     "process": "",
     "tokens": "process compat",
-    "reading": "tokens",
+    "reading": "tokens compat",
     "augment": "reading",
     "tasks": "reading compat",
     "dataset": "augment tasks",

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from launcher.families import shape_from_config
 from launcher.families.shared.base import resolve_lora_targets
-from launcher.train.compat.quiet_warnings import quiet
+from launcher.train.compat.expected_warnings import without_expected_warnings
 
 
 def small_model(
@@ -26,7 +26,7 @@ def small_model(
     from peft import LoraConfig, get_peft_model
 
     targets = list(resolve_lora_targets(shape_from_config(config.to_dict(), family), None))
-    with quiet():
+    with without_expected_warnings():
         return get_peft_model(model, LoraConfig(task_type="SEQ_CLS", target_modules=targets, **lora))
 
 

@@ -32,8 +32,12 @@ def doctor_command(runs_dir: Path | None, as_json: bool) -> int:
     checks = list(launch_side_checks(options.resolve_runs_dir(runs_dir)))
     try:
         facts = run_verb(["doctor"])
+        untested = facts.pop("untested")
         text = ", ".join(f"{name} {human_number(value)}" for name, value in facts.items())
         checks.append(Check("torch", "ok", text))
+        if untested:
+            text = f"never tested with {', '.join(untested)}"
+            checks.append(Check("versions", "note", text, "constraints.txt has the versions that were"))
     except LauncherError as error:
         checks.append(Check("torch", "broken", str(error), "make install"))
     broken = any(check.state == "broken" for check in checks)

@@ -13,8 +13,8 @@ from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir, write_json
 from launcher.runs.records import read_json
 from launcher.runs.results import Compressed, Compression
-from launcher.train.compat.fast_imports import empty_weights
-from launcher.train.compat.quiet_warnings import quiet
+from launcher.train.compat.empty_weights import empty_weights
+from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.compress.importance import measure
 from launcher.train.compress.structural_pruning import choose, shrink
 from launcher.train.dataset.prepare import Dataset
@@ -104,7 +104,7 @@ def _predictor_of(run: RunDir, recipe: Recipe, device: torch.device, directory: 
 def _bare_model(task: Task, directory: Path, device: torch.device) -> Any:
     import transformers
 
-    with quiet(), empty_weights():
+    with without_expected_warnings(), empty_weights():
         model = getattr(transformers, task.auto_class).from_pretrained(directory, dtype=torch.float32)
     return model.to(device).eval()
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from launcher.errors import RunFailed
 from launcher.loading.resolve import read_recipe_file
 from launcher.recipe.recipe import Recipe
-from launcher.train.compat.quiet_warnings import quiet
+from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.model.build import local_first
 from launcher.train.model.precision import autocast
 from launcher.train.model.unpadded import enable_packing
@@ -113,7 +113,7 @@ def _load(task: Task, name: str) -> Any:
     """The teacher with all that it needs to decide."""
     import transformers
 
-    with quiet():
+    with without_expected_warnings():
         teacher, report = local_first(
             getattr(transformers, task.auto_class).from_pretrained,
             name,

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from launcher.families import shape_from_config
 from launcher.families.shared.base import resolve_lora_targets
 from launcher.recipe.recipe import Recipe
-from launcher.train.compat.quiet_warnings import quiet
+from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.tasks import extra_head
 
 Tensors = Mapping[str, torch.Tensor]
@@ -47,7 +47,7 @@ def add_adapters(
     )
     if recipe.model.gradient_checkpointing:
         base.enable_input_require_grads()  # type: ignore[no-untyped-call]
-    with quiet():
+    with without_expected_warnings():
         adapted = get_peft_model(base, config, autocast_adapter_dtype=False)
     return adapted, _start(adapted) if lora.init == "pissa" else {}
 
@@ -121,7 +121,5 @@ def _fill(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     for name, tensor in state.items():
         owner, _, leaf = name.rpartition(".")
         module = model.get_submodule(owner)
-        if leaf in module._parameters:
-            module._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
-        else:
-            module._buffers[leaf] = tensor
+        is_parameter = leaf in dict(module.named_parameters(recurse=False))
+        setattr(module, leaf, torch.nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)

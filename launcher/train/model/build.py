@@ -16,8 +16,9 @@ from launcher.families import find
 from launcher.families.shared.names import DropoutKeys, Sizes
 from launcher.recipe.model import Dropout, Scratch
 from launcher.recipe.recipe import Recipe
-from launcher.train.compat.fast_imports import empty_weights, without_sharded_tensors
-from launcher.train.compat.quiet_warnings import quiet
+from launcher.train.compat.empty_weights import empty_weights
+from launcher.train.compat.expected_warnings import without_expected_warnings
+from launcher.train.compat.sharded_tensors import without_sharded_tensors
 from launcher.train.model.adapters import add_adapters, save_merged
 from launcher.train.model.family import family_of
 from launcher.train.model.fresh_and_frozen import freeze, reinitialise
@@ -45,7 +46,7 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
     torch.manual_seed(recipe.seed)
     config = make_config(recipe, task, label_names, tokenizer)
     family = family_of(config)
-    with quiet():
+    with without_expected_warnings():
         base = _load(recipe, task, config)
     if recipe.model.reinit_layers:
         reinitialise(base, recipe.model.reinit_layers)
@@ -150,7 +151,7 @@ def fetch_model(recipe: Recipe) -> None:
     """Bring configuration and weights into the local hub cache."""
     from transformers import AutoModel
 
-    with quiet():
+    with without_expected_warnings():
         local_first(AutoModel.from_pretrained, str(recipe.model.name), recipe.model.revision)
 
 
@@ -238,7 +239,7 @@ def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: 
     try:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(mode=0o700)
-        with quiet():
+        with without_expected_warnings():
             if built.lora:
                 save_merged(built.model, state, built.adapter_start, staging)
             else:

@@ -8,6 +8,7 @@ from torch import nn
 
 from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
+from launcher.train.compat.initial_weights import draw_anew
 from launcher.train.model.layer_depth import depths
 
 
@@ -22,10 +23,7 @@ def reinitialise(base: Any, layers: int) -> None:
         raise RunFailed("recipe", f"model.reinit_layers={layers}: the model has {top} layers")
     fresh = {name.rpartition(".")[0] for name, place in places.items() if top - layers < place <= top}
     for name in sorted(fresh):
-        module = base.get_submodule(name)
-        for parameter in module.parameters(recurse=False):
-            parameter._is_hf_initialized = False  # transformers leaves alone what came from a file
-        base._init_weights(module)
+        draw_anew(base, base.get_submodule(name))
 
 
 def freeze(model: nn.Module, recipe: Recipe) -> None:

@@ -66,7 +66,8 @@ def enable_packing(model: nn.Module, device: torch.device, rows: Rows = "first")
         return False
     if device.type == "cpu":
         use_cheap_dropout(model)
-    if not any(hook is _read_packing for hook in encoder._forward_pre_hooks.values()):
+    if not getattr(encoder, "reads_packed_inputs", False):
+        encoder.reads_packed_inputs = True
         encoder.register_forward_pre_hook(_read_packing, with_kwargs=True)
         _code(packed_by).adapt(encoder, rows)
         if rows == "selected":

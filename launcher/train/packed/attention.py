@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from launcher.train.compat import flash_attention
+from launcher.train.compat.softmax_derivative import softmax_derivative
 from launcher.train.packed.dropout import keep_mask, keep_probability
 from launcher.train.packed.packing import Group, Groups, Packing
 
@@ -47,6 +49,7 @@ def has_flash_kernel(query: torch.Tensor) -> bool:
     """Whether the GPU's variable-length kernel takes this type and head width."""
     return (
         query.device.type == "cuda"
+        and flash_attention.has_operator()
         and query.dtype in (torch.bfloat16, torch.float16)
         and query.shape[-1] % 8 == 0
         and query.shape[-1] <= 256
@@ -96,12 +99,11 @@ def flash_kernel(
     dropout: float,
     window: int | None,
 ) -> torch.Tensor:
-    """torch's own operator, which has a derivative; its public `varlen_attn` has no dropout.
+    """Attention in the GPU's kernel, which has a derivative.
 
     Bounds are (examples + 1,) in int32. The derivative of a row outside of them is whatever lay in memory.
     """
-    side = -1 if window is None else window
-    output: torch.Tensor = torch.ops.aten._flash_attention_forward(
+    return flash_attention.attention(
         query,
         key,
         value,
@@ -109,14 +111,10 @@ def flash_kernel(
         key_bounds,
         most_queries,
         most_keys,
+        scale,
         dropout,
-        False,
-        False,
-        scale=scale,
-        window_size_left=side,
-        window_size_right=side,
-    )[0]
-    return output
+        side=-1 if window is None else window,
+    )
 
 
 class GroupedAttention(torch.autograd.Function):
@@ -192,7 +190,7 @@ class GroupedAttention(torch.autograd.Function):
                 torch.bmm(used.transpose(1, 2), d_o, out=d_v_part)
                 d_used = torch.bmm(d_o, v_part.transpose(1, 2))
                 d_weights = d_used if mask is None else d_used.mul_(mask)
-                d_scores = torch._softmax_backward_data(d_weights, weights, -1, torch.float32)
+                d_scores = softmax_derivative(d_weights, weights)
                 torch.bmm(d_scores, k_part, out=d_q_part)
                 torch.bmm(d_scores.transpose(1, 2), q_part, out=d_k_part)
             return (

@@ -21,6 +21,7 @@ from launcher.reading.options import ReadOptions
 from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row, Value
+from launcher.train.compat.dataset_fingerprint import fingerprint
 
 
 class Source(Protocol):
@@ -87,8 +88,8 @@ class HubSource:
                 yield self.name, Row(add_reached(row, self.nested), position)
 
     def identity(self) -> list[str]:
-        if not self.in_directory:
-            return [self.name, self.dataset._fingerprint]
+        if not self.in_directory and (known := fingerprint(self.dataset)) is not None:
+            return [self.name, known]
         # The library would name it after the paths and the times of its files.
         digest = hashlib.sha256(repr(self.dataset.features).encode())
         for batch in self.dataset.iter(batch_size=1000):

@@ -8,7 +8,6 @@ generator's seed and offset at the time of its replay.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Protocol
 
 import torch
 
+from launcher.train.compat import abandoned_capture
 from launcher.train.packed.packing import PackedCollate
 from launcher.train.step.plain import Plain
 from launcher.train.tasks import MicroBatch, Task
@@ -109,9 +109,7 @@ class CudaRecorder:
         try:
             graph.capture_end()
         except RuntimeError:
-            with contextlib.suppress(RuntimeError):
-                torch._C._cuda_endAllocateToPool(index, self._pool)
-                torch._C._cuda_releasePool(index, self._pool)
+            abandoned_capture.release(index, self._pool)
         fresh = torch.Generator(self._device).graphsafe_get_state()
         torch.cuda.default_generators[index].graphsafe_set_state(fresh)
 

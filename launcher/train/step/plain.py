@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from launcher.errors import RunFailed
 from launcher.planning.plan import Plan
+from launcher.train.compat.fused_optimizers import step_if_finite
 from launcher.train.model.build import cpu_state
 from launcher.train.model.layer_depth import depths
 from launcher.train.model.precision import autocast
@@ -175,11 +176,7 @@ class Plain(Strategy):
             self._scaler.step(self._optimizer)
             self._scaler.update()
             return self._scaler.get_scale() < scale
-        if getattr(self._optimizer, "_step_supports_amp_scaling", False):
-            # Fused kernels look at this themselves: the host need not wait for the norm.
-            self._optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
-            self._optimizer.step()
-        elif math.isfinite(float(norm)):
+        if not step_if_finite(self._optimizer, norm) and math.isfinite(float(norm)):
             self._optimizer.step()
         return False
 

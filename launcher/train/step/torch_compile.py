@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
+from launcher.train.compat.tracer import suppress_compile_errors
 from launcher.train.model.family import family_of
 
 
@@ -19,8 +18,7 @@ def compile_layers(model: Any) -> int:
 
     Names, parameters and what is saved stay as they are. Whatever fails to compile runs as it is.
     """
-    dynamo: Any = torch._dynamo
-    dynamo.config.suppress_errors = True
+    suppress_compile_errors()
     names = family_of(model.config).modules
     layers = model.base_model.get_submodule(names.layers)
     parts = [layer.get_submodule(name) for layer in layers for name in names.compiled]

@@ -15,8 +15,8 @@ from launcher.errors import Problem, RunFailed, UserError
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.tasks.shared.rows import Row
-from launcher.train.compat.fast_imports import empty_weights
-from launcher.train.compat.quiet_warnings import quiet
+from launcher.train.compat.empty_weights import empty_weights
+from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.model.precision import autocast
 from launcher.train.model.unpadded import make_collate
 from launcher.train.packed.collate import Collate
@@ -55,7 +55,7 @@ class Predictor:
         task = get_task(recipe, tokenizer)
         take_own_loss(task, run)
         auto_class = getattr(transformers, task.auto_class)
-        with quiet(), empty_weights():
+        with without_expected_warnings(), empty_weights():
             model = auto_class.from_pretrained(directory, dtype=torch.float32)
         extra_head.load(model, task.extra_head(model.config), directory)
         model = model.to(device).eval()

@@ -1,4 +1,4 @@
-"""Silence about what is expected of transformers and peft."""
+"""Keeping out of the logs what transformers and peft say about things that are meant to be so. Public functions only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def without_expected_warnings() -> Iterator[None]:
     """Keep transformers' reports on fresh heads and its progress bars out of the logs, and what peft deprecates."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]

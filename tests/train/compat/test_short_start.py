@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification
 
 from launcher.families import FAMILIES
 from launcher.runs.directory import RunDir
-from launcher.train.compat.fast_imports import empty_weights
+from launcher.train.compat.empty_weights import empty_weights
 
 UNUSED = (
     "torch._dynamo.eval_frame",
@@ -84,8 +84,8 @@ def test_two_ranks_train_without_them_as_well(tmp_path: Path, tiny_data: Path) -
 def test_the_tracer_comes_when_it_is_wanted() -> None:
     """torch.compile needs the module that stands in for until then."""
     script = """
-from launcher.train.compat.fast_imports import trim_imports
-trim_imports()
+from launcher.train.compat.start import shorten_start
+shorten_start()
 import torch
 assert "torch._dynamo.eval_frame" not in __import__("sys").modules
 torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], fused=True).zero_grad()
@@ -117,12 +117,12 @@ def test_a_model_is_filled_the_same_without_drawing_first(tmp_path: Path, family
 def test_names_of_models_are_kept_between_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     script = """
-from launcher.train.compat.fast_imports import trim_imports
-trim_imports()
+from launcher.train.compat.start import shorten_start
+shorten_start()
 import transformers
 print(sorted(set(dir(transformers))), transformers.BertModel, transformers.models.llama.LlamaConfig)
 """
-    usual = python("-c", script.replace("trim_imports()", ""))
+    usual = python("-c", script.replace("shorten_start()", ""))
     first = python("-c", script)
     kept = sorted((tmp_path / "launcher" / "imports").iterdir())
     assert len(kept) == 2  # with the prefix `models.` and without
