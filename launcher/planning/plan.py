@@ -19,9 +19,8 @@ from launcher.planning.step_time import Planned, known_device
 from launcher.planning.throughput import Facts, Throughput, Variant, predict
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import Record
-from launcher.recipe.recipe import Recipe
+from launcher.recipe.recipe import LONGEST, Recipe
 
-DEFAULT_MAX_LENGTH = 512
 CPUS_PER_GPU_RANK = 8
 CPU_TOKENS = 4096
 """Most tokens in a micro-batch on CPU unless the recipe says: more only needs more memory."""
@@ -288,7 +287,7 @@ def resolve_max_length(recipe: Recipe, shape: ModelShape | None) -> int:
     """Longest sequence in tokens: as asked, or what the model holds, 512 at most."""
     if recipe.data.max_length is not None:
         return recipe.data.max_length
-    return min(DEFAULT_MAX_LENGTH, shape.max_length) if shape else DEFAULT_MAX_LENGTH
+    return min(LONGEST, shape.max_length) if shape else LONGEST
 
 
 def minutes(limit: str) -> float:
