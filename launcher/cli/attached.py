@@ -76,6 +76,8 @@ class Session:
         """Show the run until it is over; returns the state of its job then."""
         with make_bar() as bar:
             watch = Watch(self._executor, run, bar, quiet=self._local)
+            if self._local:
+                bar.update("starting Python", None, None)
             asked = follow.every(LOCAL_POLL_S if self._local else SCHEDULER_POLL_S, watch.is_over)
 
             def is_over() -> bool:

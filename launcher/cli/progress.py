@@ -126,13 +126,26 @@ def show_event(bar: Bar, event: Event) -> None:
             bar.update(event.name, event.done, event.total)
         case Step():
             bar.update("step", event.step, event.total, _step_note(event))
+        case _:
+            if (text := event_text(event)) is not None:
+                bar.line(text)
+
+
+def event_text(event: Event) -> str | None:
+    """One event as a line of a log; None where it says nothing to a reader."""
+    match event:
+        case Phase():
+            return f"{event.name}{_count(event.done, event.total)}"
+        case Step():
+            return f"step{_count(event.step, event.total)}  {_step_note(event)}"
         case Evaluated():
-            bar.line(_eval_line(event))
+            return _eval_line(event)
         case Probed():
-            bar.line(_probe_lines(event))
+            return _probe_lines(event)
         case Notice():
-            prefix = "warning: " if event.level == "warning" else ""
-            bar.line(prefix + event.text)
+            return ("warning: " if event.level == "warning" else "") + event.text
+        case _:
+            return None
 
 
 def _step_note(event: Step) -> str:

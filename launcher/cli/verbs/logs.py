@@ -34,7 +34,10 @@ SCHEDULER_POLL_S = 2.0
 def logs_command(
     reference: str, follow: bool, rank: int | None, runs_dir: Path | None, as_json: bool
 ) -> None:
-    """Logs of a run: of the job and of all ranks, each line after its source's name; or of one rank."""
+    """Logs of a run: what its job, its training and all ranks say, each line after its source's name; or of one rank.
+
+    -f takes up a run that goes on, also one that was started from a terminal that is closed.
+    """
     from launcher.cli.output import show, show_json
     from launcher.errors import Problem, UserError
     from launcher.runs.directory import find
@@ -62,7 +65,7 @@ def _written(run: RunDir, rank: int | None) -> Iterator[tuple[str, str]]:
     tails: dict[Path, Tail] = {}
     yield from _new_lines(run, rank, tails)
     for path, tail in tails.items():
-        if tail.rest():
+        if tail.rest() and path != run.events:
             yield _source(path), tail.rest()
 
 
@@ -86,11 +89,39 @@ def _follow(run: RunDir, rank: int | None) -> Iterator[tuple[str, str]]:
 def _new_lines(run: RunDir, rank: int | None, tails: dict[Path, Tail]) -> Iterator[tuple[str, str]]:
     from launcher.cli.follow import Tail
 
-    paths = sorted(run.logs.glob("*.log"), key=_order) if rank is None else [run.rank_log(rank)]
-    for path in paths:
+    for path in _files(run) if rank is None else [run.rank_log(rank)]:
         tail = tails.setdefault(path, Tail(path))
         for line in tail.lines():
-            yield _source(path), line
+            text = _told(line) if path == run.events else line
+            if text is not None:
+                yield _source(path), text
+
+
+def _files(run: RunDir) -> list[Path]:
+    """The job's logs, what the training tells, and the logs of the ranks."""
+    jobs: list[Path] = []
+    ranks: list[Path] = []
+    for path in sorted(run.logs.glob("*.log"), key=_order):
+        (ranks if path.stem.startswith("rank_") else jobs).append(path)
+    return [*jobs, run.events, *ranks]
+
+
+def _told(line: str) -> str | None:
+    """A line of the events' file for a reader, after the time of day."""
+    import datetime as dt
+
+    from launcher.cli.progress import event_text
+    from launcher.runs.events import parse_event
+
+    event = parse_event(line)
+    text = None if event is None else event_text(event)
+    if event is None or text is None:
+        return None
+    try:
+        when = dt.datetime.fromtimestamp(event.t or 0.0).astimezone()
+    except (OSError, OverflowError, ValueError):
+        return text
+    return f"{when:%H:%M:%S} {text}"
 
 
 def _order(path: Path) -> tuple[bool, int, str]:
@@ -100,7 +131,7 @@ def _order(path: Path) -> tuple[bool, int, str]:
 
 
 def _source(path: Path) -> str:
-    return path.stem.replace("_", " ")
+    return "run" if path.stem == "events" else path.stem.replace("_", " ")
 
 
 def _ranks(run: RunDir) -> Iterator[str]:

@@ -8,11 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from launcher.cli import options
+
+if TYPE_CHECKING:
+    from launcher.runs.directory import RunDir
 
 KEY_VALUE = re.compile(r"[a-z_]+(\.[a-z0-9_]+)*=")
 
@@ -190,7 +193,21 @@ def trained_run(reference: str, runs_dir: Path | None) -> Path:
                 "has no model yet", where=run.run_id, remedy=f"launch status {run.run_id} says how far it is"
             )
         )
+    _tell_unfinished(run)
     return run.path
+
+
+def _tell_unfinished(run: RunDir) -> None:
+    """Say of which step a model is that a later one may still replace."""
+    from launcher.cli.output import say
+    from launcher.runs.recovered_result import of_run
+
+    result = run.read_result()
+    if result is not None and result.status == "completed":
+        return
+    best = of_run(run, run.read_plan()).best
+    of_step = f", of step {best.step}" if best else ""
+    say(f"note: {run.run_id} is not completed: this is its best model so far{of_step}")
 
 
 def check_writable(target: Path, option: str) -> None:

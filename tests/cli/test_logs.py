@@ -1,0 +1,79 @@
+"""`launch logs` of a run on this machine: what its training tells, after it and while it goes on."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.cli import execute
+from launcher.runs.directory import RunDir
+
+Finished = tuple[RunDir, Any]
+
+
+def test_a_healthy_run_has_a_log(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    run, _ = finished
+    assert execute(["logs", str(run.path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(re.match(r"\[run\] \d\d:\d\d:\d\d \w", line) for line in lines)
+    told = [line.split(" ", 2)[2] for line in lines]
+    assert told[0] == "starting"
+    assert [line.split()[1] for line in told if line.startswith("step ")] == [f"{n}/6" for n in range(1, 7)]
+    assert any(line.startswith("validation at step 6: accuracy ") for line in told)
+
+
+def test_the_log_as_json(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    run, _ = finished
+    assert execute(["logs", str(run.path), "--json"]) == 0
+    (first, *_) = json.loads(capsys.readouterr().out)
+    assert first["source"] == "run"
+    assert first["line"].endswith(" starting")
+
+
+def test_what_was_said_between_the_id_and_the_first_event(finished: Finished) -> None:
+    _, done = finished
+    assert done.stderr.splitlines()[:2] == ["starting Python", "starting"]
+    assert "/?" not in done.stderr
+
+
+def test_a_run_whose_terminal_was_closed_is_followed_again(
+    start: Callable[..., Any],
+    trains: Callable[..., RunDir],
+    tiny: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    watching = start(*tiny, "run_id=left", "train.max_steps=200")
+    run = trains(tmp_path / "runs")
+    watching.kill()
+    watching.wait()
+    monkeypatch.chdir(tmp_path)
+    assert execute(["logs", "left", "-f"]) == 0
+    printed = capsys.readouterr().out
+    assert "step 200/200" in printed
+    result = run.read_result()
+    assert result is not None
+    assert result.status == "completed"
+
+
+def test_a_model_that_may_still_be_replaced_says_so(
+    finished: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from launcher.cli.verbs.models import trained_run
+
+    run, _ = finished
+    kept = run.result.read_bytes()
+    run.result.unlink()
+    try:
+        assert trained_run(str(run.path), None) == run.path
+    finally:
+        run.result.write_bytes(kept)
+    assert capsys.readouterr().err == (
+        "note: done is not completed: this is its best model so far, of step 6\n"
+    )
