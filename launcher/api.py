@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.errors import Problem, RunFailed, UserError
 from launcher.executors import Executor, JobState, executor_for
@@ -23,6 +23,9 @@ from launcher.planning.prepare import Prepared, prepare
 from launcher.runs import directory as directories
 from launcher.runs.records import read_json_lines
 from launcher.runs.results import Error
+
+if TYPE_CHECKING:
+    from launcher.train.use.predictions import TextPredictor
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 """Between two looks at a job: short ones are noticed at once, and no scheduler is asked ten times a second."""
@@ -109,6 +112,15 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl so far: one a training step, and one an evaluation."""
         return list(read_json_lines(self._directory.metrics))
+
+    def predictor(self) -> TextPredictor:
+        """The best model so far, to be called with texts: `run.predictor()("a sentence")`. Imports torch.
+
+        Raises UserError where there is no model yet.
+        """
+        from launcher.train.use.predictions import TextPredictor
+
+        return TextPredictor(self._directory)
 
     def stop(self) -> None:
         """Ask the job to save and stop."""

@@ -13,9 +13,8 @@ from typing import Any
 from launcher import tasks
 from launcher.errors import EXIT_OK, LauncherError, Problem, RunFailed, UserError
 from launcher.loading.resolve import read_recipe_file
-from launcher.reading.cleaning import cleaner, in_given
+from launcher.reading.cleaning import cleaner
 from launcher.reading.given_files import rows_to_predict
-from launcher.reading.nested import dotted_names, without_reached
 from launcher.recipe.recipe import LONGEST
 from launcher.runs.directory import RunDir
 from launcher.train.compat.start import shorten_start
@@ -115,9 +114,8 @@ def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
 
 def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
     """Predictions for a file or for texts: in the result, or in a csv or jsonl file."""
-    from launcher.train.dataset.prepare import encode_texts
-    from launcher.train.inputs import longest_input
     from launcher.train.use.inference import Predictor, best_device
+    from launcher.train.use.predictions import predict_rows
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(options.recipe or run.recipe)
@@ -134,14 +132,7 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
     name = str(options.file or "--text")
-    split = encode_texts(predictor.tokenizer, rows, recipe, name=name, position_limit=longest_input(recipe))
-    mended = list(map(cleaner(recipe), rows))  # as those that were encoded
-    predictions = predictor.predict(split, mended, _progress(events, "predicting"))
-    assert all(set(found) == set(spec.outputs) for found in predictions)
-    joined = [
-        {**without_reached(row.values, dotted_names(recipe.data)), **in_given(recipe, row, found)}
-        for row, found in zip(rows, predictions, strict=True)
-    ]
+    joined = predict_rows(predictor, rows, name, _progress(events, "predicting"))
     if output is None:
         return {"predictions": joined}
     write_rows(output, joined)

@@ -34,7 +34,7 @@ LAYERS = {
     "node": "runs psutil",
     "sweeps": "planning executors",
     "report": "runs tasks jinja2",
-    "api": "planning executors",
+    "api": "planning executors train",
     "cli": "recipe tasks families loading reading runs planning executors sweeps report node click rich",
     "train": "recipe tasks families reading planning runs *",
 }
