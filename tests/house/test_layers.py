@@ -67,7 +67,7 @@ TRAIN = {
     "model": "packed",
     "step": "model",
     "record": "process",
-    "use": "dataset model",
+    "use": "inputs",
     "compress": "use",
     "inputs": "dataset model",
     "job": "inputs compress step record",
