@@ -142,7 +142,8 @@ def test_commands_that_need_nothing_are_executed(block: Block, trained: Path, tm
             reasons.append(f"launch {shlex.join(words)} {reason}")
             continue
         verb, rest = verb_of(words)
-        extra = SMALL if verb == "run" else ()
+        on_nodes = verb == "plan" and any(word.startswith("nodes=") for word in rest)
+        extra = SMALL if verb == "run" else ("executor=slurm",) if on_nodes else ()
         launch([verb, *(str(trained) if word == "RUN" else word for word in rest), *extra], tmp_path)
         made |= {word.removeprefix("run_id=") for word in rest if word.startswith("run_id=")}
     print("\n".join(reasons))
