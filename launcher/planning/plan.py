@@ -14,16 +14,15 @@ from typing import Any, Literal
 
 from launcher.families.shared.base import ModelShape
 from launcher.planning.compile_mode import Compile, Place, resolve_compile
-from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic, largest_micro_batch
+from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic
+from launcher.planning.layout import Layout, layout_of, setup_of
 from launcher.planning.step_time import Planned, known_device
 from launcher.planning.throughput import Facts, Throughput, Variant, predict
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import Record
-from launcher.recipe.recipe import LONGEST, Recipe
+from launcher.recipe.recipe import Recipe
 
 CPUS_PER_GPU_RANK = 8
-CPU_TOKENS = 4096
-"""Most tokens in a micro-batch on CPU unless the recipe says: more only needs more memory."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +50,6 @@ class DataSize:
     train_examples: int | None = None
     mean_chars: float | None = None
     """Mean length of a text, or of both texts of a pair, in characters."""
-
-
-class Layout(Record):
-    """How one global batch is spread over ranks and time."""
-
-    global_batch_size: int
-    """Examples in an optimizer step."""
-    examples_per_rank: int
-    """Most examples that one rank computes in a step."""
-    micro_batch_size: int
-    """Most examples in a micro-batch."""
-    max_tokens: int | None
-    """Most tokens in a micro-batch, padding included."""
-    gradient_accumulation_steps: int
-    """Micro-batches of a rank in a full step, before any limit on tokens or split by length."""
-    max_length: int
-    """Longest sequence in tokens."""
 
 
 class Steps(Record):
@@ -227,8 +209,8 @@ def _resolve(
     recipe: Recipe, cluster: Cluster, shape: ModelShape | None, gpus: int, device: Literal["cuda", "cpu"]
 ) -> tuple[Setup, Layout, Compile, str | None]:
     """How the recipe trains on its nodes, how its batch is laid out, how its operations are launched, and why so."""
-    setup = _setup(recipe, recipe.nodes * gpus, device)
-    layout = _layout(recipe, cluster, shape, setup)
+    setup = setup_of(recipe, recipe.nodes * gpus, device)
+    layout = layout_of(recipe, cluster, shape, setup)
     compiled, why = resolve_compile(recipe, place_of(shape, setup))
     return replace(setup, graphed=compiled == "graph"), layout, compiled, why
 
@@ -275,19 +257,12 @@ def resolve_place(recipe: Recipe, cluster: Cluster, machine: Machine, shape: Mod
     executor = resolve_executor(recipe, machine)
     device = resolve_device(recipe, cluster, machine, executor)
     gpus = resolve_gpus(recipe, cluster, machine, executor, device)
-    return place_of(shape, _setup(recipe, recipe.nodes * gpus, device))
+    return place_of(shape, setup_of(recipe, recipe.nodes * gpus, device))
 
 
 def place_of(shape: ModelShape | None, setup: Setup) -> Place:
     """The same from what has been resolved."""
     return Place(setup.device, setup.world_size, setup.zero_stage, None if shape is None else shape.family)
-
-
-def resolve_max_length(recipe: Recipe, shape: ModelShape | None) -> int:
-    """Longest sequence in tokens: as asked, or what the model holds, 512 at most."""
-    if recipe.data.max_length is not None:
-        return recipe.data.max_length
-    return min(LONGEST, shape.max_length) if shape else LONGEST
 
 
 def minutes(limit: str) -> float:
@@ -318,83 +293,6 @@ def _available_gpus(cluster: Cluster, machine: Machine, executor: str) -> int | 
     if cluster.gpus_per_node is not None:
         return cluster.gpus_per_node
     return machine.slurm_gpus_per_node
-
-
-def _setup(recipe: Recipe, world_size: int, device: Literal["cuda", "cpu"]) -> Setup:
-    stage = recipe.zero.stage
-    if stage is None:
-        alone = world_size == 1 and recipe.zero.offload == "none"
-        stage = 0 if alone else 3 if recipe.zero.offload == "nvme" else 2
-    dropout = recipe.model.dropout
-    return Setup(
-        tuning=recipe.tuning,
-        lora_r=recipe.lora.r,
-        lora_targets=recipe.lora.targets,
-        world_size=world_size,
-        zero_stage=stage,
-        offload=recipe.zero.offload,
-        precision=recipe.precision,
-        optimizer=recipe.train.optimizer,
-        momentum=recipe.train.momentum > 0,
-        dora=recipe.lora.dora,
-        train_embeddings=recipe.lora.train_embeddings,
-        frozen_embeddings=recipe.model.freeze.embeddings,
-        frozen_layers=recipe.model.freeze.layers,
-        averaged=recipe.train.ema is not None,
-        passes=2 if recipe.train.r_drop else 1,
-        gradient_checkpointing=recipe.model.gradient_checkpointing,
-        device=device,
-        attention="flash" if device == "cuda" else "eager",
-        dropout=dropout.hidden != 0 or dropout.attention != 0,
-    )
-
-
-def _layout(recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup: Setup) -> Layout:
-    per_rank = math.ceil(recipe.batch.global_ / setup.world_size)
-    max_length = resolve_max_length(recipe, shape)
-    max_tokens = _max_tokens(recipe, cluster, shape, setup, max_length)
-    micro = per_rank
-    if recipe.batch.micro is not None:
-        micro = min(per_rank, recipe.batch.micro)
-    elif setup.device == "cuda" and shape is not None and cluster.gpu_memory_gib is not None:
-        capacity = int(cluster.gpu_memory_gib * 2**30)
-        fits = largest_micro_batch(
-            shape,
-            setup,
-            capacity=capacity,
-            max_length=max_length,
-            cap=per_rank,
-            max_tokens=max_tokens,
-        )
-        micro = max(1, fits)
-    return Layout(
-        global_batch_size=recipe.batch.global_,
-        examples_per_rank=per_rank,
-        micro_batch_size=micro,
-        max_tokens=max_tokens,
-        gradient_accumulation_steps=math.ceil(per_rank / micro),
-        max_length=max_length,
-    )
-
-
-def _max_tokens(
-    recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup: Setup, max_length: int
-) -> int | None:
-    """As asked; on a CPU what is fastest; for `auto` on a GPU what fits, which the node corrects by a trial."""
-    if isinstance(recipe.batch.tokens, int):
-        return recipe.batch.tokens
-    if setup.device == "cpu":
-        return CPU_TOKENS
-    if recipe.batch.tokens is None or shape is None or cluster.gpu_memory_gib is None:
-        return None
-    examples = largest_micro_batch(
-        shape,
-        setup,
-        capacity=int(cluster.gpu_memory_gib * 2**30),
-        max_length=max_length,
-        cap=recipe.batch.global_,
-    )
-    return max(1, examples) * max_length
 
 
 def _steps(recipe: Recipe, data: DataSize) -> Steps:
