@@ -1,6 +1,6 @@
 """A process that dies with the one that started it, however that one dies: no rank trains on where nobody looks.
 
-    python -m launcher.parent_death ARGUMENTS      becomes `python ARGUMENTS` on such a leash: how torchrun is started
+    python -m launcher.parent_death ARGUMENTS      becomes `python ARGUMENTS`, which dies so: how torchrun is started
 
 Its children find its process id in LAUNCHER_PARENT: one that comes up too late sees that it has another parent by then.
 """
@@ -31,7 +31,7 @@ def die_with_parent() -> None:
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
-    """The command line in this module's docstring; becoming another program keeps both process id and leash."""
+    """The command line in this module's docstring; another program in the same process still dies with its parent."""
     die_with_parent()
     os.environ[PARENT] = str(os.getpid())
     os.execv(sys.executable, [sys.executable, *arguments])

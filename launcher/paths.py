@@ -33,8 +33,13 @@ def refusal(path: Path | str) -> str | None:
 
 
 def user_cache() -> Path:
-    """Where the user's programs keep what can be made again: XDG_CACHE_HOME or ~/.cache, and in it a place of ours.
+    """Our place among what can be made again, as the platform has it: on Linux in XDG_CACHE_HOME or ~/.cache.
 
-    Raises RuntimeError where the user has no home.
+    Raises RuntimeError where neither is known.
     """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "launcher"
+    import platformdirs
+
+    found = platformdirs.user_cache_path("launcher")
+    if not found.is_absolute():
+        raise RuntimeError("the user has no home directory")
+    return found

@@ -21,6 +21,7 @@ PACKAGE = Path(launcher.__file__).parent
 BASE = "errors figures parent_death paths resources"
 LAYERS = {
     **dict.fromkeys(BASE.split(), ""),
+    "paths": "platformdirs",
     "__init__": "",
     "__main__": "cli",
     "recipe": f"{BASE} pydantic",

@@ -184,7 +184,7 @@ def _load_hub(source: str) -> Any:
     import datasets
 
     path, config = (source, None) if Path(source).exists() else _name_and_config(source)
-    with _quiet(datasets):
+    with _without_progress_bars(datasets):
         try:
             with _offline(datasets):
                 return datasets.load_dataset(path, config)
@@ -217,7 +217,7 @@ def _offline(datasets: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(datasets: Any) -> Iterator[None]:
+def _without_progress_bars(datasets: Any) -> Iterator[None]:
     level, bars = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
     datasets.logging.set_verbosity_error()
     datasets.disable_progress_bars()

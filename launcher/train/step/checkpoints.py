@@ -90,7 +90,7 @@ class Checkpoints:
         """Step of the newest checkpoint that this attempt has resumed from or saved."""
 
     def save(self, strategy: Strategy, state: TrainState) -> float:
-        """Take a copy of the state and write it behind the training's back; returns the seconds training waited.
+        """Copy the state, and let a thread write it while training goes on; returns the seconds that training waited.
 
         Raises RunFailed('checkpoint') where it can't be written; an error of the thread that writes is raised by the
         next call.
