@@ -203,3 +203,10 @@ def test_an_answer_without_a_pipeline(tmp_path: Path) -> None:
     assert done.stdout.strip()
     assert done.stdout.strip() in question[1]
     assert told
+
+
+def test_every_file_that_architecture_names_is_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:launcher|docs|tests|slurm)/[\w./-]*[\w/]", text))
+    assert len(named) > 25
+    assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
