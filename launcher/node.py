@@ -75,6 +75,7 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
     if run.stop_requested_by() not in (None, "user"):
         run.stop.unlink()
     previous = run.last_attempt()
+    run.put_model_back()
     if previous is not None:
         _close(run, previous)
     attempt = _new_attempt(run)
@@ -294,6 +295,7 @@ def _close(run: RunDir, previous: AttemptDir) -> None:
 
 
 def _write_result(run: RunDir, status: Outcome, error: Error | None) -> None:
+    run.put_model_back()
     attempts = run.attempt_numbers()
     now = time.time()
     steps = [failure.last_step(run, number) for number in reversed(attempts)]

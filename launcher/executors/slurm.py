@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from launcher import node
-from launcher.errors import Problem, RunFailed, UserError, nearest
+from launcher.errors import LauncherError, Problem, RunFailed, UserError, nearest
 from launcher.executors.base import (
     JobState,
     Status,
@@ -24,6 +24,7 @@ from launcher.executors.base import (
 )
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
+from launcher.runs.jobs import Job
 
 QUEUE_HOLDS_S = 2.0
 """How old a list of the queue may be, which many runs are looked up in."""
@@ -74,14 +75,20 @@ class SlurmExecutor:
     def start(self, run: RunDir) -> str:
         """Submit job.sbatch. Raises UserError with Slurm's own sentence where the request is refused."""
         with run.locked():
+            if run.submitting.exists():
+                _take_up_unknown_jobs(run)
             environment = prepare_start(run, self.state(run), os.environ)
+            run.submitting.touch(mode=0o600)
             done = _slurm(["sbatch", "--parsable", str(run.job_sbatch)], environment)
-            job = done.stdout.strip().partition(";")[0]
-            if not done.returncode:
+            job = _job_number(done)
+            if job is not None:
                 run.add_job(job)
-        if done.returncode:
-            _refuse(run, _sentence(done.stderr))
-        return job
+            else:
+                job = _take_up_unknown_jobs(run, _sentence(done.stderr))
+            if job is not None:
+                run.submitting.unlink()
+                return job
+        raise _refusal(run, _sentence(done.stderr))
 
     def state(self, run: RunDir) -> JobState:
         """Ask the controller, then accounting, then the run directory."""
@@ -198,17 +205,52 @@ def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
     return met
 
 
-def _refuse(run: RunDir, sentence: str) -> None:
-    if _UNREACHABLE.search(sentence):
-        # The job may have been taken all the same, so the directory that it would run in stays.
-        remedy = f"launch resume {run.run_id} once Slurm answers (scontrol ping)"
-        raise RunFailed("scheduler", f"Slurm did not answer: {sentence}", remedy)
+def _job_number(done: subprocess.CompletedProcess[str]) -> str | None:
+    """The number that sbatch answers with, or None where it answered anything else."""
+    word = done.stdout.strip().partition(";")[0]
+    job = Job.parse(word)
+    return None if done.returncode or job is None or job.is_local else word
+
+
+def _take_up_unknown_jobs(run: RunDir, said: str = "") -> str | None:
+    """Put jobs of this run that Slurm has, and control/jobs has not, into control/jobs; the newest, or None.
+
+    They were accepted although sbatch did not say so. Raises RunFailed where Slurm doesn't tell.
+    """
+    done = _slurm(["squeue", "--noheader", "--states=all", f"--name={run.run_id}", "--format=%A|%Z"])
+    if done.returncode:
+        raise _unanswered(run, said or _sentence(done.stderr))
+    rows = [line.partition("|") for line in done.stdout.splitlines()]
+    known = run.all_jobs()
+    found = sorted(
+        {int(job) for job, _, at in rows if at == str(run.path) and job.isdigit()} - _numbers(known)
+    )
+    for number in found:
+        run.add_job(str(number))
+    return str(found[-1]) if found else None
+
+
+def _numbers(jobs: Iterable[str]) -> set[int]:
+    return {job.number for job in map(Job.parse, jobs) if job is not None}
+
+
+def _unanswered(run: RunDir, sentence: str) -> RunFailed:
+    """The job may have been taken all the same, so the directory that it would run in stays."""
+    remedy = f"launch resume {run.run_id} once Slurm answers (scontrol ping): it looks for that job first"
+    return RunFailed("scheduler", f"Slurm did not answer: {sentence or 'sbatch said nothing'}", remedy)
+
+
+def _refusal(run: RunDir, sentence: str) -> LauncherError:
+    """A UserError with Slurm's own sentence, or RunFailed where that is no refusal."""
+    if not sentence or _UNREACHABLE.search(sentence):
+        return _unanswered(run, sentence)
+    run.submitting.unlink(missing_ok=True)
     request = run.plan_tree()["slurm"]
     if run.last_job() is None:
         run.discard()
     else:
         run.secrets.unlink(missing_ok=True)
-    raise UserError(Problem(f"Slurm refuses the job: {sentence}", remedy=_refusal_remedy(sentence, request)))
+    return UserError(Problem(f"Slurm refuses the job: {sentence}", remedy=_refusal_remedy(sentence, request)))
 
 
 def _refusal_remedy(sentence: str, request: Mapping[str, object]) -> str:

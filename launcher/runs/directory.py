@@ -36,6 +36,8 @@ from launcher.runs.results import Result
 from launcher.runs.run_plan import RunPlan, read_plan_tree
 
 LOSS_FILE = "loss.py"
+COMPARED = ("recipe.yaml", "plan.json", "ds_config.json", LOSS_FILE)
+"""Files that decide the mathematics of a run, and must be on resuming what they were."""
 WORD_BYTES = 1 << 16
 """Most that a file in control/ holds."""
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -91,6 +93,16 @@ class RunDir:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def former_model(self) -> Path:
+        """The best model before this one, there only while that takes its place."""
+        return self.path / ".model.old"
+
+    def put_model_back(self) -> None:
+        """Undo half a replacement of model/: a kill between its two renames leaves only the former one."""
+        if self.former_model.is_dir() and not os.path.lexists(self.model):
+            self.former_model.rename(self.model)
 
     @property
     def pruned(self) -> Path:
@@ -163,6 +175,16 @@ class RunDir:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+    @property
+    def submitting(self) -> Path:
+        """There from before a job is submitted until the answer is known: without it no job is unknown."""
+        return self.control / "submitting"
+
+    @property
+    def rendered(self) -> Path:
+        """Copies of the files as they were rendered, which resuming compares them with."""
+        return self.control / "rendered"
 
     def job_log(self, job: str) -> Path:
         """What the job script and torchrun print, for a line of control/jobs."""
@@ -310,6 +332,10 @@ def create(path: Path, files: Mapping[str, str]) -> RunDir:
             target = staging / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             write_text(target, text)
+        (staging / "control" / "rendered").mkdir(mode=0o700)
+        for name in COMPARED:
+            if name in files:
+                write_text(staging / "control" / "rendered" / name, files[name])
         staging.rename(path)
     except OSError as error:
         if staging is not None:

@@ -58,6 +58,8 @@ def run_attempt(run: RunDir, stop: StopFlag) -> int:
             events.notice(plan.notes[-1])
         ranks = distributed.join(plan)
         become_writer(run, ranks)
+        if ranks.is_main:
+            run.put_model_back()
         job, state = make_job(run, attempt, plan, ranks, events, stop)
         ending, state, timer = train(job, state)
         if ending == "completed":

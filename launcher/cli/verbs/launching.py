@@ -105,13 +105,18 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
 
 @click.command("resume")
 @options.run_argument
+@click.option(
+    "--accept-changes", is_flag=True, help="Go on although plan.json or recipe.yaml was changed by hand."
+)
 @click.option("--follow", is_flag=True, help="Stream a submitted run; local runs always stream.")
 @options.runs_dir
 @options.as_json
 @options.examples("""
     launch resume smoke-20260131
 """)
-def resume_command(reference: str, follow: bool, runs_dir: Path | None, as_json: bool) -> int:
+def resume_command(
+    reference: str, accept_changes: bool, follow: bool, runs_dir: Path | None, as_json: bool
+) -> int:
     """Continue a run that was stopped, killed or failed: the same files, as a new attempt."""
     from launcher.cli.attached import Session
     from launcher.runs.directory import find
@@ -120,10 +125,22 @@ def resume_command(reference: str, follow: bool, runs_dir: Path | None, as_json:
     plan = run.read_plan()
     _refuse_unstarted(run)
     _refuse_moved(run, Path(plan.run_dir))
+    _check_changes(run, accept=accept_changes)
     kind = plan.executor
     with Session(kind, follow=follow, as_json=as_json) as session:
         _refuse_completed(run)
         return session.start(run)
+
+
+def _check_changes(run: RunDir, *, accept: bool) -> None:
+    """Raises UserError where files were changed by hand, unless that is accepted."""
+    from launcher.cli.output import say
+    from launcher.runs import changes
+
+    if not accept:
+        changes.refuse_changes(run)
+    elif names := changes.accept_changes(run):
+        say(f"changed by hand, and accepted: {', '.join(names)}; the differences are kept in {run.control}")
 
 
 def _refuse_moved(run: RunDir, planned: Path) -> None:

@@ -1,0 +1,42 @@
+"""Files of a stopped run that were changed by hand: refused with the difference, or accepted and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json
+
+
+@pytest.mark.parametrize("name", ["plan.json", "recipe.yaml"])
+def test_a_change_is_refused_with_its_difference_or_accepted_and_kept(
+    launch: Callable[..., Any], make_run: Callable[..., RunDir], name: str
+) -> None:
+    run = make_run("touch TRAINED; exit 0")
+    path = run.path / name
+    path.write_text(path.read_text().replace('"seed": 42', '"seed": 43').replace("seed: 42", "seed: 43"))
+    said = launch("resume", "r", code=2).stderr
+    assert "was changed since it was rendered" in said
+    assert "43" in said
+    assert "--accept-changes" in said
+    assert not (run.path / "TRAINED").exists()
+
+    launch("resume", "r", "--accept-changes", code=None)
+    assert (run.path / "TRAINED").exists()
+    assert "43" in (run.control / "accepted_before_attempt_1.diff").read_text()
+    assert "was changed" not in launch("resume", "r", code=None).stderr
+
+
+def test_a_model_that_was_half_replaced_is_put_back(
+    launch: Callable[..., Any], make_run: Callable[..., RunDir]
+) -> None:
+    run = make_run("exit 1")
+    run.former_model.mkdir()
+    (run.former_model / "config.json").write_text("{}")
+    launch("resume", "r", code=1)
+    assert (run.model / "config.json").is_file()
+    assert not run.former_model.exists()
+    assert read_json(run.result) is not None

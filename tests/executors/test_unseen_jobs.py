@@ -1,0 +1,81 @@
+"""sbatch that accepts a job and does not say so: it is looked for by its name before anything is discarded or sent again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.plans import new_run, plan_of
+
+from launcher.errors import RunFailed, UserError
+from launcher.executors import executor_for
+from launcher.runs.directory import RunDir
+
+ANSWERS = {
+    "timed out": 'echo "sbatch: error: Batch job submission failed: Socket timed out" >&2; exit 1',
+    "silent failure": "exit 1",
+    "silent success": "exit 0",
+    "an unknown sentence": 'echo "sbatch: error: something new" >&2; exit 1',
+    "no number": "echo Submitted",
+    "more than a number": "echo 12 13",
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return new_run(plan_of({"executor": "slurm", "nodes": 2}, run_dir=tmp_path / "runs" / "r"))
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Slurm's commands as scripts: `squeue` lists what `queue` holds, sbatch counts its calls in `calls`."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
+    (place / "queue").write_text("")
+    command(place, "squeue", f"cat {place}/queue")
+    command(place, "scontrol", 'echo "JobId=7 JobName=r JobState=PENDING Reason=Priority"')
+    command(place, "sinfo", "true")
+    return place
+
+
+def command(place: Path, name: str, body: str) -> None:
+    path = place / name
+    path.write_text(f"#!/bin/bash\necho . >>{place}/{name}.calls\n{body}\n")
+    path.chmod(0o755)
+
+
+def submissions(place: Path) -> int:
+    return len((place / "sbatch.calls").read_text().split())
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_job_that_was_accepted_is_found_by_its_name(slurm: Path, run: RunDir, answer: str) -> None:
+    accepted = f'echo "7|{run.path}" >{slurm}/queue; echo "8|/elsewhere/r" >>{slurm}/queue; {ANSWERS[answer]}'
+    command(slurm, "sbatch", accepted)
+    assert executor_for("slurm").start(run) == "7"
+    assert run.all_jobs() == ["7"]
+    with pytest.raises(UserError, match="already has a job: 7"):
+        executor_for("slurm").start(run)
+    assert submissions(slurm) == 1
+
+
+def test_what_nobody_can_tell_keeps_the_directory_and_is_looked_for_later(slurm: Path, run: RunDir) -> None:
+    command(slurm, "sbatch", "exit 1")
+    command(slurm, "squeue", 'echo "slurm_load_jobs error: Unable to contact" >&2; exit 1')
+    for _ in range(2):
+        with pytest.raises(RunFailed, match="did not answer"):
+            executor_for("slurm").start(run)
+        assert run.plan.exists()
+    assert submissions(slurm) == 1
+    command(slurm, "squeue", f'echo "7|{run.path}"')
+    with pytest.raises(UserError, match="already has a job: 7"):
+        executor_for("slurm").start(run)
+    assert submissions(slurm) == 1
+
+
+def test_a_refusal_discards_what_was_made(slurm: Path, run: RunDir) -> None:
+    command(slurm, "sbatch", 'echo "sbatch: error: Invalid account" >&2; exit 1')
+    with pytest.raises(UserError, match="Invalid account"):
+        executor_for("slurm").start(run)
+    assert not run.path.exists()
