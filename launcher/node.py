@@ -32,6 +32,7 @@ from launcher.runs import recovered_result as account
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import AttemptDir, RunDir
 from launcher.runs.results import Error, Outcome
+from launcher.runs.time_limits import minutes
 
 PORTS = range(20000, 30000)
 """Rendezvous ports: below Linux's ephemeral range."""
@@ -112,6 +113,8 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
     verdict = _verdict(record)
     exit_code = _settle(run, attempt, record, verdict, code)
     going: Next = "stay" if verdict is not None else _next(run, attempt, exit_code, stop)
+    if exit_code == EXIT_STOPPED and going == "stay" and verdict is None and stop not in STAYS_STOPPED:
+        exit_code = _judge_time_limit(run, attempt, record)
     result = run.read_result()
     attempt.write(
         replace(
@@ -270,6 +273,25 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
         if error.kind == "killed":
             run.write_result(replace(result, error=error))
     return written
+
+
+def _judge_time_limit(run: RunDir, attempt: AttemptDir, record: Attempt) -> int:
+    """Say so where the time limit ended two attempts in a row before their first step; returns the exit code."""
+    request = run.read_plan().slurm
+    limit_s = None if request is None or request.time is None else 60 * minutes(request.time)
+    lasted_s = time.time() - (record.started_at or time.time())
+    if limit_s is None or lasted_s < limit_s / 4 or _progressed(run, attempt):
+        return EXIT_STOPPED
+    message = (
+        f"the time limit of {limit_s:.0f} s ended two attempts before their first step; {lasted_s:.0f} s of the last were "
+        "spent on starting, reading data and building the model"
+    )
+    needed = f"time={max(2, round(4 * lasted_s / 60))}"
+    remedy = (
+        f"a new run with more, such as {needed} (minutes): launch recipe={run.recipe} run_id=null {needed}"
+    )
+    _write_result(run, "failed", Error("time-limit", message, remedy))
+    return EXIT_FAILED
 
 
 def _new_attempt(run: RunDir) -> AttemptDir:

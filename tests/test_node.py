@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -364,3 +365,21 @@ def test_nothing_goes_again_that_was_to_stop(local: RunDir, request_: str) -> No
     finish(local, start(local), 1, status="failed", error={"class": "memory"})
     getattr(local, request_).write_text("user")
     assert end(local, local.attempt(1), 1) == (1, "stay")
+
+
+def test_a_time_limit_too_short_for_a_step_is_named_after_the_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(plan_of({"executor": "slurm", "nodes": 1, "time": "1"}, run_dir=tmp_path / "runs" / "r"))
+    monkeypatch.setattr(node, "reachable", tuple)
+    for number, expected in ((1, (75, "requeue")), (2, (1, "stay"))):
+        begin(run, "12", number - 1, ["here"])
+        begun = run.attempt(number).read()
+        run.attempt(number).write(replace(begun, started_at=(begun.started_at or 0) - 50))
+        write_text(run.stop, "signal")
+        finish(run, number, 75, status="stopped")
+        assert end(run, run.attempt(number), 0) == expected
+    error = (read_json(run.result) or {})["error"]
+    assert error["class"] == "time-limit"
+    assert "60 s" in error["message"]
+    assert "time=3" in error["remedy"]

@@ -217,7 +217,7 @@ def _take_up_unknown_jobs(run: RunDir, said: str = "") -> str | None:
 
     They were accepted although sbatch did not say so. Raises RunFailed where Slurm doesn't tell.
     """
-    done = _slurm(["squeue", "--noheader", "--states=all", f"--name={run.run_id}", "--format=%A|%Z"])
+    done = _slurm(["squeue", "--noheader", f"--name={run.run_id}", "--format=%A|%Z"])
     if done.returncode:
         raise _unanswered(run, said or _sentence(done.stderr))
     rows = [line.partition("|") for line in done.stdout.splitlines()]

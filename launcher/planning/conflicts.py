@@ -10,7 +10,6 @@ from launcher.families.shared.base import ModelShape, resolve_lora_targets
 from launcher.planning.compile_mode import compile_conflicts
 from launcher.planning.plan import (
     Machine,
-    minutes,
     resolve_device,
     resolve_executor,
     resolve_place,
@@ -18,6 +17,7 @@ from launcher.planning.plan import (
 )
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
+from launcher.runs.time_limits import minutes
 
 
 def plan_conflicts(

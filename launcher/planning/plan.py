@@ -265,19 +265,6 @@ def place_of(shape: ModelShape | None, setup: Setup) -> Place:
     return Place(setup.device, setup.world_size, setup.zero_stage, None if shape is None else shape.family)
 
 
-def minutes(limit: str) -> float:
-    """Minutes in a Slurm time limit (MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS)."""
-    days, dash, rest = limit.rpartition("-")
-    parts = [int(part) for part in rest.split(":")]
-    if dash:
-        hours, minute, second = ([*parts, 0, 0])[:3]
-    elif len(parts) == 3:
-        hours, minute, second = parts
-    else:
-        hours, (minute, second) = 0, ([*parts, 0])[:2]
-    return int(days or 0) * 1440 + hours * 60 + minute + second / 60
-
-
 def step_counts(recipe: Recipe, train_examples: int) -> tuple[int, int, int]:
     """(steps per epoch, steps in all, warm-up steps) for this many training examples."""
     per_epoch = math.ceil(train_examples / recipe.batch.global_)

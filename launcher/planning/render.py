@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from launcher.errors import Problem, UserError
-from launcher.planning.plan import Plan, minutes
+from launcher.planning.plan import Plan
+from launcher.runs.time_limits import minutes
 
 Templates = Mapping[str, str]
 """Text of each template by its file name: `job.sbatch.j2` and the other .j2 in slurm/, `zero2.json` and the others in

@@ -45,6 +45,7 @@ class PlannedRequest:
     """What is asked of a scheduler."""
 
     requeue: bool
+    time: str | None = None
     partition: str | None = None
     others: Tree = field(default_factory=dict)
 

@@ -39,6 +39,18 @@ def test_a_job_that_is_gone_without_a_word(launch: Launch, planned: Planned) -> 
     assert "launch resume lost" in text
 
 
+def test_each_split_stands_under_its_own_name(launch: Launch, planned: Planned) -> None:
+    run = planned("evaluated")
+    report(run, event="eval", step=4, split="validation", metrics={"accuracy": 0.5}, best=True)
+    report(run, event="eval", step=4, split="test", metrics={"accuracy": 0.25}, best=False)
+    state = json.loads(launch("status", "evaluated", "--json").stdout)
+    assert state["metrics"] == {"accuracy": 0.5}
+    assert state["evaluations"]["test"] == {"step": 4, "metrics": {"accuracy": 0.25}}
+    rows = [line.split() for line in launch("status", "evaluated").stdout.splitlines()]
+    assert ["validation", "accuracy", "0.5000", "(step", "4)"] in rows
+    assert ["test", "accuracy", "0.2500", "(step", "4)"] in rows
+
+
 def test_a_failure_is_told_with_its_cause_and_remedy(launch: Launch, planned: Planned) -> None:
     run = planned("broken")
     run.add_job("local 999999999")

@@ -10,9 +10,10 @@ import pytest
 
 from launcher.families import known_shape
 from launcher.planning.conflicts import plan_conflicts
-from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan, minutes, step_counts
+from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan, step_counts
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
+from launcher.runs.time_limits import minutes
 
 IDENTITY = Identity("roberta-cls", "run-1", "/runs/run-1", "/usr/bin/python3", None, "0.1.0")
 LAPTOP = Machine()

@@ -188,6 +188,23 @@ def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert again[1] == replace(nan, best_value=None)
 
 
+@pytest.mark.parametrize("change", [{"momentum_of_the_moon": 1}, {"step": "two"}])
+def test_a_state_that_this_version_does_not_know_is_refused_in_a_sentence(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    run = RunDir(tmp_path)
+    _saved(run, 2)
+    directory = run.checkpoints / "step_2"
+    state = json.loads((directory / "state.json").read_text()) | change
+    (directory / "state.json").write_text(json.dumps(state))
+    content = (directory / "state.json").read_bytes()
+    entry = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    files = json.loads((directory / "manifest.json").read_text())["files"]
+    _edit_manifest(directory, files=files | {"state.json": entry})
+    with pytest.raises(RunFailed, match="newer version" if "step" not in change else "step is"):
+        Checkpoints(run, ONE_RANK, 3).newest(lambda _: None)
+
+
 def test_a_checkpoint_of_an_earlier_version_takes_the_data_as_they_are(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     _saved(run, 2)
