@@ -59,7 +59,7 @@ def write(directory: Path, name: str, facts: Row, rows: list[Row]) -> None:
     (directory / f"{name}.md").write_text(text)
     print(text)
     try:
-        plot(directory / f"{name}.png", name, rows)
+        plot(directory / f"{name}.png", heading(document["facts"], document["machine"]), rows)
     except ImportError:
         print("no plot: pip install 'launch-encoders[benchmark]'")
 
@@ -185,6 +185,15 @@ def _mfu(document: Row, rows: list[Row]) -> str | None:
     return f"{100 * per_token * tokens_per_s / device.half_flops:.1f}%"
 
 
+def heading(facts: Row, machine: Row) -> str:
+    """What was measured where, in words."""
+    how = {"full": "full fine-tuning", "lora": "LoRA"}[facts["tuning"]]
+    return (
+        f"{facts['workload'].capitalize()} texts, {how}, {facts['batch']} examples a step, on {machine['device']}\n"
+        "median and range over the rounds"
+    )
+
+
 def plot(path: Path, title: str, rows: list[Row]) -> None:
     """Bars of throughput and of start-up, one for each contender, with the range over rounds."""
     import matplotlib as mpl
@@ -207,17 +216,13 @@ def plot(path: Path, title: str, rows: list[Row]) -> None:
                  [max(g) - m for m, g in zip(middles, groups, strict=True)]]  # fmt: skip
         colours = ["#c8553d" if name == OURS else "#8d99ae" for name in names]
         bars = axis.barh(names, middles, xerr=reach, color=colours, ecolor="#333333")
-        for bar, middle in zip(bars, middles, strict=True):
-            long = middle > 0.2 * max(middles)
-            place = middle / 2 if long else max(middle, 0) + 0.02 * max(middles)
-            axis.text(
-                place,
-                bar.get_y() + bar.get_height() / 2,
-                f"{middle:.3g}" if middle < 1000 else f"{middle:,.0f}",
-                ha="center" if long else "left",
-                va="center",
-                color="white" if long else "black",
-            )
+        # Behind the end of the range, where nothing else is drawn.
+        farthest = max(max(group) for group in groups)
+        for bar, middle, group in zip(bars, middles, groups, strict=True):
+            text = f"{middle:.3g}" if middle < 1000 else f"{middle:,.0f}"
+            place = max(group) + 0.03 * farthest, bar.get_y() + bar.get_height() / 2
+            axis.text(*place, text, ha="left", va="center")
+        axis.set_xlim(0, 1.3 * farthest)
         axis.set_xlabel(label)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()

@@ -6,6 +6,7 @@ commands and the schema instead; Slurm's commands are tried in tests/slurm.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -210,3 +211,25 @@ def test_every_file_that_architecture_names_is_there() -> None:
     named = set(re.findall(r"\b(?:launcher|docs|tests|slurm)/[\w./-]*[\w/]", text))
     assert len(named) > 25
     assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
+
+
+def test_json_has_the_fields_that_its_page_names(trained: Path) -> None:
+    page = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([^`]+)`[^|]* \| ([^|]+) \|$", page, re.MULTILINE))
+    asked = {
+        "plan": ["plan", "recipe=smoke"],
+        "status RUN": ["status", str(trained)],
+        "logs": ["logs", str(trained)],
+        "recipes": ["recipes"],
+        "recipes show": ["recipes", "show", "smoke"],
+        "predict": ["predict", str(trained), "--text", "good"],
+        "data": ["data", "recipe=smoke"],
+        "diagnose": ["diagnose", str(trained)],
+        "doctor": ["doctor"],
+    }
+    for verb, words in asked.items():
+        printed = json.loads(launch([*words, "--json"], trained.parent.parent))
+        told = set(re.findall(r"`(\w+)`", rows[verb].partition("each")[0].partition(": the columns")[0]))
+        (first, *_) = printed if isinstance(printed, list) else [printed]
+        whole = verb != "plan"
+        assert told == set(first) if whole else told <= set(first), verb
