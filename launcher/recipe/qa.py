@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Count, Finite, Section
@@ -15,5 +15,7 @@ class Questions(Section):
     """Whether some questions have no answer in their context, as in SQuAD 2.0; the answer may then be empty."""
     null_threshold: Annotated[Finite, Decides("evaluation")] = 0.0
     """By how much the score of no answer must be above the best answer's to be given."""
+    f1: Annotated[Literal["auto", "words", "characters"], Decides("evaluation")] = "auto"
+    """What f1 and exact_match compare; auto takes characters where an answer is Chinese or Japanese, otherwise words."""
     max_answer: Annotated[Count, Decides("evaluation")] = 30
     """Longest answer in tokens."""

@@ -4,10 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from launcher.tasks.shared.answers import Answer, answers, in_place, placed
+from launcher.tasks.shared.answers import NOWHERE, Answer, answers, answers_mistake, in_place, placed
 from launcher.tasks.shared.base import Change, Label, TaskSpec, mended
 from launcher.tasks.shared.findings import Finding, Kind
-from launcher.tasks.shared.rows import Row, Value, shown
+from launcher.tasks.shared.rows import Mistake, Row, Value, shown
+
+IMPOSSIBLE = "is_impossible"
+"""The column of SQuAD 2.0 that says whether a question has no answer; it wins over answers that stand there too."""
+KINDS = {
+    "offset": Kind(
+        "answers don't stand where answer_start says",
+        "mend answer_start (characters from 0); until then the nearest occurrence is taken",
+        always=True,
+        in_rows=False,
+        before_launch="their nearest occurrence is taken",
+    ),
+    "absent": Kind(
+        "answers stand nowhere in their context",
+        "mend them; until then nothing is learnt from them, and they count in scores",
+        always=True,
+        in_rows=False,
+        before_launch="nothing is learnt from them, and they count in scores",
+    ),
+    "impossible": Kind(
+        "questions have answers although is_impossible says that there is none",
+        "mend one of the two; until then they have no answer",
+        always=True,
+        in_rows=False,
+        before_launch="they are taken to have none",
+    ),
+    "unanswered": Kind(
+        "questions have no answer, and no prediction can say so",
+        "qa.unanswerable=true lets predictions be empty, or leave these questions out",
+        always=True,
+        in_rows=False,
+        before_launch="qa.unanswerable=true lets predictions be empty",
+    ),
+}
 
 
 class QuestionAnswering(TaskSpec):
@@ -49,45 +82,42 @@ class QuestionAnswering(TaskSpec):
         return self.text_columns[-1]
 
     def answers_of(self, row: Row) -> tuple[Answer, ...]:
-        """The answers of a row as they were given, none where there are none or they can't be read."""
+        """The answers of a row as they were given, none where there are none, whatever else the row says."""
         (column,) = self.label_columns
-        return answers(row.values.get(column)) or ()
+        return () if row.values.get(IMPOSSIBLE) is True else answers(row.values.get(column)) or ()
+
+    def label_mistakes(self, row: Row) -> Iterator[Mistake]:
+        yield from super().label_mistakes(row)
+        flag = row.values.get(IMPOSSIBLE)
+        if flag is not None and not isinstance(flag, bool):
+            yield Mistake("data.label", IMPOSSIBLE, f"{shown(flag)} is neither true nor false")
 
     def label_mistake(self, row: Row, value: Value) -> str | None:
-        found = answers(value)
-        if found is None:
-            return f'{shown(value)} is not a list of {{"text": ..., "answer_start": ...}}'
-        context = self.context_of(row)
-        for answer in found:
-            if not answer.text.strip():
-                return "an answer is empty: a question without an answer has an empty list"
-            if placed(context, answer) is None:
-                return f"the answer {shown(answer.text)} stands nowhere in the context"
-        return None
+        return answers_mistake(value)
 
     def label(self, row: Row) -> Label:
-        """The answers, each where it really stands."""
+        """The answers, each where it really stands, NOWHERE where the context doesn't hold it."""
         context = self.context_of(row)
-        return tuple(there for answer in self.answers_of(row) if (there := placed(context, answer)))
+        return tuple(
+            placed(context, answer) or Answer(answer.text, NOWHERE) for answer in self.answers_of(row)
+        )
 
     def findings(self, row: Row, names: Sequence[str]) -> Iterator[Finding]:
-        context = self.context_of(row)
-        for answer in self.answers_of(row):
-            if not in_place(context, answer):
-                there = context[answer.start : answer.start + len(answer.text)]
+        context, given = self.context_of(row), self.answers_of(row)
+        if not given and not self.recipe.qa.unanswerable:
+            yield Finding("unanswered", str(row.values.get(self.given_texts[0]) or ""))
+        if not given and answers(row.values.get(self.label_columns[0])):
+            yield Finding("impossible", str(row.values.get(self.given_texts[0]) or ""))
+        for answer in given:
+            if placed(context, answer) is None:
+                yield Finding("absent", repr(answer.text))
+            elif not in_place(context, answer):
+                there = context[max(0, answer.start) : answer.start + len(answer.text)]
                 text = f"{answer.text!r} said to begin at {answer.start}, where {there!r} is"
                 yield Finding("offset", text)
 
     def kinds(self, found: Mapping[str, object]) -> dict[str, Kind]:
-        return {
-            "offset": Kind(
-                "answers don't stand where answer_start says",
-                "mend answer_start (characters from 0); until then the nearest occurrence is taken",
-                always=True,
-                in_rows=False,
-                before_launch="their nearest occurrence is taken",
-            )
-        }
+        return KINDS
 
     def mended(self, row: Row, change: Change) -> Row:
         """A row whose answers are looked for again where the characters before them say that they now begin."""

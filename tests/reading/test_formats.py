@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from launcher import tasks
 from launcher.errors import UserError
 from launcher.reading.check import check_data
 from launcher.reading.files import count_rows, peek, read_rows
@@ -16,6 +17,7 @@ from launcher.reading.options import ReadOptions
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.multiple_choice import choice_indices
 from launcher.tasks.shared.answers import Answer, placed
+from launcher.tasks.shared.rows import Row
 
 Write = Callable[[str, Any], str]
 
@@ -165,16 +167,60 @@ def test_masked_language_modelling_needs_text_alone(write: Write) -> None:
 QA = {"text": ("question", "context"), "label": "answers"}
 
 
-def test_answers_must_stand_in_their_context(write: Write) -> None:
-    rows = [
-        {"question": "Who?", "context": "Ann met Bob.", "answers": [{"text": "Eve", "answer_start": 0}]},
-        {"question": "Who?", "context": "Ann met Bob.", "answers": "Ann"},
-        {"question": "Who?", "context": "Ann met Bob.", "answers": {"text": ["Bob"], "answer_start": [8]}},
-    ]
-    found = problems("question-answering", train=write("train.jsonl", rows), split=(0.5, 0.5), **QA)
-    assert "train.jsonl:1: data.label=answers: the answer 'Eve' stands nowhere in the context" in found[0]
-    assert "train.jsonl:2: data.label=answers: 'Ann' is not a list of" in found[1]
-    assert len(found) == 2
+def asked(answers: Any, **more: Any) -> dict[str, Any]:
+    return {"question": "Who?", "context": "Ann met Bob.", "answers": answers, **more}
+
+
+BOB = [{"text": "Bob", "answer_start": 8}]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (asked("Ann"), '\'Ann\' is not a list of {"text": ..., "answer_start": ...}'),
+        (asked([*BOB, {"answer_start": 8}]), 'answer 2 has no "text"'),
+        (asked([{"text": "Bob", "answer_start": "8"}]), 'answer 1 has no whole number in "answer_start"'),
+        (
+            asked({"text": ["Bob"], "answer_start": [8, 9]}),
+            'has not as many places in "answer_start" as texts',
+        ),
+        (asked(BOB, is_impossible="false"), "'false' is neither true nor false"),
+    ],
+)
+def test_what_is_wrong_with_answers_is_said(write: Write, row: dict[str, Any], message: str) -> None:
+    rows = [asked({"text": ["Bob"], "answer_start": [8]}), row]
+    (found,) = problems("question-answering", train=write("train.jsonl", rows), split=(0.5, 0.5), **QA)
+    assert "train.jsonl:2: data.label" in found
+    assert message in found
+
+
+@pytest.mark.parametrize(
+    ("row", "note", "label"),
+    [
+        (asked([{"text": "Eve", "answer_start": -1}]), "1 answers stand nowhere", (Answer("Eve", -1),)),
+        (
+            asked([{"text": "Eve", "answer_start": 99}, *BOB]),
+            "1 answers stand nowhere in their context (first: {file}:1); nothing is learnt from them",
+            (Answer("Eve", -1), Answer("Bob", 8)),
+        ),
+        (asked(BOB, is_impossible=True), "1 questions have answers although is_impossible says", ()),
+        (asked([]), "1 questions have no answer, and no prediction can say so", ()),
+    ],
+)
+def test_doubtful_answers_are_counted_before_a_launch(
+    write: Write, row: dict[str, Any], note: str, label: tuple[Answer, ...]
+) -> None:
+    file = write("train.jsonl", [row, asked(BOB)])
+    wanted = recipe("question-answering", train=file, validation=file, **QA)
+    assert any(note.format(file=file) in said for said in check_data(wanted).notes)
+    assert tasks.of(wanted).label(Row(row, 1)) == label
+
+
+def test_questions_without_an_answer_are_fine_where_the_recipe_says_so(write: Write) -> None:
+    file = write("train.jsonl", [asked([]), asked(BOB)])
+    wanted = recipe("question-answering", train=file, validation=file, **QA)
+    allowed = wanted.model_copy(update={"qa": wanted.qa.model_copy(update={"unanswerable": True})})
+    assert check_data(allowed).notes == ()
 
 
 def test_wrong_offsets_are_counted(write: Write) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from launcher.tasks.question_answering import QuestionAnswering as QuestionSpec
-from launcher.tasks.shared.answers import Answer
+from launcher.tasks.shared.answers import NOWHERE, Answer
 from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.answer_scores import exact_match, f1
@@ -31,6 +31,8 @@ OUTSIDE = -1
 """Character offsets of tokens that are not of the context."""
 START, END = 1, 2
 """Flags of the tokens with which the answer starts and ends."""
+UNKNOWN = 4
+"""Flag of the first token of a window from which nothing is learnt: there are answers, and the context holds none of them."""
 
 
 class QuestionAnswering(Task):
@@ -59,7 +61,7 @@ class QuestionAnswering(Task):
         windows = encoder.windows(pairs, self.recipe.data.stride, "only_second")
         found: Sequence[Sequence[Answer]] = targets or [()] * len(rows)
         marks = [
-            token_marks(window, given[0] if given else None)
+            token_marks(window, given)
             for parts, given in zip(windows, found, strict=True)
             for window in parts
         ]
@@ -75,7 +77,11 @@ class QuestionAnswering(Task):
 
     def units(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> float:
         assert split.sequences is not None
-        return float((split.sequences[examples + 1] - split.sequences[examples]).sum())
+        assert split.marks is not None
+        windows = np.concatenate(
+            [np.arange(split.sequences[example], split.sequences[example + 1]) for example in examples]
+        )
+        return float((np.asarray(split.marks[split.offsets[windows], 2]) != UNKNOWN).sum())
 
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         """Sum over windows of the mean cross-entropy of start and end; without the answer both are the first token."""
@@ -83,12 +89,8 @@ class QuestionAnswering(Task):
         logits = self.decided(output, batch)
         flags = pad_sequence(self._split(batch.marks[:, 2], batch), batch_first=True)
         wanted = torch.stack([((flags & flag) > 0).int().argmax(dim=1) for flag in (START, END)], dim=1)
-        return (
-            functional.cross_entropy(
-                logits.reshape(-1, logits.shape[-1]), wanted.reshape(-1), reduction="sum"
-            )
-            / 2
-        )
+        terms = functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
+        return torch.where(flags[:, :1] == UNKNOWN, 0.0, terms).sum() / 2
 
     def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         """(windows, 2, longest): where the answer starts, and where it ends."""
@@ -120,9 +122,10 @@ class QuestionAnswering(Task):
             self._answer(found, record["context"])[0] for found, record in zip(scores, truth, strict=True)
         ]
         pairs = [(text, record["answers"] or [""]) for text, record in zip(predicted, truth, strict=True)]
+        how = self.recipe.qa.f1
         values = {
-            "exact_match": float(np.mean([exact_match(text, known) for text, known in pairs])),
-            "f1": float(np.mean([f1(text, known) for text, known in pairs])),
+            "exact_match": float(np.mean([exact_match(text, known, how) for text, known in pairs])),
+            "f1": float(np.mean([f1(text, known, how) for text, known in pairs])),
         }
         if self.recipe.qa.unanswerable:
             right = [
@@ -182,14 +185,19 @@ class QuestionAnswering(Task):
         return list(torch.split(rows, batch.lengths.tolist()))
 
 
-def token_marks(encoding: Any, answer: Answer | None) -> NDArray[np.int32]:
-    """(t, 3) marks of a window; an answer that isn't wholly in it is not marked. `encoding` is that of tokenizers."""
+def token_marks(encoding: Any, answers: Sequence[Answer]) -> NDArray[np.int32]:
+    """(t, 3) marks of a window: the first answer that the context holds, where the window holds it wholly.
+
+    `encoding` is that of tokenizers.
+    """
     of_context = np.array([sequence == 1 for sequence in encoding.sequence_ids])
     marks = np.full((len(of_context), 3), OUTSIDE, np.int32)
     marks[:, 2] = 0
     offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
     marks[of_context, :2] = offsets[of_context]
+    answer = next((answer for answer in answers if answer.start != NOWHERE), None)
     if answer is None:
+        marks[0, 2] = UNKNOWN if answers else 0
         return marks
     last = answer.start + len(answer.text)
     first_token = np.flatnonzero(

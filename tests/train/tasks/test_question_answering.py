@@ -16,12 +16,20 @@ from launcher.reading.cleaning import mend
 from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
-from launcher.tasks.shared.answers import Answer
+from launcher.tasks.shared.answers import NOWHERE, Answer
 from launcher.train.dataset.prepare import prepare
 from launcher.train.packed.collate import Mover, PaddedCollate
 from launcher.train.tasks import get_task
 from launcher.train.tasks.answer_scores import exact_match, f1
-from launcher.train.tasks.question_answering import END, OUTSIDE, START, best_of, stretches, token_marks
+from launcher.train.tasks.question_answering import (
+    END,
+    OUTSIDE,
+    START,
+    UNKNOWN,
+    best_of,
+    stretches,
+    token_marks,
+)
 
 PEOPLE, PLACES = ("anna", "boris", "clara", "david"), ("paris", "rome", "oslo", "lima", "cairo")
 
@@ -34,13 +42,16 @@ class Window:
 
 
 def test_the_tokens_that_the_answer_starts_and_ends_with_are_marked() -> None:
-    marks = token_marks(Window(), Answer("is here", 5))
+    marks = token_marks(Window(), [Answer("is here", 5)])
     assert marks[:, 2].tolist() == [0, 0, 0, 0, 0, START, END, 0]
     assert marks[4:7, :2].tolist() == [[0, 4], [5, 7], [8, 12]]
     assert set(marks[[0, 1, 2, 3, 7], 0]) == {OUTSIDE}
-    assert token_marks(Window(), Answer("anna", 0))[4, 2] == START | END
-    assert not token_marks(Window(), Answer("or there", 13))[:, 2].any()  # in another window
-    assert not token_marks(Window(), None)[:, 2].any()
+    assert token_marks(Window(), [Answer("anna", 0)])[4, 2] == START | END
+    assert not token_marks(Window(), [Answer("or there", 13)])[:, 2].any()  # in another window
+    assert not token_marks(Window(), [])[:, 2].any()
+    lost = Answer("carl", NOWHERE)
+    assert token_marks(Window(), [lost, Answer("anna", 0)])[4, 2] == START | END
+    assert token_marks(Window(), [lost])[:, 2].tolist() == [UNKNOWN, *[0] * (len(marks) - 1)]
 
 
 def test_the_best_stretch_lies_in_the_context_and_is_not_too_long() -> None:
@@ -62,6 +73,7 @@ def test_answers_are_compared_as_the_official_evaluation_does() -> None:
     assert exact_match("the Eiffel Tower!", ["eiffel tower"]) == 1
     assert exact_match("Eiffel", ["eiffel tower"]) == 0
     assert f1("a tall Eiffel tower", ["Eiffel Tower"]) == pytest.approx(2 * (2 / 3) * 1 / (2 / 3 + 1))
+    assert (f1("a red car", ["red car"], "characters"), f1("car red", ["red car"])) == (0.8, 1)
     assert f1("wrong", ["Eiffel Tower", "wrong answer"]) == pytest.approx(2 / 3)
     assert (f1("", [""]), f1("", ["x"]), f1("x", [""])) == (1, 0, 0)
 
@@ -198,3 +210,12 @@ def test_losses_are_the_same_on_two_ranks(homes: Path, tmp_path: Path, ranks: Ra
         for n in (1, 2)
     )
     assert one == pytest.approx(two, abs=1e-4)
+
+
+def test_chinese_answers_are_compared_by_characters_as_cmrc_does() -> None:
+    assert exact_match("1963\u5e74\u3002", ["1963\u5e74"]) == 1  # punctuation doesn't count
+    # of 4 and 3 characters 3 are one run: 2 * 3 / 7; by blanks nothing would be the same
+    assert f1("\u5c71\u4e1c\u5927\u5b66", ["\u5c71\u4e1c\u5927"]) == pytest.approx(6 / 7)
+    assert f1("\u5c71\u4e1c\u5927\u5b66", ["\u5c71\u4e1c\u5927"], "words") == 0
+    # the longest run counts, not what both have in any order
+    assert f1("\u5927\u5b66\u5c71\u4e1c", ["\u5c71\u4e1c\u5927\u5b66"]) == pytest.approx(2 * 2 / 8)
