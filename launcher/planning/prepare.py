@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -150,7 +150,6 @@ def check(
         problems += _place_problems(loaded, cwd)
     if problems:
         raise UserError(problems)
-    facts = replace(facts, notes=(*loaded.notes, *facts.notes))
     return Checked(loaded, observed, facts, shape, tuple(_unreachable(loaded, environ)))
 
 
@@ -188,7 +187,8 @@ def plan_of(checked: Checked, cwd: Path, own_loss: str | None = None) -> Plan:
     size = DataSize(checked.facts.train_examples, checked.facts.mean_chars)
     plan = make_plan(recipe, cluster, checked.machine, identity, checked.shape, size, own_loss)
     missing = [f"{problem.field}={problem.value} {problem.message}" for problem in checked.unreachable]
-    return plan.model_copy(update={"notes": (*plan.notes, *missing)})
+    notes = (*plan.notes, *checked.loaded.notes, *checked.facts.notes, *missing)
+    return plan.model_copy(update={"notes": notes})
 
 
 def model_shape(loaded: Loaded) -> ModelShape | None:

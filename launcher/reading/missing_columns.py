@@ -36,14 +36,17 @@ def missing(path: Path, seen: Peek, options: ReadOptions, wanted: Wanted) -> Pro
 
 def told_once(problems: Iterable[Problem]) -> list[Problem]:
     """The problems, those of columns that several files lack as one with all the files, where the first of them stood."""
-    found: dict[object, Problem] = {}
-    for problem in problems:
+    alike: dict[object, list[Problem]] = {}
+    for number, problem in enumerate(problems):
         is_missing = problem.message == NO_SUCH or problem.message.startswith(NONE_OF)
-        key = (problem.message, problem.field, str(problem.value)) if is_missing else len(found)
-        first = found.get(key)
-        places = f"{first.where}, {problem.where}" if first else problem.where
-        found[key] = replace(first or problem, where=places)
-    return list(found.values())
+        key = (problem.message, problem.field, str(problem.value)) if is_missing else number
+        alike.setdefault(key, []).append(problem)
+    return [_with_places(group) for group in alike.values()]
+
+
+def _with_places(group: Sequence[Problem]) -> Problem:
+    places = dict.fromkeys(problem.where for problem in group if problem.where)
+    return replace(group[0], where=", ".join(places) or None)
 
 
 def _certain(path: Path, seen: Peek, options: ReadOptions, lacking: Sequence[str]) -> str | None:

@@ -38,6 +38,8 @@ def test_files_without_a_header_line_are_one_message_with_all_places(tmp_path: P
         f"{train}, {dev}, {test}: no such columns in the file: data.text=text, data.label=label\n"
     )
     assert "data.header=false data.columns=[...]" in found
+    (found,) = problems(recipe(train=train, validation=train))
+    assert found.startswith(f"{train}: no such columns"), "a file that is given twice is named once"
 
 
 @pytest.mark.parametrize(
