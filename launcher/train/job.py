@@ -89,9 +89,8 @@ def make_job(
         events.notice(note)
     task.fit(dataset.train, dataset.label_names)
     events.phase("building model")
-    start = recipe
-    if recipe.prune.shrinks:
-        start = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
+    shrinks = recipe.prune.shrinks
+    start = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events) if shrinks else recipe
     built = build_model(start, task, dataset.label_names, tokenizer)
     collate, padding = make_collate(task, tokenizer, built.model, ranks.device)
     if isinstance(task, Distilled):
@@ -111,8 +110,7 @@ def make_job(
         write_text(attempt.max_tokens, f"{limit}\n")
     state, plan = dataclasses.replace(state, max_tokens=limit), with_tokens(plan, limit)
     steps = StepCounts(*step_counts(recipe, len(dataset.train)))
-    config = run_config(run, plan, recipe, dataset)
-    record = open_record(run, plan, events, config) if ranks.is_main else NoRecord()
+    record = _record(run, plan, dataset, events) if ranks.is_main else NoRecord()
     job = Job(
         run=run,
         plan=plan,
@@ -124,9 +122,7 @@ def make_job(
         strategy=strategy,
         collate=collate,
         probes=make_probes(recipe, tokenizer, longest_input(recipe)),
-        adversary=Adversary(built.base.get_input_embeddings(), recipe.train.fgm)
-        if recipe.train.fgm
-        else None,
+        adversary=_adversary(recipe, built),
         checkpoints=checkpoints,
         sparsity=Sparsity(built.base, recipe.prune, steps.total, state.step)
         if recipe.prune.magnitude
@@ -138,6 +134,15 @@ def make_job(
         steps=steps,
     )
     return job, state
+
+
+def _adversary(recipe: Recipe, built: BuiltModel) -> Adversary | None:
+    fgm = recipe.train.fgm
+    return Adversary(built.base.get_input_embeddings(), fgm) if fgm else None
+
+
+def _record(run: RunDir, plan: Plan, dataset: Dataset, events: Events) -> Record:
+    return open_record(run, plan, events, run_config(run, plan, plan.recipe, dataset))
 
 
 def _newest_state(
