@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.errors import Problem, RunFailed, UserError
 from launcher.executors import Executor, JobState, executor_for
-from launcher.executors.outcome import outcome
+from launcher.executors.shared.outcome import outcome
 from launcher.planning.prepare import Prepared, prepare
 from launcher.runs import directory as directories
 from launcher.runs.records import read_json_lines

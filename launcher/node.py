@@ -5,42 +5,37 @@
     python -m launcher.node end RUN_DIR ATTEMPT CODE  prints: EXIT_CODE stay|requeue|again
 
 The script tells by the environment: LAUNCHER_JOB, a scheduler's job id or `local PID`, and LAUNCHER_HOSTS, the nodes in
-order. This starts on every launch, so it imports the standard library alone.
+order, and LAUNCHER_RESTARTS, how often the scheduler has started the job again. This starts on every launch, so it imports
+little more than the standard library.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 import os
 import re
-import shutil
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
+from launcher.executors import executor_for
+from launcher.executors.shared.base import Verdict
+from launcher.network import free_port, gloo_interface
 from launcher.runs import directory as runs
-from launcher.runs import failures as failure
-from launcher.runs import out_of_memory as smaller
-from launcher.runs import recovered_result as account
+from launcher.runs import endings, failures, out_of_memory
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import AttemptDir, RunDir
 from launcher.runs.results import Error, Outcome
 from launcher.runs.time_limits import minutes
 
-PORTS = range(20000, 30000)
-"""Rendezvous ports: below Linux's ephemeral range."""
 NONE = "-"
 """Stands for an empty word in what `begin` prints."""
 STAYS_STOPPED = ("user", "wandb")
 """Who asked for a stop that the scheduler must not undo; a `signal` is the scheduler's own wish."""
-Verdict = Literal["cancelled", "requeued"] | None
 Next = Literal["stay", "requeue", "again"]
 """What the script does: end, have Slurm start it later, or start anew at once (with smaller micro-batches)."""
 STATUS_OF_CODE: dict[int, Outcome] = {EXIT_OK: "completed", EXIT_STOPPED: "stopped"}
@@ -71,19 +66,19 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
         run.secrets.unlink(missing_ok=True)
         return "completed"
     if run.cancel.exists():
-        cancelled(run)
+        endings.cancelled(run)
         return "cancelled"
     if run.stop_requested_by() not in (None, "user"):
         run.stop.unlink()
     previous = run.last_attempt()
     run.put_model_back()
     if previous is not None:
-        _close(run, previous)
+        endings.close(run, previous)
+    kind = run.read_plan().executor
     attempt = _new_attempt(run)
-    own_plan = smaller.plan_after(run, previous) if previous is not None else None
+    own_plan = out_of_memory.plan_after(run, previous) if previous is not None else None
     if own_plan is not None:
         runs.write_json(attempt.plan, own_plan)
-    local = job.startswith("local")
     attempt.write(
         Attempt(
             attempt.number,
@@ -91,16 +86,18 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
             job_id=job,
             restart_count=restarts,
             hosts=tuple(hosts),
-            executor="local" if local else "slurm",
+            executor=kind,
             log_offset=_size(run, job),
         )
     )
     if run.last_job() != job:
         run.add_job(job)
-    addresses = ("127.0.0.1",) if local else reachable(hosts)
+    executor = executor_for(kind)
+    addresses = executor.addresses(hosts)
     number = re.search(r"\d+", job)
     port = free_port(int(number.group()) if number else 0)
-    return Start(attempt.number, addresses[0], port, None if local else gloo_interface(addresses), addresses)
+    interface = gloo_interface(addresses) if executor.takes_nodes else None
+    return Start(attempt.number, addresses[0], port, interface, addresses)
 
 
 def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
@@ -110,7 +107,7 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
     """
     record = attempt.read()
     stop = run.stop_requested_by()
-    verdict = _verdict(record)
+    verdict = None if record.executor is None else executor_for(record.executor).verdict(record)
     exit_code = _settle(run, attempt, record, verdict, code)
     going: Next = "stay" if verdict is not None else _next(run, attempt, exit_code, stop)
     if exit_code == EXIT_STOPPED and going == "stay" and verdict is None and stop not in STAYS_STOPPED:
@@ -126,7 +123,7 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
             log_end=_size(run, record.job_id or "none"),
             status="interrupted" if result is None else result.status,
             next=going,
-            last_step=failure.last_step(run, attempt.number),
+            last_step=failures.last_step(run, attempt.number),
         )
     )
     goes_again = going != "stay" or verdict == "requeued"
@@ -137,102 +134,11 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
     return exit_code, going
 
 
-def cancelled(run: RunDir) -> None:
-    """Record that the run was killed on request, and that the request is done with."""
-    _write_result(run, "cancelled", None)
-    run.secrets.unlink(missing_ok=True)
-    run.cancel.unlink(missing_ok=True)
-
-
-def died(run: RunDir, status: Outcome, error: Error | None) -> None:
-    """Record the end of a run whose script was killed, or never came to begin an attempt."""
-    previous = run.last_attempt()
-    if previous is not None:
-        _close(run, previous)
-    _write_result(run, status, error)
-    for path in (run.secrets, run.stop, run.cancel):
-        path.unlink(missing_ok=True)
-
-
-def stopped(run: RunDir) -> None:
-    """Record that the run was taken out of the queue on request."""
-    _write_result(run, "stopped", None)
-    run.secrets.unlink(missing_ok=True)
-    run.stop.unlink(missing_ok=True)
-
-
-def reachable(hosts: Sequence[str]) -> tuple[str, ...]:
-    """Names of nodes, or Slurm's addresses of them where the names don't resolve."""
-    if resolve(hosts[0]) is not None:
-        return tuple(hosts)
-    known = _node_addresses(hosts)
-    return tuple(known.get(host, host) for host in hosts)
-
-
-def resolve(host: str) -> str | None:
-    """The first address of a host, IPv4 or IPv6, or None."""
-    try:
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError:
-        return None
-
-
-def gloo_interface(addresses: Sequence[str]) -> str | None:
-    """The interface that gloo must be told, or None where it finds one by this host's name.
-
-    Where the name is an alias of loopback (Debian writes `127.0.1.1 NAME` into /etc/hosts) or unknown, gloo would
-    offer loopback to the other nodes, which then wait for ever.
-    """
-    own = resolve(socket.gethostname())
-    if own is not None and not _is_loopback(own):
-        return None
-    target = resolve(addresses[-1])
-    if target is None or _is_loopback(target):
-        return "lo"
-    return _interface_of(_source_address(target))
-
-
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
-
-
-def _source_address(target: str) -> str:
-    """The address of this machine from which `target` is reached; nothing is sent."""
-    family = socket.AF_INET6 if ":" in target else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((target, 9))
-        return str(probe.getsockname()[0])
-
-
-def _interface_of(address: str) -> str | None:
-    import psutil
-
-    for name, found in psutil.net_if_addrs().items():
-        if any(entry.address.partition("%")[0] == address for entry in found):
-            return name
-    return None
-
-
-def free_port(preferred: int) -> int:
-    """A port of PORTS on which nothing listens here, the first to try made from a job id."""
-    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-    for offset in range(len(PORTS)):
-        port = PORTS[(preferred + offset) % len(PORTS)]
-        with socket.socket(family) as probe:
-            # As the store does: connections that linger in TIME_WAIT are no hindrance.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("", port))
-                probe.listen(1)
-                return port
-    raise OSError(f"no free port between {PORTS.start} and {PORTS.stop - 1}")
-
-
 def main(argv: Sequence[str]) -> None:
     """The command line in this module's docstring."""
     verb, run = argv[0], RunDir(Path(argv[1]))
     if verb == "begin":
-        restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        restarts = int(os.environ.get("LAUNCHER_RESTARTS", "0"))
         hosts = os.environ.get("LAUNCHER_HOSTS", "").split() or [socket.gethostname()]
         answer = str(begin(run, os.environ["LAUNCHER_JOB"], restarts, hosts))
     else:
@@ -246,8 +152,12 @@ def _next(run: RunDir, attempt: AttemptDir, exit_code: int, stop: str | None) ->
     """What follows an attempt about which Slurm has decided nothing."""
     if exit_code == EXIT_STOPPED and stop not in STAYS_STOPPED:
         return "requeue" if _may_requeue(run) and _progressed(run, attempt) else "stay"
-    if exit_code == EXIT_FAILED and stop is None and smaller.ran_out(run.read_result()):
-        return "again" if smaller.halve(smaller.plan_tree_of(run, attempt), attempt.number) else "stay"
+    if exit_code == EXIT_FAILED and stop is None and out_of_memory.ran_out(run.read_result()):
+        return (
+            "again"
+            if out_of_memory.halve(out_of_memory.plan_tree_of(run, attempt), attempt.number)
+            else "stay"
+        )
     return "stay"
 
 
@@ -257,19 +167,21 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
     written = attempt.number_in(attempt.exit_code)
     if result is not None and result.status == "completed":
         return EXIT_OK
-    if run.cancel.exists() or verdict == "cancelled":
-        cancelled(run)
+    # The command that killed the job may have recorded so already.
+    recorded = result is not None and result.status == "cancelled"
+    if recorded or run.cancel.exists() or verdict == "cancelled":
+        endings.cancelled(run)
         return EXIT_FAILED
     if written is None and verdict == "requeued":
         return EXIT_STOPPED
     if written is None:
-        _write_result(run, "failed", failure.examine(run, attempt, record, code))
+        endings.write_result(run, "failed", failures.examine(run, attempt, record, code))
         return EXIT_FAILED
     if result is None:
-        _write_result(run, STATUS_OF_CODE.get(written, "failed"), None)
+        endings.write_result(run, STATUS_OF_CODE.get(written, "failed"), None)
     elif written == EXIT_FAILED and result.error is not None and result.error.kind == "crashed":
         # The ranks that live on only see a lost connection; the cause is the one that was killed.
-        error = failure.examine(run, attempt, record, code)
+        error = failures.examine(run, attempt, record, code)
         if error.kind == "killed":
             run.write_result(replace(result, error=error))
     return written
@@ -290,7 +202,7 @@ def _judge_time_limit(run: RunDir, attempt: AttemptDir, record: Attempt) -> int:
     remedy = (
         f"a new run with more, such as {needed} (minutes): launch recipe={run.recipe} run_id=null {needed}"
     )
-    _write_result(run, "failed", Error("time-limit", message, remedy))
+    endings.write_result(run, "failed", Error("time-limit", message, remedy))
     return EXIT_FAILED
 
 
@@ -305,46 +217,6 @@ def _new_attempt(run: RunDir) -> AttemptDir:
             number += 1
 
 
-def _close(run: RunDir, previous: AttemptDir) -> None:
-    """Keep an earlier result with its attempt, and mark an attempt that died before it could say so."""
-    if run.result.exists() and not previous.result.exists():
-        run.result.replace(previous.result)
-    run.result.unlink(missing_ok=True)  # otherwise it is that of a job which began no attempt
-    record = previous.read()
-    if record.started_at is not None and record.status is None:
-        last = failure.last_step(run, previous.number)
-        previous.write(replace(record, status="interrupted", last_step=last))
-
-
-def _write_result(run: RunDir, status: Outcome, error: Error | None) -> None:
-    run.put_model_back()
-    attempts = run.attempt_numbers()
-    now = time.time()
-    steps = [failure.last_step(run, number) for number in reversed(attempts)]
-    last = run.last_attempt()
-    plan = smaller.plan_of(run, last) if last is not None else run.read_plan()
-    run.write_result(
-        replace(
-            account.of_run(run, plan),
-            status=status,
-            run_id=run.run_id,
-            steps=next((step for step in steps if step is not None), 0),
-            wall_s=round(sum(_duration(run.attempt(number).read(), now) for number in attempts), 3),
-            attempts=len(attempts),
-            error=error,
-            job_id=run.last_job(),
-        )
-    )
-
-
-def _duration(record: Attempt, now: float) -> float:
-    """Seconds of one attempt; 0 for one that died unrecorded."""
-    if record.started_at is None:
-        return 0.0
-    still_runs = record.status is None
-    return (record.ended_at or (now if still_runs else record.started_at)) - record.started_at
-
-
 def _may_requeue(run: RunDir) -> bool:
     request = run.read_plan().slurm
     return request is not None and request.requeue
@@ -353,7 +225,7 @@ def _may_requeue(run: RunDir) -> bool:
 def _progressed(run: RunDir, attempt: AttemptDir) -> bool:
     """Whether this attempt or the one before it trained at all: a job that never gets to train must not go round."""
     numbers = (attempt.number, attempt.number - 1)
-    return attempt.number == 1 or any(failure.last_step(run, number) is not None for number in numbers)
+    return attempt.number == 1 or any(failures.last_step(run, number) is not None for number in numbers)
 
 
 def _size(run: RunDir, job: str) -> int:
@@ -361,34 +233,6 @@ def _size(run: RunDir, job: str) -> int:
         return run.job_log(job).stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _verdict(record: Attempt) -> Verdict:
-    """What Slurm has decided about the job while its script still runs.
-
-    A job that is being taken off its nodes is COMPLETING whatever the reason; but one that will start again has been
-    counted as restarted already.
-    """
-    if record.executor != "slurm":
-        return None
-    output = _ask(["scontrol", "-o", "show", "job", str(record.job_id)])
-    fields = dict(re.findall(r"\b(JobState|Reason|Restarts)=(\S+)", output))
-    if fields.get("JobState") in (None, "RUNNING"):
-        return None
-    if int(fields.get("Restarts", 0)) > record.restart_count:
-        return "requeued"
-    return None if fields.get("Reason") == "TimeLimit" else "cancelled"
-
-
-def _node_addresses(hosts: Iterable[str]) -> dict[str, str]:
-    output = _ask(["scontrol", "-o", "show", "node", ",".join(hosts)])
-    return dict(re.findall(r"^NodeName=(\S+) .*?\bNodeAddr=(\S+)", output, re.MULTILINE))
-
-
-def _ask(command: Sequence[str]) -> str:
-    if shutil.which(command[0]) is None:
-        return ""
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal["recipes", "slurm", "ds_configs"]
+PROFILES: Literal["slurm"] = "slurm"
+"""The directory of cluster profiles and of the templates of job scripts."""
 
 
 def resource_dir(kind: Kind) -> Path:

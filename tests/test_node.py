@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 from support.plans import new_run, plan_of
 
-from launcher import node
-from launcher.node import PORTS, begin, end, free_port
+from launcher import network, node
+from launcher.executors import executor_for
+from launcher.network import PORTS, free_port
+from launcher.node import begin, end
 from launcher.planning.plan import Plan
+from launcher.runs import endings
 from launcher.runs import failures as failure
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir, write_json, write_text
@@ -315,24 +318,24 @@ def test_a_port_in_use_is_passed_over() -> None:
 
 
 def test_names_that_resolve_are_used_as_they_are() -> None:
-    assert node.reachable(["localhost", "whatever"]) == ("localhost", "whatever")
+    assert executor_for("slurm").addresses(["localhost", "whatever"]) == ("localhost", "whatever")
 
 
 def test_a_host_that_has_ipv6_alone_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert node.resolve("::1") == "::1"
+    assert network.resolve("::1") == "::1"
     monkeypatch.setattr(socket, "gethostname", lambda: "::1")
-    assert node.gloo_interface(["::1", "::1"]) == "lo"
+    assert network.gloo_interface(["::1", "::1"]) == "lo"
     monkeypatch.setattr(socket, "gethostname", lambda: "2001:db8::1")
-    assert node.gloo_interface(["2001:db8::1", "2001:db8::2"]) is None
+    assert network.gloo_interface(["2001:db8::1", "2001:db8::2"]) is None
 
 
 def test_gloo_is_told_an_interface_only_where_it_would_choose_wrongly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "127.0.1.1")  # as Debian's /etc/hosts has it
-    assert node.gloo_interface(["127.0.1.1", "127.0.1.2"]) == "lo"
+    assert network.gloo_interface(["127.0.1.1", "127.0.1.2"]) == "lo"
     monkeypatch.setattr(socket, "gethostname", lambda: "192.0.2.1")
-    assert node.gloo_interface(["192.0.2.1", "192.0.2.2"]) is None
+    assert network.gloo_interface(["192.0.2.1", "192.0.2.2"]) is None
 
 
 def test_out_of_memory_goes_again_with_half_the_micro_batch_until_it_is_one(tmp_path: Path) -> None:
@@ -360,6 +363,13 @@ def test_out_of_memory_goes_again_with_half_the_micro_batch_until_it_is_one(tmp_
     assert (read_json(run.attempt(5).plan) or {})["layout"] == layouts[-1]
 
 
+def test_a_kill_that_is_on_record_already_stays_there(local: RunDir) -> None:
+    start(local)
+    endings.cancelled(local)
+    assert end(local, local.attempt(1), 137) == (1, "stay")
+    assert (read_json(local.result) or {})["status"] == "cancelled"
+
+
 @pytest.mark.parametrize("request_", ["stop", "cancel"])
 def test_nothing_goes_again_that_was_to_stop(local: RunDir, request_: str) -> None:
     finish(local, start(local), 1, status="failed", error={"class": "memory"})
@@ -367,13 +377,10 @@ def test_nothing_goes_again_that_was_to_stop(local: RunDir, request_: str) -> No
     assert end(local, local.attempt(1), 1) == (1, "stay")
 
 
-def test_a_time_limit_too_short_for_a_step_is_named_after_the_second_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_time_limit_too_short_for_a_step_is_named_after_the_second_time(tmp_path: Path) -> None:
     run = new_run(plan_of({"executor": "slurm", "nodes": 1, "time": "1"}, run_dir=tmp_path / "runs" / "r"))
-    monkeypatch.setattr(node, "reachable", tuple)
     for number, expected in ((1, (75, "requeue")), (2, (1, "stay"))):
-        begin(run, "12", number - 1, ["here"])
+        begin(run, "12", number - 1, ["localhost"])
         begun = run.attempt(number).read()
         run.attempt(number).write(replace(begun, started_at=(begun.started_at or 0) - 50))
         write_text(run.stop, "signal")

@@ -12,7 +12,7 @@ from launcher.cli.progress import Bar, make_bar
 from launcher.cli.summary import summary
 from launcher.errors import EXIT_INTERRUPTED, EXIT_OK, UserError
 from launcher.executors import Executor, JobState, executor_for
-from launcher.executors.outcome import outcome, state_text
+from launcher.executors.shared.outcome import outcome, state_text
 from launcher.runs.directory import RunDir
 
 SCHEDULER_POLL_S = 2.0

@@ -54,7 +54,7 @@ def launch_side_checks(runs_dir: Path) -> Iterator[Check]:
     yield _python()
     yield from _packages()
     yield _gpus()
-    yield from _slurm()
+    yield from _schedulers()
     yield from _runs_dir(runs_dir)
     yield _environment()
     yield _hub_cache()
@@ -99,7 +99,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _gpus() -> Check:
-    from launcher.planning.machine import ask, local_gpus
+    from launcher.commands import ask
+    from launcher.planning.machine import local_gpus
 
     count = local_gpus()
     if count == 0:
@@ -108,42 +109,16 @@ def _gpus() -> Check:
     return Check("gpus", "ok", f"{count}" + (f": {'; '.join(listed.splitlines())}" if listed else ""))
 
 
-def _slurm() -> Iterator[Check]:
-    from launcher.planning.machine import ask, slurm_is_set_up
+def _schedulers() -> Iterator[Check]:
+    from launcher.executors import SCHEDULERS, executor_for
 
-    if shutil.which("sbatch") is None:
-        yield Check("slurm", "ok", "sbatch is not on PATH: runs are local", None)
-        return
-    if not slurm_is_set_up():
-        yield Check(
-            "slurm",
-            "note",
-            "sbatch is there, but has no cluster: runs are local",
-            "set SLURM_CONF, or: make cluster",
-        )
-        return
-    listed = ask(["sinfo", "--noheader", "--format=%P %a %D %T %G"])
-    if listed is None:
-        yield Check(
-            "slurm",
-            "broken",
-            "sbatch is there, but sinfo gets no answer",
-            "is this a login node, and is slurmctld up?",
-        )
-        return
-    for line in listed.splitlines():
-        partition, available, nodes, state, resources = (line.split() + ["?"] * 5)[:5]
-        yield Check(
-            "slurm", "ok", f"{partition} ({available}): {nodes} nodes {state}, {_resources(resources)}"
-        )
-
-
-def _resources(text: str) -> str:
-    return "no GPUs" if text in ("(null)", "?") else text
+    for name in SCHEDULERS:
+        for finding in executor_for(name).look():
+            yield Check(name, *finding)
 
 
 def _runs_dir(runs_dir: Path) -> Iterator[Check]:
-    from launcher.planning.machine import slurm_is_set_up
+    from launcher.planning.machine import scheduler_here
 
     existing = next(
         path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if paths.exists(path)
@@ -158,7 +133,7 @@ def _runs_dir(runs_dir: Path) -> Iterator[Check]:
         return
     kind = file_system(existing)
     yield Check("runs_dir", "ok", f"{runs_dir.absolute()} on {kind}")
-    if slurm_is_set_up() and not kind.startswith(SHARED_FILE_SYSTEMS):
+    if scheduler_here() is not None and not kind.startswith(SHARED_FILE_SYSTEMS):
         text = f"{kind} doesn't look shared, and every node writes to runs_dir"
         yield Check(
             "runs_dir", "note", text, "with several machines, use runs_dir=DIR on the shared file system"
@@ -184,7 +159,7 @@ def file_system(path: Path) -> str:
 
 def _environment() -> Check:
     """What of this environment a job would have; the names alone, and those of keys without their values."""
-    from launcher.executors.environment import split_environment
+    from launcher.executors.shared.environment import split_environment
 
     found = split_environment(os.environ)
     text = f"a job gets {', '.join(sorted(found.passed))}"

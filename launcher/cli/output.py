@@ -192,7 +192,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def _secret_values() -> Sequence[str]:
-    from launcher.executors.environment import SECRET
+    from launcher.executors.shared.environment import SECRET
 
     return [value for name, value in os.environ.items() if SECRET.search(name) and len(value) >= LEAST_SECRET]
 

@@ -12,8 +12,7 @@ from typing import Any
 from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
 from launcher.errors import UserError
 from launcher.executors import JobState, executor_for
-from launcher.executors.outcome import ending, is_newer, readable_result, without_result
-from launcher.executors.slurm import queue
+from launcher.executors.shared.outcome import ending, is_newer, readable_result, without_result
 from launcher.figures import human_number, human_seconds
 from launcher.runs.directory import RunDir, checked
 from launcher.runs.events import Evaluated, Phase, Step, last_events
@@ -123,10 +122,10 @@ def job_state(run: RunDir, executor: str, result: Result | None) -> JobState:
     if result is None or not is_newer(run.result, run.jobs):
         return executor_for(executor).state(run)
     recorded = JobState(result.status, run.last_job())
-    if executor == "local" or recorded.status in FINAL:
+    if recorded.status in FINAL:
         return recorded
     try:
-        if _is_old(run.result) and run.last_job() not in (queue() or ()):
+        if _is_old(run.result) and not executor_for(executor).may_start_again(run.last_job()):
             return recorded
         state = executor_for(executor).state(run)
     except UserError:  # a run directory can be read where there is no Slurm

@@ -13,7 +13,7 @@ from typing import IO, Any
 from launcher.cli.output import say
 from launcher.cli.progress import Bar, make_bar
 from launcher.errors import EXIT_USAGE, Problem, RunFailed, UserError
-from launcher.executors.environment import single_process
+from launcher.executors.shared.environment import single_process
 from launcher.runs.events import Notice, Progress, VerbDone, VerbFailed, parse_event
 
 LAST_LINES = 30

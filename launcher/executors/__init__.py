@@ -1,21 +1,25 @@
-"""Where jobs run: `local` is this machine, `slurm` a scheduler's cluster."""
+"""Where jobs run: a file here is an executor, this machine or a scheduler; `shared` has what they have in common."""
 
 from __future__ import annotations
 
-from launcher.errors import Problem, UserError
-from launcher.executors.base import Executor, JobState, Status
+import importlib
 
-__all__ = ["Executor", "JobState", "Status", "executor_for"]
+from launcher.errors import Problem, UserError, choices
+from launcher.executors.shared.base import Executor, JobState, Status
+from launcher.resources import module_names
+
+__all__ = ["EXECUTORS", "SCHEDULERS", "Executor", "JobState", "Status", "executor_for"]
+
+EXECUTORS = module_names("executors")
+LOCAL = "local"
+SCHEDULERS = tuple(name for name in EXECUTORS if name != LOCAL)
+"""Executors that take jobs for other machines; `auto` looks for the first that is set up."""
 
 
 def executor_for(kind: str) -> Executor:
     """The executor that a plan's `executor` names. Raises UserError where there is none of that name."""
-    if kind == "slurm":
-        from launcher.executors.slurm import SlurmExecutor
-
-        return SlurmExecutor()
-    if kind != "local":
-        raise UserError(Problem("there is no such executor", field="executor", value=kind))
-    from launcher.executors.local import LocalExecutor
-
-    return LocalExecutor()
+    if kind not in EXECUTORS:
+        remedy = choices(kind, EXECUTORS)
+        raise UserError(Problem("there is no such executor", field="executor", value=kind, remedy=remedy))
+    made: Executor = importlib.import_module(f"{__name__}.{kind.replace('-', '_')}").EXECUTOR()
+    return made

@@ -7,15 +7,24 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
-from launcher import node
-from launcher.executors.base import JobState, prepare_start, recorded_state, refuse_idle, request_stop
+from launcher.executors.shared.base import (
+    Finding,
+    JobState,
+    Verdict,
+    prepare_start,
+    recorded_state,
+    refuse_idle,
+    request_stop,
+)
 from launcher.runs import directory as runs
+from launcher.runs import endings
+from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.results import Error, Outcome
 
@@ -25,6 +34,10 @@ END_TIMEOUT_S = 10.0
 
 class LocalExecutor:
     """One job on this machine; see `Executor`."""
+
+    takes_nodes = False
+    script = "job.sh"
+    template = "job.sh.j2"
 
     def __init__(self) -> None:
         self._script: subprocess.Popen[bytes] | None = None
@@ -77,6 +90,34 @@ class LocalExecutor:
         for job in self._living(run):
             self._cancel(run, job)
 
+    def is_set_up(self) -> bool:
+        """This machine always is."""
+        return True
+
+    def look(self) -> Iterator[Finding]:
+        """Nothing needs to be there for jobs here."""
+        yield from ()
+
+    def gpus_per_node(self, partition: str | None) -> int | None:
+        """Nobody else is asked about this machine."""
+        del partition
+        return None
+
+    def may_start_again(self, job: str | None) -> bool:
+        """Nothing here starts a job again by itself."""
+        del job
+        return False
+
+    def addresses(self, hosts: Sequence[str]) -> tuple[str, ...]:
+        """The ranks of a job here meet on loopback."""
+        del hosts
+        return ("127.0.0.1",)
+
+    def verdict(self, attempt: Attempt) -> Verdict:
+        """Nobody else decides about a job here."""
+        del attempt
+        return None
+
     def _cancel(self, run: RunDir, job: str) -> None:
         script = _pid(job)
         runs.write_text(run.cancel, "user")
@@ -88,7 +129,7 @@ class LocalExecutor:
                 os.kill(script, signal.SIGKILL)
             time.sleep(0.02)
         if run.cancel.exists():
-            node.cancelled(run)
+            endings.cancelled(run)
 
     def _living(self, run: RunDir) -> list[str]:
         """Jobs whose scripts are alive, the newest first: more than one only where the file system has no locks."""
@@ -112,7 +153,7 @@ def bury(run: RunDir, job: str, status: Outcome, error: Error | None) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
-    node.died(run, status, error)
+    endings.died(run, status, error)
 
 
 def _left_by(run: RunDir, job: str) -> Iterator[int]:
@@ -148,3 +189,6 @@ def _below(ancestor: int) -> list[psutil.Process]:
         return psutil.Process(ancestor).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+EXECUTOR = LocalExecutor

@@ -7,22 +7,28 @@ import datetime as dt
 import functools
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from launcher import node
+from launcher.commands import TIMEOUT_S, ask
 from launcher.errors import LauncherError, Problem, RunFailed, UserError, nearest
-from launcher.executors.base import (
+from launcher.executors.shared.base import (
+    Finding,
     JobState,
     Status,
+    Verdict,
     prepare_start,
     recorded_state,
     refuse_idle,
     request_stop,
 )
+from launcher.network import resolve
 from launcher.runs import directory as runs
+from launcher.runs import endings
+from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.jobs import Job
 
@@ -66,11 +72,16 @@ _UNREACHABLE = re.compile(
     r"temporarily|try again|did not return|connect failure|slurm_conf|parsing config|configuration source",
     re.IGNORECASE,
 )
+GPU_RESOURCE = re.compile(r"(?:^|,)gpu:(?:[^:,()]+:)?(\d+)")
 _FIELD = re.compile(r"(?:^| )(JobName|JobState|Reason|ExitCode|StartTime|EndTime|NodeList)=(\S*)")
 
 
 class SlurmExecutor:
     """Jobs of one Slurm cluster, the one that the environment's Slurm commands talk to; see `Executor`."""
+
+    takes_nodes = True
+    script = "job.sbatch"
+    template = "job.sbatch.j2"
 
     def start(self, run: RunDir) -> str:
         """Submit job.sbatch. Raises UserError with Slurm's own sentence where the request is refused."""
@@ -117,7 +128,7 @@ class SlurmExecutor:
             # Slurm itself checks the state again: a job that has started meanwhile reads the stop file.
             _slurm(["scancel", "--state=PENDING", state.job_id])
             if self.state(run).status == "cancelled":
-                node.stopped(run)
+                endings.stopped(run)
 
     def cancel(self, run: RunDir) -> None:
         """Kill the job, and any other that the run still has; returns once they are gone."""
@@ -126,6 +137,64 @@ class SlurmExecutor:
                 remedy = f"launch stop {run.run_id} works without it"
                 raise RunFailed("scheduler", f"{state.reason}; nothing was killed", remedy)
             self._cancel(run, state)
+
+    def is_set_up(self) -> bool:
+        """Whether sbatch is on PATH and has a configuration: the distribution's client alone has no cluster.
+
+        A controller that doesn't answer at the moment is still a cluster: nothing is trained on its login node instead.
+        """
+        if shutil.which("sbatch") is None:
+            return False
+        try:
+            command = ["sinfo", "--noheader"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return True
+        return "Could not establish a configuration source" not in done.stderr
+
+    def look(self) -> Iterator[Finding]:
+        """Whether there is a cluster that answers, and what its partitions have."""
+        if shutil.which("sbatch") is None:
+            yield Finding("ok", "sbatch is not on PATH: runs are local")
+        elif not self.is_set_up():
+            message = "sbatch is there, but has no cluster: runs are local"
+            yield Finding("note", message, "set SLURM_CONF, or: make cluster")
+        elif (listed := ask(["sinfo", "--noheader", "--format=%P %a %D %T %G"])) is None:
+            message = "sbatch is there, but sinfo gets no answer"
+            yield Finding("broken", message, "is this a login node, and is slurmctld up?")
+        else:
+            yield from (Finding("ok", _partition_text(line)) for line in listed.splitlines())
+
+    def gpus_per_node(self, partition: str | None) -> int | None:
+        """Most GPUs of a node in the partitions, the default one where None; None where Slurm doesn't answer."""
+        output = ask(["sinfo", "--noheader", "--format=%P %G"])
+        return None if output is None else max(_partition_gpus(output.splitlines(), partition), default=0)
+
+    def may_start_again(self, job: str | None) -> bool:
+        """Whether the job is in the queue, which is asked for once in some seconds however many runs are looked at."""
+        return job in (_queue(int(time.monotonic() / QUEUE_HOLDS_S)) or ())
+
+    def addresses(self, hosts: Sequence[str]) -> tuple[str, ...]:
+        """Names of nodes, or Slurm's addresses of them where the names don't resolve."""
+        if resolve(hosts[0]) is not None:
+            return tuple(hosts)
+        output = ask(["scontrol", "-o", "show", "node", ",".join(hosts)], COMMAND_TIMEOUT_S) or ""
+        known = dict(re.findall(r"^NodeName=(\S+) .*?\bNodeAddr=(\S+)", output, re.MULTILINE))
+        return tuple(known.get(host, host) for host in hosts)
+
+    def verdict(self, attempt: Attempt) -> Verdict:
+        """What Slurm has decided while the job's script still runs.
+
+        A job that is being taken off its nodes is COMPLETING whatever the reason; but one that will start again has been
+        counted as restarted already.
+        """
+        output = ask(["scontrol", "-o", "show", "job", str(attempt.job_id)], COMMAND_TIMEOUT_S) or ""
+        fields = dict(re.findall(r"\b(JobState|Reason|Restarts)=(\S+)", output))
+        if fields.get("JobState") in (None, "RUNNING"):
+            return None
+        if int(fields.get("Restarts", 0)) > attempt.restart_count:
+            return "requeued"
+        return None if fields.get("Reason") == "TimeLimit" else "cancelled"
 
     def _cancel(self, run: RunDir, state: JobState) -> None:
         assert state.job_id is not None
@@ -140,7 +209,7 @@ class SlurmExecutor:
         done = _slurm(["scancel", state.job_id])
         gone = _wait(lambda: self._has_ended(run, state.job_id), CANCEL_TIMEOUT_S)
         if gone and run.cancel.exists():
-            node.cancelled(run)
+            endings.cancelled(run)
         if left := _what_is_left(state.job_id, _sentence(done.stderr)):
             remedy = f"look at its processes there (ps); launch cancel {run.run_id} asks again"
             raise RunFailed("scheduler", left, remedy)
@@ -150,13 +219,9 @@ class SlurmExecutor:
         return state.job_id != job or not state.active
 
 
-def queue() -> frozenset[str] | None:
-    """Ids of the jobs that Slurm has not ended yet, asked for once in some seconds; None where it doesn't answer."""
-    return _queue(int(time.monotonic() / QUEUE_HOLDS_S))
-
-
 @functools.lru_cache(maxsize=1)
 def _queue(_moment: int) -> frozenset[str] | None:
+    """Ids of the jobs that Slurm has not ended yet; None where it doesn't answer."""
     done = _slurm(["squeue", "--noheader", "--format=%A"])
     return None if done.returncode else frozenset(done.stdout.split())
 
@@ -355,3 +420,20 @@ def _slurm(
     except subprocess.TimeoutExpired:
         said = f"{command[0]} did not return in {COMMAND_TIMEOUT_S:.0f} s"
         return subprocess.CompletedProcess(command, 1, stdout="", stderr=said)
+
+
+def _partition_text(line: str) -> str:
+    partition, available, nodes, state, resources = (line.split() + ["?"] * 5)[:5]
+    gpus = "no GPUs" if resources in ("(null)", "?") else resources
+    return f"{partition} ({available}): {nodes} nodes {state}, {gpus}"
+
+
+def _partition_gpus(lines: Sequence[str], partition: str | None) -> Iterator[int]:
+    for line in lines:
+        name, _, resources = line.strip().partition(" ")
+        asked = name.endswith("*") if partition is None else name.rstrip("*") in partition.split(",")
+        if asked:
+            yield sum(int(count) for count in GPU_RESOURCE.findall(resources))
+
+
+EXECUTOR = SlurmExecutor

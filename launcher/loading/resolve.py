@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from launcher import paths
 from launcher.errors import Conflict, Problem, UserError, choices
@@ -41,7 +41,7 @@ from launcher.loading.yaml_source import Node, dump, parse, read_text
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import LocalPath
 from launcher.recipe.recipe import TASKS, Recipe
-from launcher.resources import resource_dir
+from launcher.resources import PROFILES, Kind, resource_dir
 from launcher.tasks.shared.conflicts import conflicts
 
 
@@ -122,7 +122,7 @@ def list_recipes(cwd: Path) -> list[RecipeEntry]:
 
 def load_cluster(reference: str, *, cwd: Path) -> Cluster:
     """A cluster profile by name (./slurm/NAME.yaml, then the shipped ones) or path; UserError with every mistake."""
-    path = _locate("slurm", reference, cwd.absolute(), os.environ)
+    path = _locate(PROFILES, reference, cwd.absolute(), os.environ)
     nodes, problems = _read(path, schema_of(Cluster))
     problems = [_about_training(problem) for problem in problems]
     leaves = schema_of(Cluster).leaves
@@ -218,7 +218,7 @@ def _read(path: Path, schema: Schema) -> tuple[dict[str, Node], list[Problem]]:
     return nodes, problems + unknown
 
 
-def _locate(kind: Literal["recipes", "slurm"], reference: str, cwd: Path, environ: Mapping[str, str]) -> Path:
+def _locate(kind: Kind, reference: str, cwd: Path, environ: Mapping[str, str]) -> Path:
     """The file meant by a name or path; UserError with the nearest name where there is none."""
     names = _named(kind, cwd)
     is_path = _is_path(reference)
@@ -243,7 +243,7 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _named(kind: Literal["recipes", "slurm"], cwd: Path) -> dict[str, Path]:
+def _named(kind: Kind, cwd: Path) -> dict[str, Path]:
     """Name -> file, for all files that can be meant by name."""
     shipped, own = resource_dir(kind), cwd / kind
     return {path.stem: path for directory in (shipped, own) for path in directory.glob("*.yaml")}

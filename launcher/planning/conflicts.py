@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from launcher.errors import Conflict, UserError
+from launcher.executors import LOCAL
 from launcher.families import FAMILIES, find
 from launcher.families.shared.base import ModelShape, resolve_lora_targets
 from launcher.planning.compile_mode import compile_conflicts
@@ -30,7 +31,7 @@ def plan_conflicts(
     """Every contradiction between the recipe and the machine, the cluster, the model or the size of the data."""
     executor = resolve_executor(recipe, machine)
     device = resolve_device(recipe, cluster, machine, executor)
-    if executor == "local":
+    if executor == LOCAL:
         yield from _local_conflicts(recipe, machine)
     else:
         yield from _limit_conflicts(recipe, cluster)
@@ -65,9 +66,7 @@ def _local_conflicts(recipe: Recipe, machine: Machine) -> Iterator[Conflict]:
             ("nodes", "executor"),
             "more than one node needs Slurm"
             + (
-                ""
-                if recipe.executor == "local"
-                else ", and none is set up here (sbatch and its configuration)"
+                "" if recipe.executor == LOCAL else ", and none is set up here (sbatch and its configuration)"
             ),
             "use gpus=N for several ranks on this machine, run where sbatch is, "
             "or try it on this machine's development cluster: make cluster",

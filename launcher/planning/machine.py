@@ -4,53 +4,39 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher.commands import ask
+from launcher.executors import SCHEDULERS, executor_for
 from launcher.planning.plan import Machine, resolve_executor
 from launcher.recipe.cluster import Cluster
-from launcher.recipe.recipe import Recipe
+from launcher.recipe.recipe import AUTO, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-TIMEOUT_S = 3.0
-GPU_RESOURCE = re.compile(r"(?:^|,)gpu:(?:[^:,()]+:)?(\d+)")
+    pass
 
 
 def observe(recipe: Recipe, cluster: Cluster, submits: bool = True) -> Machine:
-    """The facts that planning this recipe needs; the scheduler is asked only where nothing else says."""
+    """The facts that planning this recipe needs; a scheduler is asked only where nothing else says."""
     machine = Machine(
-        has_sbatch=recipe.executor == "auto" and slurm_is_set_up(),
+        scheduler=scheduler_here() if recipe.executor == AUTO else None,
         gpus=local_gpus(),
         native_bf16=native_bf16(),
         cores=len(os.sched_getaffinity(0)),
         submits=submits,
     )
-    unsaid = recipe.device != "cpu" and cluster.gpus_per_node is None
-    if resolve_executor(recipe, machine) != "slurm" or not unsaid:
+    executor = executor_for(resolve_executor(recipe, machine))
+    if not executor.takes_nodes or recipe.device == "cpu" or cluster.gpus_per_node is not None:
         return machine
-    return replace(machine, slurm_gpus_per_node=slurm_gpus_per_node(cluster.partition))
+    return replace(machine, scheduler_gpus=executor.gpus_per_node(cluster.partition))
 
 
-def slurm_is_set_up() -> bool:
-    """Whether sbatch is on PATH and has a configuration: the distribution's client alone has no cluster.
-
-    A controller that doesn't answer at the moment is still a cluster: nothing is trained on its login node instead.
-    """
-    if shutil.which("sbatch") is None:
-        return False
-    try:
-        done = subprocess.run(
-            ["sinfo", "--noheader"], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return True
-    return "Could not establish a configuration source" not in done.stderr
+def scheduler_here() -> str | None:
+    """The scheduler that jobs can be submitted to from this machine, by the name of its executor; None for none."""
+    return next((name for name in SCHEDULERS if executor_for(name).is_set_up()), None)
 
 
 def native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -75,33 +61,6 @@ def local_gpus(environ: Mapping[str, str] = os.environ, proc: Path = Path("/proc
 def _listed_gpus() -> int:
     output = ask(["nvidia-smi", "-L"])
     return 0 if output is None else sum(line.startswith("GPU ") for line in output.splitlines())
-
-
-def slurm_gpus_per_node(partition: str | None) -> int | None:
-    """Most GPUs of a node in the partitions (the default one where None); None where Slurm doesn't answer."""
-    output = ask(["sinfo", "--noheader", "--format=%P %G"])
-    if output is None:
-        return None
-    return max(_partition_gpus(output.splitlines(), partition), default=0)
-
-
-def _partition_gpus(lines: Sequence[str], partition: str | None) -> Iterator[int]:
-    for line in lines:
-        name, _, resources = line.strip().partition(" ")
-        asked = name.endswith("*") if partition is None else name.rstrip("*") in partition.split(",")
-        if asked:
-            yield sum(int(count) for count in GPU_RESOURCE.findall(resources))
-
-
-def ask(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str | None:
-    """What a small program prints; None where it isn't there, fails or takes too long."""
-    if shutil.which(command[0]) is None:
-        return None
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def git_commit(directory: Path) -> str | None:

@@ -12,25 +12,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from launcher.executors import LOCAL, SCHEDULERS, executor_for
 from launcher.families.shared.base import ModelShape
 from launcher.planning.compile_mode import Compile, Place, resolve_compile
 from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic
 from launcher.planning.layout import Layout, layout_of, setup_of
+from launcher.planning.slurm_request import SlurmRequest, slurm_request
 from launcher.planning.step_time import Planned, known_device
 from launcher.planning.throughput import Facts, Throughput, Variant, predict
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import Record
-from launcher.recipe.recipe import Recipe
-
-CPUS_PER_GPU_RANK = 8
+from launcher.recipe.recipe import AUTO, Recipe
 
 
 @dataclass(frozen=True)
 class Machine:
     """What was observed where `launch` runs; the CLI fills it in."""
 
-    has_sbatch: bool = False
-    """Whether jobs can be submitted: sbatch is on PATH and knows its cluster."""
+    scheduler: str | None = None
+    """The scheduler that jobs can be submitted to from here, by the name of its executor."""
     submits: bool = True
     """Whether the plan is to be started from here; a plan that is only shown needs no cluster."""
     gpus: int = 0
@@ -39,7 +39,7 @@ class Machine:
     """Whether this machine's CPU computes in bf16 itself."""
     cores: int = 1
     """CPU cores of this machine."""
-    slurm_gpus_per_node: int | None = None
+    scheduler_gpus: int | None = None
     """GPUs of a node as the scheduler declares them; None where nobody could say."""
 
 
@@ -86,25 +86,6 @@ class Traffic(Record):
     bytes_per_step: int | None = None
 
 
-class SlurmRequest(Record):
-    """What the job asks of Slurm, and how nodes are prepared."""
-
-    partition: str | None
-    account: str | None
-    qos: str | None
-    constraint: str | None
-    reservation: str | None
-    time: str | None
-    gpu_option: str | None
-    """The whole option, such as `--gpus-per-node=h100:8`; None asks for no GPU."""
-    cpus_per_task: int
-    memory: str | None
-    exclusive: bool
-    requeue: bool
-    options: tuple[str, ...] = ()
-    """The profile's further options, whole, such as `--exclude=node7`."""
-
-
 class Plan(Record):
     """A resolved launch."""
 
@@ -119,7 +100,8 @@ class Plan(Record):
     """Python that trains on the nodes."""
     git_commit: str | None
     launcher_version: str
-    executor: Literal["local", "slurm"]
+    executor: str
+    """Name of the executor."""
     device: Literal["cuda", "cpu"]
     strategy: Literal["plain", "deepspeed"]
     nodes: int
@@ -196,12 +178,13 @@ def make_plan(
             recipe.tuning,
             lambda variant: _planned(_varied(recipe, variant), cluster, shape, gpus, device),
         ),
-        "slurm": _slurm(recipe, cluster, device, gpus) if executor == "slurm" else None,
         "notes": (*_notes(recipe, cluster, machine, executor, shape, data, setup), *([why] if why else [])),
         "loss_sha256": None if own_loss is None else hashlib.sha256(own_loss.encode()).hexdigest(),
         "recipe": recipe,
         "cluster": cluster,
     }
+    request = slurm_request(recipe, cluster, device, gpus) if executor_for(executor).takes_nodes else None
+    fields.update(slurm=request)
     return Plan(plan_id=_plan_id(identity.name, fields), **vars(identity), **fields)
 
 
@@ -228,12 +211,12 @@ def _varied(recipe: Recipe, variant: Variant) -> Recipe:
     return recipe.model_copy(update={"nodes": variant.nodes, "tuning": variant.tuning, "batch": batch})
 
 
-def resolve_executor(recipe: Recipe, machine: Machine) -> Literal["local", "slurm"]:
-    """`auto` means Slurm where there is an sbatch; for a plan that is only shown, wherever it is for a cluster."""
-    if recipe.executor != "auto":
+def resolve_executor(recipe: Recipe, machine: Machine) -> str:
+    """`auto` means the scheduler that is set up here; for a plan that is only shown, some scheduler where it is for a cluster."""
+    if recipe.executor != AUTO:
         return recipe.executor
     for_cluster = not machine.submits and (recipe.nodes > 1 or recipe.cluster is not None)
-    return "slurm" if machine.has_sbatch or for_cluster else "local"
+    return machine.scheduler or (SCHEDULERS[0] if for_cluster else LOCAL)
 
 
 def resolve_device(
@@ -275,11 +258,11 @@ def step_counts(recipe: Recipe, train_examples: int) -> tuple[int, int, int]:
 
 def _available_gpus(cluster: Cluster, machine: Machine, executor: str) -> int | None:
     """GPUs of a node; None where nobody says."""
-    if executor == "local":
+    if not executor_for(executor).takes_nodes:
         return machine.gpus
     if cluster.gpus_per_node is not None:
         return cluster.gpus_per_node
-    return machine.slurm_gpus_per_node
+    return machine.scheduler_gpus
 
 
 def _steps(recipe: Recipe, data: DataSize) -> Steps:
@@ -325,8 +308,8 @@ def _traffic(shape: ModelShape | None, setup: Setup, layout: Layout) -> Traffic:
 def _speed_facts(
     recipe: Recipe, cluster: Cluster, machine: Machine, layout: Layout, data: DataSize, gpus: int
 ) -> Facts:
-    on_slurm = resolve_executor(recipe, machine) == "slurm"
-    cores = (cluster.cpus_per_task or gpus) if on_slurm else machine.cores
+    elsewhere = executor_for(resolve_executor(recipe, machine)).takes_nodes
+    cores = (cluster.cpus_per_task or gpus) if elsewhere else machine.cores
     return Facts(
         examples=layout.global_batch_size,
         max_length=layout.max_length,
@@ -336,40 +319,8 @@ def _speed_facts(
         gpu_model=cluster.gpu_model,
         cores=max(1, cores // gpus),
         pretrained=recipe.model.init == "pretrained",
-        native_bf16=machine.native_bf16 or on_slurm,
+        native_bf16=machine.native_bf16 or elsewhere,
     )
-
-
-def _slurm(recipe: Recipe, cluster: Cluster, device: str, gpus: int) -> SlurmRequest:
-    option = None
-    if device == "cuda":
-        kind = f"{cluster.gpu_type}:" if cluster.gpu_type else ""
-        option = (
-            f"--gres=gpu:{kind}{gpus}" if cluster.gpu_request == "gres" else f"--gpus-per-node={kind}{gpus}"
-        )
-    return SlurmRequest(
-        partition=cluster.partition,
-        account=cluster.account,
-        qos=cluster.qos,
-        constraint=cluster.constraint,
-        reservation=cluster.reservation,
-        time=recipe.time,
-        gpu_option=option,
-        cpus_per_task=cluster.cpus_per_task or (gpus * CPUS_PER_GPU_RANK if device == "cuda" else gpus),
-        memory=cluster.memory,
-        exclusive=cluster.exclusive,
-        requeue=recipe.requeue,
-        options=tuple(_sbatch_options(cluster)),
-    )
-
-
-def _sbatch_options(cluster: Cluster) -> Iterator[str]:
-    """The profile's further options of sbatch; one that is false is left out."""
-    for name, value in sorted(cluster.sbatch.items()):
-        if value is True:
-            yield f"--{name}"
-        elif value is not False:
-            yield f"--{name}={value}"
 
 
 def _notes(
@@ -389,17 +340,13 @@ def _notes(
         yield f"{idle} of {world_size} ranks have no example in a step: batch.global={examples} is smaller"
     elif examples % world_size:
         yield f"batch.global={examples} over {world_size} ranks is uneven: each example counts the same"
-    if (
-        recipe.precision == "bf16"
-        and (setup.device, executor) == ("cpu", "local")
-        and not machine.native_bf16
-    ):
+    if recipe.precision == "bf16" and (setup.device, executor) == ("cpu", LOCAL) and not machine.native_bf16:
         yield "this CPU only imitates bf16: precision=fp32 is about three times as fast here"
     gpu = known_device(cluster.gpu_model) if cluster.gpu_model else None
     if recipe.precision == "bf16" and setup.device == "cuda" and gpu is not None and not gpu.has_bf16:
         yield f"a {cluster.gpu_model} only imitates bf16: precision=fp16 is what it is made for"
-    if executor == "slurm" and recipe.executor == "auto" and not machine.has_sbatch:
-        yield "planned for Slurm, which is not set up here: launch run works where sbatch is"
+    if executor in SCHEDULERS and recipe.executor == AUTO and machine.scheduler is None:
+        yield f"planned for {executor}, which is not set up here: launch run works where its commands are"
     if shape is None:
         yield "the model's shape is not known here (no config.json in its directory or the hub cache): memory unknown"
     if data.train_examples is None:

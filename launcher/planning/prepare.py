@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from launcher import __version__, families, paths, resources
 from launcher.errors import Problem, UserError
+from launcher.executors import executor_for
 from launcher.families.shared.base import ModelShape
 from launcher.families.shared.names import Sizes
 from launcher.loading import resolve as loading
@@ -27,6 +28,7 @@ from launcher.reading import check as datacheck
 from launcher.reading.check import DataFacts
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import Recipe, leaf_values
+from launcher.resources import PROFILES
 
 Answer = TypeVar("Answer")
 
@@ -58,7 +60,7 @@ class Prepared:
 
     def script(self) -> str:
         """The text of the job script."""
-        return self.files["job.sbatch" if self.plan.executor == "slurm" else "job.sh"]
+        return self.files[executor_for(self.plan.executor).script]
 
 
 def prepare(
@@ -235,7 +237,7 @@ def scratch_config(scratch: Scratch, longest: int) -> dict[str, object]:
 def templates() -> dict[str, str]:
     """Every template and DeepSpeed base by its file name."""
     paths = [
-        *resources.resource_dir("slurm").glob("*.j2"),
+        *resources.resource_dir(PROFILES).glob("*.j2"),
         *resources.resource_dir("ds_configs").glob("*.json"),
     ]
     return {path.name: path.read_text(encoding="utf-8") for path in paths}

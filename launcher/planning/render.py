@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from launcher.errors import Problem, UserError
+from launcher.executors import executor_for
 from launcher.planning.plan import Plan
 from launcher.runs.time_limits import minutes
 
@@ -42,10 +43,8 @@ def render(plan: Plan, templates: Templates, recipe_text: str, own_loss: str | N
         files["loss.py"] = own_loss
     if plan.strategy == "deepspeed":
         files["ds_config.json"] = _json(ds_config(plan, templates))
-    if plan.executor == "slurm":
-        files["job.sbatch"] = _script(plan, templates, "job.sbatch.j2")
-    else:
-        files["job.sh"] = _script(plan, templates, "job.sh.j2")
+    executor = executor_for(plan.executor)
+    files[executor.script] = _script(plan, templates, executor.template)
     return files
 
 

@@ -34,10 +34,13 @@ from launcher.resources import module_names
 
 TASKS = module_names("tasks")
 """The tasks that there are: a file each."""
+AUTO = "auto"
 if TYPE_CHECKING:
     Task = str
+    ExecutorName = str
 else:
     Task = Literal[TASKS]
+    ExecutorName = Literal[(AUTO, *module_names("executors"))]
 LONGEST = 512
 """Tokens in a sequence where data.max_length doesn't say otherwise."""
 
@@ -59,7 +62,7 @@ class Recipe(Section):
     """Time limit of a Slurm job, in Slurm's notation; null takes the cluster's default."""
     cluster: Annotated[PathOrId | None, Decides("execution")] = None
     """Cluster profile: a name in slurm/ or a file."""
-    executor: Annotated[Literal["auto", "local", "slurm"], Decides("execution")] = "auto"
+    executor: Annotated[ExecutorName, Decides("execution")] = AUTO
     """auto means Slurm where sbatch is on PATH."""
     requeue: Annotated[bool, Decides("execution")] = True
     """Whether Slurm may put the job back after preemption, node failure or the time limit; it then resumes."""

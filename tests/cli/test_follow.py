@@ -9,8 +9,9 @@ import pytest
 from launcher.cli.follow import Tail, every, exit_code, follow
 from launcher.cli.output import is_secret_name, table
 from launcher.cli.progress import PlainBar, show_event
+from launcher.executors.slurm import GPU_RESOURCE
 from launcher.figures import human_bytes, human_number, human_seconds
-from launcher.planning.machine import GPU_RESOURCE, local_gpus
+from launcher.planning.machine import local_gpus
 from launcher.runs.events import Evaluated, Step
 from launcher.runs.results import Outcome, Result
 

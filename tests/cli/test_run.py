@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from launcher import node
+from launcher.runs import endings
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
 
@@ -95,7 +95,7 @@ def test_a_cancelled_run_tells_all_that_its_files_tell(
     run = RunDir(shutil.copytree(finished[0].path, tmp_path / "runs" / "done"))
     with run.metrics.open("a") as metrics:
         metrics.write('{"step": 7, "tr')  # torn by the kill
-    node.cancelled(run)
+    endings.cancelled(run)
     cancelled = read_json(run.result) or {}
     assert completed.keys() <= cancelled.keys()
     same = ("run_id", "best", "predicted", "steps", "epochs", "micro_batch_size", "attempts")

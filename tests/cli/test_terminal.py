@@ -13,7 +13,7 @@ import pytest
 from launcher.cli import execute
 from launcher.cli.output import EXIT_NO_READER, rich_text, say, show, show_json
 from launcher.cli.progress import PlainBar, show_event
-from launcher.executors.environment import single_process, split_environment
+from launcher.executors.shared.environment import single_process, split_environment
 from launcher.report.attribution_page import page
 from launcher.report.visible import COMMANDS, visible
 from launcher.runs.events import Notice, Phase

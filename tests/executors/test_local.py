@@ -17,7 +17,7 @@ from support.slurm_cluster import wait_until
 
 from launcher.errors import UserError
 from launcher.executors import Executor, JobState, executor_for
-from launcher.executors.outcome import without_result
+from launcher.executors.shared.outcome import without_result
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
 

@@ -18,10 +18,11 @@ import launcher
 PACKAGE = Path(launcher.__file__).parent
 
 # A room, and the rooms on its right, which it may import together with what these may import; packages of others by name.
-BASE = "errors figures parent_death paths resources"
+BASE = "commands errors figures network parent_death paths resources"
 LAYERS = {
     **dict.fromkeys(BASE.split(), ""),
     "paths": "platformdirs",
+    "network": "psutil",
     "__init__": "",
     "__main__": "cli",
     "recipe": f"{BASE} pydantic",
@@ -30,9 +31,9 @@ LAYERS = {
     "loading": "recipe tasks yaml",
     "reading": "recipe tasks pyarrow charset_normalizer",
     "runs": f"{BASE} tasks",
-    "planning": "recipe tasks families loading reading runs jinja2",
-    "executors": "runs node psutil",
-    "node": "runs psutil",
+    "planning": "recipe tasks families loading reading runs executors jinja2",
+    "executors": "runs psutil",
+    "node": "executors",
     "sweeps": "planning executors",
     "report": "runs tasks jinja2",
     "api": "planning executors train",

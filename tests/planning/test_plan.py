@@ -17,7 +17,7 @@ from launcher.runs.time_limits import minutes
 
 IDENTITY = Identity("roberta-cls", "run-1", "/runs/run-1", "/usr/bin/python3", None, "0.1.0")
 LAPTOP = Machine()
-LOGIN_NODE = Machine(has_sbatch=True)
+LOGIN_NODE = Machine(scheduler="slurm")
 ROBERTA = known_shape("FacebookAI/roberta-base")
 SST2 = DataSize(train_examples=67_349)
 
@@ -63,8 +63,8 @@ def test_auto_means_slurm_where_jobs_can_be_submitted(wanted: str, machine: Mach
     [
         (cluster(gpus_per_node=8), LOGIN_NODE, "cuda", 8),
         (cluster(gpus_per_node=0), LOGIN_NODE, "cpu", 1),
-        (cluster(), replace(LOGIN_NODE, slurm_gpus_per_node=4), "cuda", 4),
-        (cluster(), replace(LOGIN_NODE, slurm_gpus_per_node=0), "cpu", 1),
+        (cluster(), replace(LOGIN_NODE, scheduler_gpus=4), "cuda", 4),
+        (cluster(), replace(LOGIN_NODE, scheduler_gpus=0), "cpu", 1),
         (cluster(), LOGIN_NODE, "cuda", 1),
         (cluster(), LAPTOP, "cpu", 1),
         (cluster(), Machine(gpus=2), "cuda", 2),

@@ -18,7 +18,7 @@ from support.slurm_cluster import Cluster, FlatCluster, wait_until
 
 from launcher.errors import RunFailed, UserError
 from launcher.executors import JobState, executor_for
-from launcher.executors.base import Executor
+from launcher.executors.shared.base import Executor
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
 

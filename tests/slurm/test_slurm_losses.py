@@ -13,7 +13,7 @@ from support.training import log, losses, make_run, metrics, recipe, result, wri
 from transformers import BertConfig, BertModel
 
 from launcher.executors import executor_for
-from launcher.executors.base import Executor
+from launcher.executors.shared.base import Executor
 from launcher.recipe.model import Scratch
 from launcher.runs.directory import RunDir
 from launcher.train.tokens.tokenizer import train_tokenizer

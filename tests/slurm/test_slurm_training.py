@@ -15,7 +15,7 @@ from support.plans import new_run, plan_of
 from support.slurm_cluster import Cluster, NetnsCluster, require_slurm, wait_until
 
 from launcher.executors import JobState, executor_for
-from launcher.executors.base import Executor
+from launcher.executors.shared.base import Executor
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
 

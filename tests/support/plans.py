@@ -43,7 +43,7 @@ def plan_of(
     *,
     run_dir: Path = Path("/runs/example"),
     python: str | None = None,
-    has_sbatch: bool = True,
+    scheduler: str | None = "slurm",
 ) -> Plan:
     """The plan of TINY with `recipe` laid over it; `python` is that of the nodes."""
     profile = Cluster.model_validate_json(json.dumps(cluster or {}))
@@ -56,7 +56,7 @@ def plan_of(
         launcher_version="0.1.0",
     )
     tree = merged(TINY, recipe)
-    machine = Machine(has_sbatch=has_sbatch)
+    machine = Machine(scheduler=scheduler)
     return make_plan(
         Recipe.model_validate_json(json.dumps(tree)), profile, machine, identity, None, DataSize(2400)
     )

@@ -111,7 +111,7 @@ def cancel_command(reference: str, runs_dir: Path | None, as_json: bool) -> None
     """Kill a run now; steps since its last checkpoint are lost."""
     from launcher.cli.output import say
     from launcher.executors.local import bury
-    from launcher.executors.outcome import state_text
+    from launcher.executors.shared.outcome import state_text
 
     run, executor, state = _with_state(reference, runs_dir)
     if state.job_id is not None and _is_lost(state):

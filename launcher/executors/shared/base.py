@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from launcher.errors import DamagedFile, Problem, RunFailed, UserError
-from launcher.executors.environment import split_environment
+from launcher.executors.shared.environment import split_environment
 from launcher.runs import directory as runs
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
@@ -50,8 +50,36 @@ class JobState:
         return self.status in ACTIVE
 
 
+Verdict = Literal["cancelled", "requeued"] | None
+"""What a scheduler has decided about a job while its script still runs; None where it has decided nothing."""
+
+
+class Finding(NamedTuple):
+    """What somebody who looks at an executor should know: `broken` is what no job works with, `note` what some don't."""
+
+    state: Literal["ok", "note", "broken"]
+    text: str
+    remedy: str | None = None
+
+
 class Executor(Protocol):
     """One way to run jobs. Every method can be called by another process than the one that started the job."""
+
+    takes_nodes: ClassVar[bool]
+    """Whether it can give a job several nodes, as schedulers do."""
+    script: ClassVar[str]
+    """The file of a run directory that is its job."""
+    template: ClassVar[str]
+    """The file in slurm/ that the job is rendered from."""
+
+    def is_set_up(self) -> bool:
+        """Whether jobs can be started from this machine."""
+
+    def look(self) -> Iterator[Finding]:
+        """What `launch doctor` says of it."""
+
+    def gpus_per_node(self, partition: str | None) -> int | None:
+        """Most GPUs of a node, in the partition where there are such; None where it doesn't say."""
 
     def start(self, run: RunDir) -> str:
         """Start the rendered job of a new run, or again after it ended; returns the job's id.
@@ -67,6 +95,17 @@ class Executor(Protocol):
 
     def cancel(self, run: RunDir) -> None:
         """Kill the job now; result.json says `cancelled`. Does nothing where there is no active job."""
+
+    def may_start_again(self, job: str | None) -> bool:
+        """Whether a job that has ended may still be started again by a scheduler."""
+
+    # Asked on the node, by the job's own script
+
+    def addresses(self, hosts: Sequence[str]) -> tuple[str, ...]:
+        """One address or resolvable name of each node of the job, in order."""
+
+    def verdict(self, attempt: Attempt) -> Verdict:
+        """What the scheduler has decided about the job of this attempt."""
 
 
 def prepare_start(run: RunDir, state: JobState, environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from launcher.errors import DamagedFile
-from launcher.executors.base import JobState
 from launcher.executors.local import LocalExecutor, bury
+from launcher.executors.shared.base import JobState
 from launcher.runs.directory import RunDir
 from launcher.runs.failures import by_itself
 from launcher.runs.failures import without_result as cause_of_death
