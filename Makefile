@@ -13,7 +13,7 @@ comma := ,
 EXTRAS := dev$(if $(wildcard ../shared/data),$(comma)realdata)
 
 .DEFAULT_GOAL := help
-.PHONY: help install smoke test test-faults check fix docs cluster bench clean
+.PHONY: help install smoke test test-faults soak check fix docs cluster bench clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -44,6 +44,9 @@ test: install ## Run all tests (installs Slurm and Chromium from the distributio
 test-faults: install ## Run the tests that kill, cut off and fill up
 	@scripts/install-slurm
 	@$(BIN)/python -m pytest tests/faults $(ARGS)
+
+soak: install ## Damage thousands of run directories and recipes and see that every verb copes (other cases: SOAK_SEED=7)
+	@SOAK_RUNS=2000 SOAK_RECIPES=5000 $(BIN)/python -m pytest tests/soak $(ARGS)
 
 check: $(VENV)/installed ## Lint, formatting, types and layers; prints which package imports which
 	@$(BIN)/ruff check

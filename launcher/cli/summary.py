@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 from launcher import tasks
 from launcher.cli.progress import metric_items
 from launcher.figures import human_bytes, human_count, human_number, human_seconds
-from launcher.recipe.recipe import Recipe
+from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Tracked, last_events
 from launcher.runs.results import Compression, Error, Result
@@ -159,7 +158,7 @@ def wandb_page(run: RunDir) -> str | None:
 
 
 def _example_text(run: RunDir) -> str:
-    recipe = Recipe.model_validate_json(json.dumps(run.plan_tree()["recipe"]))
+    recipe = planned_recipe(run)
     return " ".join(f'--text "{text}"' for text in tasks.of(recipe).sample_texts())
 
 

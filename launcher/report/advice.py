@@ -13,8 +13,9 @@ from typing import Any
 
 from launcher import tasks
 from launcher.errors import Problem, UserError
+from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir
-from launcher.runs.records import read_json_lines
+from launcher.runs.metrics import read_rows
 from launcher.runs.results import Result
 
 WINDOW = 0.1
@@ -60,9 +61,9 @@ class Curves:
 
 def read_curves(run: RunDir) -> Curves:
     """The run's curves. Raises UserError where it has done too few steps to say anything."""
-    rows = list(read_json_lines(run.metrics))
-    train = [row for row in rows if "split" not in row]
-    run.read_plan()  # what is read below is there
+    rows = list(read_rows(run.metrics))
+    train = [row for row in rows if row.split is None]
+    recipe = planned_recipe(run).tree()
     result = run.read_result()
     if len(train) < LEAST_STEPS and not _diverged(result):
         raise UserError(
@@ -73,18 +74,18 @@ def read_curves(run: RunDir) -> Curves:
             )
         )
     evaluations = [
-        {"step": row["step"], **{key.removeprefix("eval/"): value for key, value in row.items()}}
+        {"step": row.step} | {key: value for key, value in row.metrics().items() if value is not None}
         for row in rows
-        if row.get("split") == "validation"
+        if row.split == "validation"
     ]
     best = None if result is None else result.best
     return Curves(
-        steps=[row["step"] for row in train],
-        losses=[row.get("train/loss") for row in train],
-        norms=[row.get("train/grad_norm") for row in train],
+        steps=[row.step for row in train],
+        losses=[row.figures.get("train/loss") for row in train],
+        norms=[row.figures.get("train/grad_norm") for row in train],
         evaluations=evaluations,
-        epochs=train[-1].get("epoch") or 0.0 if train else 0.0,
-        recipe=run.plan_tree()["recipe"],
+        epochs=train[-1].epoch or 0.0 if train else 0.0,
+        recipe=recipe,
         result=result,
         metric=None if best is None else best.metric,
     )

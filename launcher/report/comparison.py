@@ -14,8 +14,9 @@ from typing import Any
 
 from launcher import tasks
 from launcher.errors import Problem, UserError, choices
+from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir
-from launcher.runs.records import read_json, read_json_lines
+from launcher.runs.metrics import read_rows
 from launcher.runs.results import Measured
 
 IMMATERIAL = (
@@ -99,8 +100,7 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
 
     Raises UserError where it has no result, or not this metric.
     """
-    run.read_plan()  # what is read below is there
-    result, recipe = run.read_result(), run.plan_tree()["recipe"]
+    result, recipe = run.read_result(), planned_recipe(run).tree()
     best = None if result is None else result.best
     if result is None or best is None:
         remedy = f"launch status {run.run_id} says how far it is"
@@ -111,7 +111,7 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
     if value is None:
         known = [key for key, value in evaluated.items() if value is not None]
         raise UserError(Problem("was not computed", run.run_id, "--metric", name, choices(name, known)))
-    latency = read_json(run.latency) or {}
+    latency = run.read_latency()
     measured = result.measured or Measured()
     return Figures(
         run_id=run.run_id,
@@ -124,7 +124,7 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
         best=value,
         test=(result.test or {}).get(name),
         train_s=result.wall_s,
-        latency_ms=latency.get("ms") if latency.get("machine") == machine else None,
+        latency_ms=latency.ms if latency is not None and latency.machine == machine else None,
         memory_bytes=measured.total,
         size_bytes=sum(path.stat().st_size for path in run.model.glob("*.safetensors")),
         parameters=measured.parameters,
@@ -155,9 +155,9 @@ def doubts(runs: Sequence[Figures]) -> Iterator[str]:
 
 def _evaluation(run: RunDir, step: int) -> dict[str, float | None]:
     """Metrics on the validation data after `step`."""
-    for row in read_json_lines(run.metrics):
-        if row.get("split") == "validation" and row["step"] == step:
-            return {key.removeprefix("eval/"): row[key] for key in row if key.startswith("eval/")}
+    for row in read_rows(run.metrics):
+        if row.split == "validation" and row.step == step:
+            return row.metrics()
     return {}
 
 

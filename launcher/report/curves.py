@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from launcher.runs.directory import RunDir
-from launcher.runs.records import read_json_lines
+from launcher.runs.metrics import read_rows
 
 MOST_POINTS = 1000
 """Points of a curve; further steps are drawn together, by their mean, lowest and highest."""
@@ -49,16 +49,15 @@ def read_curves(run: RunDir) -> Curves:
     """The curves of a run, none where nothing was recorded yet."""
     columns: dict[str, tuple[list[int], list[Value]]] = {}
     evaluations: dict[str, list[dict[str, Any]]] = {}
-    for row in read_json_lines(run.metrics):
-        step, split = row.get("step"), row.get("split")
-        if not isinstance(step, int):
+    for row in read_rows(run.metrics):
+        if row.split is not None:
+            found = {"epoch": row.epoch, **row.metrics()}
+            rounded = {key: _rounded(value) for key, value in found.items()}
+            evaluations.setdefault(row.split, []).append({"step": row.step, **rounded})
             continue
-        if isinstance(split, str):
-            evaluations.setdefault(split, []).append({"step": step, **dict(_metrics(row))})
-            continue
-        for key, value in _figures(row):
+        for key, value in row.figures.items():
             steps, values = columns.setdefault(key, ([], []))
-            steps.append(step)
+            steps.append(row.step)
             values.append(value)
     return Curves({key: drawn(*column) for key, column in columns.items()}, evaluations)
 
@@ -76,23 +75,6 @@ def drawn(steps: Sequence[int], values: Sequence[Value]) -> Curve:
         [_rounded(min(part, default=None)) for part in known],
         [_rounded(max(part, default=None)) for part in known],
     )
-
-
-def _figures(row: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
-    """The figures of a step, null where one was no number."""
-    for key, value in row.items():
-        if key.startswith(("train/", "perf/")) and (value is None or _is_number(value)):
-            yield key, value
-
-
-def _metrics(row: Mapping[str, Any]) -> Iterable[tuple[str, Value]]:
-    for key, value in row.items():
-        if (key.startswith("eval/") or key == "epoch") and (value is None or _is_number(value)):
-            yield key.removeprefix("eval/"), _rounded(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _rounded(value: Value) -> Value:

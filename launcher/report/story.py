@@ -14,6 +14,7 @@ from launcher.figures import human_bytes, human_count, human_number, human_secon
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.report import advice
 from launcher.report.curves import Curves, read_curves
+from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir, read_result
 
 MOST_EVALUATIONS = 40
@@ -37,8 +38,7 @@ class Story:
         self.run = run
         self.run_id = run.run_id
         self.directory = str(run.path)
-        run.read_plan()  # what is read below is there
-        self.plan: Tree = run.plan_tree()
+        self.plan: Tree = {**run.plan_tree(), "recipe": planned_recipe(run).tree()}
         result = run.read_result()
         self.result: Tree = {} if result is None else result.tree()
         self.curves: Curves = read_curves(run)

@@ -32,7 +32,7 @@ from launcher.errors import DamagedFile, Problem, UserError, nearest
 from launcher.runs.attempts import Attempt
 from launcher.runs.jobs import Job
 from launcher.runs.records import make, read_json, read_text, tree_of
-from launcher.runs.results import Result
+from launcher.runs.results import Latency, Result
 from launcher.runs.run_plan import RunPlan, read_plan_tree
 
 LOSS_FILE = "loss.py"
@@ -246,6 +246,11 @@ class RunDir:
     def write_result(self, result: Result) -> None:
         """Write result.json."""
         write_json(self.result, result.tree())
+
+    def read_latency(self) -> Latency | None:
+        """latency.json, or None where nobody has asked. Raises DamagedFile."""
+        tree = read_json(self.latency)
+        return None if tree is None else make(Latency, tree, str(self.latency))
 
     def read_plan(self) -> RunPlan:
         """plan.json. Raises UserError where this is no run, or DamagedFile."""

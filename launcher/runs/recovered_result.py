@@ -5,23 +5,20 @@ Standard library alone, and nothing here fails on a line that was torn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from launcher import tasks
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, read_events
-from launcher.runs.records import read_json_lines
+from launcher.runs.metrics import MetricsRow, read_rows
 from launcher.runs.results import Best, Result
 from launcher.runs.run_plan import RunPlan
 
 
 def of_run(run: RunDir, plan: RunPlan) -> Result:
     """The part of result.json that a completed run has from its training; null where it is not known."""
-    rows = [row for row in read_json_lines(run.metrics) if _is_row(row)]
-    epochs = [
-        row["epoch"] for row in rows if "split" not in row and isinstance(row.get("epoch"), int | float)
-    ]
+    rows = list(read_rows(run.metrics))
+    epochs = [row.epoch for row in rows if row.split is None and row.epoch is not None]
     return Result(
         "failed",
         best=best(run, plan, rows),
@@ -31,7 +28,7 @@ def of_run(run: RunDir, plan: RunPlan) -> Result:
     )
 
 
-def best(run: RunDir, plan: RunPlan, rows: list[dict[str, Any]]) -> Best | None:
+def best(run: RunDir, plan: RunPlan, rows: list[MetricsRow]) -> Best | None:
     """The evaluation of the model in model/: metric, value and step; None where there is no model yet."""
     if not (run.model / "config.json").is_file():
         return None
@@ -49,14 +46,9 @@ def best(run: RunDir, plan: RunPlan, rows: list[dict[str, Any]]) -> Best | None:
     return Best(metric, known[step], step)
 
 
-def _is_row(row: Mapping[str, Any]) -> bool:
-    return type(row.get("step")) is int
-
-
-def _values(rows: list[dict[str, Any]], key: str) -> list[tuple[int, float]]:
+def _values(rows: list[MetricsRow], key: str) -> Iterator[tuple[int, float]]:
     """(step, value) of each evaluation on the validation data that has one."""
-    return [
-        (row["step"], row[key])
-        for row in rows
-        if row.get("split") == "validation" and isinstance(row.get(key), int | float)
-    ]
+    for row in rows:
+        value = row.figures.get(key)
+        if row.split == "validation" and value is not None:
+            yield row.step, value

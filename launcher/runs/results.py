@@ -74,6 +74,15 @@ class Tracking:
 
 
 @dataclass(frozen=True)
+class Latency:
+    """latency.json: how long the best model takes for one text."""
+
+    machine: str
+    ms: float
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Result:
     """result.json; what is not known is null."""
 

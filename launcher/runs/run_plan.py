@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from launcher import tasks
+from launcher.errors import DamagedFile, Problem, choices
 from launcher.runs.records import make
 
 Tree = Mapping[str, Any]
@@ -15,6 +17,7 @@ Tree = Mapping[str, Any]
 class PlannedLayout:
     """How a global batch is spread."""
 
+    global_batch_size: int
     micro_batch_size: int
     examples_per_rank: int
     gradient_accumulation_steps: int
@@ -163,6 +166,10 @@ class RunPlan:
     nodes: int
     gpus: int
     world_size: int
+    device: str
+    precision: str
+    zero_stage: int
+    git_commit: str | None
     layout: PlannedLayout
     steps: PlannedSteps
     memory: Mapping[str, int | None]
@@ -182,4 +189,8 @@ class RunPlan:
 
 def read_plan_tree(tree: Mapping[str, Any], where: str) -> RunPlan:
     """The plan from its JSON object. Raises DamagedFile where it is no plan of ours."""
-    return make(RunPlan, tree, where)
+    plan = make(RunPlan, tree, where)
+    task = plan.recipe.task
+    if task not in tasks.names():
+        raise DamagedFile(Problem(f"recipe.task is {task!r}", where, remedy=choices(task, tasks.names())))
+    return plan

@@ -57,9 +57,8 @@ def compare_command(
 
 
 def _has_latency(run: RunDir, machine: str) -> bool:
-    from launcher.runs.records import read_json
-
-    return (read_json(run.latency) or {}).get("machine") == machine
+    latency = run.read_latency()
+    return latency is not None and latency.machine == machine
 
 
 def _measure(run: RunDir, machine: str) -> None:

@@ -1,0 +1,145 @@
+"""Damaged run directories and recipes, a few in every test run, thousands in `make soak`.
+
+Whatever lies in a file, every verb that reads it ends soon and in words: no traceback, nothing executed, no character
+that a terminal obeys. `SOAK_SEED=7` draws other cases, `SOAK_RUNS` and `SOAK_RECIPES` as many as are given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from types import FrameType
+
+import pytest
+from support.mutations import damage_recipe, damage_run
+
+from launcher.cli import execute
+from launcher.report.visible import COMMANDS
+
+SEED = int(os.environ.get("SOAK_SEED", "0"))
+RUNS = int(os.environ.get("SOAK_RUNS", "100"))
+RECIPES = int(os.environ.get("SOAK_RECIPES", "250"))
+MOST_CPU_S = 2.0
+MOST_S = 30
+ENDS = (0, 1, 2, 75)
+SMALL = (
+    *("recipe=smoke", "executor=local", "device=cpu", "model.scratch.hidden=16", "model.scratch.layers=1"),
+    *("model.scratch.intermediate=32", "model.scratch.vocab=200", "data.max_length=16", "data.limit=64"),
+    *("batch.global=8", "tracking.wandb.mode=disabled", "checkpoint.every=2"),
+)
+VERBS: Sequence[Sequence[str]] = (
+    *(["status"], ["status", "RUN"], ["logs", "RUN"], ["compare", "RUN"], ["diagnose", "RUN"]),
+    *(["resume", "RUN"], ["stop", "RUN"], ["report", "RUN", "--output", "page.html"]),
+)
+WITHOUT_JSON = ("report",)
+
+
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The directories of a completed run and of one that was stopped."""
+    directory = tmp_path_factory.mktemp("templates")
+    done = _train(directory, "done", "train.max_steps=12")
+    stopped = _train(directory, "stopped", "train.max_steps=12", "train.early_stopping.patience=1")
+    (stopped / "result.json").write_text(
+        (done / "result.json").read_text().replace('"completed"', '"stopped"')
+    )
+    for run in (done, stopped):
+        shutil.rmtree(run / "model")  # a large part of the bytes, which no verb here reads
+        (run / "model").mkdir()
+        (run / "model" / "config.json").write_text('{"model_type": "bert"}')
+        (run / "job.sh").write_text(f"touch {directory}/MARKER\n")
+    return [done, stopped]
+
+
+def _train(directory: Path, name: str, *words: str) -> Path:
+    command = [sys.executable, "-m", "launcher", *SMALL, f"run_id={name}", *words]
+    subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=300)
+    return directory / "runs" / name
+
+
+@pytest.mark.slow
+def test_damaged_run_directories(
+    templates: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    faults = []
+    for case in range(RUNS):
+        random = Random(f"run {SEED} {case}")
+        run = Path("runs") / "r"
+        done = damage_run(random.choice(templates), run, random)
+        for verb in VERBS:
+            words = [(word == "RUN" and str(run)) or word for word in verb]
+            if verb[0] not in WITHOUT_JSON and random.random() < 0.3:
+                words.append("--json")
+            faults += [f"case {case} ({done}): launch {' '.join(words)}: {fault}" for fault in _faults(words)]
+        shutil.rmtree("runs")
+    faults += [
+        f"executed: {path}" for path in (Path("MARKER"), templates[0].parents[1] / "MARKER") if path.exists()
+    ]
+    assert not faults, "\n".join(faults[:40])
+
+
+@pytest.mark.slow
+def test_damaged_recipes(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(repo_root / "recipes" / "smoke", "smoke")
+    texts = [path.read_text() for path in sorted((repo_root / "recipes").glob("*.yaml"))]
+    smoke = (repo_root / "recipes" / "smoke.yaml").read_text()
+    faults = []
+    for case in range(RECIPES):
+        random = Random(f"recipe {SEED} {case}")
+        content, done = damage_recipe(random.choice([smoke, *texts]), random)
+        Path("r.yaml").write_bytes(content)
+        for verb in (["plan", "recipe=r.yaml"], ["recipes", "show", "./r.yaml"]):
+            words = [*verb, *(["--json"] if random.random() < 0.3 else [])]
+            faults += [f"case {case} ({done}): launch {' '.join(words)}: {fault}" for fault in _faults(words)]
+    faults += ["executed"] if Path("MARKER").exists() else []
+    assert not faults, "\n".join(faults[:40])
+
+
+def _faults(words: Sequence[str]) -> Iterator[str]:
+    """What is wrong with how a command ends."""
+    out, err = io.StringIO(), io.StringIO()
+    started = time.process_time()
+    code: int | None = None
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _patience():
+        try:
+            code = execute(words)
+        except BaseException:  # noqa: BLE001  (whatever it is, it is a fault)
+            yield traceback.format_exc(limit=-6)
+    used = time.process_time() - started
+    printed = out.getvalue() + err.getvalue()
+    if used > MOST_CPU_S:
+        yield f"{used:.1f} CPU seconds"
+    if found := COMMANDS.search(printed):
+        yield f"prints {printed[max(0, found.start() - 40) : found.end() + 20]!r}"
+    if "Traceback" in printed:
+        yield printed[-2000:]
+    if code is not None and code not in ENDS:
+        yield f"exit code {code}"
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Raises TimeoutError where the block takes too long, as it would that waits for a pipe."""
+
+    def give_up(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"not done after {MOST_S} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(MOST_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
