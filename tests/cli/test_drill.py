@@ -43,7 +43,8 @@ def make_run(path: Path, losses: list[float], weights: bytes) -> RunDir:
     run.events.write_text("".join(json.dumps(event) + "\n" for event in events))
     (run.model / "model.safetensors").write_bytes(weights)
     write_json(
-        run.checkpoints / "step_2" / "manifest.json", {"step": 2, "files": {"model.pt": {"sha256": "00"}}}
+        run.checkpoints / "step_2" / "manifest.json",
+        {"step": 2, "files": {"model.pt": {"size": 1, "sha256": "00"}}},
     )
     return run
 

@@ -67,7 +67,7 @@ def test_after_an_attempt_without_memory_half_of_what_it_had_found_is_the_most(
     first = run.attempt(1)
     first.path.mkdir(parents=True)
     first.max_tokens.write_text("600\n")
-    write_json(first.path / run.result.name, {"error": {"class": "memory"}})
+    write_json(first.result, {"status": "failed", "error": {"class": "memory"}})
     after = smaller.plan_after(run, first)
     assert after is not None
     plan = Plan.model_validate_json(json.dumps(after))
