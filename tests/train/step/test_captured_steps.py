@@ -12,6 +12,7 @@ import torch
 from support.gpu import needs_gpu
 from support.training import events, losses, make_run, metrics, recipe, train_here
 
+from launcher.families import find
 from launcher.planning.compile_mode import Place, graph_obstacle, resolve_compile
 from launcher.runs.directory import RunDir
 from launcher.train import job as job_module
@@ -165,19 +166,19 @@ def test_a_checkpoint_is_taken_up_by_the_other_kind(
     assert losses(resumed) == pytest.approx(losses(whole), rel=2e-4)
 
 
-PLACE = Place(device="cuda", world_size=1, zero_stage=0, family="bert")
+PLACE = Place(device="cuda", world_size=1, zero_stage=0, family=find("bert"))
 
 
 @pytest.mark.parametrize(
     ("changes", "place", "expected", "reason"),
     [
         ({}, PLACE, "graph", None),
-        ({}, Place("cpu", 1, 0, "bert"), "none", None),
+        ({}, Place("cpu", 1, 0, find("bert")), "none", None),
         ({"train": {"compile": "none"}}, PLACE, "none", None),
-        ({}, Place("cuda", 2, 0, "bert"), "inductor", "several processes"),
-        ({}, Place("cuda", 2, 2, "bert"), "inductor", "DeepSpeed"),
-        ({}, Place("cuda", 8, 3, "bert"), "none", "ZeRO-3"),
-        ({}, Place("cuda", 1, 0, "modernbert"), "inductor", "modernbert"),
+        ({}, Place("cuda", 2, 0, find("bert")), "inductor", "several processes"),
+        ({}, Place("cuda", 2, 2, find("bert")), "inductor", "DeepSpeed"),
+        ({}, Place("cuda", 8, 3, find("bert")), "none", "ZeRO-3"),
+        ({}, Place("cuda", 1, 0, find("modernbert")), "inductor", "modernbert"),
         ({"precision": "fp32"}, PLACE, "inductor", "fp32"),
         ({"task": "masked-lm"}, PLACE, "inductor", "masked-lm"),
         ({"model": {"gradient_checkpointing": True}}, PLACE, "none", "compute the same again"),
