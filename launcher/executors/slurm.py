@@ -107,9 +107,7 @@ class SlurmExecutor:
         if not jobs:
             return JobState("unknown", reason="never submitted")
         job, *earlier = jobs
-        state = _controller_state(job)
-        if state is None or state.status == "unreachable":
-            state = _accounting_state(job) or state
+        state = _known_state(job)
         if state is None or not state.active:
             state = next(_active(run, earlier), state)
         if state is None:
@@ -207,16 +205,12 @@ class SlurmExecutor:
                 _slurm(["scancel", "--signal=KILL", *numbered])
             _wait(lambda: not run.cancel.exists(), RECORD_TIMEOUT_S)
         done = _slurm(["scancel", state.job_id])
-        gone = _wait(lambda: self._has_ended(run, state.job_id), CANCEL_TIMEOUT_S)
-        if gone and run.cancel.exists():
-            endings.cancelled(run)
+        gone = _wait(functools.partial(_has_ended, state.job_id), CANCEL_TIMEOUT_S)
+        if gone:
+            _record_cancelled(run, state.job_id)
         if left := _what_is_left(state.job_id, _sentence(done.stderr)):
             remedy = f"look at its processes there (ps); launch cancel {run.run_id} asks again"
             raise RunFailed("scheduler", left, remedy)
-
-    def _has_ended(self, run: RunDir, job: str | None) -> bool:
-        state = self.state(run)
-        return state.job_id != job or not state.active
 
 
 @functools.lru_cache(maxsize=1)
@@ -234,9 +228,31 @@ def _active(run: RunDir, jobs: Iterable[str]) -> Iterator[JobState]:
             yield state
 
 
+def _known_state(job: str) -> JobState | None:
+    """What the controller or else accounting knows of a job."""
+    state = _controller_state(job)
+    if state is None or state.status == "unreachable":
+        return _accounting_state(job) or state
+    return state
+
+
+def _has_ended(job: str) -> bool:
+    state = _known_state(job)
+    return state is None or not state.active
+
+
+def _record_cancelled(run: RunDir, job: str) -> None:
+    """For a job whose script did not: it was killed, or another job's took the request for its own."""
+    status = recorded_state(run, job).status
+    if status == "completed":
+        run.cancel.unlink(missing_ok=True)
+    elif status != "cancelled" or run.cancel.exists():
+        endings.cancelled(run)
+
+
 def _what_is_left(job: str, refusal: str) -> str:
     """A sentence on what is still there of a job that was told to end, and where; empty where nothing is."""
-    state = _controller_state(job)
+    state = _known_state(job)
     if state is None:
         return ""
     lost = _lost_nodes(state)

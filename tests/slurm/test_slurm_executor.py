@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -334,6 +336,45 @@ def test_cancelling_ends_every_job_that_the_run_has(
     assert cluster.run(["squeue", "--noheader", "--format=%i"]).stdout.split() == [stranger]
     assert (read_json(run.result) or {})["status"] == "cancelled"
     assert not run.cancel.exists()
+
+
+def test_a_request_that_another_job_took_for_its_own_is_recorded_all_the_same(
+    slurm: Executor, make_run: MakeRun
+) -> None:
+    """Scripts of two jobs share one request, and the first that ends is done with it."""
+    run = make_run("touch $run_dir/logs/ready; sleep 60")
+    slurm.start(run)
+    wait_until((run.logs / "ready").exists, "the training to start")
+    other = threading.Thread(target=_take_request, args=[run])
+    other.start()
+    slurm.cancel(run)
+    other.join()
+    assert (read_json(run.result) or {})["status"] == "cancelled"
+    assert not run.cancel.exists()
+
+
+def _take_request(run: RunDir) -> None:
+    while not run.cancel.exists():
+        time.sleep(0.001)
+    run.cancel.unlink()
+
+
+def test_a_run_that_has_completed_is_not_cancelled_afterwards(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm still waits for something of its job, here for what it runs at a job's end."""
+    run = make_run(FINISH)
+    slow = tmp_path / "epilog"
+    slow.write_text(f"#!/bin/sh\nuntil test -e {run.cancel}; do sleep 0.1; done\n")
+    slow.chmod(0o755)
+    with FlatCluster(tmp_path / "cluster", nodes=1, extra_conf=f"Epilog={slow}") as cluster:
+        monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
+        slurm = executor_for("slurm")
+        slurm.start(run)
+        wait_for(slurm, run, "completing")
+        slurm.cancel(run)
+        assert (read_json(run.result) or {})["status"] == "completed"
+        assert not run.cancel.exists()
 
 
 def test_cancelling_a_waiting_job(slurm: Executor, make_run: MakeRun) -> None:
