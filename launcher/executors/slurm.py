@@ -196,7 +196,10 @@ class SlurmExecutor:
 
     def _cancel(self, run: RunDir, state: JobState) -> None:
         assert state.job_id is not None
-        runs.write_text(run.cancel, "user")
+        # Slurm may take long over what is left of a job: how its run ended stays as it is.
+        has_said = state.status == "completing" and recorded_state(run, state.job_id).status != "unknown"
+        if not has_said:
+            runs.write_text(run.cancel, "user")
         if state.status == "running":
             # The training first, with no time to save; its script lives on for a moment and records the end.
             steps = _slurm(["squeue", "--steps", "--noheader", f"--jobs={state.job_id}", "--format=%i"])
@@ -206,7 +209,7 @@ class SlurmExecutor:
             _wait(lambda: not run.cancel.exists(), RECORD_TIMEOUT_S)
         done = _slurm(["scancel", state.job_id])
         gone = _wait(functools.partial(_has_ended, state.job_id), CANCEL_TIMEOUT_S)
-        if gone:
+        if gone and not has_said:
             _record_cancelled(run, state.job_id)
         if left := _what_is_left(state.job_id, _sentence(done.stderr)):
             remedy = f"look at its processes there (ps); launch cancel {run.run_id} asks again"

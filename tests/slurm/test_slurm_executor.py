@@ -341,16 +341,18 @@ def test_cancelling_ends_every_job_that_the_run_has(
 def test_a_request_that_another_job_took_for_its_own_is_recorded_all_the_same(
     slurm: Executor, make_run: MakeRun
 ) -> None:
-    """Scripts of two jobs share one request, and the first that ends is done with it."""
-    run = make_run("touch $run_dir/logs/ready; sleep 60")
-    slurm.start(run)
-    wait_until((run.logs / "ready").exists, "the training to start")
+    """Scripts of two jobs share one request; the first that ends takes it, and the other then calls its end a failure."""
+    run = make_run(FINISH)
+    run.job_sbatch.write_text(
+        run.job_sbatch.read_text().replace("\n#SBATCH --no", "\n#SBATCH --hold\n#SBATCH --no", 1)
+    )
+    job = slurm.start(run)
+    run.result.write_text(json.dumps({"status": "failed", "job_id": job}))
     other = threading.Thread(target=_take_request, args=[run])
     other.start()
     slurm.cancel(run)
     other.join()
     assert (read_json(run.result) or {})["status"] == "cancelled"
-    assert not run.cancel.exists()
 
 
 def _take_request(run: RunDir) -> None:
@@ -359,22 +361,27 @@ def _take_request(run: RunDir) -> None:
     run.cancel.unlink()
 
 
-def test_a_run_that_has_completed_is_not_cancelled_afterwards(
-    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("training", "status"), [(FINISH, "completed"), ("exit 3", "failed")])
+def test_a_run_that_has_ended_is_not_cancelled_afterwards(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training: str, status: str
 ) -> None:
     """Slurm still waits for something of its job, here for what it runs at a job's end."""
-    run = make_run(FINISH)
+    run = make_run(training)
     slow = tmp_path / "epilog"
-    slow.write_text(f"#!/bin/sh\nuntil test -e {run.cancel}; do sleep 0.1; done\n")
+    slow.write_text(f"#!/bin/sh\nuntil test -e {tmp_path}/go; do sleep 0.1; done\n")
     slow.chmod(0o755)
+    monkeypatch.setattr("launcher.executors.slurm.CANCEL_TIMEOUT_S", 1.0)
     with FlatCluster(tmp_path / "cluster", nodes=1, extra_conf=f"Epilog={slow}") as cluster:
         monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
         slurm = executor_for("slurm")
         slurm.start(run)
         wait_for(slurm, run, "completing")
-        slurm.cancel(run)
-        assert (read_json(run.result) or {})["status"] == "completed"
-        assert not run.cancel.exists()
+        with pytest.raises(RunFailed, match="something of it is still there"):
+            slurm.cancel(run)
+        (tmp_path / "go").touch()
+        ended(slurm, run)
+    assert (read_json(run.result) or {})["status"] == status
+    assert not run.cancel.exists()
 
 
 def test_cancelling_a_waiting_job(slurm: Executor, make_run: MakeRun) -> None:
