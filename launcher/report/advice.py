@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from launcher import tasks
@@ -62,13 +62,14 @@ class Curves:
 def read_curves(run: RunDir) -> Curves:
     """The run's curves. Raises UserError where it has done too few steps to say anything."""
     rows = list(read_rows(run.metrics))
-    train = [row for row in rows if row.split is None]
+    train = [row for row in rows if row.split is None and row.step > 0]
+    known = [row for row in train if row.figures.get("train/loss") is not None]
     recipe = planned_recipe(run).tree()
     result = run.read_result()
-    if len(train) < LEAST_STEPS and not _diverged(result):
+    if len(known) < LEAST_STEPS and not _diverged(result):
         raise UserError(
             Problem(
-                f"has recorded {len(train)} steps, and {LEAST_STEPS} are needed to see a trend",
+                f"has recorded {len(known)} steps, and {LEAST_STEPS} are needed to see a trend",
                 where=run.run_id,
                 remedy=f"launch status {run.run_id} says how far it is",
             )
@@ -92,12 +93,25 @@ def read_curves(run: RunDir) -> Curves:
 
 
 def diagnose(curves: Curves) -> list[Finding]:
-    """Every finding, the gravest first; none where nothing stands out."""
+    """Every finding, the gravest first; none where nothing stands out. Each key is advised once, by the gravest."""
     if _diverged(curves.result):
-        return [_divergence(curves)]
-    checks = (_unstable, _collapsed, _overfitting, _undertrained, _rate_too_low, _underfitting)
-    found = [finding for check in checks for finding in check(curves)]
-    return [*found, *_always_clipped(curves), *_stopped_early(curves)]
+        return _without_repetition([_divergence(curves)])
+    checks = (
+        *(_unstable, _collapsed, _overfitting, _undertrained, _rate_too_low, _underfitting),
+        *(_always_clipped, _stopped_early),
+    )
+    return _without_repetition([finding for check in checks for finding in check(curves)])
+
+
+def _without_repetition(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings without what is set already and what a graver one advises otherwise."""
+    advised: set[str] = set()
+    kept = []
+    for finding in findings:
+        keys = tuple(each for each in finding.keys if each.value != each.now and each.key not in advised)
+        advised |= {each.key for each in keys}
+        kept.append(replace(finding, keys=keys))
+    return kept
 
 
 def _diverged(result: Result | None) -> bool:
@@ -112,7 +126,7 @@ def _divergence(curves: Curves) -> Finding:
         "diverged",
         "the loss or its gradient was no longer a number: the rate is too high, or warm-up too short",
         {"step": curves.result.error.step or 0, "train.lr": lr},
-        (_try(curves, "train.lr", _rounded(lr / 10)), _warmup(curves), _try(curves, "train.clip", 1.0)),
+        (_try(curves, "train.lr", _rounded(lr / 10)), _warmup(curves), *_at_most(curves, "train.clip", 1.0)),
     )
 
 
@@ -179,10 +193,10 @@ def _overfitting(curves: Curves) -> Iterator[Finding]:
                 "training_loss": end,
             },
             (
-                _try(curves, "train.epochs", _epochs_at(curves, round(lowest["step"]))),
-                _try(curves, "model.dropout.hidden", 0.2),
-                _try(curves, "train.weight_decay", 0.1),
-                _try(curves, "train.early_stopping.patience", 2),
+                *_ending_at(curves, round(lowest["step"])),
+                *_at_least(curves, "model.dropout.hidden", 0.2),
+                *_at_least(curves, "train.weight_decay", 0.1),
+                *_at_most(curves, "train.early_stopping.patience", 2),
             ),
         )
 
@@ -231,7 +245,7 @@ def _underfitting(curves: Curves) -> Iterator[Finding]:
             {"loss_at_start": smooth[0], "loss_half_way": half, "loss_at_end": end},
             (
                 _try(curves, "train.lr", _rounded(3 * _lr(curves))),
-                _try(curves, "model.dropout.hidden", 0.0),
+                *_at_most(curves, "model.dropout.hidden", 0.0),
                 *([_try(curves, "lora.r", 2 * curves.recipe["lora"]["r"])] if _is_lora(curves) else []),
             ),
         )
@@ -306,10 +320,6 @@ def _overfits(curves: Curves) -> bool:
     return any(_overfitting(curves))
 
 
-def _epochs_at(curves: Curves, step: int) -> float:
-    return float(f"{curves.epochs * step / curves.steps[-1]:.2g}")
-
-
 def _is_lora(curves: Curves) -> bool:
     return bool(curves.recipe["tuning"] == "lora")
 
@@ -331,6 +341,29 @@ def _try(curves: Curves, key: str, value: Any) -> Try:
     for part in key.split("."):
         now = now.get(part) if isinstance(now, dict) else None
     return Try(key, value, now)
+
+
+def _at_least(curves: Curves, key: str, value: float) -> Iterator[Try]:
+    """Try `value` where less is set, or nothing."""
+    advice = _try(curves, key, value)
+    if advice.now is None or advice.now < value:
+        yield advice
+
+
+def _at_most(curves: Curves, key: str, value: float) -> Iterator[Try]:
+    """Try `value` where more is set, or nothing."""
+    advice = _try(curves, key, value)
+    if advice.now is None or advice.now > value:
+        yield advice
+
+
+def _ending_at(curves: Curves, step: int) -> Iterator[Try]:
+    """A training that ends with `step`, by the key that sets its length."""
+    epochs = float(f"{curves.epochs * step / curves.steps[-1]:.2g}")
+    if curves.recipe["train"]["max_steps"] and step > 0:
+        yield _try(curves, "train.max_steps", step)
+    elif epochs > 0:
+        yield _try(curves, "train.epochs", epochs)
 
 
 def _warmup(curves: Curves) -> Try:

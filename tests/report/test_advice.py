@@ -167,3 +167,40 @@ def test_every_key_named_is_one_of_the_recipe(tmp_path: Path) -> None:
         run = recorded(tmp_path / str(index), shape, lambda time: 0.4 + (time - 0.4) ** 2, norm=lambda _: 9.0)
         for finding in found(run):
             assert {item.key for item in finding.keys} <= known
+
+
+def test_a_key_is_advised_once_and_never_as_it_is_set(tmp_path: Path) -> None:
+    """A loss that hardly moves, one class for everything and a clipped gradient: each would advise another rate."""
+    run = recorded(
+        tmp_path,
+        loss=lambda time: 0.69 - 0.001 * time,
+        norm=lambda _: 3.0,
+        metrics={"mcc": 0.0, "macro_f1": 0.3, "accuracy": 0.5},
+        tuning="full",
+    )
+    findings = found(run)
+    assert {"class_collapse", "rate_too_low", "always_clipped"} <= {finding.name for finding in findings}
+    advised = [each for finding in findings for each in finding.keys]
+    keys = [each.key for each in advised]
+    assert keys.count("train.lr") == 1
+    assert len(keys) == len(set(keys))
+    assert "tuning" not in keys
+    assert all(each.value != each.now for each in advised)
+
+
+def test_overfitting_advises_no_less_than_what_is_set(tmp_path: Path) -> None:
+    settings = {
+        "train": {"max_steps": 200, "lr": 2e-5, "weight_decay": 0.3, "early_stopping": {"patience": 2}},
+        "model": {"dropout": {"hidden": 0.4}},
+    }
+    run = recorded(tmp_path, lambda time: 0.7 - 0.65 * time, lambda time: 0.4 + (time - 0.3) ** 2, **settings)
+    (finding,) = [each for each in found(run) if each.name == "overfitting"]
+    assert [(each.key, each.value) for each in finding.keys] == [("train.max_steps", 60)]
+
+
+def test_losses_that_were_no_numbers_are_no_curve(tmp_path: Path) -> None:
+    run = recorded(tmp_path, lambda time: 1 - time, steps=20)
+    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    run.metrics.write_text("".join(json.dumps(row | {"train/loss": None}) + "\n" for row in rows))
+    with pytest.raises(UserError, match="has recorded 0 steps"):
+        found(run)
