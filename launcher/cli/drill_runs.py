@@ -68,7 +68,7 @@ class Comparison:
         }
 
 
-class Rehearsal:
+class DrillRuns:
     """Starts the same recipe several times, under names of its own."""
 
     def __init__(self, words: Sequence[str], environ: Mapping[str, str], cwd: Path, prefix: str) -> None:

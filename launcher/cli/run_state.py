@@ -19,7 +19,7 @@ from launcher.runs.events import Evaluated, Phase, Step, last_events
 from launcher.runs.records import tree_of
 from launcher.runs.results import Metrics, Result
 
-SETTLED_AFTER_S = 600.0
+QUEUE_ALONE_AFTER_S = 600.0
 """A job that Slurm puts back, or that died once more, is found out by then; later the queue alone is asked."""
 FINAL = ("completed", "cancelled")
 """A scheduler doesn't start a job again after one of these."""
@@ -135,7 +135,7 @@ def job_state(run: RunDir, executor: str, result: Result | None) -> JobState:
 
 def _is_old(result: Path) -> bool:
     """Whether only the queue is asked about a job with this result: a list of many runs has many of them."""
-    return time.time() - result.stat().st_mtime > SETTLED_AFTER_S
+    return time.time() - result.stat().st_mtime > QUEUE_ALONE_AFTER_S
 
 
 def _told_by_others(run: RunDir, job: JobState) -> Result | None:

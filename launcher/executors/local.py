@@ -146,7 +146,7 @@ class LocalExecutor:
         return os.fsencode(run.job_sh) in command
 
 
-def bury(run: RunDir, job: str, status: Outcome, error: Error | None) -> None:
+def end_unrecorded(run: RunDir, job: str, status: Outcome, error: Error | None) -> None:
     """End a run whose script died without recording it: what it left running is killed, its keys are removed."""
     while left := list(_left_by(run, job)):
         for pid in left:

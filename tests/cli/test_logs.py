@@ -77,3 +77,31 @@ def test_a_model_that_may_still_be_replaced_says_so(
     assert capsys.readouterr().err == (
         "note: done is not completed: this is its best model so far, of step 6\n"
     )
+
+
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails a test in which a verb gets as far as starting torch."""
+    monkeypatch.setattr("launcher.cli.train_process.run_verb", lambda _: pytest.fail("torch was started"))
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_an_unknown_label_is_told_at_once(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    run, _ = finished
+    assert execute(["explain", str(run.path), "--text", "fine", "--label", "dreadful"]) == 2
+    assert "allowed: negative, positive" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_half_a_pair_is_told_at_once(
+    finished: Finished, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = finished
+    recipe = run.recipe.read_text()
+    run.recipe.write_text(recipe.replace("text: text", "text: [text, other]"))
+    try:
+        assert execute([verb, str(run.path), "--text", "fine"]) == 2
+    finally:
+        run.recipe.write_text(recipe)
+    assert "give --text twice for a pair" in capsys.readouterr().err

@@ -39,12 +39,12 @@ def drill_command(assignments: tuple[str, ...], kill: bool, steps: int, keep: bo
     Runs the recipe for a few steps, stops it half-way, resumes it, and compares it with an uninterrupted run. Where
     steps are so quick that the run ends before it stops, longer runs are taken.
     """
-    from launcher.cli.drill_runs import Rehearsal, compare
+    from launcher.cli.drill_runs import DrillRuns, compare
     from launcher.cli.output import show, show_json, table
 
     ways = ["stop", "kill"] if kill else ["stop"]
-    rehearsal = Rehearsal(assignments, os.environ, Path.cwd(), f"drill-{secrets.token_hex(3)}")
-    whole, interrupted = rehearsal.perform(ways, steps)
+    drill = DrillRuns(assignments, os.environ, Path.cwd(), f"drill-{secrets.token_hex(3)}")
+    whole, interrupted = drill.perform(ways, steps)
     comparisons = [compare(whole, run, way) for way, run in interrupted.items()]
     passed = all(comparison.passed for comparison in comparisons)
     if as_json:

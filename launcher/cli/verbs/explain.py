@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from launcher.cli import options
+
+if TYPE_CHECKING:
+    from launcher.runs.directory import RunDir
 
 
 @click.command("explain")
@@ -42,7 +45,12 @@ def explain_command(
     from launcher.runs.directory import RunDir, write_text
 
     run = trained_run(reference, runs_dir)
-    tasks.refuse_unexplained(read_recipe_file(RunDir(run).recipe))
+    directory = RunDir(run)
+    recipe = read_recipe_file(directory.recipe)
+    tasks.refuse_unexplained(recipe)
+    tasks.of(recipe).rows_of(texts)
+    if label is not None:
+        _refuse_unknown(label, directory)
     if html is not None:
         check_writable(Path(html), "--html")
     words = [word for text in texts for word in ("--text", text)]
@@ -57,6 +65,17 @@ def explain_command(
     elif html is None:
         for explanation in result["explanations"]:
             _show(explanation)
+
+
+def _refuse_unknown(label: str, run: RunDir) -> None:
+    """Raises UserError where the model's configuration lists its labels and this is none of them."""
+    from launcher.errors import Problem, UserError, choices
+    from launcher.runs.records import read_json
+
+    listed = (read_json(run.model / "config.json") or {}).get("id2label")
+    names = [str(name) for name in listed.values()] if isinstance(listed, dict) else []
+    if names and label not in names:
+        raise UserError(Problem("no such label", None, "--label", label, choices(label, names)))
 
 
 def _show(explanation: Mapping[str, Any]) -> None:

@@ -74,13 +74,18 @@ def predict_command(
     as_json: bool,
 ) -> None:
     """Predictions of a run's best model for each row of FILE, or for the text given."""
+    from launcher import tasks
     from launcher.cli.output import show_json
     from launcher.cli.train_process import run_verb
+    from launcher.loading.resolve import read_recipe_file
+    from launcher.runs.directory import RunDir
 
     file, words = _file_and_words(given)
     if bool(file) == bool(texts):
         raise click.UsageError("give a FILE or --text, one of them", click.get_current_context())
     run = trained_run(reference, runs_dir)
+    if texts:
+        tasks.of(read_recipe_file(RunDir(run).recipe)).rows_of(texts)
     command = ["predict", str(run), *_existing(file)]
     command += [word for text in texts for word in ("--text", text)]
     command += _output(file, output)

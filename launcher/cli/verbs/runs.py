@@ -110,12 +110,12 @@ def stop_command(reference: str, wait: bool, runs_dir: Path | None, as_json: boo
 def cancel_command(reference: str, runs_dir: Path | None, as_json: bool) -> None:
     """Kill a run now; steps since its last checkpoint are lost."""
     from launcher.cli.output import say
-    from launcher.executors.local import bury
+    from launcher.executors.local import end_unrecorded
     from launcher.executors.shared.outcome import state_text
 
     run, executor, state = _with_state(reference, runs_dir)
     if state.job_id is not None and _is_lost(state):
-        bury(run, state.job_id, "cancelled", None)
+        end_unrecorded(run, state.job_id, "cancelled", None)
     else:
         _refuse_ended(run, state)
         say(f"{run.run_id}: ending {state_text(state)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from launcher.errors import DamagedFile
-from launcher.executors.local import LocalExecutor, bury
+from launcher.executors.local import LocalExecutor, end_unrecorded
 from launcher.executors.shared.base import JobState
 from launcher.runs.directory import RunDir
 from launcher.runs.failures import by_itself
@@ -23,7 +23,7 @@ def outcome(run: RunDir, job: str, state: JobState) -> Result:
     found = without_result(run, state)
     if LocalExecutor.started(job) and run.last_job() == job:
         with contextlib.suppress(OSError):  # the disk may be full
-            bury(run, job, found.status, found.error if found.status == "failed" else None)
+            end_unrecorded(run, job, found.status, found.error if found.status == "failed" else None)
             return run.read_result() or found
     return found
 
