@@ -21,25 +21,9 @@ from launcher.node import begin, end
 from launcher.planning.plan import Plan
 from launcher.runs import endings
 from launcher.runs import failures as failure
-from launcher.runs.attempts import Attempt
+from launcher.runs.attempts import Attempt, FailedNode, FailedRank
 from launcher.runs.directory import RunDir, write_json, write_text
 from launcher.runs.records import read_json, tree_of
-
-# What torchrun printed through `srun --label` when a rank of two was killed.
-TORCHRUN = """\
-{node}: E1121 02:28:42 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: {code})
-{node}: ======================================================
-{node}: launcher.train FAILED
-{node}: ------------------------------------------------------
-{node}: Root Cause (first observed failure):
-{node}: [0]:
-{node}:   time      : 2026-11-21_02:28:{second}
-{node}:   host      : localhost
-{node}:   rank      : {rank} (local_rank: 0)
-{node}:   exitcode  : {code} (pid: 23664)
-{node}:   error_file: <N/A>
-{node}: ======================================================
-"""
 
 
 @pytest.fixture
@@ -249,37 +233,53 @@ def test_a_killed_torchrun_is_not_blamed_on_a_rank(tmp_path: Path) -> None:
     assert error["message"] == "torchrun was killed by SIGKILL"
 
 
-def examine(run: RunDir, *reports: dict[str, Any], attempt: int = 1) -> dict[str, Any]:
-    begun = Attempt(attempt, hosts=("node1", "node2"), executor="slurm", job_id="12", started_at=0.0)
-    run.job_log("12").write_text("".join(TORCHRUN.format(**report) for report in reports))
-    return tree_of(failure.examine(run, run.attempt(attempt), begun, 1))
+def fail(run: RunDir, *failed: tuple[int, int, int, float], attempt: int = 1) -> None:
+    """What torchrun leaves on each node: (node, rank, exit code, when it was seen)."""
+    for node_ in {node_ for node_, *_ in failed}:
+        ranks = [FailedRank(rank, code, seen_at) for on, rank, code, seen_at in failed if on == node_]
+        run.attempt(attempt).write_failed_node(node_, FailedNode(tuple(ranks)))
+
+
+def examine(run: RunDir, *failed: tuple[int, int, int, float]) -> dict[str, Any]:
+    begun = Attempt(1, hosts=("node1", "node2"), executor="slurm", job_id="12", started_at=0.0)
+    run.attempt(1).path.mkdir()
+    fail(run, *failed)
+    return tree_of(failure.examine(run, run.attempt(1), begun, 1))
 
 
 def test_the_first_rank_to_fail_is_the_cause(run: RunDir) -> None:
     run.rank_log(3).write_text("ValueError: the cause\n")
     run.rank_log(0).write_text("RuntimeError: Connection closed by peer\n")
-    error = examine(
-        run,
-        {"node": 0, "rank": 0, "code": 1, "second": 44},
-        {"node": 1, "rank": 3, "code": 1, "second": 43},
-    )
+    error = examine(run, (0, 0, 1, 44.0), (1, 3, 1, 43.0))
     assert (error["class"], error["rank"], error["host"]) == ("crashed", 3, "node2")
     assert error["message"] == "rank 3 ended with code 1\nValueError: the cause"
 
 
 def test_a_killed_rank_is_the_cause_even_where_its_echo_was_seen_first(run: RunDir) -> None:
-    error = examine(
-        run,
-        {"node": 0, "rank": 0, "code": 1, "second": 41},
-        {"node": 0, "rank": 1, "code": -15, "second": 41},
-        {"node": 1, "rank": 2, "code": -9, "second": 42},
-    )
+    error = examine(run, (0, 0, 1, 41.0), (0, 1, -15, 41.0), (1, 2, -9, 42.0))
     assert (error["class"], error["rank"], error["host"]) == ("killed", 2, "node2")
+
+
+def test_a_rank_that_torchrun_had_to_kill_in_the_end_is_not_the_cause(run: RunDir) -> None:
+    error = examine(run, (0, 0, 1, 41.0), (0, 1, -9, 341.0))
+    assert (error["class"], error["rank"], error["host"]) == ("crashed", 0, "node1")
+
+
+def test_what_a_rank_prints_is_no_report_of_torchruns(local: RunDir) -> None:
+    start(local)
+    report = (
+        "Root Cause (first observed failure):\n[0]:\n  time      : 2026-11-21_02:28:42\n"
+        "  host      : localhost\n  rank      : 1 (local_rank: 1)\n  exitcode  : -9 (pid: 23664)\n"
+    )
+    local.job_log("local").write_text(report)
+    end(local, local.attempt(1), 1)
+    error = (read_json(local.result) or {})["error"]
+    assert (error["class"], error["rank"]) == ("crashed", 0)
 
 
 def test_the_echo_that_another_rank_recorded_gives_way_to_the_kill(local: RunDir) -> None:
     start(local)
-    local.job_log("local").write_text(TORCHRUN.format(node=0, rank=1, code=-9, second=40))
+    fail(local, (0, 1, -9, 40.0))
     finish(
         local,
         1,
@@ -295,16 +295,17 @@ def test_the_echo_that_another_rank_recorded_gives_way_to_the_kill(local: RunDir
 
 def test_a_failure_with_a_class_of_its_own_stands(local: RunDir) -> None:
     start(local)
-    local.job_log("local").write_text(TORCHRUN.format(node=0, rank=1, code=-9, second=40))
+    fail(local, (0, 1, -9, 40.0))
     finish(local, 1, 1, status="failed", error={"class": "data", "rank": 0, "message": "row 7"})
     end(local, local.attempt(1), 1)
     assert (read_json(local.result) or {})["error"]["class"] == "data"
 
 
-def test_the_log_of_an_earlier_attempt_is_not_read_again(local: RunDir) -> None:
-    local.job_log("local").write_text(TORCHRUN.format(node=0, rank=1, code=-9, second=40))
+def test_the_ranks_that_failed_in_an_earlier_attempt_are_its_own(local: RunDir) -> None:
     start(local)
-    end(local, local.attempt(1), 1)
+    fail(local, (0, 1, -9, 40.0))
+    start(local)
+    end(local, local.attempt(2), 1)
     assert (read_json(local.result) or {})["error"]["class"] == "crashed"
 
 

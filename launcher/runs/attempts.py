@@ -1,4 +1,4 @@
-"""One start of a run: the record of attempts/N/attempt.json."""
+"""One start of a run: the records of attempts/N/."""
 
 from __future__ import annotations
 
@@ -32,3 +32,21 @@ class Attempt:
     next: str | None = None
     last_step: int | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FailedRank:
+    """A rank that torchrun saw fail."""
+
+    rank: int
+    exit_code: int
+    """As Python gives it: negative for a signal."""
+    seen_at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True)
+class FailedNode:
+    """attempts/N/failed_ranks/NODE.json: every rank of a node that failed."""
+
+    ranks: tuple[FailedRank, ...]

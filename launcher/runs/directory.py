@@ -3,7 +3,7 @@
 RUNS_DIR/RUN_ID/            mode 0700
   recipe.yaml plan.json     what was resolved; frozen from here on
   ds_config.json job.sbatch|job.sh loss.py (--loss-file)
-  attempts/N/               plan.json where it differs, attempt.json, hosts
+  attempts/N/               plan.json where it differs, attempt.json, failed_ranks/NODE.json
   metrics.jsonl             the record of the training
   checkpoints/step_N/       resumable state
   model/                    the best model, plain Hugging Face
@@ -29,7 +29,7 @@ from typing import Any
 
 from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError, nearest
-from launcher.runs.attempts import Attempt
+from launcher.runs.attempts import Attempt, FailedNode
 from launcher.runs.jobs import Job
 from launcher.runs.records import make, read_json, read_text, tree_of
 from launcher.runs.results import Latency, Result
@@ -315,6 +315,27 @@ class AttemptDir:
     def write(self, attempt: Attempt) -> None:
         """Write attempt.json."""
         write_json(self.record, tree_of(attempt))
+
+    @property
+    def failed_ranks(self) -> Path:
+        """A file for each node where ranks failed."""
+        return self.path / "failed_ranks"
+
+    def write_failed_node(self, node: int, failed: FailedNode) -> None:
+        """Record which ranks of a node failed; nodes count from 0 in the order of the attempt's hosts."""
+        self.failed_ranks.mkdir(mode=0o700, exist_ok=True)
+        write_json(self.failed_ranks / f"{node}.json", tree_of(failed))
+
+    def failed_nodes(self) -> dict[int, FailedNode]:
+        """Which ranks failed, by node. Raises DamagedFile."""
+        if not self.failed_ranks.is_dir():
+            return {}
+        files = {
+            int(path.stem): path
+            for path in sorted(self.failed_ranks.iterdir())
+            if path.suffix == ".json" and re.fullmatch(r"[0-9]{1,6}", path.stem, re.ASCII)
+        }
+        return {node: make(FailedNode, read_json(path) or {}, str(path)) for node, path in files.items()}
 
     def number_in(self, path: Path) -> int | None:
         """The whole number that a small file of this attempt holds, or None."""

@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass
 
 from launcher.errors import EXIT_STOPPED
-from launcher.runs.attempts import Attempt
+from launcher.runs.attempts import Attempt, FailedRank
 from launcher.runs.directory import AttemptDir, RunDir
 from launcher.runs.events import Step, last_events
 from launcher.runs.jobs import Job
@@ -21,18 +21,12 @@ SCRIPT_LINES = 2
 FULL_BELOW = 1 << 20
 """A disk with fewer bytes free is taken for full."""
 FREE_SPACE = "free space on the run directory's disk, then launch resume"
+SHUTDOWN_S = 300
+"""Ranks that torchrun still finds so long after the first has failed are killed; its job's script says so long."""
 MEMORY = re.compile(r"oom[-_]kill|out[ -]of[ -]memory|Cannot allocate memory", re.IGNORECASE)
 
-# What torchrun prints about the rank that failed first on a node; srun puts the node's number before each line.
-_REPORT = re.compile(
-    r"(?:(?P<node>\d+): )?Root Cause \(first observed failure\):.*?"
-    r"time +: (?P<time>\S+)\n.*?"
-    r"host +: (?P<host>\S+)\n.*?"
-    r"rank +: (?P<rank>\d+) .*?\n.*?"
-    r"exitcode +: (?P<code>-?\d+)",
-    re.DOTALL,
-)
 _SRUN = re.compile(r"^srun: error: (?P<host>\S+): task (?P<task>\d+): (?P<how>.+)$", re.MULTILINE)
+"""What srun prints about a node that failed."""
 _LABEL = re.compile(r"^ *\d+: ", re.MULTILINE)
 
 
@@ -70,7 +64,7 @@ class Death:
 def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Error:
     """The `error` of result.json for an attempt that ended with `code` and without a word of its own."""
     log = read_tail(run.job_log(record.job_id or "none"), TAIL_BYTES, record.log_offset)
-    death = _first_death(log, record, code, ranks=run.read_plan().world_size)
+    death = _first_death(attempt, log, record, code, ranks=run.read_plan().world_size)
     words = _LABEL.sub("", log) if death.rank is None else _last_words(run, record, death.rank)
     who = death.process if death.rank is None else f"rank {death.rank}"
     return Error(
@@ -133,24 +127,32 @@ def last_step(run: RunDir, attempt: int) -> int | None:
     return None
 
 
-def _first_death(log: str, record: Attempt, code: int, ranks: int) -> Death:
+def _first_death(attempt: AttemptDir, log: str, record: Attempt, code: int, ranks: int) -> Death:
     hosts = record.hosts
-    reports = [found.groupdict() for found in _REPORT.finditer(log)]
-    if reports:
-        # A killed rank takes the others with it; torchrun ends what is left with SIGTERM.
-        first = min(
-            reports, key=lambda report: (int(report["code"]) in (*range(1, 128), -15), report["time"])
-        )
-        node = int(first["node"] or 0)
-        return Death(
-            int(first["code"]), int(first["rank"]), hosts[node] if node < len(hosts) else first["host"]
-        )
+    failed = [(node, rank) for node, found in attempt.failed_nodes().items() for rank in found.ranks]
+    if failed:
+        node, rank = _first_cause(failed)
+        return Death(rank.exit_code, rank.rank, hosts[node] if node < len(hosts) else None)
     if record.executor == "local":
         host = hosts[0] if hosts else None
-        # The script waits for the only rank, or for torchrun, which has a report of every rank that it saw fail.
+        # The script waits for the only rank, or for torchrun, which records every rank that it saw fail.
         return Death(code, 0, host) if ranks == 1 else Death(code, None, host, "torchrun")
     srun = _SRUN.search(log)
     return Death(code, None, srun["host"] if srun else None)
+
+
+def _first_cause(failed: list[tuple[int, FailedRank]]) -> tuple[int, FailedRank]:
+    """The rank, with its node, that failed first and not because of another.
+
+    A killed rank takes the others with it: they exit, or torchrun ends them, in the end by a kill.
+    """
+    first = min(rank.seen_at for _, rank in failed)
+    causes = [
+        (node, rank)
+        for node, rank in failed
+        if rank.exit_code < 0 and rank.exit_code != -signal.SIGTERM and rank.seen_at < first + SHUTDOWN_S - 1
+    ]
+    return min(causes or failed, key=lambda found: found[1].seen_at)
 
 
 def _last_lines(text: str, most: int = TAIL_LINES) -> list[str]:

@@ -75,7 +75,7 @@ class Training:
     def torchrun(self) -> int:
         """Process of the torchrun that job.sh has started."""
         (child,) = Path(f"/proc/{self.script()}/task/{self.script()}/children").read_text().split()
-        assert b"torch.distributed.run" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        assert b"launcher.train.process.torchrun" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
         return int(child)
 
     def end(self, code: int) -> str:
@@ -103,7 +103,7 @@ def training_processes(run: RunDir) -> Iterator[tuple[int, dict[str, str]]]:
             except OSError:
                 continue
             environment = dict(variable.split("=", 1) for variable in variables if "=" in variable)
-            is_agent = b"torch.distributed.run" in command
+            is_agent = b"launcher.train.process.torchrun" in command
             if b"launcher.train" in command and not is_agent and os.fsencode(run.path) in command:
                 yield int(entry.name), environment
 

@@ -63,7 +63,7 @@ read -r LAUNCHER_ATTEMPT LAUNCHER_HEAD LAUNCHER_PORT _ LAUNCHER_ADDRESSES <<<"$f
 export LAUNCHER_ATTEMPT LAUNCHER_HEAD LAUNCHER_PORT LAUNCHER_ADDRESSES
 
 if [[ ! -e $run_dir/control/cancel ]]; then
-    apptainer exec --bind /runs/example /images/torch.sif python3 -m launcher.parent_death -m torch.distributed.run \
+    LAUNCHER_NODE=0 apptainer exec --bind /runs/example /images/torch.sif python3 -m launcher.parent_death -m launcher.train.process.torchrun \
         --nnodes=1 --nproc-per-node=2 --max-restarts=0 --shutdown-timeout=300 \
         --rdzv-backend=c10d --rdzv-endpoint="$LAUNCHER_HEAD:$LAUNCHER_PORT" \
         --rdzv-id=example-"$LAUNCHER_ATTEMPT" --rdzv-conf=is_host=1 --local-addr="$LAUNCHER_HEAD" \

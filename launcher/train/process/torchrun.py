@@ -1,0 +1,36 @@
+"""torchrun, which leaves in a file which ranks of its node failed, with what code and when.
+
+    python -m launcher.train.process.torchrun OPTIONS -m launcher.train RUN_DIR
+
+By itself it only prints that: its own error file holds what a rank wrote before it died, and a killed rank writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import main as torchrun
+
+from launcher.runs.attempts import FailedNode, FailedRank
+from launcher.runs.directory import RunDir
+
+
+def main(arguments: list[str]) -> None:
+    """Run the ranks of this node. Raises ChildFailedError where one failed."""
+    try:
+        torchrun(arguments)
+    except ChildFailedError as error:
+        attempt = RunDir(Path(arguments[-1])).attempt(int(os.environ["LAUNCHER_ATTEMPT"]))
+        failed = [
+            FailedRank(rank, failure.exitcode, float(failure.timestamp))
+            for rank, failure in error.failures.items()
+        ]
+        attempt.write_failed_node(int(os.environ["LAUNCHER_NODE"]), FailedNode(tuple(failed)))
+        raise
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
