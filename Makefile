@@ -46,7 +46,7 @@ test-faults: install ## Run the tests that kill, cut off and fill up
 	@$(BIN)/python -m pytest tests/faults $(ARGS)
 
 soak: install ## Damage thousands of run directories and recipes and see that every verb copes (other cases: SOAK_SEED=7)
-	@SOAK_RUNS=2000 SOAK_RECIPES=5000 $(BIN)/python -m pytest tests/soak $(ARGS)
+	@SOAK_RUNS=2000 SOAK_RECIPES=5000 $(BIN)/python -m pytest --numprocesses=$(JOBS) tests/soak $(ARGS)
 
 check: $(VENV)/installed ## Lint, formatting, types and layers; prints which package imports which
 	@$(BIN)/ruff check

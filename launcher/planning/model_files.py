@@ -133,7 +133,7 @@ def _shards(index: Path) -> list[str]:
     try:
         files = json.loads(index.read_bytes())["weight_map"]
         return sorted(set(files.values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []  # transformers says what is wrong with it
 
 

@@ -16,6 +16,7 @@ from launcher.report import advice
 from launcher.report.curves import Curves, read_curves
 from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir, read_result
+from launcher.runs.records import read_text
 
 MOST_EVALUATIONS = 40
 """Rows of the table of evaluations; the best and the last are always among them."""
@@ -223,7 +224,7 @@ class Story:
     @property
     def recipe_text(self) -> str:
         """recipe.yaml."""
-        return self.run.recipe.read_text(encoding="utf-8", errors="replace")
+        return read_text(self.run.recipe) or ""
 
     @property
     def reproduce(self) -> str:

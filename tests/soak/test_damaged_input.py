@@ -31,6 +31,8 @@ RUNS = int(os.environ.get("SOAK_RUNS", "100"))
 RECIPES = int(os.environ.get("SOAK_RECIPES", "250"))
 MOST_CPU_S = 2.0
 MOST_S = 30
+BLOCK = 50
+"""Cases of one test."""
 ENDS = (0, 1, 2, 75)
 SMALL = (
     *("recipe=smoke", "executor=local", "device=cpu", "model.scratch.hidden=16", "model.scratch.layers=1"),
@@ -68,17 +70,18 @@ def _train(directory: Path, name: str, *words: str) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, RUNS, BLOCK))
 def test_damaged_run_directories(
-    templates: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first: int, templates: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     faults = []
-    for case in range(RUNS):
+    for case in range(first, min(first + BLOCK, RUNS)):
         random = Random(f"run {SEED} {case}")
         run = Path("runs") / "r"
         done = damage_run(random.choice(templates), run, random)
         for verb in VERBS:
-            words = [(word == "RUN" and str(run)) or word for word in verb]
+            words = [str(run) if word == "RUN" else word for word in verb]
             if verb[0] not in WITHOUT_JSON and random.random() < 0.3:
                 words.append("--json")
             faults += [f"case {case} ({done}): launch {' '.join(words)}: {fault}" for fault in _faults(words)]
@@ -90,13 +93,16 @@ def test_damaged_run_directories(
 
 
 @pytest.mark.slow
-def test_damaged_recipes(repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first", range(0, RECIPES, BLOCK))
+def test_damaged_recipes(
+    first: int, repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(repo_root / "recipes" / "smoke", "smoke")
     texts = [path.read_text() for path in sorted((repo_root / "recipes").glob("*.yaml"))]
     smoke = (repo_root / "recipes" / "smoke.yaml").read_text()
     faults = []
-    for case in range(RECIPES):
+    for case in range(first, min(first + BLOCK, RECIPES)):
         random = Random(f"recipe {SEED} {case}")
         content, done = damage_recipe(random.choice([smoke, *texts]), random)
         Path("r.yaml").write_bytes(content)
@@ -129,12 +135,16 @@ def _faults(words: Sequence[str]) -> Iterator[str]:
         yield f"exit code {code}"
 
 
+class TookTooLong(BaseException):
+    """Nothing that a command would take for an error of its own."""
+
+
 @contextlib.contextmanager
 def _patience() -> Iterator[None]:
-    """Raises TimeoutError where the block takes too long, as it would that waits for a pipe."""
+    """Raises TookTooLong where the block takes too long, as it would that waits for a pipe."""
 
     def give_up(_number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"not done after {MOST_S} s")
+        raise TookTooLong(f"not done after {MOST_S} s")
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(MOST_S)
