@@ -83,7 +83,7 @@ def parse_object(text: str, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise DamagedFile(Problem(f"is not readable JSON: {error}", where=where)) from None
     else:
-        reason = "it is nested too deep" if _is_deep(value) else "it holds no object"
+        reason = "it is nested too deep" if _is_deep(text, value) else "it holds no object"
         if isinstance(value, dict) and reason == "it holds no object":
             return value
     raise DamagedFile(Problem(f"is not readable JSON: {reason}", where=where))
@@ -212,7 +212,9 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def _is_deep(value: Any) -> bool:
+def _is_deep(text: str, value: Any) -> bool:
+    if text.count("[") + text.count("{") <= MOST_DEPTH:
+        return False
     level = [value]
     for _ in range(MOST_DEPTH):
         level = [

@@ -17,6 +17,7 @@ from launcher.recipe.recipe import leaf_values
 
 CONTROL = "\x1b]0;X\x07\u202eabc\u2066\x9b31m\r\ufeff"
 HUGE_LINE = 3_000_000
+MANY_LINES = 100_000
 DEEP = 60_000
 WRONG: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 2**63, 10**400, 0.5, -1e308, 1e-320, "", "x", CONTROL, "²", "1e999"),
@@ -66,7 +67,7 @@ def _nested(path: Path, random: Random) -> None:
 
 
 def _long(path: Path, random: Random) -> None:
-    path.write_text(random.choice(("x", "9", "\x1b", "{}\n", '"')) * HUGE_LINE, "utf-8")
+    path.write_text(random.choice(("x", "9", "\x1b", '"')) * HUGE_LINE + "{}\n" * MANY_LINES, "utf-8")
 
 
 def _missing(path: Path, _: Random) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.3
 SCHEDULER_POLL_S = 2.0
+PRINTED_TOGETHER = 1000
+"""Lines of a log that has ended."""
 
 
 @click.command("logs")
@@ -56,8 +59,9 @@ def logs_command(
     if as_json:
         show_json([{"source": source, "line": line} for source, line in lines])
         return
-    for source, line in lines:
-        show(line if rank is not None else f"[{source}] {line}")
+    texts = (line if rank is not None else f"[{source}] {line}" for source, line in lines)
+    while together := list(itertools.islice(texts, 1 if follow else PRINTED_TOGETHER)):
+        show("\n".join(together))
 
 
 def _written(run: RunDir, rank: int | None) -> Iterator[tuple[str, str]]:
