@@ -25,6 +25,8 @@ from launcher.recipe.fields import Files
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared import labels
 from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.findings import Seen
+from launcher.tasks.shared.labels import likeness
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown
 
 SMALL_BYTES = 1 << 20
@@ -114,7 +116,8 @@ def unknown_label(name: str, known: Sequence[str], given: bool = False) -> tuple
     """Message and remedy for a label that the training data, or data.labels where they are given, don't have."""
     most = 20 if len(known) <= MANY_CLASSES else EXAMPLES_SHOWN
     listed = known if len(known) <= most else (*known[:most], f"{len(known) - most:,} more")
-    guess = nearest(name, known) if len(known) <= MANY_CLASSES else None
+    same = next((other for other in known if likeness(other) == likeness(name)), None)
+    guess = same or nearest(name, known) if len(known) <= MANY_CLASSES else None
     hint = f"did you mean {guess}? " if guess else ""
     owner = "data.labels" if given else "the training data"
     return f"label {shown(name)} is not in {owner}", f"{hint}labels there: {', '.join(listed)}"
@@ -129,8 +132,8 @@ class _Split:
     count: int | None = 0
     complete: bool = True
     columns: tuple[str, ...] = ()
-    names: dict[str, str] = field(default_factory=dict)
-    """Class -> where it was seen first."""
+    names: dict[str, Seen] = field(default_factory=dict)
+    """Class -> how often, and where first."""
     kept: list[tuple[str, Row]] = field(default_factory=list)
     """Rows read, where data.clean may leave some of them out."""
     rows: int = 0
@@ -180,8 +183,10 @@ class _Split:
         if recipe.data.clean.drop_empty or recipe.data.clean.drop_duplicates:
             self.kept.extend((str(path), row) for row in seen.rows)
         told = {kind for kind, said in spec.kinds({}).items() if said.before_launch}
+        lines = words_are_lines(path, options)
         for row in seen.rows:
             self._learn(spec, path, row, told)
+            self._learn_classes(spec, path, row, lines)
 
     def _learn(self, spec: TaskSpec, path: Path, row: Row, told: Set[str]) -> None:
         characters = sum(_characters(row.values.get(column)) for column in spec.text_columns)
@@ -192,10 +197,16 @@ class _Split:
             if finding.kind in told:
                 count, first = self.doubts.get(finding.kind, (0, where(path, row.position)))
                 self.doubts[finding.kind] = count + 1, first
-        if isinstance(spec.recipe.data.label, str):
-            for name in spec.class_names(row):
-                if name not in self.names:
-                    self.names[name] = where(path, row.position)
+
+    def _learn_classes(self, spec: TaskSpec, path: Path, row: Row, lines: bool) -> None:
+        """`lines` says whether each word of a row has a line of its own."""
+        if not isinstance(spec.recipe.data.label, str):
+            return
+        for number, name in enumerate(spec.class_names(row)):
+            if name in self.names:
+                self.names[name] = replace(self.names[name], count=self.names[name].count + 1)
+            else:
+                self.names[name] = Seen(1, where(path, row.position + (number if lines else 0)))
 
 
 def _characters(value: Value) -> int:
@@ -279,11 +290,11 @@ def bad_cells(
 
 
 def _label_sets(recipe: Recipe, train: _Split, others: Sequence[_Split]) -> Iterator[Problem]:
-    given = recipe.data.labels
+    spec = tasks.of(recipe)
+    given = spec.given_classes
     if given is None and (not train.names or not train.complete or train.failed):
         return
     known = given or _known(recipe, train)
-    spec = tasks.of(recipe)
     problem = spec.class_problem(known, train.names)
     if problem is not None:
         yield problem
@@ -301,8 +312,14 @@ def _label_sets(recipe: Recipe, train: _Split, others: Sequence[_Split]) -> Iter
         remedy = "one class per row: is this the label column?" + _other_columns(recipe, train)
         yield Problem(text, None, "data.label", recipe.data.label, remedy)
         return
-    for split in others if given is None else (train, *others):
-        yield from _unknown_labels(recipe, split, known)
+    unknown = [
+        problem
+        for split in (others if given is None else (train, *others))
+        for problem in _unknown_labels(recipe, split, known)
+    ]
+    for doubt in spec.class_doubts(known, train.names) if unknown else ():
+        yield Problem(doubt.message, "data.train", "data.label", recipe.data.label, doubt.remedy)
+    yield from unknown
 
 
 def _metric_problems(spec: TaskSpec, known: Sequence[str]) -> Iterator[Problem]:
@@ -331,7 +348,7 @@ def _other_columns(recipe: Recipe, train: _Split) -> str:
 
 def _unknown_labels(recipe: Recipe, split: _Split, known: Sequence[str]) -> Iterator[Problem]:
     unknown = split.names.keys() - set(known)
-    found = [(name, place) for name, place in split.names.items() if name in unknown]
+    found = [(name, seen.place) for name, seen in split.names.items() if name in unknown]
     for name, place in found[:EXAMPLES_SHOWN]:
         message, remedy = unknown_label(name, known, recipe.data.labels is not None)
         yield Problem(message, place, "data.label", recipe.data.label, remedy)
@@ -406,7 +423,10 @@ def _empty_part(name: str, count: int, fractions: Sequence[float]) -> Problem:
 
 
 def _notes(recipe: Recipe, *splits: _Split) -> Iterator[str]:
-    kinds = tasks.of(recipe).kinds({})
+    spec = tasks.of(recipe)
+    kinds = spec.kinds({})
+    for doubt in spec.class_doubts(_known(recipe, splits[0]), splits[0].names):
+        yield f"data.train: {doubt.message}; {doubt.remedy}"
     for split in splits:
         if split.empty:
             yield f"data.{split.name}: {split.empty} of {split.rows} rows read have no text"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from launcher.tasks.shared import labels
 from launcher.tasks.shared.base import Label, TaskSpec
+from launcher.tasks.shared.findings import Doubt, Seen
 from launcher.tasks.shared.rows import Row, Value, shown
+
+SHOWN = 3
+"""Labels that a message shows."""
 
 
 class MultiLabel(TaskSpec):
@@ -40,6 +44,15 @@ class MultiLabel(TaskSpec):
         if isinstance(data.label, str):
             return labels.class_names(row.values.get(data.label), data.label_delimiter) or ()
         return [column for column in data.label if labels.flag(row.values.get(column))]
+
+    def class_doubts(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Iterator[Doubt]:
+        likely = labels.likely_delimiter(tuple(seen))
+        if likely is None:
+            yield from super().class_doubts(names, seen)
+            return
+        some = ", ".join([repr(name) for name in seen if likely in name][:SHOWN])
+        text = f"{len(seen):,} labels consist of each other's parts ({some}), and each is taken for one label"
+        yield Doubt(text, f'data.label_delimiter="{likely}" takes them apart')
 
 
 SPEC = MultiLabel

@@ -10,6 +10,7 @@ from launcher.errors import Conflict, Problem, UserError
 from launcher.tasks.shared import labels
 from launcher.tasks.shared.base import Change, Label, TaskSpec, mended
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown
+from launcher.tasks.shared.written_lists import unwritten
 
 
 class MultipleChoice(TaskSpec):
@@ -105,6 +106,7 @@ class MultipleChoice(TaskSpec):
 
 def choice_list(value: Value) -> list[str]:
     """The choices in one cell, none where it holds no list of texts or numbers."""
+    value = unwritten(value)
     if not isinstance(value, list) or not all(isinstance(item, str | int | float) for item in value):
         return []
     return [str(item) for item in value]
@@ -117,7 +119,8 @@ def choice_indices(value: Value, of: Sequence[str]) -> set[int]:
     name = labels.class_name(value)
     if name is None:
         return set()
-    found = {index for index, text in enumerate(of) if text.strip() == name}
+    found = {index for index, text in enumerate(of) if text.strip() == str(value).strip()}
+    found = found or {index for index, text in enumerate(of) if text.strip() == name}
     letter = ascii_uppercase.find(name.upper()) if len(name) == 1 else -1
     if 0 <= letter < len(of):
         found.add(letter)

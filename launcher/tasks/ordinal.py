@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from launcher.errors import Problem
 from launcher.tasks.shared import labels
 from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.findings import Seen
 
 
 class Ordinal(TaskSpec):
@@ -15,7 +16,7 @@ class Ordinal(TaskSpec):
     fair_metrics = ("macro_f1", "qwk")
     lower_is_better = frozenset({"mse", "mae"})
 
-    def class_problem(self, names: Sequence[str], places: Mapping[str, str]) -> Problem | None:
+    def class_problem(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Problem | None:
         name = next((name for name in names if labels.score(name) is None), None)
         if name is None or self.recipe.data.labels is not None:
             return None

@@ -9,12 +9,13 @@ from typing import Any
 from launcher.errors import Conflict, Problem
 from launcher.tasks.shared import labels, tagging
 from launcher.tasks.shared.base import Change, Label, TaskSpec
-from launcher.tasks.shared.findings import Finding, Kind
+from launcher.tasks.shared.findings import Doubt, Finding, Kind, Seen
 from launcher.tasks.shared.rows import Mistake, Row, shown
 from launcher.tasks.shared.words import tags, words
 
 NOT_IOB1 = "not IOB1"
 """Counted, and never told."""
+TAGS_SHOWN = 3
 SEQUENCE = Kind(
     "tags can't stand where they do",
     "mend the tags: an entity begins with B- (or S-), and I- goes on with one of the same type",
@@ -56,7 +57,7 @@ class TokenClassification(TaskSpec):
         if names is None:
             return every
         types = tagging.types(names, tagging.scheme_of(names, self.recipe.tagging.scheme))
-        return (*every, *(f"{metric}/{kind}" for kind in types for metric in self.label_metrics))
+        return (*every, *(f"{metric}/{kind}" for kind in types if kind for metric in self.label_metrics))
 
     def words_of(self, row: Row) -> list[str]:
         """The words of a row."""
@@ -78,6 +79,8 @@ class TokenClassification(TaskSpec):
             yield Mistake("data.label", column, f"tag {first + 1} of {len(value)} is empty", first)
         elif found is None:
             yield Mistake("data.label", column, f"{shown(value)} is not a list of tags")
+        elif (joint := next(filter(tagging.JOINT_TAGS.fullmatch, found), None)) is not None:
+            yield Mistake("data.label", column, f"{shown(joint)} is several tags: separate them by blanks")
         elif len(found) != of:
             yield Mistake("data.label", column, f"{len(found)} tags for {of} words")
 
@@ -128,13 +131,35 @@ class TokenClassification(TaskSpec):
             return tuple(names)
         return tagging.complete(names, scheme)
 
-    def class_problem(self, names: Sequence[str], places: Mapping[str, str]) -> Problem | None:
-        scheme = tagging.scheme_of(names, self.recipe.tagging.scheme)
+    def class_problem(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Problem | None:
+        wanted = self.recipe.tagging.scheme
+        scheme = tagging.scheme_of(names, wanted)
         misfit = tagging.misfit(names, scheme)
-        if misfit is None:
+        if misfit is not None:
+            message, remedy = tagging.misfit_message(misfit, names, scheme)
+            return Problem(message, _place(seen, misfit), "tagging.scheme", wanted, remedy)
+        odd = tagging.odd_tag(_counts(seen), scheme) if wanted == "auto" else None
+        if odd is None:
             return None
-        message, remedy = tagging.misfit_message(misfit, names, scheme)
-        return Problem(message, places.get(misfit), "tagging.scheme", scheme, remedy)
+        message, remedy = tagging.odd_message(*odd)
+        return Problem(message, _place(seen, odd[0]), "data.label", self.recipe.data.label, remedy)
+
+    def class_doubts(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Iterator[Doubt]:
+        tagged = [name for name in names if name != tagging.OUTSIDE]
+        if self.recipe.tagging.scheme != "auto" or not tagged or tagging.scheme_of(names) != tagging.NONE:
+            return
+        text = f"the tags ({', '.join(tagged[:TAGS_SHOWN])}) are written in no scheme such as BIO"
+        yield Doubt(
+            f"{text}: each tagged word is an entity of its own", "tagging.scheme=none says that this is meant"
+        )
+
+
+def _place(seen: Mapping[str, Seen], tag: str) -> str | None:
+    return seen[tag].place if tag in seen else None
+
+
+def _counts(seen: Mapping[str, Seen]) -> dict[str, int]:
+    return {name: found.count for name, found in seen.items()}
 
 
 @lru_cache(maxsize=8)
@@ -145,7 +170,7 @@ def _scheme(names: tuple[str, ...], wanted: tagging.Wanted) -> tagging.Scheme:
 @lru_cache(maxsize=1 << 16)
 def _pair(before: str | None, after: str | None, scheme: tagging.Scheme) -> tuple[bool, bool]:
     """Whether one tag may follow another, and whether the older IOB1 would write it so."""
-    return tagging.follows(before, after, scheme), tagging.as_iob1(before, after)
+    return tagging.follows(before, after, scheme), tagging.as_iob1(before, after, scheme)
 
 
 SPEC = TokenClassification

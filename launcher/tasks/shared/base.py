@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from launcher.errors import Conflict, Problem, UserError, choices
 from launcher.tasks.shared import labels
-from launcher.tasks.shared.findings import Finding, Kind
+from launcher.tasks.shared.findings import Doubt, Finding, Kind, Seen
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown
 
 if TYPE_CHECKING:
@@ -266,9 +266,21 @@ class TaskSpec:
         """The classes of a model whose training data have those `names`, in their order."""
         return tuple(names)
 
-    def class_problem(self, names: Sequence[str], places: Mapping[str, str]) -> Problem | None:
-        """Why these can't be the classes of the data, None where they can; `places` says where each was seen first."""
+    def class_problem(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Problem | None:
+        """Why these can't be the classes of the data, None where they can; `seen` are those of the training data."""
         return None
+
+    def class_doubts(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Iterator[Doubt]:
+        """What is doubtful about the classes as a whole: names that differ in case, blanks or leading zeros alone."""
+        for alike in labels.alike(seen) if self.classes else ():
+            text = f"{' and '.join(map(repr, alike))} are taken for different classes"
+            yield Doubt(text, "write each class in one way")
+
+    @property
+    def given_classes(self) -> tuple[str, ...] | None:
+        """The classes that data.labels names, as cells with them are read."""
+        given = self.recipe.data.labels
+        return None if given is None else tuple(labels.class_name(name) or name for name in given)
 
     @property
     def least_classes(self) -> int:

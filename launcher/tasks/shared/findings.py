@@ -18,6 +18,22 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Seen:
+    """How often a class or tag stands in the training data."""
+
+    count: int
+    place: str | None
+    """Where it stands first, where that is known."""
+
+
+class Doubt(NamedTuple):
+    """What is said of the classes of the training data although they can be learnt."""
+
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Kind:
     """What is said of rows where something was found."""
 

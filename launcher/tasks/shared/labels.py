@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from launcher.tasks.shared.rows import Value, shown
+from launcher.tasks.shared.written_lists import unwritten
 
+WHOLE = re.compile(r"(?:(-?[1-9][0-9]*)|-?(0))\.0+")
+"""A whole number with a fraction of nothing but zeros."""
+DELIMITERS = (",", ";", "|", "/", "、", "\t", " ")
+MOST, SOME = 0.8, 0.25
+"""Labels that stand together are taken for several where so many of them have only parts that others have too, and where
+so many of all labels stand together."""
+MEANINGS = {"true": "1.0", "yes": "1.0", "false": "0.0", "no": "0.0"}
 FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
 def class_name(value: Value) -> str | None:
-    """A class as it was written, or None where there is none; 3.0 and 3 are the same class."""
+    """A class as it was written, or None where there is none; 3.0 and 3 are the same class, as number and as text."""
     if isinstance(value, list | dict):
         return None
     if isinstance(value, float):
         if math.isnan(value):
             return None
         value = int(value) if value.is_integer() else value
-    return None if value is None else str(value).strip() or None
+    if value is None:
+        return None
+    name = str(value).strip()
+    whole = WHOLE.fullmatch(name)
+    return (whole[1] or whole[2]) if whole else name or None
 
 
 def class_names(value: Value, delimiter: str) -> tuple[str, ...] | None:
     """The classes in one multilabel cell, perhaps none; None where the label is missing or no list of names."""
+    value = unwritten(value)
     if isinstance(value, str):
         value = value.split(delimiter)
     elif not isinstance(value, list):
@@ -56,6 +71,35 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     if any(number is None for number in numbers.values()):
         return tuple(sorted(unique))
     return tuple(sorted(unique, key=lambda name: (numbers[name] or 0.0, name)))
+
+
+def likeness(name: str) -> str:
+    """What names have in common that differ in case, blanks, leading zeros, or in how yes and no are written."""
+    plain = "".join(name.casefold().split())
+    number = score(name)
+    return MEANINGS.get(plain, plain if number is None else str(number))
+
+
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Groups of two or more names that probably mean the same."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(likeness(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def likely_delimiter(names: Sequence[str]) -> str | None:
+    """What probably separates several labels in names that consist of each other's parts; None where they don't."""
+    best: tuple[float, str] | None = None
+    for delimiter in DELIMITERS:
+        split = [[part.strip() for part in name.split(delimiter)] for name in names]
+        joint = [parts for parts in split if len(parts) > 1]
+        times = Counter(part for parts in split for part in parts)
+        shared = sum(all(times[part] > 1 for part in parts) for parts in joint)
+        if "" not in times and len(joint) > 1 and len(times) < len(names) and shared >= MOST * len(joint):
+            share = len(joint) / len(names)
+            best = max(best or (0.0, ""), (share, delimiter), key=lambda found: found[0])
+    return best[1] if best and best[0] >= SOME else None
 
 
 def class_mistake(value: Value) -> str | None:

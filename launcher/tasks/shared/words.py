@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 from launcher.tasks.shared.labels import class_name
 from launcher.tasks.shared.rows import Value
+from launcher.tasks.shared.written_lists import unwritten
 
 IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 HAN = re.compile(f"[{IDEOGRAPHS}]")
@@ -14,12 +17,21 @@ CHARACTERS = re.compile(rf"[^\W{IDEOGRAPHS}]+|\S")
 
 
 def words(value: Value) -> list[str] | None:
-    """A list of words, or those of a text, which blanks separate, in Chinese its characters; None for anything else."""
+    """A list of words, or those of a text, which blanks separate, in Chinese its characters; None for anything else.
+
+    A text that writes a list of texts, as csv files have it, is that list.
+    """
+    listed = unwritten(value)
+    if isinstance(value, str) and isinstance(listed, list) and not _are_texts(listed):
+        listed = value
+    value = listed
     if isinstance(value, str):
         return CHARACTERS.findall(value) if joint(value) else value.split()
-    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        return None
-    return value
+    return value if isinstance(value, list) and _are_texts(value) else None
+
+
+def _are_texts(items: Iterable[Any]) -> bool:
+    return all(isinstance(item, str) for item in items)
 
 
 def joint(value: Value) -> bool:
@@ -29,6 +41,7 @@ def joint(value: Value) -> bool:
 
 def tags(value: Value) -> tuple[str, ...] | None:
     """The tags in one cell, None where it holds no such thing or one of them is missing."""
+    value = unwritten(value)
     if isinstance(value, str):
         return tuple(value.split())
     if not isinstance(value, list):

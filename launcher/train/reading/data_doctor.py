@@ -11,7 +11,7 @@ from launcher import tasks
 from launcher.reading.cleaning import REMEDIES
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import TaskSpec
-from launcher.tasks.shared.findings import Kind
+from launcher.tasks.shared.findings import Kind, Seen
 from launcher.train.reading.row_statistics import EXAMPLES, Found, Limits, Survey, Text, shared, survey
 from launcher.train.reading.sources import Source
 from launcher.train.reading.splits import Part
@@ -68,6 +68,7 @@ def examine(
     """A survey of each split and everything doubtful in them, the worst first."""
     surveys = survey(recipe, sources, parts, names, limits)
     findings = [*_leaks(recipe, surveys), *_in_rows(recipe, surveys), *_balance(recipe, surveys)]
+    findings += _doubts(recipe, surveys, names)
     return surveys, worst_first(findings)
 
 
@@ -142,7 +143,6 @@ def _balance(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
     if tasks.of(recipe).words:
         return
     labels = surveys["train"].labels
-    yield from _alike_names(labels)
     if len(labels) > 1:
         (most, many), (least, few) = labels.most_common()[0], labels.most_common()[-1]
         if many >= IMBALANCE * few:
@@ -159,21 +159,17 @@ def _balance(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
             )
 
 
+def _doubts(recipe: Recipe, surveys: dict[str, Survey], names: Sequence[str]) -> Iterator[Finding]:
+    """What is doubtful about the classes as a whole."""
+    labels = surveys["train"].labels
+    seen = {name: Seen(count, None) for name, count in labels.items()}
+    for doubt in tasks.of(recipe).class_doubts(names, seen):
+        text = f"train: {doubt.message}"
+        yield Finding("labels", "train", "warning", text, len(labels), len(labels), (), doubt.remedy)
+
+
 def _against_imbalance(task: TaskSpec) -> Iterator[str]:
     if "focal" in task.losses:
         yield "train.loss.class_weights=balanced or train.loss.name=focal"
     if task.fair_metrics and task.chosen_metric not in task.fair_metrics:
         yield f"judge by eval.metric={task.fair_metrics[0]}"
-
-
-def _alike_names(labels: dict[str, int]) -> Iterator[Finding]:
-    """Classes whose names differ in case and white space alone."""
-    plain: dict[str, list[str]] = {}
-    for label in labels:
-        plain.setdefault("".join(label.casefold().split()), []).append(label)
-    for names in plain.values():
-        if len(names) > 1:
-            text = f"train: {' and '.join(map(repr, names))} are taken for different classes"
-            yield Finding(
-                "labels", "train", "warning", text, len(names), len(labels), (), "write each class in one way"
-            )

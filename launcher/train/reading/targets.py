@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, compress
 from typing import Any
@@ -13,8 +14,9 @@ from launcher import tasks
 from launcher.errors import RunFailed
 from launcher.reading.check import unknown_label
 from launcher.recipe.recipe import Recipe
-from launcher.tasks.shared.base import Label
-from launcher.tasks.shared.labels import in_order
+from launcher.tasks.shared.base import Label, TaskSpec
+from launcher.tasks.shared.findings import Seen
+from launcher.tasks.shared.labels import class_name, in_order
 from launcher.tasks.shared.rows import Row, Value
 from launcher.train.reading.sources import Source, place
 
@@ -76,13 +78,16 @@ def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple
         return ()
     if isinstance(recipe.data.label, tuple):
         return recipe.data.label
-    declared = recipe.data.labels or train.class_names()
+    declared = spec.given_classes or _as_read(train.class_names())
     if declared:
         return declared
-    names = in_order(chain.from_iterable(raw) if spec.several else raw)
-    problem = spec.class_problem(names, {})
-    if problem is not None:
-        raise RunFailed("data", problem.message, problem.remedy)
+    seen = classes_seen(spec, raw)
+    names = in_order(seen)
+    if spec.class_problem(names, seen) is not None:
+        problem = spec.class_problem(names, _with_places(spec, train, seen))
+        assert problem is not None
+        text = f"{problem.where}: {problem.message}" if problem.where else problem.message
+        raise RunFailed("data", text, problem.remedy)
     if len(names) < spec.least_classes:
         text = (
             f"every training example has the label {names[0]!r}"
@@ -91,6 +96,26 @@ def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple
         )
         raise RunFailed("data", f"{text}: there is nothing to learn", "give data with more classes")
     return names
+
+
+def _as_read(declared: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The classes that a data set declares, as cells with them are read."""
+    return tuple(class_name(name) or name for name in declared or ())
+
+
+def classes_seen(spec: TaskSpec, raw: Sequence[Label]) -> dict[str, Seen]:
+    """How often each class or tag stands in the labels of some rows."""
+    counts = Counter(chain.from_iterable(raw) if spec.several else raw)
+    return {name: Seen(count, None) for name, count in counts.items()}
+
+
+def _with_places(spec: TaskSpec, source: Source, seen: dict[str, Seen]) -> dict[str, Seen]:
+    """The same with the row in which each stands first."""
+    found: dict[str, str] = {}
+    for name, row in source.rows():
+        for label in spec.class_names(row):
+            found.setdefault(label, place(name, row))
+    return {name: Seen(known.count, found.get(name)) for name, known in seen.items()}
 
 
 def numbered(recipe: Recipe, source: Source, raw: Sequence[Label], names: tuple[str, ...]) -> NDArray[Any]:

@@ -75,7 +75,7 @@ def entity_metrics(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Sche
         "lenient_f1": lenient.scores()[2],
         "accuracy": _accuracy(gold, predicted),
     }
-    for kind in sorted(strict.gold | strict.predicted):
+    for kind in filter(None, sorted(strict.gold | strict.predicted)):
         found[f"f1/{kind}"] = strict.scores(kind)[2]
         found[f"lenient_f1/{kind}"] = lenient.scores(kind)[2]
     return found

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from launcher.tasks.shared.tagging import complete, follows
+from launcher.tasks.shared.tagging import BIO, BIOES, Scheme, complete, follows
 from launcher.train.tasks import crf
 from launcher.train.tasks.crf import Sentences
 from launcher.train.tasks.entity_scores import legal_steps
@@ -99,19 +99,19 @@ def test_without_steps_the_words_are_independent(rows: torch.Tensor) -> None:
     assert crf.best_tags(sentences, nothing)[3].tolist() == softmax.argmax(-1).tolist()
 
 
-@pytest.mark.parametrize("scheme", ["bio", "bioes"])
-def test_forbidden_steps_are_never_taken_and_gradients_stay_finite(scheme: str) -> None:
-    names = complete(("O", "B-X", "B-Y") if scheme == "bio" else ("O", "S-X", "S-Y"), scheme)  # type: ignore[arg-type]
+@pytest.mark.parametrize("scheme", [BIO, BIOES])
+def test_forbidden_steps_are_never_taken_and_gradients_stay_finite(scheme: Scheme) -> None:
+    names = complete(("O", "B-X", "B-Y") if scheme == BIO else ("O", "S-X", "S-Y"), scheme)
     generator = torch.Generator().manual_seed(3)
     rows = (20 * torch.randn(60, len(names), generator=generator)).requires_grad_()
     sentences, _ = Sentences.of(rows, torch.arange(20).repeat_interleave(3), 20)
-    steps = crf.forbid(torch.zeros(len(names) + 2, len(names)), legal_steps(names, scheme))  # type: ignore[arg-type]
+    steps = crf.forbid(torch.zeros(len(names) + 2, len(names)), legal_steps(names, scheme))
     unconstrained = crf.best_tags(sentences, torch.zeros_like(steps))
     found = crf.best_tags(sentences, steps)
     assert not torch.equal(found, unconstrained)
     for tags in found.tolist():
         path = (None, *(names[tag] for tag in tags), None)
-        assert all(follows(one, two, scheme) for one, two in pairwise(path))  # type: ignore[arg-type]
+        assert all(follows(one, two, scheme) for one, two in pairwise(path))
     crf.log_partition(sentences, steps).sum().backward()
     assert rows.grad is not None
     assert torch.isfinite(rows.grad).all()

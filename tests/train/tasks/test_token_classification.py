@@ -22,7 +22,7 @@ from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.tasks.shared.rows import Row
-from launcher.tasks.shared.tagging import follows
+from launcher.tasks.shared.tagging import BIO, follows
 from launcher.train.dataset.prepare import encode_texts, prepare
 from launcher.train.tasks import MicroBatch, Task, get_task
 from launcher.train.tasks.entity_scores import entity_metrics
@@ -152,7 +152,7 @@ def test_the_penalty_is_minus_the_log_probability_of_being_legal() -> None:
         chances[0, one] * chances[1, two]
         for one, before in enumerate(NAMES)
         for two, after in enumerate(NAMES)
-        if follows(None, before, "bio") and follows(before, after, "bio")
+        if follows(None, before, BIO) and follows(before, after, BIO)
     )
     assert float(found) == pytest.approx(-0.25 * math.log(float(legal)), rel=1e-4)
 
@@ -177,7 +177,7 @@ def test_predictions_are_legal_unless_that_is_turned_off() -> None:
     ((tags, chances),) = _task().scores(_Output(certain), batch)
     assert [NAMES[tag] for tag in free] == ["O", "I-PER", "I-LOC"]
     path = [None, *(NAMES[tag] for tag in tags)]
-    assert all(follows(one, two, "bio") for one, two in itertools.pairwise(path))
+    assert all(follows(one, two, BIO) for one, two in itertools.pairwise(path))
     assert chances[0, NAMES.index("I-PER")] == 0
     assert chances.sum(-1) == pytest.approx(np.ones(3))
 
@@ -185,7 +185,7 @@ def test_predictions_are_legal_unless_that_is_turned_off() -> None:
 def test_strict_and_lenient_metrics_by_hand() -> None:
     gold = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "B-PER", "O"], ["B-LOC", "O"]]
     guess = [["B-PER", "O", "O", "B-LOC"], ["O", "B-LOC", "O"], ["I-LOC", "O"]]
-    found = entity_metrics(gold, guess, "bio")
+    found = entity_metrics(gold, guess, BIO)
     # Strictly one of four is found, and of three predicted (I-LOC is none) one is right.
     assert found["precision"] == pytest.approx(1 / 3)
     assert found["recall"] == pytest.approx(1 / 4)
@@ -206,7 +206,7 @@ def test_entities_are_counted_as_seqeval_counts_them_strictly() -> None:
         for before, tag in zip(["O", *gold], gold, strict=False)
     ]
     theirs = {(start, end) for start, end in _runs(gold)} & {(start, end) for start, end in _runs(guess)}
-    found = entity_metrics([gold], [guess], "bio")
+    found = entity_metrics([gold], [guess], BIO)
     assert found["precision"] == pytest.approx(len(theirs) / len(_runs(guess)))
     assert found["recall"] == pytest.approx(len(theirs) / len(_runs(gold)))
 
@@ -355,7 +355,7 @@ def test_conll_2003_from_minilm(shared_data: Path, minilm: Path, tmp_path: Path,
     ranks.verb("predict", run.path, tmp_path / "dev.conll", "--output", output)
     for line in output.read_text().splitlines():
         path = [None, *json.loads(line)["prediction"], None]
-        assert all(follows(one, two, "bio") for one, two in itertools.pairwise(path))
+        assert all(follows(one, two, BIO) for one, two in itertools.pairwise(path))
 
 
 def test_sentences_without_words_are_nothing_to_validate_on(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""Lists that stand as text in a cell of csv or tsv, as Python, NumPy and JSON write them: `['a', 'b']`, `['a' 'b']`, `["a"]`."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+
+from launcher.tasks.shared.rows import Value
+
+ESCAPE = r"\\(?:[\\'\"abfnrtv0]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})"
+ITEM = re.compile(rf"'(?:[^'\\]|{ESCAPE})*'|\"(?:[^\"\\]|{ESCAPE})*\"|-?\d+(?:\.\d+)?(?![\w.])")
+BETWEEN = re.compile(r"\s*,\s*|\s+")
+
+
+def unwritten(value: Value) -> Value:
+    """The list that a text writes; None where it begins as a list of texts and isn't one; every other value as it is."""
+    text = value.strip() if isinstance(value, str) else ""
+    if not text.startswith("["):
+        return value
+    found = _json_list(text)
+    if found is None and text.endswith("]"):
+        found = _items(text[1:-1].strip())
+    if found is None:
+        return None if text[1:].lstrip()[:1] in ("'", '"') else value
+    return found
+
+
+def _json_list(text: str) -> list[str | int | float] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    plain = all(isinstance(item, str | int | float) and not isinstance(item, bool) for item in found)
+    return found if plain else None
+
+
+def _items(text: str) -> list[str | int | float] | None:
+    """Quoted texts and numbers with commas or blanks between them; None where there is anything else."""
+    items: list[str | int | float] = []
+    at = 0
+    while at < len(text):
+        item = ITEM.match(text, at)
+        if item is None:
+            return None
+        items.append(ast.literal_eval(item[0]))
+        gap = BETWEEN.match(text, item.end())
+        if gap is None and item.end() < len(text):
+            return None
+        at = gap.end() if gap else item.end()
+    return items

@@ -1,0 +1,38 @@
+"""Lists that stand as text in the cells of csv files."""
+
+from __future__ import annotations
+
+import pytest
+
+from launcher.tasks.shared.labels import class_names
+from launcher.tasks.shared.words import tags, words
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["['Anna', 'saw']", '["Anna", "saw"]', "['Anna' 'saw']", "['Anna'\n 'saw']", " [ 'Anna',\"saw\" ] "],
+)
+def test_lists_of_python_json_and_numpy_are_lists(written: str) -> None:
+    assert words(written) == ["Anna", "saw"]
+    assert tags(written) == ("Anna", "saw")
+    assert class_names(written, "|") == ("Anna", "saw")
+
+
+def test_words_with_quotes_blanks_and_escapes_stay_whole() -> None:
+    assert words("[\"it's\", 'New York', '\\xa0', 'a\\\\b']") == ["it's", "New York", "\xa0", "a\\b"]
+
+
+def test_numbers_are_tags_and_no_words() -> None:
+    assert tags("[1, 0, 2]") == ("1", "0", "2")
+    assert words("[1, 0]") == ["[1,", "0]"]
+
+
+@pytest.mark.parametrize("broken", ["['Anna', 'saw'", "['a', None]", "['a', ...]", "['a' + 'b']", '["a": 1]'])
+def test_what_begins_as_a_list_and_is_none_is_refused(broken: str) -> None:
+    assert words(broken) is None
+    assert tags(broken) is None
+
+
+@pytest.mark.parametrize("text", ["[ Anna ] saw Rome", "[laughs]", "[1] see below"])
+def test_texts_in_brackets_stay_texts(text: str) -> None:
+    assert words(text) == text.split()
