@@ -21,7 +21,7 @@ from launcher.executors import Executor, JobState, executor_for
 from launcher.executors.shared.outcome import outcome
 from launcher.planning.prepare import Prepared, prepare
 from launcher.runs import directory as directories
-from launcher.runs.records import read_json_lines
+from launcher.runs.metrics import read_metrics
 from launcher.runs.results import Error
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ class Run:
         return found.tree()
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl so far: one a training step, and one an evaluation."""
-        return list(read_json_lines(self._directory.metrics))
+        """The lines of metrics.jsonl so far: one a training step, and one an evaluation, by step."""
+        return list(read_metrics(self._directory).trees)
 
     def predictor(self) -> TextPredictor:
         """The best model so far, to be called with texts: `run.predictor()("a sentence")`. Imports torch.

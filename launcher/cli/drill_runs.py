@@ -19,7 +19,7 @@ from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Saved, Step, read_events
 from launcher.runs.manifest import read_manifest
-from launcher.runs.records import read_json_lines
+from launcher.runs.metrics import read_metrics
 
 POLL_S = 0.02
 SCHEDULER_POLL_S = 1.0
@@ -184,7 +184,7 @@ def _evaluations(run: RunDir) -> dict[str, Any]:
 
 
 def _metrics(run: RunDir) -> list[dict[str, Any]]:
-    return list(read_json_lines(run.metrics))
+    return list(read_metrics(run).trees)
 
 
 def _event_losses(run: RunDir) -> dict[tuple[int, int], float | None]:

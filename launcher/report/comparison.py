@@ -16,7 +16,7 @@ from launcher import tasks
 from launcher.errors import Problem, UserError, choices
 from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir
-from launcher.runs.metrics import read_rows
+from launcher.runs.metrics import read_metrics
 from launcher.runs.results import Measured
 
 IMMATERIAL = (
@@ -155,7 +155,7 @@ def doubts(runs: Sequence[Figures]) -> Iterator[str]:
 
 def _evaluation(run: RunDir, step: int) -> dict[str, float | None]:
     """Metrics on the validation data after `step`."""
-    for row in read_rows(run.metrics):
+    for row in read_metrics(run).rows:
         if row.split == "validation" and row.step == step:
             return row.metrics()
     return {}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from launcher.runs.directory import RunDir
-from launcher.runs.metrics import read_rows
+from launcher.runs.metrics import read_metrics
 
 MOST_POINTS = 1000
 """Points of a curve; further steps are drawn together, by their mean, lowest and highest."""
@@ -49,7 +49,7 @@ def read_curves(run: RunDir) -> Curves:
     """The curves of a run, none where nothing was recorded yet."""
     columns: dict[str, tuple[list[int], list[Value]]] = {}
     evaluations: dict[str, list[dict[str, Any]]] = {}
-    for row in read_rows(run.metrics):
+    for row in read_metrics(run).rows:
         if row.split is not None:
             found = {"epoch": row.epoch, **row.metrics()}
             rounded = {key: _rounded(value) for key, value in found.items()}

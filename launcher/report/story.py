@@ -16,6 +16,7 @@ from launcher.report import advice
 from launcher.report.curves import Curves, read_curves
 from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir, read_result
+from launcher.runs.metrics import read_metrics
 from launcher.runs.records import read_text
 
 MOST_EVALUATIONS = 40
@@ -203,8 +204,9 @@ class Story:
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the plan says besides."""
-        return list(self.plan["notes"])
+        """What the plan says besides, and what the record lacks."""
+        doubt = read_metrics(self.run).doubt
+        return [*self.plan["notes"], *([doubt] if doubt else [])]
 
     @cached_property
     def attempts(self) -> list[dict[str, Any]]:

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from launcher import tasks
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, read_events
-from launcher.runs.metrics import MetricsRow, read_rows
+from launcher.runs.metrics import MetricsRow, read_metrics
 from launcher.runs.results import Best, Result
 from launcher.runs.run_plan import RunPlan
 
 
 def of_run(run: RunDir, plan: RunPlan) -> Result:
     """The part of result.json that a completed run has from its training; null where it is not known."""
-    rows = list(read_rows(run.metrics))
+    rows = read_metrics(run).rows
     epochs = [row.epoch for row in rows if row.split is None and row.epoch is not None]
     return Result(
         "failed",

@@ -110,7 +110,7 @@ def make_job(
         write_text(attempt.max_tokens, f"{limit}\n")
     state, plan = dataclasses.replace(state, max_tokens=limit), with_tokens(plan, limit)
     steps = StepCounts(*step_counts(recipe, len(dataset.train)))
-    record = _record(run, plan, dataset, events) if ranks.is_main else NoRecord()
+    record = _record(run, plan, dataset, state.step, events) if ranks.is_main else NoRecord()
     job = Job(
         run=run,
         plan=plan,
@@ -141,8 +141,8 @@ def _adversary(recipe: Recipe, built: BuiltModel) -> Adversary | None:
     return Adversary(built.base.get_input_embeddings(), fgm) if fgm else None
 
 
-def _record(run: RunDir, plan: Plan, dataset: Dataset, events: Events) -> Record:
-    return open_record(run, plan, events, run_config(run, plan, plan.recipe, dataset))
+def _record(run: RunDir, plan: Plan, dataset: Dataset, step: int, events: Events) -> Record:
+    return open_record(run, plan, step, events, run_config(run, plan, plan.recipe, dataset))
 
 
 def _newest_state(

@@ -37,6 +37,7 @@ def compare_command(
 
     from launcher.cli.output import say, show, show_json
     from launcher.report.comparison import compare, doubts, figures
+    from launcher.runs.metrics import read_metrics
 
     directory = options.resolve_runs_dir(runs_dir)
     runs = options.runs_meant(references, directory)
@@ -50,6 +51,9 @@ def compare_command(
         rows = compare([figures(run, metric, machine) for run in runs])
     for doubt in doubts(known):
         say(f"note: {doubt}")
+    for run in runs:
+        if lack := read_metrics(run).doubt:
+            say(f"note: {run.run_id}: {lack}")
     if as_json:
         show_json({"metric": known[0].metric, "rows": [asdict(row) for row in rows]})
     else:

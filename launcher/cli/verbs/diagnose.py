@@ -24,12 +24,15 @@ def diagnose_command(reference: str, runs_dir: Path | None, as_json: bool) -> No
     """Over- and underfitting, unstable or unfinished training: what is seen, the figures behind it, the keys to try."""
     from dataclasses import asdict
 
-    from launcher.cli.output import show, show_json
+    from launcher.cli.output import say, show, show_json
     from launcher.report.advice import diagnose, read_curves
     from launcher.runs.directory import find
+    from launcher.runs.metrics import read_metrics
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
     findings = diagnose(read_curves(run))
+    if doubt := read_metrics(run).doubt:
+        say(f"note: {doubt}")
     if as_json:
         show_json({"run_id": run.run_id, "findings": [asdict(finding) for finding in findings]})
     elif findings:

@@ -31,11 +31,14 @@ def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) 
     from launcher.cli.output import say, show, show_json, table
     from launcher.cli.run_state import attempt_records, run_state, state_lines
     from launcher.runs.directory import find, list_runs
+    from launcher.runs.metrics import read_metrics
 
     directory = options.resolve_runs_dir(runs_dir)
     if reference is not None:
         run = find(reference, directory)
         state = run_state(run)
+        if doubt := read_metrics(run).doubt:
+            say(f"note: {doubt}")
         if as_json:
             show_json({**state.tree(), "attempt_records": attempt_records(run)})
         else:

@@ -6,14 +6,16 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+
+from launcher.runs.directory import write_text
+from launcher.runs.metrics import Key, Recorded, row_key, scan
 
 Number = float | int | None
 Split = str
 """`validation`, `test`, `probes`, or the name of a file in eval.extra."""
 Row = dict[str, float | int | str | None]
-Key = tuple[int, str]
 
 
 class MetricsLog:
@@ -25,8 +27,8 @@ class MetricsLog:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._recorded = self._recorded_whole()
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        self._recorded = self._repair()
         self.opened_at = os.lseek(self._fd, 0, os.SEEK_END)
         """Length of the file in bytes when it was opened; what follows is this attempt's."""
 
@@ -41,8 +43,8 @@ class MetricsLog:
         return self._append((step, split), {"step": step, **epoch, "split": split, **numbers})
 
     def rows(self) -> list[Row]:
-        """Every recorded line, oldest first."""
-        return list(read_rows(self.path))
+        """Every recorded line, by step."""
+        return list(scan(self.path).trees)
 
     def sync(self) -> None:
         """Put the lines on disk: before a checkpoint, whose steps will not be redone."""
@@ -69,27 +71,20 @@ class MetricsLog:
         self._recorded.add(key)
         return True
 
-    def _repair(self) -> set[Key]:
-        recorded: set[Key] = set()
-        good_end = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                row = parse_line(line)
-                if row is not None:
-                    recorded.add(row_key(row))
-                    good_end = file.tell()
-        if good_end < self.path.stat().st_size:
-            os.ftruncate(self._fd, good_end)
-        return recorded
+    def _recorded_whole(self) -> set[Key]:
+        """Drop what is no line; returns what is recorded."""
+        found = scan(self.path)
+        write_back(self.path, found)
+        return set(map(row_key, found.trees))
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Yield the complete lines of a `metrics.jsonl`, which may be growing."""
-    with path.open("rb") as file:
-        for line in file:
-            row = parse_line(line)
-            if row is not None:
-                yield row
+def write_back(path: Path, recorded: Recorded) -> bool:
+    """Make the file say what is recorded; whether it said something else."""
+    text = recorded.text()
+    if (path.read_bytes() if path.exists() else b"") == text.encode():
+        return False
+    write_text(path, text)
+    return True
 
 
 def parse_line(line: bytes) -> Row | None:
@@ -101,11 +96,6 @@ def parse_line(line: bytes) -> Row | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
-
-
-def row_key(row: Row) -> Key:
-    """What makes a line unique: its step, and `train` or the split it evaluates."""
-    return int(row["step"] or 0), str(row.get("split", "train"))
 
 
 def _numbers(values: Mapping[str, Number]) -> Row:

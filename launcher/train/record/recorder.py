@@ -10,6 +10,7 @@ from launcher.planning.plan import Plan
 from launcher.runs.directory import RunDir, write_text
 from launcher.train.process.events import Events
 from launcher.train.record.metrics_log import MetricsLog, Number, Split
+from launcher.train.record.repair import put_right
 from launcher.train.record.tracking import Tracker, TrackingSettings
 
 
@@ -72,8 +73,9 @@ class NoRecord(Record):
         pass
 
 
-def open_record(run: RunDir, plan: Plan, events: Events, config: Mapping[str, Any]) -> Record:
-    """Rank 0's record, with a W&B client started beside it."""
+def open_record(run: RunDir, plan: Plan, step: int, events: Events, config: Mapping[str, Any]) -> Record:
+    """Rank 0's record of a run that goes on from `step`, with a W&B client started beside it."""
+    put_right(run, step, events)
     log = MetricsLog(run.metrics)
     return Record(log, Tracker(tracking_settings(run, plan, config), log, _stop_request(run)), events)
 

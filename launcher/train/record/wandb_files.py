@@ -21,8 +21,13 @@ WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 def last_step(directory: Path, run_id: str) -> int:
     """The last step in the files of a run, online and offline attempts alike; -1 where there is none."""
-    files = directory.glob(f"*run-*-{run_id}/run-{run_id}.wandb")
-    return max((int(row["_step"]) for file in files for row in history(file) if "_step" in row), default=-1)
+    return max((int(row["_step"]) for row in histories(directory, run_id) if "_step" in row), default=-1)
+
+
+def histories(directory: Path, run_id: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows logged to all files of a run, the oldest file first."""
+    for file in sorted(directory.glob(f"*run-*-{run_id}/run-{run_id}.wandb")):
+        yield from history(file)
 
 
 def history(path: Path) -> Iterator[dict[str, Any]]:
