@@ -78,7 +78,7 @@ def test_submit_stop_resume_and_follow(on_slurm: Launch, cluster: Cluster, tmp_p
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert [row["step"] for row in rows if "train/loss" in row] == list(range(1, state(on_slurm)["step"] + 1))
     sources = {entry["source"] for entry in json.loads(on_slurm("logs", "r", "--json").stdout)}
-    assert sources <= {"rank 0", "rank 1", *(f"job {job}" for job in run.jobs.read_text().split())}
+    assert sources <= {"run", "rank 0", "rank 1", *(f"job {job}" for job in run.jobs.read_text().split())}
 
 
 def test_submitting_says_how_to_watch(on_slurm: Launch) -> None:
