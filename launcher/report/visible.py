@@ -11,13 +11,15 @@ COMMANDS = re.compile(
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f"  # directions
     "\u2028\u2029\ufff9-\ufffb\U000e0000-\U000e007f"  # line ends, annotations, tags
     "\ud800-\udfff"  # bytes of file names that aren't UTF-8
-    "]"
+    "]+"
 )
-"""Characters that control, turn round or hide what is shown. The joiners of Persian, Hindi and emoji are not among them."""
+"""Characters, one or more, that control, turn round or hide what is shown.
+
+The joiners of Persian, Hindi and emoji are not among them."""
 
 
 def visible(text: str) -> str:
-    r"""`text` with each of COMMANDS written out, such as `\x1b` or `\u202e`."""
+    r"""`text` with COMMANDS written out, such as `\x1b` or `\u202e`."""
     return COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
@@ -26,6 +28,6 @@ def json_safe(document: str) -> str:
     return COMMANDS.sub(lambda match: _json_escape(match[0]), document)
 
 
-def _json_escape(character: str) -> str:
-    units = character.encode("utf-16-be", "surrogatepass").hex()
+def _json_escape(characters: str) -> str:
+    units = characters.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))

@@ -196,8 +196,7 @@ def _is_plain(value: Any, hint: Any) -> bool:
         return (
             isinstance(value, int | float)
             and not isinstance(value, bool)
-            and math.isfinite(value)
-            and abs(value) < LARGEST
+            and abs(value) < LARGEST  # which NaN is not, either
         )
     return type(value) is hint and (hint is not int or abs(value) < LARGEST)
 

@@ -105,3 +105,10 @@ def test_half_a_pair_is_told_at_once(
     finally:
         run.recipe.write_text(recipe)
     assert "give --text twice for a pair" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1e999", "NaN", "true"])
+def test_an_event_with_what_is_no_number_is_left_out(number: str) -> None:
+    from launcher.runs.events import parse_event
+
+    assert parse_event(f'{{"event": "step", "step": 1, "loss": {number}}}') is None
