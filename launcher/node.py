@@ -94,8 +94,7 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
         run.add_job(job)
     executor = executor_for(kind)
     addresses = executor.addresses(hosts)
-    number = re.search(r"\d+", job)
-    port = free_port(int(number.group()) if number else 0)
+    port = free_port(int("".join(re.findall(r"\d", job)) or 0))
     interface = gloo_interface(addresses) if executor.takes_nodes else None
     return Start(attempt.number, addresses[0], port, interface, addresses)
 

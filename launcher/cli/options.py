@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from launcher.runs.directory import RunDir
+    from launcher.sweeps.sweep import Sweep
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -20,6 +21,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 assignments = click.argument("assignments", nargs=-1, metavar="recipe=NAME|PATH [key=value ...]")
 
 run_argument = click.argument("reference", metavar="RUN")
+run_or_sweep = click.argument("reference", metavar="RUN | SWEEP")
 
 runs_dir = click.option(
     "--runs-dir",
@@ -62,14 +64,20 @@ def examples(text: str) -> Callable[[Function], Function]:
     return add
 
 
+def sweep_meant(reference: str, runs_dir: Path) -> Sweep | None:
+    """The sweep of this name or path, None where there is none."""
+    from launcher.sweeps.sweep import find
+
+    return find(reference, runs_dir)
+
+
 def runs_meant(references: Iterable[str], runs_dir: Path) -> list[RunDir]:
     """The runs that references mean, the trials of a sweep for its name, each once."""
     from launcher.runs.directory import find
-    from launcher.sweeps import sweep as sweeps
 
     found: dict[Path, RunDir] = {}
     for reference in references:
-        sweep = sweeps.find(reference, runs_dir)
+        sweep = sweep_meant(reference, runs_dir)
         for run in [find(reference, runs_dir)] if sweep is None else sweep.runs():
             found.setdefault(run.path, run)
     return list(found.values())

@@ -38,6 +38,7 @@ class LocalExecutor:
     takes_nodes = False
     script = "job.sh"
     template = "job.sh.j2"
+    array_template = None
 
     def __init__(self) -> None:
         self._script: subprocess.Popen[bytes] | None = None
@@ -64,6 +65,10 @@ class LocalExecutor:
             job = f"local {self._script.pid}"
             run.add_job(job)
         return job
+
+    def start_together(self, script: Path, runs: Sequence[RunDir]) -> str:
+        """Nobody here starts runs by itself, so there is no such script."""
+        raise AssertionError(script, runs)
 
     def state(self, run: RunDir) -> JobState:
         """Which script is alive, or how the run directory says that the newest ended."""

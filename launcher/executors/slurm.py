@@ -3,6 +3,7 @@ accounting where there is some, then of what the job itself left in the run dire
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import os
@@ -12,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from launcher.commands import TIMEOUT_S, ask
 from launcher.errors import LauncherError, Problem, RunFailed, UserError, nearest
@@ -26,11 +28,12 @@ from launcher.executors.shared.base import (
     request_stop,
 )
 from launcher.network import resolve
-from launcher.runs import directory as runs
+from launcher.runs import directory as directories
 from launcher.runs import endings
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.jobs import Job
+from launcher.runs.records import read_text
 
 QUEUE_HOLDS_S = 2.0
 """How old a list of the queue may be, which many runs are looked up in."""
@@ -82,13 +85,12 @@ class SlurmExecutor:
     takes_nodes = True
     script = "job.sbatch"
     template = "job.sbatch.j2"
+    array_template = "array.sbatch.j2"
 
     def start(self, run: RunDir) -> str:
         """Submit job.sbatch. Raises UserError with Slurm's own sentence where the request is refused."""
         with run.locked():
-            if run.submitting.exists():
-                _take_up_unknown_jobs(run)
-            environment = prepare_start(run, self.state(run), os.environ)
+            environment = self._prepare(run)
             run.submitting.touch(mode=0o600)
             done = _slurm(["sbatch", "--parsable", str(run.job_sbatch)], environment)
             job = _job_number(done)
@@ -97,13 +99,38 @@ class SlurmExecutor:
             else:
                 job = _take_up_unknown_jobs(run, _sentence(done.stderr))
             if job is not None:
-                run.submitting.unlink()
+                run.submitting.unlink(missing_ok=True)
                 return job
         raise _refusal(run, _sentence(done.stderr))
 
+    def start_together(self, script: Path, runs: Sequence[RunDir]) -> str:
+        """Submit an array of which each element is the job of one run; the run knows it as ARRAY_INDEX."""
+        with contextlib.ExitStack() as locks:
+            for run in runs:
+                locks.enter_context(run.locked())
+            environments = [self._prepare(run) for run in runs]
+            for index, run in enumerate(runs):
+                directories.write_text(run.submitting, f"{index} {script}")
+            done = _slurm(["sbatch", "--parsable", str(script)], environments[0])
+            array = _job_number(done) or _unknown_array(runs[0], script, _sentence(done.stderr))
+            if array is None:
+                refusals = [_refusal(run, _sentence(done.stderr)) for run in runs]
+                raise refusals[0]
+            for index, run in enumerate(runs):
+                if run.last_job() != f"{array}_{index}":  # it may have started already, and say so itself
+                    run.add_job(f"{array}_{index}")
+                run.submitting.unlink(missing_ok=True)
+        return array
+
+    def _prepare(self, run: RunDir) -> dict[str, str]:
+        """Look for a job that was accepted without saying so, then `prepare_start`."""
+        if run.submitting.exists():
+            _take_up_unknown_jobs(run)
+        return prepare_start(run, self.state(run), os.environ)
+
     def state(self, run: RunDir) -> JobState:
         """Ask the controller, then accounting, then the run directory."""
-        jobs = run.all_jobs()
+        jobs = _all_jobs(run)
         if not jobs:
             return JobState("unknown", reason="never submitted")
         job, *earlier = jobs
@@ -123,8 +150,7 @@ class SlurmExecutor:
         assert state.job_id is not None
         request_stop(run)
         if state.status == "pending":
-            # Slurm itself checks the state again: a job that has started meanwhile reads the stop file.
-            _slurm(["scancel", "--state=PENDING", state.job_id])
+            _take_out_of_the_queue(state.job_id)
             if self.state(run).status == "cancelled":
                 endings.stopped(run)
 
@@ -199,7 +225,7 @@ class SlurmExecutor:
         # Slurm may take long over what is left of a job: how its run ended stays as it is.
         has_said = state.status == "completing" and recorded_state(run, state.job_id).status != "unknown"
         if not has_said:
-            runs.write_text(run.cancel, "user")
+            directories.write_text(run.cancel, "user")
         if state.status == "running":
             # The training first, with no time to save; its script lives on for a moment and records the end.
             steps = _slurm(["squeue", "--steps", "--noheader", f"--jobs={state.job_id}", "--format=%i"])
@@ -219,7 +245,7 @@ class SlurmExecutor:
 @functools.lru_cache(maxsize=1)
 def _queue(_moment: int) -> frozenset[str] | None:
     """Ids of the jobs that Slurm has not ended yet; None where it doesn't answer."""
-    done = _slurm(["squeue", "--noheader", "--format=%A"])
+    done = _slurm(["squeue", "--noheader", "--array", "--format=%i"])
     return None if done.returncode else frozenset(done.stdout.split())
 
 
@@ -282,6 +308,27 @@ def _lost_nodes(state: JobState) -> str:
     return ", ".join(dict.fromkeys(lost))
 
 
+def _take_out_of_the_queue(job: str) -> None:
+    """Cancel a job that waits; one that has started meanwhile reads the stop file.
+
+    With a state to look for, scancel takes all waiting elements of an array for one; but one that is held stands alone.
+    """
+    if "_" not in job:
+        _slurm(["scancel", "--state=PENDING", job])
+        return
+    _slurm(["scontrol", "hold", job])
+    _slurm(["scancel", "--state=PENDING", job])
+    _slurm(["scontrol", "release", job])
+
+
+def _all_jobs(run: RunDir) -> list[str]:
+    """The run's jobs, the newest first, with one that was accepted without saying so."""
+    if run.submitting.exists() and not run.all_jobs():
+        with contextlib.suppress(LauncherError):
+            _take_up_unknown_jobs(run)
+    return run.all_jobs()
+
+
 def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     while not (met := condition()) and time.monotonic() < deadline:
@@ -301,21 +348,37 @@ def _take_up_unknown_jobs(run: RunDir, said: str = "") -> str | None:
 
     They were accepted although sbatch did not say so. Raises RunFailed where Slurm doesn't tell.
     """
-    done = _slurm(["squeue", "--noheader", f"--name={run.run_id}", "--format=%A|%Z"])
+    index, _, script = (read_text(run.submitting, directories.WORD_BYTES) or "").partition(" ")
+    if script:
+        jobs = [job for job in _elements_of(run, Path(script), said) if str(job.index) == index]
+    else:
+        jobs = _queued(run, run.run_id, "%Z", str(run.path), said)
+    known = run.all_jobs()
+    found = [str(job) for job in jobs if str(job) not in known]
+    for job in found:
+        run.add_job(job)
+    return found[-1] if found else None
+
+
+def _unknown_array(run: RunDir, script: Path, said: str) -> str | None:
+    """The array that Slurm has of this script, or None. Raises RunFailed where Slurm doesn't tell."""
+    found = _elements_of(run, script, said)
+    return str(found[-1].number) if found else None
+
+
+def _elements_of(run: RunDir, script: Path, said: str) -> list[Job]:
+    """What is in the queue of the array with this script, which lies in its sweep's directory."""
+    return _queued(run, script.parent.name, "%o", str(script), said)
+
+
+def _queued(run: RunDir, name: str, column: str, wanted: str, said: str) -> list[Job]:
+    """Jobs of this name in the queue whose directory (%Z) or script (%o) is the wanted one, the newest last."""
+    done = _slurm(["squeue", "--noheader", "--array", f"--name={name}", f"--format=%i|{column}"])
     if done.returncode:
         raise _unanswered(run, said or _sentence(done.stderr))
     rows = [line.partition("|") for line in done.stdout.splitlines()]
-    known = run.all_jobs()
-    found = sorted(
-        {int(job) for job, _, at in rows if at == str(run.path) and job.isdigit()} - _numbers(known)
-    )
-    for number in found:
-        run.add_job(str(number))
-    return str(found[-1]) if found else None
-
-
-def _numbers(jobs: Iterable[str]) -> set[int]:
-    return {job.number for job in map(Job.parse, jobs) if job is not None}
+    jobs = [Job.parse(job) for job, _, at in rows if at == wanted]
+    return sorted((job for job in jobs if job is not None), key=lambda job: job.number)
 
 
 def _unanswered(run: RunDir, sentence: str) -> RunFailed:
@@ -356,7 +419,7 @@ def _controller_state(job: str, name: str | None = None) -> JobState | None:
     A controller that doesn't answer hasn't forgotten the job: that is `unreachable`.
     """
     done = _slurm(["scontrol", "-o", "show", "job", job])
-    if "Invalid job id specified" in done.stderr:
+    if "Invalid job id specified" in done.stderr or done.stdout.strip() == f"Job {job} not found":
         return None
     if done.returncode or "JobState=" not in done.stdout:
         said = _sentence(done.stderr) or "it says nothing of the job"
@@ -364,9 +427,9 @@ def _controller_state(job: str, name: str | None = None) -> JobState | None:
     fields: dict[str, str] = {}
     for key, value in _FIELD.findall(done.stdout):
         fields.setdefault(key, value)
-    if name not in (None, fields.get("JobName")):
-        return None
-    return _job_state(job, fields)
+    own = fields.get("JobName")
+    is_element = "_" in job and name is not None and name.startswith(f"{own}.")
+    return _job_state(job, fields) if name in (None, own) or is_element else None
 
 
 def _accounting_state(job: str) -> JobState | None:

@@ -6,12 +6,15 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.errors import Problem, UserError
 from launcher.executors import executor_for
 from launcher.planning.plan import Plan
 from launcher.runs.time_limits import minutes
+
+if TYPE_CHECKING:
+    import jinja2
 
 Templates = Mapping[str, str]
 """Text of each template by its file name: `job.sbatch.j2` and the other .j2 in slurm/, `zero2.json` and the others in
@@ -19,6 +22,8 @@ ds_configs/."""
 
 NOTICE_S = 120
 """Seconds before the time limit at which Slurm asks the job to save and stop."""
+OF_ONE_RUN = tuple(f"#SBATCH --{name}" for name in ("job-name=", "output=", "open-mode=", "chdir="))
+"""Lines of a job script that an array of many has for itself."""
 SMALLEST_BUCKET = 100_000
 BF16: dict[str, Any] = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
 """Autocast over fp32 parameters, as in the plain strategy; the empty list keeps gradients in fp32 between ranks."""
@@ -46,6 +51,40 @@ def render(plan: Plan, templates: Templates, recipe_text: str, own_loss: str | N
     executor = executor_for(plan.executor)
     files[executor.script] = _script(plan, templates, executor.template)
     return files
+
+
+def render_array(
+    name: str,
+    directory: str,
+    scripts: Mapping[str, str],
+    template: str,
+    at_once: int | None = None,
+    after: str | None = None,
+) -> str:
+    """The script that submits runs as one array: directory of each run -> text of its job script, all with one request.
+
+    `template` is the template's text, `at_once` how many may run side by side, `after` the job that must have ended before.
+    """
+    request = {array_request(text) for text in scripts.values()}
+    assert len(request) == 1, request
+    return (
+        _environment({"array": template})
+        .get_template("array")
+        .render(
+            name=name,
+            directory=directory,
+            run_dirs=list(scripts),
+            at_once=at_once,
+            after=after,
+            request=request.pop(),
+        )
+    )
+
+
+def array_request(script: str) -> tuple[str, ...]:
+    """The #SBATCH lines of a job script, but those that name its run."""
+    lines = [line for line in script.splitlines() if line.startswith("#SBATCH ")]
+    return tuple(line for line in lines if not line.startswith(OF_ONE_RUN))
 
 
 def plan_text(plan: Plan) -> str:
@@ -90,6 +129,21 @@ def _precision(plan: Plan) -> dict[str, Any]:
 
 
 def _script(plan: Plan, templates: Templates, name: str) -> str:
+    slurm = plan.slurm
+    return (
+        _environment(templates)
+        .get_template(name)
+        .render(
+            plan=plan,
+            slurm=slurm,
+            container=plan.cluster.container or {"runtime": None},
+            threads=max(1, slurm.cpus_per_task // plan.gpus) if slurm else None,
+            notice_s=_notice_s(plan),
+        )
+    )
+
+
+def _environment(templates: Templates) -> jinja2.Environment:
     import jinja2
 
     environment = jinja2.Environment(
@@ -101,14 +155,7 @@ def _script(plan: Plan, templates: Templates, name: str) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"shell": shlex.quote, "sbatch": sbatch_quote, "percent": _percent}
-    slurm = plan.slurm
-    return environment.get_template(name).render(
-        plan=plan,
-        slurm=slurm,
-        container=plan.cluster.container or {"runtime": None},
-        threads=max(1, slurm.cpus_per_task // plan.gpus) if slurm else None,
-        notice_s=_notice_s(plan),
-    )
+    return environment
 
 
 def sbatch_quote(value: str) -> str:

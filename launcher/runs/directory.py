@@ -167,13 +167,8 @@ class RunDir:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Wait until no other command is starting a job, and keep others waiting meanwhile.
-
-        A file system without locks is no reason to start nothing.
-        """
-        with open(os.open(self.lock, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as file:  # noqa: PTH123
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
+        """Wait until no other command is starting a job, and keep others waiting meanwhile."""
+        with locked(self.lock):
             yield
 
     @property
@@ -262,6 +257,18 @@ class RunDir:
         if plan is None:
             raise UserError(Problem("is not a run directory: it has no plan.json", where=str(self.path)))
         return plan
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made where it isn't there.
+
+    A file system without locks is no reason to start nothing.
+    """
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as file:  # noqa: PTH123
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def read_result(path: Path) -> Result | None:

@@ -5,21 +5,30 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_LINE = re.compile(r"(?P<local>local )?(?P<number>[1-9][0-9]{0,18})", re.ASCII)
+_LINE = re.compile(
+    r"(?P<local>local )?(?P<number>[1-9][0-9]{0,18})(?(local)|(?:_(?P<index>[0-9]{1,9}))?)", re.ASCII
+)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A scheduler's job by its number, or a script on this machine by its process id."""
+    """A scheduler's job by its number, an element of an array (`12_3`), or a script on this machine by its process id."""
 
     number: int
     is_local: bool = False
+    index: int | None = None
+    """Which element of the array of this number."""
 
     @classmethod
     def parse(cls, line: str) -> Job | None:
         """The job that a line names, or None where it names none."""
         found = _LINE.fullmatch(line)
-        return None if found is None else cls(int(found["number"]), found["local"] is not None)
+        if found is None:
+            return None
+        index = None if found["index"] is None else int(found["index"])
+        return cls(int(found["number"]), found["local"] is not None, index)
 
     def __str__(self) -> str:
-        return f"local {self.number}" if self.is_local else str(self.number)
+        if self.is_local:
+            return f"local {self.number}"
+        return str(self.number) if self.index is None else f"{self.number}_{self.index}"

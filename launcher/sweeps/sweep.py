@@ -9,13 +9,17 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError
 from launcher.planning.prepare import Checked, Prepared, check, plan_files
+from launcher.recipe.fields import SAFE_NAME
 from launcher.recipe.recipe import leaf_values
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
@@ -23,8 +27,10 @@ from launcher.runs.records import read_json
 from launcher.sweeps.grid import points, split_words
 
 LONGEST_ID = 100
+LONGEST_NAME = 80
 FILE = "sweep.json"
-_UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
+_UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
+_ARRAY = re.compile(r"array_([1-9][0-9]{0,8})\.sbatch")
 _SETTLED_BY_THE_SWEEP = ("run_id", "runs_dir")
 
 
@@ -51,6 +57,12 @@ class Planned:
     directory: Path
     trials: tuple[PlannedTrial, ...]
 
+    def refuse_unreachable(self) -> None:
+        """Raises UserError where jobs couldn't load their models or data."""
+        problems = dict.fromkeys(problem for trial in self.trials for problem in trial.prepared.unreachable)
+        if problems:
+            raise UserError(problems)
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -58,6 +70,8 @@ class Sweep:
 
     directory: Path
     trials: tuple[Trial, ...]
+    at_once: int | None = None
+    """How many trials run side by side at most, as the newest command said; None where it left that open."""
 
     @property
     def name(self) -> str:
@@ -71,6 +85,20 @@ class Sweep:
         """Every trial's run directory, in the order of the grid."""
         return [self.run(trial) for trial in self.trials]
 
+    @property
+    def request(self) -> Path:
+        """What the command that works the trials off is asked to do by others: `stop` or `cancel`."""
+        return self.directory / "request"
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Wait until no other command is submitting trials, and keep others waiting meanwhile."""
+        return runs.locked(self.directory / "lock")
+
+    def next_array(self) -> Path:
+        """Where the next script that starts many trials is written."""
+        there = filter(None, (_ARRAY.fullmatch(path.name) for path in self.directory.iterdir()))
+        return self.directory / f"array_{max((int(found[1]) for found in there), default=0) + 1}.sbatch"
+
 
 def plan_sweep(
     words: Sequence[str],
@@ -80,6 +108,8 @@ def plan_sweep(
     loss: Path | None = None,
 ) -> Planned:
     """Plan every trial of the grid. Raises UserError with the mistakes of all of them, each once; creates nothing."""
+    if name is not None:
+        _refuse_bad(name)
     fixed, axes = split_words(words)
     if any(word.startswith("run_id=") for word in words):
         remedy = "leave run_id out, and name the sweep: --name NAME"
@@ -93,6 +123,8 @@ def plan_sweep(
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise UserError(problems)
+    if len({each.loaded.recipe.executor for each in checked}) > 1:
+        raise UserError(Problem("is one for all trials of a sweep", field="executor", remedy="name one"))
     keys = list(axes)
     sweep = name or _own_name(checked[0], keys)
     trials = [_planned_trial(each, keys, sweep, cwd, loss) for each in checked]
@@ -100,28 +132,55 @@ def plan_sweep(
     return Planned(sweep, directory, tuple({trial.run_id: trial for trial in trials}.values()))
 
 
-def write(planned: Planned) -> Sweep:
+def write(planned: Planned, at_once: int | None = None) -> Sweep:
     """Make the run directory of every trial that isn't there, and add the new ones to the sweep's list.
 
     Raises UserError where a trial of that name is there with another plan.
     """
-    known = read(planned.directory).trials if (planned.directory / FILE).exists() else ()
+    known = () if _is_new(planned.directory) else read(planned.directory).trials
     _refuse_others(planned)
     planned.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     trials = {trial.run_id: trial for trial in (*known, *(Trial(t.run_id, t.values) for t in planned.trials))}
-    _write(planned.directory, trials.values())
+    _write(planned.directory, trials.values(), at_once)
     for trial in planned.trials:
-        path = planned.directory.parent / trial.run_id
+        path = _path(planned, trial)
         if not path.exists():
             runs.create(path, trial.prepared.files)
-    return Sweep(planned.directory, tuple(trials.values()))
+    return Sweep(planned.directory, tuple(trials.values()), at_once)
+
+
+def _is_new(directory: Path) -> bool:
+    """Whether there is no sweep yet. Raises UserError where the directory is anything else, such as a run."""
+    if (directory / FILE).exists():
+        return False
+    if paths.exists(directory) and not (directory.is_dir() and not any(directory.iterdir())):
+        remedy = "give the sweep another name: --name NAME"
+        raise UserError(Problem("is there, and no sweep", where=str(directory), remedy=remedy))
+    return True
+
+
+@contextmanager
+def nothing_left_if_refused(planned: Planned) -> Iterator[None]:
+    """Remove a sweep that was new where its trials are refused, which removes their runs."""
+    is_new = not paths.exists(planned.directory)
+    with runs.removed_if_refused(planned.directory.parent):
+        try:
+            yield
+        except UserError:
+            if is_new and not any(paths.exists(_path(planned, trial)) for trial in planned.trials):
+                shutil.rmtree(planned.directory, ignore_errors=True)
+            raise
+
+
+def _path(planned: Planned, trial: Trial) -> Path:
+    return planned.directory.parent / trial.run_id
 
 
 def forget(sweep: Sweep, named: Iterable[str]) -> list[RunDir]:
     """Take trials that are not `named` off the list; returns their runs, which stay where they are."""
     kept = set(named)
     left = [trial for trial in sweep.trials if trial.run_id not in kept]
-    _write(sweep.directory, [trial for trial in sweep.trials if trial.run_id in kept])
+    _write(sweep.directory, [trial for trial in sweep.trials if trial.run_id in kept], sweep.at_once)
     return [sweep.run(trial) for trial in left]
 
 
@@ -140,7 +199,9 @@ def read(directory: Path) -> Sweep:
     entries = tree.get("trials")
     if not isinstance(entries, list) or not all(map(_is_trial, entries)):
         raise DamagedFile(Problem("is not the list of a sweep's trials", where=str(path)))
-    return Sweep(directory, tuple(Trial(entry["run_id"], entry["values"]) for entry in entries))
+    at_once = tree.get("at_once")
+    trials = tuple(Trial(entry["run_id"], entry["values"]) for entry in entries)
+    return Sweep(directory, trials, at_once if type(at_once) is int and at_once > 0 else None)
 
 
 def _is_trial(entry: object) -> bool:
@@ -149,19 +210,19 @@ def _is_trial(entry: object) -> bool:
         isinstance(entry, dict)
         and isinstance(entry.get("values"), dict)
         and isinstance(entry.get("run_id"), str)
-        and _UNSAFE.sub("", entry["run_id"].replace("_", "")) == entry["run_id"].replace("_", "")
-        and entry["run_id"][:1].isalnum()
+        and SAFE_NAME.fullmatch(entry["run_id"]) is not None
     )
 
 
-def _write(directory: Path, trials: Iterable[Trial]) -> None:
-    runs.write_json(directory / FILE, {"trials": [{"run_id": t.run_id, "values": t.values} for t in trials]})
+def _write(directory: Path, trials: Iterable[Trial], at_once: int | None) -> None:
+    listed = [{"run_id": trial.run_id, "values": trial.values} for trial in trials]
+    runs.write_json(directory / FILE, {"at_once": at_once, "trials": listed})
 
 
 def _refuse_others(planned: Planned) -> None:
     problems = []
     for trial in planned.trials:
-        path = planned.directory.parent / trial.run_id
+        path = _path(planned, trial)
         if path.exists() and (there := RunDir(path).read_plan().plan_id) != trial.prepared.plan.plan_id:
             message = f"is there with another plan ({there}): the recipe or the data have changed since"
             problems.append(
@@ -182,6 +243,13 @@ def _planned_trial(
     return PlannedTrial(run_id, values, plan_files(own, cwd, loss))
 
 
+def _refuse_bad(name: str) -> None:
+    """Raises UserError where a sweep can't have this name: ids of its runs begin with it."""
+    if not SAFE_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        remedy = f"letters, digits, '.', '_' and '-', {LONGEST_NAME} at most, the first a letter or a digit"
+        raise UserError(Problem("can't be the name of a sweep", field="--name", value=name, remedy=remedy))
+
+
 def trial_id(sweep: str, values: Mapping[str, Any]) -> str:
     """The id of a trial's run: the sweep's name and its values, such as `smoke-sweep-1a2b.lr0.001-seed3`.
 
@@ -200,7 +268,7 @@ def trial_id(sweep: str, values: Mapping[str, Any]) -> str:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value).replace("e+", "e")
 
 
 def _own_name(checked: Checked, keys: Sequence[str]) -> str:

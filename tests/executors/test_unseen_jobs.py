@@ -60,6 +60,58 @@ def test_a_job_that_was_accepted_is_found_by_its_name(slurm: Path, run: RunDir, 
     assert submissions(slurm) == 1
 
 
+@pytest.fixture
+def trials(tmp_path: Path) -> list[RunDir]:
+    (tmp_path / "runs").mkdir()
+    return [
+        new_run(plan_of({"executor": "slurm", "seed": seed}, run_dir=tmp_path / "runs" / f"s.seed{seed}"))
+        for seed in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_array_that_was_accepted_is_found_by_its_script(
+    slurm: Path, trials: list[RunDir], answer: str
+) -> None:
+    script = slurm / "array_1.sbatch"
+    other = f'echo "8_0|{slurm}/array_2.sbatch" >>{slurm}/queue'
+    queue = f'echo "7_0|{script}" >{slurm}/queue; echo "7_1|{script}" >>{slurm}/queue; {other}'
+    command(slurm, "sbatch", f"{queue}; {ANSWERS[answer]}")
+    assert executor_for("slurm").start_together(script, trials) == "7"
+    assert [run.all_jobs() for run in trials] == [["7_0"], ["7_1"]]
+    assert not any(run.submitting.exists() for run in trials)
+    with pytest.raises(UserError, match="already has a job: 7_0"):
+        executor_for("slurm").start_together(script, trials)
+    assert submissions(slurm) == 1
+
+
+def test_an_array_that_nobody_can_tell_of_is_looked_for_later(slurm: Path, trials: list[RunDir]) -> None:
+    script = slurm / "array_1.sbatch"
+    command(slurm, "sbatch", "exit 1")
+    command(slurm, "squeue", 'echo "slurm_load_jobs error: Unable to contact" >&2; exit 1')
+    executor = executor_for("slurm")
+    for _ in range(2):
+        with pytest.raises(RunFailed, match="did not answer"):
+            executor.start_together(script, trials)
+    assert all(run.plan.exists() for run in trials)
+    assert submissions(slurm) == 1
+    command(slurm, "squeue", f'echo "7_0|{script}"; echo "7_1|{script}"')
+    assert [executor.state(run).job_id for run in trials] == ["7_0", "7_1"]
+    with pytest.raises(UserError, match="already has a job: 7_1"):
+        executor.start(trials[1])
+    assert submissions(slurm) == 1
+
+
+def test_a_refused_array_discards_the_runs_that_never_had_a_job(slurm: Path, trials: list[RunDir]) -> None:
+    command(slurm, "sbatch", 'echo "sbatch: error: Invalid account" >&2; exit 1')
+    trials[0].add_job("5")
+    command(slurm, "scontrol", 'echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1')
+    with pytest.raises(UserError, match="Invalid account"):
+        executor_for("slurm").start_together(slurm / "array_1.sbatch", trials)
+    assert [run.path.exists() for run in trials] == [True, False]
+    assert not trials[0].submitting.exists()
+
+
 def test_what_nobody_can_tell_keeps_the_directory_and_is_looked_for_later(slurm: Path, run: RunDir) -> None:
     command(slurm, "sbatch", "exit 1")
     command(slurm, "squeue", 'echo "slurm_load_jobs error: Unable to contact" >&2; exit 1')

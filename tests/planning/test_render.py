@@ -18,7 +18,7 @@ from support.plans import plan_of, rendered, templates
 
 from launcher.errors import UserError
 from launcher.planning.prepare import prepare
-from launcher.planning.render import ds_config, render, sbatch_quote
+from launcher.planning.render import ds_config, render, render_array, sbatch_quote
 
 Golden = Callable[[str, str], None]
 
@@ -137,6 +137,32 @@ def test_scripts(name: str, golden: Golden) -> None:
     text = script(*SCRIPTS[name])
     check_shell(text)
     golden(f"scripts/{name}", text)
+
+
+@pytest.mark.parametrize(("name", "at_once", "after"), [("array", None, None), ("array_limited", 2, "41")])
+def test_arrays(name: str, at_once: int | None, after: str | None, golden: Golden) -> None:
+    scripts = {
+        f"/runs/grid.seed{seed}": script({"nodes": 2, "time": "2:00:00", "seed": seed}, A100S)
+        for seed in (1, 2)
+    }
+    text = render_array("grid", "/runs/grid", scripts, templates()["array.sbatch.j2"], at_once, after)
+    check_shell(text)
+    golden(f"scripts/{name}.sbatch", text)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_hostile_directories_in_an_array(value: str, tmp_path: Path) -> None:
+    run_dir = tmp_path / f"runs {value}" / "r"
+    (run_dir / "logs").mkdir(parents=True)
+    (run_dir / "job.sbatch").write_text('echo "here: $PWD"\n')
+    text = render_array(
+        "s", str(run_dir.parent), {"/nowhere": "", str(run_dir): ""}, templates()["array.sbatch.j2"]
+    )
+    check_shell(text, "error")
+    environment = {**os.environ, "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}
+    subprocess.run(["bash"], input=text, cwd=tmp_path, text=True, check=True, env=environment)
+    assert (run_dir / "logs" / "job_7_1.log").read_text() == f"here: {run_dir}\n"
+    assert not list(tmp_path.rglob("owned"))
 
 
 @pytest.mark.parametrize(

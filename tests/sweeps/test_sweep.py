@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import DamagedFile, UserError
-from launcher.sweeps.sweep import Planned, find, forget, plan_sweep, read, trial_id, write
+from launcher.sweeps.sweep import (
+    Planned,
+    find,
+    forget,
+    nothing_left_if_refused,
+    plan_sweep,
+    read,
+    trial_id,
+    write,
+)
 
 TINY = (
     *("recipe=smoke", "executor=local", "device=cpu", "model.scratch.hidden=16", "model.scratch.layers=1"),
@@ -69,8 +78,33 @@ def test_mistakes_of_all_trials_are_told_once_and_nothing_is_made(tmp_path: Path
         planned(tmp_path, "seed=1,2", "run_id=x")
 
 
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b", "x" * 81, "a+b", "-x"])
+def test_a_name_that_no_run_could_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="can't be the name of a sweep"):
+        planned(tmp_path, "seed=1,2", name=name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_that_name_is_no_sweep(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "plan.json").write_text("{}")
+    with pytest.raises(UserError, match="is there, and no sweep"):
+        write(planned(tmp_path, "seed=1,2", name="mine"))
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mine"]
+
+
+def test_what_was_new_is_gone_where_all_trials_are_refused(tmp_path: Path) -> None:
+    found = planned(tmp_path, "seed=1,2")
+    with pytest.raises(UserError, match="no room"), nothing_left_if_refused(found):  # noqa: PT012
+        for run in write(found).runs():
+            run.discard()
+        raise UserError("no room")
+    assert not list(tmp_path.iterdir())
+
+
 def test_ids_fit_a_file_name_and_tell_trials_apart() -> None:
     assert trial_id("s", {"train.lr": 1e-05, "eval.metric": None}) == "s.lr1e-05-metricnull"
+    assert trial_id("s", {"train.lr": 1e18}) == "s.lr1e18"
     assert trial_id("s", {"a.x": 1, "b.x": 2}) == "s.a.x1-b.x2"
     long = [trial_id("s", {"data.train": "a/" * 80 + name}) for name in ("b", "c")]
     assert len(set(long)) == 2

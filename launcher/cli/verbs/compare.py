@@ -19,15 +19,22 @@ if TYPE_CHECKING:
 @click.command("compare")
 @click.argument("references", nargs=-1, required=True, metavar="RUN RUN ...")
 @click.option("--metric", metavar="NAME", help="Compare by this metric; default: what chose the best models.")
+@click.option("--best", is_flag=True, help="Print the recipe of the best, for launch recipe=FILE.")
 @click.option("--latency", is_flag=True, help="Measure here how long each model takes for one text.")
 @options.runs_dir
 @options.as_json
 @options.examples("""
     launch compare bert-1 bert-2 roberta-1 roberta-2
     launch compare bert-1 roberta-1 --latency --metric macro_f1
+    launch compare SWEEP --best > best.yaml
 """)
 def compare_command(
-    references: tuple[str, ...], metric: str | None, latency: bool, runs_dir: Path | None, as_json: bool
+    references: tuple[str, ...],
+    metric: str | None,
+    best: bool,
+    latency: bool,
+    runs_dir: Path | None,
+    as_json: bool,
 ) -> None:
     """Quality, training time, latency, memory and size of runs, best first.
 
@@ -40,7 +47,7 @@ def compare_command(
     from launcher.runs.metrics import read_metrics
 
     directory = options.resolve_runs_dir(runs_dir)
-    runs = options.runs_meant(references, directory)
+    runs = _evaluated(references, directory)
     machine = platform.node()
     known = [figures(run, metric, machine) for run in runs]
     rows = compare(known)
@@ -54,10 +61,56 @@ def compare_command(
     for run in runs:
         if lack := read_metrics(run).doubt:
             say(f"note: {run.run_id}: {lack}")
-    if as_json:
+    if best:
+        _show_best(
+            rows[0], next(run for run in runs if run.run_id == rows[0].runs[0]), known[0].metric, as_json
+        )
+    elif as_json:
         show_json({"metric": known[0].metric, "rows": [asdict(row) for row in rows]})
     else:
         show(_text(rows, known[0].metric))
+
+
+def _evaluated(references: Sequence[str], runs_dir: Path) -> list[RunDir]:
+    """The runs that are meant; of a sweep, those that have an evaluated model by now."""
+    from launcher.cli.output import say
+    from launcher.errors import Problem, UserError
+
+    runs = options.runs_meant(references, runs_dir)
+    named = {run.path for name in references for run in _named(name, runs_dir)}
+    ready = [run for run in runs if run.path in named or _has_best(run)]
+    if not ready:
+        remedy = f"launch status {references[0]} says how far they are"
+        raise UserError(
+            Problem("has no trial with an evaluated model yet", ", ".join(references), remedy=remedy)
+        )
+    if left := len(runs) - len(ready):
+        say(f"note: {left} of {len(runs)} trials have no evaluated model yet and are left out")
+    return ready
+
+
+def _named(reference: str, runs_dir: Path) -> list[RunDir]:
+    """The run, where the reference is that of no sweep."""
+    is_sweep = options.sweep_meant(reference, runs_dir) is not None
+    return [] if is_sweep else options.runs_meant([reference], runs_dir)
+
+
+def _has_best(run: RunDir) -> bool:
+    result = run.read_result()
+    return result is not None and result.best is not None
+
+
+def _show_best(row: Comparison, run: RunDir, metric: str, as_json: bool) -> None:
+    """The recipe of a row's first run, without what belongs to that run alone."""
+    from launcher.cli.output import show, show_json
+    from launcher.loading.resolve import dump_recipe
+    from launcher.report.planned_recipe import planned_recipe
+
+    recipe = planned_recipe(run).model_copy(update={"run_id": None})
+    if as_json:
+        show_json({"metric": metric, "best": row.best.mean, "run": run.run_id, "recipe": recipe.tree()})
+    else:
+        show(f"# {_names(row)}: {metric} {_value(row.best)}\n{dump_recipe(recipe).rstrip()}")
 
 
 def _has_latency(run: RunDir, machine: str) -> bool:

@@ -104,7 +104,7 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
 
 
 @click.command("resume")
-@options.run_argument
+@options.run_or_sweep
 @click.option(
     "--accept-changes", is_flag=True, help="Go on although plan.json or recipe.yaml was changed by hand."
 )
@@ -117,11 +117,18 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
 def resume_command(
     reference: str, accept_changes: bool, follow: bool, runs_dir: Path | None, as_json: bool
 ) -> int:
-    """Continue a run that was stopped, killed or failed: the same files, as a new attempt."""
+    """Continue a run that was stopped, killed or failed: the same files, as a new attempt.
+
+    Of a sweep, whatever is missing, as many trials at a time as its command said.
+    """
     from launcher.cli.attached import Session
+    from launcher.cli.verbs.sweep import resume_sweep
     from launcher.runs.directory import find
 
-    run = find(reference, options.resolve_runs_dir(runs_dir))
+    directory = options.resolve_runs_dir(runs_dir)
+    if (sweep := options.sweep_meant(reference, directory)) is not None:
+        return resume_sweep(sweep, accept_changes=accept_changes, follow=follow, as_json=as_json)
+    run = find(reference, directory)
     plan = run.read_plan()
     _refuse_unstarted(run)
     _refuse_moved(run, Path(plan.run_dir))

@@ -49,7 +49,12 @@ def logs_command(
         raise click.UsageError(
             "--json is for a log that has ended: leave out -f", click.get_current_context()
         )
-    run = find(reference, options.resolve_runs_dir(runs_dir))
+    directory = options.resolve_runs_dir(runs_dir)
+    if (sweep := options.sweep_meant(reference, directory)) is not None:
+        trials = ", ".join(trial.run_id for trial in sweep.trials[:5]) or "none yet"
+        message = f"is a sweep of {len(sweep.trials)} trials, each with its own logs"
+        raise UserError(Problem(message, where=sweep.name, remedy=f"name one: {trials}"))
+    run = find(reference, directory)
     if rank is not None and not follow and not run.rank_log(rank).exists():
         written = ", ".join(sorted(_ranks(run))) or "none yet"
         raise UserError(

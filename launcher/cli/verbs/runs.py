@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,7 @@ WAIT_POLL_S = 0.5
 
 
 @click.command("status")
-@click.argument("reference", required=False, metavar="[RUN]")
+@click.argument("reference", required=False, metavar="[RUN | SWEEP]")
 @options.runs_dir
 @options.as_json
 @options.examples("""
@@ -27,13 +27,20 @@ WAIT_POLL_S = 0.5
     launch status --json
 """)
 def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) -> None:
-    """The runs, newest first; or one run: state, step, speed, metrics, time left, what went wrong, what to do next."""
+    """The runs, newest first; or one run: state, step, speed, metrics, time left, what went wrong, what to do next.
+
+    Of a sweep, a line for each trial.
+    """
+    from launcher.cli.many_runs import line_of, show_status
     from launcher.cli.output import say, show, show_json, table
     from launcher.cli.run_state import attempt_records, run_state, state_lines
     from launcher.runs.directory import find, list_runs
     from launcher.runs.metrics import read_metrics
 
     directory = options.resolve_runs_dir(runs_dir)
+    if reference is not None and (sweep := options.sweep_meant(reference, directory)) is not None:
+        show_status(sweep, as_json=as_json)
+        return
     if reference is not None:
         run = find(reference, directory)
         state = run_state(run)
@@ -44,7 +51,7 @@ def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) 
         else:
             show("\n".join(state_lines(state)))
         return
-    lines = sorted(map(_line, list_runs(directory)), key=lambda line: line.created_at, reverse=True)
+    lines = sorted(map(line_of, list_runs(directory)), key=lambda line: line.created_at, reverse=True)
     if as_json:
         show_json([line.tree for line in lines])
     elif not lines:
@@ -53,42 +60,8 @@ def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) 
         show(table([line.cells for line in lines], ["run", "status", "step", "left", "metric", "created"]))
 
 
-class Line(NamedTuple):
-    """A run in the list of runs: its cells in the table, and as JSON."""
-
-    created_at: float
-    cells: list[str]
-    tree: dict[str, Any]
-
-
-def _line(run: RunDir) -> Line:
-    """A run in the list: one that can't be read hides no other, and its line says which file is damaged."""
-    from launcher.cli.run_state import list_row, metric_text, moment, run_state
-    from launcher.errors import LauncherError
-
-    try:
-        state = run_state(run)
-        return Line(state.created_at, list_row(state), {**state.tree(), "metric": metric_text(state)})
-    except LauncherError as error:
-        reason = str(error).splitlines()[0]
-    created = run.path.stat().st_mtime
-    tree: dict[str, Any] = {
-        "run_id": run.run_id,
-        "run_dir": str(run.path),
-        "status": "damaged",
-        "created_at": created,
-        "step": None,
-        "total": None,
-        "eta_s": None,
-        "metric": "",
-        "error": reason,
-    }
-    said = reason.removeprefix(f"{run.path}/")
-    return Line(created, [run.run_id, "damaged", "", "", said, moment(created)], tree)
-
-
 @click.command("stop")
-@options.run_argument
+@options.run_or_sweep
 @click.option("--wait", is_flag=True, help="Return when the run has ended.")
 @options.runs_dir
 @options.as_json
@@ -96,7 +69,15 @@ def _line(run: RunDir) -> Line:
     launch stop smoke-20260131 --wait
 """)
 def stop_command(reference: str, wait: bool, runs_dir: Path | None, as_json: bool) -> None:
-    """Save the state of a run at the end of its current step, then stop it; launch resume continues it."""
+    """Save the state of a run at the end of its current step, then stop it; launch resume continues it.
+
+    Of a sweep, all trials; those that wait are not started.
+    """
+    if (sweep := options.sweep_meant(reference, options.resolve_runs_dir(runs_dir))) is not None:
+        from launcher.cli.many_runs import end_trials
+
+        end_trials(sweep, "stop", wait=wait, as_json=as_json)
+        return
     run, executor, state = _with_state(reference, runs_dir)
     _refuse_ended(run, state)
     executor.stop(run)
@@ -104,14 +85,19 @@ def stop_command(reference: str, wait: bool, runs_dir: Path | None, as_json: boo
 
 
 @click.command("cancel")
-@options.run_argument
+@options.run_or_sweep
 @options.runs_dir
 @options.as_json
 @options.examples("""
     launch cancel smoke-20260131
 """)
 def cancel_command(reference: str, runs_dir: Path | None, as_json: bool) -> None:
-    """Kill a run now; steps since its last checkpoint are lost."""
+    """Kill a run now, or all trials of a sweep; steps since the last checkpoint are lost."""
+    if (sweep := options.sweep_meant(reference, options.resolve_runs_dir(runs_dir))) is not None:
+        from launcher.cli.many_runs import end_trials
+
+        end_trials(sweep, "cancel", wait=False, as_json=as_json)
+        return
     from launcher.cli.output import say
     from launcher.executors.local import end_unrecorded
     from launcher.executors.shared.outcome import state_text

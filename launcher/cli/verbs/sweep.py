@@ -14,6 +14,8 @@ import click
 from launcher.cli import options
 
 if TYPE_CHECKING:
+    from launcher.executors import Executor
+    from launcher.runs.directory import RunDir
     from launcher.sweeps.queue import Wish
     from launcher.sweeps.sweep import Planned, PlannedTrial, Sweep
 
@@ -29,9 +31,8 @@ WISHES: tuple[Wish, ...] = ("go on", "stop", "cancel")
 @click.option(
     "--parallel",
     type=click.IntRange(min=1),
-    default=1,
     metavar="N",
-    help="Trials at the same time; default 1.",
+    help="Most trials at the same time; default: one on this machine, what there is room for on a cluster.",
 )
 @click.option(
     "--name", metavar="NAME", help="Name of the sweep; default: the recipe's name and what is fixed in it."
@@ -47,7 +48,7 @@ WISHES: tuple[Wish, ...] = ("go on", "stop", "cancel")
 def sweep_command(
     assignments: tuple[str, ...],
     plan_only: bool,
-    parallel: int,
+    parallel: int | None,
     name: str | None,
     prune: bool,
     loss_file: Path | None,
@@ -59,34 +60,77 @@ def sweep_command(
     Ctrl-C saves and stops what is running, a second one kills it.
     """
     from launcher.cli.output import say, show, show_json
-    from launcher.sweeps.sweep import plan_sweep, write
+    from launcher.sweeps.sweep import nothing_left_if_refused, plan_sweep, write
 
     planned = plan_sweep(assignments, os.environ, Path.cwd(), name, loss_file)
     if plan_only:
         document = _plan_document(planned)
         show_json(document) if as_json else show(_plan_text(document))
         return 0
-    sweep = write(planned)
-    if prune:
-        _prune(sweep, planned)
-    if not as_json:
-        show(sweep.name)
-    say(f"{len(planned.trials)} trials; the same command goes on with what is missing")
-    return run_sweep(sweep, [trial.run_id for trial in planned.trials], parallel, as_json=as_json)
+    planned.refuse_unreachable()
+    with nothing_left_if_refused(planned):
+        sweep = write(planned, parallel)
+        if prune:
+            _prune(sweep, planned)
+        if not as_json:
+            show(sweep.name)
+        say(f"{len(planned.trials)} trials; the same command goes on with what is missing")
+        named = {trial.run_id for trial in planned.trials}
+        return run_sweep(sweep, [run for run in sweep.runs() if run.run_id in named], as_json=as_json)
 
 
-def run_sweep(sweep: Sweep, names: Sequence[str], parallel: int, *, as_json: bool) -> int:
-    """Work off the named trials; returns the exit code."""
+def run_sweep(sweep: Sweep, runs: Sequence[RunDir], *, as_json: bool) -> int:
+    """Have these trials done, as many at a time as the sweep says; returns the exit code."""
+    from launcher.executors import executor_for
+
+    executor = executor_for(runs[0].read_plan().executor)
+    if executor.array_template is None:
+        return _work_off(sweep, runs, executor, as_json=as_json)
+    return _submit(sweep, runs, executor, as_json=as_json)
+
+
+def resume_sweep(sweep: Sweep, *, accept_changes: bool, follow: bool, as_json: bool) -> int:
+    """Have what is missing of a sweep done; returns the exit code."""
+    from launcher.cli.output import say
+    from launcher.errors import Problem, UserError
+
+    if accept_changes or follow:
+        option = "--accept-changes" if accept_changes else "--follow"
+        raise UserError(Problem("is for one run", None, option, remedy="name a trial of the sweep"))
+    there = [run for run in sweep.runs() if run.plan.exists()]
+    for run in sweep.runs():
+        if run not in there:
+            say(f"note: {run.run_id} is gone; the sweep's own command makes it again")
+    if not there:
+        raise UserError(Problem("has no trial that is there", where=sweep.name, remedy="launch sweep ..."))
+    return run_sweep(sweep, there, as_json=as_json)
+
+
+def _submit(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, *, as_json: bool) -> int:
+    """Hand what is missing to the scheduler, and say what becomes of it."""
+    from launcher.cli.output import say, show_json
+    from launcher.errors import EXIT_OK
+    from launcher.sweeps.together import submit
+
+    done = submit(sweep, runs, executor, sweep.at_once)
+    if as_json:
+        show_json({"sweep": sweep.name, "trials": done.trials, "jobs": list(done.jobs)})
+    if done.jobs:
+        say(f"{done.started} submitted as job {', '.join(done.jobs)}; watch them: launch status {sweep.name}")
+    else:
+        say(f"nothing is missing: launch status {sweep.name}")
+    return EXIT_OK
+
+
+def _work_off(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, *, as_json: bool) -> int:
+    """Do the trials here, one after the other or some at a time; returns when no more is to be done."""
     from launcher.cli.output import say, show_json
     from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
-    from launcher.executors import executor_for
     from launcher.sweeps.queue import work_off
 
-    runs = [run for run in sweep.runs() if run.run_id in names]
-    kind = runs[0].read_plan().executor
-    with _wishes() as wish:
+    with _wishes(sweep) as wish:
         ended = work_off(
-            runs, executor_for(kind), parallel, lambda run, what: say(f"{run.run_id}: {what}"), wish
+            runs, executor, sweep.at_once or 1, lambda run, what: say(f"{run.run_id}: {what}"), wish
         )
     counts = {status: list(ended.values()).count(status) for status in dict.fromkeys(ended.values())}
     say(f"{sweep.name}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
@@ -99,17 +143,25 @@ def run_sweep(sweep: Sweep, names: Sequence[str], parallel: int, *, as_json: boo
 
 
 @contextmanager
-def _wishes() -> Iterator[Any]:
-    """What Ctrl-C and TERM have asked for so far, as a function."""
+def _wishes(sweep: Sweep) -> Iterator[Any]:
+    """What Ctrl-C, TERM and `launch stop` or `cancel` of the sweep have asked for so far, as a function."""
+    from launcher.runs.records import read_text
+
     count = 0
 
     def more(*_: object) -> None:
         nonlocal count
         count += 1
 
+    def wish() -> Wish:
+        asked = (read_text(sweep.request) or "").strip()
+        others = [WISHES.index(known) for known in WISHES if known == asked]
+        return WISHES[min(max(count, *others, 0), len(WISHES) - 1)]
+
+    sweep.request.unlink(missing_ok=True)
     before = {number: signal.signal(number, more) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: WISHES[min(count, len(WISHES) - 1)]
+        yield wish
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

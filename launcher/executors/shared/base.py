@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from launcher.errors import DamagedFile, Problem, RunFailed, UserError
@@ -71,6 +72,8 @@ class Executor(Protocol):
     """The file of a run directory that is its job."""
     template: ClassVar[str]
     """The file in slurm/ that the job is rendered from."""
+    array_template: ClassVar[str | None]
+    """The file in slurm/ that many runs are submitted by at once; None where each of them must be started."""
 
     def is_set_up(self) -> bool:
         """Whether jobs can be started from this machine."""
@@ -86,6 +89,9 @@ class Executor(Protocol):
 
         Raises UserError where the request is refused; then a run that never had a job is removed again.
         """
+
+    def start_together(self, script: Path, runs: Sequence[RunDir]) -> str:
+        """Submit the script that starts all of these runs, in their order; returns the job's id. Raises as `start` does."""
 
     def state(self, run: RunDir) -> JobState:
         """What is known about the newest job."""

@@ -1,0 +1,156 @@
+"""`launch sweep` on a real Slurm: one array, some elements at a time, interrupted and taken up again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.slurm_cluster import Cluster, wait_until
+
+from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json_lines
+
+Launch = Callable[..., Any]
+
+TINY = (
+    "recipe=smoke",
+    "device=cpu",
+    "gpus=1",
+    "model.scratch.hidden=16",
+    "model.scratch.layers=1",
+    "model.scratch.vocab=200",
+    "data.max_length=16",
+    "data.limit=64",
+    "batch.global=8",
+    "eval.every=null",
+    "tracking.wandb.mode=disabled",
+)
+
+
+@pytest.fixture
+def on_slurm(launch: Launch, cluster: Cluster) -> Launch:
+    """`launch` with this cluster's sbatch on PATH and configured."""
+    return lambda *args, **options: launch(*args, env={**os.environ, **cluster.env}, **options)
+
+
+def losses(run: RunDir) -> list[float]:
+    return [row["train/loss"] for row in read_json_lines(run.metrics) if "split" not in row]
+
+
+def steps(run: RunDir) -> int:
+    return len(losses(run)) if run.metrics.exists() else 0
+
+
+def statuses(on_slurm: Launch, name: str) -> list[str]:
+    document = json.loads(on_slurm("status", name, "--json").stdout)
+    return [trial["status"] for trial in document["trials"]]
+
+
+@pytest.mark.slow
+def test_a_grid_is_an_array_that_loses_nothing_and_does_nothing_twice(
+    on_slurm: Launch, tmp_path: Path
+) -> None:
+    words = (*TINY, "train.max_steps=400", "checkpoint.every=20")
+    grid = ("sweep", *words, "train.lr=1e-3,1e-2", "seed=1,2", "--parallel", 2, "--json")
+    first = json.loads(on_slurm(*grid).stdout)
+    name, (array,) = first["sweep"], first["jobs"]
+    runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]
+    assert [run.last_job() for run in runs] == [f"{array}_{index}" for index in range(4)]
+    assert statuses(on_slurm, name)[2:] == ["pending", "pending"]
+    assert "pending (JobArrayTaskLimit)" in on_slurm("status", runs[3].run_id).stdout
+
+    again = on_slurm(*grid)
+    assert json.loads(again.stdout)["jobs"] == []
+    assert "nothing is missing" in again.stderr
+    assert "already has a job" in on_slurm("resume", runs[3].run_id, code=2).stderr
+
+    wait_until(lambda: steps(runs[0]) > 30 and steps(runs[1]) > 0, "two trials to train", 240)
+    assert not runs[2].metrics.exists()
+    on_slurm("cancel", runs[0].run_id)
+    on_slurm("stop", runs[3].run_id)
+    found = statuses(on_slurm, name)
+    assert (found[0], found[3]) == ("cancelled", "stopped")
+    assert found[1] in ("running", "completing", "completed")
+    assert found[2] in ("pending", "running")
+
+    third = json.loads(on_slurm(*grid).stdout)
+    assert len(third["jobs"]) == 1
+    assert [third["trials"][run.run_id] for run in (runs[0], runs[3])] == ["pending", "pending"]
+    wait_until(lambda: set(statuses(on_slurm, name)) == {"completed"}, "all trials to be completed", 400)
+    assert [steps(run) for run in runs] == [400] * 4
+    assert [len(run.all_jobs()) for run in runs] == [2, 1, 1, 2]
+    assert [len(run.attempt_numbers()) for run in runs] == [2, 1, 1, 1]
+    assert "nothing is missing" in on_slurm(*grid).stderr
+
+    on_slurm("run", *words, "train.lr=1e-3", "seed=1", "run_id=alone", "--follow")
+    assert losses(RunDir(tmp_path / "runs" / "alone")) == losses(runs[0])
+    assert "alone" in on_slurm("status").stdout
+
+
+@pytest.mark.slow
+def test_a_sweep_is_stopped_resumed_and_cancelled_whole(on_slurm: Launch, tmp_path: Path) -> None:
+    words = (*TINY, "train.max_steps=100000", "checkpoint.every=null")
+    first = json.loads(on_slurm("sweep", *words, "seed=1..4", "--parallel", 2, "--json").stdout)
+    name = first["sweep"]
+    runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]
+    wait_until(lambda: all(steps(run) > 0 for run in runs[:2]), "two trials to train", 240)
+    on_slurm("stop", name, "--wait")
+    assert statuses(on_slurm, name) == ["stopped"] * 4
+    assert not any(run.metrics.exists() for run in runs[2:])
+    assert "has no trial that is running" in on_slurm("stop", name, code=2).stderr
+
+    done = steps(runs[0])
+    resumed = on_slurm("resume", name)
+    assert "4 submitted as job" in resumed.stderr
+    wait_until(lambda: steps(runs[0]) > done, "a trial to go on", 240)
+    assert statuses(on_slurm, name).count("pending") == 2
+    on_slurm("cancel", name)
+    assert statuses(on_slurm, name) == ["cancelled"] * 4
+
+
+@pytest.mark.slow
+def test_trials_with_different_requests_are_arrays_that_follow_one_another(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
+    words = (*TINY, "train.max_steps=100000", "checkpoint.every=null", "nodes=1,2", "seed=1,2")
+    first = json.loads(on_slurm("sweep", *words, "--parallel", 1, "--json").stdout)
+    assert len(first["jobs"]) == 2
+    runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]
+    assert [run.last_job() for run in runs] == [f"{job}_{index}" for job in first["jobs"] for index in (0, 1)]
+    assert "pending (Dependency)" in on_slurm("status", runs[2].run_id).stdout
+    on_slurm("cancel", first["sweep"])
+    assert cluster.run(["squeue", "--noheader"]).stdout == ""
+
+
+@pytest.mark.slow
+def test_an_element_that_is_signalled_is_requeued_alone(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
+    """The element that starts last has the id of the whole array, which must never be named to Slurm."""
+    words = (*TINY, "train.max_steps=100000", "checkpoint.every=null")
+    first = json.loads(on_slurm("sweep", *words, "seed=1,2", "--json").stdout)
+    runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]
+    wait_until(lambda: all(steps(run) > 0 for run in runs), "two trials to train", 240)
+    ids = cluster.run(["squeue", "--noheader", "--format=%i %A"]).stdout.split()
+    shared = ids[ids.index(first["jobs"][0]) - 1]
+    index = int(shared.partition("_")[2])
+    cluster.run(["scancel", "--signal=USR1", "--batch", shared])
+    wait_until(lambda: statuses(on_slurm, first["sweep"])[index] == "pending", "it to wait again", 120)
+    assert statuses(on_slurm, first["sweep"])[1 - index] == "running"
+    cluster.run(["sleep", "2.1"])
+    cluster.run(["scontrol", "update", f"jobid={shared}", "StartTime=now"])
+    wait_until(lambda: len(runs[index].attempt_numbers()) == 2, "its second attempt", 120)
+    assert runs[index].all_jobs() == [shared]
+    on_slurm("cancel", first["sweep"])
+
+
+def test_a_request_that_slurm_refuses_leaves_nothing(on_slurm: Launch, tmp_path: Path) -> None:
+    profile = tmp_path / "site.yaml"
+    profile.write_text("partition: nowhere\n")
+    result = on_slurm("sweep", *TINY, f"cluster={profile}", "seed=1,2", code=2)
+    assert "nowhere" in result.stderr
+    assert list(tmp_path.iterdir()) == [profile]
