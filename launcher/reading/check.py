@@ -212,7 +212,7 @@ class _Split:
 def _characters(value: Value) -> int:
     if isinstance(value, list):
         return sum(len(word) + 1 for word in value if isinstance(word, str))
-    return len(value) if isinstance(value, str) else 0
+    return 0 if value is None else len(str(value))
 
 
 def _read(path: Path, options: ReadOptions) -> Peek:

@@ -51,6 +51,13 @@ def records(path: Path, content: Any) -> list[Any]:
     return content
 
 
+def is_columns(content: Any) -> bool:
+    """Whether an object holds columns as pandas writes them: each an object whose names count the rows from 0."""
+    columns = list(content.values()) if isinstance(content, dict) else []
+    numbered = (isinstance(column, dict) and list(column)[:2] == ["0", "1"] for column in columns)
+    return bool(columns) and all(numbered)
+
+
 def _constant(name: str) -> float | None:
     return None if name == "NaN" else float(name)
 

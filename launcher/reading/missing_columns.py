@@ -68,7 +68,9 @@ def _certain(path: Path, seen: Peek, options: ReadOptions, lacking: Sequence[str
 def _table_without_names(seen: Peek) -> str | None:
     """What a .txt file is that holds more than texts: tab-separated columns, or a word with its tags on each line."""
     lines = [str(row.values.get("text")) for row in seen.rows]
-    full = [line for line in lines if line.strip()]
+    full = [line for line in lines if line.strip() and not line.startswith("# ")]
+    if full and full[0].count("\t") == 9 and full[0].startswith("1"):
+        return "data.format=conllu (the lines have its ten columns)"
     if len({line.count("\t") for line in full}) == 1 and "\t" in full[0] and len(full) == len(lines):
         return "data.format=tsv data.header=false data.columns=[...] (the lines hold tabs)"
     widths = {len(re.split(r"[ \t]+", line.strip())) for line in full}

@@ -23,6 +23,17 @@ MARKS = {  # UTF-32's first mark begins with UTF-16's
 }
 COUNT_BYTES = 512 << 20
 """Files up to this size have their lines counted."""
+JAPANESE = ("cp932", "euc_jp")
+USUAL = (
+    *("cp1252", "gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1251", "koi8_r", "cp1250", "iso8859_2"),
+    *("cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "tis_620"),
+)
+"""Encodings that files of text still have, by Python's names."""
+WESTERN = frozenset(
+    "àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœšžßÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŒ€£§°«»¡¿·™©®º½¼"
+    "\xa0\xb4\u2013\u2014\u2018\u2019\u201a\u201c\u201d\u201e\u2022\u2026"
+)
+"""Letters, and marks, of Western European languages; the escapes are dashes, quotes and the like."""
 GUESS_BYTES = 1 << 15
 """Bytes from which the encoding of a file is guessed."""
 
@@ -118,12 +129,24 @@ def _conversion(path: Path, sample: bytes) -> str:
 
 
 def _guesses(sample: bytes) -> list[str]:
-    """The likeliest encodings, the first one first; Western European ones go by the commonest of their names."""
+    """The likeliest encodings, the first one first, of those that files usually have."""
     from charset_normalizer import from_bytes
 
-    matches = from_bytes(sample)
-    names = []
-    for match in list(matches)[:3]:
-        alike = match.could_be_from_charset
-        names.append("cp1252" if "cp1252" in alike else match.encoding)
+    names = [name for name in JAPANESE if _is_kana(sample, name)]
+    names += ["cp1252"] if _is_western(sample) else []
+    for match in from_bytes(sample):
+        known = [name for name in USUAL if name in (match.encoding, *match.could_be_from_charset)]
+        names += known[:1]
     return list(dict.fromkeys(names))[:2]
+
+
+def _is_kana(sample: bytes, encoding: str) -> bool:
+    """Whether a third of what isn't ASCII is Japanese kana in this encoding; no other language has so many."""
+    text = [letter for letter in sample.decode(encoding, errors="ignore") if not letter.isascii()]
+    return 3 * sum("\u3040" <= letter <= "\u30ff" for letter in text) > len(text) > 0
+
+
+def _is_western(sample: bytes) -> bool:
+    """Whether the text is mostly ASCII, and the rest letters and marks of Western European languages in Windows-1252."""
+    text = [letter for letter in sample.decode("cp1252", errors="replace") if not letter.isascii()]
+    return 5 * len(text) < len(sample) and set(text) <= WESTERN

@@ -183,7 +183,7 @@ def test_answers_in_the_wrong_place(examine: Examine) -> None:
     )
     wrong = finding(found, "offset")
     assert wrong["message"] == "train: 1 answers don't stand where answer_start says"
-    assert wrong["examples"][0].endswith("train.jsonl:51: 'Bob' said to begin at 7, where 'Bo' is")
+    assert wrong["examples"][0].endswith("train.jsonl:51: 'Bob' said to begin at 7, where ' Bo' is")
 
 
 def test_rows_that_do_not_fit_are_all_told(examine: Examine) -> None:

@@ -359,3 +359,39 @@ def test_further_test_files_are_checked_where_the_training_data_are_on_the_hub_t
     with pytest.raises(UserError) as caught:
         check_data(recipe)
     assert [problem.field for problem in caught.value.problems] == ["data.text", "eval.extra"]
+
+
+def notes(write: Write, task: str, content: str, **data: str) -> tuple[str, ...]:
+    return check_data(recipe(task, train=str(write("train.csv", content)), **data)).notes
+
+
+def test_numbers_are_texts_and_infinity_is_none(write: Write) -> None:
+    lines = "".join(f'{{"text": {number}, "label": {number % 2}}}\n' for number in range(20))
+    data = {"train": str(write("a.jsonl", lines))}
+    assert check_data(recipe(**data)).notes == ()
+    data = {"train": str(write("b.jsonl", lines.replace('"text": 7,', '"text": Infinity,')))}
+    with pytest.raises(UserError, match=r"b\.jsonl:8: .*inf, which is no text"):
+        check_data(recipe(**data))
+
+
+def test_classes_that_look_alike_are_noted(write: Write) -> None:
+    lines = "".join(f"text {number},{['1', 'true', '0', '1.0'][number % 4]}\n" for number in range(20))
+    (note,) = notes(write, "classification", "text,label\n" + lines)
+    assert "'1' and 'true' are taken for different classes" in note
+
+
+def test_the_delimiter_of_labels_is_named(write: Write) -> None:
+    cells = ["4;27", "27", "4", "2;4", "2;27", "2;4;27"]
+    lines = "".join(f"text {number},{cells[number % 6]}\n" for number in range(24))
+    (note,) = notes(write, "multilabel", "text,label\n" + lines)
+    assert 'data.label_delimiter=";"' in note
+
+
+def test_tags_of_no_scheme_are_noted_and_an_odd_one_is_refused_with_its_line(write: Write) -> None:
+    sentence = "Anna B-PER\nSmith I-PER\nsaw O\nRome B-LOC\n\n"
+    train = str(write("a.conll", sentence * 10 + sentence.replace("saw O", "saw 0") + sentence * 10))
+    with pytest.raises(UserError, match=r"a\.conll:53: .*the tag '0'.*\n.*did you mean 'O'"):
+        check_data(recipe("token-classification", train=train))
+    train = str(write("b.conll", "Anna NNP\nsaw VBD\n\n" * 20))
+    (note,) = check_data(recipe("token-classification", train=train)).notes
+    assert "tagging.scheme=none says that this is meant" in note

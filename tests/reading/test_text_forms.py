@@ -49,9 +49,12 @@ def test_a_byte_order_mark_tells_the_encoding(tmp_path: Path, encoding: str) -> 
             ),
             "CP1251",
         ),
+        ("text,label\nこの映画はとても面白かったです,1\nつまらなかったです,0\n".encode("cp932"), "CP932"),
+        ("text,label\nこの映画はとても面白かったです,1\nつまらなかったです,0\n".encode("euc_jp"), "EUC-JP"),
+        ("text,label\na nice café \u2013 a \u201cnaïve\u201d one,1\n".encode("cp1252"), "CP1252"),
         (("text,label\n" + "l'été à la plage était très bien,1\n" * 3).encode("cp1252"), "CP1252"),
     ],
-    ids=["gb18030", "cp1251", "cp1252"],
+    ids=["gb18030", "cp1251", "cp932", "euc_jp", "quotes", "cp1252"],
 )
 def test_another_encoding_is_guessed(tmp_path: Path, content: bytes, encoding: str) -> None:
     found = mistake(tmp_path / "a.csv", content)
@@ -185,3 +188,14 @@ def test_a_pattern_an_address_and_a_workbook_are_named(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             read(path)
         assert remedy in str(caught.value)
+
+
+def test_a_carriage_return_within_a_line_of_tsv_is_named_too(tmp_path: Path) -> None:
+    found = mistake(tmp_path / "a.tsv", "text\tlabel\na\t1\rb\t0\n")
+    assert "a.tsv:2: holds a carriage return" in found
+
+
+def test_columns_of_pandas_in_a_jsonl_file_are_named(tmp_path: Path) -> None:
+    found = mistake(tmp_path / "a.jsonl", '{"text":{"0":"a","1":"b"},"label":{"0":1,"1":0}}\n')
+    assert "holds columns, not rows" in found
+    assert 'orient="records"' in found

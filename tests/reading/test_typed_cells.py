@@ -51,7 +51,9 @@ def test_bytes_that_are_no_text_are_refused_where_a_text_is_read(tmp_path: Path)
     table = pyarrow.table({"text": [b"\xff\xd8", b"good"] * 10, "label": [0, 1] * 10})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     data = {"train": str(tmp_path / "a.parquet")}
-    with pytest.raises(UserError, match=r"a\.parquet:1: data\.text=text: the cell is not a text"):
+    with pytest.raises(
+        UserError, match=r"a\.parquet:1: data\.text=text: the cell holds bytes that are no UTF-8 text"
+    ):
         check_data(Recipe.model_validate({"task": "classification", "data": data}))
 
 

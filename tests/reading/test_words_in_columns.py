@@ -99,3 +99,12 @@ def test_a_line_that_is_not_of_that_form_is_named(tmp_path: Path, line: str, mes
     with pytest.raises(UserError, match=r"data\.format=conll") as caught:
         read(tmp_path / "a.conllu", GERMAN + line)
     assert f"a.conllu:14: {message}" in str(caught.value)
+
+
+@pytest.mark.parametrize("first", ["1\tin", "1-2\tim"])
+def test_universal_dependencies_under_another_name_are_told(tmp_path: Path, first: str) -> None:
+    word = first + "\t_" * 8 + "\n"
+    rest = "".join(f"{number}\tdem" + "\t_" * 8 + "\n" for number in (1, 2) if first[1] == "-" or number > 1)
+    (tmp_path / "a.conll").write_text(word + rest, encoding="utf-8")
+    with pytest.raises(UserError, match=r"data\.format=conllu"):
+        list(read_rows(tmp_path / "a.conll", ReadOptions()))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from launcher.tasks.shared.answers import Answer, answers
 from launcher.tasks.shared.labels import class_names
-from launcher.tasks.shared.words import tags, words
+from launcher.tasks.shared.words import joined, tags, words
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,21 @@ def test_what_begins_as_a_list_and_is_none_is_refused(broken: str) -> None:
 @pytest.mark.parametrize("text", ["[ Anna ] saw Rome", "[laughs]", "[1] see below"])
 def test_texts_in_brackets_stay_texts(text: str) -> None:
     assert words(text) == text.split()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{'text': ['Bob'], 'answer_start': [8]}",
+        '{"text": ["Bob"], "answer_start": [8]}',
+        '[{"text": "Bob", "answer_start": 8}]',
+    ],
+)
+def test_answers_of_a_csv_cell_are_read(written: str) -> None:
+    assert answers(written) == (Answer("Bob", 8),)
+    assert answers("{'text': array(['Bob'])}") is None
+
+
+def test_chinese_words_are_joined_without_blanks() -> None:
+    assert joined(["鲁", "迅"]) == "鲁迅"
+    assert joined(["New", "York"]) == "New York"

@@ -18,6 +18,8 @@ BLANKS = re.compile(r"[ \t]+")
 BETWEEN_DOCUMENTS = "-DOCSTART-"
 TAG = re.compile(r"[BIOESLUMW](-.+)?")
 """A tag of BIO, BIOES, BILOU or BMES."""
+NUMBERED = (["1"], ["1", "2"], ["1-2", "1"])
+"""How the words of a sentence of CoNLL-U begin."""
 LINES_AHEAD = 2000
 """Lines from which it is learnt how many columns there are and what stands in the last one."""
 
@@ -33,6 +35,11 @@ def rows(path: Path, options: ReadOptions) -> Iterator[Row]:
     names, delimiter = options.columns, options.delimiter
     extra_is_fine = names is not None
     for words in _sentences(lines(path), delimiter):
+        if names is None and [fields[0] for _, fields in words[:2]] in NUMBERED and len(words[0][1]) == 10:
+            text = "has ten columns that begin with the number of the word, as CoNLL-U has"
+            raise mistake(
+                path, words[0][0], text, "data.format=conllu, or data.columns=[...] if it is another form"
+            )
         names = names or default_names(len(words[0][1]))
         for number, fields in words:
             if len(fields) != len(names) and not (extra_is_fine and len(fields) > len(names)):

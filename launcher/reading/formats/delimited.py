@@ -138,10 +138,14 @@ def _quoted_records(
 
 def _unreadable(path: Path, position: int, error: str) -> UserError:
     if "new-line character" in error:
-        return mistake(path, position, CR_WITHIN, f"make them alike: tr '\\r' '\\n' < {path.name} > NEW")
+        return _cr_within(path, position)
     ended = "unexpected end" in error
     text = f"a quoted field that begins here never ends ({error})" if ended else error
     return mistake(path, position, text, "data.quoting=false if quotes are ordinary characters")
+
+
+def _cr_within(path: Path, position: int) -> UserError:
+    return mistake(path, position, CR_WITHIN, f"make them alike: tr '\\r' '\\n' < {path.name} > NEW")
 
 
 def _contains_quotes(path: Path) -> bool:
@@ -165,6 +169,8 @@ def _header(path: Path, position: int, fields: list[str]) -> tuple[str, ...]:
 def _ragged(
     path: Path, position: int, fields: list[str], names: Sequence[str], options: ReadOptions
 ) -> UserError:
+    if any("\r" in field for field in fields):
+        return _cr_within(path, position)
     text = f"{counted(len(fields), 'field')}, but {counted(len(names), 'column')} ({', '.join(names)})"
     if len(fields) > len(names) and not any(fields[len(names) :]):
         remedy = "remove the delimiter at the end of the lines, or name the empty column in the header"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from launcher.reading.json_values import parse, record
+from launcher.reading.json_values import AS_RECORDS, is_columns, parse, record
 from launcher.reading.messages import mistake
 from launcher.reading.options import ReadOptions
 from launcher.reading.textfiles import count_lines, lines
@@ -20,8 +20,11 @@ def rows(path: Path, _: ReadOptions) -> Iterator[Row]:
             if first and _is_part_of_a_document(line):
                 text = "begins a JSON document that isn't one object a line"
                 raise mistake(path, position, text, "data.format=json")
+            content = parse(path, position, line)
+            if first and is_columns(content):
+                raise mistake(path, position, "holds columns, not rows", AS_RECORDS)
             first = False
-            yield Row(record(path, position, parse(path, position, line)), position)
+            yield Row(record(path, position, content), position)
 
 
 def count(path: Path, _: ReadOptions) -> int | None:

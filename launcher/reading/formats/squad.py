@@ -72,7 +72,9 @@ def _entries(path: Path, owner: Any, place: str, name: str) -> list[Any]:
 
 
 def _flag(path: Path, asked: dict[str, Any], place: str) -> bool:
-    value = asked.get("is_impossible", False)
+    value = asked.get("is_impossible")
+    if value is None:
+        return False
     if not isinstance(value, bool):
         text = f"{place}: is_impossible is {value!r}, not true or false"
         raise mistake(path, None, text, "mend the file: it is not SQuAD json there")

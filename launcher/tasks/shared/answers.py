@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from launcher.tasks.shared.rows import shown
+from launcher.tasks.shared.written_lists import unwritten_object
 
 NOWHERE = -1
 """Where an answer begins that its context doesn't hold."""
@@ -37,6 +38,7 @@ def answers_mistake(value: Any) -> str | None:
 
 def _entries(value: Any) -> list[dict[str, Any]] | str:
     """The answers one by one, or what is wrong with them."""
+    value = unwritten_object(value)
     if isinstance(value, dict):
         texts, starts = value.get("text"), value.get("answer_start")
         if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from launcher.errors import Conflict, Problem, UserError, choices
 from launcher.tasks.shared import labels
 from launcher.tasks.shared.findings import Doubt, Finding, Kind, Seen
-from launcher.tasks.shared.rows import Mistake, Row, Value, shown
+from launcher.tasks.shared.rows import Mistake, Row, Value, shown, text_mistake
 
 if TYPE_CHECKING:
     from launcher.recipe.recipe import Recipe
@@ -194,8 +194,9 @@ class TaskSpec:
     def text_mistakes(self, row: Row) -> Iterator[Mistake]:
         """What is wrong with the cells of text; an empty one is no mistake, but where words or choices are needed."""
         for column in self.text_columns:
-            if isinstance(row.values.get(column), list | dict):
-                yield Mistake("data.text", column, "the cell is not a text but a list or object")
+            wrong = text_mistake(row.values.get(column))
+            if wrong:
+                yield Mistake("data.text", column, wrong)
 
     def label_mistakes(self, row: Row) -> Iterator[Mistake]:
         """What is wrong with the label cells of a row whose text is as it should be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 Value = str | int | float | list[Any] | None
@@ -26,6 +27,17 @@ class Mistake(NamedTuple):
     message: str
     offset: int = 0
     """Words before the one that is wrong; in CoNLL columns that many lines below the row's first."""
+
+
+def text_mistake(value: object) -> str | None:
+    """What is wrong with a cell of text, None where it is a text, a number or empty."""
+    if isinstance(value, dict) and value.get("type") == "bytes":
+        return "the cell holds bytes that are no UTF-8 text"
+    if isinstance(value, list | dict):
+        return "the cell is not a text but a list or object"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"the cell holds {value}, which is no text"
+    return None
 
 
 def shown(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from launcher.tasks.shared.labels import class_name
@@ -12,6 +12,7 @@ from launcher.tasks.shared.written_lists import unwritten
 
 IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 HAN = re.compile(f"[{IDEOGRAPHS}]")
+BETWEEN_HAN = re.compile(f"(?<=[{IDEOGRAPHS}]) (?=[{IDEOGRAPHS}])")
 CHARACTERS = re.compile(rf"[^\W{IDEOGRAPHS}]+|\S")
 """A character of a text without blanks; letters and digits of other scripts stay together."""
 
@@ -37,6 +38,11 @@ def _are_texts(items: Iterable[Any]) -> bool:
 def joint(value: Value) -> bool:
     """Whether a text is written without blanks between its words: there are none, but Chinese characters or kana."""
     return isinstance(value, str) and len(value.split()) == 1 and HAN.search(value) is not None
+
+
+def joined(found: Sequence[str], blank: str = " ") -> str:
+    """Words as a text: with blanks between them, but not between Chinese characters or kana."""
+    return BETWEEN_HAN.sub("", blank.join(found))
 
 
 def tags(value: Value) -> tuple[str, ...] | None:

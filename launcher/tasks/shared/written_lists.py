@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from typing import Any
 
 from launcher.tasks.shared.rows import Value
 
@@ -49,3 +50,15 @@ def _items(text: str) -> list[str | int | float] | None:
             return None
         at = gap.end() if gap else item.end()
     return items
+
+
+def unwritten_object(value: Any) -> Any:
+    """The object or list of objects that a text writes, as Python or JSON; every other value as it is."""
+    if not isinstance(value, str) or value.strip()[:1] not in ("{", "["):
+        return value
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(value.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return value

@@ -21,7 +21,7 @@ from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared import tagging
 from launcher.tasks.shared.rows import Row
 from launcher.tasks.shared.tagging import OUTSIDE
-from launcher.tasks.shared.words import joint
+from launcher.tasks.shared.words import joined, joint
 from launcher.tasks.token_classification import TokenClassification as TagSpec
 from launcher.train.reading.sources import Source, place
 from launcher.train.tasks import crf, extra_head
@@ -177,7 +177,7 @@ class TokenClassification(TokenTask):
             entities = [
                 {
                     "type": entity.type,
-                    "text": blank.join(words[entity.start : entity.end]),
+                    "text": joined(words[entity.start : entity.end], blank),
                     "start": entity.start,
                     "end": entity.end,
                     "score": _mean_probability(names, certain, entity),
