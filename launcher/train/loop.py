@@ -16,6 +16,7 @@ from launcher.train.batches import GlobalBatch, global_batches, micro_batches
 from launcher.train.job import Job
 from launcher.train.model.layer_depth import depths
 from launcher.train.record.samples import SampleLog
+from launcher.train.record.time_left import Work, time_left
 from launcher.train.step.captured_steps import Done
 from launcher.train.step.checkpoints import TrainState
 from launcher.train.step.pending_steps import PendingSteps, StepResult, UnreadStep
@@ -28,10 +29,12 @@ Ending = Literal["completed", "stopped"]
 
 @dataclass
 class StepTimer:
-    """Seconds of each step, evaluation and saving left out."""
+    """Seconds of each step, evaluation and saving left out, and of those."""
 
     started: float = field(default_factory=time.perf_counter)
     step_seconds: list[float] = field(default_factory=list)
+    evaluation_seconds: list[float] = field(default_factory=list)
+    save_seconds: list[float] = field(default_factory=list)
 
     def restart(self) -> None:
         """Count from now on."""
@@ -59,11 +62,10 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
     job.events.phase("training", state.step, job.steps.total)
     while True:
         if not stopping and _evaluation_due(job, state):
-            with job.strategy.averaged():
-                state, stopping = evaluate_and_keep_best(job, state)
+            state, stopping = _evaluate(job, state, timer)
         finished = state.step >= job.steps.total or out_of_patience(job, state)
         if stopping or finished or _due(job.recipe.checkpoint.every, state.step, job.steps.per_epoch):
-            _save(job, state)
+            _save(job, state, timer)
         if stopping and not (finished and state.evaluated_step == state.step):
             return "stopped", state, timer
         if finished:
@@ -165,7 +167,6 @@ def _log(job: Job, state: TrainState, timer: StepTimer, results: list[StepResult
 
 def _report(job: Job, state: TrainState, timer: StepTimer, result: StepResult, seconds: float) -> None:
     epoch = result.step / job.steps.per_epoch
-    recent = timer.step_seconds[-50:]
     job.record.train(
         result.step,
         {
@@ -188,7 +189,7 @@ def _report(job: Job, state: TrainState, timer: StepTimer, result: StepResult, s
         lr=result.lr,
         examples_per_s=result.examples / seconds,
         tokens_per_s=result.tokens / seconds,
-        eta_s=(job.steps.total - result.step) * sum(recent) / len(recent),
+        eta_s=_time_left(job, timer, result.step),
     )
     if not math.isfinite(result.loss) or not (math.isfinite(result.grad_norm) or result.skipped):
         raise RunFailed(
@@ -197,6 +198,39 @@ def _report(job: Job, state: TrainState, timer: StepTimer, result: StepResult, s
             "lower train.lr, lengthen train.warmup or set train.clip",
             result.step,
         )
+
+
+def _time_left(job: Job, timer: StepTimer, step: int) -> float:
+    """Seconds to the end of the run."""
+    recipe, per_epoch, validation = job.recipe, job.steps.per_epoch, job.dataset.validation
+    validated = len(validation) if validation is not None else 0
+    tested = len(job.dataset.test) if job.dataset.test is not None else 0
+    work = Work(
+        steps=job.steps.total,
+        examples_per_step=job.plan.layout.global_batch_size,
+        validation_examples=validated,
+        evaluate_every=_steps_between(recipe.eval.every, per_epoch),
+        save_every=_steps_between(recipe.checkpoint.every, per_epoch),
+        final_examples=tested
+        + validated * len(recipe.eval.extra),  # how long these files are is seen only then
+        ranks=job.ranks.world_size,
+    )
+    return time_left(
+        work, step, timer.step_seconds[-50:], timer.evaluation_seconds[-3:], timer.save_seconds[-3:]
+    )
+
+
+def _steps_between(every: Every | None, per_epoch: int) -> int | None:
+    return per_epoch if every == "epoch" else every
+
+
+def _evaluate(job: Job, state: TrainState, timer: StepTimer) -> tuple[TrainState, bool]:
+    """Evaluate, and keep the model where it is the best; returns also whether a stop was asked for meanwhile."""
+    started = time.perf_counter()
+    with job.strategy.averaged():
+        state, stopping = evaluate_and_keep_best(job, state)
+    timer.evaluation_seconds.append(time.perf_counter() - started)
+    return state, stopping
 
 
 def _evaluation_due(job: Job, state: TrainState) -> bool:
@@ -217,11 +251,12 @@ def _due(every: Every | None, step: int, per_epoch: int) -> bool:
     return step % (per_epoch if every == "epoch" else every) == 0
 
 
-def _save(job: Job, state: TrainState) -> None:
+def _save(job: Job, state: TrainState, timer: StepTimer) -> None:
     if state.step == 0:
         return
     job.record.sync()
     stall = job.checkpoints.save(job.strategy, state)
+    timer.save_seconds.append(stall)
     job.events.emit("checkpoint", step=state.step, stall_s=stall)
 
 
