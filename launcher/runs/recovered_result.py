@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from launcher import tasks
+from launcher.runs.best_model import step_of
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, read_events
 from launcher.runs.metrics import MetricsRow, read_metrics
@@ -41,6 +42,9 @@ def best(run: RunDir, plan: RunPlan, rows: list[MetricsRow]) -> Best | None:
     known = {step: value for step, value in values.items() if step in counted} or values
     if not known:
         return None
+    kept = step_of(run.model)
+    if kept in known:
+        return Best(metric, known[kept], kept)
     choose = max if task.higher_is_better(metric) else min
     step = choose(sorted(known), key=lambda step: known[step])
     return Best(metric, known[step], step)

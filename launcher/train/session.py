@@ -32,6 +32,7 @@ from launcher.train.step.checkpoints import TrainState
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.use.inference import Predictor
 from launcher.train.use.inference_files import labelled_split
+from launcher.train.validation import with_best_model
 
 LONGEST_MESSAGE = 1000
 OUT_OF_MEMORY = (
@@ -61,7 +62,7 @@ def run_attempt(run: RunDir, stop: StopFlag) -> int:
         if ranks.is_main:
             run.put_model_back()
         job, state = make_job(run, attempt, plan, ranks, events, stop)
-        ending, state, timer = train(job, state)
+        ending, state, timer = train(job, with_best_model(job, state))
         if ending == "completed":
             job.checkpoints.wait()
         _finish(job, attempt, ending, state, timer, started)

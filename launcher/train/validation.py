@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from launcher.errors import RunFailed
+from launcher.runs.best_model import step_of
 from launcher.train.job import Job
 from launcher.train.model.build import save_model
 from launcher.train.step.checkpoints import TrainState
@@ -37,7 +40,7 @@ def evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, boo
     improved = sparse_enough and _better(job, metric, value, state.best_value)
     if improved:
         state = replace(state, best_value=value, best_step=state.step)
-        _keep_model(job)
+        _keep_model(job, state.step)
     state = _reduce_on_plateau(job, replace(state, evaluated_step=state.step), metric, value)
     state = _count_patience(job, state, metrics)
     job.record.eval(
@@ -80,11 +83,50 @@ def _evaluator(job: Job) -> Evaluator:
     return Evaluator(job.strategy.forward, job.task, job.collate, job.ranks, even)
 
 
-def _keep_model(job: Job) -> None:
+def with_best_model(job: Job, state: TrainState) -> TrainState:
+    """Make sure that model/ is the best of the state that the run goes on from.
+
+    Where it isn't, the one before it is put back, or it is written again; where neither can be, the best from now on
+    is kept, and that is said.
+    """
+    lost = job.ranks.broadcast(_lost_model(job, state) if job.ranks.is_main else None)
+    if lost is None:
+        return state
+    if state.step == state.best_step:
+        with job.strategy.averaged():
+            _keep_model(job, state.step)
+        job.events.notice(f"{lost}: it is written again", "warning")
+        return state
+    job.events.notice(f"{lost} and can't be made again: the best from now on is kept", "warning")
+    return replace(state, best_value=None, best_step=None)
+
+
+def _lost_model(job: Job, state: TrainState) -> str | None:
+    """What is wrong with model/, once the model before it is put back where that is the right one."""
+    run, best = job.run, state.best_step
+    if best is None or _is_model_of(run.model, best, state.step):
+        return None
+    if step_of(run.former_model) == best:
+        shutil.rmtree(run.model, ignore_errors=True)
+        run.former_model.rename(run.model)
+        return None
+    found = step_of(run.model)
+    return f"the best model, of step {best}, is missing" + (f" (model/ is of step {found})" if found else "")
+
+
+def _is_model_of(model: Path, best: int, step: int) -> bool:
+    """Whether a model is that of the best step, or of one after the checkpoint's, which is done again."""
+    if not (model / "config.json").is_file():
+        return False
+    found = step_of(model)  # earlier versions of launcher didn't write it
+    return found is None or found == best or found > step
+
+
+def _keep_model(job: Job, step: int) -> None:
     weights = job.strategy.full_state()
     if weights is not None:
         job.built.base.config.update(job.task.remembered())
-        save_model(job.built, weights, job.tokenizer, job.run.model)
+        save_model(job.built, weights, job.tokenizer, job.run.model, step)
     job.ranks.barrier()
 
 

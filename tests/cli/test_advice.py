@@ -73,7 +73,11 @@ def test_families_that_can_not_be_taken_apart(launch: Launch, tiny: tuple[str, .
     (tmp_path / "model").mkdir()
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     config = {"model_type": "deberta-v2", "vocab_size": 100, "max_position_embeddings": 64, **sizes}
-    for name, content in {"config.json": config, "tokenizer.json": {}, "model.safetensors": "weights"}.items():
+    for name, content in {
+        "config.json": config,
+        "tokenizer.json": {},
+        "model.safetensors": "weights",
+    }.items():
         (tmp_path / "model" / name).write_text(json.dumps(content))
     told = launch("plan", *tiny, "init_from=./model", "prune.layers=1", code=2).stderr
     assert "prune.layers=1: nothing can be taken out of a deberta-v2 encoder yet" in told

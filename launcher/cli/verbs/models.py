@@ -205,8 +205,12 @@ def trained_run(reference: str, runs_dir: Path | None) -> Path:
 def _tell_unfinished(run: RunDir) -> None:
     """Say of which step a model is that a later one may still replace."""
     from launcher.cli.output import say
+    from launcher.runs.best_model import doubt
     from launcher.runs.recovered_result import of_run
 
+    if wrong := doubt(run):
+        say(f"note: {wrong}")
+        return
     result = run.read_result()
     if result is not None and result.status == "completed":
         return

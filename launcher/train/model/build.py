@@ -16,6 +16,9 @@ from launcher.families import find
 from launcher.families.shared.names import DropoutKeys, Sizes
 from launcher.recipe.model import Dropout, Scratch
 from launcher.recipe.recipe import Recipe
+from launcher.runs.best_model import STEP_FILE, Kept
+from launcher.runs.directory import write_json
+from launcher.runs.records import tree_of
 from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.compat.sharded_tensors import without_sharded_tensors
@@ -225,11 +228,17 @@ def cpu_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: Any, directory: Path) -> None:
+def save_model(
+    built: BuiltModel,
+    state: Mapping[str, torch.Tensor],
+    tokenizer: Any,
+    directory: Path,
+    step: int | None = None,
+) -> None:
     """Write a plain Hugging Face directory: there whole or not at all, replacing an older one.
 
     `state` are the weights under the names of `built.model`, which are used up. Adapters are merged; they stand in
-    `adapter/` as well.
+    `adapter/` as well. `step` is kept beside it.
     Raises RunFailed('checkpoint') where the disk doesn't take it.
     """
     from safetensors import SafetensorError
@@ -251,6 +260,8 @@ def save_model(built: BuiltModel, state: Mapping[str, torch.Tensor], tokenizer: 
                     built.base.save_pretrained(staging, state_dict=plain)
                 extra_head.save(own, staging)
             tokenizer.save_pretrained(staging)
+        if step is not None:
+            write_json(staging / STEP_FILE, tree_of(Kept(step)))
         shutil.rmtree(old, ignore_errors=True)
         if directory.exists():
             directory.rename(old)

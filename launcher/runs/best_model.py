@@ -1,0 +1,43 @@
+"""Of which step model/ is, and whether that is the step that the run's result calls the best.
+
+Standard library alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.errors import DamagedFile
+from launcher.runs.directory import RunDir
+from launcher.runs.records import make, read_json
+
+STEP_FILE = "launcher.json"
+"""In a directory of a model, beside what others read; transformers leaves it alone."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What that file says."""
+
+    step: int
+
+
+def step_of(model: Path) -> int | None:
+    """The step that a model is of; None where there is no model, or nobody says."""
+    try:
+        tree = read_json(model / STEP_FILE)
+        return None if tree is None else make(Kept, tree, str(model / STEP_FILE)).step
+    except DamagedFile:
+        return None
+
+
+def doubt(run: RunDir) -> str | None:
+    """One sentence where model/ is not the one that the result calls the best, or None."""
+    result, step = run.read_result(), step_of(run.model)
+    best = None if result is None else result.best
+    if best is None or step is None or step == best.step:
+        return None
+    is_over = result is not None and result.status == "completed"
+    remedy = "" if is_over else f": launch resume {run.run_id} puts it right"
+    return f"model/ is of step {step}, but the best is of step {best.step}{remedy}"
