@@ -150,7 +150,7 @@ def _edit(path: Path, change: Callable[[Any], Any]) -> None:
     for part in parts:
         try:
             changed.append(_dump(change(json.loads(part))))
-        except ValueError:
+        except (ValueError, RecursionError):  # it is damaged already
             changed.append(part)
     path.write_text("\n".join(changed) + "\n", "utf-8", "surrogatepass")
 
