@@ -196,7 +196,7 @@ def _is_plain(value: Any, hint: Any) -> bool:
         return (
             isinstance(value, int | float)
             and not isinstance(value, bool)
-            and abs(value) < LARGEST  # which NaN is not, either
+            and (math.isfinite(value) if isinstance(value, float) else abs(value) < LARGEST)
         )
     return type(value) is hint and (hint is not int or abs(value) < LARGEST)
 

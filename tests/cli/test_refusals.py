@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.plans import new_run, plan_of
 
 from launcher.cli import execute
 from launcher.cli import train_process as heavy
@@ -80,10 +81,11 @@ def noread(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def trained(here: Path) -> Path:
     """What the command line takes for a run with a model."""
-    (here / "runs" / "done" / "model").mkdir(parents=True)
-    (here / "runs" / "done" / "plan.json").write_text("{}")
-    (here / "runs" / "done" / "model" / "config.json").write_text("{}")
-    return here / "runs" / "done"
+    run = new_run(plan_of({"executor": "local"}, run_dir=here / "runs" / "done"))
+    run.model.mkdir()
+    (run.model / "config.json").write_text("{}")
+    run.result.write_text('{"status": "completed"}')
+    return run.path
 
 
 @pytest.fixture
@@ -194,7 +196,7 @@ def test_each_file_has_predictions_of_its_own(
     trained: Path, asked: list[list[str]], here: Path, file: str, output: str
 ) -> None:
     (here / "sub").mkdir()
-    (here / file).write_text("text\n")
+    (here / file).write_text('{"text": "a"}\n' if file.endswith(".jsonl") else "text\na\n")
     assert execute(["predict", "done", file]) == 0
     assert asked == [["predict", str(trained), str(here / file), "--output", str(here / output)]]
 

@@ -74,7 +74,7 @@ def test_status_of_a_completed_run(finished: Finished, launch: Launch) -> None:
 def test_logs_of_a_completed_run(finished: Finished, launch: Launch) -> None:
     run, _ = finished
     sources = {entry["source"] for entry in json.loads(launch("logs", run.path, "--json").stdout)}
-    assert sources <= {"job local", "rank 0"}
+    assert sources <= {"run", "job local", "rank 0"}
     assert launch("logs", run.path, "-f").code == 0
     missing = launch("logs", run.path, "--rank", "7", code=2)
     assert "ranks with a log: 0" in missing.stderr
@@ -144,13 +144,15 @@ def test_a_run_that_fails_says_why_and_what_to_do(
         "data.train=train.csv",
         "data.validation=null",
         "data.test=null",
-        "eval.metric=bleu",
+        "train.lr=1e30",
+        "train.warmup=0",
         "run_id=wrong",
     )
     result = launch(*tiny, *words, code=1)
     assert result.stdout == "wrong\n"
     assert "wrong failed" in result.stderr
-    assert "eval.metric=bleu" in result.stderr
+    assert "diverged" in result.stderr
+    assert "lower train.lr" in result.stderr
     assert "Traceback" not in result.stderr
     state = json.loads(launch("status", "wrong", "--json").stdout)
     assert state["status"] == "failed"
