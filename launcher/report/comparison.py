@@ -9,12 +9,13 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from launcher import tasks
 from launcher.errors import Problem, UserError, choices
 from launcher.report.planned_recipe import planned_recipe
+from launcher.report.significance import Difference, difference
 from launcher.runs.directory import RunDir
 from launcher.runs.metrics import read_metrics
 from launcher.runs.results import Measured
@@ -87,12 +88,16 @@ class Comparison:
     seeds: tuple[int, ...]
     model: str
     best: Spread
+    values: tuple[float, ...]
+    """The metric of each run, in their order."""
     test: Spread | None
     train_s: Spread | None
     latency_ms: Spread | None
     memory_bytes: Spread | None
     size_bytes: Spread
     parameters: int | None
+    against_best: Difference | None = None
+    """To the first row, over the seeds that both have; None for the first, and where fewer than two are common."""
 
 
 def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
@@ -138,11 +143,18 @@ def compare(runs: Sequence[Figures]) -> list[Comparison]:
     for run in runs:
         groups[run.recipe].append(run)
     rows = [_row(sorted(group, key=lambda run: run.seed)) for group in groups.values()]
-    return sorted(
+    first, *others = sorted(
         rows,
         key=lambda row: row.best.mean,
         reverse=tasks.named(runs[0].task).higher_is_better(runs[0].metric),
     )
+    by_seed = dict(zip(first.seeds, first.values, strict=True))
+    return [first, *(_against(row, by_seed) for row in others)]
+
+
+def _against(row: Comparison, best_by_seed: Mapping[int, float]) -> Comparison:
+    own = dict(zip(row.seeds, row.values, strict=True))
+    return replace(row, against_best=difference(own, best_by_seed))
 
 
 def doubts(runs: Sequence[Figures]) -> Iterator[str]:
@@ -190,6 +202,7 @@ def _row(group: Sequence[Figures]) -> Comparison:
         seeds=tuple(run.seed for run in group),
         model=group[0].model,
         best=best,
+        values=tuple(run.best for run in group),
         test=Spread.of([run.test for run in group]),
         train_s=Spread.of([run.train_s for run in group]),
         latency_ms=Spread.of([run.latency_ms for run in group]),

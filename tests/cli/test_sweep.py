@@ -50,6 +50,10 @@ def test_a_grid_is_interrupted_continued_extended_and_compared(
     assert "started" not in again.stderr
     rows = json.loads(launch("compare", plan["sweep"], "--json").stdout)["rows"]
     assert [len(row["runs"]) for row in rows] == [2, 2]
+    assert rows[0]["against_best"] is None
+    assert rows[1]["against_best"]["seeds"] == 2
+    assert rows[1]["against_best"]["p"] in (0.5, 1.0)
+    assert "sign-flip permutation test" in launch("compare", plan["sweep"]).stdout
     launch("report", plan["sweep"])
     assert "Side by side" in (tmp_path / "report.html").read_text()
 
@@ -93,6 +97,19 @@ def test_the_best_recipe_starts_a_run(launch: Launch, tiny: tuple[str, ...], tmp
     )
     document = json.loads(launch("compare", "s", "--best", "--json").stdout)
     assert (document["run"], document["recipe"]["run_id"]) == (rows[0]["runs"][0], None)
+
+
+def test_seeds_of_a_run_are_a_sweep_of_one_point(
+    launch: Launch, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = json.loads(launch(*tiny, "train.max_steps=3", "seeds=2", "--json").stdout)
+    assert set(done["trials"].values()) == {"completed"}
+    assert [run_id.partition(".")[2] for run_id in done["trials"]] == ["seed1", "seed2"]
+    rows = json.loads(launch("compare", done["sweep"], "--json").stdout)["rows"]
+    assert [row["seeds"] for row in rows] == [[1, 2]]
+    for wrong in ("seeds=1", "seeds=x", "seeds=2 seed=3", "seeds=2 run_id=x", "seeds=2 seeds=3"):
+        launch(*tiny, *wrong.split(), code=2, cwd=tmp_path)
+    assert len(list((tmp_path / "runs").glob("*.seed*"))) == 2
 
 
 def test_a_trial_that_fails_holds_no_other_up(launch: Launch, tiny: tuple[str, ...]) -> None:

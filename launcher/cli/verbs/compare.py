@@ -13,6 +13,7 @@ from launcher.cli import options
 
 if TYPE_CHECKING:
     from launcher.report.comparison import Comparison, Spread
+    from launcher.report.significance import Difference
     from launcher.runs.directory import RunDir
 
 
@@ -44,6 +45,7 @@ def compare_command(
 
     from launcher.cli.output import say, show, show_json
     from launcher.report.comparison import compare, doubts, figures
+    from launcher.report.significance import TEST
     from launcher.runs.metrics import read_metrics
 
     directory = options.resolve_runs_dir(runs_dir)
@@ -66,9 +68,11 @@ def compare_command(
             rows[0], next(run for run in runs if run.run_id == rows[0].runs[0]), known[0].metric, as_json
         )
     elif as_json:
-        show_json({"metric": known[0].metric, "rows": [asdict(row) for row in rows]})
+        show_json({"metric": known[0].metric, "test": TEST, "rows": [asdict(row) for row in rows]})
     else:
         show(_text(rows, known[0].metric))
+        if any(row.against_best for row in rows):
+            show(f"p: {TEST}, against the first row")
 
 
 def _evaluated(references: Sequence[str], runs_dir: Path) -> list[RunDir]:
@@ -130,12 +134,24 @@ def _text(rows: Sequence[Comparison], metric: str) -> str:
     from launcher.cli.output import table
     from launcher.figures import human_bytes, human_count, human_seconds
 
-    headers = ("run", metric, "test", "training", "latency", "memory", "size", "parameters", "model")
+    headers = (
+        "run",
+        metric,
+        "to the best",
+        "test",
+        "training",
+        "latency",
+        "memory",
+        "size",
+        "parameters",
+        "model",
+    )
     return table(
         [
             (
                 _names(row),
                 _value(row.best),
+                _difference(row.against_best),
                 _value(row.test),
                 human_seconds(row.train_s.mean) if row.train_s else "-",
                 f"{row.latency_ms.mean:.2f} ms" if row.latency_ms else "-",
@@ -148,6 +164,10 @@ def _text(rows: Sequence[Comparison], metric: str) -> str:
         ],
         headers,
     )
+
+
+def _difference(found: Difference | None) -> str:
+    return "-" if found is None else f"{found.mean:+.4f}, p {found.p:.2g} ({found.seeds} seeds)"
 
 
 def _names(row: Comparison) -> str:

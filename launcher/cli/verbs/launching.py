@@ -80,6 +80,7 @@ def _write_out(directory: Path, prepared: Prepared) -> None:
 @options.as_json
 @options.examples("""
     launch recipe=smoke
+    launch recipe=smoke seeds=3
     launch run recipe=roberta-cls nodes=4 train.lr=1e-5 --follow
     launch recipe=bert-cls data.train=train.csv data.text=sentence data.label=label
 """)
@@ -88,11 +89,19 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
 
     Prints the run's id on stdout. Ctrl-C on a local run saves and stops it, a second one kills it.
     Exit code 0: done; 1: the run failed; 2: a mistake in what was asked; 75: stopped and resumable.
+    With seeds=N it is a sweep over the seeds 1 to N.
     """
     from launcher.cli.attached import Session
+    from launcher.cli.verbs.sweep import seeds_as_values, start_sweep
     from launcher.planning.prepare import prepare
     from launcher.runs import directory as runs
 
+    if (grid := seeds_as_values(assignments)) is not None:
+        if follow:
+            raise click.UsageError(
+                "--follow is for one run: leave it out, or seeds", click.get_current_context()
+            )
+        return start_sweep(grid, loss_file=loss_file, as_json=as_json)
     prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
     prepared.refuse_unreachable()
     path = Path(prepared.plan.run_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -59,14 +60,30 @@ def sweep_command(
     Each trial is a run like any other. The same command again goes on with what is missing, a value more adds its trials.
     Ctrl-C saves and stops what is running, a second one kills it.
     """
-    from launcher.cli.output import say, show, show_json
-    from launcher.sweeps.sweep import nothing_left_if_refused, plan_sweep, write
+    from launcher.cli.output import show, show_json
+    from launcher.sweeps.sweep import plan_sweep
 
-    planned = plan_sweep(assignments, os.environ, Path.cwd(), name, loss_file)
     if plan_only:
-        document = _plan_document(planned)
+        document = _plan_document(plan_sweep(assignments, os.environ, Path.cwd(), name, loss_file))
         show_json(document) if as_json else show(_plan_text(document))
         return 0
+    return start_sweep(assignments, name, parallel, loss_file, prune=prune, as_json=as_json)
+
+
+def start_sweep(
+    words: Sequence[str],
+    name: str | None = None,
+    parallel: int | None = None,
+    loss_file: Path | None = None,
+    *,
+    prune: bool = False,
+    as_json: bool,
+) -> int:
+    """Plan the trials that the words name, and have those done that are missing; returns the exit code."""
+    from launcher.cli.output import say, show
+    from launcher.sweeps.sweep import nothing_left_if_refused, plan_sweep, write
+
+    planned = plan_sweep(words, os.environ, Path.cwd(), name, loss_file)
     planned.refuse_unreachable()
     with nothing_left_if_refused(planned):
         sweep = write(planned, parallel)
@@ -77,6 +94,25 @@ def sweep_command(
         say(f"{len(planned.trials)} trials; the same command goes on with what is missing")
         named = {trial.run_id for trial in planned.trials}
         return run_sweep(sweep, [run for run in sweep.runs() if run.run_id in named], as_json=as_json)
+
+
+def seeds_as_values(words: Sequence[str]) -> list[str] | None:
+    """The words of a run with `seeds=N` as those of a sweep over the seeds 1 to N; None where it has none."""
+    from launcher.errors import Problem, UserError
+    from launcher.sweeps.grid import MOST_TRIALS
+
+    given = [word.partition("=")[2] for word in words if word.startswith("seeds=")]
+    if not given:
+        return None
+    others = [word for word in words if not word.startswith("seeds=")]
+    if len(given) > 1 or any(word.startswith("seed=") for word in others):
+        remedy = "leave one out, or name the seeds: launch sweep ... seed=3,7"
+        raise UserError(Problem("is given twice", "override", "seeds", ", ".join(given), remedy))
+    count = int(given[0]) if re.fullmatch("[0-9]{1,9}", given[0]) else 0
+    if not 2 <= count <= MOST_TRIALS:
+        message = f"must be a whole number from 2 to {MOST_TRIALS:,}"
+        raise UserError(Problem(message, "override", "seeds", given[0], "one seed alone is seed=N"))
+    return [*others, f"seed=1..{count}"]
 
 
 def run_sweep(sweep: Sweep, runs: Sequence[RunDir], *, as_json: bool) -> int:
