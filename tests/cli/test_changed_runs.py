@@ -30,6 +30,37 @@ def test_a_change_is_refused_with_its_difference_or_accepted_and_kept(
     assert "was changed" not in launch("resume", "r", code=None).stderr
 
 
+def change(run: RunDir, before: str, after: str) -> None:
+    assert before in run.recipe.read_text()
+    run.recipe.write_text(run.recipe.read_text().replace(before, after))
+
+
+def test_an_accepted_recipe_is_what_is_trained(
+    launch: Callable[..., Any], make_run: Callable[..., RunDir]
+) -> None:
+    run = make_run("exit 0")
+    lr = run.plan_tree()["recipe"]["train"]["lr"]
+    change(run, f'"lr": {lr},', '"lr": 0.07,')
+    launch("resume", "r", "--accept-changes", code=None)
+    assert run.plan_tree()["recipe"]["train"]["lr"] == 0.07
+    assert '"lr": 0.07' in (run.control / "accepted_before_attempt_1.diff").read_text()
+    assert "was changed" not in launch("resume", "r", code=None).stderr
+
+
+def test_what_the_run_was_planned_with_cant_be_changed_by_hand(
+    launch: Callable[..., Any], make_run: Callable[..., RunDir]
+) -> None:
+    run = make_run("touch TRAINED; exit 0")
+    plan, total = run.plan.read_text(), run.plan_tree()["recipe"]["batch"]["global"]
+    change(run, f'"global": {total},', f'"global": {total + 1},')
+    said = launch("resume", "r", "--accept-changes", code=2).stderr
+    assert f"batch.global={total + 1}: the run was planned with another value" in said
+    run.recipe.write_text("train: [")
+    assert "Traceback" not in launch("resume", "r", "--accept-changes", code=2).stderr
+    assert run.plan.read_text() == plan
+    assert not (run.path / "TRAINED").exists()
+
+
 def test_a_model_that_was_half_replaced_is_put_back(
     launch: Callable[..., Any], make_run: Callable[..., RunDir]
 ) -> None:

@@ -151,11 +151,14 @@ def resume_command(
 def _check_changes(run: RunDir, *, accept: bool) -> None:
     """Raises UserError where files were changed by hand, unless that is accepted."""
     from launcher.cli.output import say
+    from launcher.planning.accepted_recipe import take_over
     from launcher.runs import changes
 
     if not accept:
         changes.refuse_changes(run)
-    elif names := changes.accept_changes(run):
+        return
+    take_over(run)
+    if names := changes.accept_changes(run):
         say(f"changed by hand, and accepted: {', '.join(names)}; the differences are kept in {run.control}")
 
 
