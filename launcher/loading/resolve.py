@@ -96,7 +96,7 @@ def load(assignments: Sequence[str], *, environ: Mapping[str, str], cwd: Path) -
     values = _fitting(merged, file_name, mistakes, readable=path is not None)
     origins = dict.fromkeys(schema_of(Recipe).leaves, "default")
     origins.update((key, given.where) for key, given in merged.items())
-    _settle_sources(values, merged, origins)
+    _keep_one_source(values, merged, origins)
     _resolve_paths(values, merged, environ, cwd)
     cluster = _cluster(values, origins, cwd, mistakes)
     for key, value in cluster.fills().items():
@@ -330,7 +330,7 @@ def _problem(key: str, misfit: Misfit, schema: Schema, node: Node | None, where:
     return Problem(misfit.message, where, field_name, value, remedy)
 
 
-def _settle_sources(values: dict[str, Any], merged: Mapping[str, Given], origins: dict[str, str]) -> None:
+def _keep_one_source(values: dict[str, Any], merged: Mapping[str, Given], origins: dict[str, str]) -> None:
     """Files or a hub data set, whichever was given in the stronger place."""
     if values.get("data.source") is None or values.get("data.train") is None:
         return

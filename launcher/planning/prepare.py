@@ -23,7 +23,7 @@ from launcher.planning import machine, model_files, render
 from launcher.planning.conflicts import plan_conflicts
 from launcher.planning.model_config import find_config
 from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan
-from launcher.planning.starting_point import settle_models
+from launcher.planning.starting_point import with_model_directories
 from launcher.reading import check as datacheck
 from launcher.reading.check import DataFacts
 from launcher.recipe.model import Scratch
@@ -133,7 +133,7 @@ def check(
         raise UserError(problems)
     if not doubtful & {"init_from", "distill.teacher"}:
         given = loaded
-        loaded = _collect(problems, lambda: settle_models(given, cwd), given)
+        loaded = _collect(problems, lambda: with_model_directories(given, cwd), given)
     recipe = loaded.recipe
     facts, shape = DataFacts(), None
     if not any(key == "task" or key.startswith("data.") for key in doubtful):

@@ -10,7 +10,7 @@ from launcher.loading.resolve import Loaded
 from launcher.runs.directory import RunDir, find
 
 
-def settle_models(loaded: Loaded, cwd: Path) -> Loaded:
+def with_model_directories(loaded: Loaded, cwd: Path) -> Loaded:
     """The recipe with the directories that `init_from` and `distill.teacher` mean, its model being the former.
 
     Raises UserError where there is no such run, or it has no model.

@@ -19,7 +19,7 @@ def conflicts(recipe: Recipe) -> Iterator[Conflict]:
     yield from _optimizer_conflicts(recipe)
     yield from _regularisation_conflicts(recipe)
     yield from _adapter_conflicts(recipe)
-    yield from _anatomy_conflicts(recipe)
+    yield from _pruning_conflicts(recipe)
     yield from _sharding_conflicts(recipe)
     yield from _zero_conflicts(recipe)
     yield from _compression_conflicts(recipe)
@@ -200,7 +200,7 @@ def _adapter_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         )
 
 
-def _anatomy_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+def _pruning_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     model = recipe.model
     if model.reinit_layers and recipe.tuning == "lora":
         yield Conflict(

@@ -31,7 +31,7 @@ LONGEST_NAME = 80
 FILE = "sweep.json"
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 _ARRAY = re.compile(r"array_([1-9][0-9]{0,8})\.sbatch")
-_SETTLED_BY_THE_SWEEP = ("run_id", "runs_dir")
+_GIVEN_BY_THE_SWEEP = ("run_id", "runs_dir")
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def _text(value: object) -> str:
 
 def _own_name(checked: Checked, keys: Sequence[str]) -> str:
     """The same for the same recipe, fixed values and keys, whatever values those keys take."""
-    settled = (*keys, *_SETTLED_BY_THE_SWEEP)
+    settled = (*keys, *_GIVEN_BY_THE_SWEEP)
     fixed = {key: value for key, value in leaf_values(checked.loaded.recipe.tree()) if key not in settled}
     return f"{checked.loaded.name[:40]}-sweep-{_hash([fixed, sorted(keys)])[:6]}"
 

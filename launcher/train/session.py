@@ -17,11 +17,11 @@ import torch
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, LauncherError, RunFailed, RunStopped
 from launcher.planning.plan import Plan
-from launcher.runs import out_of_memory as smaller
+from launcher.runs import out_of_memory
 from launcher.runs.directory import AttemptDir, RunDir, write_text
 from launcher.runs.failures import FREE_SPACE, last_step
 from launcher.runs.results import Best, Error, Measured, Result, Tracking
-from launcher.train.compress.compression import account
+from launcher.train.compress.compression import compression_report
 from launcher.train.job import Job, make_job
 from launcher.train.loop import Ending, StepTimer, train
 from launcher.train.process import ranks as distributed
@@ -96,7 +96,7 @@ def _finish(
     compression = None
     if ending == "completed":
         metrics = _evaluate_best(job, state)
-        compression = account(job.run, job.recipe, job.dataset, job.ranks.device)
+        compression = compression_report(job.run, job.recipe, job.dataset, job.ranks.device)
     code = EXIT_OK if ending == "completed" else EXIT_STOPPED
     job.record.finish(code)
     result = Result(
@@ -217,7 +217,7 @@ def describe_failure(error: BaseException) -> Error:
         return Error("disk", str(error), FREE_SPACE)
     if _is_out_of_memory(error):
         return Error(
-            smaller.ERROR_CLASS,
+            out_of_memory.ERROR_CLASS,
             (str(error).splitlines() or [type(error).__name__])[0],
             "lower batch.micro or batch.tokens (batch.global stays), or model.gradient_checkpointing=true",
         )

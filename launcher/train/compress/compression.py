@@ -1,4 +1,4 @@
-"""Making a model smaller before it trains, and the account of it afterwards: size, latency and metric before and after."""
+"""Making a model smaller before it trains, and what it came to: size, latency and metric before and after."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def _prune(
     write_json(run.pruned / "before_recovery.json", finite(predictor.evaluate(dataset.validation)))
 
 
-def account(run: RunDir, recipe: Recipe, dataset: Dataset, device: torch.device) -> Compression | None:
+def compression_report(
+    run: RunDir, recipe: Recipe, dataset: Dataset, device: torch.device
+) -> Compression | None:
     """What was there before and what there is now; None where nothing was compressed.
 
     Before: the teacher where the training only distils, otherwise the model that was pruned. The latencies are measured
