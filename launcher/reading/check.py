@@ -23,7 +23,6 @@ from launcher.recipe.data import Augment, Data
 from launcher.recipe.data_formats import EXTENSIONS, extension
 from launcher.recipe.fields import Files
 from launcher.recipe.recipe import Recipe
-from launcher.tasks.shared import labels
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.findings import Seen
 from launcher.tasks.shared.labels import likeness
@@ -292,6 +291,8 @@ def bad_cells(
 def _label_sets(recipe: Recipe, train: _Split, others: Sequence[_Split]) -> Iterator[Problem]:
     spec = tasks.of(recipe)
     given = spec.given_classes
+    if not train.complete and (joint := spec.joint_problem(tuple(train.names))) is not None:
+        yield joint
     if given is None and (not train.names or not train.complete or train.failed):
         return
     known = given or _known(recipe, train)
@@ -347,7 +348,8 @@ def _other_columns(recipe: Recipe, train: _Split) -> str:
 
 
 def _unknown_labels(recipe: Recipe, split: _Split, known: Sequence[str]) -> Iterator[Problem]:
-    unknown = split.names.keys() - set(known)
+    spec = tasks.of(recipe)
+    unknown = {name for name in split.names if spec.taken_for(name, known) is None}
     found = [(name, seen.place) for name, seen in split.names.items() if name in unknown]
     for name, place in found[:EXAMPLES_SHOWN]:
         message, remedy = unknown_label(name, known, recipe.data.labels is not None)
@@ -370,7 +372,7 @@ def _label_count(recipe: Recipe, train: _Split) -> int | None:
 
 def _known(recipe: Recipe, train: _Split) -> tuple[str, ...]:
     """The classes of the training data; of tags all those that the same types may need."""
-    return tasks.of(recipe).known_classes(labels.in_order(train.names))
+    return tasks.of(recipe).known_classes(tasks.of(recipe).classes_of(train.names))
 
 
 def _sizes(

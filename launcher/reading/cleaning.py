@@ -15,6 +15,7 @@ from launcher import tasks
 from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.labels import class_name
 from launcher.tasks.shared.rows import Row, Value
 
 BLOCKS = (
@@ -257,7 +258,8 @@ def text_key(spec: TaskSpec, row: Row) -> tuple[str, ...]:
 
 def label_key(spec: TaskSpec, row: Row) -> str:
     """What a row's label says, to compare it with others."""
-    return "\t".join(_plain(row.values.get(column)) for column in spec.label_columns)
+    cells = (row.values.get(column) for column in spec.label_columns)
+    return "\t".join(_plain(cell if isinstance(cell, dict | list) else class_name(cell)) for cell in cells)
 
 
 def _plain(value: Value) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from launcher.errors import Problem
 from launcher.tasks.shared import labels
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Doubt, Seen
@@ -44,6 +45,21 @@ class MultiLabel(TaskSpec):
         if isinstance(data.label, str):
             return labels.class_names(row.values.get(data.label), data.label_delimiter) or ()
         return [column for column in data.label if labels.flag(row.values.get(column))]
+
+    def class_problem(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Problem | None:
+        return self.joint_problem(tuple(seen))
+
+    def joint_problem(self, names: Sequence[str]) -> Problem | None:
+        data = self.recipe.data
+        likely = labels.likely_delimiter(names) if data.labels is None else None
+        if likely is None or not labels.are_several(names, likely):
+            return None
+        example = next(name for name in names if likely in name)
+        message = f"takes {example!r} for one label, though its parts are labels too"
+        remedy = (
+            f'data.label_delimiter="{likely}" takes them apart; data.labels=[...] says that they are names'
+        )
+        return Problem(message, None, "data.label_delimiter", data.label_delimiter, remedy)
 
     def class_doubts(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Iterator[Doubt]:
         likely = labels.likely_delimiter(tuple(seen))

@@ -250,3 +250,14 @@ def test_a_mistake_is_told_before_anything_is_examined(launch: Callable[..., Any
         "data", "recipe=smoke", f"data.train={write('train.csv', rows())}", "data.text=sentence", code=2
     )
     assert "no such column in the file" in result.stderr
+
+
+def test_a_text_whose_label_is_written_in_two_forms_is_no_conflict(examine: Examine) -> None:
+    found = examine(rows("t", "one more,1", "one more,1.0"))
+    assert {one["kind"] for one in found["findings"]} == {"duplicate"}
+
+
+def test_booleans_beside_zero_and_one_are_counted_as_these(examine: Examine) -> None:
+    form = finding(examine(rows("t", "one more,True")), "form")
+    assert (form["level"], form["count"]) == ("note", 1)
+    assert form["examples"][0].endswith("train.csv:202: True is 1")

@@ -376,7 +376,7 @@ def test_numbers_are_texts_and_infinity_is_none(write: Write) -> None:
 
 def test_classes_that_look_alike_are_noted(write: Write) -> None:
     lines = "".join(f"text {number},{['1', 'true', '0', '1.0'][number % 4]}\n" for number in range(20))
-    (note,) = notes(write, "classification", "text,label\n" + lines)
+    (note,) = notes(write, "classification", "text,label\n" + lines.replace(",0", ",2"))
     assert "'1' and 'true' are taken for different classes" in note
 
 
@@ -395,3 +395,32 @@ def test_tags_of_no_scheme_are_noted_and_an_odd_one_is_refused_with_its_line(wri
     train = str(write("b.conll", "Anna NNP\nsaw VBD\n\n" * 20))
     (note,) = check_data(recipe("token-classification", train=train)).notes
     assert "tagging.scheme=none says that this is meant" in note
+
+
+# How labels are written
+
+
+def test_json_true_beside_one_is_one_class_and_said(write: Write) -> None:
+    forms = ("0", "1", "true", "false")
+    body = "".join(f'{{"text": "t {number}", "label": {forms[number % 4]}}}\n' for number in range(40))
+    facts = check_data(recipe(train=write("train.jsonl", body)))
+    assert facts.labels == 2
+    assert any("label 'True' (first: " in note and "is taken for '1'" in note for note in facts.notes)
+
+
+@pytest.mark.parametrize("count", [40, 60_000])
+def test_several_labels_under_another_delimiter_are_a_mistake(write: Write, count: int) -> None:
+    cells = ("4", "27", "1", '"4,27"', '"1,4"')
+    body = "text,label\n" + "".join(
+        f"a longer text {number},{cells[number % 5]}\n" for number in range(count)
+    )
+    (problem,) = problems(recipe("multilabel", train=write("train.csv", body)))
+    assert 'data.label_delimiter="," takes them apart' in problem
+
+
+def test_a_name_with_a_comma_is_a_name(write: Write) -> None:
+    cells = ('"Books, Comics"', "Books", "Music", "Film|Music")
+    body = "text,label\n" + "".join(f"text {number},{cells[number % 4]}\n" for number in range(40))
+    facts = check_data(recipe("multilabel", train=write("train.csv", body)))
+    assert facts.labels == 4
+    assert not facts.notes

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from launcher.tasks.shared.labels import alike, class_name, likely_delimiter
+from launcher.tasks.shared.labels import (
+    alike,
+    are_several,
+    class_name,
+    class_numbers,
+    classes_of,
+    likely_delimiter,
+    taken_for,
+)
 
 
 @pytest.mark.parametrize("value", [1, 1.0, "1", "1.0", " 1 ", "1.00"])
@@ -38,3 +46,40 @@ def test_labels_that_consist_of_each_others_parts_name_what_separates_them(delim
 def test_labels_with_commas_of_their_own_are_whole() -> None:
     assert likely_delimiter(["New York, NY", "Austin, TX", "Reno, NV", "Rome"]) is None
     assert likely_delimiter(["joy", "fear"]) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "classes"),
+    [
+        (["1", "0", "True"], ("0", "1")),
+        (["1", "true", "FALSE"], ("0", "1")),
+        (["true", "false"], ("false", "true")),
+        (["true", "1", "2"], ("1", "2", "true")),
+    ],
+)
+def test_booleans_are_numbers_beside_zero_and_one_alone(written: list[str], classes: tuple[str, ...]) -> None:
+    assert classes_of(written) == classes
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "taken"),
+    [
+        ("0", ("0.0", "1.0"), "0.0"),
+        ("True", ("0.0", "1.0"), "1.0"),
+        ("true", ("False", "True"), "True"),
+        ("true", ("1", "2", "3"), None),
+        ("1", ("False", "True"), None),
+        ("01", ("0", "1"), None),
+    ],
+)
+def test_classes_of_models_are_recognised_in_every_form(
+    name: str, known: tuple[str, ...], taken: str | None
+) -> None:
+    assert taken_for(name, known) == taken
+    assert class_numbers([name], known).get(name) == (None if taken is None else known.index(taken))
+
+
+def test_names_are_several_labels_where_their_parts_stand_alone() -> None:
+    assert are_several(["4", "27", "1", "4,27", "1,4"], ",")
+    assert not are_several(["Books, Comics", "Books", "Music"], ",")
+    assert not are_several(["a,b", "a,c", "b,c"], ",")

@@ -6,7 +6,7 @@ the same name in `launcher.train.tasks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from launcher.errors import Conflict, Problem, UserError, choices
@@ -271,9 +271,28 @@ class TaskSpec:
         """Why these can't be the classes of the data, None where they can; `seen` are those of the training data."""
         return None
 
+    def classes_of(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The classes that the names in training data stand for, in order; tags stand for themselves."""
+        return labels.in_order(names) if self.words else labels.classes_of(names)
+
+    def taken_for(self, name: str, known: Sequence[str]) -> str | None:
+        """The known class that a name in data stands for; None where there is none."""
+        return (name if name in known else None) if self.words else labels.taken_for(name, known)
+
+    def joint_problem(self, names: Sequence[str]) -> Problem | None:
+        """Why names must be several labels each, as far as some of the data show it."""
+        return None
+
     def class_doubts(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Iterator[Doubt]:
         """What is doubtful about the classes as a whole: names that differ in case, blanks or leading zeros alone."""
-        for alike in labels.alike(seen) if self.classes else ():
+        if not self.classes:
+            return
+        taken = {name: self.taken_for(name, names) for name in seen}
+        for name, other in taken.items():
+            if other not in (None, name):
+                place = f" (first: {seen[name].place})" if seen[name].place else ""
+                yield Doubt(f"label {name!r}{place} is taken for {other!r}", "nothing is to be done if it is")
+        for alike in labels.alike(name for name, other in taken.items() if other in (None, name)):
             text = f"{' and '.join(map(repr, alike))} are taken for different classes"
             yield Doubt(text, "write each class in one way")
 

@@ -17,6 +17,7 @@ MOST, SOME = 0.8, 0.25
 """Labels that stand together are taken for several where so many of them have only parts that others have too, and where
 so many of all labels stand together."""
 MEANINGS = {"true": "1.0", "yes": "1.0", "false": "0.0", "no": "0.0"}
+BOOLEANS = {"false": "0", "true": "1"}
 FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
@@ -73,6 +74,34 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(unique, key=lambda name: (numbers[name] or 0.0, name)))
 
 
+def classes_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The classes that names in training data stand for, in order: true is 1 and false is 0 where all others are 0 or 1."""
+    unique = set(names)
+    others = {name for name in unique if name.lower() not in BOOLEANS}
+    if others and others <= set(BOOLEANS.values()):
+        unique = {BOOLEANS.get(name.lower(), name) for name in unique}
+    return in_order(unique)
+
+
+def taken_for(name: str, known: Sequence[str]) -> str | None:
+    """The one of the known classes that a name stands for, however either is written; None where there is none."""
+    if name in known:
+        return name
+    written = {class_name(other): other for other in reversed(known)}
+    boolean = name.lower()
+    if name not in written and boolean in BOOLEANS:
+        written |= {other.lower(): other for other in known if other.lower() in BOOLEANS}
+        name = BOOLEANS[boolean] if written.keys() <= set(BOOLEANS.values()) else boolean
+    return written.get(name)
+
+
+def class_numbers(names: Iterable[str], known: Sequence[str]) -> dict[str, int]:
+    """The number of the class that each name stands for, without those that stand for none."""
+    number = {name: index for index, name in enumerate(known)}
+    others = {name: taken_for(name, known) for name in set(names) - number.keys()}
+    return number | {name: number[taken] for name, taken in others.items() if taken is not None}
+
+
 def likeness(name: str) -> str:
     """What names have in common that differ in case, blanks, leading zeros, or in how yes and no are written."""
     plain = "".join(name.casefold().split())
@@ -100,6 +129,15 @@ def likely_delimiter(names: Sequence[str]) -> str | None:
             share = len(joint) / len(names)
             best = max(best or (0.0, ""), (share, delimiter), key=lambda found: found[0])
     return best[1] if best and best[0] >= SOME else None
+
+
+def are_several(names: Iterable[str], delimiter: str) -> bool:
+    """Whether most names with this delimiter, and two or more, consist of labels that also stand alone."""
+    unique = set(names)
+    joint = [name for name in unique if delimiter in name]
+    alone = unique.difference(joint)
+    fitting = sum(alone.issuperset(part.strip() for part in name.split(delimiter)) for name in joint)
+    return fitting > 1 and 2 * fitting > len(joint)
 
 
 def class_mistake(value: Value) -> str | None:

@@ -52,6 +52,7 @@ KINDS = {
         "say again what an earlier row says",
         "data.clean.drop_duplicates=true leaves them out",
     ),
+    "form": Kind("have a label written otherwise than its class", "nothing is to be done", harmless=True),
     "empty": Kind("have no text", "data.clean.drop_empty=true leaves them out"),
     **{kind: Kind(f"have texts {what}", remedy) for kind, (what, remedy) in REMEDIES.items()},
 }

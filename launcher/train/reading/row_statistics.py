@@ -158,7 +158,11 @@ class Look:
         if wrong is not None:
             seen.add("misfit", place, lambda: f"{wrong.column}: {wrong.message}")
             return
-        seen.labels.update(self._spec.class_names(row))
+        for label in self._spec.class_names(row):
+            taken = self._spec.taken_for(label, self._names) or label
+            seen.labels[taken] += 1
+            if taken != label:
+                seen.add("form", place, partial("{} is {}".format, label, taken))
         for finding in self._spec.findings(row, self._names):
             line = finding.offset if self._is_conll(place.name) else 0
             seen.add(finding.kind, Place(place.name, place.position + line), partial(str, finding.text))

@@ -16,7 +16,7 @@ from launcher.reading.check import unknown_label
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Seen
-from launcher.tasks.shared.labels import class_name, in_order
+from launcher.tasks.shared.labels import class_name, class_numbers
 from launcher.tasks.shared.rows import Row, Value
 from launcher.train.reading.sources import Source, place
 
@@ -82,7 +82,7 @@ def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple
     if declared:
         return declared
     seen = classes_seen(spec, raw)
-    names = in_order(seen)
+    names = spec.classes_of(seen)
     if spec.class_problem(names, seen) is not None:
         problem = spec.class_problem(names, _with_places(spec, train, seen))
         assert problem is not None
@@ -122,7 +122,7 @@ def numbered(recipe: Recipe, source: Source, raw: Sequence[Label], names: tuple[
     """int64 (n,) number of each example's class, or float32 (n, L) of 0 and 1 where it may have several."""
     if isinstance(recipe.data.label, tuple):
         return np.array(raw, np.float32)
-    number = {name: index for index, name in enumerate(names)}
+    number = class_numbers(chain.from_iterable(raw) if tasks.of(recipe).several else raw, names)
     try:
         if not tasks.of(recipe).several:
             return np.fromiter((number[label] for label in raw), np.int64, len(raw))
