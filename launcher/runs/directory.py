@@ -224,10 +224,13 @@ class RunDir:
         return AttemptDir(self.attempts / str(number))
 
     def attempt_numbers(self) -> list[int]:
-        """Numbers of the attempts that have started, in order."""
-        if not self.attempts.is_dir():
+        """Numbers of the attempts that have started, in order. Raises DamagedFile where that is no directory."""
+        try:
+            names = [entry.name for entry in self.attempts.iterdir()]
+        except FileNotFoundError:
             return []
-        names = (entry.name for entry in self.attempts.iterdir())
+        except NotADirectoryError:
+            raise DamagedFile(Problem("is no directory", where=str(self.attempts))) from None
         return sorted(int(name) for name in names if _NUMBER.fullmatch(name))
 
     def last_attempt(self) -> AttemptDir | None:
@@ -422,6 +425,8 @@ def find(reference: str, runs_dir: Path) -> RunDir:
                 f"{reference!r} is the start of several runs: {', '.join(matches)}", remedy="give more of it"
             )
         )
+    if "/" in reference and paths.is_dir(as_path):
+        raise UserError(Problem("is not a run directory: it has no plan.json", where=reference))
     guess = nearest(reference, list(runs))
     known = f"did you mean {guess}?" if guess else "launch status lists the runs"
     raise UserError(Problem(f"no run {reference!r} in {runs_dir}", remedy=known))
@@ -443,10 +448,20 @@ def checked(run: RunDir) -> RunDir:
     """
     executed = (run.recipe, run.plan, run.ds_config, run.loss, run.job_sbatch, run.job_sh)
     records = (run.result, run.metrics, run.jobs, run.stop, run.cancel, run.secrets, run.lock)
-    for path in (run.path, run.control, run.attempts, run.logs, run.checkpoints, *executed, *records):
+    directories = (run.path, run.control, run.attempts, run.logs, run.checkpoints, run.model)
+    states = (*_entries(run.attempts), *_entries(run.checkpoints))
+    for path in (*directories, *states, *executed, *records):
         _refuse_foreign(run, path)
     run.read_plan()
     return run
+
+
+def _entries(directory: Path) -> list[Path]:
+    """What lies in a directory; nothing where it is none."""
+    try:
+        return list(directory.iterdir())
+    except OSError:
+        return []
 
 
 def _refuse_foreign(run: RunDir, path: Path) -> None:

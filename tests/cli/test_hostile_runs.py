@@ -52,6 +52,7 @@ DAMAGES: dict[str, Callable[[RunDir], object]] = {
     "bad_executor": lambda run: run.plan.write_text(
         json.dumps({**json.loads(run.plan.read_text()), "executor": "cloud"})
     ),
+    "word_for_attempts": lambda run: (run.attempts.rmdir(), run.attempts.write_text("one")),
     "fifo_jobs": lambda run: fifo(run.jobs),
     "endless_jobs": lambda run: endless(run.jobs),
     "word_for_job": lambda run: run.jobs.write_text("sudo reboot\n"),
@@ -88,12 +89,16 @@ def test_every_verb_says_it_in_a_sentence(launch: Launch, make_run: MakeRun, nam
     assert not (run.path / "EXECUTED").exists()
 
 
-@pytest.mark.parametrize("name", ["", "job.sh", "plan.json", "control"])
+@pytest.mark.parametrize(
+    "name", ["", "job.sh", "plan.json", "control", "attempts/1", "checkpoints/step_1", "model"]
+)
 @pytest.mark.parametrize("mode", [0o020, 0o002])
 def test_what_others_may_change_is_not_executed(
     launch: Launch, make_run: MakeRun, name: str, mode: int
 ) -> None:
     run = make_run("touch EXECUTED", run_id="r")
+    for directory in ("attempts/1", "checkpoints/step_1", "model"):
+        (run.path / directory).mkdir(mode=0o700)
     path = run.path / name
     path.chmod(path.stat().st_mode | mode)
     result = launch("resume", "r", code=2)
@@ -136,3 +141,9 @@ def test_nothing_is_written_into_a_directory_that_is_no_run(launch: Launch, tmp_
         for verb in ("resume", "stop", "cancel", "status", "report", "export"):
             launch(verb, directory, code=2)
         assert [path.name for path in directory.iterdir()] == ["plan.json"]
+
+
+def test_a_directory_that_is_no_run_is_called_so(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    said = launch("resume", tmp_path / "mine", code=2).stderr
+    assert "mine: is not a run directory: it has no plan.json" in said
