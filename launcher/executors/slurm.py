@@ -402,7 +402,7 @@ def _refusal(run: RunDir, sentence: str) -> LauncherError:
 
 def _refusal_remedy(sentence: str, request: Mapping[str, object]) -> str:
     asked = ", ".join(
-        f"{name}={value}" for name, value in request.items() if not isinstance(value, bool | None)
+        f"{name}={value}" for name, value in request.items() if value and not isinstance(value, bool)
     )
     remedy = f"asked for: {asked}; nodes, gpus and time are the recipe's, the rest is the cluster profile's"
     if "partition" in sentence.lower():
