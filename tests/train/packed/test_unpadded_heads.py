@@ -93,7 +93,7 @@ def test_loss_and_scores_are_those_of_padded_examples(family: str, name: str) ->
         expected = model(**padded.inputs)
     wanted_loss, wanted_scores = task.loss_sum(expected, padded), task.scores(expected, padded)
 
-    assert enable_packing(model, CPU, task.rows)
+    assert enable_packing(model, CPU, task.spec.reads)
     packed = packed_collate(task, model.config, CPU)(split, examples)
     assert packed.inputs["input_ids"].shape[-1] == sum(LENGTHS)
     with torch.no_grad():
@@ -109,7 +109,7 @@ def test_loss_and_scores_are_those_of_padded_examples(family: str, name: str) ->
 def test_of_a_masked_text_the_head_is_computed_for_the_hidden_words_alone() -> None:
     task, split = _task("masked-lm"), _split("masked-lm")
     model = _model("bert", task)
-    enable_packing(model, CPU, task.rows)
+    enable_packing(model, CPU, task.spec.reads)
     batch = packed_collate(task, model.config, CPU)(split, np.arange(len(split)))
     assert batch.marks is not None
     assert model(**batch.inputs).logits.shape == (1, len(batch.marks), VOCABULARY)
