@@ -50,6 +50,12 @@ def statuses(on_slurm: Launch, name: str) -> list[str]:
     return [trial["status"] for trial in document["trials"]]
 
 
+def wait_for_reason(on_slurm: Launch, run: RunDir, reason: str) -> None:
+    """Wait until `launch status` says why the run waits: Slurm has no reason before its scheduler looked at the job."""
+    said = f"pending ({reason})"
+    wait_until(lambda: said in on_slurm("status", run.run_id).stdout, f"the run to be {said}")
+
+
 @pytest.mark.slow
 def test_a_grid_is_an_array_that_loses_nothing_and_does_nothing_twice(
     on_slurm: Launch, tmp_path: Path
@@ -61,7 +67,7 @@ def test_a_grid_is_an_array_that_loses_nothing_and_does_nothing_twice(
     runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]
     assert [run.last_job() for run in runs] == [f"{array}_{index}" for index in range(4)]
     assert statuses(on_slurm, name)[2:] == ["pending", "pending"]
-    assert "pending (JobArrayTaskLimit)" in on_slurm("status", runs[3].run_id).stdout
+    wait_for_reason(on_slurm, runs[3], "JobArrayTaskLimit")
 
     again = on_slurm(*grid)
     assert json.loads(again.stdout)["jobs"] == []
@@ -121,7 +127,7 @@ def test_trials_with_different_requests_are_arrays_that_follow_one_another(
     assert len(first["jobs"]) == 2
     runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]
     assert [run.last_job() for run in runs] == [f"{job}_{index}" for job in first["jobs"] for index in (0, 1)]
-    assert "pending (Dependency)" in on_slurm("status", runs[2].run_id).stdout
+    wait_for_reason(on_slurm, runs[2], "Dependency")
     on_slurm("cancel", first["sweep"])
     assert cluster.run(["squeue", "--noheader"]).stdout == ""
 
