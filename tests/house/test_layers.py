@@ -33,12 +33,13 @@ LAYERS = {
     "runs": f"{BASE} tasks",
     "planning": "recipe tasks families loading reading runs executors jinja2",
     "executors": "runs psutil",
-    "node": "executors",
+    "health": "runs",
+    "node": "executors health",
     "sweeps": "planning executors",
     "report": "runs tasks jinja2",
     "api": "planning executors train",
-    "cli": "recipe tasks families loading reading runs planning executors sweeps report node click rich",
-    "train": "recipe tasks families reading planning runs *",
+    "cli": "recipe tasks families loading reading runs planning executors health sweeps report node click rich",
+    "train": "recipe tasks families reading planning runs health *",
 }
 
 # What turns the same recipe into the same files can't look at the machine it runs on. Of planning, four modules do:
