@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from launcher.executors.shared.base import (
     Finding,
@@ -23,10 +22,11 @@ from launcher.executors.shared.base import (
     request_stop,
 )
 from launcher.runs import directory as runs
-from launcher.runs import endings
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
-from launcher.runs.results import Error, Outcome
+
+if TYPE_CHECKING:
+    from launcher.runs.results import Error, Outcome
 
 END_TIMEOUT_S = 10.0
 """Longest that the script may take to record its end once everything under it is dead."""
@@ -124,13 +124,16 @@ class LocalExecutor:
         return None
 
     def _cancel(self, run: RunDir, job: str) -> None:
+        from launcher.executors.shared.processes import kill_below
+        from launcher.runs import endings
+
         script = _pid(job)
         runs.write_text(run.cancel, "user")
-        _kill_below(script)
+        kill_below(script)
         deadline = time.monotonic() + END_TIMEOUT_S
         while self._is_alive(run, job):
             if time.monotonic() > deadline:
-                _kill_below(script)
+                kill_below(script)
                 os.kill(script, signal.SIGKILL)
             time.sleep(0.02)
         if run.cancel.exists():
@@ -153,7 +156,10 @@ class LocalExecutor:
 
 def end_unrecorded(run: RunDir, job: str, status: Outcome, error: Error | None) -> None:
     """End a run whose script died without recording it: what it left running is killed, its keys are removed."""
-    while left := list(_left_by(run, job)):
+    from launcher.executors.shared.processes import left_by
+    from launcher.runs import endings
+
+    while left := list(left_by(run, job)):
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -161,39 +167,8 @@ def end_unrecorded(run: RunDir, job: str, status: Outcome, error: Error | None) 
     endings.died(run, status, error)
 
 
-def _left_by(run: RunDir, job: str) -> Iterator[int]:
-    """Processes of this machine that the job's script started: they have its environment and directory."""
-    for process in psutil.process_iter(["environ", "cwd"]):
-        environment = process.info["environ"] or {}
-        if environment.get("LAUNCHER_JOB") == job and process.info["cwd"] == str(run.path):
-            yield process.pid
-
-
 def _pid(job: str) -> int:
     return int(job.removeprefix("local "))
-
-
-def _kill_below(ancestor: int) -> None:
-    """Kill every process under `ancestor`; torchrun gives its workers sessions of their own, so no group has them all.
-
-    Each is halted before its children are looked for, or it could start one more behind our back.
-    """
-    halted: set[psutil.Process] = set()
-    while fresh := set(_below(ancestor)) - halted:
-        for process in fresh:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.suspend()
-        halted |= fresh
-    for process in halted:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def _below(ancestor: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(ancestor).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
 
 
 EXECUTOR = LocalExecutor

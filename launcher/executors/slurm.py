@@ -29,7 +29,6 @@ from launcher.executors.shared.base import (
 )
 from launcher.network import resolve
 from launcher.runs import directory as directories
-from launcher.runs import endings
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.jobs import Job
@@ -152,6 +151,8 @@ class SlurmExecutor:
         if state.status == "pending":
             _take_out_of_the_queue(state.job_id)
             if self.state(run).status == "cancelled":
+                from launcher.runs import endings
+
                 endings.stopped(run)
 
     def cancel(self, run: RunDir) -> None:
@@ -276,6 +277,8 @@ def _record_cancelled(run: RunDir, job: str) -> None:
     if status == "completed":
         run.cancel.unlink(missing_ok=True)
     elif status != "cancelled" or run.cancel.exists():
+        from launcher.runs import endings
+
         endings.cancelled(run)
 
 

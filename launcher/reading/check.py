@@ -6,6 +6,7 @@ large file, or on the hub, only a node can see.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -131,8 +132,10 @@ class _Split:
     count: int | None = 0
     complete: bool = True
     columns: tuple[str, ...] = ()
-    names: dict[str, Seen] = field(default_factory=dict)
-    """Class -> how often, and where first."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Class -> how often it was seen."""
+    places: dict[str, str] = field(default_factory=dict)
+    """Class -> where it was seen first."""
     kept: list[tuple[str, Row]] = field(default_factory=list)
     """Rows read, where data.clean may leave some of them out."""
     rows: int = 0
@@ -141,6 +144,11 @@ class _Split:
     doubts: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Kind of finding that is worth a note -> how often, and where first."""
     failed: bool = False
+
+    @property
+    def names(self) -> dict[str, Seen]:
+        """Class -> how often, and where first."""
+        return {name: Seen(count, self.places[name]) for name, count in self.counts.items()}
 
     @classmethod
     def read(cls, name: str, recipe: Recipe, problems: list[Problem]) -> _Split:
@@ -202,10 +210,9 @@ class _Split:
         if not isinstance(spec.recipe.data.label, str):
             return
         for number, name in enumerate(spec.class_names(row)):
-            if name in self.names:
-                self.names[name] = replace(self.names[name], count=self.names[name].count + 1)
-            else:
-                self.names[name] = Seen(1, where(path, row.position + (number if lines else 0)))
+            self.counts[name] += 1
+            if self.counts[name] == 1:
+                self.places[name] = where(path, row.position + (number if lines else 0))
 
 
 def _characters(value: Value) -> int:

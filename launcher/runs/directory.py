@@ -25,15 +25,17 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError, nearest
 from launcher.runs.attempts import Attempt, FailedNode
 from launcher.runs.jobs import Job
 from launcher.runs.records import make, read_json, read_text, tree_of
-from launcher.runs.results import Latency, Result
-from launcher.runs.run_plan import RunPlan, read_plan_tree
+
+if TYPE_CHECKING:
+    from launcher.runs.results import Latency, Result
+    from launcher.runs.run_plan import RunPlan
 
 LOSS_FILE = "loss.py"
 COMPARED = ("recipe.yaml", "plan.json", "ds_config.json", LOSS_FILE)
@@ -247,11 +249,15 @@ class RunDir:
 
     def read_latency(self) -> Latency | None:
         """latency.json, or None where nobody has asked. Raises DamagedFile."""
+        from launcher.runs.results import Latency
+
         tree = read_json(self.latency)
         return None if tree is None else make(Latency, tree, str(self.latency))
 
     def read_plan(self) -> RunPlan:
         """plan.json. Raises UserError where this is no run, or DamagedFile."""
+        from launcher.runs.run_plan import read_plan_tree
+
         return read_plan_tree(self.plan_tree(), str(self.plan))
 
     def plan_tree(self) -> dict[str, Any]:
@@ -276,6 +282,8 @@ def locked(path: Path) -> Iterator[None]:
 
 def read_result(path: Path) -> Result | None:
     """The result in a file, or None where there is none. Raises DamagedFile."""
+    from launcher.runs.results import Result
+
     tree = read_json(path)
     return None if tree is None else make(Result, tree, str(path))
 
