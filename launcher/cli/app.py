@@ -36,6 +36,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "eval": Verb("models", "metrics of the best model on a file"),
         "predict": Verb("models", "predictions for a file or a sentence"),
         "compare": Verb("compare", "runs side by side, best first: quality, time, speed, memory, size"),
+        "diff": Verb("difference", "what differs between two runs: recipe, code, versions, data, results"),
         "report": Verb("report", "a page about runs: figures, curves, evaluations, attempts, recipe"),
         "diagnose": Verb("diagnose", "what the curves of a run say about its settings, and what to try"),
         "explain": Verb("explain", "which words speak for and against a prediction"),

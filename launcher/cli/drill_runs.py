@@ -15,28 +15,15 @@ from launcher.cli.summary import cause
 from launcher.errors import RunFailed, UserError
 from launcher.executors import Executor, executor_for
 from launcher.planning.prepare import prepare
+from launcher.report.sameness import Finding, computed_alike, interrupted_at
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
-from launcher.runs.events import Saved, Step, read_events
-from launcher.runs.manifest import read_manifest
-from launcher.runs.metrics import read_metrics
+from launcher.runs.events import Saved, Step
 
 POLL_S = 0.02
 SCHEDULER_POLL_S = 1.0
 GROWTH = 4
 LONGEST = 5000
-WEIGHTS = ("model.pt", "optimizer.pt")
-"""Files of a checkpoint of the plain strategy, whose bytes depend on their content alone."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One kind of thing that was compared."""
-
-    what: str
-    same: int
-    count: int
-    difference: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +37,7 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        return all(finding.count > 0 and finding.same == finding.count for finding in self.findings)
+        return all(finding.passed for finding in self.findings)
 
     def rows(self) -> list[list[str]]:
         """Lines of the table."""
@@ -144,73 +131,7 @@ class DrillRuns:
 
 def compare(whole: RunDir, other: RunDir, way: str) -> Comparison:
     """Every loss that either run reported, the metrics of evaluations, and the weights at the end."""
-    return Comparison(
-        way,
-        other.run_id,
-        interrupted_at=_interrupted_at(other),
-        findings=(
-            _same("training losses", _losses(whole), _losses(other)),
-            _same("losses of all attempts", _event_losses(whole), _event_losses(other), subset=True),
-            _same("evaluations", _evaluations(whole), _evaluations(other)),
-            _same("weights", _hashes(whole), _hashes(other)),
-        ),
-    )
-
-
-def _same(
-    what: str, expected: Mapping[Any, Any], found: Mapping[Any, Any], *, subset: bool = False
-) -> Finding:
-    """Compare two mappings; with `subset`, keys of `found` are (attempt, step) and those of `expected` (1, step)."""
-    pairs = (
-        {key: (expected.get((1, key[1])), value) for key, value in found.items()}
-        if subset
-        else {key: (expected.get(key), found.get(key)) for key in sorted({*expected, *found}, key=str)}
-    )
-    different = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-    first = next((f"{key}: {one} and {two}" for key, (one, two) in different.items()), None)
-    return Finding(what, len(pairs) - len(different), len(pairs), first)
-
-
-def _losses(run: RunDir) -> dict[str, Any]:
-    return {f"step {row['step']}": row["train/loss"] for row in _metrics(run) if "train/loss" in row}
-
-
-def _evaluations(run: RunDir) -> dict[str, Any]:
-    return {
-        f"{row['split']} at step {row['step']}": {key: row[key] for key in row if key.startswith("eval/")}
-        for row in _metrics(run)
-        if "split" in row
-    }
-
-
-def _metrics(run: RunDir) -> list[dict[str, Any]]:
-    return list(read_metrics(run).trees)
-
-
-def _event_losses(run: RunDir) -> dict[tuple[int, int], float | None]:
-    """(attempt, step) -> loss: steps that were done again after a kill are here and not in metrics.jsonl."""
-    steps = (event for event in read_events(run.events) if isinstance(event, Step))
-    return {(step.attempt or 0, step.step): step.loss for step in steps}
-
-
-def _hashes(run: RunDir) -> dict[str, str]:
-    """Name -> sha256 of the best model's weights and of what the last checkpoint holds."""
-    import hashlib
-
-    found = {
-        f"model/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in run.model.glob("*.safetensors")
-    }
-    steps = sorted(run.checkpoints.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
-    manifest = read_manifest(steps[-1]) if steps else None
-    for name in WEIGHTS:
-        if manifest is not None and name in manifest.files:
-            found[f"{steps[-1].name}/{name}"] = manifest.files[name].sha256
-    return found
-
-
-def _interrupted_at(run: RunDir) -> int:
-    return max((step for attempt, step in _event_losses(run) if attempt == 1), default=0)
+    return Comparison(way, other.run_id, interrupted_at(other), computed_alike(whole, other, attempts=True))
 
 
 def _reaches(run: RunDir, executor: Executor, step: int, *, with_checkpoint: bool) -> bool:

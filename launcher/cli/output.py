@@ -28,8 +28,6 @@ STDOUT = "stdout"
 """How messages name it where it can't be written."""
 WIDTH = 120
 """Columns of a table where no terminal says how many there are."""
-LEAST_SECRET = 12
-"""Shorter values of secret variables are left alone: taking them out would mangle ordinary text."""
 
 
 class NoReader(Exception):
@@ -192,9 +190,9 @@ def is_secret_name(name: str) -> bool:
 
 
 def _secret_values() -> Sequence[str]:
-    from launcher.executors.shared.environment import SECRET
+    from launcher.executors.shared.environment import secret_values
 
-    return [value for name, value in os.environ.items() if SECRET.search(name) and len(value) >= LEAST_SECRET]
+    return secret_values(os.environ)
 
 
 def _without_secret(problem: Problem) -> Problem:

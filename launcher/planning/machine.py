@@ -61,15 +61,3 @@ def local_gpus(environ: Mapping[str, str] = os.environ, proc: Path = Path("/proc
 def _listed_gpus() -> int:
     output = ask(["nvidia-smi", "-L"])
     return 0 if output is None else sum(line.startswith("GPU ") for line in output.splitlines())
-
-
-def git_commit(directory: Path) -> str | None:
-    """The commit of the code in `directory`, with `-dirty` where files differ; None where it is no checkout of ours.
-
-    A package installed below somebody else's checkout is not tracked there.
-    """
-    git = ["git", "-C", str(directory)]
-    if ask([*git, "ls-files", "--error-unmatch", "__init__.py"]) is None:
-        return None
-    commit = ask([*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])
-    return None if commit is None else commit.strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
+import json
 import os
 import secrets
 import sys
@@ -15,11 +16,13 @@ from typing import TypeVar
 from launcher import __version__, families, paths, resources
 from launcher.errors import Problem, UserError
 from launcher.executors import executor_for
+from launcher.executors.shared.environment import secret_values
 from launcher.families.shared.base import ModelShape
 from launcher.families.shared.names import Sizes
 from launcher.loading import resolve as loading
 from launcher.loading.resolve import Loaded, RecipeMistakes
 from launcher.planning import machine, model_files, render
+from launcher.planning.code_state import NO_CHECKOUT, CodeState, code_state
 from launcher.planning.conflicts import plan_conflicts
 from launcher.planning.model_config import find_config
 from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan
@@ -29,6 +32,7 @@ from launcher.reading.check import DataFacts
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.resources import PROFILES
+from launcher.runs.directory import CODE_PATCH, ORIGINS
 
 Answer = TypeVar("Answer")
 
@@ -89,8 +93,13 @@ def plan_files(checked: Checked, cwd: Path, loss_file: Path | None = None) -> Pr
         raise UserError(
             _about("train.loss.name", checked.loaded, "is a file of yours, which is not given", remedy)
         )
-    plan = plan_of(checked, cwd, own_loss)
+    code = code_state(Path(__file__).resolve().parents[1], secret_values(os.environ))
+    plan = plan_of(checked, cwd, own_loss, code)
     files = render.render(plan, templates(), loading.dump_recipe(plan.recipe), own_loss)
+    given = {key: origin for key, origin in checked.loaded.origins.items() if origin != "default"}
+    files[ORIGINS] = json.dumps(given, indent=2, ensure_ascii=False) + "\n"
+    if code.patch is not None:
+        files[CODE_PATCH] = code.patch
     return Prepared(plan, files, checked.unreachable)
 
 
@@ -174,7 +183,7 @@ def _load(
         return error.loaded, error.doubtful
 
 
-def plan_of(checked: Checked, cwd: Path, own_loss: str | None = None) -> Plan:
+def plan_of(checked: Checked, cwd: Path, own_loss: str | None = None, code: CodeState = NO_CHECKOUT) -> Plan:
     """The plan of a recipe in which no mistake was found."""
     recipe, cluster = checked.loaded.recipe, checked.loaded.cluster
     run_id = recipe.run_id or _new_run_id(checked.loaded.name)
@@ -183,13 +192,13 @@ def plan_of(checked: Checked, cwd: Path, own_loss: str | None = None) -> Plan:
         run_id=run_id,
         run_dir=str((cwd / recipe.runs_dir / run_id).resolve()),
         python=cluster.python or sys.executable,
-        git_commit=machine.git_commit(Path(__file__).resolve().parents[1]),
+        git_commit=code.commit,
         launcher_version=__version__,
     )
     size = DataSize(checked.facts.train_examples, checked.facts.mean_chars)
     plan = make_plan(recipe, cluster, checked.machine, identity, checked.shape, size, own_loss)
     missing = [f"{problem.field}={problem.value} {problem.message}" for problem in checked.unreachable]
-    notes = (*plan.notes, *checked.loaded.notes, *checked.facts.notes, *missing)
+    notes = (*plan.notes, *checked.loaded.notes, *checked.facts.notes, *missing, *code.notes)
     return plan.model_copy(update={"notes": notes})
 
 

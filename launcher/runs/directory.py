@@ -10,6 +10,7 @@ RUNS_DIR/RUN_ID/            mode 0700
   pruned/                   the pruned model before its recovery, where the recipe prunes
   result.json               how it ended
   latency.json              how fast the model is, once somebody asked
+  provenance/               the code, the versions and the data it was made of
   samples/ logs/ control/
 """
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from launcher.runs.run_plan import RunPlan
 
 LOSS_FILE = "loss.py"
+PROVENANCE = "provenance"
+ORIGINS = f"{PROVENANCE}/origins.json"
+CODE_PATCH = f"{PROVENANCE}/code.patch"
 COMPARED = ("recipe.yaml", "plan.json", "ds_config.json", LOSS_FILE)
 """Files that decide the mathematics of a run, and must be on resuming what they were."""
 WORD_BYTES = 1 << 16
@@ -119,6 +123,38 @@ class RunDir:
     def latency(self) -> Path:
         """How long the model takes for a text, and on which machine that was measured."""
         return self.path / "latency.json"
+
+    @property
+    def provenance(self) -> Path:
+        """What the run was made of; launcher.runs.provenance says what is in it."""
+        return self.path / PROVENANCE
+
+    @property
+    def origins(self) -> Path:
+        return self.path / ORIGINS
+
+    @property
+    def code_patch(self) -> Path:
+        """How the code differed from its commit, there only where it did."""
+        return self.path / CODE_PATCH
+
+    @property
+    def environment(self) -> Path:
+        """Python, packages and machine of the first attempt."""
+        return self.provenance / "environment.json"
+
+    @property
+    def constraints(self) -> Path:
+        return self.provenance / "constraints.txt"
+
+    @property
+    def data_used(self) -> Path:
+        """The data files as they were when the first attempt read them."""
+        return self.provenance / "data.json"
+
+    def line_digests(self, number: int) -> Path:
+        """Digests of the lines of the data file with this place in data.json."""
+        return self.provenance / "lines" / str(number)
 
     @property
     def samples(self) -> Path:
@@ -309,6 +345,11 @@ class AttemptDir:
         return self.path / "max_tokens"
 
     @property
+    def environment(self) -> Path:
+        """Python, packages and machine of this attempt, only where they differ from the first's."""
+        return self.path / "environment.json"
+
+    @property
     def record(self) -> Path:
         """Host list, start and end, job id, outcome."""
         return self.path / "attempt.json"
@@ -454,9 +495,9 @@ def checked(run: RunDir) -> RunDir:
 
     Root is no exception: it would execute what somebody else has written. Raises UserError, or DamagedFile.
     """
-    executed = (run.recipe, run.plan, run.ds_config, run.loss, run.job_sbatch, run.job_sh)
+    executed = (run.recipe, run.plan, run.ds_config, run.loss, run.job_sbatch, run.job_sh, run.code_patch)
     records = (run.result, run.metrics, run.jobs, run.stop, run.cancel, run.secrets, run.lock)
-    directories = (run.path, run.control, run.attempts, run.logs, run.checkpoints, run.model)
+    directories = (run.path, run.control, run.attempts, run.logs, run.checkpoints, run.model, run.provenance)
     states = (*_entries(run.attempts), *_entries(run.checkpoints))
     for path in (*directories, *states, *executed, *records):
         _refuse_foreign(run, path)

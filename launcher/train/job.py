@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from launcher.errors import RunStopped
+from launcher.errors import RunStopped, UserError
 from launcher.planning.plan import Plan, step_counts
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import AttemptDir, RunDir, write_text
@@ -29,6 +29,7 @@ from launcher.train.packed.packing import PackedCollate
 from launcher.train.process.events import Events
 from launcher.train.process.ranks import Ranks
 from launcher.train.process.stop_requests import StopFlag
+from launcher.train.record.provenance import record_data, record_environment
 from launcher.train.record.recorder import NoRecord, Record, open_record
 from launcher.train.step.captured_steps import CudaRecorder, GraphedSteps
 from launcher.train.step.checkpoints import Checkpoints, TrainState
@@ -87,6 +88,8 @@ def make_job(
     dataset = _prepare_together(ranks, recipe, tokenizer, events, stop)
     for note in dataset.notes:
         events.notice(note)
+    if ranks.is_main:
+        _record_provenance(run, attempt, recipe, dataset, events)
     task.fit(dataset.train, dataset.label_names)
     events.phase("building model")
     shrinks = recipe.prune.shrinks
@@ -134,6 +137,19 @@ def make_job(
         steps=steps,
     )
     return job, state
+
+
+def _record_provenance(
+    run: RunDir, attempt: AttemptDir, recipe: Recipe, dataset: Dataset, events: Events
+) -> None:
+    """What the run is made of, for comparing it with another; a training that can't write it down goes on."""
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    sizes = {name: len(split) for name, split in splits.items() if split is not None}
+    try:
+        record_environment(run, attempt)
+        record_data(run, recipe, dataset.fingerprint, sizes, dataset.label_names)
+    except (OSError, UserError) as error:
+        events.notice(f"versions and data are not recorded: {error}", "warning")
 
 
 def _adversary(recipe: Recipe, built: BuiltModel) -> Adversary | None:

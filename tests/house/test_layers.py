@@ -36,7 +36,7 @@ LAYERS = {
     "health": "runs",
     "node": "executors health",
     "sweeps": "planning executors",
-    "report": "runs tasks jinja2",
+    "report": "runs tasks reading jinja2",
     "api": "planning executors train",
     "cli": "recipe tasks families loading reading runs planning executors health sweeps report node click rich",
     "train": "recipe tasks families reading planning runs health *",

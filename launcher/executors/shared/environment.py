@@ -105,5 +105,10 @@ def single_process(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def secret_values(environ: Mapping[str, str], least: int = 12) -> tuple[str, ...]:
+    """Values of variables that hold keys and passwords; shorter ones than `least` are ordinary words."""
+    return tuple(value for name, value in environ.items() if SECRET.search(name) and len(value) >= least)
+
+
 def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -1,0 +1,110 @@
+"""Whether two runs computed the same, to the last bit: losses, evaluations and weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.runs.directory import RunDir
+from launcher.runs.events import Step, read_events
+from launcher.runs.manifest import read_manifest
+from launcher.runs.metrics import read_metrics
+
+WEIGHTS = ("model.pt", "optimizer.pt")
+"""Files of a checkpoint of the plain strategy, whose bytes depend on their content alone."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of thing that was compared."""
+
+    what: str
+    same: int
+    count: int
+    difference: str | None = None
+    """The first."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether there was something, and all of it was the same."""
+        return self.count > 0 and self.same == self.count
+
+
+def computed_alike(one: RunDir, two: RunDir, attempts: bool = False) -> tuple[Finding, ...]:
+    """Every loss that either run reported, the metrics of evaluations, and the weights at the end.
+
+    With `attempts`, losses of steps that a killed attempt of `two` did and a later one did again are looked at too.
+    """
+    again = [_same("losses of all attempts", _event_losses(one), _event_losses(two), subset=True)]
+    return (
+        _same("training losses", _losses(one), _losses(two)),
+        *(again if attempts else ()),
+        _same("evaluations", _evaluations(one), _evaluations(two)),
+        _same("weights", _hashes(one), _hashes(two)),
+    )
+
+
+def interrupted_at(run: RunDir) -> int:
+    """The last step of the first attempt, 0 where it had none."""
+    return max((step for attempt, step in _event_losses(run) if attempt == 1), default=0)
+
+
+def _same(
+    what: str, expected: Mapping[Any, Any], found: Mapping[Any, Any], *, subset: bool = False
+) -> Finding:
+    """Compare two mappings; with `subset`, keys of `found` are (attempt, step) and those of `expected` (1, step)."""
+    pairs = (
+        {key: (expected.get((1, key[1])), value) for key, value in found.items()}
+        if subset
+        else {key: (expected.get(key), found.get(key)) for key in dict.fromkeys([*expected, *found])}
+    )
+    different = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    first = next((f"{key}: {one} and {two}" for key, (one, two) in different.items()), None)
+    return Finding(what, len(pairs) - len(different), len(pairs), first)
+
+
+def _losses(run: RunDir) -> dict[str, Any]:
+    return {f"step {row['step']}": row["train/loss"] for row in _metrics(run) if "train/loss" in row}
+
+
+def _evaluations(run: RunDir) -> dict[str, Any]:
+    return {
+        f"{key.removeprefix('eval/')} on {row['split']} at step {row['step']}": row[key]
+        for row in _metrics(run)
+        if "split" in row
+        for key in row
+        if key.startswith("eval/")
+    }
+
+
+def _metrics(run: RunDir) -> list[dict[str, Any]]:
+    return list(read_metrics(run).trees)
+
+
+def _event_losses(run: RunDir) -> dict[tuple[int, int], float | None]:
+    """(attempt, step) -> loss: steps that were done again after a kill are here and not in metrics.jsonl."""
+    steps = (event for event in read_events(run.events) if isinstance(event, Step))
+    return {(step.attempt or 0, step.step): step.loss for step in steps}
+
+
+def _hashes(run: RunDir) -> dict[str, str]:
+    """Name -> sha256 of the best model's weights and of what the last checkpoint holds."""
+    found = {f"model/{path.name}": sha256(path) for path in sorted(run.model.glob("*.safetensors"))}
+    steps = sorted(
+        (path for path in run.checkpoints.glob("step_*") if path.name[5:].isdecimal()),
+        key=lambda path: int(path.name[5:]),
+    )
+    manifest = read_manifest(steps[-1]) if steps else None
+    for name in WEIGHTS:
+        if manifest is not None and name in manifest.files:
+            found[f"{steps[-1].name}/{name}"] = manifest.files[name].sha256
+    return found
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
