@@ -13,12 +13,10 @@ from typing import Literal
 from launcher import tasks
 from launcher.errors import Conflict
 from launcher.families.shared.base import Family
+from launcher.recipe.optimizers import OPTIMIZERS
 from launcher.recipe.recipe import Recipe
 
 Compile = Literal["none", "graph", "inductor"]
-
-GRAPHED_OPTIMIZERS = ("adamw", "adam")
-"""Optimizers that keep their count of steps and take their learning rate on the device."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def graph_obstacle(recipe: Recipe, place: Place) -> str | None:
         f"task={recipe.task} has heads of changing shape": not tasks.of(recipe).fixed_shape,
         "data.windows pools changing numbers of windows": recipe.data.windows is not None,
         f"a {name} encoder has no kernel of fixed shape": place.family is not None and not place.family.can_capture,
-        f"train.optimizer={train.optimizer} looks at the host": train.optimizer not in GRAPHED_OPTIMIZERS,
+        f"train.optimizer={train.optimizer} looks at the host": not OPTIMIZERS[train.optimizer].captured,
         "train.r_drop takes two passes": train.r_drop > 0,
         "train.fgm takes two passes": train.fgm > 0,
         "train.ema changes its decay as it goes": train.ema is not None,

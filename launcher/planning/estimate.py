@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from launcher.families.shared.base import ModelShape, resolve_lora_targets
+from launcher.recipe.optimizers import OPTIMIZERS, Optimizer
 
 FP32 = 4
-OPTIMIZER_BYTES = {"adamw": 8, "adam": 8, "lamb": 8, "rmsprop": 4, "sgd": 0, "adafactor": 0}
-"""State per trained parameter, momentum aside: two fp32 moments, one, or none; Adafactor keeps sums of rows and columns."""
 BUCKET_ELEMENTS = 50_000_000
 """Elements of DeepSpeed's reduce bucket that the estimate assumes; DeepSpeed's own default, 5e8, is 2 GB."""
 DDP_BUCKET_BYTES = 25 * 2**20
@@ -45,7 +44,7 @@ class Setup:
     offload: Literal["none", "cpu", "nvme"] = "none"
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     """bf16 and fp16 are autocast over fp32 parameters under every strategy."""
-    optimizer: str = "adamw"
+    optimizer: Optimizer = "adamw"
     momentum: bool = False
     """Whether sgd or rmsprop keep a momentum."""
     dora: bool = False
@@ -212,7 +211,7 @@ def _state_bytes(shape: ModelShape, setup: Setup) -> tuple[int, int, int, int]:
 
 def optimizer_bytes(setup: Setup) -> int:
     """Bytes of optimizer state, and of an average of the weights, for each trained parameter."""
-    return OPTIMIZER_BYTES[setup.optimizer] + FP32 * (setup.momentum + setup.averaged)
+    return OPTIMIZERS[setup.optimizer].state_bytes + FP32 * (setup.momentum + setup.averaged)
 
 
 def activation_bytes(shape: ModelShape, setup: Setup, *, tokens: int, length: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from launcher.errors import Conflict
+from launcher.recipe.optimizers import OPTIMIZERS
 from launcher.recipe.recipe import Recipe
 
 
@@ -164,14 +165,14 @@ def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
 
 
 def _optimizer_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    train = recipe.train
-    if train.momentum and train.optimizer not in ("sgd", "rmsprop"):
+    train, optimizer = recipe.train, OPTIMIZERS[recipe.train.optimizer]
+    if train.momentum and not optimizer.takes_momentum:
         yield Conflict(
             ("train.momentum", "train.optimizer"),
             f"is not a setting of {train.optimizer}",
             "leave it out (train.beta1 is the momentum of adam, adamw and lamb), or use train.optimizer=sgd",
         )
-    if train.nesterov and (train.optimizer != "sgd" or not train.momentum):
+    if train.nesterov and not (optimizer.takes_nesterov and train.momentum):
         yield Conflict(
             ("train.nesterov", "train.optimizer", "train.momentum"),
             "is a way of using the momentum of sgd",
@@ -213,7 +214,7 @@ def _sharding_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     stage = 2 if recipe.zero.stage is None else recipe.zero.stage
     train = recipe.train
     highest = {
-        "train.optimizer": (train.optimizer in ("adafactor", "lamb"), 0),
+        "train.optimizer": (True, OPTIMIZERS[train.optimizer].highest_zero),
         "train.ema": (train.ema is not None, 0),
         "train.unfreeze_every": (train.unfreeze_every is not None, 0),
         "lora.dora": (recipe.lora.dora, 2),

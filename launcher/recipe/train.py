@@ -8,6 +8,7 @@ from pydantic import Field
 
 from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Count, Every, Line, NonNegative, Positive, Probability, Section, Warmup
+from launcher.recipe.optimizers import Optimizer
 
 
 class EarlyStopping(Section):
@@ -84,7 +85,7 @@ class Train(Section):
     """Peak learning rate of the head; null means train.lr."""
     crf_lr: Positive | None = None
     """Peak learning rate of a CRF or of ordinal thresholds; null means that of the head."""
-    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "adafactor", "lamb"] = "adamw"
+    optimizer: Optimizer = "adamw"
     """Optimizer; lamb needs the package pytorch-optimizer."""
     momentum: Probability = 0.0
     """Momentum of sgd and rmsprop."""

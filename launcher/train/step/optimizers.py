@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from launcher.errors import RunFailed
+from launcher.recipe.optimizers import Optimizer
 from launcher.recipe.recipe import Recipe
 from launcher.recipe.train import Train
 from launcher.train.model.layer_depth import rate_scales
@@ -101,7 +102,7 @@ def _lamb(groups: Groups, train: Train) -> torch.optim.Optimizer:
     return Lamb(groups, lr=train.lr, betas=(train.beta1, train.beta2), eps=train.epsilon)
 
 
-MAKERS: Mapping[str, Callable[[Groups, Train], torch.optim.Optimizer]] = {
+MAKERS: Mapping[Optimizer, Callable[[Groups, Train], torch.optim.Optimizer]] = {
     "adamw": _adamw,
     "adam": _adam,
     "sgd": _sgd,

@@ -1,0 +1,32 @@
+"""The optimizers, and what a plan must know of each; how they are made: launcher/train/step/optimizers.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+Optimizer = Literal["adamw", "adam", "sgd", "rmsprop", "adafactor", "lamb"]
+
+
+class Facts(NamedTuple):
+    """What is known of an optimizer before torch is there."""
+
+    state_bytes: int
+    """State for each trained parameter, momentum aside: 8 for two fp32 moments, 4 for one; 0 where there is next to none."""
+    highest_zero: int = 3
+    """The highest ZeRO stage that it works with: 0 where it looks at whole parameters."""
+    takes_momentum: bool = False
+    """Whether train.momentum is a setting of it."""
+    takes_nesterov: bool = False
+    captured: bool = False
+    """Whether a CUDA graph can hold its step: it keeps its count of steps and takes its learning rate on the device."""
+
+
+OPTIMIZERS: Mapping[Optimizer, Facts] = {
+    "adamw": Facts(8, captured=True),
+    "adam": Facts(8, captured=True),
+    "sgd": Facts(0, takes_momentum=True, takes_nesterov=True),
+    "rmsprop": Facts(4, takes_momentum=True),
+    "adafactor": Facts(0, highest_zero=0),
+    "lamb": Facts(8, highest_zero=0),
+}
