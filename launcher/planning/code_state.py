@@ -11,8 +11,9 @@ from pathlib import Path
 from launcher.commands import ask
 from launcher.executors.shared.environment import SECRET, WITH_PASSWORD
 from launcher.figures import human_bytes
+from launcher.resources import PROFILES
 
-EXECUTED = ("launcher", "slurm", "ds_configs")
+EXECUTED = ("launcher", PROFILES, "ds_configs")
 """What of a checkout decides how a run is rendered and trained."""
 MOST_BYTES = 1 << 20
 KEYS = re.compile(
