@@ -1,137 +1,191 @@
-"""The runs of a drill, and what is compared between them."""
+"""The runs of a drill: one that nobody touches, and one for each fault, which is injected and resumed from."""
 
 from __future__ import annotations
 
 import contextlib
+import math
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from launcher.cli.follow import Tail, every
 from launcher.cli.output import say
 from launcher.cli.summary import cause
+from launcher.cli.train_process import run_verb
 from launcher.errors import RunFailed, UserError
 from launcher.executors import Executor, executor_for
+from launcher.planning.plan import Plan
 from launcher.planning.prepare import prepare
-from launcher.report.sameness import Finding, computed_alike, interrupted_at
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
-from launcher.runs.events import Saved, Step
+from launcher.runs.events import Saved, Step, read_events
 
 POLL_S = 0.02
 SCHEDULER_POLL_S = 1.0
 GROWTH = 4
 LONGEST = 5000
+LEAST_S = 3.0
+"""Seconds that half of the steps should take: time enough to meet a run before its end."""
+STEPS_KEY = "train.max_steps"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """An interrupted run beside one that nobody touched."""
+class Fault:
+    """Something that is done to a run."""
+
+    said: str
+    """What happens to it, in words."""
+    leaves: tuple[str | None, ...]
+    """What result.json may say of the run afterwards; None where there is none."""
+    needs_checkpoint: bool = True
+    """Whether there must be a checkpoint already, or one is made now."""
+
+
+FAULTS: Mapping[str, Fault] = {
+    "stop": Fault("asked to save and stop", ("stopped",), needs_checkpoint=False),
+    "kill": Fault("one of its ranks killed", ("failed",)),
+    "node": Fault("all that trains on one of its nodes killed at once", ("failed", None)),
+    "disk": Fault("its disk refusing what it writes", ("failed",)),
+}
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A run that something was done to, and that was resumed to its end."""
 
     way: str
-    run_id: str
-    interrupted_at: int
-    findings: tuple[Finding, ...]
-
-    @property
-    def passed(self) -> bool:
-        return all(finding.passed for finding in self.findings)
-
-    def rows(self) -> list[list[str]]:
-        """Lines of the table."""
-        way = f"{self.way} at step {self.interrupted_at}"
-        return [[way, it.what, str(it.same), str(it.count), it.difference or ""] for it in self.findings]
-
-    def tree(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "way": self.way,
-            "run_id": self.run_id,
-            "interrupted_at": self.interrupted_at,
-            "passed": self.passed,
-            "findings": [vars(finding) for finding in self.findings],
-        }
+    run: RunDir
+    injected: str
+    struck_at: float
+    """Unix seconds."""
+    error: str | None
+    """The class of the error that it recorded for it."""
+    planted: str | None
 
 
 class DrillRuns:
     """Starts the same recipe several times, under names of its own."""
 
-    def __init__(self, words: Sequence[str], environ: Mapping[str, str], cwd: Path, prefix: str) -> None:
-        self._words = words
+    def __init__(
+        self,
+        words: Sequence[str],
+        environ: Mapping[str, str],
+        cwd: Path,
+        prefix: str,
+        *,
+        steps: int,
+        plant: bool = False,
+    ) -> None:
+        given = [word.removeprefix(f"{STEPS_KEY}=") for word in words if word.startswith(f"{STEPS_KEY}=")]
+        self.steps = int(given[-1]) if given and given[-1].isdigit() else steps
+        """Optimizer steps of each run, known once they were performed."""
+        self._words = [word for word in words if not word.startswith(f"{STEPS_KEY}=")]
         self._environ = environ
         self._cwd = cwd
         self._prefix = prefix
+        self._plant = plant
 
-    def perform(self, ways: Sequence[str], steps: int) -> tuple[RunDir, dict[str, RunDir]]:
+    def perform(self, ways: Sequence[str]) -> tuple[RunDir, list[Interrupted]]:
         """(the run that nobody touched, the interrupted run of each way), all completed and of the same length.
 
-        Raises RunFailed where a run fails by itself.
+        Raises RunFailed where a run fails by itself, or ends otherwise than its fault should make it.
         """
-        interrupted: dict[str, RunDir] = {}
-        while True:
-            for way in ways:
-                run = self._interrupted(way, steps)
-                if run is None:
-                    break
-                interrupted[way] = run
-            if len(interrupted) == len(ways):
-                return self._whole(steps), interrupted
-            for run in interrupted.values():
+        whole = self._long_enough()
+        done: list[Interrupted] = []
+        while len(done) < len(ways):
+            interrupted = self._interrupted(ways[len(done)])
+            if interrupted is not None:
+                done.append(interrupted)
+                continue
+            for run in (whole, *(each.run for each in done)):
                 run.discard()
-            interrupted.clear()
-            steps *= GROWTH
-            if steps > LONGEST:
-                raise RunFailed("drill", "the run always ended before it could be interrupted")
-            say(f"it ended before it could be interrupted: again with {steps} steps")
+            done.clear()
+            self._lengthen(GROWTH * self.steps)
+            whole = self._whole()
+        return whole, done
 
-    def _whole(self, steps: int) -> RunDir:
-        run, executor = self._create("whole", steps)
-        say(f"{run.run_id}: {steps} steps, undisturbed")
+    def _long_enough(self) -> RunDir:
+        """An undisturbed run of as many steps as it takes to meet a run in the middle."""
+        whole = self._whole()
+        times = [event.t for event in read_events(whole.events) if isinstance(event, Step) and event.t]
+        step_s = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1.0
+        needed = math.ceil(2 * LEAST_S / max(step_s, 1e-3))
+        if needed <= self.steps:
+            return whole
+        whole.discard()
+        self._lengthen(min(needed, LONGEST))
+        return self._whole()
+
+    def _lengthen(self, steps: int) -> None:
+        if steps > LONGEST:
+            raise RunFailed("drill", "the run always ended before it could be interrupted")
+        say(f"its steps are too quick to interrupt it: again with {steps}")
+        self.steps = steps
+
+    def _whole(self) -> RunDir:
+        run, executor, _ = self._create("whole")
+        say(f"{run.run_id}: {self.steps} steps, undisturbed")
         executor.start(run)
         _wait(run, executor)
-        _expect(run, "completed")
+        _expect(run, ("completed",))
         return run
 
-    def _interrupted(self, way: str, steps: int) -> RunDir | None:
+    def _interrupted(self, way: str) -> Interrupted | None:
         """A run that was interrupted half-way and resumed; None where it was too quick for that."""
-        run, executor = self._create(way, steps)
-        say(f"{run.run_id}: {steps} steps, {'stopped' if way == 'stop' else 'killed'} half-way and resumed")
+        run, executor, plan = self._create(way)
+        fault = FAULTS[way]
+        say(f"{run.run_id}: {self.steps} steps, {fault.said} half-way, and resumed")
         executor.start(run)
-        if _reaches(run, executor, steps // 2, with_checkpoint=way == "kill"):
-            with contextlib.suppress(UserError):  # it ended just now
-                (executor.stop if way == "stop" else executor.cancel)(run)
+        injected, struck_at = "nothing", time.time()
+        if _reaches(run, executor, self.steps // 2, with_checkpoint=fault.needs_checkpoint):
+            with contextlib.suppress(UserError, RunFailed):  # it ended just now
+                injected = _strike(run, executor, way, plan)
+                struck_at = time.time()
             _wait(run, executor)
         result = run.read_result()
         if result is not None and result.status == "completed":
             run.discard()
             return None
-        _expect(run, "stopped" if way == "stop" else "cancelled")
+        _expect(run, fault.leaves)
+        error = None if result is None or result.error is None else result.error.kind
+        planted = _planted(run) if self._plant else None
         executor.start(run)
         _wait(run, executor)
-        _expect(run, "completed")
-        return run
+        _expect(run, ("completed",))
+        return Interrupted(way, run, injected, struck_at, error, planted)
 
-    def _create(self, name: str, steps: int) -> tuple[RunDir, Executor]:
+    def _create(self, name: str) -> tuple[RunDir, Executor, Plan]:
         given = {word.partition("=")[0] for word in self._words}
         ours = {
-            "train.max_steps": steps,
-            "checkpoint.every": max(1, steps // 4),
+            STEPS_KEY: self.steps,
+            "checkpoint.every": max(1, self.steps // 4),
             "deterministic": "true",
             "requeue": "false",
             "tracking.wandb.mode": "disabled",
         }
         words = [f"{key}={value}" for key, value in ours.items() if key not in given]
-        run_id = f"{self._prefix}-{name}-{steps}"
+        run_id = f"{self._prefix}-{name}-{self.steps}"
         prepared = prepare([*self._words, *words, f"run_id={run_id}"], self._environ, self._cwd)
         run = runs.create(Path(prepared.plan.run_dir), prepared.files)
-        return run, executor_for(prepared.plan.executor)
+        return run, executor_for(prepared.plan.executor), prepared.plan
 
 
-def compare(whole: RunDir, other: RunDir, way: str) -> Comparison:
-    """Every loss that either run reported, the metrics of evaluations, and the weights at the end."""
-    return Comparison(way, other.run_id, interrupted_at(other), computed_alike(whole, other, attempts=True))
+def _strike(run: RunDir, executor: Executor, way: str, plan: Plan) -> str:
+    """Do to a run what its fault says; returns that in words."""
+    if way == "stop":
+        executor.stop(run)
+        return "launch stop"
+    last = plan.world_size - 1
+    return executor.inject(run, way, last if way == "node" else secrets.randbelow(last + 1))
+
+
+def _planted(run: RunDir) -> str:
+    """Change a bit of the checkpoint from which the run goes on."""
+    planted = str(run_verb(["plant", str(run.path)])["planted"])
+    say(f"{run.run_id}: changed {planted}")
+    return planted
 
 
 def _reaches(run: RunDir, executor: Executor, step: int, *, with_checkpoint: bool) -> bool:
@@ -162,9 +216,10 @@ def _is_over(run: RunDir, executor: Executor) -> Callable[[], bool]:
     return every(interval_s, lambda: not executor.state(run).active)
 
 
-def _expect(run: RunDir, status: str) -> None:
+def _expect(run: RunDir, statuses: Sequence[str | None]) -> None:
     result = run.read_result()
-    if result is None or result.status != status:
+    status = None if result is None else result.status
+    if status not in statuses:
         reason = "\n".join(cause(None if result is None else result.error)).strip()
-        found = "gone" if result is None else result.status
-        raise RunFailed("drill", f"{run.run_id} is {found}, expected {status}: {reason}")
+        expected = " or ".join(each or "gone" for each in statuses)
+        raise RunFailed("drill", f"{run.run_id} is {status or 'gone'}, expected {expected}: {reason}")

@@ -21,6 +21,7 @@ from launcher.executors.shared.base import (
     refuse_idle,
     request_stop,
 )
+from launcher.executors.shared.injection import inject
 from launcher.runs import directory as runs
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
@@ -94,6 +95,16 @@ class LocalExecutor:
         """Kill everything under each living script, which then records its end."""
         for job in self._living(run):
             self._cancel(run, job)
+
+    def inject(self, run: RunDir, fault: str, rank: int) -> str:
+        """Harm a rank; a machine that is lost takes the script along, which records nothing then."""
+        scripts = [_pid(job) for job in self._living(run)] if fault == "node" else []
+        for script in scripts:
+            os.kill(script, signal.SIGSTOP)
+        done = inject(run, fault, rank)
+        for script in scripts:
+            os.kill(script, signal.SIGKILL)
+        return f"{done}, and to the script" if scripts else done
 
     def is_set_up(self) -> bool:
         """This machine always is."""

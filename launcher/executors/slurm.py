@@ -163,6 +163,28 @@ class SlurmExecutor:
                 raise RunFailed("scheduler", f"{state.reason}; nothing was killed", remedy)
             self._cancel(run, state)
 
+    def inject(self, run: RunDir, fault: str, rank: int) -> str:
+        """Harm a rank from a step of its own, beside the training on its node."""
+        state, attempt, plan = self.state(run), run.last_attempt(), run.plan_tree()
+        if state.job_id is None or attempt is None:
+            raise RunFailed("drill", f"{run.run_id} has no job")
+        node = attempt.read().hosts[rank // plan["gpus"]]
+        step = ["--overlap", "--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--nodelist={node}"]
+        harm = [
+            plan["python"],
+            "-P",
+            "-m",
+            "launcher.executors.shared.injection",
+            str(run.path),
+            fault,
+            str(rank),
+        ]
+        done = _slurm(["srun", f"--jobid={state.job_id}", *step, *harm])
+        # A node that is lost may take the step along that did it.
+        if done.returncode and not done.stdout:
+            raise RunFailed("drill", f"{node} could not be reached: {_sentence(done.stderr)}")
+        return f"{done.stdout.strip()} on {node}"
+
     def is_set_up(self) -> bool:
         """Whether sbatch is on PATH and has a configuration: the distribution's client alone has no cluster.
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from launcher.recipe.recipe import leaf_values
 from launcher.report.data_difference import data_notes
-from launcher.report.sameness import Finding, computed_alike
+from launcher.report.sameness import computed_alike
 from launcher.runs.directory import RunDir
+from launcher.runs.drills import Finding
 from launcher.runs.provenance import Environment, environments, read_environment, read_origins
 from launcher.runs.records import read_text
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launcher.runs.directory import RunDir
+from launcher.runs.drills import Finding, StepDifference
 from launcher.runs.events import Step, read_events
 from launcher.runs.manifest import read_manifest
 from launcher.runs.metrics import read_metrics
@@ -17,24 +17,13 @@ WEIGHTS = ("model.pt", "optimizer.pt")
 """Files of a checkpoint of the plain strategy, whose bytes depend on their content alone."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One kind of thing that was compared."""
-
-    what: str
-    same: int
-    count: int
-    difference: str | None = None
-    """The first."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether there was something, and all of it was the same."""
-        return self.count > 0 and self.same == self.count
+def computed_alike(one: RunDir, two: RunDir) -> tuple[Finding, ...]:
+    """What `reported_alike` compares, and the weights at the end."""
+    return (*reported_alike(one, two), _same("weights", _hashes(one), _hashes(two)))
 
 
-def computed_alike(one: RunDir, two: RunDir, attempts: bool = False) -> tuple[Finding, ...]:
-    """Every loss that either run reported, the metrics of evaluations, and the weights at the end.
+def reported_alike(one: RunDir, two: RunDir, attempts: bool = False) -> tuple[Finding, ...]:
+    """Every loss that either run reported, and the metrics of evaluations.
 
     With `attempts`, losses of steps that a killed attempt of `two` did and a later one did again are looked at too.
     """
@@ -43,8 +32,26 @@ def computed_alike(one: RunDir, two: RunDir, attempts: bool = False) -> tuple[Fi
         _same("training losses", _losses(one), _losses(two)),
         *(again if attempts else ()),
         _same("evaluations", _evaluations(one), _evaluations(two)),
-        _same("weights", _hashes(one), _hashes(two)),
     )
+
+
+def first_step(one: RunDir, two: RunDir) -> StepDifference | None:
+    """The first step whose loss differs, in any attempt of `two` or in metrics.jsonl; None where all are the same."""
+    expected = {step: loss for (attempt, step), loss in _event_losses(one).items() if attempt == 1}
+    found = [
+        StepDifference(step, expected.get(step), loss, attempt)
+        for (attempt, step), loss in _event_losses(two).items()
+        if expected.get(step) != loss
+    ]
+    ours, theirs = (
+        {row["step"]: row["train/loss"] for row in _metrics(run) if "train/loss" in row} for run in (one, two)
+    )
+    found += [
+        StepDifference(step, ours.get(step), theirs.get(step))
+        for step in {*ours, *theirs}
+        if ours.get(step) != theirs.get(step)
+    ]
+    return min(found, key=lambda difference: (difference.step, difference.attempt or 0), default=None)
 
 
 def interrupted_at(run: RunDir) -> int:
@@ -57,7 +64,10 @@ def _same(
 ) -> Finding:
     """Compare two mappings; with `subset`, keys of `found` are (attempt, step) and those of `expected` (1, step)."""
     pairs = (
-        {key: (expected.get((1, key[1])), value) for key, value in found.items()}
+        {
+            f"step {step} in attempt {attempt}": (expected.get((1, step)), value)
+            for (attempt, step), value in found.items()
+        }
         if subset
         else {key: (expected.get(key), found.get(key)) for key in dict.fromkeys([*expected, *found])}
     )

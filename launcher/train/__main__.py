@@ -7,6 +7,7 @@ python -m launcher.train export RUN_DIR --output DIR
 python -m launcher.train explain RUN_DIR --text T... [--label L]
 python -m launcher.train latency RUN_DIR
 python -m launcher.train prefetch RECIPE | data RECIPE
+python -m launcher.train states RUN_DIR RUN_DIR... | plant RUN_DIR
 python -m launcher.train doctor | prebuild
 """
 
@@ -24,7 +25,10 @@ from launcher.runs.directory import RunDir, checked
 from launcher.runs.records import read_json
 from launcher.train.process.stop_requests import StopFlag
 
-VERBS = ("eval", "predict", "explain", "export", "latency", "prefetch", "data", "doctor", "prebuild")
+VERBS = (
+    *("eval", "predict", "explain", "export", "latency", "prefetch", "data", "states", "plant"),
+    *("doctor", "prebuild"),
+)
 """A first word that is one of these is a verb, whatever is called so in the working directory."""
 
 

@@ -17,6 +17,7 @@ from launcher.reading.cleaning import cleaner
 from launcher.reading.given_files import rows_to_predict
 from launcher.recipe.recipe import LONGEST
 from launcher.runs.directory import RunDir
+from launcher.runs.records import tree_of
 from launcher.train.compat.start import shorten_start
 from launcher.train.process.events import Events
 from launcher.train.use.inference_files import labelled_split
@@ -84,6 +85,13 @@ def _parser() -> ArgumentParser:
     data = verbs.add_parser("data")
     data.add_argument("recipe", type=Path)
     data.set_defaults(run=examine_data)
+    states = verbs.add_parser("states")
+    states.add_argument("expected", type=Path)
+    states.add_argument("found", type=Path, nargs="+")
+    states.set_defaults(run=compare_runs)
+    plant = verbs.add_parser("plant")
+    plant.add_argument("directory", type=Path)
+    plant.set_defaults(run=plant_bit)
     verbs.add_parser("doctor").set_defaults(run=examine)
     verbs.add_parser("prebuild").set_defaults(run=prebuild)
     return parser
@@ -212,6 +220,22 @@ def examine_data(options: Namespace, events: Events) -> dict[str, Any]:
     return report(
         recipe, tokenizer, limit, lambda name: events.emit("progress", name=name, done=None, total=None)
     )
+
+
+def compare_runs(options: Namespace, events: Events) -> dict[str, Any]:
+    """How the final states of runs differ from that of another."""
+    from launcher.train.step.state_difference import compare_states
+
+    expected = RunDir(options.expected)
+    events.emit("progress", name="comparing final states", done=None, total=None)
+    return {"states": [tree_of(compare_states(expected, RunDir(path))) for path in options.found]}
+
+
+def plant_bit(options: Namespace, events: Events) -> dict[str, Any]:
+    """Change a bit of a run's newest checkpoint."""
+    from launcher.train.step.state_difference import plant_difference
+
+    return {"planted": plant_difference(RunDir(options.directory))}
 
 
 def examine(options: Namespace, events: Events) -> dict[str, Any]:

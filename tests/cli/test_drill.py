@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from launcher.cli.drill_runs import compare
-from launcher.runs.directory import RunDir, write_json
+from launcher.report.drill_page import page
+from launcher.report.sameness import first_step, reported_alike
+from launcher.runs.directory import RunDir
+from launcher.runs.drills import Drill, StepDifference
+from launcher.runs.records import make, read_json
 
 Launch = Callable[..., Any]
 
@@ -19,21 +22,32 @@ Launch = Callable[..., Any]
 def test_stopped_and_killed_runs_end_as_an_undisturbed_one(
     launch: Launch, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
-    result = launch("drill", *tiny, "--kill", "--steps", "300", "--json")
+    result = launch("drill", *tiny, "--faults", "stop,kill", "--steps", "300", "--json", timeout_s=900)
     document = json.loads(result.stdout)
-    assert document["passed"] is True
-    assert [run["way"] for run in document["runs"]] == ["stop", "kill"]
-    for run in document["runs"]:
-        counts = {finding["what"]: finding["count"] for finding in run["findings"]}
+    assert document == read_json(tmp_path / "drill.json")
+    drill = make(Drill, document, "drill.json")
+    assert drill.passed
+    assert [(run.way, run.error) for run in drill.runs] == [("stop", None), ("kill", "killed")]
+    for run in drill.runs:
+        counts = {finding.what: finding.count for finding in run.findings}
         assert counts["training losses"] >= 300
-        assert counts["weights"] == 3
+        assert counts["tensors and values of the final state"] > 100
+        assert run.interrupted_at - run.steps_lost == run.resumed_from
+        assert run.seconds_to_next_step
+        assert run.seconds_to_next_step > 0
     assert list((tmp_path / "runs").iterdir()) == []
+    assert "every loss and every tensor" in (tmp_path / "drill.html").read_text()
 
 
-def make_run(path: Path, losses: list[float], weights: bytes) -> RunDir:
+def test_a_fault_that_there_is_not_is_refused_before_anything_runs(launch: Launch, tmp_path: Path) -> None:
+    said = launch("drill", "recipe=smoke", "--faults", "kil,stop", code=2).stderr
+    assert "did you mean kill?" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def make_run(path: Path, losses: list[float]) -> RunDir:
     run = RunDir(path)
-    for directory in (run.logs, run.model, run.checkpoints / "step_2"):
-        directory.mkdir(parents=True)
+    run.logs.mkdir(parents=True)
     rows = [{"step": step, "train/loss": loss} for step, loss in enumerate(losses, 1)]
     rows.append({"step": len(losses), "split": "validation", "eval/loss": 1.0})
     run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -41,44 +55,70 @@ def make_run(path: Path, losses: list[float], weights: bytes) -> RunDir:
         {"event": "step", "attempt": 1, "step": step, "loss": loss} for step, loss in enumerate(losses, 1)
     ]
     run.events.write_text("".join(json.dumps(event) + "\n" for event in events))
-    (run.model / "model.safetensors").write_bytes(weights)
-    write_json(
-        run.checkpoints / "step_2" / "manifest.json",
-        {"step": 2, "files": {"model.pt": {"size": 1, "sha256": "00"}}},
-    )
     return run
 
 
-def test_equal_runs_pass(tmp_path: Path) -> None:
-    one = make_run(tmp_path / "one", [0.5, 0.25], b"same")
-    other = make_run(tmp_path / "other", [0.5, 0.25], b"same")
-    assert compare(one, other, "stop").passed
+def test_equal_runs_have_everything_in_common(tmp_path: Path) -> None:
+    one, other = (make_run(tmp_path / name, [0.5, 0.25]) for name in ("one", "other"))
+    assert all(finding.passed for finding in reported_alike(one, other))
+    assert first_step(one, other) is None
 
 
-@pytest.mark.parametrize(
-    ("losses", "weights", "what"),
-    [
-        ([0.5, 0.2500000001], b"same", "training losses"),
-        ([0.5], b"same", "training losses"),
-        ([0.5, 0.25], b"other", "weights"),
-    ],
-)
-def test_the_smallest_difference_fails(
-    tmp_path: Path, losses: list[float], weights: bytes, what: str
-) -> None:
-    one = make_run(tmp_path / "one", [0.5, 0.25], b"same")
-    other = make_run(tmp_path / "other", losses, weights)
-    comparison = compare(one, other, "stop")
-    assert not comparison.passed
-    different = {finding.what for finding in comparison.findings if finding.difference}
-    assert what in different
+@pytest.mark.parametrize("losses", [[0.5, 0.2500000001], [0.5]])
+def test_the_first_step_that_differs_is_named(tmp_path: Path, losses: list[float]) -> None:
+    one, other = make_run(tmp_path / "one", [0.5, 0.25]), make_run(tmp_path / "other", losses)
+    training = reported_alike(one, other)[0]
+    assert (training.what, training.same, training.count) == ("training losses", 1, 2)
+    found = first_step(one, other)
+    assert found is not None
+    assert (found.step, found.expected, found.found) == (2, 0.25, losses[1] if len(losses) > 1 else None)
 
 
 def test_a_step_done_again_must_come_to_the_same_loss(tmp_path: Path) -> None:
-    one = make_run(tmp_path / "one", [0.5, 0.25], b"same")
-    other = make_run(tmp_path / "other", [0.5, 0.25], b"same")
+    one, other = (make_run(tmp_path / name, [0.5, 0.25]) for name in ("one", "other"))
     with other.events.open("a") as file:
         file.write(json.dumps({"event": "step", "attempt": 2, "step": 2, "loss": 0.3}) + "\n")
-    comparison = compare(one, other, "kill")
-    assert not comparison.passed
-    assert comparison.interrupted_at == 2
+    again = reported_alike(one, other, attempts=True)[1]
+    assert (again.same, again.count) == (2, 3)
+    assert again.difference == "step 2 in attempt 2: 0.25 and 0.3"
+    assert first_step(one, other) == StepDifference(2, 0.25, 0.3, attempt=2)
+
+
+FAILED = {
+    "passed": False,
+    "recipe": "<b>smoke",
+    "executor": "local",
+    "world_size": 2,
+    "strategy": "zero-2",
+    "steps": 40,
+    "reference": "drill-0-whole-40",
+    "launcher": "0",
+    "began_at": 0.0,
+    "seconds": 61.0,
+    "words": ["recipe=<b>smoke"],
+    "runs": [
+        {
+            "way": "kill",
+            "run_id": "drill-0-kill-40",
+            "injected": "SIGKILL to rank 1",
+            "interrupted_at": 20,
+            "resumed_from": 10,
+            "steps_lost": 10,
+            "seconds_to_next_step": None,
+            "passed": False,
+            "findings": [{"what": "training losses", "same": 39, "count": 40, "difference": "step 21: 0.5 and 0.6"}],
+            "first_step": {"step": 21, "expected": 0.5, "found": 0.6},
+            "first_tensor": {
+                "file": "model/model.safetensors", "tensor": "w", "elements": 1, "at": 3, "expected": 1.0, "found": 2.0,
+            },
+        }
+    ],
+}  # fmt: skip
+
+
+def test_the_page_names_what_differs_first() -> None:
+    text = page(make(Drill, FAILED, "drill.json"))
+    assert "The first step that differs: step 21: 0.5 and 0.6" in text
+    assert "The first tensor that differs: w in model/model.safetensors: 1 element, the first at 3" in text
+    assert "&lt;b&gt;smoke" in text
+    assert "://" not in text

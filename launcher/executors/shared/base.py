@@ -102,6 +102,12 @@ class Executor(Protocol):
     def cancel(self, run: RunDir) -> None:
         """Kill the job now; result.json says `cancelled`. Does nothing where there is no active job."""
 
+    def inject(self, run: RunDir, fault: str, rank: int) -> str:
+        """Do harm to a rank of the running job, or to all on its node; see `injection`. Returns what was done.
+
+        Raises RunFailed where it couldn't be done.
+        """
+
     def may_start_again(self, job: str | None) -> bool:
         """Whether a job that has ended may still be started again by a scheduler."""
 

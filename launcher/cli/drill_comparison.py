@@ -1,0 +1,78 @@
+"""An interrupted run beside one that nobody touched: every loss, every evaluation, every tensor of the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from launcher.cli.drill_runs import Interrupted
+from launcher.cli.train_process import run_verb
+from launcher.errors import RunFailed
+from launcher.report.sameness import first_step, interrupted_at, reported_alike
+from launcher.runs.directory import RunDir
+from launcher.runs.drills import Finding, Interruption, TensorDifference
+from launcher.runs.events import Step, read_events
+from launcher.runs.records import make
+
+
+def compare(whole: RunDir, interrupted: Sequence[Interrupted]) -> list[Interruption]:
+    """What each interrupted run has in common with the one that nobody touched."""
+    states = _states(whole, [each.run for each in interrupted])
+    return [_compare(whole, each, *state) for each, state in zip(interrupted, states, strict=True)]
+
+
+def _compare(
+    whole: RunDir, each: Interrupted, final: Finding, first_tensor: TensorDifference | None
+) -> Interruption:
+    findings = (*reported_alike(whole, each.run, attempts=True), final)
+    at = interrupted_at(each.run)
+    resumed_from = _resumed_from(each.run, at)
+    return Interruption(
+        each.way,
+        each.run.run_id,
+        each.injected,
+        interrupted_at=at,
+        resumed_from=resumed_from,
+        steps_lost=max(0, at - resumed_from),
+        seconds_to_next_step=_seconds_to_next_step(each, at),
+        passed=all(finding.passed for finding in findings),
+        findings=findings,
+        error=each.error,
+        planted=each.planted,
+        first_step=first_step(whole, each.run),
+        first_tensor=first_tensor,
+    )
+
+
+def _states(whole: RunDir, others: Sequence[RunDir]) -> list[tuple[Finding, TensorDifference | None]]:
+    """(what the final states have in common, the first tensor that differs) for each of the other runs."""
+    what = "tensors and values of the final state"
+    try:
+        compared = run_verb(["states", *(str(run.path) for run in (whole, *others))])["states"]
+    except RunFailed as error:
+        return [(Finding(what, 0, 1, error.message), None)] * len(others)
+    firsts = [
+        None if tree["first"] is None else make(TensorDifference, tree["first"], "states")
+        for tree in compared
+    ]
+    return [
+        (Finding(what, tree["same"], tree["count"], None if first is None else str(first)), first)
+        for tree, first in zip(compared, firsts, strict=True)
+    ]
+
+
+def _resumed_from(run: RunDir, at: int) -> int:
+    """The step of the checkpoint that a later attempt went on from."""
+    later = (
+        event.step for event in read_events(run.events) if isinstance(event, Step) and event.attempt != 1
+    )
+    return min(later, default=at + 1) - 1
+
+
+def _seconds_to_next_step(each: Interrupted, at: int) -> float | None:
+    """From the fault to the first step beyond those that were done before it."""
+    later = (
+        event.t - each.struck_at
+        for event in read_events(each.run.events)
+        if isinstance(event, Step) and event.step > at and (event.attempt or 0) > 1 and event.t is not None
+    )
+    return next(later, None)
