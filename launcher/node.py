@@ -1,8 +1,8 @@
 """What the job script needs on the node and a shell is too weak for: the start and the end of an attempt.
 
     python -m launcher.node begin RUN_DIR             prints: ATTEMPT HEAD PORT INTERFACE ADDRESS...
-                                                      or one word: completed | cancelled
-    python -m launcher.node end RUN_DIR ATTEMPT CODE  prints: EXIT_CODE stay|requeue|again
+                                                      or one word: completed | cancelled | failed
+    python -m launcher.node end RUN_DIR ATTEMPT CODE  prints: EXIT_CODE stay|requeue|again SECONDS
 
 The script tells by the environment: LAUNCHER_JOB, a scheduler's job id or `local PID`, and LAUNCHER_HOSTS, the nodes in
 order, and LAUNCHER_RESTARTS, how often the scheduler has started the job again. This starts on every launch, so it imports
@@ -19,25 +19,26 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 from launcher.executors import executor_for
-from launcher.executors.shared.base import Verdict
+from launcher.executors.shared.base import Executor, Verdict
 from launcher.network import free_port, gloo_interface
 from launcher.runs import directory as runs
-from launcher.runs import endings, failures, out_of_memory
+from launcher.runs import endings, failures, out_of_memory, retries
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import AttemptDir, RunDir
+from launcher.runs.events import append_notice
+from launcher.runs.failure_classes import ECHOES
 from launcher.runs.results import Error, Outcome
+from launcher.runs.retries import Decision, Next
 from launcher.runs.time_limits import minutes
 
 NONE = "-"
 """Stands for an empty word in what `begin` prints."""
 STAYS_STOPPED = ("user", "wandb")
 """Who asked for a stop that the scheduler must not undo; a `signal` is the scheduler's own wish."""
-Next = Literal["stay", "requeue", "again"]
-"""What the script does: end, have Slurm start it later, or start anew at once (with smaller micro-batches)."""
+ENDLESS = "see what ends them (launch logs {run}), or lower checkpoint.every in a new run; launch resume {run} tries again"
 STATUS_OF_CODE: dict[int, Outcome] = {EXIT_OK: "completed", EXIT_STOPPED: "stopped"}
 
 
@@ -60,7 +61,7 @@ class Start:
 
 
 def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start | str:
-    """Make the next attempt of the run, or say why there is none: `completed` or `cancelled`."""
+    """Make the next attempt of the run, or say why there is none: `completed`, `cancelled` or `failed`."""
     result = run.read_result()
     if result is not None and result.status == "completed":
         run.secrets.unlink(missing_ok=True)
@@ -74,6 +75,11 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
     run.put_model_back()
     if previous is not None:
         endings.close(run, previous)
+    enough = retries.without_end(run, job)
+    if enough is not None:
+        endings.write_result(run, "failed", Error("node", enough, ENDLESS.format(run=run.run_id)))
+        run.secrets.unlink(missing_ok=True)
+        return "failed"
     kind = run.read_plan().executor
     attempt = _new_attempt(run)
     own_plan = out_of_memory.plan_after(run, previous) if previous is not None else None
@@ -106,11 +112,14 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
     """
     record = attempt.read()
     stop = run.stop_requested_by()
-    verdict = None if record.executor is None else executor_for(record.executor).verdict(record)
+    executor = None if record.executor is None else executor_for(record.executor)
+    verdict = None if executor is None else executor.verdict(record)
     exit_code = _settle(run, attempt, record, verdict, code)
-    going: Next = "stay" if verdict is not None else _next(run, attempt, exit_code, stop)
+    decision = Decision("stay") if verdict is not None else _next(run, attempt, executor, exit_code, stop)
+    going = decision.next
     if exit_code == EXIT_STOPPED and going == "stay" and verdict is None and stop not in STAYS_STOPPED:
         exit_code = _judge_time_limit(run, attempt, record)
+    _tell(run, attempt, decision)
     result = run.read_result()
     attempt.write(
         replace(
@@ -122,7 +131,9 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
             log_end=_size(run, record.job_id or "none"),
             status="interrupted" if result is None else result.status,
             next=going,
+            wait_s=decision.wait_s,
             last_step=failures.last_step(run, attempt.number),
+            saved_step=retries.saved_step(run),
         )
     )
     goes_again = going != "stay" or verdict == "requeued"
@@ -142,22 +153,45 @@ def main(argv: Sequence[str]) -> None:
         answer = str(begin(run, os.environ["LAUNCHER_JOB"], restarts, hosts))
     else:
         assert verb == "end", verb
-        code, going = end(run, run.attempt(int(argv[2])), int(argv[3]))
-        answer = f"{code} {going}"
+        attempt = run.attempt(int(argv[2]))
+        code, going = end(run, attempt, int(argv[3]))
+        answer = f"{code} {going} {attempt.read().wait_s}"
     sys.stdout.write(answer + "\n")
 
 
-def _next(run: RunDir, attempt: AttemptDir, exit_code: int, stop: str | None) -> Next:
-    """What follows an attempt about which Slurm has decided nothing."""
+def _next(
+    run: RunDir, attempt: AttemptDir, executor: Executor | None, exit_code: int, stop: str | None
+) -> Decision:
+    """What follows an attempt about which no scheduler has decided anything."""
     if exit_code == EXIT_STOPPED and stop not in STAYS_STOPPED:
-        return "requeue" if _may_requeue(run) and _progressed(run, attempt) else "stay"
-    if exit_code == EXIT_FAILED and stop is None and out_of_memory.ran_out(run.read_result()):
-        return (
-            "again"
-            if out_of_memory.halve(out_of_memory.plan_tree_of(run, attempt), attempt.number)
-            else "stay"
-        )
-    return "stay"
+        return Decision("requeue" if _may_requeue(run) and _progressed(run, attempt) else "stay")
+    result = run.read_result()
+    failed = exit_code == EXIT_FAILED and result is not None and result.status == "failed"
+    if not failed or result is None or result.error is None or stop in STAYS_STOPPED:
+        return Decision("stay")
+    has_scheduler = executor is not None and executor.takes_nodes
+    decision = retries.after_failure(run, attempt, result.error, has_scheduler=has_scheduler)
+    if stop is not None and decision.next == "again":  # a scheduler's signal: there is no time left here
+        return Decision("requeue" if _may_requeue(run) else "stay")
+    return decision
+
+
+def _tell(run: RunDir, attempt: AttemptDir, decision: Decision) -> None:
+    """Say at the end of the job's log, and to whoever follows the run, why the attempt failed and what comes now."""
+    result = run.read_result()
+    if result is None or result.error is None or result.status != "failed":
+        return
+    error = result.error
+    if decision.why_not is not None and decision.why_not not in error.message:
+        error = replace(error, message=f"{error.message}\n{decision.why_not}")
+        run.write_result(replace(result, error=error))
+    sys.stderr.write(f"attempt {attempt.number} failed: {error.sentence()}\n")
+    if decision.next != "stay":
+        saved = retries.saved_step(run)
+        start = f"the checkpoint of step {saved}" if saved else "the beginning"
+        when = "once the scheduler lets it" if decision.next == "requeue" else f"in {decision.wait_s} s"
+        text = f"attempt {attempt.number} failed: {error.sentence()}; it goes on from {start} {when}"
+        append_notice(run.events, attempt.number, text)
 
 
 def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict, code: int) -> int:
@@ -178,7 +212,7 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
         return EXIT_FAILED
     if result is None:
         endings.write_result(run, STATUS_OF_CODE.get(written, "failed"), None)
-    elif written == EXIT_FAILED and result.error is not None and result.error.kind == "crashed":
+    elif written == EXIT_FAILED and result.error is not None and result.error.kind in ECHOES:
         # The ranks that live on only see a lost connection; the cause is the one that was killed.
         error = failures.examine(run, attempt, record, code)
         if error.kind == "killed":

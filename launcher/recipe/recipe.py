@@ -65,7 +65,7 @@ class Recipe(Section):
     executor: Annotated[ExecutorName, Decides("execution")] = AUTO
     """auto means Slurm where sbatch is on PATH."""
     requeue: Annotated[bool, Decides("execution")] = True
-    """Whether Slurm may put the job back after preemption, node failure or the time limit; it then resumes."""
+    """Whether a run goes on by itself after preemption, a time limit, a lost node or a failure that may pass."""
     seed: Annotated[int, Field(ge=0, lt=2**32), Decides("tokens", "training")] = 42
     """Seed of initialisation, data order and dropout."""
     deterministic: Annotated[bool, Decides("training")] = False

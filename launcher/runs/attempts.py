@@ -30,7 +30,11 @@ class Attempt:
     status: str | None = None
     """How it ended, `interrupted` where nobody could record that; None while it may still run."""
     next: str | None = None
+    wait_s: int = 0
+    """Seconds before what comes next."""
     last_step: int | None = None
+    saved_step: int | None = None
+    """Step of the newest finished checkpoint at its end; 0 where there was none."""
     others: Mapping[str, Any] = field(default_factory=dict)
 
 

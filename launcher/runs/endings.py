@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from launcher.runs import failures, out_of_memory, recovered_result
+from launcher.runs import failures, out_of_memory, recovered_result, retries
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import AttemptDir, RunDir
 from launcher.runs.results import Error, Outcome
@@ -46,7 +46,8 @@ def close(run: RunDir, previous: AttemptDir) -> None:
     record = previous.read()
     if record.started_at is not None and record.status is None:
         last = failures.last_step(run, previous.number)
-        previous.write(replace(record, status="interrupted", last_step=last))
+        ended = replace(record, status="interrupted", last_step=last, saved_step=retries.saved_step(run))
+        previous.write(ended)
 
 
 def write_result(run: RunDir, status: Outcome, error: Error | None) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,6 +195,20 @@ def read_events(path: Path) -> Iterator[Event]:
             continue
         if event is not None:
             yield event
+
+
+def append_notice(path: Path, attempt: int, text: str) -> None:
+    """Add a warning to the events of an attempt whose training can't any more; a full disk is ignored."""
+    event = {
+        "t": round(time.time(), 3),
+        "attempt": attempt,
+        "event": "notice",
+        "level": "warning",
+        "text": text,
+    }
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    with contextlib.suppress(OSError), open(os.open(path, flags, 0o600), "w") as file:  # noqa: PTH123
+        file.write(json.dumps(event, ensure_ascii=False) + "\n")
 
 
 def last_events(path: Path) -> list[Event]:

@@ -10,16 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from launcher.runs.directory import AttemptDir, RunDir, read_result
+from launcher.runs.failure_classes import MEMORY
 from launcher.runs.records import read_json
 from launcher.runs.results import Result
 from launcher.runs.run_plan import RunPlan, read_plan_tree
 
-ERROR_CLASS = "memory"
-
 
 def ran_out(result: Result | None) -> bool:
     """Whether that is the result of an attempt that ran out of memory."""
-    return result is not None and result.error is not None and result.error.kind == ERROR_CLASS
+    return result is not None and result.error is not None and result.error.kind == MEMORY
 
 
 def plan_of(run: RunDir, attempt: AttemptDir) -> RunPlan:

@@ -10,6 +10,8 @@ from launcher.runs.records import named, tree_of
 
 Outcome = Literal["completed", "stopped", "failed", "cancelled"]
 Metrics = Mapping[str, float | None]
+LONGEST_CAUSE = 400
+"""Characters of a message that a sentence on a failure has."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,25 @@ class Error:
     """Why a run failed."""
 
     kind: str = named("class")
-    """`data`, `memory`, `diverged`, `checkpoint`, `killed`, `crashed`, ..."""
+    """One of `failure_classes.ANSWERS`, or `scheduler`."""
     message: str = ""
     remedy: str | None = None
     rank: int | None = None
     host: str | None = None
     step: int | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
+
+    def sentence(self) -> str:
+        """Class, place, cause and remedy on one line."""
+        where = {"rank": self.rank, "on": self.host, "step": self.step}
+        place = " ".join(f"{key} {value}" for key, value in where.items() if value is not None)
+        cause = " ".join(self.message.split())
+        told = f"{self.kind}{f' ({place})' if place else ''}: {_shortened(cause)}"
+        return f"{told} -> {self.remedy}" if self.remedy else told
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_CAUSE else f"{text[: LONGEST_CAUSE - 1]}…"
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,7 @@ class PlannedRecipe:
     train: PlannedTraining
     eval: PlannedEvaluation
     tracking: PlannedTracking
+    requeue: bool = True
     others: Tree = field(default_factory=dict)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import socket
@@ -15,17 +14,17 @@ from typing import Any
 
 import torch
 
-from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, LauncherError, RunFailed, RunStopped
+from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, RunFailed, RunStopped
 from launcher.planning.plan import Plan
-from launcher.runs import out_of_memory
 from launcher.runs.directory import AttemptDir, RunDir, write_text
-from launcher.runs.failures import FREE_SPACE, last_step
-from launcher.runs.results import Best, Error, Measured, Result, Tracking
+from launcher.runs.failures import last_step
+from launcher.runs.results import Best, Measured, Result, Tracking
 from launcher.train.compress.compression import compression_report
 from launcher.train.job import Job, make_job
 from launcher.train.loop import Ending, StepTimer, train
 from launcher.train.process import ranks as distributed
 from launcher.train.process.events import Events
+from launcher.train.process.failure import describe_failure
 from launcher.train.process.single_writer import become_writer
 from launcher.train.process.stop_requests import StopFlag
 from launcher.train.step.checkpoints import TrainState
@@ -33,16 +32,6 @@ from launcher.train.tokens.cache import TokenSplit
 from launcher.train.use.inference import Predictor
 from launcher.train.use.inference_files import labelled_split
 from launcher.train.validation import with_best_model
-
-LONGEST_MESSAGE = 1000
-OUT_OF_MEMORY = (
-    "can't allocate memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "'out of memory'",  # NCCL: Cuda failure 2 'out of memory'
-)
-"""Characters of an unexpected error that result.json keeps; the rank's log has it all."""
 
 
 def run_attempt(run: RunDir, stop: StopFlag) -> int:
@@ -205,30 +194,6 @@ def _fail(
     step = error.step if isinstance(error, RunFailed) and error.step else last_step(run, attempt.number)
     told = replace(describe_failure(error), rank=rank, host=socket.gethostname(), step=step)
     _end(run, attempt, events, EXIT_FAILED, started, Result("failed", steps=step or 0, error=told))
-
-
-def describe_failure(error: BaseException) -> Error:
-    """Class, message and remedy of an exception for result.json."""
-    if isinstance(error, RunFailed):
-        return Error(error.error_class, error.message, error.remedy)
-    if isinstance(error, LauncherError):
-        return Error("data", str(error))
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Error("disk", str(error), FREE_SPACE)
-    if _is_out_of_memory(error):
-        return Error(
-            out_of_memory.ERROR_CLASS,
-            (str(error).splitlines() or [type(error).__name__])[0],
-            "lower batch.micro or batch.tokens (batch.global stays), or model.gradient_checkpointing=true",
-        )
-    message = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
-    return Error("crashed", message, "logs/rank_R.log holds the traceback")
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """torch has an error of its own for its allocator on a GPU; main memory, CUDA and its libraries only have words."""
-    said = isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
-    return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def _end(run: RunDir, attempt: AttemptDir, events: Events, code: int, started: float, result: Result) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from support.plans import new_run, plan_of, stand_in_python
 from support.slurm_cluster import wait_until
@@ -275,3 +276,41 @@ fi
     assert ended(local, run).status == "stopped"
     assert (run.logs / "asked_by").read_text() == "signal"
     assert run.jobs.read_text() == f"{job}\n"
+
+
+def fails_once(kind: str, then: str) -> str:
+    return f"""
+if [[ $LAUNCHER_ATTEMPT == 1 ]]; then
+    printf '{{"status": "failed", "error": {{"class": "{kind}", "message": "lost"}}}}' >$run_dir/result.json
+    printf 1 >$run_dir/attempts/1/exit_code
+    touch $run_dir/logs/failed
+    exit 1
+fi
+{then}"""
+
+
+def test_what_may_pass_goes_again_after_a_while(make_run: MakeRun, local: Executor) -> None:
+    run = make_run(fails_once("storage", STOP_WHEN_ASKED))
+    started(local, run)
+    assert "attempt 1 failed: storage: lost" in run.job_log("local").read_text()
+    first, second = (run.attempt(number).read() for number in (1, 2))
+    assert (first.next, first.wait_s) == ("again", 5)
+    assert (second.started_at or 0) - (first.ended_at or 0) >= 5
+    local.stop(run)
+    assert ended(local, run).status == "stopped"
+
+
+@pytest.mark.parametrize("request_", ["TERM", "stop", "cancel"])
+def test_nothing_goes_again_where_somebody_asks_while_it_waits(
+    make_run: MakeRun, local: Executor, request_: str
+) -> None:
+    run = make_run(fails_once("storage", "sleep 60"))
+    job = local.start(run)
+    script = psutil.Process(int(job.removeprefix("local ")))
+    wait_until(lambda: [child.name() for child in script.children()] == ["sleep"], "the script to wait")
+    if request_ == "TERM":
+        script.send_signal(signal.SIGTERM)
+    else:
+        getattr(local, request_)(run)
+    assert ended(local, run).status == ("cancelled" if request_ == "cancel" else "failed")
+    assert run.attempt_numbers() == [1]

@@ -84,7 +84,7 @@ def test_four_nodes_train_one_model_with_zero_2(
     assert sorted(path.name for path in run.logs.glob("rank_*")) == [f"rank_{rank}.log" for rank in range(4)]
 
 
-def test_a_run_is_killed_stopped_and_resumed_to_its_end(
+def test_a_run_is_killed_goes_on_by_itself_and_is_stopped_and_resumed_to_its_end(
     slurm: Executor, make_run: Callable[[Mapping[str, Any]], RunDir]
 ) -> None:
     run = make_run(
@@ -93,12 +93,11 @@ def test_a_run_is_killed_stopped_and_resumed_to_its_end(
     slurm.start(run)
     wait_for_step(slurm, run, 6)
     os.kill(worker_on(run, 1), signal.SIGKILL)
-    assert ended(slurm, run).exit_code == 1
-    error = (read_json(run.result) or {})["error"]
+    wait_until(lambda: run.attempt_numbers() == [1, 2], "the next attempt")
+    error = (read_json(run.attempt(1).result) or {})["error"]
     killed_on = (read_json(run.attempt(1).record) or {})["hosts"][1]
     assert (error["class"], error["rank"], error["host"]) == ("killed", 1, killed_on), error
 
-    slurm.start(run)
     wait_for_step(slurm, run, steps(run)[-1] + 2)
     slurm.stop(run)
     state = ended(slurm, run)
@@ -109,6 +108,7 @@ def test_a_run_is_killed_stopped_and_resumed_to_its_end(
     assert ended(slurm, run).status == "completed", report(run)
     assert steps(run) == list(range(1, 401))
     assert (read_json(run.result) or {})["attempts"] == 3
+    assert len(run.all_jobs()) == 2
 
 
 def test_nodes_with_networks_of_their_own(

@@ -24,6 +24,7 @@ from launcher.errors import DamagedFile, RunFailed
 from launcher.runs.directory import RunDir, write_json
 from launcher.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from launcher.runs.records import make, read_json, tree_of
+from launcher.train.process.failure import STORAGE_REMEDY, of_storage
 from launcher.train.process.ranks import Ranks
 from launcher.train.step.strategy import Strategy
 
@@ -92,7 +93,7 @@ class Checkpoints:
     def save(self, strategy: Strategy, state: TrainState) -> float:
         """Copy the state, and let a thread write it while training goes on; returns the seconds that training waited.
 
-        Raises RunFailed('checkpoint') where it can't be written; an error of the thread that writes is raised by the
+        Raises RunFailed('checkpoint' or 'storage') where it can't be written; an error of the thread that writes is raised by the
         next call.
         """
         started = time.perf_counter()
@@ -110,7 +111,7 @@ class Checkpoints:
         except (OSError, RuntimeError) as error:
             if not _is_disk_error(error):
                 raise
-            raise _not_written(_said_by_disk(error)) from error
+            raise _not_written(_class_of(error), _said_by_disk(error)) from error
         if self._ranks.is_main:
             self._writer = threading.Thread(
                 target=self._publish, args=(staging, state, write_rest), name="checkpoint-writer"
@@ -122,15 +123,15 @@ class Checkpoints:
     def wait(self) -> None:
         """Wait until the last checkpoint is on disk.
 
-        Raises RunFailed('checkpoint') on every rank where it could not be written.
+        Raises RunFailed('checkpoint' or 'storage') on every rank where it could not be written.
         """
         if self._writer is not None:
             self._writer.join()
             self._writer = None
         error, self._error = self._error, None
-        message = self._ranks.broadcast(_said_by_disk(error) if error else None)
-        if message:
-            raise _not_written(message)
+        told = self._ranks.broadcast((_class_of(error), _said_by_disk(error)) if error else None)
+        if told:
+            raise _not_written(*told)
 
     def newest(self, on_bad: Callable[[str], None]) -> tuple[Path, TrainState] | None:
         """The newest checkpoint whose files are all what its manifest says; rank 0 chooses for everyone.
@@ -226,18 +227,28 @@ def _is_disk_error(error: Exception) -> bool:
 
 def _said_by_disk(error: BaseException) -> str:
     """The error in words; where torch's zip writer stumbled over what the disk said, the disk's own."""
-    met: BaseException | None = error
-    while met is not None and not isinstance(met, OSError):
-        met = met.__context__
-    told = met or error
+    told = _disk_error_in(error) or error
     return f"{type(told).__name__}: {told}"
 
 
-def _not_written(cause: str) -> RunFailed:
+def _class_of(error: BaseException) -> str:
+    """`storage` where the file system may come back, else `checkpoint`."""
+    return "storage" if of_storage(_disk_error_in(error) or error) else "checkpoint"
+
+
+def _disk_error_in(error: BaseException) -> OSError | None:
+    met: BaseException | None = error
+    while met is not None and not isinstance(met, OSError):
+        met = met.__context__
+    return met
+
+
+def _not_written(error_class: str, cause: str) -> RunFailed:
+    remedy = "free space on the run directory's disk, or make it writable, then launch resume"
     return RunFailed(
-        "checkpoint",
+        error_class,
         f"the checkpoint could not be written: {cause}",
-        "free space on the run directory's disk, or make it writable, then launch resume",
+        STORAGE_REMEDY if error_class == "storage" else remedy,
     )
 
 

@@ -65,7 +65,7 @@ node() { /env/bin/python -m launcher.node "$@"; }
 facts=$(node begin "$run_dir")
 case $facts in
     completed) exit 0 ;;
-    cancelled) exit 1 ;;
+    cancelled | failed) exit 1 ;;
 esac
 read -r LAUNCHER_ATTEMPT LAUNCHER_HEAD LAUNCHER_PORT _ LAUNCHER_ADDRESSES <<<"$facts"
 export LAUNCHER_ATTEMPT LAUNCHER_HEAD LAUNCHER_PORT LAUNCHER_ADDRESSES
@@ -81,11 +81,18 @@ fi
 
 # The end is recorded whatever signals come now.
 trap '' USR1 TERM INT
-outcome=$(node end "$run_dir" "$LAUNCHER_ATTEMPT" "$code") || outcome="1 stay"
-read -r code going <<<"$outcome"
+outcome=$(node end "$run_dir" "$LAUNCHER_ATTEMPT" "$code") || outcome="1 stay 0"
+read -r code going wait_s <<<"$outcome"
 if [[ $going == again ]]; then
-    # Memory ran out: this starts from the top, with smaller micro-batches. An ignored signal could not be trapped again.
+    # This starts from the top, unless a signal comes meanwhile. An ignored one could not be trapped again.
     trap on_signal USR1 TERM INT
-    exec bash "$run_dir/job.sh"
+    signalled=
+    sleep "$wait_s" &
+    wait $! || kill $! 2>/dev/null || true
+    if [[ -z $signalled && ! -e $run_dir/control/cancel && ! -e $run_dir/control/stop ]]; then
+        exec bash "$run_dir/job.sh"
+    fi
+    outcome=$(node end "$run_dir" "$LAUNCHER_ATTEMPT" "$code") || outcome="1 stay 0"
+    read -r code going _ <<<"$outcome"
 fi
 exit "$code"

@@ -1,0 +1,46 @@
+"""The classes of failures in result.json, and what follows a failure of each.
+
+Standard library alone, since a node starts it on every launch. docs/failures.md says the same in words; a test compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+Answer = Literal["retry", "smaller", "elsewhere", "never"]
+"""As it is; with micro-batches of half the size; without the node that failed; not before somebody has changed something."""
+
+MEMORY = "memory"
+UNKNOWN = "crashed"
+ANSWERS: Mapping[str, Answer] = {
+    MEMORY: "smaller",
+    "hang": "retry",
+    "network": "retry",
+    "storage": "retry",
+    "killed": "retry",
+    UNKNOWN: "retry",
+    "node": "elsewhere",
+    "device": "elsewhere",
+    "diverged": "never",
+    "data": "never",
+    "code": "never",
+    "recipe": "never",
+    "model": "never",
+    "launch": "never",
+    "checkpoint": "never",
+    "disk": "never",
+    "time-limit": "never",
+}
+"""What is done by itself after a failure of each class."""
+HERE_TOO = frozenset({MEMORY, "hang", "network", "storage"})
+"""Failures after which a run goes on by itself also where no scheduler does: others are often somebody's doing."""
+ONCE_IT_TRAINS = frozenset({"killed", UNKNOWN})
+"""Failures that are tried again only after a step was trained: what dies at its start mostly dies there again."""
+ECHOES = frozenset({UNKNOWN, "network"})
+"""What ranks that live on say of one that was killed: they only see a lost connection."""
+
+
+def answer_to(kind: str) -> Answer:
+    """What follows a failure of this class; one that nobody knows is taken for `crashed`."""
+    return ANSWERS.get(kind, ANSWERS[UNKNOWN])

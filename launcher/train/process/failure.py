@@ -1,0 +1,126 @@
+"""The class, message and remedy of an exception that ends an attempt."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+
+import torch
+
+from launcher.errors import LauncherError, RunFailed
+from launcher.runs.directory import LOSS_FILE
+from launcher.runs.failure_classes import MEMORY, UNKNOWN
+from launcher.runs.failures import FREE_SPACE
+from launcher.runs.results import Error
+
+LONGEST_MESSAGE = 1000
+"""Characters of an unexpected error that result.json keeps; the rank's log has it all."""
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "'out of memory'",  # NCCL: Cuda failure 2 'out of memory'
+)
+BROKEN_NODE = (
+    "uncorrectable ECC",
+    "fallen off the bus",
+    "CUDA-capable device(s) is/are busy or unavailable",
+    "no CUDA-capable device",
+    "NVLink",
+)
+LOST_CONNECTION = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Connection refused",
+    "Broken pipe",
+    "Network is unreachable",
+    "remote process exited or there was a network error",
+    "NCCL communicator was aborted",
+    "Socket Timeout",
+    "connectFullMesh failed",
+)
+MISTAKES = (
+    TypeError,
+    AttributeError,
+    NameError,
+    ImportError,
+    SyntaxError,
+    LookupError,
+    NotImplementedError,
+    AssertionError,
+)
+"""What a program gets wrong in the same way each time. Not ValueError, which libraries raise for many other reasons."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+STORAGE = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.EREMOTEIO,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.ENXIO,
+        errno.ENODEV,
+        errno.ESHUTDOWN,
+        errno.EHOSTDOWN,
+    }
+)
+"""What file systems say that have lost their disk or their server."""
+IN_THE_LOG = "logs/rank_R.log holds the traceback"
+STORAGE_REMEDY = "if it comes again, have the file system of the run directory looked at"
+
+
+def describe_failure(error: BaseException) -> Error:
+    """Class, message and remedy of an exception for result.json."""
+    if isinstance(error, RunFailed):
+        return Error(error.error_class, error.message, error.remedy)
+    if isinstance(error, LauncherError):
+        return Error("data", str(error))
+    if isinstance(error, OSError) and error.errno in FULL:
+        return Error("disk", str(error), FREE_SPACE)
+    if _is_out_of_memory(error):
+        remedy = (
+            "lower batch.micro or batch.tokens (batch.global stays), or model.gradient_checkpointing=true"
+        )
+        return Error(MEMORY, (str(error).splitlines() or [type(error).__name__])[0], remedy)
+    message = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
+    return Error(_unexpected_class(error), message, _remedy(error))
+
+
+def of_storage(error: BaseException) -> bool:
+    """Whether a file system has lost its disk or its server, which may come back."""
+    return isinstance(error, OSError) and not isinstance(error, ConnectionError) and error.errno in STORAGE
+
+
+def _unexpected_class(error: BaseException) -> str:
+    text = str(error)
+    if of_storage(error):
+        return "storage"
+    if isinstance(error, RuntimeError) and any(words in text for words in BROKEN_NODE):
+        return "node"
+    is_connection = isinstance(error, ConnectionError | torch.distributed.DistNetworkError)
+    if is_connection or (isinstance(error, RuntimeError) and any(words in text for words in LOST_CONNECTION)):
+        return "network"
+    return "code" if isinstance(error, MISTAKES) or _in_own_loss(error) else UNKNOWN
+
+
+def _remedy(error: BaseException) -> str:
+    match _unexpected_class(error):
+        case "storage":
+            return STORAGE_REMEDY
+        case "code" if _in_own_loss(error):
+            return f"mend the file that --loss-file named, and start a new run; {IN_THE_LOG}"
+        case _:
+            return IN_THE_LOG
+
+
+def _in_own_loss(error: BaseException) -> bool:
+    """Whether the user's own loss raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.filename.endswith(f"/{LOSS_FILE}") for frame in frames[-3:])
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """torch has an error of its own for its allocator on a GPU; main memory, CUDA and its libraries only have words."""
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
