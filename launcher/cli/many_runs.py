@@ -12,6 +12,7 @@ from launcher.errors import LauncherError, Problem, RunFailed, UserError
 from launcher.executors import Executor, executor_for
 from launcher.executors.shared.base import ACTIVE
 from launcher.runs.directory import RunDir, write_text
+from launcher.sweeps.halving import Decision, stopped_early
 from launcher.sweeps.queue import Wish
 from launcher.sweeps.sweep import Sweep
 
@@ -53,7 +54,8 @@ def line_of(run: RunDir) -> Line:
 
 def show_status(sweep: Sweep, *, as_json: bool) -> None:
     """A table of the trials in the order of the grid, and how many there are of each status."""
-    lines = [line_of(run) for run in sweep.runs()]
+    early = stopped_early(sweep.directory)
+    lines = [_as_decided(line_of(run), early.get(run.run_id)) for run in sweep.runs()]
     counts = counted(line.tree["status"] for line in lines)
     if as_json:
         trials = [
@@ -66,6 +68,15 @@ def show_status(sweep: Sweep, *, as_json: bool) -> None:
     rows = [[line.cells[0][start:], *line.cells[1:5]] for line in lines]
     show(table(rows, [f"{sweep.name}.", "status", "step", "left", "metric"]))
     show(f"{len(lines)} trials: {counts_text(counts)}")
+
+
+def _as_decided(line: Line, decision: Decision | None) -> Line:
+    """The line of a trial that a search has stopped says so."""
+    if decision is None or line.tree["status"] != "stopped":
+        return line
+    name, _, *others = line.cells
+    tree = {**line.tree, "status": "stopped early", "stopped_early": str(decision)}
+    return Line(line.created_at, [name, "stopped early", *others], tree)
 
 
 def counted(statuses: Iterable[str]) -> dict[str, int]:

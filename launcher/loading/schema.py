@@ -298,6 +298,11 @@ def _parts(annotation: Any, metadata: tuple[Any, ...]) -> Iterator[tuple[Any, tu
                 yield from _parts(inner, ())
 
 
+def takes_whole_numbers(field: FieldInfo) -> bool:
+    """Whether a key's values may be whole numbers as such: a learning rate of 1 is no whole number."""
+    return any(kind is int for kind, _ in _kinds(field))
+
+
 def holds_mapping(field: FieldInfo) -> bool:
     """Whether a key's value is a mapping, whose names are the user's own."""
     return any(get_origin(kind) is dict for kind, _ in _kinds(field))

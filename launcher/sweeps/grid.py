@@ -3,6 +3,8 @@
 train.lr=1e-5,2e-5    two values: commas outside brackets and quotes
 seed=1..5             five: whole numbers from one to the other
 data.text=[a,b]       one, a list; data.text=[a],[a,b] is two
+
+Ranges of other numbers hold too many to be tried: a search draws from them, see `space`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from itertools import product
 from launcher.errors import Problem, UserError
 
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
+NUMBERS = re.compile(r"[-+.\d]+[eE\d.+-]*\.\.[-+.\d]+[eE\d.+-]*(:log)?")
 MOST_TRIALS = 10_000
 _OPENING, _CLOSING = "[{", "]}"
 
@@ -48,9 +51,14 @@ def points(axes: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
 
 
 def _values(key: str, text: str) -> Iterator[str]:
-    for part in _parts(text):
+    for part in parts(text):
         match = RANGE.fullmatch(part.strip())
         if match is None:
+            if NUMBERS.fullmatch(part.strip()):
+                remedy = "a search draws from it: --search random --trials 20"
+                raise UserError(
+                    Problem("is a range of too many numbers to try", "override", key, part, remedy)
+                )
             yield part
             continue
         first, last = int(match[1]), int(match[2])
@@ -61,7 +69,7 @@ def _values(key: str, text: str) -> Iterator[str]:
         yield from map(str, range(first, last + 1))
 
 
-def _parts(text: str) -> Iterator[str]:
+def parts(text: str) -> Iterator[str]:
     """The text cut at its commas outside brackets and quotes."""
     depth, quote, start = 0, "", 0
     for index, character in enumerate(text):

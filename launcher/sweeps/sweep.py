@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError
@@ -23,7 +23,7 @@ from launcher.recipe.fields import SAFE_NAME
 from launcher.recipe.recipe import leaf_values
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
-from launcher.runs.records import read_json
+from launcher.runs.records import make, read_json, tree_of
 from launcher.sweeps.grid import points, split_words
 
 LONGEST_ID = 100
@@ -32,6 +32,7 @@ FILE = "sweep.json"
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 _ARRAY = re.compile(r"array_([1-9][0-9]{0,8})\.sbatch")
 _GIVEN_BY_THE_SWEEP = ("run_id", "runs_dir")
+Method = Literal["random", "tpe", "halving"]
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,34 @@ class PlannedTrial(Trial):
 
 
 @dataclass(frozen=True)
+class Search:
+    """How the points of a sweep are chosen, where they are no grid, and what goes on with it."""
+
+    method: Method
+    trials: int
+    """How many points there are to be in all."""
+    space: Mapping[str, str]
+    """What each key may be, as `space.described` says it."""
+    words: tuple[str, ...]
+    """Of the command."""
+    cwd: str
+    """Where paths in the words start."""
+    loss_file: str | None = None
+
+    @property
+    def needs_results(self) -> bool:
+        """Whether a point depends on what the earlier ones have reached."""
+        return self.method == "tpe"
+
+
+@dataclass(frozen=True)
 class Planned:
     """All trials that a command names, planned; nothing is created yet."""
 
     name: str
     directory: Path
     trials: tuple[PlannedTrial, ...]
+    search: Search | None = None
 
     def refuse_unreachable(self) -> None:
         """Raises UserError where jobs couldn't load their models or data."""
@@ -72,6 +95,8 @@ class Sweep:
     trials: tuple[Trial, ...]
     at_once: int | None = None
     """How many trials run side by side at most, as the newest command said; None where it left that open."""
+    search: Search | None = None
+    """None of a grid."""
 
     @property
     def name(self) -> str:
@@ -100,6 +125,17 @@ class Sweep:
         return self.directory / f"array_{max((int(found[1]) for found in there), default=0) + 1}.sbatch"
 
 
+@dataclass(frozen=True)
+class Setting:
+    """Where a command was given, and what it names."""
+
+    environ: Mapping[str, str]
+    cwd: Path
+    name: str | None = None
+    """Of the sweep; None where it follows from what is fixed in it."""
+    loss: Path | None = None
+
+
 def plan_sweep(
     words: Sequence[str],
     environ: Mapping[str, str],
@@ -108,28 +144,44 @@ def plan_sweep(
     loss: Path | None = None,
 ) -> Planned:
     """Plan every trial of the grid. Raises UserError with the mistakes of all of them, each once; creates nothing."""
-    if name is not None:
-        _refuse_bad(name)
     fixed, axes = split_words(words)
-    if any(word.startswith("run_id=") for word in words):
+    return plan_points(fixed, list(points(axes)), list(axes), Setting(environ, cwd, name, loss))
+
+
+def plan_points(
+    fixed: Sequence[str],
+    points: Sequence[Sequence[str]],
+    keys: Sequence[str],
+    setting: Setting,
+    search: Search | None = None,
+) -> Planned:
+    """Plan a trial for each point, which gives a value to each of the keys. Raises and creates as `plan_sweep`."""
+    if setting.name is not None:
+        _refuse_bad(setting.name)
+    if any(word.startswith("run_id=") for word in fixed) or "run_id" in keys:
         remedy = "leave run_id out, and name the sweep: --name NAME"
         raise UserError(Problem("is what a sweep gives to each trial", field="run_id", remedy=remedy))
+    checked = _checked_points(fixed, points, setting)
+    sweep = setting.name or _own_name(checked[0], keys, search)
+    trials = [_planned_trial(each, keys, sweep, setting.cwd, setting.loss) for each in checked]
+    directory = (setting.cwd / checked[0].loaded.recipe.runs_dir / sweep).resolve()
+    return Planned(sweep, directory, tuple({trial.run_id: trial for trial in trials}.values()), search)
+
+
+def _checked_points(fixed: Sequence[str], points: Sequence[Sequence[str]], setting: Setting) -> list[Checked]:
     problems: dict[Problem, None] = {}
     checked: list[Checked] = []
-    for point in points(axes):
+    for point in points:
         try:
-            checked.append(check([*fixed, *point], environ, cwd, like=checked[0] if checked else None))
+            like = checked[0] if checked else None
+            checked.append(check([*fixed, *point], setting.environ, setting.cwd, like=like))
         except UserError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise UserError(problems)
     if len({each.loaded.recipe.executor for each in checked}) > 1:
         raise UserError(Problem("is one for all trials of a sweep", field="executor", remedy="name one"))
-    keys = list(axes)
-    sweep = name or _own_name(checked[0], keys)
-    trials = [_planned_trial(each, keys, sweep, cwd, loss) for each in checked]
-    directory = (cwd / checked[0].loaded.recipe.runs_dir / sweep).resolve()
-    return Planned(sweep, directory, tuple({trial.run_id: trial for trial in trials}.values()))
+    return checked
 
 
 def write(planned: Planned, at_once: int | None = None) -> Sweep:
@@ -137,16 +189,30 @@ def write(planned: Planned, at_once: int | None = None) -> Sweep:
 
     Raises UserError where a trial of that name is there with another plan.
     """
-    known = () if _is_new(planned.directory) else read(planned.directory).trials
+    known = () if _is_new(planned.directory) else _alike(read(planned.directory), planned).trials
     _refuse_others(planned)
     planned.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     trials = {trial.run_id: trial for trial in (*known, *(Trial(t.run_id, t.values) for t in planned.trials))}
-    _write(planned.directory, trials.values(), at_once)
+    sweep = Sweep(planned.directory, tuple(trials.values()), at_once, planned.search)
+    _write(sweep)
     for trial in planned.trials:
         path = _path(planned, trial)
         if not path.exists():
             runs.create(path, trial.prepared.files)
-    return Sweep(planned.directory, tuple(trials.values()), at_once)
+    return sweep
+
+
+def _alike(there: Sweep, planned: Planned) -> Sweep:
+    """The sweep that is there. Raises UserError where its points are chosen in another way."""
+    one, other = (
+        None if each is None else (each.method, each.space) for each in (there.search, planned.search)
+    )
+    if one != other:
+        was = "a grid" if there.search is None else f"a {there.search.method} search"
+        message = f"is there, and is {was} over other values"
+        remedy = "give the sweep another name: --name NAME"
+        raise UserError(Problem(message, where=planned.name, remedy=remedy))
+    return there
 
 
 def _is_new(directory: Path) -> bool:
@@ -180,7 +246,7 @@ def forget(sweep: Sweep, named: Iterable[str]) -> list[RunDir]:
     """Take trials that are not `named` off the list; returns their runs, which stay where they are."""
     kept = set(named)
     left = [trial for trial in sweep.trials if trial.run_id not in kept]
-    _write(sweep.directory, [trial for trial in sweep.trials if trial.run_id in kept], sweep.at_once)
+    _write(dataclasses.replace(sweep, trials=tuple(t for t in sweep.trials if t.run_id in kept)))
     return [sweep.run(trial) for trial in left]
 
 
@@ -201,7 +267,16 @@ def read(directory: Path) -> Sweep:
         raise DamagedFile(Problem("is not the list of a sweep's trials", where=str(path)))
     at_once = tree.get("at_once")
     trials = tuple(Trial(entry["run_id"], entry["values"]) for entry in entries)
-    return Sweep(directory, trials, at_once if type(at_once) is int and at_once > 0 else None)
+    most = at_once if type(at_once) is int and at_once > 0 else None
+    return Sweep(directory, trials, most, _read_search(tree.get("search"), path))
+
+
+def _read_search(tree: object, path: Path) -> Search | None:
+    if tree is None:
+        return None
+    if not isinstance(tree, dict):
+        raise DamagedFile(Problem("search is no record", where=str(path)))
+    return make(Search, tree, str(path))
 
 
 def _is_trial(entry: object) -> bool:
@@ -214,9 +289,10 @@ def _is_trial(entry: object) -> bool:
     )
 
 
-def _write(directory: Path, trials: Iterable[Trial], at_once: int | None) -> None:
-    listed = [{"run_id": trial.run_id, "values": trial.values} for trial in trials]
-    runs.write_json(directory / FILE, {"at_once": at_once, "trials": listed})
+def _write(sweep: Sweep) -> None:
+    listed = [{"run_id": trial.run_id, "values": trial.values} for trial in sweep.trials]
+    search = {} if sweep.search is None else {"search": tree_of(sweep.search)}
+    runs.write_json(sweep.directory / FILE, {"at_once": sweep.at_once, **search, "trials": listed})
 
 
 def _refuse_others(planned: Planned) -> None:
@@ -271,11 +347,13 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value).replace("e+", "e")
 
 
-def _own_name(checked: Checked, keys: Sequence[str]) -> str:
-    """The same for the same recipe, fixed values and keys, whatever values those keys take."""
+def _own_name(checked: Checked, keys: Sequence[str], search: Search | None) -> str:
+    """The same for the same recipe, fixed values and keys, whatever values those keys take in a grid."""
     settled = (*keys, *_GIVEN_BY_THE_SWEEP)
     fixed = {key: value for key, value in leaf_values(checked.loaded.recipe.tree()) if key not in settled}
-    return f"{checked.loaded.name[:40]}-sweep-{_hash([fixed, sorted(keys)])[:6]}"
+    if search is None:
+        return f"{checked.loaded.name[:40]}-sweep-{_hash([fixed, sorted(keys)])[:6]}"
+    return f"{checked.loaded.name[:40]}-{search.method}-{_hash([fixed, search.space])[:6]}"
 
 
 def _hash(value: object) -> str:

@@ -115,3 +115,64 @@ def test_seeds_of_a_run_are_a_sweep_of_one_point(
 def test_a_trial_that_fails_holds_no_other_up(launch: Launch, tiny: tuple[str, ...]) -> None:
     result = launch("sweep", *tiny, "train.max_steps=3", "train.lr=1e-3,1e18", "--json", code=1)
     assert sorted(json.loads(result.stdout)["trials"].values()) == ["completed", "failed"]
+
+
+def test_a_search_that_is_killed_trains_each_point_once(
+    launch: Launch, start: Callable[..., subprocess.Popen[str]], tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    words = (*tiny, "train.max_steps=10", "train.lr=1e-4..1e-1:log", "--search", "tpe", "--name", "s")
+    process = start("sweep", *words, "--trials", 2)
+    runs_dir = tmp_path / "runs"
+    wait_until(lambda: any(runs_dir.glob("s.*/metrics.jsonl")), "the first trial to train", 120)
+    process.kill()
+    assert "2 trials (1 drawn as results come)" in launch("sweep", *words, "--trials", 2, "--plan").stdout
+    done = json.loads(launch("sweep", *words, "--trials", 2, "--json").stdout)
+    assert list(done["trials"].values()) == ["completed", "completed"]
+    more = launch("resume", "s").stderr
+    assert "started" not in more
+    more = launch("sweep", *words, "--trials", 3, "--json")
+    assert list(json.loads(more.stdout)["trials"].values()) == ["completed"] * 3
+    assert [len(losses(RunDir(path))) for path in runs_dir.glob("s.*")] == [10] * 3
+    assert [len(RunDir(path).all_jobs()) for path in runs_dir.glob("s.*")] == [1] * 3
+
+
+def test_halving_stops_trials_at_their_evaluations(
+    launch: Launch, start: Callable[..., subprocess.Popen[str]], tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    words = (*tiny, "train.max_steps=100000", "checkpoint.every=null", "eval.every=20", "eval.metric=loss")
+    search = ("--search", "halving", "--trials", 4, "--parallel", 4, "--name", "s")
+    process = start("sweep", *words, "train.lr=1e-5..1e-1:log", *search)
+    early = tmp_path / "runs" / "s" / "halving.jsonl"
+
+    def stopped() -> list[str]:
+        rows = list(read_json_lines(early))
+        names = [row["run_id"] for row in rows if not row["goes_on"]]
+        return [name for name in names if RunDir(tmp_path / "runs" / name).result.exists()]
+
+    wait_until(lambda: bool(stopped()), "a trial to be stopped", 240)
+    launch("stop", "s", "--wait")
+    assert process.wait(60) == 75
+    trials = json.loads(launch("status", "s", "--json").stdout)["trials"]
+    said = {trial["run_id"]: trial["status"] for trial in trials}
+    assert {said[name] for name in stopped()} == {"stopped early"}
+    assert set(said.values()) == {"stopped early", "stopped"}
+    assert "stopped early at step" in process.communicate()[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train.lr=1e-5..1e-3",), "a search draws from it"),
+        (("train.lr=1e-5..1e-3", "--search", "random"), "given together"),
+        (("train.lr=1e-5..1e-3", "--trials", "5"), "given together"),
+        (("train.lr=1e-5..1e-3", "--search", "random", "--trials", "0"), "from 1 to 10,000"),
+        (("train.lr=1e-5..1e-3", "--search", "tpe", "--trials", "3", "--prune"), "drawn at once"),
+        (("train.lr=1e-5..1e-3:log", "--search", "tpee", "--trials", "3"), "tpee"),
+        (("train.lr=-3..-1", "--search", "random", "--trials", "3"), "must be"),
+    ],
+)
+def test_mistakes_of_a_search(
+    launch: Launch, tiny: tuple[str, ...], tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    assert said in launch("sweep", *tiny, *words, code=2).stderr
+    assert not list(tmp_path.iterdir())

@@ -35,7 +35,7 @@ LAYERS = {
     "executors": "runs psutil",
     "health": "runs",
     "node": "executors health",
-    "sweeps": "planning executors",
+    "sweeps": "planning executors optuna",
     "report": "runs tasks reading jinja2",
     "api": "planning executors train",
     "cli": "recipe tasks families loading reading runs planning executors health sweeps report node click rich",

@@ -101,7 +101,9 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
             raise click.UsageError(
                 "--follow is for one run: leave it out, or seeds", click.get_current_context()
             )
-        return start_sweep(grid, loss_file=loss_file, as_json=as_json)
+        from launcher.sweeps.sweep import Setting
+
+        return start_sweep(grid, Setting(os.environ, Path.cwd(), loss=loss_file), as_json=as_json)
     prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
     prepared.refuse_unreachable()
     path = Path(prepared.plan.run_dir)

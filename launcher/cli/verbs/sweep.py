@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,17 @@ from launcher.cli import options
 if TYPE_CHECKING:
     from launcher.executors import Executor
     from launcher.runs.directory import RunDir
-    from launcher.sweeps.queue import Wish
-    from launcher.sweeps.sweep import Planned, PlannedTrial, Sweep
+    from launcher.sweeps.queue import Company, Wish
+    from launcher.sweeps.search import Searched
+    from launcher.sweeps.sweep import Method, Planned, PlannedTrial, Search, Setting, Sweep
 
 WISHES: tuple[Wish, ...] = ("go on", "stop", "cancel")
-"""After no, one and two Ctrl-C."""
+"""After no, one and two Ctrl-C, where the trials run here."""
+LEAVING: tuple[Wish, ...] = ("go on", "leave")
+"""The same where they run on a cluster."""
+CLUSTER_POLL_S = 2.0
+AT_ONCE_ON_A_CLUSTER = 4
+"""Trials of a search that learns: the more at the same time, the less each knows of the others."""
 
 
 @click.command("sweep")
@@ -39,11 +45,19 @@ WISHES: tuple[Wish, ...] = ("go on", "stop", "cancel")
     "--name", metavar="NAME", help="Name of the sweep; default: the recipe's name and what is fixed in it."
 )
 @click.option("--prune", is_flag=True, help="Cancel and take off the list what this command no longer names.")
+@click.option(
+    "--search",
+    "method",
+    type=click.Choice(["random", "tpe", "halving"]),
+    help="Draw --trials N points from ranges such as train.lr=1e-6..1e-4:log instead of training a grid.",
+)
+@click.option("--trials", type=int, metavar="N", help="How many points a search draws in all.")
 @options.loss_file
 @options.as_json
 @options.examples("""
     launch sweep recipe=roberta-cls train.lr=1e-5,2e-5,5e-5 seed=1..5 --plan
     launch sweep recipe=smoke train.lr=3e-4,1e-3 seed=1..3 --parallel 2
+    launch sweep recipe=roberta-cls train.lr=1e-6..1e-4:log train.warmup=0,0.1 --search tpe --trials 20
     launch compare SWEEP
 """)
 def sweep_command(
@@ -52,38 +66,73 @@ def sweep_command(
     parallel: int | None,
     name: str | None,
     prune: bool,
+    method: Method | None,
+    trials: int | None,
     loss_file: Path | None,
     as_json: bool,
 ) -> int:
     """Train a grid: every combination of the values of keys that have several, such as train.lr=1e-5,2e-5 or seed=1..5.
 
+    Or search: random draws points, halving also stops the worse of them at their evaluations, tpe learns from results.
     Each trial is a run like any other. The same command again goes on with what is missing, a value more adds its trials.
-    Ctrl-C saves and stops what is running, a second one kills it.
+    Ctrl-C saves and stops what is running here, a second one kills it; trials on a cluster go on by themselves.
     """
     from launcher.cli.output import show, show_json
-    from launcher.sweeps.sweep import plan_sweep
+    from launcher.sweeps.sweep import Setting
 
+    _refuse_mixed(method, trials, prune=prune)
+    setting = Setting(os.environ, Path.cwd(), name, loss_file)
     if plan_only:
-        document = _plan_document(plan_sweep(assignments, os.environ, Path.cwd(), name, loss_file))
+        planned, searched = _planned(assignments, method, trials, setting)
+        document = _plan_document(planned, searched)
         show_json(document) if as_json else show(_plan_text(document))
         return 0
-    return start_sweep(assignments, name, parallel, loss_file, prune=prune, as_json=as_json)
+    return start_sweep(assignments, setting, method, trials, parallel, prune=prune, as_json=as_json)
+
+
+def _refuse_mixed(method: Method | None, trials: int | None, *, prune: bool) -> None:
+    """Raises UserError where options don't go together."""
+    from launcher.errors import Problem, UserError
+
+    if (method is None) != (trials is None):
+        remedy = "for example --search random --trials 20"
+        raise UserError(Problem("--search METHOD and --trials N are given together", remedy=remedy))
+    if prune and method == "tpe":
+        remedy = "a search that learns keeps what it has learnt from; --trials N says how many it has"
+        raise UserError(
+            Problem("is for a grid, or points that are drawn at once", field="--prune", remedy=remedy)
+        )
+
+
+def _planned(
+    words: Sequence[str], method: Method | None, trials: int | None, setting: Setting
+) -> tuple[Planned, Searched | None]:
+    """What the words name, and the search where it is one. Raises UserError; creates nothing."""
+    from launcher.sweeps.sweep import plan_sweep
+
+    if method is None or trials is None:
+        return plan_sweep(words, setting.environ, setting.cwd, setting.name, setting.loss), None
+    from launcher.sweeps.search import plan_search
+
+    searched = plan_search(words, method, trials, setting)
+    return searched.planned, searched
 
 
 def start_sweep(
     words: Sequence[str],
-    name: str | None = None,
+    setting: Setting,
+    method: Method | None = None,
+    trials: int | None = None,
     parallel: int | None = None,
-    loss_file: Path | None = None,
     *,
     prune: bool = False,
     as_json: bool,
 ) -> int:
     """Plan the trials that the words name, and have those done that are missing; returns the exit code."""
     from launcher.cli.output import say, show
-    from launcher.sweeps.sweep import nothing_left_if_refused, plan_sweep, write
+    from launcher.sweeps.sweep import nothing_left_if_refused, write
 
-    planned = plan_sweep(words, os.environ, Path.cwd(), name, loss_file)
+    planned, searched = _planned(words, method, trials, setting)
     planned.refuse_unreachable()
     with nothing_left_if_refused(planned):
         sweep = write(planned, parallel)
@@ -91,9 +140,13 @@ def start_sweep(
             _prune(sweep, planned)
         if not as_json:
             show(sweep.name)
-        say(f"{len(planned.trials)} trials; the same command goes on with what is missing")
+        count = len(planned.trials) if searched is None else searched.search.trials
+        say(f"{count} trials; the same command goes on with what is missing")
         named = {trial.run_id for trial in planned.trials}
-        return run_sweep(sweep, [run for run in sweep.runs() if run.run_id in named], as_json=as_json)
+        runs = [run for run in sweep.runs() if run.run_id in named]
+        if searched is not None and searched.search.method != "random":
+            return _drive(sweep, searched, runs, as_json=as_json)
+        return run_sweep(sweep, runs, as_json=as_json)
 
 
 def seeds_as_values(words: Sequence[str]) -> list[str] | None:
@@ -133,6 +186,8 @@ def resume_sweep(sweep: Sweep, *, accept_changes: bool, follow: bool, as_json: b
     if accept_changes or follow:
         option = "--accept-changes" if accept_changes else "--follow"
         raise UserError(Problem("is for one run", None, option, remedy="name a trial of the sweep"))
+    if sweep.search is not None and sweep.search.method != "random":
+        return _search_again(sweep, sweep.search, as_json=as_json)
     there = [run for run in sweep.runs() if run.plan.exists()]
     for run in sweep.runs():
         if run not in there:
@@ -140,6 +195,19 @@ def resume_sweep(sweep: Sweep, *, accept_changes: bool, follow: bool, as_json: b
     if not there:
         raise UserError(Problem("has no trial that is there", where=sweep.name, remedy="launch sweep ..."))
     return run_sweep(sweep, there, as_json=as_json)
+
+
+def _search_again(sweep: Sweep, search: Search, *, as_json: bool) -> int:
+    """Go on with a search by the words of its own command."""
+    from launcher.sweeps.sweep import Setting
+
+    loss = None if search.loss_file is None else Path(search.loss_file)
+    words = [
+        *(word for word in search.words if not word.startswith("runs_dir=")),
+        f"runs_dir={sweep.directory.parent}",
+    ]
+    setting = Setting(os.environ, Path(search.cwd), sweep.name, loss)
+    return start_sweep(words, setting, search.method, search.trials, sweep.at_once, as_json=as_json)
 
 
 def _submit(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, *, as_json: bool) -> int:
@@ -160,27 +228,105 @@ def _submit(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, *, as_json
 
 def _work_off(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, *, as_json: bool) -> int:
     """Do the trials here, one after the other or some at a time; returns when no more is to be done."""
-    from launcher.cli.output import say, show_json
-    from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
+    from launcher.cli.output import say
     from launcher.sweeps.queue import work_off
 
-    with _wishes(sweep) as wish:
+    with _wishes(sweep, WISHES) as wish:
         ended = work_off(
             runs, executor, sweep.at_once or 1, lambda run, what: say(f"{run.run_id}: {what}"), wish
         )
-    counts = {status: list(ended.values()).count(status) for status in dict.fromkeys(ended.values())}
-    say(f"{sweep.name}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    return _told(sweep, ended, as_json=as_json)
+
+
+def _drive(sweep: Sweep, searched: Searched, runs: Sequence[RunDir], *, as_json: bool) -> int:
+    """Stay with a search that asks or decides as its trials go on; returns when no more is to be done.
+
+    On a cluster, trials that don't depend on results are submitted at once, and whoever leaves them leaves them running.
+    """
+    from launcher.cli.output import say
+    from launcher.executors import executor_for
+    from launcher.sweeps.halving import stopped_early
+    from launcher.sweeps.queue import POLL_S, work_off
+    from launcher.sweeps.search import only_driver
+    from launcher.sweeps.together import submit
+
+    executor = executor_for(searched.example.prepared.plan.executor)
+    is_here = executor.array_template is None
+    learns = searched.search.needs_results
+    with only_driver(sweep.directory), _wishes(sweep, WISHES if is_here else LEAVING) as wish:
+        at_once = sweep.at_once or (1 if is_here else AT_ONCE_ON_A_CLUSTER)
+        if not is_here and not learns:
+            early = stopped_early(sweep.directory)
+            submit(sweep, [run for run in runs if run.run_id not in early], executor, sweep.at_once)
+            at_once = len(runs)
+        ended = work_off(
+            runs,
+            executor,
+            at_once,
+            lambda run, what: say(f"{run.run_id}: {what}"),
+            wish,
+            _company(sweep, searched, executor),
+            POLL_S if is_here else CLUSTER_POLL_S,
+        )
+    early = stopped_early(sweep.directory)
+    return _told(
+        sweep,
+        {name: "stopped early" if name in early and was == "stopped" else was for name, was in ended.items()},
+        as_json=as_json,
+    )
+
+
+def _company(sweep: Sweep, searched: Searched, executor: Executor) -> Company:
+    """What goes on beside the trials of a search: points that are asked for, or trials that are stopped."""
+    from launcher.cli.output import say
+    from launcher.errors import LauncherError
+    from launcher.sweeps.halving import stopped_early
+    from launcher.sweeps.queue import Company, completed
+    from launcher.sweeps.search import Guide, halving_of
+
+    if searched.search.needs_results:
+        guide = Guide(searched, sweep.at_once, lambda words, error: say(f"{words}: refused: {error}"))
+        guide.tell()
+        return Company(next=guide.next)
+    halving = halving_of(searched)
+
+    def look(active: Sequence[RunDir]) -> None:
+        for decision in halving.look(active):
+            say(f"{decision.run_id}: {decision}")
+        early = stopped_early(sweep.directory)
+        for run in active:
+            if run.run_id in early and not run.stop.exists():
+                with suppress(LauncherError):  # it has just ended by itself
+                    executor.stop(run)
+
+    def is_over(run: RunDir) -> bool:
+        return completed(run) or (
+            run.run_id in stopped_early(sweep.directory) and not executor.state(run).active
+        )
+
+    return Company(look=look, is_over=is_over)
+
+
+def _told(sweep: Sweep, ended: dict[str, str], *, as_json: bool) -> int:
+    """Say how the trials ended; returns the exit code."""
+    from launcher.cli.many_runs import counted, counts_text
+    from launcher.cli.output import say, show_json
+    from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
+
+    say(f"{sweep.name}: {counts_text(counted(ended.values()))}")
     if as_json:
         show_json({"sweep": sweep.name, "trials": ended})
-    if set(ended.values()) <= {"completed"}:
+    if "active" in ended.values():
+        say("what runs goes on without you; the same command takes it up again")
+    elif set(ended.values()) <= {"completed", "stopped early"}:
         say(f"launch compare {sweep.name} shows them best first, launch report {sweep.name} as a page")
         return EXIT_OK
-    return EXIT_FAILED if "failed" in counts else EXIT_STOPPED
+    return EXIT_FAILED if "failed" in ended.values() else EXIT_STOPPED
 
 
 @contextmanager
-def _wishes(sweep: Sweep) -> Iterator[Any]:
-    """What Ctrl-C, TERM and `launch stop` or `cancel` of the sweep have asked for so far, as a function."""
+def _wishes(sweep: Sweep, after: Sequence[Wish]) -> Iterator[Any]:
+    """What Ctrl-C and TERM, the n-th of which means `after[n]`, and `launch stop` or `cancel` have asked for so far."""
     from launcher.runs.records import read_text
 
     count = 0
@@ -190,9 +336,10 @@ def _wishes(sweep: Sweep) -> Iterator[Any]:
         count += 1
 
     def wish() -> Wish:
+        pressed = after[min(count, len(after) - 1)]
         asked = (read_text(sweep.request) or "").strip()
-        others = [WISHES.index(known) for known in WISHES if known == asked]
-        return WISHES[min(max(count, *others, 0), len(WISHES) - 1)]
+        others: list[Wish] = [known for known in WISHES if known == asked]
+        return pressed if pressed == "leave" else max([pressed, *others], key=WISHES.index)
 
     sweep.request.unlink(missing_ok=True)
     before = {number: signal.signal(number, more) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -216,17 +363,22 @@ def _prune(sweep: Sweep, planned: Planned) -> None:
         say(f"{run.run_id}: no longer in the sweep; its directory stays")
 
 
-def _plan_document(planned: Planned) -> dict[str, Any]:
+def _plan_document(planned: Planned, searched: Searched | None) -> dict[str, Any]:
     """What the trials are and what all of them take, as far as it can be predicted."""
     trials = [_trial_document(trial) for trial in planned.trials]
-    ranks = [trial.prepared.plan.world_size for trial in planned.trials]
-    seconds = [trial["predicted_s"] for trial in trials]
-    known = [a * b for a, b in zip(ranks, seconds, strict=True) if b is not None]
+    example = planned.trials[0] if searched is None else searched.example
+    to_come = 0 if searched is None else searched.search.trials - len(trials)
+    ranks = [*(trial.prepared.plan.world_size for trial in planned.trials), example.prepared.plan.world_size]
+    seconds = [*(trial["predicted_s"] for trial in trials), _trial_document(example)["predicted_s"]]
+    counts = [*(1 for _ in trials), to_come]
+    known = [a * b * n for a, b, n in zip(ranks, seconds, counts, strict=True) if b is not None]
     return {
         "sweep": planned.name,
         "directory": str(planned.directory),
-        "device": planned.trials[0].prepared.plan.device,
-        "rank_hours": sum(known) / 3600 if len(known) == len(trials) else None,
+        "device": example.prepared.plan.device,
+        "search": None if planned.search is None else planned.search.method,
+        "rank_hours": sum(known) / 3600 if len(known) == len(seconds) else None,
+        "to_come": to_come,
         "trials": trials,
     }
 
@@ -259,5 +411,7 @@ def _plan_text(document: dict[str, Any]) -> str:
     ]
     what = "GPU hours" if document["device"] == "cuda" else "hours of a process"
     hours = "unknown" if document["rank_hours"] is None else f"{document['rank_hours']:.2g}"
-    total = f"{len(rows)} trials, {hours} {what} of training steps (predicted); nothing was started"
-    return table(rows, ["trial", "steps", "training", ""]) + "\n" + total
+    count = len(rows) + document["to_come"]
+    drawn = f" ({document['to_come']} drawn as results come)" if document["to_come"] else ""
+    total = f"{count} trials{drawn}, {hours} {what} of training steps (predicted); nothing was started"
+    return table(rows, ["trial", "steps", "training", ""]) + "\n" + total if rows else total
