@@ -79,6 +79,10 @@ def _name_fault(name: str) -> Fault | None:
     if page := PAGE.match(name):
         return Fault("is the address of a page", f"give the id: {page[1]}")
     if not Path(name).is_absolute():
+        if Path(name).name in ("config.json", *WEIGHTS, *TOKENIZERS) and Path(name).parent != Path():
+            return Fault(
+                "looks like a file, which isn't there", f"give the model's directory: {Path(name).parent}"
+            )
         if HUB_ID.fullmatch(name) and "--" not in name and ".." not in name:
             return None
         return Fault(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,18 @@ def test_the_log_as_json(finished: Finished, capsys: pytest.CaptureFixture[str])
     (first, *_) = json.loads(capsys.readouterr().out)
     assert first["source"] == "run"
     assert first["line"].endswith(" starting")
+
+
+def test_a_run_that_has_written_nothing_is_said_to(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = finished
+    copy = tmp_path / "quiet"
+    shutil.copytree(run.path, copy, ignore=shutil.ignore_patterns("logs"))
+    assert execute(["logs", str(copy)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "quiet has written no line yet: launch status quiet\n"
 
 
 def test_what_was_said_between_the_id_and_the_first_event(finished: Finished) -> None:

@@ -106,6 +106,7 @@ def test_an_adapter_is_no_model(tmp_path: Path) -> None:
         ("https://huggingface.co/FacebookAI/roberta-base", "give the id: FacebookAI/roberta-base"),
         ("https://huggingface.co/gpt2/tree/main", "give the id: gpt2/tree"),
         ("a/b/c", "an id such as org/name"),
+        ("missing/config.json", "give the model's directory: missing"),
         ("bert base", "an id such as org/name"),
     ],
 )

@@ -41,7 +41,7 @@ def logs_command(
 
     -f takes up a run that goes on, also one that was started from a terminal that is closed.
     """
-    from launcher.cli.output import show, show_json
+    from launcher.cli.output import say, show, show_json
     from launcher.errors import Problem, UserError
     from launcher.runs.directory import find
 
@@ -65,8 +65,12 @@ def logs_command(
         show_json([{"source": source, "line": line} for source, line in lines])
         return
     texts = (line if rank is not None else f"[{source}] {line}" for source, line in lines)
+    printed = False
     while together := list(itertools.islice(texts, 1 if follow else PRINTED_TOGETHER)):
         show("\n".join(together))
+        printed = True
+    if not printed:
+        say(f"{run.run_id} has written no line yet: launch status {run.run_id}")
 
 
 def _written(run: RunDir, rank: int | None) -> Iterator[tuple[str, str]]:
