@@ -23,6 +23,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "run": Verb("launching", "train here, or submit to Slurm"),
         "plan": Verb("launching", "show what run would do; write its files with --out"),
         "sweep": Verb("sweep", "train a grid of values and seeds, and go on with what is missing of it"),
+        "init": Verb("init", "make a recipe from your data"),
         "recipes": Verb("recipes", "list recipes, or show one with the origin of each value"),
     },
     "Follow": {

@@ -19,6 +19,8 @@ _MINILM_L6, _MINILM_L12 = _sized(6, 384, 12), _sized(12, 384, 12)
 
 FAMILY = Family(
     name="bert",
+    speaks={"en": "google-bert/bert-base-uncased", "zh": "google-bert/bert-base-chinese"},
+    read_gb=16,
     known={
         "bert-base-uncased": _BASE,
         "bert-base-cased": {"vocab_size": 28996},

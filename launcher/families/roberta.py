@@ -26,6 +26,8 @@ _LARGE = {
 
 FAMILY = Family(
     name="roberta",
+    speaks={"en": "FacebookAI/roberta-base"},
+    read_gb=160,
     known={
         "roberta-base": _BASE,
         "roberta-large": _LARGE,

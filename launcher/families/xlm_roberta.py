@@ -16,6 +16,8 @@ _LARGE = {
 
 FAMILY = Family(
     name="xlm-roberta",
+    speaks={"*": "FacebookAI/xlm-roberta-base"},
+    read_gb=2500,
     known={"xlm-roberta-base": _BASE, "xlm-roberta-large": _LARGE},
     positions_start_behind_padding=True,
     has_pooler=True,

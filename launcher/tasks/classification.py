@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.rows import shown
+from launcher.tasks.shared.sample import Guess, Said, Sample
 
 
 class Classification(TaskSpec):
@@ -14,6 +16,16 @@ class Classification(TaskSpec):
     losses = ("cross_entropy", "focal", "custom")
     windows = True
     explained = True
+
+    @classmethod
+    def guess(cls, sample: Sample) -> Guess | None:
+        label = sample.label(lambda column: column.is_classes)
+        text = sample.said_texts(label.name) if label else None
+        if label is None or text is None:
+            return None
+        why = f"{shown(label.name)} has {len(label.names)} values that come again and again: classes."
+        said = Said(label.name, f"{label.told}.")
+        return Guess(0.55 + label.named_as_label, why, {"data.text": text, "data.label": said})
 
     def metrics_of(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """`f1` is that of the second of two classes."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from launcher.errors import Conflict
 from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.sample import Guess, Said, Sample
 
 
 class MaskedLM(TaskSpec):
@@ -20,6 +21,17 @@ class MaskedLM(TaskSpec):
     texts = (1,)
     probes = True
     outputs = ("prediction", "probabilities", "candidates")
+
+    @classmethod
+    def guess(cls, sample: Sample) -> Guess | None:
+        text = sample.said_texts(*sample.given_label)
+        if text is None:
+            return None
+        name = text.value if isinstance(text.value, str) else text.value[-1]
+        why = (
+            "There are texts, and nothing that could be their label: a model can get used to their language."
+        )
+        return Guess(0.3, why, {"data.text": Said(name, text.why)})
 
     def conflicts(self) -> Iterator[Conflict]:
         if self.recipe.lora.train_embeddings:

@@ -9,6 +9,7 @@ from launcher.tasks.shared import labels
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Doubt, Seen
 from launcher.tasks.shared.rows import Row, Value, shown
+from launcher.tasks.shared.sample import Column, Guess, Said, Sample, mostly
 
 SHOWN = 3
 """Labels that a message shows."""
@@ -23,6 +24,10 @@ class MultiLabel(TaskSpec):
     explained = True
     several = True
     flags = True
+
+    @classmethod
+    def guess(cls, sample: Sample) -> Guess | None:
+        return _listed(sample) or _delimited(sample) or _flagged(sample)
 
     @property
     def least_classes(self) -> int:
@@ -69,6 +74,68 @@ class MultiLabel(TaskSpec):
         some = ", ".join([repr(name) for name in seen if likely in name][:SHOWN])
         text = f"{len(seen):,} labels consist of each other's parts ({some}), and each is taken for one label"
         yield Doubt(text, f'data.label_delimiter="{likely}" takes them apart')
+
+
+def _listed(sample: Sample) -> Guess | None:
+    """One column with a list of names in each cell, few of them different."""
+    label = sample.label(_is_list_of_classes)
+    text = sample.said_texts(label.name) if label else None
+    if label is None or text is None:
+        return None
+    several = sum(len(names) > 1 for names in label.lists) / max(1, len(label.lists))
+    why = f"{shown(label.name)} holds lists of labels, {several:.0%} of them with more than one."
+    return Guess(0.97, why, {"data.text": text, "data.label": Said(label.name, "A list in each cell.")})
+
+
+def _is_list_of_classes(column: Column) -> bool:
+    names = [labels.class_names(found, "|") for found in column.lists]
+    if not names or not mostly(found is not None for found in names):
+        return False
+    every = [name for found in names for name in found or ()]
+    return 1 < len(set(every)) <= len(every) / 2 and len({len(found or ()) for found in names}) > 1
+
+
+def _delimited(sample: Sample) -> Guess | None:
+    """One column whose names consist of each other's parts."""
+    label = sample.label(
+        lambda column: not column.is_text and not column.numbers and bool(_delimiter(column))
+    )
+    text = sample.said_texts(label.name) if label else None
+    if label is None or text is None:
+        return None
+    delimiter = _delimiter(label)
+    why = f"{shown(label.name)} holds several labels, with {delimiter!r} between them."
+    example = next(name for name in label.names if delimiter in name)
+    keys = {
+        "data.text": text,
+        "data.label": Said(label.name, f"Such as {shown(example)}."),
+        "data.label_delimiter": Said(delimiter, "What separates the labels of a cell."),
+    }
+    return Guess(0.9 if label.named_as_label else 0.87, why, keys)
+
+
+def _delimiter(column: Column) -> str:
+    """What separates labels that also stand alone; "" where there is no such thing."""
+    names = tuple(column.names)
+    likely = labels.likely_delimiter(names)
+    return likely if likely and labels.are_several(names, likely) else ""
+
+
+def _flagged(sample: Sample) -> Guess | None:
+    """Two or more columns of 0 and 1, and rows in which not just one of them is 1."""
+    flags = [column for column in sample.columns if column.is_flag and not column.is_id]
+    if sample.given_label:
+        flags = [column for column in flags if column.name in sample.given_label]
+    text = sample.said_texts() if len(flags) > 1 else None
+    if text is None:
+        return None
+    rows = zip(*(map(labels.flag, column.values) for column in flags), strict=True)
+    if all(sum(map(bool, row)) == 1 for row in rows):
+        return None
+    names = [column.name for column in flags]
+    why = f"{len(names)} columns hold 0 or 1, and rows have any number of them."
+    said = Said(names, "A column for each label, 1 where a row has it.")
+    return Guess(0.92 if len(names) > 2 else 0.82, why, {"data.text": text, "data.label": said})
 
 
 SPEC = MultiLabel

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from string import ascii_uppercase
 from typing import Any
 
@@ -10,7 +12,13 @@ from launcher.errors import Conflict, Problem, UserError
 from launcher.tasks.shared import labels
 from launcher.tasks.shared.base import Change, Label, TaskSpec, mended
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown
+from launcher.tasks.shared.sample import Column, Guess, Said, Sample, mostly
 from launcher.tasks.shared.written_lists import unwritten
+
+CHOICE = re.compile(
+    r"(?:.*[._ -])?(?:choice|option|ending|answer|alternative|opt|sol|solution)[._ -]?(?:\d|[a-z])|[a-e]"
+)
+"""Names of columns that hold one of the choices each."""
 
 
 class MultipleChoice(TaskSpec):
@@ -21,6 +29,29 @@ class MultipleChoice(TaskSpec):
     about_text = True
     choices = True
     outputs = ("prediction", "probabilities", "choice")
+
+    @classmethod
+    def guess(cls, sample: Sample) -> Guess | None:
+        for given, choices in _choices(sample):
+            label = sample.label(lambda column, of=choices: _tells_one(column, of))  # type: ignore[misc]
+            names = [given] if isinstance(given, str) else given
+            texts = (
+                []
+                if label is None
+                else [
+                    column.name for column in sample.text_columns if column.name not in (*names, label.name)
+                ]
+            )
+            if label is None or not texts:
+                continue
+            why = f"{shown(label.name)} says which of the choices in {', '.join(map(shown, names))} is right."
+            keys = {
+                "data.text": Said(texts[0] if len(texts) == 1 else texts[:2], "What the choices are for."),
+                "data.choices": Said(given, "The texts to choose from."),
+                "data.label": Said(label.name, f"{label.told}."),
+            }
+            return Guess(0.98, why, keys)
+        return None
 
     def conflicts(self) -> Iterator[Conflict]:
         if self.recipe.data.choices is None:
@@ -127,6 +158,25 @@ def choice_indices(value: Value, of: Sequence[str]) -> set[int]:
     if name.isdecimal() and int(name) < len(of):
         found.add(int(name))
     return found
+
+
+def _choices(sample: Sample) -> Iterator[tuple[str | list[str], list[list[str]]]]:
+    """Columns that may hold choices, or one with lists of them, and the choices of each row."""
+    for column in sample.columns:
+        if column.lists and mostly(len(choice_list(found)) > 1 for found in column.lists):
+            yield column.name, [choice_list(value) for value in column.values]
+    named = [
+        column for column in sample.columns if CHOICE.fullmatch(column.name.lower()) and not column.numbers
+    ]
+    if len(named) > 1:
+        rows = zip(*(column.values for column in named), strict=True)
+        yield [column.name for column in named], [[str(cell) for cell in row] for row in rows]
+
+
+def _tells_one(column: Column, of: Sequence[Sequence[str]]) -> bool:
+    """Whether nearly every cell means one of its row's choices."""
+    rows = islice(zip(column.values, of, strict=True), 2000)
+    return mostly(len(choice_indices(value, choices)) == 1 for value, choices in rows)
 
 
 SPEC = MultipleChoice

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from launcher.errors import Problem
 from launcher.tasks.shared import labels
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.findings import Seen
+from launcher.tasks.shared.rows import shown
+from launcher.tasks.shared.sample import Column, Guess, Said, Sample
+
+RATED = frozenset(
+    re.findall("[a-z]+", "star stars rating ratings rated grade score level severity overall rank stage")
+)
+"""Words in the names of columns whose numbers have an order."""
+LEAST, MOST = 3, 11
+"""How many numbers a scale has."""
 
 
 class Ordinal(TaskSpec):
@@ -16,6 +26,19 @@ class Ordinal(TaskSpec):
     fair_metrics = ("macro_f1", "qwk")
     lower_is_better = frozenset({"mse", "mae"})
 
+    @classmethod
+    def guess(cls, sample: Sample) -> Guess | None:
+        label = sample.label(lambda column: _is_scale(column) and bool(column.words_of_name & RATED))
+        label = label or sample.label(_is_scale)
+        text = sample.said_texts(label.name) if label else None
+        if label is None or text is None:
+            return None
+        rated = bool(label.words_of_name & RATED)
+        scale = f"{min(label.numbers):g} to {max(label.numbers):g}"
+        why = f"{shown(label.name)} has the whole numbers {scale}, which have an order."
+        said = Said(label.name, f"{label.told}.")
+        return Guess(0.9 if rated else 0.5, why, {"data.text": text, "data.label": said})
+
     def class_problem(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Problem | None:
         name = next((name for name in names if labels.score(name) is None), None)
         if name is None or self.recipe.data.labels is not None:
@@ -23,6 +46,13 @@ class Ordinal(TaskSpec):
         message = f"{name!r} is no number: these classes have no order"
         remedy = "data.labels=[LOWEST,...,HIGHEST] gives one"
         return Problem(message, None, "data.label", self.recipe.data.label, remedy)
+
+
+def _is_scale(column: Column) -> bool:
+    """Whether the cells are whole numbers, few of them and each the next of another."""
+    numbers = sorted(set(column.numbers))
+    few = LEAST <= len(numbers) <= MOST and column.is_classes
+    return few and numbers[-1] - numbers[0] == len(numbers) - 1 and numbers[0] >= 0
 
 
 SPEC = Ordinal

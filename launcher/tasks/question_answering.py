@@ -8,6 +8,7 @@ from launcher.tasks.shared.answers import NOWHERE, Answer, answers, answers_mist
 from launcher.tasks.shared.base import Change, Label, TaskSpec, mended
 from launcher.tasks.shared.findings import Finding, Kind
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown
+from launcher.tasks.shared.sample import Column, Guess, Said, Sample, mostly
 
 IMPOSSIBLE = "is_impossible"
 """The column of SQuAD 2.0 that says whether a question has no answer; it wins over answers that stand there too."""
@@ -54,6 +55,19 @@ class QuestionAnswering(TaskSpec):
     texts = (2,)
     example_columns = "data.text=[question,context]"
     outputs = ("prediction", "probabilities", "start", "end")
+
+    @classmethod
+    def guess(cls, sample: Sample) -> Guess | None:
+        label = sample.label(_holds_answers)
+        context = None if label is None else next(_contexts(sample, label), None)
+        others = [column for column in sample.text_columns if column is not context]
+        question = next(
+            (column for column in others if "question" in column.words_of_name), others[0] if others else None
+        )
+        if label is None or context is None or question is None:
+            return None
+        why = f"{shown(label.name)} holds answers that stand in {shown(context.name)}."
+        return Guess(1.0, why, _keys(sample, question, context, label))
 
     def metrics_of(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """`answerable_accuracy` is that of saying that there is no answer."""
@@ -141,6 +155,35 @@ def _moved(answer: Answer, before: str, context: str, change: Change) -> dict[st
     start = len(change(before[: there.start] + "|")) - 1
     moved = placed(context, Answer(text, start)) or Answer(text, start)
     return {"text": moved.text, "answer_start": moved.start}
+
+
+def _holds_answers(column: Column) -> bool:
+    found = [answers(value) for value in column.values]
+    return mostly(entries is not None for entries in found) and any(found)
+
+
+def _contexts(sample: Sample, label: Column) -> Iterator[Column]:
+    """The columns of text that hold the answers."""
+    for column in sample.text_columns:
+        rows = zip(column.values, map(answers, label.values), strict=True)
+        if mostly(found[0].text in str(text) for text, found in rows if found):
+            yield column
+
+
+def _keys(sample: Sample, question: Column, context: Column, label: Column) -> dict[str, Said]:
+    keys = {
+        "data.text": Said(
+            [question.name, context.name], "The question, and the text that its answer stands in."
+        ),
+        "data.label": Said(label.name, "The answers, and where each begins."),
+    }
+    none = sum(not answers(value) for value in label.values) / len(label.values)
+    if none:
+        keys["qa.unanswerable"] = Said(True, f"{none:.0%} of the questions have no answer.")
+    title = sample.named("title")
+    if title is not None and len(title.names) > 2:
+        keys["data.group"] = Said("title", "All questions about an article stay on one side of a cut.")
+    return keys
 
 
 SPEC = QuestionAnswering

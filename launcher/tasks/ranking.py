@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from launcher.tasks.shared import labels
 from launcher.tasks.shared.base import Label, TaskSpec
-from launcher.tasks.shared.rows import Row, Value
+from launcher.tasks.shared.rows import Row, Value, shown
+from launcher.tasks.shared.sample import Column, Guess, Said, Sample
+
+QUERIES = frozenset({"query", "question", "search", "keyword"})
+DOCUMENTS = frozenset(
+    re.findall("[a-z]+", "document doc passage answer sentence product title url text item")
+)
+REPEATED = 1.5
+"""Rows for each query; with fewer there is nothing to be ordered."""
 
 
 class Ranking(TaskSpec):
@@ -15,6 +25,21 @@ class Ranking(TaskSpec):
     texts = (2,)
     example_columns = "data.text=[query,document]"
     outputs = ("prediction", "rank")
+
+    @classmethod
+    def guess(cls, sample: Sample) -> Guess | None:
+        label = sample.label(_is_relevance)
+        texts = sample.text_columns if label else []
+        query = next((column for column in texts if column.words_of_name & QUERIES), None)
+        found = (column for column in texts if column is not query and column.words_of_name & DOCUMENTS)
+        document = next(found, None)
+        if label is None or query is None or document is None:
+            return None
+        each = len(query.values) / len(set(map(str, query.values)))
+        if each < REPEATED:
+            return None
+        why = f"{shown(query.name)} comes {each:.1f} times with different texts in {shown(document.name)}: what is best for it?"
+        return Guess(0.96, why, _keys(query, document, label))
 
     @property
     def altered_columns(self) -> tuple[str, ...]:
@@ -40,6 +65,22 @@ class Ranking(TaskSpec):
 
     def sample_texts(self) -> tuple[str, ...]:
         return ("a query", "a document")
+
+
+def _keys(query: Column, document: Column, label: Column) -> dict[str, Said]:
+    most = max(label.numbers)
+    keys = {
+        "data.text": Said([query.name, document.name], "The query first, then what is ranked for it."),
+        "data.label": Said(label.name, f"How relevant it is: {label.told}."),
+        "data.group": Said(query.name, "All rows of a query stay on one side of a cut."),
+    }
+    if most > 1:
+        keys["ranking.max_relevance"] = Said(most, f"The highest in {shown(label.name)}.")
+    return keys
+
+
+def _is_relevance(column: Column) -> bool:
+    return len(column.numbers) == len(column.values) and column.is_classes and min(column.numbers) >= 0
 
 
 SPEC = Ranking

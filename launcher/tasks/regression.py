@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from launcher.tasks.shared import labels
 from launcher.tasks.shared.base import Label, TaskSpec
-from launcher.tasks.shared.rows import Row, Value
+from launcher.tasks.shared.rows import Row, Value, shown
+from launcher.tasks.shared.sample import Column, Guess, Said, Sample
+
+MANY = 20
+"""More different whole numbers than these are hardly classes."""
+MEASURED = frozenset({"score", "similarity", "value", "price", "gold", "mean", "rating"})
+"""Words in the names of columns that hold something measured."""
 
 
 class Regression(TaskSpec):
@@ -17,12 +23,35 @@ class Regression(TaskSpec):
     classes = False
     outputs = ("prediction",)
 
+    @classmethod
+    def guess(cls, sample: Sample) -> Guess | None:
+        label = sample.label(_is_measured)
+        text = sample.said_texts(label.name) if label else None
+        if label is None or text is None:
+            return None
+        fractions = any(not number.is_integer() for number in label.numbers)
+        named = max(label.named_as_label, 0.3 if label.words_of_name & MEASURED else 0)
+        what = "with fractions" if fractions else f"of which {len(label.names)} are different"
+        why = f"{shown(label.name)} holds numbers {what}: something measured, and no classes."
+        said = Said(label.name, f"Numbers from {min(label.numbers):g} to {max(label.numbers):g}.")
+        return Guess((0.6 if fractions else 0.4) + named, why, {"data.text": text, "data.label": said})
+
     def label_mistake(self, row: Row, value: Value) -> str | None:
         return labels.score_mistake(value)
 
     def label(self, row: Row) -> Label:
         (column,) = self.label_columns
         return labels.score(row.values.get(column))
+
+
+def _is_measured(column: Column) -> bool:
+    different = set(column.numbers)
+    whole = all(number.is_integer() for number in different)
+    return (
+        len(column.numbers) == len(column.values)
+        and not column.is_id
+        and len(different) > (MANY if whole else 2)
+    )
 
 
 SPEC = Regression

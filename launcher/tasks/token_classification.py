@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from launcher.errors import Conflict, Problem
@@ -11,11 +12,16 @@ from launcher.tasks.shared import labels, tagging
 from launcher.tasks.shared.base import Change, Label, TaskSpec
 from launcher.tasks.shared.findings import Doubt, Finding, Kind, Seen
 from launcher.tasks.shared.rows import Mistake, Row, shown
+from launcher.tasks.shared.sample import Column, Guess, Said, Sample, mostly
 from launcher.tasks.shared.words import tags, words
 
 NOT_IOB1 = "not IOB1"
 """Counted, and never told."""
 TAGS_SHOWN = 3
+MANY_TAGS = 300
+"""More than these are words."""
+ENOUGH = 1000
+"""Rows by which columns of words and of tags are told."""
 SEQUENCE = Kind(
     "tags can't stand where they do",
     "mend the tags: an entity begins with B- (or S-), and I- goes on with one of the same type",
@@ -42,6 +48,31 @@ class TokenClassification(TaskSpec):
     texts = (1,)
     words = True
     outputs = ("prediction", "probabilities", "entities")
+
+    @classmethod
+    def guess(cls, sample: Sample) -> Guess | None:
+        found = [
+            (column, text)
+            for column in sample.columns
+            for text in sample.columns
+            if _tags(column, text, sample)
+        ]
+        if not found:
+            return None
+        label, text = max(
+            found, key=lambda pair: (_in_scheme(pair[0]), pair[0].named_as_label, _kinds(pair[1]))
+        )
+        why = f"{shown(label.name)} has a tag for each word of {shown(text.name)}."
+        others = dict.fromkeys(column.name for column, _ in found if column is not label)
+        also = f" {', '.join(map(shown, others))} would do as well." if others else ""
+        some = list(dict.fromkeys(tag for value in label.values[:ENOUGH] for tag in tags(value) or ()))[
+            :TAGS_SHOWN
+        ]
+        keys = {
+            "data.text": Said(text.name, "The words."),
+            "data.label": Said(label.name, f"Tags such as {', '.join(map(shown, some))}.{also}"),
+        }
+        return Guess(0.99, why, keys)
 
     def conflicts(self) -> Iterator[Conflict]:
         for name in ("insert", "swap", "delete", "back_translation"):
@@ -171,6 +202,32 @@ def _scheme(names: tuple[str, ...], wanted: tagging.Wanted) -> tagging.Scheme:
 def _pair(before: str | None, after: str | None, scheme: tagging.Scheme) -> tuple[bool, bool]:
     """Whether one tag may follow another, and whether the older IOB1 would write it so."""
     return tagging.follows(before, after, scheme), tagging.as_iob1(before, after, scheme)
+
+
+def _tags(column: Column, text: Column, sample: Sample) -> bool:
+    """Whether the cells of a column are tags of the words that stand in another."""
+    if column is text or (sample.given_label and column.name not in sample.given_label):
+        return False
+    if not column.lists and not _in_scheme(column):
+        return False
+    cells = islice(zip(column.values, text.values, strict=True), ENOUGH)
+    rows = [(tags(tagged), words(given)) for tagged, given in cells]
+    alike = mostly(
+        found is not None and given is not None and len(found) == len(given) for found, given in rows
+    )
+    longer = any(len(found or ()) > 2 for found, _ in rows)
+    return alike and longer and 2 * _kinds(column) < _kinds(text)
+
+
+def _kinds(column: Column) -> int:
+    """How many different words or tags there are."""
+    return len({word for value in column.values[:ENOUGH] for word in tags(value) or ()})
+
+
+def _in_scheme(column: Column) -> bool:
+    """Whether the tags are written in a scheme such as BIO."""
+    used = {tag for value in column.values[:ENOUGH] for tag in tags(value) or ()}
+    return 1 < len(used) <= MANY_TAGS and tagging.scheme_of(used) != tagging.NONE
 
 
 SPEC = TokenClassification

@@ -35,10 +35,11 @@ LAYERS = {
     "executors": "runs psutil",
     "health": "runs",
     "node": "executors health",
+    "drafts": "recipe tasks families loading reading executors",
     "sweeps": "planning executors optuna",
     "report": "runs tasks reading jinja2",
     "api": "planning executors train",
-    "cli": "recipe tasks families loading reading runs planning executors health sweeps report node click rich",
+    "cli": "recipe tasks families loading reading runs planning executors health sweeps drafts report node click rich",
     "train": "recipe tasks families reading planning runs health *",
 }
 

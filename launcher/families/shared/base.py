@@ -34,6 +34,10 @@ class Family:
     """`model_type` of config.json."""
     known: Mapping[str, Mapping[str, object]] = field(default_factory=dict, repr=False)
     """Usual hub ids, each with the entries of its config.json that differ from transformers' defaults."""
+    speaks: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Language (ISO 639-1, `*` for all) -> the hub id that is a good start for texts in it."""
+    read_gb: float = 0.0
+    """Text that this model has learnt from, in GB; of two that speak a language the one that read more is proposed."""
     sizes: Sizes = field(default_factory=Sizes)
     """What transformers assumes where config.json says nothing."""
     keys: ConfigKeys = field(default_factory=ConfigKeys)

@@ -13,6 +13,7 @@ from launcher.errors import Conflict, Problem, UserError, choices
 from launcher.tasks.shared import labels
 from launcher.tasks.shared.findings import Doubt, Finding, Kind, Seen
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown, text_mistake
+from launcher.tasks.shared.sample import Guess, Sample
 
 if TYPE_CHECKING:
     from launcher.recipe.recipe import Recipe
@@ -123,6 +124,13 @@ class TaskSpec:
         by_label = " or ".join(f"{name}/LABEL" for name in self.label_metrics)
         remedy = choices(metric, known) + (f", and {by_label}" if by_label and names is None else "")
         return f"is not computed by task={self.recipe.task}" + (" on these data" if names else ""), remedy
+
+    # Data that nobody has described yet
+
+    @classmethod
+    def guess(cls, sample: Sample) -> Guess | None:
+        """How likely these rows are for this task, and the keys that say so; None where they can't be."""
+        return None
 
     # The recipe
 

@@ -1,0 +1,200 @@
+"""How a file is to be read that nobody has described: its format, what separates columns, whether it has a header line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from launcher.errors import UserError
+from launcher.reading.files import read_rows, resolve_format
+from launcher.reading.formats.conll import BETWEEN_DOCUMENTS
+from launcher.reading.given_files import header_line
+from launcher.reading.options import ReadOptions
+from launcher.reading.textfiles import lines
+from launcher.recipe.data_formats import FormatName, format_named
+from launcher.tasks.shared.rows import Row, shown
+from launcher.tasks.shared.sample import Said
+
+ROWS = 20_000
+"""Rows that guesses are made from."""
+FEW = 500
+"""Rows, or lines, that a layout is told by."""
+DELIMITERS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
+LONGEST_NAME = 40
+STEADY = 0.95
+"""Share of the lines that must have the same number of fields."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file is read, with the keys that say so."""
+
+    options: ReadOptions
+    keys: Mapping[str, Said]
+    rows: tuple[Row, ...]
+    """The first rows, read that way."""
+
+    @property
+    def names_are_ours(self) -> bool:
+        """Whether the columns have no names of their own in the file."""
+        return not self.options.header
+
+    def renamed(self, names: Mapping[str, str]) -> Layout:
+        """The same with other names for columns that have none of their own."""
+        columns = tuple(names.get(name, name) for name in self.rows[0].values)
+        rows = tuple(
+            Row(dict(zip(columns, row.values.values(), strict=False)), row.position) for row in self.rows
+        )
+        why = "The file has no names for its columns; these are ours."
+        keys = {**self.keys, "data.columns": Said(list(columns), why)}
+        return Layout(replace(self.options, columns=columns), keys, rows)
+
+
+def layout_of(path: Path) -> Layout:
+    """The likeliest layout of a file. Raises UserError where it can be read in none."""
+    named = format_named(path)
+    if named not in (None, "txt", "csv", "tsv", "json"):
+        return _read(path, ReadOptions(), {})
+    first = [line for _, line in islice(lines(path), FEW)]
+    told = _by_content(first, named)
+    if told is not None:
+        name, why = told
+        said = {} if name == named else {"data.format": Said(name, why)}
+        return _read(path, ReadOptions(format=name), said)
+    if named == "json":
+        return _read(path, ReadOptions(), {})
+    return _table(path, first) or _read(path, ReadOptions(format=named or "txt"), _plain(named))
+
+
+def _plain(named: FormatName | None) -> dict[str, Said]:
+    return {} if named else {"data.format": Said("txt", "Lines of text.")}
+
+
+def _by_content(first: Sequence[str], named: FormatName | None) -> tuple[FormatName, str] | None:
+    """The format that the first lines can only have, and how that shows; None for tables and plain text."""
+    filled = [line for line in first if line.strip()]
+    objects = [line for line in filled if line.startswith("{") and line.rstrip().endswith("}")]
+    if named in (None, "txt", "json") and len(filled) > 1 and objects == filled:
+        return "jsonl", "Each line is a JSON object."
+    if named in (None, "txt") and filled and filled[0].startswith(("[", "{")):
+        return "json", "The file is a JSON document."
+    if named in (None, "txt", "tsv") and _is_columns_of_words(first):
+        return "conll", "A word on each line with its tags, and an empty line after each sentence."
+    return None
+
+
+def _is_columns_of_words(first: Sequence[str]) -> bool:
+    words = [line.split() for line in first if line.strip() and not line.startswith((BETWEEN_DOCUMENTS, "#"))]
+    breaks = sum(not line.strip() for line in first)
+    widths = Counter(map(len, words))
+    if not words or not breaks or len(words) < 2 * breaks:
+        return False
+    width, count = widths.most_common(1)[0]
+    last = {fields[-1] for fields in words}
+    return width > 1 and count >= STEADY * len(words) and 2 * len(last) < max(4, len(words))
+
+
+# Tables
+
+
+def _table(path: Path, first: Sequence[str]) -> Layout | None:
+    """The file as a table of two or more columns; None where its lines are no such thing."""
+    named = format_named(path)
+    for options, keys in _candidates(first, named):
+        try:
+            plain = list(islice(read_rows(path, replace(options, header=False, columns=None)), FEW))
+        except UserError:
+            plain = _wide_enough(path, options)
+        if plain and len(plain[0].values) > 1:
+            return _with_header(path, options, keys, plain)
+    if named in ("csv", "tsv"):
+        return _read(path, ReadOptions(), {})
+    return None
+
+
+def _candidates(
+    first: Sequence[str], named: FormatName | None
+) -> Iterator[tuple[ReadOptions, dict[str, Said]]]:
+    """Ways of reading lines as columns, the likeliest first."""
+    steady = {mark: _steady(first, mark) for mark in DELIMITERS}
+    own = {"csv": ",", "tsv": "\t"}.get(named or "", "")
+    marks = sorted((mark for mark, width in steady.items() if width > 1), key=lambda mark: mark != "\t")
+    if own and (own in marks or not marks):
+        marks = [own, *(mark for mark in marks if mark != own)]
+    for mark in marks:
+        said = f"Columns are separated by {DELIMITERS[mark]}."
+        if mark == own:
+            yield ReadOptions(), {}
+        elif mark == "\t":
+            yield ReadOptions(format="tsv"), {"data.format": Said("tsv", said)}
+        elif named is not None and named != "txt":
+            yield ReadOptions(delimiter=mark), {"data.delimiter": Said(mark, said)}
+        elif mark != ",":  # commas stand in texts too
+            yield (
+                ReadOptions(format="csv", delimiter=mark),
+                {"data.format": Said("csv", said), "data.delimiter": Said(mark, said)},
+            )
+    if own == ",":
+        why = "Quotes are ordinary characters here: they don't close."
+        yield ReadOptions(quoting=False), {"data.quoting": Said(False, why)}
+        yield ReadOptions(), {}
+
+
+def _steady(first: Sequence[str], mark: str) -> int:
+    """Fields that nearly all lines have at least, were they separated by `mark`; 0 where some have none."""
+    filled = [line for line in first if line]
+    widths = sorted(line.count(mark) + 1 for line in filled)
+    return widths[int((1 - STEADY) * len(widths))] if widths else 0
+
+
+def _wide_enough(path: Path, options: ReadOptions) -> list[Row]:
+    """The rows of a table whose lines have at least so many fields each; what some have beyond is left out."""
+    mark = options.delimiter or ("\t" if resolve_format(path, options) == "tsv" else ",")
+    width = min((line.count(mark) + 1 for _, line in islice(lines(path), ROWS) if line), default=0)
+    columns = tuple(f"column{number}" for number in range(1, width + 1))
+    if width < 2:
+        return []
+    try:
+        return list(islice(read_rows(path, replace(options, header=False, columns=columns)), FEW))
+    except UserError:
+        return []
+
+
+def _with_header(path: Path, options: ReadOptions, keys: dict[str, Said], plain: Sequence[Row]) -> Layout:
+    names = header_of(plain)
+    if names:
+        return _read(path, options, keys)
+    first = shown(next(iter(plain[0].values.values())))
+    why = f"The first line ({first}, ...) looks like all others, and like no names of columns."
+    options = replace(options, header=False, columns=tuple(plain[0].values))
+    return _read(path, options, {**keys, "data.header": Said(False, why)})
+
+
+def header_of(rows: Sequence[Row]) -> tuple[str, ...] | None:
+    """The cells of the first row where they are names of columns rather than one more row."""
+    if found := header_line(rows):
+        return found
+    first, *others = ([str(value).strip() for value in row.values.values()] for row in rows)
+    if not others or not all(0 < len(name) <= LONGEST_NAME for name in first) or len(set(first)) < len(first):
+        return None
+    columns = list(zip(*others, strict=False))
+    if any(name in column for name, column in zip(first, columns, strict=False)):
+        return None
+    return tuple(first) if any(map(_is_above, first, columns)) else None
+
+
+def _is_above(name: str, column: Sequence[str]) -> bool:
+    """Whether a cell stands above a column of another kind: of numbers, of names that come again, or of long texts."""
+    numbers = len(column) > 1 and all(cell.replace(".", "", 1).lstrip("-").isdecimal() for cell in column)
+    again = len(column) > 5 and min(Counter(column).values()) > 1 and len(set(column)) <= len(column) / 4
+    lengths = sorted(map(len, column))
+    longer = len(column) > 5 and lengths[len(column) // 10] > 2 * len(name) and lengths[len(column) // 2] > 30
+    return not name.replace(".", "", 1).isdecimal() and (numbers or again or longer)
+
+
+def _read(path: Path, options: ReadOptions, keys: Mapping[str, Said]) -> Layout:
+    rows = tuple(islice(read_rows(path, options), ROWS))
+    return Layout(options, dict(keys), rows)

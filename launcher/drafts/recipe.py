@@ -1,0 +1,378 @@
+"""A recipe from files of data: every key that it needs with the reason for its value, checked before anybody sees it."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from launcher import resources, tasks
+from launcher.drafts.commented import commented
+from launcher.drafts.data_files import DataFiles, sorted_out
+from launcher.drafts.language import language_of, models_for
+from launcher.drafts.layout import Layout, layout_of
+from launcher.errors import Problem, UserError
+from launcher.loading import resolve as loading
+from launcher.loading.assignments import Mistakes, from_words
+from launcher.reading.check import DataFacts, check_data
+from launcher.recipe.recipe import LONGEST, Recipe, leaf_values
+from launcher.tasks.shared.rows import shown
+from launcher.tasks.shared.sample import Guess, Said, Sample
+from launcher.tasks.shared.words import HAN
+
+LENGTHS = (32, 64, 96, 128, 192, 256, 384, LONGEST)
+"""Values that data.max_length is chosen from."""
+CHARACTERS = 3.5
+"""Characters of a token, a little fewer than English has; a Chinese character is a token of its own."""
+SPECIAL = 4
+"""Tokens that a pair has beside its texts."""
+LONG = 0.05
+"""Share of longer texts from which it is worth reading them in windows."""
+FEW_STEPS, MOST_EPOCHS = 400, 20
+"""Optimizer steps below which a small data set is passed through more often, and how often at most."""
+RARE = 10
+"""Times that the most frequent class has more rows than the rarest where accuracy says little."""
+CUTS = {True: (0.9, 0.1), False: (0.8, 0.1, 0.1)}
+"""Fractions of the training data, where test data are given and where none are."""
+FEW_ROWS = 500
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A recipe that trains as it stands, and what was guessed."""
+
+    text: str
+    """YAML with a sentence above each key."""
+    keys: Mapping[str, Said]
+    rejected: tuple[tuple[str, Guess], ...]
+    """Other tasks that the data could be for, the likeliest first."""
+    facts: DataFacts
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The data as they were understood."""
+
+    files: DataFiles
+    layout: Layout
+    sample: Sample
+
+
+def draft_recipe(given: Sequence[Path], words: Sequence[str], place: Path, cwd: Path) -> Draft:
+    """The recipe for these files that will lie in the directory `place`; `words` are keys that the user decides.
+
+    Raises UserError where no task fits, where rows must be mended first, or with every mistake in `words`.
+    """
+    wanted = _wanted(words, cwd)
+    seen, unlike = _look(sorted_out(given), wanted)
+    (task, guess), *others = _guesses(seen.sample, wanted)
+    seen, guess = _named(task, seen, guess)
+    keys = {**_first_keys(task, guess, seen), **guess.keys, **seen.layout.keys}
+    keys |= {key: Said(value, "") for key, value in wanted.items()}
+    keys, facts = _fitting_files(keys, seen, place, unlike)
+    recipe = _loaded(keys, place)
+    keys |= (
+        _lengths(seen.sample, recipe)
+        | _training(task, keys, facts, len(seen.layout.rows))
+        | _measure(seen, recipe)
+    )
+    keys |= {key: Said(value, "As it was asked for.") for key, value in wanted.items()}
+    keys = _in_order(keys)
+    _loaded(keys, place)
+    return Draft(commented(_placed(keys, place), _head(others)), keys, tuple(others), facts)
+
+
+# What is said
+
+
+def _wanted(words: Sequence[str], cwd: Path) -> dict[str, Any]:
+    mistakes = Mistakes()
+    _, found = from_words(words, cwd, mistakes)
+    if mistakes.problems:
+        raise UserError(mistakes.problems)
+    if "task" in found and found["task"].node.plain() not in tasks.names():
+        loading.load(["recipe=smoke", *words], environ={}, cwd=cwd)  # says what is allowed
+    return {key: given.node.plain() for key, given in found.items()}
+
+
+def _look(files: DataFiles, wanted: Mapping[str, Any]) -> tuple[_Seen, list[str]]:
+    """The data as they are read, and a sentence on each file that can't be read like the training data."""
+    layout = layout_of(files.train[0])
+    if not layout.rows:
+        raise UserError(Problem("holds no rows", str(files.train[0])))
+    files, unlike = _read_alike(files, layout)
+    sample = Sample.of(layout.rows, text=_columns(wanted, "text"), label=_columns(wanted, "label"))
+    return _Seen(files, layout, sample), unlike
+
+
+def _read_alike(files: DataFiles, layout: Layout) -> tuple[DataFiles, list[str]]:
+    """The files without those for validation and testing whose first line isn't what that of the training data is."""
+    unlike, header = [], layout.options.header
+    for name in ("validation", "test"):
+        for path in getattr(files, name):
+            if layout_of(path).options.header != header:
+                has = (
+                    "no header line, and data.train has one"
+                    if header
+                    else "a header line, and data.train has none"
+                )
+                unlike.append(f"{path.name} is left out of data.{name}: it has {has}.")
+                files = replace(files, **{name: ()})
+    return files, unlike
+
+
+def _columns(wanted: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    return _texts(wanted.get(f"data.{key}", ()))
+
+
+def _guesses(sample: Sample, wanted: Mapping[str, Any]) -> list[tuple[str, Guess]]:
+    """The tasks that rows may be for, the likeliest first. Raises UserError where there is none."""
+    names = (wanted["task"],) if "task" in wanted else tasks.names()
+    found = [(name, guess) for name in names if (guess := tasks.named(name).guess(sample)) is not None]
+    if found:
+        return sorted(found, key=lambda one: -one[1].certainty)
+    columns = ", ".join(shown(column.name) for column in sample.columns)
+    what = f"don't look like data for task={wanted['task']}" if "task" in wanted else "have no column of text"
+    raise UserError(
+        f"the rows {what}: {columns}", "say what they are: task=TASK data.text=COLUMN data.label=COLUMN"
+    )
+
+
+def _named(task: str, seen: _Seen, guess: Guess) -> tuple[_Seen, Guess]:
+    """Names for the columns of a file that has none, and the guess in these names."""
+    if not seen.layout.names_are_ours:
+        return seen, guess
+    text, label = guess.keys["data.text"].value, guess.keys.get("data.label")
+    names = {text: "text"} if isinstance(text, str) else {name: f"text{n}" for n, name in enumerate(text, 1)}
+    if label is not None and isinstance(label.value, str):
+        names[label.value] = "label"
+    layout = seen.layout.renamed(names)
+    given = {
+        key: _texts(_renamed(guess.keys[key].value, names))
+        for key in ("data.text", "data.label")
+        if key in guess.keys
+    }
+    sample = Sample.of(layout.rows, text=given["data.text"], label=given.get("data.label", ()))
+    again = tasks.named(task).guess(sample)
+    said = {key: Said(_renamed(value, names), why) for key, (value, why) in guess.keys.items()}
+    return _Seen(seen.files, layout, sample), again or replace(guess, keys=said)
+
+
+def _texts(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_renamed(one, names) for one in value]
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+# Keys
+
+
+def _first_keys(task: str, guess: Guess, seen: _Seen) -> dict[str, Said]:
+    """What the recipe is about."""
+    files = seen.files
+    keys = {
+        "description": Said(f"{task} on {_described(files)}", ""),
+        "task": Said(task, guess.why),
+        "model.name": _model(task, guess, seen),
+    }
+    for name in ("train", "validation", "test"):
+        if found := getattr(files, name):
+            keys[f"data.{name}"] = Said([str(path.absolute()) for path in found], "")
+    if files.left_out:
+        left = ", ".join(path.name for path in files.left_out)
+        keys["data.train"] = Said(keys["data.train"].value, f"Left out: {left}.")
+    return keys
+
+
+def _described(files: DataFiles) -> str:
+    several, first = len(files.train) > 1, files.train[0]
+    name = f"{len(files.train)} files of {first.absolute().parent.name}" if several else first.name
+    return "".join(letter if letter.isprintable() else " " for letter in name)
+
+
+def _model(task: str, guess: Guess, seen: _Seen) -> Said:
+    """A model for the language; of several, one that a shipped recipe trains for this task."""
+    text = guess.keys["data.text"].value
+    names = [text] if isinstance(text, str) else text
+    columns = [column for name in names if (column := seen.sample.named(name)) is not None]
+    texts = [_as_text(value) for column in columns for value in column.filled[:300]]
+    language = language_of(texts)
+    models = models_for(language)
+    trained = {recipe.model.name for recipe in _shipped(task)}
+    model = next((model for model in models if model in trained), models[0])
+    if language.code == "*":
+        why = f"The texts are in {language.name}: a model that has read a hundred languages."
+    else:
+        why = f"The texts are in {language.name}."
+    return Said(model, why)
+
+
+def _as_text(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _shipped(task: str) -> Iterator[Recipe]:
+    """The shipped recipes for a task on data of the hub, those that train every parameter."""
+    for path in sorted(resources.resource_dir("recipes").glob("*.yaml")):
+        if f"\ntask: {task}\n" in path.read_text(encoding="utf-8"):
+            loaded = loading.load([f"recipe={path}"], environ={}, cwd=path.parent)
+            if loaded.recipe.data.source is not None and not loaded.origins["tuning"].startswith(path.name):
+                yield loaded.recipe.model_copy(update={"description": path.stem})
+
+
+def _training(task: str, keys: Mapping[str, Said], facts: DataFacts, rows: int) -> dict[str, Said]:
+    """Batch and optimization as in a shipped recipe for the task, the one with the same model where there is one."""
+    recipes = list(_shipped(task))
+    if not recipes:
+        return {}
+    like = next((recipe for recipe in recipes if recipe.model.name == keys["model.name"].value), recipes[0])
+    why = f"As in recipe={like.description}, whose file names the source."
+    found = {"batch.global": Said(like.batch.global_, why)}
+    for key in ("lr", "warmup", "weight_decay"):
+        found[f"train.{key}"] = Said(getattr(like.train, key), why if key == "lr" else "")
+    count = facts.train_examples or rows
+    epochs = like.train.epochs
+    if count * epochs / like.batch.global_ < FEW_STEPS:
+        more = min(MOST_EPOCHS, math.ceil(FEW_STEPS * like.batch.global_ / count))
+        passes = f"{count:,} examples are few: so often, as small data sets want some hundred steps (Mosbach et al., 2021)."
+        found["train.epochs"] = Said(max(more, math.ceil(epochs)), passes)
+    else:
+        found["train.epochs"] = Said(int(epochs) if epochs.is_integer() else epochs, "")
+    return found
+
+
+def _lengths(sample: Sample, recipe: Recipe) -> dict[str, Said]:
+    """data.max_length so that nearly all texts fit, and windows where many don't."""
+    spec = tasks.of(recipe)
+    columns = [column for name in spec.text_columns if (column := sample.named(name)) is not None]
+    rows = zip(*(column.values for column in columns), strict=True)
+    lengths = sorted(SPECIAL + math.ceil(sum(map(_tokens, cells))) for cells in rows)
+    nearly = lengths[min(len(lengths) - 1, int(0.99 * len(lengths)))]
+    length = next((length for length in LENGTHS if length >= nearly), LONGEST)
+    longer = sum(tokens > LONGEST for tokens in lengths) / len(lengths)
+    why = f"99 of 100 have about {nearly:,} tokens or fewer, as estimated from their characters."
+    if spec.windows and longer > LONG:
+        windows = f"{longer:.0%} of the texts are longer than that: they are read in windows, which takes more time."
+        return {"data.max_length": Said(length, why), "data.windows": Said("mean", windows)}
+    if spec.cuts_windows:
+        length = min(
+            length, max((found.data.max_length or 0 for found in _shipped(recipe.task)), default=length)
+        )
+        why += " Longer ones are cut into windows, and nothing is lost."
+    elif longer > LONG:
+        why += f" {longer:.0%} are cut off."
+    return {"data.max_length": Said(length, why)}
+
+
+def _tokens(value: object) -> float:
+    text = _as_text(value) if value is not None else ""
+    ideographs = len(HAN.findall(text))
+    return ideographs + (len(text) - ideographs) / CHARACTERS
+
+
+def _measure(seen: _Seen, recipe: Recipe) -> dict[str, Said]:
+    """A metric that rare classes count in, where some are rare."""
+    spec = tasks.of(recipe)
+    label = seen.sample.named(spec.label_columns[0]) if spec.one_class and spec.label_columns else None
+    if label is None or not spec.fair_metrics or len(label.names) < 2:
+        return {}
+    counts = [count for _, count in label.names.most_common()]
+    if counts[0] < RARE * counts[-1]:
+        return {}
+    why = f"The rarest of the classes has {counts[-1]:,} rows and the most frequent {counts[0]:,}: here each counts as much."
+    return {"eval.metric": Said(spec.fair_metrics[0], why)}
+
+
+def _in_order(keys: Mapping[str, Said]) -> dict[str, Said]:
+    """In the order of the schema, data files first."""
+    order = [key for key, _ in leaf_values(Recipe.model_validate({"task": keys["task"].value}).tree())]
+    first = ["description", "task", "model.name", "data.train", "data.validation", "data.test"]
+    return dict(sorted(keys.items(), key=lambda one: (one[0] not in first, (first + order).index(one[0]))))
+
+
+def _head(others: Sequence[tuple[str, Guess]]) -> str:
+    head = "Made by launch init from the data: the sentence above a key says why it has its value."
+    likely = [
+        f"task={name} ({guess.why.rstrip('.')})" for name, guess in others[:2] if guess.certainty > 0.45
+    ]
+    also = f"\nIt could also be {'; or '.join(likely)}." if likely else ""
+    return f"{head}{also}"
+
+
+# Files
+
+
+def _fitting_files(
+    keys: dict[str, Said], seen: _Seen, place: Path, left: list[str]
+) -> tuple[dict[str, Said], DataFacts]:
+    """The keys without files that don't go with the training data, with a cut where nothing is left to validate on."""
+    while True:
+        tried = keys | _cut(keys, seen)
+        try:
+            facts = check_data(_loaded(tried, place))
+        except UserError as error:
+            blamed = _blamed(error, keys)
+            if blamed is None:
+                raise
+            names = ", ".join(Path(path).name for path in keys.pop(f"data.{blamed}").value)
+            left.append(f"{names} is left out of data.{blamed}: {error.problems[0].message}.")
+            continue
+        if left:
+            train = tried["data.train"]
+            tried["data.train"] = Said(train.value, " ".join(filter(None, (train.why, *left))))
+        return tried, facts
+
+
+def _blamed(error: UserError, keys: Mapping[str, Said]) -> str | None:
+    """Which of validation and test has a file that all problems are about; None where it isn't these."""
+    for name in ("test", "validation"):
+        files = keys[f"data.{name}"].value if f"data.{name}" in keys else ()
+        about = [
+            problem.field == f"data.{name}" or any((problem.where or "").startswith(path) for path in files)
+            for problem in error.problems
+        ]
+        if any(about):
+            return name
+    return None
+
+
+def _cut(keys: Mapping[str, Said], seen: _Seen) -> dict[str, Said]:
+    if "data.validation" in keys or "data.folds" in keys:
+        return {}
+    tested = "data.test" in keys
+    cut = CUTS[tested or not tasks.named(keys["task"].value).labelled]
+    if len(seen.layout.rows) < FEW_ROWS:
+        cut = (0.85, 0.15) if len(cut) == 2 else (0.7, 0.15, 0.15)
+    parts = "for training and validation" if len(cut) == 2 else "for training, validation and testing"
+    return {"data.split": Said(list(cut), f"No file for validation is given, so the rows are cut: {parts}.")}
+
+
+def _placed(keys: Mapping[str, Said], place: Path) -> dict[str, Said]:
+    """The keys with paths as a recipe in this directory writes them: one file alone, and relative where that is short."""
+    placed = dict(keys)
+    for key in ("data.train", "data.validation", "data.test"):
+        if key in keys and isinstance(keys[key].value, list):
+            found = [_relative(path, place) for path in keys[key].value]
+            placed[key] = Said(found[0] if len(found) == 1 else found, keys[key].why)
+    return placed
+
+
+def _relative(path: str, place: Path) -> str:
+    relative = os.path.relpath(path, place.absolute())
+    return path if relative.startswith("../../") else relative
+
+
+def _loaded(keys: Mapping[str, Said], place: Path) -> Recipe:
+    """The recipe that these keys make. Raises UserError with every mistake in it."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "draft.yaml"
+        path.write_text(commented(keys, ""), encoding="utf-8")
+        return loading.load([f"recipe={path}"], environ={}, cwd=place).recipe

@@ -1,0 +1,145 @@
+"""A recipe from data of many shapes: what is guessed, that it is planned as it stands, and what can't be guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.shapes import SHAPES, write_shape
+
+from launcher import tasks
+from launcher.drafts.commented import commented
+from launcher.drafts.recipe import Draft, draft_recipe
+from launcher.errors import UserError
+from launcher.planning.prepare import prepare
+from launcher.tasks.shared.sample import Sample
+
+
+def drafted(directory: Path, *names: str, words: tuple[str, ...] = ()) -> Draft:
+    return draft_recipe([directory / name for name in names], words, directory, directory)
+
+
+def planned(draft: Draft, directory: Path) -> None:
+    """Plan the recipe as it was written."""
+    (directory / "drafted.yaml").write_text(draft.text, encoding="utf-8")
+    prepare(["recipe=drafted.yaml", "executor=local"], {}, directory, submits=False)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_data_of_many_shapes_are_understood_and_planned_without_editing(name: str, tmp_path: Path) -> None:
+    write_shape(name, tmp_path)
+    draft = drafted(tmp_path, name)
+    assert {key: draft.keys[key].value for key in SHAPES[name].found} == SHAPES[name].found
+    planned(draft, tmp_path)
+
+
+def test_a_folder_of_texts_is_for_learning_their_language(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    for chapter in range(3):
+        lines = "".join(f"It was the {n}th of May, and the story went on with music.\n" for n in range(60))
+        (tmp_path / "texts" / f"chapter{chapter}.txt").write_text(lines)
+    (tmp_path / "texts" / "README.txt").write_text("About these texts\n")
+    draft = drafted(tmp_path, "texts")
+    assert draft.keys["task"].value == "masked-lm"
+    assert [Path(path).name for path in draft.keys["data.train"].value] == [
+        "chapter0.txt",
+        "chapter1.txt",
+        "chapter2.txt",
+    ]
+    planned(draft, tmp_path)
+
+
+def test_files_are_for_what_their_names_say(tmp_path: Path) -> None:
+    text = write_shape("stars.csv", tmp_path).read_text()
+    for name in ("my-train.csv", "my_dev.csv", "dev_clean.csv", "TEST.csv"):
+        (tmp_path / "all" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "all" / name).write_text(text)
+    draft = drafted(tmp_path, "all")
+    found = {
+        key: [Path(path).name for path in draft.keys[f"data.{key}"].value]
+        for key in ("train", "validation", "test")
+    }
+    assert found == {
+        "train": ["my-train.csv"],
+        "validation": ["dev_clean.csv"],
+        "test": ["TEST.csv"],
+    } or found == {
+        "train": ["my-train.csv"],
+        "validation": ["my_dev.csv"],
+        "test": ["TEST.csv"],
+    }
+    assert "data.split" not in draft.keys
+
+
+def test_a_test_file_without_labels_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+    rows = write_shape("pairs.csv", tmp_path).read_text().splitlines()
+    (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "test.csv").write_text("".join(row.rpartition(",")[0] + "\n" for row in rows))
+    draft = drafted(tmp_path, "train.csv", "test.csv")
+    assert "data.test" not in draft.keys
+    assert "test.csv is left out of data.test" in draft.keys["data.train"].why
+
+
+def test_what_the_user_says_is_taken_and_the_rest_guessed_around_it(tmp_path: Path) -> None:
+    write_shape("stars.csv", tmp_path)
+    draft = drafted(
+        tmp_path, "stars.csv", words=("task=classification", "train.epochs=1", "model.name=some/model")
+    )
+    assert [draft.keys[key].value for key in ("task", "data.label", "train.epochs", "model.name")] == [
+        "classification",
+        "stars",
+        1,
+        "some/model",
+    ]
+
+
+def test_each_sentence_stands_above_its_key_and_no_cell_breaks_out_of_it(tmp_path: Path) -> None:
+    rows = "".join(f"the film was good {n},a\x1b[31m\u202eb{n % 2}\n" for n in range(40))
+    (tmp_path / "odd.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
+    draft = drafted(tmp_path, "odd.csv")
+    assert "\x1b" not in draft.text
+    assert "\u202e" not in draft.text
+    lines = draft.text.splitlines()
+    assert lines[lines.index("task: classification") - 1].startswith("# 'label' has 2 values")
+
+
+def test_rows_that_must_be_mended_are_told_and_no_other_task_is_taken_instead(tmp_path: Path) -> None:
+    lines = write_shape("pairs.csv", tmp_path).read_text().splitlines()
+    lines[7] = lines[7].rpartition(",")[0] + ","
+    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=r"pairs\.csv:8.*the label is empty"):
+        drafted(tmp_path, "pairs.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("id,n\n1,2\n2,3\n3,4\n", "no column of text"), ("text,label\n", "holds no rows"), ("", "is empty")],
+)
+def test_what_can_not_be_guessed_is_told(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        drafted(tmp_path, "data.csv")
+
+
+def test_a_task_that_says_nothing_of_unknown_rows_is_never_guessed() -> None:
+    sample = Sample.of([])
+    assert [name for name in tasks.names() if tasks.named(name).guess(sample) is not None] == []
+    assert commented({}, "") == ""
+
+
+REAL = {
+    "sst2": ("classification", "sentence", "label"),
+    "rte": ("classification", ["sentence1", "sentence2"], "label"),
+    "stsb": ("regression", ["text1", "text2"], "label"),
+    "mrpc": ("classification", ["#1 String", "#2 String"], "Quality"),
+    "conll2003": ("token-classification", "text", "label"),
+    "chnsenticorp": ("classification", "text", "label"),
+    "squad_v1.1_dev": ("question-answering", ["question", "context"], "answers"),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_public_data_sets_are_understood(name: str, shared_data: Path, tmp_path: Path) -> None:
+    draft = draft_recipe([shared_data / name], [], tmp_path, tmp_path)
+    assert tuple(draft.keys[key].value for key in ("task", "data.text", "data.label")) == REAL[name]
+    planned(draft, tmp_path)
