@@ -47,6 +47,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "doctor": Verb("doctor", "check this machine or cluster"),
         "data": Verb("data", "examine the data of a recipe"),
         "prefetch": Verb("models", "download and tokenise ahead, for nodes without internet"),
+        "reproduce": Verb("reproduce", "run a run again as it was recorded, and compare the two bit by bit"),
         "drill": Verb("drill", "prove that stopping and resuming change nothing"),
     },
 }

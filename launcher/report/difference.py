@@ -142,14 +142,19 @@ def _versions(one: RunDir, two: RunDir, here: tuple[Environment | None, Environm
         for run in (one, two)
         for number in environments(run)
     ]
-    return Section("versions", tuple(version_entries(*here)), tuple(notes))
+    first, second = here
+    if first is None or second is None:
+        return Section("versions", notes=tuple(notes))
+    entries = version_entries(first.python, first.packages, second.python, second.packages)
+    return Section("versions", tuple(entries), tuple(notes))
 
 
-def version_entries(one: Environment | None, two: Environment | None) -> Iterator[Entry]:
-    """Python and packages that differ; none where one of them isn't known."""
-    if one is not None and two is not None:
-        yield from _entries({"python": one.python}, {"python": two.python})
-        yield from _entries(one.packages, two.packages)
+def version_entries(
+    python: str, packages: Mapping[str, str], other_python: str, other_packages: Mapping[str, str]
+) -> Iterator[Entry]:
+    """Python and packages that differ."""
+    yield from _entries({"python": python}, {"python": other_python})
+    yield from _entries(packages, other_packages)
 
 
 def machine_entries(one: Environment | None, two: Environment | None) -> Iterator[Entry]:

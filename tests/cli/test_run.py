@@ -49,8 +49,9 @@ def test_the_files_are_those_that_plan_writes(
     # The run's own directory is taken now, so the same is planned for another, whose name alone may differ.
     words = (*tiny, "train.max_steps=6", "run_id=done", "runs_dir=sunr")
     launch("plan", *words, "--out", "planned", cwd=directory)
-    for path in (directory / "planned").iterdir():
-        planned, written = path.read_text(), (run.path / path.name).read_text()
+    for path in (directory / "planned").rglob("*.*"):
+        written = (run.path / path.relative_to(directory / "planned")).read_text()
+        planned = path.read_text()
         assert same_commit(planned.replace("/sunr", "/runs")) == same_commit(written), path.name
 
 
