@@ -215,7 +215,7 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
     elif written == EXIT_FAILED and result.error is not None and result.error.kind in ECHOES:
         # The ranks that live on only see a lost connection; the cause is the one that was killed.
         error = failures.examine(run, attempt, record, code)
-        if error.kind == "killed":
+        if error.kind in ("killed", failures.HANG):
             run.write_result(replace(result, error=error))
     return written
 

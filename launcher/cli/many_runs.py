@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from launcher.cli.output import say, show, show_json, table
 from launcher.cli.run_state import list_row, metric_text, moment, run_state
+from launcher.cli.waiting import left_of
 from launcher.errors import LauncherError, Problem, RunFailed, UserError
 from launcher.executors import Executor, executor_for
 from launcher.executors.shared.base import ACTIVE
@@ -15,8 +15,6 @@ from launcher.runs.directory import RunDir, write_text
 from launcher.sweeps.halving import Decision, stopped_early
 from launcher.sweeps.queue import Wish
 from launcher.sweeps.sweep import Sweep
-
-POLL_S = 0.5
 
 
 class Line(NamedTuple):
@@ -110,15 +108,10 @@ def end_trials(sweep: Sweep, wish: Wish, *, wait: bool, as_json: bool) -> None:
         except RunFailed as error:
             refused.append(f"{run.run_id}: {error}")
     if wait:
-        _wait(lambda: [run for run, executor, _ in active if executor.state(run).active])
+        refused += left_of([(run, executor) for run, executor, _ in active])
     _report(sweep, [(run, executor) for run, executor, _ in active], wish, as_json=as_json)
     if refused:
         raise RunFailed("scheduler", "\n".join(refused), f"launch status {sweep.name}")
-
-
-def _wait(left: Callable[[], Sequence[RunDir]]) -> None:
-    while left():
-        time.sleep(POLL_S)
 
 
 def _report(sweep: Sweep, ended: Sequence[tuple[RunDir, Executor]], wish: str, *, as_json: bool) -> None:

@@ -14,8 +14,10 @@ from launcher.errors import UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.shared.outcome import ending, is_newer, readable_result, without_result
 from launcher.figures import human_number, human_seconds
+from launcher.health.stalls import seen_from_outside
+from launcher.runs.attempts import Hang
 from launcher.runs.directory import RunDir, checked
-from launcher.runs.events import Evaluated, Phase, Step, last_events
+from launcher.runs.events import Evaluated, Phase, Step, StepTimes, last_events
 from launcher.runs.records import tree_of
 from launcher.runs.results import Metrics, Result
 
@@ -61,6 +63,10 @@ class RunState:
     evaluations: Mapping[str, Evaluation]
     """The newest evaluation of each split by its name."""
     stop_requested: bool
+    stall: Hang | None
+    """Which rank makes no progress, while that lasts."""
+    step_times: StepTimes | None
+    """What the ranks spend their steps on, and which is slow; None where there is one rank, or too few steps."""
     result: Result | None
     next: tuple[str, ...]
 
@@ -105,6 +111,8 @@ def run_state(run: RunDir) -> RunState:
         metrics_step=None if validation is None else validation.step,
         evaluations=evaluations,
         stop_requested=run.stop.exists(),
+        stall=stalled(run, job),
+        step_times=next((event for event in reversed(told) if isinstance(event, StepTimes)), None),
         result=_result_of(run, job, recorded),
         next=tuple(next_steps(run, job)),
     )
@@ -175,12 +183,30 @@ def state_lines(state: RunState) -> Iterator[str]:
     if state.status == "pending" and job.started_at is not None:
         yield _row("starts", f"{moment(job.started_at)}, as far as is known")
     yield from _progress_lines(state)
+    yield from _health_lines(state)
     yield from _evaluation_lines(state)
     yield from _result_lines(state)
     yield _row("attempts", f"{state.attempts}, the last as {state.executor} job {_job_number(job.job_id)}")
     yield _row("directory", shown(Path(state.run_dir)))
     for number, command in enumerate(state.next):
         yield _row("next" if number == 0 else "", command)
+
+
+def stalled(run: RunDir, job: JobState) -> Hang | None:
+    """What makes no progress in a job that is on its nodes."""
+    attempt = run.last_attempt()
+    if attempt is None or job.status not in ON_NODES or attempt.read().job_id != job.job_id:
+        return None
+    return seen_from_outside(attempt)
+
+
+def _health_lines(state: RunState) -> Iterator[str]:
+    """What hangs, and who is slow, as long as the run goes on."""
+    if state.stall is not None:
+        yield _row("waits", state.stall.sentence)
+    times = state.step_times
+    if times is not None and times.sentence is not None and state.status in ON_NODES:
+        yield _row("slow", times.sentence)
 
 
 def _progress_lines(state: RunState) -> Iterator[str]:

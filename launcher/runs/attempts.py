@@ -54,3 +54,20 @@ class FailedNode:
     """attempts/N/failed_ranks/NODE.json: every rank of a node that failed."""
 
     ranks: tuple[FailedRank, ...]
+
+
+@dataclass(frozen=True)
+class Hang:
+    """attempts/N/hang.json: the attempt was ended because nothing happened any more."""
+
+    sentence: str
+    """What was seen: `no step for 65 s: rank 1 on node3 is in backward`."""
+    silent_s: float
+    at: float
+    """Unix seconds."""
+    rank: int | None = None
+    """The rank that is behind the others; None where none is, as when all wait for each other."""
+    host: str | None = None
+    step: int | None = None
+    """Steps that this rank has done."""
+    others: Mapping[str, Any] = field(default_factory=dict)

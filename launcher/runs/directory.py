@@ -3,7 +3,7 @@
 RUNS_DIR/RUN_ID/            mode 0700
   recipe.yaml plan.json     what was resolved; frozen from here on
   ds_config.json job.sbatch|job.sh loss.py (--loss-file)
-  attempts/N/               plan.json where it differs, attempt.json, failed_ranks/NODE.json
+  attempts/N/               plan.json where it differs, attempt.json, failed_ranks/NODE.json, health/, hang.json
   metrics.jsonl             the record of the training
   checkpoints/step_N/       resumable state
   model/                    the best model, plain Hugging Face
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError, nearest
-from launcher.runs.attempts import Attempt, FailedNode
+from launcher.runs.attempts import Attempt, FailedNode, Hang
 from launcher.runs.jobs import Job
 from launcher.runs.records import make, read_json, read_text, tree_of
 
@@ -395,6 +395,26 @@ class AttemptDir:
             if path.suffix == ".json" and re.fullmatch(r"[0-9]{1,6}", path.stem, re.ASCII)
         }
         return {node: make(FailedNode, read_json(path) or {}, str(path)) for node, path in files.items()}
+
+    @property
+    def health(self) -> Path:
+        """Where its ranks stand, as the watchers of its nodes see them."""
+        return self.path / "health"
+
+    @property
+    def hang(self) -> Path:
+        """Why a watcher has ended this attempt."""
+        return self.path / "hang.json"
+
+    def read_hang(self) -> Hang | None:
+        """hang.json, or None where nothing hung. Raises DamagedFile."""
+        tree = read_json(self.hang)
+        return None if tree is None else make(Hang, tree, str(self.hang))
+
+    def write_hang(self, hang: Hang) -> None:
+        """Write hang.json. Raises FileExistsError where another node has done so before."""
+        with open(os.open(self.hang, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+            file.write(json.dumps(tree_of(hang)))
 
     def number_in(self, path: Path) -> int | None:
         """The whole number that a small file of this attempt holds, or None."""

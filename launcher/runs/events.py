@@ -91,6 +91,36 @@ class Probed(Said):
 
 
 @dataclass(frozen=True)
+class StepTimes(Said):
+    """What the ranks spend their steps on: medians over the newest steps, in seconds."""
+
+    step: int = 0
+    seconds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of each part of a step, by rank; `gradients` is waiting for others."""
+    slow: int | None = None
+    """The rank that is much slower than the others in its own work, where one is."""
+    host: str | None = None
+    ratio: float | None = None
+    """Its time over the median of the others'."""
+    part: str | None = None
+    """Where it loses the most."""
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+    def told(self) -> dict[str, Any]:
+        """What the event is made from."""
+        names = ("step", "seconds", "slow", "host", "ratio", "part")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def sentence(self) -> str | None:
+        """Which rank is slow; None where none is."""
+        if self.slow is None or self.ratio is None:
+            return None
+        where = f" on {self.host}" if self.host else ""
+        return f"rank {self.slow}{where} is {self.ratio:.2f} times slower than the others, most of it in {self.part}"
+
+
+@dataclass(frozen=True)
 class Notice(Said):
     """A sentence for whoever watches."""
 
@@ -153,11 +183,14 @@ class VerbDone(Said):
     others: Mapping[str, Any] = field(default_factory=dict)
 
 
-Event = VerbFailed | VerbDone | Phase | Step | Evaluated | Probed | Notice | Tracked | Saved | Ended
+Event = (
+    VerbFailed | VerbDone | Phase | Step | StepTimes | Evaluated | Probed | Notice | Tracked | Saved | Ended
+)
 KINDS: dict[str, type[Event]] = {
     "phase": Phase,
     "progress": Progress,
     "step": Step,
+    "step_times": StepTimes,
     "eval": Evaluated,
     "probes": Probed,
     "notice": Notice,

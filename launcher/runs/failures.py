@@ -8,13 +8,15 @@ import signal
 from dataclasses import dataclass
 
 from launcher.errors import EXIT_STOPPED
-from launcher.runs.attempts import Attempt, FailedRank
+from launcher.runs.attempts import Attempt, FailedRank, Hang
 from launcher.runs.directory import AttemptDir, RunDir
 from launcher.runs.events import Step, last_events
 from launcher.runs.jobs import Job
 from launcher.runs.records import read_tail
 from launcher.runs.results import Error
 
+HANG = "hang"
+"""Class of an attempt that was ended because nothing happened any more."""
 TAIL_BYTES = 1 << 16
 TAIL_LINES = 12
 SCRIPT_LINES = 2
@@ -63,6 +65,9 @@ class Death:
 
 def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Error:
     """The `error` of result.json for an attempt that ended with `code` and without a word of its own."""
+    hang = attempt.read_hang()
+    if hang is not None:
+        return _hung(run, hang)
     log = read_tail(run.job_log(record.job_id or "none"), TAIL_BYTES, record.log_offset)
     death = _first_death(attempt, log, record, code, ranks=run.read_plan().world_size)
     words = _LABEL.sub("", log) if death.rank is None else _last_words(run, record, death.rank)
@@ -74,6 +79,19 @@ def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Err
         step=last_step(run, attempt.number),
         message="\n".join([f"{who} {death.how}", *_last_lines(words)]),
         remedy=_remedy(run, death, log),
+    )
+
+
+def _hung(run: RunDir, hang: Hang) -> Error:
+    """The `error` of an attempt that a watcher has ended."""
+    whose = "of all ranks" if hang.rank is None else f"of rank {hang.rank}"
+    return Error(
+        HANG,
+        rank=hang.rank,
+        host=hang.host,
+        step=hang.step,
+        message=f"{hang.sentence}; what every thread was doing is at the end of the logs of ranks",
+        remedy=f"look at the stacks {whose} in {run.logs}; launch resume {run.run_id} continues from the newest checkpoint",
     )
 
 

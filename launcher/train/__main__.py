@@ -23,6 +23,7 @@ from launcher.errors import EXIT_USAGE, UserError
 from launcher.parent_death import die_with_parent
 from launcher.runs.directory import RunDir, checked
 from launcher.runs.records import read_json
+from launcher.train.process.heartbeat import show_signs_of_life, start_watcher
 from launcher.train.process.stop_requests import StopFlag
 
 VERBS = (
@@ -50,7 +51,12 @@ def train(run: RunDir) -> int:
     """One rank of an attempt; what it prints goes to its own log."""
     die_with_parent()
     rank = int(os.environ.get("RANK", "0"))
+    attempt = run.attempt(int(os.environ.get("LAUNCHER_ATTEMPT", "1")))
+    attempt.path.mkdir(parents=True, exist_ok=True)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        start_watcher(run, attempt)
     _redirect_output(run.rank_log(rank))
+    heartbeat = show_signs_of_life(attempt)
     _read_secrets(run)
     stop = StopFlag(run)
     stop.install()
@@ -60,7 +66,8 @@ def train(run: RunDir) -> int:
         shorten_start()
     from launcher.train.session import run_attempt
 
-    code = run_attempt(run, stop)
+    code = run_attempt(run, attempt, stop, heartbeat)
+    heartbeat.ended()
     sys.stdout.flush()
     sys.stderr.flush()
     return code

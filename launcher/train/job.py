@@ -27,9 +27,11 @@ from launcher.train.model.unpadded import make_collate
 from launcher.train.packed.collate import Collate
 from launcher.train.packed.packing import PackedCollate
 from launcher.train.process.events import Events
+from launcher.train.process.heartbeat import Heartbeat
 from launcher.train.process.ranks import Ranks
 from launcher.train.process.stop_requests import StopFlag
 from launcher.train.record.provenance import record_data, record_environment
+from launcher.train.record.rank_times import RankTimes
 from launcher.train.record.recorder import NoRecord, Record, open_record
 from launcher.train.step.captured_steps import CudaRecorder, GraphedSteps
 from launcher.train.step.checkpoints import Checkpoints, TrainState
@@ -66,6 +68,7 @@ class Job:
     sparsity: Sparsity | None
     graphs: GraphedSteps | None
     record: Record
+    rank_times: RankTimes
     events: Events
     stop: StopFlag
     steps: StepCounts
@@ -73,6 +76,11 @@ class Job:
     @property
     def recipe(self) -> Recipe:
         return self.plan.recipe
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        """Where this rank stands, for whoever watches it."""
+        return self.events.heartbeat
 
 
 def make_job(
@@ -102,6 +110,7 @@ def make_job(
         events.notice(padding)
     if plan.compile == "inductor":
         compile_layers(built.base)
+    events.heartbeat.phase("compiling")
     strategy = make_strategy(plan, run, ranks, built.model)
     checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)
     state = _newest_state(checkpoints, strategy, dataset, events)
@@ -132,6 +141,7 @@ def make_job(
         else None,
         graphs=_graphed_steps(plan, task, strategy, collate, events),
         record=record,
+        rank_times=RankTimes(attempt, plan, ranks, events),
         events=events,
         stop=stop,
         steps=steps,

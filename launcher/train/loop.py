@@ -73,6 +73,7 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
         if not pending:
             timer.restart()
 
+        job.heartbeat.begin_step(state.step)
         batch = next(batches)
         samples.write(batch.step + 1, batch.example_ids())
         lr = _learning_rate(job, state)
@@ -81,7 +82,9 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
         if done is None:
             loss, tokens = torch.zeros((), device=job.ranks.device), 0
             for part in micro_batches(job, batch):
+                job.heartbeat.forward()
                 loss_sum = forward(job, part.batch) * part.weight
+                job.heartbeat.backward()
                 job.strategy.backward(loss_sum, batch.units, last=part.last and job.adversary is None)
                 if job.adversary is not None:
                     with job.adversary.moved(part.batch):
@@ -89,16 +92,22 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
                         job.strategy.backward(moved, batch.units, last=part.last)
                 loss += loss_sum.detach() / batch.units
                 tokens += part.tokens
+                job.heartbeat.data()
+            job.heartbeat.gradients()
             job.strategy.clip()
+            job.heartbeat.optimizer()
             outcome = job.strategy.step(lr)
             done = Done(loss, outcome.grad_norm, tokens, outcome.skipped)
         if job.sparsity is not None:
             job.sparsity.hold(state.step + 1)
 
         state = replace(state, step=state.step + 1)
-        sums = job.ranks.sum_unread(done.loss, [float(done.tokens), float(job.stop())])
+        job.heartbeat.results()
+        shares = job.heartbeat.shares(job.ranks.rank, job.ranks.world_size)
+        sums = job.ranks.sum_unread(done.loss, [float(done.tokens), float(job.stop()), *shares])
         pending.add(UnreadStep(state.step, lr, batch.examples, sums, done.grad_norm, done.skipped))
         results = pending.results(everything=_pauses(job, state))
+        job.heartbeat.end_step()
         state = _log(job, state, timer, results)
         stopping = stopping or any(result.asked_to_stop for result in results)
 
@@ -167,6 +176,7 @@ def _log(job: Job, state: TrainState, timer: StepTimer, results: list[StepResult
 
 def _report(job: Job, state: TrainState, timer: StepTimer, result: StepResult, seconds: float) -> None:
     epoch = result.step / job.steps.per_epoch
+    job.rank_times.note(result.step, result.shares)
     job.record.train(
         result.step,
         {
@@ -178,6 +188,7 @@ def _report(job: Job, state: TrainState, timer: StepTimer, result: StepResult, s
             "perf/examples_per_s": result.examples / seconds,
             "perf/tokens_per_s": result.tokens / seconds,
             "perf/step_s": seconds,
+            **job.rank_times.slowest(),
         },
     )
     job.events.emit(
@@ -227,6 +238,7 @@ def _steps_between(every: Every | None, per_epoch: int) -> int | None:
 def _evaluate(job: Job, state: TrainState, timer: StepTimer) -> tuple[TrainState, bool]:
     """Evaluate, and keep the model where it is the best; returns also whether a stop was asked for meanwhile."""
     started = time.perf_counter()
+    job.heartbeat.phase("evaluating")
     with job.strategy.averaged():
         state, stopping = evaluate_and_keep_best(job, state)
     timer.evaluation_seconds.append(time.perf_counter() - started)
@@ -254,6 +266,7 @@ def _due(every: Every | None, step: int, per_epoch: int) -> bool:
 def _save(job: Job, state: TrainState, timer: StepTimer) -> None:
     if state.step == 0:
         return
+    job.heartbeat.save()
     job.record.sync()
     stall = job.checkpoints.save(job.strategy, state)
     timer.save_seconds.append(stall)

@@ -25,6 +25,7 @@ from launcher.train.loop import Ending, StepTimer, train
 from launcher.train.process import ranks as distributed
 from launcher.train.process.events import Events
 from launcher.train.process.failure import describe_failure
+from launcher.train.process.heartbeat import Heartbeat
 from launcher.train.process.single_writer import become_writer
 from launcher.train.process.stop_requests import StopFlag
 from launcher.train.step.checkpoints import TrainState
@@ -34,12 +35,11 @@ from launcher.train.use.inference_files import labelled_split
 from launcher.train.validation import with_best_model
 
 
-def run_attempt(run: RunDir, stop: StopFlag) -> int:
+def run_attempt(run: RunDir, attempt: AttemptDir, stop: StopFlag, heartbeat: Heartbeat) -> int:
     """Train this attempt on this rank; returns the process's exit code (a planned stop is a success for torchrun)."""
-    attempt = run.attempt(int(os.environ.get("LAUNCHER_ATTEMPT", "1")))
-    attempt.path.mkdir(parents=True, exist_ok=True)
     rank = int(os.environ.get("RANK", "0"))
-    events = Events.to_file(run.events, attempt.number) if rank == 0 else Events(None)
+    path = run.events if rank == 0 else None
+    events = Events.to_file(path, attempt.number, heartbeat)
     events.phase("starting")
     started = time.perf_counter()
     try:
@@ -76,8 +76,10 @@ def _finish(
     job: Job, attempt: AttemptDir, ending: Ending, state: TrainState, timer: StepTimer, started: float
 ) -> None:
     """Write the result; rank 0 evaluates the best model on the test split and on eval.extra, where there are such."""
+    job.heartbeat.save()
     if ending == "stopped":
         job.checkpoints.wait()
+    job.heartbeat.phase("ending")
     measured = _measured(job, timer)
     if not job.ranks.is_main:
         return
@@ -87,6 +89,7 @@ def _finish(
         metrics = _evaluate_best(job, state)
         compression = compression_report(job.run, job.recipe, job.dataset, job.ranks.device)
     code = EXIT_OK if ending == "completed" else EXIT_STOPPED
+    job.heartbeat.phase("ending")
     job.record.finish(code)
     result = Result(
         ending,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,6 @@ from launcher.cli import options
 if TYPE_CHECKING:
     from launcher.executors import Executor, JobState
     from launcher.runs.directory import RunDir
-
-WAIT_POLL_S = 0.5
 
 
 @click.command("status")
@@ -62,7 +59,7 @@ def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) 
 
 @click.command("stop")
 @options.run_or_sweep
-@click.option("--wait", is_flag=True, help="Return when the run has ended.")
+@click.option("--wait", is_flag=True, help="Return when the run has ended, or after 10 minutes.")
 @options.runs_dir
 @options.as_json
 @options.examples("""
@@ -137,11 +134,13 @@ def _is_lost(state: JobState) -> bool:
 
 def _report(run: RunDir, executor: Executor, what: str, *, wait: bool, as_json: bool) -> None:
     from launcher.cli.output import say, show_json
+    from launcher.cli.waiting import left_of
+    from launcher.errors import RunFailed
 
+    if wait and (left := left_of([(run, executor)])):
+        remedy = f"launch stop {run.run_id} --wait waits on; launch cancel {run.run_id} kills it"
+        raise RunFailed("timeout", left[0], remedy)
     state: JobState = executor.state(run)
-    while wait and state.active:
-        time.sleep(WAIT_POLL_S)
-        state = executor.state(run)
     document: dict[str, Any] = {"run_id": run.run_id, "status": state.status}
     if as_json:
         show_json(document)

@@ -46,7 +46,7 @@ PASSED = (
         "TRANSFORMERS_*",
     ),
     *("HF_*", "HUGGINGFACE_*", "HUGGING_FACE_*", "DATASETS_*", "NLTK_DATA", "WANDB_*", "AWS_*"),
-    "LAUNCH_COMPAT",
+    *("LAUNCH_COMPAT", "LAUNCHER_HANG_S"),
 )
 """Names, with * for any end, of the variables that a job may have."""
 NEVER_PASSED = ("PYTHONOPTIMIZE", "PYTHONIOENCODING")

@@ -8,18 +8,27 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from launcher.train.process.heartbeat import Heartbeat
+
 
 class Events:
     """Writes events to a stream, or nowhere on ranks other than 0."""
 
-    def __init__(self, stream: TextIO | None, attempt: int | None = None) -> None:
+    def __init__(
+        self, stream: TextIO | None, attempt: int | None = None, heartbeat: Heartbeat | None = None
+    ) -> None:
+        self.heartbeat = heartbeat or Heartbeat()
+        """Told of every phase, on every rank."""
         self._stream = stream
         self._common = {} if attempt is None else {"attempt": attempt}
 
     @classmethod
-    def to_file(cls, path: Path, attempt: int) -> Events:
+    def to_file(cls, path: Path | None, attempt: int, heartbeat: Heartbeat | None = None) -> Events:
+        """Events in a file, or nowhere where there is none."""
+        if path is None:
+            return cls(None, attempt, heartbeat)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return cls(path.open("a", encoding="utf-8", buffering=1), attempt)
+        return cls(path.open("a", encoding="utf-8", buffering=1), attempt, heartbeat)
 
     def emit(self, event: str, **fields: Any) -> None:
         """Write one event with the time and this process's CPU seconds; numbers that JSON can't hold become null, dates text.
@@ -37,6 +46,7 @@ class Events:
             self._stream = None
 
     def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
+        self.heartbeat.phase(name)
         self.emit("phase", name=name, done=done, total=total)
 
     def notice(self, text: str, level: str = "info") -> None:

@@ -31,6 +31,8 @@ class StepResult:
     """Left out because fp16 overflowed."""
     asked_to_stop: bool
     """By any rank, before this step was over."""
+    shares: tuple[float, ...] = ()
+    """What each rank spent the step on: see `Heartbeat.shares`."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class UnreadStep:
     lr: float
     examples: int
     sums: torch.Tensor
-    """(3,) loss, tokens and requests to stop over all ranks."""
+    """(3 + shares,) loss, tokens, requests to stop and what `Heartbeat.shares` gave, over all ranks."""
     grad_norm: torch.Tensor
     skipped: bool
 
@@ -78,7 +80,7 @@ class PendingSteps:
 def _read(step: UnreadStep, values: torch.Tensor, event: torch.cuda.Event | None) -> StepResult:
     if event is not None:
         event.synchronize()
-    loss, tokens, asked, grad_norm = values.tolist()
+    loss, tokens, asked, *shares, grad_norm = values.tolist()
     return StepResult(
         step=step.step,
         lr=step.lr,
@@ -88,4 +90,5 @@ def _read(step: UnreadStep, values: torch.Tensor, event: torch.cuda.Event | None
         grad_norm=grad_norm,
         skipped=step.skipped,
         asked_to_stop=asked > 0,
+        shares=tuple(shares),
     )

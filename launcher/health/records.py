@@ -1,0 +1,132 @@
+"""What the watchers of a run write into attempts/N/health/: who is where, and where each rank stands.
+
+health/rank_R.json    a rank by its process, written once
+health/node_K.json    the ranks of a node, written again every few seconds while they live
+
+A node's file is written in its place, not renamed over the old one: on NFS that is what another machine sees at once.
+Nothing here is fsynced: it is worth nothing after a power cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import DamagedFile
+from launcher.health.beats import Part, Phase
+from launcher.runs.directory import AttemptDir
+from launcher.runs.records import make, parse_object, read_text, tree_of
+
+MOST_BYTES = 1 << 18
+PADDED_TO = 4096
+_NODE = re.compile(r"node_[0-9]{1,6}\.json", re.ASCII)
+_RANK = re.compile(r"rank_[0-9]{1,6}\.json", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A rank, and where the watcher of its node finds it."""
+
+    rank: int
+    node: int
+    """From 0, in the order of the attempt's hosts."""
+    pid: int
+    started: int
+    """See `Process`."""
+    descriptor: int
+    """Open file of the rank that its beats are in."""
+    agent: int | None = None
+    """Process of torchrun, where there is one, and when it started."""
+    agent_started: int | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RankHealth:
+    """Where a rank stands."""
+
+    rank: int
+    phase: Phase
+    part: Part
+    step: int
+    """Steps done."""
+    silent_s: float
+    """Seconds since its last sign of progress."""
+    bound_s: float | None = None
+    """How long that may be; None where nobody ends a hang."""
+    state: str | None = None
+    """Of its process, as /proc has it: `T` is halted; None where it is gone."""
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NodeHealth:
+    """The ranks of a node as its watcher sees them."""
+
+    node: int
+    host: str
+    at: float
+    """Unix seconds of the node's clock."""
+    ranks: tuple[RankHealth, ...]
+    longest: Mapping[str, float] = field(default_factory=dict)
+    """The longest that each phase went without progress before it went on, in seconds."""
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_member(attempt: AttemptDir, member: Member) -> None:
+    """Let the watchers know of a rank."""
+    attempt.health.mkdir(mode=0o700, exist_ok=True)
+    path = attempt.health / f"rank_{member.rank}.json"
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(tree_of(member), file)
+    Path(temporary).replace(path)
+
+
+def members(attempt: AttemptDir) -> list[Member]:
+    """The ranks that have started, in no order."""
+    found = []
+    for path in _named(attempt.health, _RANK):
+        with contextlib.suppress(DamagedFile):
+            tree = parse_object(read_text(path, MOST_BYTES) or "", str(path))
+            found.append(make(Member, tree, str(path)))
+    return found
+
+
+def write_node(attempt: AttemptDir, health: NodeHealth) -> None:
+    """Write a node's file over what it held. Raises OSError."""
+    attempt.health.mkdir(mode=0o700, exist_ok=True)
+    content = json.dumps(tree_of(health)).encode()
+    padded = content + b"\n".rjust(-len(content) % PADDED_TO or PADDED_TO)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(attempt.health / f"node_{health.node}.json", flags, 0o600)
+    try:
+        os.pwrite(descriptor, padded, 0)
+        os.ftruncate(descriptor, len(padded))
+    finally:
+        os.close(descriptor)  # on NFS this is when others see it
+
+
+def read_nodes(attempt: AttemptDir) -> list[NodeHealth]:
+    """What the nodes wrote last; a file that is just being written is left out."""
+    found = []
+    for path in _named(attempt.health, _NODE):
+        with contextlib.suppress(DamagedFile):
+            tree = parse_object(read_text(path, MOST_BYTES) or "", str(path))
+            found.append(make(NodeHealth, tree, str(path)))
+    return found
+
+
+def _named(directory: Path, name: re.Pattern[str]) -> Iterator[Path]:
+    try:
+        entries = sorted(directory.iterdir())
+    except OSError:
+        return
+    yield from (entry for entry in entries if name.fullmatch(entry.name))

@@ -1,0 +1,110 @@
+"""Which rank is slower than the others, by what each spends on its own work in a step: waiting for others left out."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from launcher.health.beats import TIMED, Part
+
+STRETCH = 10
+"""Steps that are looked at together; a pause in one of them is forgiven."""
+STRETCHES = 5
+"""So many in a row make somebody slow: 50 steps."""
+SLOW = 1.3
+"""Times the others' median from which on a rank is called slow."""
+NO_LONGER = 1.2
+"""Below it the rank that was called slow is so no longer."""
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Medians over the newest steps."""
+
+    seconds: Mapping[Part, tuple[float, ...]]
+    """Of each part by rank."""
+    slowest: int
+    """The rank that needs the most time for its own work."""
+    ratio: float
+    """That time over the median of the others'."""
+    part: Part
+    """Where it loses the most."""
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    own: tuple[float, ...]
+    """Seconds of a rank's own work in a step, by rank."""
+    parts: tuple[tuple[float, ...], ...]
+    """Seconds of each part, in the order of TIMED, by rank."""
+
+
+class Stragglers:
+    """Step times of all ranks over the newest steps."""
+
+    def __init__(self, own: Sequence[Part]) -> None:
+        """`own`: the parts of a step in which a rank waits for nobody."""
+        self._own = tuple(TIMED.index(part) for part in own)
+        self._steps: list[Sequence[float]] = []
+        self._stretches: deque[_Stretch] = deque(maxlen=STRETCHES)
+        self.times: StepTimes | None = None
+        """As of the last look; None until enough steps were taken."""
+        self.slow: int | None = None
+        """The rank that is slow now."""
+
+    def add(self, shares: Sequence[float]) -> bool:
+        """Note a step: seconds of each of TIMED for the first rank, then for the next. Whether the ranks were looked at."""
+        if len(shares) < 2 * len(TIMED):
+            return False
+        self._steps.append(shares)
+        if len(self._steps) < STRETCH:
+            return False
+        self._stretches.append(self._stretch())
+        self._steps.clear()
+        if len(self._stretches) < STRETCHES:
+            return False
+        self.times = self._look()
+        self.slow = self._slow(self.times)
+        return True
+
+    def _stretch(self) -> _Stretch:
+        width = len(TIMED)
+        medians = [sorted(column)[STRETCH // 2] for column in zip(*self._steps, strict=True)]
+        starts = range(0, len(medians), width)
+        own = [
+            sorted(sum(step[at + part] for part in self._own) for step in self._steps)[STRETCH // 2]
+            for at in starts
+        ]
+        return _Stretch(tuple(own), tuple(tuple(medians[part::width]) for part in range(width)))
+
+    def _look(self) -> StepTimes:
+        own = _over([stretch.own for stretch in self._stretches])
+        parts = [_over([stretch.parts[part] for stretch in self._stretches]) for part in range(len(TIMED))]
+        slowest = max(range(len(own)), key=own.__getitem__)
+        worst = max(self._own, key=lambda part: parts[part][slowest] - _others(parts[part], slowest))
+        return StepTimes(dict(zip(TIMED, parts, strict=True)), slowest, _ratio(own, slowest), TIMED[worst])
+
+    def _slow(self, times: StepTimes) -> int | None:
+        """The slowest rank, where it was so in every stretch, or has not caught up yet."""
+        slowest = times.slowest
+        if slowest == self.slow:
+            return slowest if times.ratio >= NO_LONGER else None
+        always = all(_ratio(stretch.own, slowest) >= SLOW for stretch in self._stretches)
+        return slowest if always else None
+
+
+def _over(stretches: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """Medians by rank."""
+    return tuple(sorted(values)[len(values) // 2] for values in zip(*stretches, strict=True))
+
+
+def _ratio(own: Sequence[float], rank: int) -> float:
+    usual = _others(own, rank)
+    return own[rank] / usual if usual else 1.0
+
+
+def _others(values: Sequence[float], rank: int) -> float:
+    """Median over the other ranks."""
+    return statistics.median(value for other, value in enumerate(values) if other != rank)

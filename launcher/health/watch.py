@@ -1,0 +1,253 @@
+"""The watcher of a node: a small process beside its ranks that tells where they stand and ends an attempt that hangs.
+
+    python -m launcher.health.watch RUN_DIR ATTEMPT NODE WORLD_SIZE
+
+The node's first rank starts it. It is no thread of a rank, since all of that may be halted or stuck; and it lives as long as
+a rank or torchrun does. It counts seconds by its own clock, so no other clock's jump, and no pause of its own, is a hang.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from launcher.health import bounds, records
+from launcher.health.beats import Beat, BeatsOf
+from launcher.health.processes import HALTED, Process
+from launcher.health.records import Member, NodeHealth, RankHealth
+from launcher.health.stacks import write_stacks
+from launcher.health.stalls import Place, Stall, places_of, stall_of
+from launcher.runs.directory import AttemptDir, RunDir
+
+POLL_S = 1.0
+WRITE_S = 2.0
+"""How old a node's file may be while its ranks make progress."""
+AGENT_S = 10.0
+"""Longest that torchrun may take to see that its ranks were killed."""
+
+
+class Watched:
+    """A rank of this node."""
+
+    def __init__(self, member: Member) -> None:
+        """Raises OSError or ValueError where its beats can't be read."""
+        self.rank = member.rank
+        self.process = Process(member.pid, member.started)
+        self.agent = None if member.agent is None else Process(member.agent, member.agent_started or 0)
+        self._beats = BeatsOf(member.pid, member.descriptor)
+        self._last: Beat | None = None
+        self._silent_s = 0.0
+
+    def look(self, passed_s: float, floor: float | None, longest: dict[str, float]) -> RankHealth:
+        """Where it stands, so many seconds after the last look."""
+        beat = self._beats.beat()
+        if self._last is not None and beat.beats != self._last.beats:
+            phase = self._last.phase
+            longest[phase] = max(longest.get(phase, 0.0), round(self._silent_s, 3))
+            self._silent_s = 0.0
+        elif self._last is not None:
+            self._silent_s += passed_s
+        self._last = beat
+        steps = self._beats.step_seconds()
+        bound = None if floor is None else bounds.bound_s(beat.phase, floor, steps, longest)
+        return RankHealth(
+            self.rank,
+            beat.phase,
+            beat.part,
+            beat.step,
+            round(self._silent_s, 1),
+            None if bound is None else round(bound, 1),
+            self.process.state(),
+        )
+
+
+class Watcher:
+    """Looks at the ranks of a node once a second."""
+
+    def __init__(
+        self, run: RunDir, attempt: AttemptDir, node: int, world_size: int, floor: float | None
+    ) -> None:
+        self._run = run
+        self._attempt = attempt
+        self._node = node
+        self._world_size = world_size
+        self._floor = floor
+        self._starter = Process.of(os.getppid())
+        self._host = _host(attempt, node)
+        self._ranks: dict[int, Watched] = {}
+        self._longest = _longest_before(run, attempt, node)
+        self._looked_at = self._began_at = time.monotonic()
+        self._written_at = -WRITE_S
+        self._agents_silent_s = 0.0
+
+    def watch(self) -> None:
+        """Until the ranks of this node and their torchrun are gone."""
+        while self._anybody_lives():
+            passed_s = self._passed()
+            self._find_ranks()
+            health = self._look(passed_s)
+            stall = stall_of(self._places(health))
+            self._write(health, is_silent=stall is not None and stall.silent_s > WRITE_S)
+            if stall is not None and (
+                stall.is_hang or (stall.is_worth_telling and self._attempt.hang.exists())
+            ):
+                self._end(stall)
+                return
+            self._end_halted_agents(passed_s)
+            self._wait()
+
+    def _passed(self) -> float:
+        """Seconds since the last look; those in which this process itself was halted don't count."""
+        now = time.monotonic()
+        passed_s, self._looked_at = now - self._looked_at, now
+        return min(passed_s, 2 * POLL_S)
+
+    def _find_ranks(self) -> None:
+        for member in records.members(self._attempt):
+            if member.node == self._node and member.rank not in self._ranks:
+                with contextlib.suppress(OSError, ValueError):
+                    self._ranks[member.rank] = Watched(member)
+
+    def _look(self, passed_s: float) -> NodeHealth:
+        found = [watched.look(passed_s, self._floor, self._longest) for watched in self._ranks.values()]
+        return NodeHealth(self._node, self._host, round(time.time(), 3), tuple(found), dict(self._longest))
+
+    def _places(self, here: NodeHealth) -> list[Place]:
+        """Where all ranks of the run stand. Other nodes are asked only once nothing happens here."""
+        places = places_of([here])
+        own = stall_of(places)
+        if own is not None and not own.is_worth_telling:
+            return places
+        others = [node for node in records.read_nodes(self._attempt) if node.node != self._node]
+        places = places_of([here, *others])
+        return [*places, *self._not_started({place.rank for place in places})]
+
+    def _not_started(self, known: set[int]) -> Iterator[Place]:
+        silent_s = time.monotonic() - self._began_at
+        bound = None if self._floor is None else bounds.bound_s("starting", self._floor, (), self._longest)
+        for rank in set(range(self._world_size)) - known:
+            yield Place(
+                rank, "a node not heard of", RankHealth(rank, "starting", "", 0, silent_s, bound, "S")
+            )
+
+    def _write(self, health: NodeHealth, *, is_silent: bool) -> None:
+        if is_silent or time.monotonic() - self._written_at >= WRITE_S:
+            self._written_at = time.monotonic()
+            with contextlib.suppress(OSError):
+                records.write_node(self._attempt, health)
+
+    def _end(self, stall: Stall) -> None:
+        """Say what hangs, write down what everybody is doing, and kill the ranks of this node."""
+        if not any(place.is_gone for place in stall.places):
+            self._record(stall)
+        else:  # that one is the cause, and recorded as such by whoever saw it die
+            sys.stderr.write(f"{stall.sentence}: the others are killed\n")
+        living = [(watched.process, self._run.rank_log(watched.rank)) for watched in self._ranks.values()]
+        write_stacks(living, f"{stall.sentence}. What this rank is doing:")
+        for process, _ in living:
+            process.send(signal.SIGKILL)
+        self._end_agents()
+
+    def _record(self, stall: Stall) -> None:
+        with contextlib.suppress(OSError):
+            self._attempt.write_hang(stall.hang(round(time.time(), 3)))
+            self._tell(stall.sentence)
+
+    def _tell(self, sentence: str) -> None:
+        """For the job's log, and for whoever follows the run."""
+        text = f"{sentence}: the attempt is ended"
+        sys.stderr.write(f"{text}\n")
+        notice = {"t": round(time.time(), 3), "attempt": self._attempt.number, "event": "notice"}
+        line = json.dumps({**notice, "level": "warning", "text": text}, ensure_ascii=False) + "\n"
+        descriptor = os.open(self._run.events, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+    def _agents(self) -> set[Process]:
+        return {watched.agent for watched in self._ranks.values() if watched.agent is not None}
+
+    def _end_agents(self) -> None:
+        """Kill a torchrun that doesn't see the end of its ranks: it may be halted like one of them."""
+        deadline = time.monotonic() + AGENT_S
+        while any(agent.state() not in (None, *HALTED) for agent in self._agents()):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        for agent in self._agents():
+            agent.send(signal.SIGKILL)
+
+    def _end_halted_agents(self, passed_s: float) -> None:
+        """Kill a torchrun that is halted and would keep an attempt open whose ranks have all ended."""
+        over = self._ranks and all(watched.process.state() is None for watched in self._ranks.values())
+        halted = [agent for agent in self._agents() if agent.state() in HALTED]
+        self._agents_silent_s = self._agents_silent_s + passed_s if over and halted else 0.0
+        if self._floor is not None and self._agents_silent_s > self._floor:
+            sys.stderr.write(
+                f"torchrun on {self._host} was halted by a signal and has no ranks any more: killed\n"
+            )
+            for agent in halted:
+                agent.send(signal.SIGKILL)
+
+    def _processes(self) -> Iterator[Process]:
+        if self._starter is not None:
+            yield self._starter
+        yield from (watched.process for watched in self._ranks.values())
+        yield from self._agents()
+
+    def _anybody_lives(self) -> bool:
+        return any(process.state() is not None for process in self._processes())
+
+    def _wait(self) -> None:
+        """For a second, or until one of those that live dies."""
+        descriptors: list[int] = []
+        for process in self._processes():
+            with contextlib.suppress(OSError):
+                if process.state() is not None:
+                    descriptors.append(os.pidfd_open(process.pid))
+        select.select(descriptors, [], [], POLL_S)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _host(attempt: AttemptDir, node: int) -> str:
+    hosts = attempt.read().hosts
+    return hosts[node] if node < len(hosts) else f"node {node}"
+
+
+def _longest_before(run: RunDir, attempt: AttemptDir, node: int) -> dict[str, float]:
+    """The longest that each phase went without progress on this node in the attempts before."""
+    longest: dict[str, float] = {}
+    for number in run.attempt_numbers():
+        if number < attempt.number:
+            for health in records.read_nodes(run.attempt(number)):
+                if health.node == node:
+                    for phase, seconds in health.longest.items():
+                        longest[phase] = max(longest.get(phase, 0.0), seconds)
+    return longest
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command line in this module's docstring."""
+    for wish in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(wish, signal.SIG_IGN)  # its ranks save now, and it goes with them
+    run, number, node, world_size = RunDir(Path(arguments[0])), *map(int, arguments[1:4])
+    word = os.environ.get(bounds.VARIABLE)
+    try:
+        floor = bounds.floor_s(word)
+    except ValueError:
+        floor = bounds.FLOOR_S
+        sys.stderr.write(f"{bounds.VARIABLE}={word!r} is neither seconds nor `off`: {floor:.0f} is taken\n")
+    Watcher(run, run.attempt(number), node, world_size, floor).watch()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,171 @@
+"""This rank's signs of life, and what its steps spend their time on: marks that cost less than a microsecond each.
+
+The watcher of the node reads where the rank stands (`launcher.health`). The seconds of each part of a step travel with the
+sums that the ranks exchange at the end of a step anyway, so nothing waits for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+from launcher.health.beats import PARTS, PHASES, TIMED, Beats, Phase
+from launcher.health.processes import Process
+from launcher.health.records import Member, write_member
+from launcher.health.stacks import SIGNAL
+from launcher.runs.directory import AttemptDir, RunDir
+
+FIRST_STEPS = 2
+"""Steps that may compile and warm up, and say nothing about those to come."""
+PHASE_OF: Mapping[str, Phase] = {
+    "starting": "starting",
+    "loading data": "loading",
+    "tokenising": "tokenising",
+    "building model": "building",
+    "pruning": "building",
+    "compiling": "compiling",
+    "evaluating": "evaluation",
+    "ending": "export",
+}
+"""What the phases that a run tells of are to the watchers."""
+_DATA, _FORWARD, _BACKWARD, _GRADIENTS, _OPTIMIZER, _RESULTS = range(1, len(PARTS))
+
+
+class Heartbeat:
+    """Where this rank stands; its methods are called by the thread that trains, between things that may hang."""
+
+    def __init__(self, beats: Beats | None = None) -> None:
+        self._beats = beats or Beats.private()
+        self._count = self._step = self._phase = self._part = self._steps = 0
+        self._seconds = [0.0] * len(PARTS)
+        self._since = self._step_began = time.perf_counter()
+
+    def phase(self, name: str) -> None:
+        """Something of this name begins or goes on; see PHASE_OF."""
+        known = PHASE_OF.get(name)
+        if known is not None:
+            self._enter(known)
+
+    def save(self) -> None:
+        """A checkpoint is being staged."""
+        self._enter("save")
+
+    def ended(self) -> None:
+        """This rank has nothing more to do."""
+        self._enter("ended")
+
+    def begin_step(self, step: int) -> None:
+        """So many steps are done, and one more begins with fetching its data."""
+        self._step = step
+        self._phase = _STEP if self._steps >= FIRST_STEPS else _FIRST_STEP
+        self._seconds = [0.0] * len(PARTS)
+        self._part = _DATA
+        self._since = self._step_began = time.perf_counter()
+        self._mark()
+
+    def data(self) -> None:
+        """The next micro-batch is fetched."""
+        self._go_on(_DATA)
+
+    def forward(self) -> None:
+        self._go_on(_FORWARD)
+
+    def backward(self) -> None:
+        self._go_on(_BACKWARD)
+
+    def gradients(self) -> None:
+        """Gradients of other ranks are waited for."""
+        self._go_on(_GRADIENTS)
+
+    def optimizer(self) -> None:
+        self._go_on(_OPTIMIZER)
+
+    def results(self) -> None:
+        """Losses of other ranks are waited for; the work of the step is done."""
+        self._go_on(_RESULTS)
+
+    def end_step(self) -> None:
+        """The step is over, as far as this process is concerned."""
+        self._steps += 1
+        if self._steps > FIRST_STEPS:
+            self._beats.add_step(time.perf_counter() - self._step_began)
+
+    def shares(self, rank: int, world_size: int) -> list[float]:
+        """Seconds of each part of this step so far, at this rank's place among zeros: what a sum over ranks collects."""
+        if world_size == 1:
+            return []
+        row = [0.0] * (world_size * len(TIMED))
+        row[rank * len(TIMED) : (rank + 1) * len(TIMED)] = self._seconds[1 : len(TIMED) + 1]
+        return row
+
+    def _go_on(self, part: int) -> None:
+        now = time.perf_counter()
+        self._seconds[self._part] += now - self._since
+        self._since = now
+        self._part = part
+        self._mark()
+
+    def _enter(self, phase: Phase) -> None:
+        self._phase, self._part = PHASES.index(phase), 0
+        self._mark()
+
+    def _mark(self) -> None:
+        self._count += 1
+        self._beats.write(self._count, self._step, self._phase, self._part)
+
+
+_STEP, _FIRST_STEP = PHASES.index("step"), PHASES.index("first step")
+
+
+def start_watcher(run: RunDir, attempt: AttemptDir) -> None:
+    """Have the ranks of this node watched; the first of them calls this, before its output goes elsewhere."""
+    arguments = [str(run.path), str(attempt.number), _node(), os.environ.get("WORLD_SIZE", "1")]
+    with contextlib.suppress(OSError):
+        _kept.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "launcher.health.watch", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,  # torchrun signals the group of a rank
+            )
+        )
+
+
+def show_signs_of_life(attempt: AttemptDir) -> Heartbeat:
+    """Let the watcher of the node know of this rank. Where that can't be, a training goes on without."""
+    faulthandler.register(SIGNAL, all_threads=True)
+    me = Process.of(os.getpid())
+    try:
+        beats = Beats.shared()
+        heartbeat = Heartbeat(beats)
+        if me is not None and beats.descriptor is not None:
+            agent = Process.of(os.getppid()) if "TORCHELASTIC_RUN_ID" in os.environ else None
+            write_member(attempt, _member(me, agent, beats.descriptor))
+    except OSError:
+        return Heartbeat()
+    return heartbeat
+
+
+def _member(me: Process, agent: Process | None, descriptor: int) -> Member:
+    return Member(
+        int(os.environ.get("RANK", "0")),
+        int(_node()),
+        me.pid,
+        me.started,
+        descriptor,
+        None if agent is None else agent.pid,
+        None if agent is None else agent.started,
+    )
+
+
+def _node() -> str:
+    return os.environ.get("LAUNCHER_NODE", "0")
+
+
+_kept: list[subprocess.Popen[bytes]] = []
+"""So that nobody waits for it, or warns that nobody does."""

@@ -1,0 +1,76 @@
+"""Who is behind in a training that makes no progress, and in which words that is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from launcher.health.records import NodeHealth, RankHealth
+from launcher.health.stalls import STALE_S, places_of, stall_of
+
+WAITS = RankHealth(0, "step", "gradients", 7, silent_s=95.0, bound_s=60.0, state="S")
+
+
+def node(number: int, *ranks: RankHealth, at: float = 1000.0) -> NodeHealth:
+    return NodeHealth(number, f"node{number + 1}", at, ranks)
+
+
+def sentence(*nodes: NodeHealth) -> str:
+    stall = stall_of(places_of(nodes))
+    assert stall is not None
+    return stall.sentence
+
+
+def test_the_rank_that_the_others_wait_for_is_named_with_its_host() -> None:
+    stuck = RankHealth(1, "step", "backward", 7, 95.2, 60.0, "S")
+    stall = stall_of(places_of([node(0, WAITS), node(2, stuck)]))
+    assert stall is not None
+    assert stall.sentence == "no step for 95 s: rank 1 on node3 is in backward"
+    assert stall.behind is not None
+    assert (stall.behind.rank, stall.behind.host, stall.is_hang) == (1, "node3", True)
+
+
+def test_fewest_steps_come_before_parts_of_a_step_and_a_save_before_the_step_after_it() -> None:
+    late = RankHealth(1, "step", "results", 6, 95.0, 60.0, "S")
+    saving = RankHealth(1, "save", "", 7, 95.0, 60.0, "S")
+    assert (
+        sentence(node(0, WAITS, late)) == "no step for 95 s: rank 1 on node1 waits for the results of others"
+    )
+    assert sentence(node(0, WAITS, saving)) == "no progress for 95 s: rank 1 on node1 is in a save"
+
+
+def test_a_halted_rank_is_behind_others_at_the_same_place() -> None:
+    halted = replace(WAITS, rank=1, state="T")
+    told = "rank 1 on node1 waits for the gradients of others, halted by a signal"
+    assert sentence(node(0, WAITS, halted)) == f"no step for 95 s: {told}"
+
+
+def test_a_node_that_tells_nothing_any_more_is_behind_others_at_the_same_place() -> None:
+    there, lost = node(0, WAITS), node(1, replace(WAITS, rank=1, silent_s=1.0), at=1000.0 - STALE_S - 80)
+    told = "rank 1 on node2 waits for the gradients of others, and its node tells nothing any more"
+    assert sentence(there, lost) == f"no step for 95 s: {told}"
+
+
+def test_nobody_is_named_where_all_stand_at_the_same_place() -> None:
+    two = node(0, WAITS, replace(WAITS, rank=1))
+    assert sentence(two) == "no step for 95 s: every rank waits for the gradients of others"
+    stall = stall_of(places_of([two]))
+    assert stall is not None
+    assert stall.behind is None
+
+
+def test_it_is_no_hang_while_one_rank_makes_progress_or_may_take_longer() -> None:
+    busy = RankHealth(1, "tokenising", "", 0, 0.5, 1800.0, "R")
+    writes = RankHealth(1, "save", "", 7, 95.0, 600.0, "D")
+    unwatched = replace(WAITS, rank=1, bound_s=None)
+    for other in (busy, writes, unwatched):
+        stall = stall_of(places_of([node(0, WAITS, other)]))
+        assert stall is not None
+        assert not stall.is_hang
+
+
+def test_ranks_that_have_ended_wait_for_nobody() -> None:
+    ended = replace(WAITS, rank=1, phase="ended", part="", silent_s=5000.0)
+    assert stall_of(places_of([node(0, ended)])) is None
+    stall = stall_of(places_of([node(0, ended, replace(WAITS, silent_s=1.0))]))
+    assert stall is not None
+    assert stall.silent_s == 1.0
