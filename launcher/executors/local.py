@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -31,6 +29,10 @@ if TYPE_CHECKING:
 
 END_TIMEOUT_S = 10.0
 """Longest that the script may take to record its end once everything under it is dead."""
+
+
+GIVE_UP_S = 30.0
+"""Longest that processes may take to be gone once they are killed."""
 
 
 class LocalExecutor:
@@ -135,17 +137,20 @@ class LocalExecutor:
         return None
 
     def _cancel(self, run: RunDir, job: str) -> None:
-        from launcher.executors.shared.processes import kill_below
+        from launcher.executors.shared.processes import kill_all, kill_below, undying
         from launcher.runs import endings
 
         script = _pid(job)
         runs.write_text(run.cancel, "user")
         kill_below(script)
-        deadline = time.monotonic() + END_TIMEOUT_S
+        began = time.monotonic()
         while self._is_alive(run, job):
-            if time.monotonic() > deadline:
+            waited_s = time.monotonic() - began
+            if waited_s > END_TIMEOUT_S:
                 kill_below(script)
-                os.kill(script, signal.SIGKILL)
+                kill_all([script])
+            if waited_s > GIVE_UP_S:
+                raise undying(run, [script])
             time.sleep(0.02)
         if run.cancel.exists():
             endings.cancelled(run)
@@ -166,14 +171,18 @@ class LocalExecutor:
 
 
 def end_unrecorded(run: RunDir, job: str, status: Outcome, error: Error | None) -> None:
-    """End a run whose script died without recording it: what it left running is killed, its keys are removed."""
-    from launcher.executors.shared.processes import left_by
+    """End a run whose script died without recording it: what it left running is killed, its keys are removed.
+
+    Raises RunFailed where something can't be killed.
+    """
+    from launcher.executors.shared.processes import kill_all, left_by, undying
     from launcher.runs import endings
 
+    began = time.monotonic()
     while left := list(left_by(run, job)):
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_all(left)
+        if time.monotonic() - began > GIVE_UP_S:
+            raise undying(run, left)
         time.sleep(0.02)
     endings.died(run, status, error)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterable, Iterator, Sequence
 
 import psutil
 
+from launcher.errors import RunFailed
 from launcher.runs.directory import RunDir
 
 
@@ -32,6 +35,29 @@ def kill_below(ancestor: int) -> None:
     for process in halted:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    """Kill these processes, if they are still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def undying(run: RunDir, pids: Sequence[int]) -> RunFailed:
+    """What to say of processes that were killed and are still there: their kernel waits, mostly for a file system."""
+    shown = ", ".join(f"{pid} ({_status(pid)})" for pid in pids)
+    remedy = (
+        f"see what it waits for (a file system that doesn't answer?); launch cancel {run.run_id} asks again"
+    )
+    return RunFailed("timeout", f"{run.run_id}: killed, but not gone yet: process {shown}", remedy)
+
+
+def _status(pid: int) -> str:
+    try:
+        return psutil.Process(pid).status()
+    except psutil.NoSuchProcess:
+        return "gone"
 
 
 def _below(ancestor: int) -> list[psutil.Process]:
