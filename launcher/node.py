@@ -29,7 +29,7 @@ from launcher.runs import endings, failures, out_of_memory, retries
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import AttemptDir, RunDir
 from launcher.runs.events import append_notice
-from launcher.runs.failure_classes import ECHOES
+from launcher.runs.failure_classes import ECHOES, HANG
 from launcher.runs.results import Error, Outcome
 from launcher.runs.retries import Decision, Next
 from launcher.runs.time_limits import minutes
@@ -215,7 +215,7 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
     elif written == EXIT_FAILED and result.error is not None and result.error.kind in ECHOES:
         # The ranks that live on only see a lost connection; the cause is the one that was killed.
         error = failures.examine(run, attempt, record, code)
-        if error.kind in ("killed", failures.HANG):
+        if error.kind in ("killed", HANG):
             run.write_result(replace(result, error=error))
     return written
 

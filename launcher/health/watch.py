@@ -9,7 +9,6 @@ a rank or torchrun does. It counts seconds by its own clock, so no other clock's
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
@@ -25,6 +24,7 @@ from launcher.health.records import Member, NodeHealth, RankHealth
 from launcher.health.stacks import write_stacks
 from launcher.health.stalls import Place, Stall, places_of, stall_of
 from launcher.runs.directory import AttemptDir, RunDir
+from launcher.runs.events import append_notice
 
 POLL_S = 1.0
 WRITE_S = 2.0
@@ -164,13 +164,7 @@ class Watcher:
         """For the job's log, and for whoever follows the run."""
         text = f"{sentence}: the attempt is ended"
         sys.stderr.write(f"{text}\n")
-        notice = {"t": round(time.time(), 3), "attempt": self._attempt.number, "event": "notice"}
-        line = json.dumps({**notice, "level": "warning", "text": text}, ensure_ascii=False) + "\n"
-        descriptor = os.open(self._run.events, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+        append_notice(self._run.events, self._attempt.number, text)
 
     def _agents(self) -> set[Process]:
         return {watched.agent for watched in self._ranks.values() if watched.agent is not None}

@@ -12,10 +12,11 @@ Answer = Literal["retry", "smaller", "elsewhere", "never"]
 """As it is; with micro-batches of half the size; without the node that failed; not before somebody has changed something."""
 
 MEMORY = "memory"
+HANG = "hang"
 UNKNOWN = "crashed"
 ANSWERS: Mapping[str, Answer] = {
     MEMORY: "smaller",
-    "hang": "retry",
+    HANG: "retry",
     "network": "retry",
     "storage": "retry",
     "killed": "retry",
@@ -33,7 +34,7 @@ ANSWERS: Mapping[str, Answer] = {
     "time-limit": "never",
 }
 """What is done by itself after a failure of each class."""
-HERE_TOO = frozenset({MEMORY, "hang", "network", "storage"})
+HERE_TOO = frozenset({MEMORY, HANG, "network", "storage"})
 """Failures after which a run goes on by itself also where no scheduler does: others are often somebody's doing."""
 ONCE_IT_TRAINS = frozenset({"killed", UNKNOWN})
 """Failures that are tried again only after a step was trained: what dies at its start mostly dies there again."""

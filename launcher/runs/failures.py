@@ -11,12 +11,11 @@ from launcher.errors import EXIT_STOPPED
 from launcher.runs.attempts import Attempt, FailedRank, Hang
 from launcher.runs.directory import AttemptDir, RunDir
 from launcher.runs.events import Step, last_events
+from launcher.runs.failure_classes import HANG
 from launcher.runs.jobs import Job
 from launcher.runs.records import read_tail
 from launcher.runs.results import Error
 
-HANG = "hang"
-"""Class of an attempt that was ended because nothing happened any more."""
 TAIL_BYTES = 1 << 16
 TAIL_LINES = 12
 SCRIPT_LINES = 2
