@@ -11,8 +11,8 @@ from launcher.cli import options
 
 if TYPE_CHECKING:
     from launcher.cli.reproduction import Reproduction
-    from launcher.report.sameness import Finding
     from launcher.runs.directory import RunDir
+    from launcher.runs.drills import Finding
 
 
 @click.command("reproduce")
