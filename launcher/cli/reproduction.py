@@ -16,6 +16,7 @@ from typing import Any
 from launcher import paths
 from launcher.cli.recorded_code import recorded_code
 from launcher.errors import Problem, UserError
+from launcher.executors import SCHEDULERS
 from launcher.planning.prepare import prepare
 from launcher.reading.check import files
 from launcher.reading.files import content_hash
@@ -172,7 +173,7 @@ def _place(run: RunDir, words: Sequence[str], found: list[Problem]) -> list[str]
 
 def _planned_otherwise(before: Mapping[str, Any], words: Sequence[str]) -> list[Any]:
     plan = prepare(words, environment(os.environ), Path.cwd()).plan.tree()
-    unimportant = ("name", "executor", "slurm", "cluster.", "slurm.", "steps.train_examples")
+    unimportant = ("name", "executor", "cluster.", "steps.train_examples", *SCHEDULERS)
     return [entry for entry in plan_entries(before, plan) if not entry.name.startswith(unimportant)]
 
 
