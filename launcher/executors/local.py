@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher.errors import UserError
 from launcher.executors.shared.base import (
     Finding,
     JobState,
@@ -21,13 +22,16 @@ from launcher.executors.shared.base import (
     request_stop,
 )
 from launcher.executors.shared.injection import inject
+from launcher.executors.shared.site import Site
 from launcher.runs import directory as runs
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 
 if TYPE_CHECKING:
+    from launcher.recipe.cluster import Cluster
     from launcher.runs.results import Error, Outcome
 
+NO_SCHEDULER = "there is no scheduler on this machine"
 END_TIMEOUT_S = 10.0
 """Longest that the script may take to record its end once everything under it is dead."""
 
@@ -121,6 +125,16 @@ class LocalExecutor:
         """Nobody else is asked about this machine."""
         del partition
         return None
+
+    def site(self) -> Site:
+        """Raises UserError: this machine alone needs no profile."""
+        raise UserError(
+            NO_SCHEDULER, "recipes run here without a profile; log in to the cluster, or try: make cluster"
+        )
+
+    def probe(self, profile: Cluster, script: str) -> str:  # noqa: ARG002
+        """Raises UserError as `site` does."""
+        raise UserError(NO_SCHEDULER)
 
     def may_start_again(self, job: str | None) -> bool:
         """Nothing here starts a job again by itself."""

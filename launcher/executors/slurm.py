@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launcher.commands import TIMEOUT_S, ask
 from launcher.errors import LauncherError, Problem, RunFailed, UserError, nearest
+from launcher.executors.shared import slurm_site
 from launcher.executors.shared.base import (
     Finding,
     JobState,
@@ -27,12 +29,16 @@ from launcher.executors.shared.base import (
     refuse_idle,
     request_stop,
 )
+from launcher.executors.shared.site import Site
 from launcher.network import resolve
 from launcher.runs import directory as directories
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.jobs import Job
 from launcher.runs.records import read_text
+
+if TYPE_CHECKING:
+    from launcher.recipe.cluster import Cluster
 
 QUEUE_HOLDS_S = 2.0
 """How old a list of the queue may be, which many runs are looked up in."""
@@ -216,6 +222,21 @@ class SlurmExecutor:
         """Most GPUs of a node in the partitions, the default one where None; None where Slurm doesn't answer."""
         output = ask(["sinfo", "--noheader", "--format=%P %G"])
         return None if output is None else max(_partition_gpus(output.splitlines(), partition), default=0)
+
+    def site(self) -> Site:
+        """The partitions, accounts and container runtimes that Slurm names."""
+        return slurm_site.read_site()
+
+    def probe(self, profile: Cluster, script: str) -> str:
+        """Through srun, with one GPU where the profile has some."""
+        kind = f"{profile.gpu_type}:" if profile.gpu_type else ""
+        gpu = f"{kind}1" if profile.gpu_request != "gres" else f"gpu:{kind}1"
+        asked = {
+            name: getattr(profile, name)
+            for name in ("partition", "account", "qos", "constraint", "reservation")
+        }
+        options = {**asked, profile.gpu_request: gpu if profile.gpus_per_node else None}
+        return slurm_site.run_on_a_node(options, script)
 
     def may_start_again(self, job: str | None) -> bool:
         """Whether the job is in the queue, which is asked for once in some seconds however many runs are looked at."""

@@ -35,7 +35,7 @@ LAYERS = {
     "executors": "runs psutil",
     "health": "runs",
     "node": "executors health",
-    "drafts": "recipe tasks families loading reading executors",
+    "drafts": "planning executors",
     "sweeps": "planning executors optuna",
     "report": "runs tasks reading jinja2",
     "api": "planning executors train",

@@ -17,6 +17,10 @@ STDOUT = "-"
 
 @click.command("init")
 @click.argument("words", nargs=-1, metavar="DATA ... [key=value ...]")
+@click.option(
+    "--cluster", is_flag=True, help="Make a profile of the cluster instead, by asking its scheduler."
+)
+@click.option("--no-job", is_flag=True, help="With --cluster: don't try the profile by a job of a minute.")
 @click.option("--output", metavar="FILE", help="Where the file goes; - is stdout. Default: NAME.yaml, here.")
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
 @options.as_json
@@ -24,15 +28,25 @@ STDOUT = "-"
     launch init reviews.csv
     launch init train.tsv dev.tsv test.tsv --output news.yaml
     launch init texts/ task=masked-lm --output -
+    launch init --cluster partition=gpu --output slurm/mine.yaml
 """)
-def init_command(words: tuple[str, ...], output: str | None, force: bool, as_json: bool) -> None:
+def init_command(
+    words: tuple[str, ...], cluster: bool, no_job: bool, output: str | None, force: bool, as_json: bool
+) -> None:
     """Make a recipe from data: files, or a folder of them. It trains without editing.
 
     Task, columns, labels, lengths, split, batch and a model for the language are guessed; the recipe says of each value
     why it has it. A key=value decides for yourself, such as task=ordinal or data.label=stars.
+
+    With --cluster a profile is made, from what the scheduler says of partitions, GPUs, limits and accounts, and tried by a
+    job of a minute.
     """
     paths = [Path(word) for word in words if "=" not in word or Path(word).exists()]
     assignments = [word for word in words if Path(word) not in paths]
+    if cluster:
+        _refuse_beside(paths, "--cluster")
+        _profile(assignments, output, tries=not no_job, force=force, as_json=as_json)
+        return
     if not paths:
         raise click.UsageError("name a file of data, or a folder of them", click.get_current_context())
     _recipe(paths, assignments, output, force=force, as_json=as_json)
@@ -53,6 +67,43 @@ def _recipe(
     _give(draft.text, target, document, as_json=as_json)
     if target and not as_json:
         _say_what_next(draft, target)
+
+
+def _refuse_beside(paths: list[Path], flag: str) -> None:
+    if paths:
+        raise click.UsageError(f"{flag} takes no file of data: {paths[0]}", click.get_current_context())
+
+
+def _profile(words: list[str], output: str | None, *, tries: bool, force: bool, as_json: bool) -> None:
+    import sys
+
+    from launcher.cli.output import say
+    from launcher.drafts.profile import draft_profile
+    from launcher.executors import LOCAL, executor_for
+    from launcher.planning.machine import scheduler_here
+    from launcher.resources import PROFILES
+
+    executor = executor_for(scheduler_here() or LOCAL)
+    site = executor.site()
+    target = _target(output, f"{PROFILES}/{site.name}.yaml", force=force)
+    if tries:
+        say("asked the scheduler; a job of a minute tries it on a node")
+    python = next((word.partition("=")[2] for word in words if word.startswith("python=")), sys.executable)
+    draft = draft_profile(site, words, executor.probe if tries else None, python, Path.cwd())
+    document = {
+        "path": str(target) if target else None,
+        "keys": {key: {"value": said.value, "why": said.why} for key, said in draft.keys.items()},
+        "tried_on": draft.node.host if draft.node else None,
+        "trouble": draft.trouble,
+    }
+    _give(draft.text, target, document, as_json=as_json)
+    if as_json:
+        return
+    tried = f"tried on {draft.node.host}" if draft.node else "not tried"
+    say(f"not ready yet: {draft.trouble}" if draft.trouble else tried)
+    if target:
+        name = target.stem if str(target.parent) == PROFILES else target
+        say(f"launch plan recipe=smoke nodes=2 cluster={name} shows what would be submitted")
 
 
 def _name(data: Path) -> str:
@@ -81,6 +132,8 @@ def _target(output: str | None, default: str, *, force: bool) -> Path | None:
             else "--force overwrites it, --output FILE names another"
         )
         raise UserError(Problem("is there already", str(target), remedy=remedy))
+    if output is None and target.parent.name:
+        target.parent.mkdir(exist_ok=True)
     if not target.parent.is_dir():
         raise UserError(Problem("there is no such directory", str(target.parent), remedy="make it first"))
     return target

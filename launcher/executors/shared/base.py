@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
 from launcher.errors import DamagedFile, Problem, RunFailed, UserError
 from launcher.executors.shared.environment import split_environment
+from launcher.executors.shared.site import Site
 from launcher.runs import directory as runs
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
+
+if TYPE_CHECKING:
+    from launcher.recipe.cluster import Cluster
 
 Status = Literal[
     "pending",
@@ -83,6 +87,15 @@ class Executor(Protocol):
 
     def gpus_per_node(self, partition: str | None) -> int | None:
         """Most GPUs of a node, in the partition where there are such; None where it doesn't say."""
+
+    def site(self) -> Site:
+        """What there is to know for a first profile. Raises UserError where it takes no jobs for other machines."""
+
+    def probe(self, profile: Cluster, script: str) -> str:
+        """What a script prints in a job of a minute on one node, asked for as the profile says.
+
+        Raises UserError where the job is refused, RunFailed where it doesn't start in time.
+        """
 
     def start(self, run: RunDir) -> str:
         """Start the rendered job of a new run, or again after it ended; returns the job's id.
