@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ def resource(kind: Kind, name: str) -> Path:
     return resource_dir(kind) / name
 
 
+@functools.cache
 def module_names(package: str) -> tuple[str, ...]:
     """Names of the modules in one of our packages as recipes write them: `question_answering.py` is question-answering."""
     files = (Path(__file__).resolve().parent / package).glob("[!_]*.py")

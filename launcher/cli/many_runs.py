@@ -1,60 +1,122 @@
-"""What `launch status`, `stop`, `cancel` and `resume` do with a sweep: the same to each of its trials."""
+"""Lists of runs, and what `launch status`, `stop`, `cancel` and `resume` do with a sweep: the same to each of its trials."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from launcher.cli.output import say, show, show_json, table
-from launcher.cli.run_state import list_row, metric_text, moment, run_state
+from launcher.cli.output import fitted, say, show, show_json, table
+from launcher.cli.run_state import Look, looks, metric_text, moment, remark
 from launcher.cli.waiting import left_of
 from launcher.errors import LauncherError, Problem, RunFailed, UserError
 from launcher.executors import Executor, executor_for
 from launcher.executors.shared.base import ACTIVE
+from launcher.figures import human_seconds
 from launcher.runs.directory import RunDir, write_text
-from launcher.sweeps.halving import Decision, stopped_early
-from launcher.sweeps.queue import Wish
-from launcher.sweeps.sweep import Sweep
+
+if TYPE_CHECKING:
+    from launcher.sweeps.halving import Decision
+    from launcher.sweeps.queue import Wish
+    from launcher.sweeps.sweep import Sweep
 
 
-class Line(NamedTuple):
-    """A run in a list of runs: its cells in the table, and as JSON."""
+HEADERS = ("run", "status", "step", "left", "metric or cause", "created")
+LAST = 4
+"""The cell that is cut first where a terminal is too narrow: it says most, and the beginning of it is worth most."""
 
+
+@dataclass(frozen=True)
+class Line:
+    """A run in a list of runs."""
+
+    run: RunDir
     created_at: float
-    cells: list[str]
-    tree: dict[str, Any]
+    status: str
+    look: Look | None
+    """None of a run that can't be read."""
+    doubt: str = ""
+    """Why it can't be."""
+    decision: str = ""
+    """By which rule a search has stopped it."""
+
+    @property
+    def cells(self) -> list[str]:
+        """As a row of the table; see HEADERS."""
+        created = moment(self.created_at) if self.created_at else ""
+        if self.look is None:
+            return [
+                self.run.run_id,
+                self.status,
+                "",
+                "",
+                self.doubt.removeprefix(f"{self.run.path}/"),
+                created,
+            ]
+        step, eta_s = self.look.step, self.look.eta_s
+        progress = "" if step is None else f"{step}/{self.look.total or '?'}"
+        left = "" if eta_s is None else human_seconds(eta_s)
+        return [self.run.run_id, self.status, progress, left, remark(self.look), created]
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """As JSON."""
+        if self.look is not None:
+            known = {**self.look.state().tree(), "status": self.status, "metric": metric_text(self.look)}
+            return known | ({"stopped_early": self.decision} if self.decision else {})
+        nothing = {"step": None, "total": None, "eta_s": None, "metric": ""}
+        known = {"run_id": self.run.run_id, "run_dir": str(self.run.path), "status": self.status}
+        return {**known, "created_at": self.created_at, **nothing, "error": self.doubt}
 
 
-def line_of(run: RunDir) -> Line:
-    """A run in a list: one that can't be read hides no other, and its line says which file is damaged."""
-    try:
-        state = run_state(run)
-        return Line(state.created_at, list_row(state), {**state.tree(), "metric": metric_text(state)})
-    except LauncherError as error:
-        reason = str(error).splitlines()[0]
-    there = run.path.exists()
-    created = run.path.stat().st_mtime if there else 0.0
-    status = "damaged" if there else "missing"
-    tree: dict[str, Any] = {
-        "run_id": run.run_id,
-        "run_dir": str(run.path),
-        "status": status,
-        "created_at": created,
-        "step": None,
-        "total": None,
-        "eta_s": None,
-        "metric": "",
-        "error": reason,
-    }
-    said = reason.removeprefix(f"{run.path}/") if there else "its directory is gone"
-    return Line(created, [run.run_id, status, "", "", said, moment(created) if there else ""], tree)
+def lines_of(runs: Iterable[RunDir]) -> list[Line]:
+    """A line for each run: one that can't be read hides no other, and its line says which file is damaged."""
+    return [_line(RunDir(path), look) for path, look in looks(runs).items()]
+
+
+def _line(run: RunDir, look: Look | LauncherError) -> Line:
+    if isinstance(look, Look):
+        try:
+            return Line(run, look.created_at, look.job.status, look)
+        except LauncherError as error:
+            look = error
+    if not run.path.exists():
+        return Line(run, 0.0, "missing", None, "its directory is gone")
+    return Line(run, run.path.stat().st_mtime, "damaged", None, str(look).splitlines()[0])
+
+
+def show_list(lines: Sequence[Line], *, as_json: bool) -> None:
+    """The runs, newest first, and how many there are of each status."""
+    ordered = sorted(lines, key=lambda line: line.created_at, reverse=True)
+    if as_json:
+        show_json([line.tree for line in ordered])
+        return
+    show(table(fitted([HEADERS, *(line.cells for line in ordered)], LAST)))
+    if len(ordered) > 1:
+        say(f"{len(ordered):,} runs: {counts_text(counted(line.status for line in ordered))}")
+
+
+def changed_since(runs: Iterable[RunDir], moment_s: float) -> list[RunDir]:
+    """Runs that were planned, started or ended, or said something, since then; Unix seconds."""
+    return [run for run in runs if _changed_at(run) >= moment_s]
+
+
+def _changed_at(run: RunDir) -> float:
+    times = [0.0]
+    for path in (run.plan, run.jobs, run.events, run.result):
+        with contextlib.suppress(OSError):
+            times.append(path.lstat().st_mtime)
+    return max(times)
 
 
 def show_status(sweep: Sweep, *, as_json: bool) -> None:
     """A table of the trials in the order of the grid, and how many there are of each status."""
+    from launcher.sweeps.halving import stopped_early
+
     early = stopped_early(sweep.directory)
-    lines = [_as_decided(line_of(run), early.get(run.run_id)) for run in sweep.runs()]
-    counts = counted(line.tree["status"] for line in lines)
+    lines = [_as_decided(line, early.get(line.run.run_id)) for line in lines_of(sweep.runs())]
+    counts = counted(line.status for line in lines)
     if as_json:
         trials = [
             {**line.tree, "values": trial.values} for line, trial in zip(lines, sweep.trials, strict=True)
@@ -64,17 +126,15 @@ def show_status(sweep: Sweep, *, as_json: bool) -> None:
         return
     start = len(sweep.name) + 1
     rows = [[line.cells[0][start:], *line.cells[1:5]] for line in lines]
-    show(table(rows, [f"{sweep.name}.", "status", "step", "left", "metric"]))
+    show(table(fitted([[f"{sweep.name}.", *HEADERS[1:5]], *rows], LAST)))
     show(f"{len(lines)} trials: {counts_text(counts)}")
 
 
 def _as_decided(line: Line, decision: Decision | None) -> Line:
     """The line of a trial that a search has stopped says so."""
-    if decision is None or line.tree["status"] != "stopped":
+    if decision is None or line.status != "stopped":
         return line
-    name, _, *others = line.cells
-    tree = {**line.tree, "status": "stopped early", "stopped_early": str(decision)}
-    return Line(line.created_at, [name, "stopped early", *others], tree)
+    return replace(line, status="stopped early", decision=str(decision))
 
 
 def counted(statuses: Iterable[str]) -> dict[str, int]:

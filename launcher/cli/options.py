@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +30,23 @@ runs_dir = click.option(
     default=None,
     help="Where the runs are; default LAUNCH_RUNS_DIR, or runs.",
 )
+
+UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+
+
+class Age(click.ParamType[float]):
+    """A duration such as `12h`, as seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(s|min|h|d|w)", str(value), re.ASCII)
+        if found is None:
+            self.fail(f"{value!r} is no duration: 90s, 30min, 12h, 2d and 4w are some", param, ctx)
+        return float(found[1]) * UNITS_S[found[2]]
+
 
 loss_file = click.option(
     "--loss-file",

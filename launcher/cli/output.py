@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -26,6 +27,8 @@ EXIT_NO_READER = 141
 """The exit code of a process that wrote to a closed pipe, as a shell says it."""
 STDOUT = "stdout"
 """How messages name it where it can't be written."""
+LEAST_CELL = 16
+"""A cell of a table is not cut shorter than this while there is another to cut."""
 WIDTH = 120
 """Columns of a table where no terminal says how many there are."""
 
@@ -219,6 +222,35 @@ def _indented(text: str) -> str:
 def on_terminal(stream: str = "stderr") -> bool:
     """Whether a stream is a terminal, so that colours and bars make sense."""
     return bool(getattr(sys, stream).isatty()) and os.environ.get("TERM") != "dumb"
+
+
+def fitted(rows: Sequence[Sequence[str]], shrinks: int) -> list[list[str]]:
+    """Rows for `table` that are no wider than stdout's terminal: the cells of one column are cut, then those of the first.
+
+    Elsewhere, such as in a pipe, nothing is cut.
+    """
+    lines = [list(row) for row in rows]
+    if not on_terminal("stdout"):
+        return lines
+    room = shutil.get_terminal_size().columns
+    for column, least in ((shrinks, LEAST_CELL), (0, LEAST_CELL), (len(lines[0]) - 1, 0), (shrinks, 1)):
+        widths = [max(len(line[each]) for line in lines) for each in range(len(lines[0]))]
+        over = sum(widths) + 2 * (len(widths) - 1) - room
+        if over > 0:
+            most = max(widths[column] - over, min(least, widths[column]))
+            for line in lines:
+                line[column] = shortened(line[column], most, in_the_middle=column == 0)
+    return lines
+
+
+def shortened(text: str, most: int, *, in_the_middle: bool = False) -> str:
+    """A text of at most so many characters: an ellipsis stands for what is left out."""
+    if len(text) <= most:
+        return text
+    if most < 1:
+        return ""
+    end = (most - 1) // 2 if in_the_middle else 0
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
 
 
 def table(rows: Sequence[Sequence[str]], headers: Sequence[str] | None = None, indent: str = "") -> str:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import time
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
-from launcher.errors import UserError
+from launcher.errors import LauncherError, UserError
 from launcher.executors import JobState, executor_for
-from launcher.executors.shared.outcome import ending, is_newer, readable_result, without_result
+from launcher.executors.shared.outcome import ending_of, is_newer, readable_result, without_result
 from launcher.figures import human_number, human_seconds
 from launcher.health.stalls import seen_from_outside
 from launcher.runs.attempts import Hang
-from launcher.runs.directory import RunDir, checked
-from launcher.runs.events import Evaluated, Phase, Step, StepTimes, last_events
+from launcher.runs.directory import RunDir, believed_plan
+from launcher.runs.events import Evaluated, Phase, Recent, Said, Step, StepTimes
 from launcher.runs.records import tree_of
 from launcher.runs.results import Metrics, Result
 
@@ -75,70 +78,177 @@ class RunState:
         return {**tree_of(self), "job": asdict(self.job)}
 
 
+class Look:
+    """What a run directory tells, each part of it read when it is first asked for, and once.
+
+    Making one raises UserError where the run can't be believed.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self.plan = believed_plan(run)
+        self.recorded = run.read_result()
+        self._attempts = run.attempt_numbers()
+        self._recent = Recent(run.events)
+
+    @cached_property
+    def is_over(self) -> bool:
+        """Whether the end of the newest job is on record, so that no scheduler has more to tell."""
+        result = self.recorded
+        if result is None or not is_newer(self.run.result, self.run.jobs):
+            return False
+        if result.status in FINAL:
+            return True
+        old = _is_old(self.run.result)
+        try:
+            return old and not executor_for(self.plan.executor).may_start_again(self.run.last_job())
+        except UserError:  # a run directory can be read where there is no Slurm
+            return True
+
+    @cached_property
+    def job(self) -> JobState:
+        """The newest job. Where its end is on record, only a scheduler that may start it again is asked."""
+        if self.is_over:
+            return self._recorded_job
+        try:
+            return self.told(executor_for(self.plan.executor).state(self.run))
+        except UserError:
+            if self._end(JobState("unknown")) is None:
+                raise
+            return self._recorded_job
+
+    def told(self, state: JobState) -> JobState:
+        """The newest job, where this is what its executor says of it."""
+        self.job = state if state.active or self._end(state) is None else self._recorded_job
+        return self.job
+
+    @property
+    def _recorded_job(self) -> JobState:
+        assert self.recorded is not None
+        return JobState(self.recorded.status, self.run.last_job())
+
+    def _end(self, job: JobState) -> Result | None:
+        return ending_of(self.run, job, self.recorded)
+
+    @cached_property
+    def result(self) -> Result | None:
+        """The result of the newest job, or what the scheduler and the log tell where it left none."""
+        job, is_active = self.job, self.job.active
+        if self._end(job) is None:
+            return None if is_active else _told_by_others(self.run, job) or self.recorded
+        return None if is_active and job.status != "unreachable" else self.recorded
+
+    @cached_property
+    def last_step(self) -> Step | None:
+        """The newest step that was told."""
+        return self._recent.newest(Step)
+
+    @property
+    def step(self) -> int | None:
+        """Steps done."""
+        done = self.recorded.steps if self.recorded is not None and not self.job.active else None
+        return done or (None if self.last_step is None else self.last_step.step)
+
+    @property
+    def total(self) -> int | None:
+        """Steps to do, which only the training knows where nobody counted the data before."""
+        planned = self.plan.steps.total
+        if planned is not None and self.is_over:
+            return planned
+        return (self.last_step and self.last_step.total) or planned
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left, None unless it trains."""
+        return self.last_step.eta_s if self.at_work and self.last_step is not None else None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the newest step is one of the job that is on its nodes now."""
+        if self.job.status not in ON_NODES:
+            return False
+        return self.last_step is None or self._is_of_last_attempt(self.last_step)
+
+    def _is_of_last_attempt(self, event: Said) -> bool:
+        return event.attempt in (None, self._attempts[-1] if self._attempts else None)
+
+    @property
+    def phase(self) -> str | None:
+        """What is being done; None unless the job is on its nodes."""
+        if self.job.status not in ON_NODES:
+            return None
+        return next((each.name for each in self._recent.each(Phase) if self._is_of_last_attempt(each)), None)
+
+    @cached_property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """The newest evaluation of each split."""
+        found: dict[str, Evaluation] = {}
+        for event in self._recent.each(Evaluated):
+            found.setdefault(event.split, Evaluation(event.step, event.metrics))
+        return dict(reversed(found.items()))
+
+    @property
+    def created_at(self) -> float:
+        """When the run was planned; Unix seconds."""
+        return self.run.plan.stat().st_mtime
+
+    def state(self) -> RunState:
+        """All of it."""
+        run, job, last, validation = (
+            self.run,
+            self.job,
+            self.last_step or Step(),
+            self.evaluations.get("validation"),
+        )
+        return RunState(
+            run_id=run.run_id,
+            run_dir=str(run.path),
+            name=self.plan.name,
+            executor=self.plan.executor,
+            status=job.status,
+            job=job,
+            attempts=len(self._attempts),
+            created_at=self.created_at,
+            phase=self.phase,
+            step=self.step,
+            total=self.total,
+            loss=last.loss,
+            examples_per_s=last.examples_per_s if self.at_work or not job.active else None,
+            eta_s=self.eta_s,
+            metrics=None if validation is None else validation.metrics,
+            metrics_step=None if validation is None else validation.step,
+            evaluations=self.evaluations,
+            stop_requested=run.stop.exists(),
+            stall=stalled(run, job),
+            step_times=self._recent.newest(StepTimes),
+            result=self.result,
+            next=tuple(next_steps(run, job)),
+        )
+
+
 def run_state(run: RunDir) -> RunState:
     """What is known about a run. Raises UserError where it can't be believed."""
-    plan = checked(run).read_plan()
-    recorded = run.read_result()
-    job = job_state(run, plan.executor, recorded)
-    told = last_events(run.events)
-    attempts = run.attempt_numbers()
-    last = attempts[-1] if attempts else None
-    steps = [event for event in told if isinstance(event, Step)]
-    phases = [event for event in told if isinstance(event, Phase) and event.attempt in (None, last)]
-    evaluations = {
-        event.split: Evaluation(event.step, event.metrics) for event in told if isinstance(event, Evaluated)
-    }
-    step = steps[-1] if steps else Step()
-    at_work = job.status in ON_NODES and step.attempt in (None, last)
-    validation = evaluations.get("validation")
-    done = recorded.steps if recorded is not None and not job.active else None
-    return RunState(
-        run_id=run.run_id,
-        run_dir=str(run.path),
-        name=plan.name,
-        executor=plan.executor,
-        status=job.status,
-        job=job,
-        attempts=len(attempts),
-        created_at=run.plan.stat().st_mtime,
-        phase=phases[-1].name if phases and job.status in ON_NODES else None,
-        step=done or (step.step if steps else None),
-        total=step.total or plan.steps.total,
-        loss=step.loss,
-        examples_per_s=step.examples_per_s if at_work or not job.active else None,
-        eta_s=step.eta_s if at_work else None,
-        metrics=None if validation is None else validation.metrics,
-        metrics_step=None if validation is None else validation.step,
-        evaluations=evaluations,
-        stop_requested=run.stop.exists(),
-        stall=stalled(run, job),
-        step_times=next((event for event in reversed(told) if isinstance(event, StepTimes)), None),
-        result=_result_of(run, job, recorded),
-        next=tuple(next_steps(run, job)),
-    )
+    return Look(run).state()
 
 
-def _result_of(run: RunDir, job: JobState, recorded: Result | None) -> Result | None:
-    """The result of the newest job, or what the scheduler and the log tell where it left none."""
-    if ending(run, job) is None:
-        return None if job.active else _told_by_others(run, job) or recorded
-    return None if job.active and job.status != "unreachable" else recorded
-
-
-def job_state(run: RunDir, executor: str, result: Result | None) -> JobState:
-    """The state of the newest job. Where its end is on record, only a scheduler that may start it again is asked."""
-    if result is None or not is_newer(run.result, run.jobs):
-        return executor_for(executor).state(run)
-    recorded = JobState(result.status, run.last_job())
-    if recorded.status in FINAL:
-        return recorded
-    try:
-        if _is_old(run.result) and not executor_for(executor).may_start_again(run.last_job()):
-            return recorded
-        state = executor_for(executor).state(run)
-    except UserError:  # a run directory can be read where there is no Slurm
-        return recorded
-    return state if state.active or ending(run, state) is None else recorded
+def looks(runs: Iterable[RunDir]) -> dict[Path, Look | LauncherError]:
+    """A look at each of many runs, or why it can't be had; each executor is asked once for all of its runs."""
+    found: dict[Path, Look | LauncherError] = {}
+    for run in runs:
+        try:
+            found[run.path] = Look(run)
+        except LauncherError as error:
+            found[run.path] = error
+    asked: dict[str, list[Look]] = defaultdict(list)
+    for look in found.values():
+        if isinstance(look, Look) and not look.is_over:
+            asked[look.plan.executor].append(look)
+    for executor, members in asked.items():
+        with contextlib.suppress(LauncherError):  # each says so itself, once it is asked
+            states = executor_for(executor).states([look.run for look in members])
+            for look, state in zip(members, states, strict=True):
+                look.told(state)
+    return found
 
 
 def _is_old(result: Path) -> bool:
@@ -180,6 +290,8 @@ def state_lines(state: RunState) -> Iterator[str]:
     where = f" on {job.nodes}" if job.nodes else ""
     why = f" ({job.reason})" if job.reason else ""
     yield f"{state.run_id}: {state.status}{why}{where}"
+    if job.waits_for is not None:
+        yield _row("waits", job.waits_for)
     if state.status == "pending" and job.started_at is not None:
         yield _row("starts", f"{moment(job.started_at)}, as far as is known")
     yield from _progress_lines(state)
@@ -245,19 +357,25 @@ def _result_lines(state: RunState) -> Iterator[str]:
         yield from cause(error)
 
 
-def metric_text(state: RunState) -> str:
+def metric_text(look: Look) -> str:
     """The best metric of a run, or those of its newest evaluation."""
-    best = None if state.result is None else state.result.best
+    best = None if look.result is None else look.result.best
     if best is not None:
         return f"{best.metric} {human_number(best.value)}"
-    return metrics_text(state.metrics or {})
+    validation = look.evaluations.get("validation")
+    return metrics_text({} if validation is None else validation.metrics)
 
 
-def list_row(state: RunState) -> list[str]:
-    """The cells of one line of the list of runs."""
-    progress = "" if state.step is None else f"{state.step}/{state.total or '?'}"
-    left = "" if state.eta_s is None else human_seconds(state.eta_s)
-    return [state.run_id, state.status, progress, left, metric_text(state), moment(state.created_at)]
+def remark(look: Look) -> str:
+    """The last cell of a line: why a job waits, why a run failed, or its metric."""
+    job = look.job
+    if job.status == "pending":
+        starts = f"starts {moment(job.started_at)}, " if job.started_at is not None else ""
+        return f"{starts}waits {job.waits_for or f'({job.reason})'}" if job.reason else starts.rstrip(", ")
+    error = None if look.result is None else look.result.error
+    if error is not None and job.status == "failed":
+        return f"{error.kind}: {error.message.strip().splitlines()[0] if error.message.strip() else ''}"
+    return metric_text(look)
 
 
 def moment(unix_s: float) -> str:

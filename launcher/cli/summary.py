@@ -8,10 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher import tasks
 from launcher.cli.progress import metric_items
 from launcher.figures import human_bytes, human_count, human_number, human_seconds
-from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Tracked, last_events
 from launcher.runs.results import Compression, Error, Result
@@ -158,6 +156,9 @@ def wandb_page(run: RunDir) -> str | None:
 
 
 def _example_text(run: RunDir) -> str:
+    from launcher import tasks
+    from launcher.report.planned_recipe import planned_recipe
+
     recipe = planned_recipe(run)
     return " ".join(f'--text "{text}"' for text in tasks.of(recipe).sample_texts())
 

@@ -93,6 +93,10 @@ class LocalExecutor:
             return replace(state, exit_code=self._script.returncode)
         return state
 
+    def states(self, runs: Sequence[RunDir]) -> list[JobState]:
+        """That of each."""
+        return [self.state(run) for run in runs]
+
     def stop(self, run: RunDir) -> None:
         """Ask the training to save and stop."""
         refuse_idle(run, self.state(run))

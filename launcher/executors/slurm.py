@@ -74,6 +74,37 @@ STATUSES: Mapping[str, Status] = {
     "DEADLINE": "failed",
     "REVOKED": "failed",
 }
+_WAITS: Mapping[str, str] = {
+    "Resources": "for nodes to become free",
+    "Priority": "for jobs with a higher priority",
+    "Dependency": "for another job to end",
+    "DependencyNeverSatisfied": "for a job that can no longer end as asked: it will never start",
+    "BeginTime": "until its time comes: Slurm holds a requeued job back for two minutes",
+    "JobHeldUser": "until it is released: scontrol release JOB",
+    "JobHeldAdmin": "until an administrator releases it",
+    "JobArrayTaskLimit": "for other trials of its sweep: only so many may run at once",
+    "ReqNodeNotAvail": "for nodes that are down, drained or reserved",
+    "Nodes": "for nodes that are down, drained or reserved",
+    "PartitionDown": "for its partition, which is down",
+    "PartitionInactive": "for its partition, which starts no jobs now",
+    "PartitionNodeLimit": "for ever: it asks for more nodes than the partition gives a job",
+    "PartitionTimeLimit": "for ever: it asks for more time than the partition gives a job",
+    "PartitionConfig": "for ever: the partition can't give what it asks for",
+    "BadConstraints": "for ever: no node has what it asks for",
+    "Reservation": "for its reservation to begin",
+    "Licenses": "for a licence",
+    "QOSMaxJobsPerUserLimit": "for others of your jobs: its QOS lets you run only so many",
+    "QOSMaxGRESPerUser": "for others of your jobs to give GPUs back: its QOS limits how many you have",
+    "QOSMaxNodePerUserLimit": "for others of your jobs to give nodes back: its QOS limits how many you have",
+    "QOSMaxCpuPerUserLimit": "for others of your jobs to give cores back: its QOS limits how many you have",
+    "AssocGrpGRES": "for jobs of your account to give GPUs back",
+    "AssocGrpGRESMinutes": "for ever, unless your account gets more GPU time",
+    "AssocGrpCPUMinutesLimit": "for ever, unless your account gets more CPU time",
+    "AssocGrpBillingMinutes": "for ever, unless your account gets more time",
+    "AssocMaxJobsLimit": "for others of your jobs: your account may run only so many",
+    "launch_failed_requeued_held": "until it is released: its start failed (scontrol release JOB)",
+}
+"""What it means that a job is pending for this reason, as Slurm calls it."""
 # Slurm could not be asked, which says nothing about the request.
 _UNREACHABLE = re.compile(
     r"unable to contact|timed out|connection refused|zero bytes|communication|munge|authentication|"
@@ -136,17 +167,26 @@ class SlurmExecutor:
     def state(self, run: RunDir) -> JobState:
         """Ask the controller, then accounting, then the run directory."""
         jobs = _all_jobs(run)
-        if not jobs:
-            return JobState("unknown", reason="never submitted")
-        job, *earlier = jobs
-        state = _known_state(job)
-        if state is None or not state.active:
-            state = next(_active(run, earlier), state)
-        if state is None:
-            return recorded_state(run, job)
-        if state.status == "failed" and recorded_state(run, job).status == "cancelled":
-            return replace(state, status="cancelled")
-        return state
+        state = _known_state(jobs[0]) if jobs else None
+        return _state_of(run, jobs, {} if state is None else {jobs[0]: state})
+
+    def states(self, runs: Sequence[RunDir]) -> list[JobState]:
+        """Ask once for what the controller knows and once for what accounting knows of the rest.
+
+        Only the exit code of a job that ended a moment ago is asked for alone.
+        """
+        jobs = [_all_jobs(run) for run in runs]
+        newest = [found[0] for found in jobs if found]
+        queue = _queue(int(time.monotonic() / QUEUE_HOLDS_S))
+        if queue is None:
+            told = {job: JobState("unreachable", job, "Slurm does not answer") for job in newest}
+            return [_state_of(run, found[:1], told) for run, found in zip(runs, jobs, strict=True)]
+        told = _accounting_states([job for job in newest if job not in queue])
+        for job in set(newest) & queue.keys():
+            state = queue[job] if queue[job].active else _known_state(job)
+            told |= {} if state is None else {job: state}
+        known = [[job for job in found if job == found[0] or job in queue] for found in jobs]
+        return [_state_of(run, found, told) for run, found in zip(runs, known, strict=True)]
 
     def stop(self, run: RunDir) -> None:
         """Take a waiting job out of the queue; ask a running one to save and stop."""
@@ -240,7 +280,8 @@ class SlurmExecutor:
 
     def may_start_again(self, job: str | None) -> bool:
         """Whether the job is in the queue, which is asked for once in some seconds however many runs are looked at."""
-        return job in (_queue(int(time.monotonic() / QUEUE_HOLDS_S)) or ())
+        state = (_queue(int(time.monotonic() / QUEUE_HOLDS_S)) or {}).get(job or "")
+        return state is not None and state.active
 
     def addresses(self, hosts: Sequence[str]) -> tuple[str, ...]:
         """Names of nodes, or Slurm's addresses of them where the names don't resolve."""
@@ -287,10 +328,32 @@ class SlurmExecutor:
 
 
 @functools.lru_cache(maxsize=1)
-def _queue(_moment: int) -> frozenset[str] | None:
-    """Ids of the jobs that Slurm has not ended yet; None where it doesn't answer."""
-    done = _slurm(["squeue", "--noheader", "--array", "--format=%i"])
-    return None if done.returncode else frozenset(done.stdout.split())
+def _queue(_moment: int) -> dict[str, JobState] | None:
+    """This user's jobs that the controller knows, without exit codes; None where it doesn't answer."""
+    asked = ["--array", "--states=all", f"--user={os.geteuid()}", "--format=%i|%T|%r|%S|%e|%N"]
+    done = _slurm(["squeue", "--noheader", *asked])
+    if done.returncode:
+        return None
+    names = ("JobState", "Reason", "StartTime", "EndTime", "NodeList")
+    rows = [line.split("|") for line in done.stdout.splitlines()]
+    return {
+        row[0]: _job_state(row[0], dict(zip(names, row[1:], strict=True))) for row in rows if len(row) == 6
+    }
+
+
+def _state_of(run: RunDir, jobs: Sequence[str], told: Mapping[str, JobState]) -> JobState:
+    """The state of a run with these jobs, the newest first, of which Slurm told what it knows."""
+    if not jobs:
+        return JobState("unknown", reason="never submitted")
+    job, *earlier = jobs
+    state = told.get(job)
+    if state is None or not state.active:
+        state = next(_active(run, earlier), state)
+    if state is None:
+        return recorded_state(run, job)
+    if state.status == "failed" and recorded_state(run, job).status == "cancelled":
+        return replace(state, status="cancelled")
+    return state
 
 
 def _active(run: RunDir, jobs: Iterable[str]) -> Iterator[JobState]:
@@ -480,13 +543,20 @@ def _controller_state(job: str, name: str | None = None) -> JobState | None:
 
 def _accounting_state(job: str) -> JobState | None:
     """What accounting knows, where the cluster has any."""
+    return _accounting_states([job]).get(job)
+
+
+def _accounting_states(jobs: Sequence[str]) -> dict[str, JobState]:
+    """What accounting knows of jobs, by their ids."""
+    if not jobs:
+        return {}
     names = ("JobState", "ExitCode", "StartTime", "EndTime", "NodeList")
-    columns = "--format=State,ExitCode,Start,End,NodeList"
-    done = _slurm(["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={job}", columns])
-    lines = done.stdout.splitlines()
-    if done.returncode or not lines:
-        return None
-    return _job_state(job, dict(zip(names, lines[-1].split("|"), strict=False)))
+    columns = "--format=JobID,State,ExitCode,Start,End,NodeList"
+    done = _slurm(
+        ["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={','.join(jobs)}", columns]
+    )
+    rows = [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else []
+    return {row[0]: _job_state(row[0], dict(zip(names, row[1:], strict=False))) for row in rows}
 
 
 def _job_state(job: str, fields: Mapping[str, str]) -> JobState:
@@ -500,6 +570,8 @@ def _job_state(job: str, fields: Mapping[str, str]) -> JobState:
         started_at=_time(fields.get("StartTime")),
         ends_by=_time(fields.get("EndTime")),
     )
+    if state.status == "pending":
+        return replace(state, waits_for=_WAITS.get(re.sub(r"\W.*", "", state.reason or "")))
     if state.active:
         return state
     exit_code = 128 + int(signal_number) if signal_number not in ("", "0") else int(code or 0)

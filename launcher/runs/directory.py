@@ -511,32 +511,56 @@ def list_runs(runs_dir: Path) -> Iterator[RunDir]:
 
 
 def checked(run: RunDir) -> RunDir:
-    """A run that is believed: it and its files are ours alone, and its plan is one.
-
-    Root is no exception: it would execute what somebody else has written. Raises UserError, or DamagedFile.
-    """
-    executed = (run.recipe, run.plan, run.ds_config, run.loss, run.job_sbatch, run.job_sh, run.code_patch)
-    records = (run.result, run.metrics, run.jobs, run.stop, run.cancel, run.secrets, run.lock)
-    directories = (run.path, run.control, run.attempts, run.logs, run.checkpoints, run.model, run.provenance)
-    states = (*_entries(run.attempts), *_entries(run.checkpoints))
-    for path in (*directories, *states, *executed, *records):
-        _refuse_foreign(run, path)
-    run.read_plan()
+    """A run that is believed: see `believed_plan`."""
+    believed_plan(run)
     return run
 
 
-def _entries(directory: Path) -> list[Path]:
+def believed_plan(run: RunDir) -> RunPlan:
+    """The plan of a run that is believed: the directory and its files are ours alone, and its plan is one.
+
+    Root is no exception: it would execute what somebody else has written. Raises UserError, or DamagedFile.
+    """
+    _refuse_foreign(run, run.path)
+    for directory, names in (
+        (run.path, BELIEVED),
+        (run.control, REQUESTS),
+        (run.attempts, None),
+        (run.checkpoints, None),
+    ):
+        for entry in _entries(directory):
+            if names is None or entry.name in names:
+                _refuse_foreign(run, entry)
+    return run.read_plan()
+
+
+def _names(*paths: Path) -> frozenset[str]:
+    return frozenset(path.name for path in paths)
+
+
+_ANY = RunDir(Path())
+BELIEVED = _names(
+    *(_ANY.control, _ANY.attempts, _ANY.logs, _ANY.checkpoints, _ANY.model, _ANY.provenance),
+    *(_ANY.result, _ANY.metrics),
+    *(_ANY.recipe, _ANY.plan, _ANY.ds_config, _ANY.loss, _ANY.job_sbatch, _ANY.job_sh, _ANY.code_patch),
+)
+"""What is executed or read, if it is there."""
+REQUESTS = _names(_ANY.jobs, _ANY.stop, _ANY.cancel, _ANY.secrets, _ANY.lock)
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
     """What lies in a directory; nothing where it is none."""
     try:
-        return list(directory.iterdir())
+        with os.scandir(directory) as entries:
+            return list(entries)
     except OSError:
         return []
 
 
-def _refuse_foreign(run: RunDir, path: Path) -> None:
+def _refuse_foreign(run: RunDir, path: Path | os.DirEntry[str]) -> None:
     """Raises UserError where others own or may change it, or it is a link."""
     try:
-        found = path.lstat()
+        found = path.stat(follow_symlinks=False)
     except OSError:
         return
     remedy = None
@@ -551,7 +575,7 @@ def _refuse_foreign(run: RunDir, path: Path) -> None:
         remedy = f"look at what it holds, then: chmod -R go-w {run.path}"
     else:
         return
-    raise UserError(Problem(reason, where=str(path), remedy=remedy))
+    raise UserError(Problem(reason, where=os.fspath(path), remedy=remedy))
 
 
 def write_text(path: Path, text: str, mode: int = 0o600) -> None:

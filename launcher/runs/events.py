@@ -8,14 +8,16 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from launcher.errors import DamagedFile
 from launcher.runs.records import make, parse_object, read_json_lines, read_tail
 from launcher.runs.results import Metrics
 
 TAIL_BYTES = 1 << 18
+K = TypeVar("K", bound="Said")
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,7 @@ KINDS: dict[str, type[Event]] = {
     "error": VerbFailed,
     "result": VerbDone,
 }
+NAMES: dict[type[Any], str] = {kind: name for name, kind in KINDS.items()}
 
 
 def parse_event(line: str) -> Event | None:
@@ -242,6 +245,31 @@ def append_notice(path: Path, attempt: int, text: str) -> None:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     with contextlib.suppress(OSError), open(os.open(path, flags, 0o600), "w") as file:  # noqa: PTH123
         file.write(json.dumps(event, ensure_ascii=False) + "\n")
+
+
+class Recent:
+    """The end of a file of events, searched from the newest: a line is parsed only where it is of the kind asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def _text(self) -> str:
+        return read_tail(self._path, TAIL_BYTES)
+
+    def each(self, kind: type[K]) -> Iterator[K]:
+        """Events of one kind, the newest first."""
+        wanted = f'"event": "{NAMES[kind]}"'
+        end = len(self._text)
+        while (place := self._text.rfind(wanted, 0, end)) >= 0:
+            end, after = self._text.rfind("\n", 0, place) + 1, self._text.find("\n", place)
+            event = parse_event(self._text[end : None if after < 0 else after])
+            if isinstance(event, kind):
+                yield event
+
+    def newest(self, kind: type[K]) -> K | None:
+        """The newest event of a kind, None where the end of the file has none."""
+        return next(self.each(kind), None)
 
 
 def last_events(path: Path) -> list[Event]:

@@ -5,6 +5,7 @@ Standard library alone, since a node reads records before anything else starts.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -13,7 +14,7 @@ import os
 import stat
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -109,16 +110,16 @@ def make(kind: type[R], tree: Mapping[str, Any], where: str) -> R:
     Raises DamagedFile naming the first key that is missing or of another type, or that this version doesn't know where
     the record has no field `others` to keep it in.
     """
-    known = _fields(kind)  # type: ignore[arg-type]  # mypy doubts that classes are hashable
-    unknown = {key: value for key, value in tree.items() if key not in known}
+    shape = _shape(kind)  # type: ignore[arg-type]  # mypy doubts that classes are hashable
     values: dict[str, Any] = {}
-    for name, field in known.items():
+    for name, field in shape.fields.items():
         if name in tree:
-            values[field.name] = _checked(tree[name], field.hint, name, where)
+            values[field.name] = field.check(tree[name], name, where)
         elif field.is_required:
             raise DamagedFile(Problem(f"{name} is missing", where=where))
-    if "others" in {field.name for field in dataclasses.fields(kind)}:  # type: ignore[arg-type]
-        values["others"] = unknown
+    unknown = tree.keys() - shape.fields.keys()
+    if shape.keeps_others:
+        values["others"] = {key: value for key, value in tree.items() if key in unknown}
     elif unknown:
         raise DamagedFile(Problem(f"has the unknown key {min(unknown)!r}", where=where, remedy=NEWER))
     return kind(**values)
@@ -126,7 +127,7 @@ def make(kind: type[R], tree: Mapping[str, Any], where: str) -> R:
 
 def tree_of(record: Any) -> dict[str, Any]:
     """A record as plain values for JSON, unknown keys as they came; NaN and infinities become null."""
-    names = {field.name: name for name, field in _fields(type(record)).items()}  # type: ignore[arg-type]
+    names = {field.name: name for name, field in _shape(type(record)).fields.items()}  # type: ignore[arg-type]
     tree = {name: _plain(getattr(record, field)) for field, name in names.items()}
     return {**tree, **getattr(record, "others", {})}
 
@@ -136,69 +137,107 @@ def named(name: str) -> Any:
     return dataclasses.field(metadata={"name": name})
 
 
+Check = Callable[[Any, str, str], Any]
+"""What a value is as the type of its field, given the field's name and where it stands. Raises DamagedFile."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Field:
     name: str
-    hint: Any
+    check: Check
     is_required: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class _Shape:
+    fields: Mapping[str, _Field]
+    """By their JSON names, without `others`."""
+    keeps_others: bool
+
+
 @functools.cache
-def _fields(kind: Any) -> dict[str, _Field]:
-    """The fields of a record by their JSON names."""
-    hints = typing.get_type_hints(kind)
-    missing = dataclasses.MISSING
-    return {
-        field.metadata.get("name", field.name): _Field(
-            field.name,
-            hints[field.name],
-            field.default is missing and field.default_factory is missing,
+def _shape(kind: Any) -> _Shape:
+    """What a record is made of, worked out once: lists of many runs make thousands of them."""
+    hints, missing = typing.get_type_hints(kind), dataclasses.MISSING
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    known = {
+        field.metadata.get("name", name): _Field(
+            name, _check(hints[name]), field.default is missing and field.default_factory is missing
         )
-        for field in dataclasses.fields(kind)
-        if field.name != "others"
+        for name, field in fields.items()
+        if name != "others"
     }
+    return _Shape(known, "others" in fields)
 
 
-def _checked(value: Any, hint: Any, name: str, where: str) -> Any:
-    """The value as the type of its field. Raises DamagedFile."""
+@functools.cache
+def _check(hint: Any) -> Check:
+    """The check of a type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
-        return value
+        return lambda value, _name, _where: value
     if origin in (types.UnionType, typing.Union):
-        return _checked_union(value, arguments, name, where)
-    if origin is typing.Literal and value in arguments:
-        return value
-    if origin is tuple and isinstance(value, list):
-        return tuple(_checked(item, arguments[0], name, where) for item in value)
-    if origin is Mapping and isinstance(value, dict):
-        return {key: _checked(item, arguments[1], f"{name}.{key}", where) for key, item in value.items()}
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
-        return make(hint, value, f"{where}: {name}")
-    if origin is None and _is_plain(value, hint):
-        return value
-    raise DamagedFile(Problem(f"{name} is {_shown(value)}, which is no {_word(hint)}", where=where))
+        return _check_of_union(arguments)
+    test, convert = _test_of(hint, origin, arguments)
+
+    def check(value: Any, name: str, where: str) -> Any:
+        if not test(value):
+            raise DamagedFile(Problem(f"{name} is {_shown(value)}, which is no {_word(hint)}", where=where))
+        return value if convert is None else convert(value, name, where)
+
+    return check
 
 
-def _checked_union(value: Any, choices: tuple[Any, ...], name: str, where: str) -> Any:
-    if value is None and types.NoneType in choices:
-        return None
-    *first, last = [choice for choice in choices if choice is not types.NoneType]
-    for choice in first:
-        try:
-            return _checked(value, choice, name, where)
-        except DamagedFile:
-            continue
-    return _checked(value, last, name, where)
+def _test_of(
+    hint: Any, origin: Any, arguments: tuple[Any, ...]
+) -> tuple[Callable[[Any], bool], Check | None]:
+    """Whether a value is of the type at all, and how what it holds is checked."""
+    if origin is typing.Literal:
+        return lambda value: value in arguments, None
+    if origin is tuple:
+        item = _check(arguments[0])
+        return _is_list, lambda value, name, where: tuple(item(each, name, where) for each in value)
+    if origin is Mapping:
+        item = _check(arguments[1])
+        return _is_dict, lambda value, name, where: {
+            key: item(each, f"{name}.{key}", where) for key, each in value.items()
+        }
+    if dataclasses.is_dataclass(hint):
+        return _is_dict, lambda value, name, where: make(hint, value, f"{where}: {name}")  # type: ignore[arg-type]
+    return (_is_number if hint is float else functools.partial(_is_plain, kind=hint)), None
 
 
-def _is_plain(value: Any, hint: Any) -> bool:
-    if hint is float:
-        return (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and (math.isfinite(value) if isinstance(value, float) else abs(value) < LARGEST)
-        )
-    return type(value) is hint and (hint is not int or abs(value) < LARGEST)
+def _check_of_union(choices: tuple[Any, ...]) -> Check:
+    checks = [_check(choice) for choice in choices if choice is not types.NoneType]
+    is_optional, (*first, last) = types.NoneType in choices, checks
+
+    def check(value: Any, name: str, where: str) -> Any:
+        if value is None and is_optional:
+            return None
+        for each in first:
+            with contextlib.suppress(DamagedFile):
+                return each(value, name, where)
+        return last(value, name, where)
+
+    return check
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_number(value: Any) -> bool:
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) is int and abs(value) < LARGEST
+
+
+def _is_plain(value: Any, kind: Any) -> bool:
+    return type(value) is kind and (kind is not int or abs(value) < LARGEST)
 
 
 def _plain(value: Any) -> Any:

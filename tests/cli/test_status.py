@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from launcher.cli.output import fitted, table
 from launcher.runs.directory import RunDir, write_json
+from launcher.runs.events import Evaluated, Phase, Recent, Step
 
 Launch = Callable[..., Any]
 Planned = Callable[..., RunDir]
@@ -124,3 +131,81 @@ def test_a_prefix_must_be_unique(launch: Launch, planned: Planned) -> None:
     result = launch("status", "one", code=2)
     assert "one-1, one-2" in result.stderr
     assert launch("status", "one-1").stdout.startswith("one-1: ")
+
+
+def ended(run: RunDir, status: str, days_ago: float = 0.0, **result: object) -> RunDir:
+    """A run with a result of so long ago."""
+    run.add_job("local 999999999")
+    write_json(run.result, {"status": status, "steps": 4, "job_id": "local 999999999", **result})
+    moment = time.time() - days_ago * 86400
+    for path in (run.plan, run.jobs, run.result):
+        os.utime(path, (moment, moment))
+    return run
+
+
+def test_runs_are_chosen_by_their_state_and_by_when_something_happened_to_them(
+    launch: Launch, planned: Planned
+) -> None:
+    for run_id, status, days in (("new", "failed", 1), ("old", "failed", 5), ("done", "completed", 1)):
+        ended(
+            planned(run_id), status, days, error={"class": "memory", "message": "out of memory\nat layer 3"}
+        )
+
+    def listed(*words: object) -> list[str]:
+        return [row["run_id"] for row in json.loads(launch("status", "--json", *words).stdout)]
+
+    assert set(listed("--state", "failed")) == {"new", "old"}
+    assert set(listed("--since", "2d")) == {"new", "done"}
+    assert listed("--state", "failed", "--since", "48h") == ["new"]
+    assert set(listed("--state", "failed", "--state", "completed")) == {"new", "old", "done"}
+    result = launch("status", "--state", "failed")
+    assert "memory: out of memory" in result.stdout
+    assert "2 runs: 2 failed" in result.stderr
+    assert "none of the 3 runs" in launch("status", "--state", "running").stderr
+    assert "is no duration" in launch("status", "--since", "soon", code=2).stderr
+    assert "'failed'" in launch("status", "--state", "broken", code=2).stderr
+    assert "name none" in launch("status", "new", "--since", "2d", code=2).stderr
+
+
+def test_a_list_is_no_wider_than_the_terminal_and_cuts_nothing_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [["a-run-with-a-long-name-of-seed-1", "failed", "memory: " + 60 * "x", "2026-11-28 12:06"]] * 2
+    assert fitted(rows, 2) == rows
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    for columns in (80, 60, 40):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert max(map(len, table(fitted(rows, 2)).splitlines())) <= columns
+    monkeypatch.setenv("COLUMNS", "80")
+    assert fitted(rows, 2)[0][0] == rows[0][0]
+    monkeypatch.setenv("COLUMNS", "60")
+    assert fitted(rows, 2)[0][0] == "a-run-wi…-seed-1"
+
+
+def test_many_runs_with_long_logs_are_listed_in_little_processor_time(
+    launch: Launch, planned: Planned
+) -> None:
+    first = ended(planned("r"), "completed", best={"metric": "accuracy", "value": 0.5, "step": 4})
+    step = {"t": 1.0, "attempt": 1, "event": "step", "step": 3, "total": 10, "loss": 0.5, "eta_s": 7.0}
+    first.events.write_text((json.dumps(step) + "\n") * 2000)
+    for number in range(399):
+        copied = first.path.with_name(f"r-{number}")
+        shutil.copytree(first.path, copied, copy_function=os.link)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = launch("status")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "400 runs: 400 completed" in result.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3, "measured: 0.5 s"
+
+
+def test_the_newest_event_of_a_kind_is_found_from_the_end(planned: Planned) -> None:
+    run = planned("r")
+    report(run, event="phase", name="training")
+    report(run, event="notice", text='it said "event": "step" and went on')
+    report(run, event="step", step=3)
+    with run.events.open("a") as file:
+        file.write('{"t": 2.0, "event": "step", "step"')
+    recent = Recent(run.events)
+    assert (recent.newest(Step) or Step()).step == 3
+    assert [event.name for event in recent.each(Phase)] == ["training"]
+    assert recent.newest(Evaluated) is None

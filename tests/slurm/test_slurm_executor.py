@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import threading
 import time
@@ -21,6 +22,7 @@ from support.slurm_cluster import Cluster, FlatCluster, wait_until
 from launcher.errors import RunFailed, UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.shared.base import Executor
+from launcher.executors.slurm import QUEUE_HOLDS_S
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
 
@@ -212,12 +214,38 @@ def test_stopping_a_waiting_job_takes_it_out_of_the_queue(slurm: Executor, make_
     )
     slurm.start(run)
     assert slurm.state(run).reason == "JobHeldUser"
+    assert "scontrol release" in (slurm.state(run).waits_for or "")
+    assert slurm.states([run]) == [slurm.state(run)]
 
     slurm.stop(run)
     assert (read_json(run.result) or {})["status"] == "stopped"
     assert ended(slurm, run).status == "cancelled"
     with pytest.raises(UserError, match="has no job to stop"):
         slurm.stop(run)
+
+
+def test_many_runs_are_told_as_each_is_alone(
+    slurm: Executor, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that has just failed, one that never had a job, one that Slurm has forgotten, and no answer at all."""
+    failed = make_run("exit 3")
+    slurm.start(failed)
+    ended(slurm, failed)
+    forgotten = RunDir(failed.path.with_name("forgotten"))
+    shutil.copytree(failed.path, forgotten.path)
+    forgotten.jobs.write_text("99999999\n")
+    new = RunDir(failed.path.with_name("new"))
+    shutil.copytree(failed.path, new.path)
+    new.jobs.unlink()
+    runs = [new, failed, forgotten]
+    assert slurm.states(runs) == list(map(slurm.state, runs))
+    assert [state.status for state in slurm.states(runs)] == ["unknown", "failed", "unknown"]
+
+    conf = Path(os.environ["SLURM_CONF"]).read_text()
+    (tmp_path / "slurm.conf").write_text(conf + "\nSlurmctldPort=1\nMessageTimeout=1\n")
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    time.sleep(QUEUE_HOLDS_S)
+    assert [state.status for state in slurm.states(runs)] == ["unknown", "unreachable", "unreachable"]
 
 
 def test_a_stop_asked_for_by_the_user_is_not_undone_by_the_scheduler(

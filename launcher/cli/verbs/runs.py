@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,28 +15,57 @@ if TYPE_CHECKING:
     from launcher.executors import Executor, JobState
     from launcher.runs.directory import RunDir
 
+STATES = (
+    *("pending", "running", "completing", "completed", "stopped", "failed", "cancelled", "preempted"),
+    *("unreachable", "unknown", "damaged"),
+)
+
 
 @click.command("status")
 @click.argument("reference", required=False, metavar="[RUN | SWEEP]")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(STATES),
+    multiple=True,
+    help="Only runs in this state; may be repeated.",
+)
+@click.option(
+    "--since",
+    type=options.Age(),
+    metavar="AGE",
+    help="Only runs that something happened to since: 30min, 12h, 2d, 4w.",
+)
 @options.runs_dir
 @options.as_json
 @options.examples("""
     launch status
     launch status smoke-20260131
+    launch status --state failed --since 2d
     launch status --json
 """)
-def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) -> None:
+def status_command(
+    reference: str | None,
+    states: tuple[str, ...],
+    since: float | None,
+    runs_dir: Path | None,
+    as_json: bool,
+) -> None:
     """The runs, newest first; or one run: state, step, speed, metrics, time left, what went wrong, what to do next.
 
     Of a sweep, a line for each trial.
     """
-    from launcher.cli.many_runs import line_of, show_status
-    from launcher.cli.output import say, show, show_json, table
+    from launcher.cli.many_runs import show_status
+    from launcher.cli.output import say, show, show_json
     from launcher.cli.run_state import attempt_records, run_state, state_lines
-    from launcher.runs.directory import find, list_runs
+    from launcher.runs.directory import find
     from launcher.runs.metrics import read_metrics
 
     directory = options.resolve_runs_dir(runs_dir)
+    if reference is not None and (states or since is not None):
+        raise click.UsageError(
+            "--state and --since choose among all runs: name none", click.get_current_context()
+        )
     if reference is not None and (sweep := options.sweep_meant(reference, directory)) is not None:
         show_status(sweep, as_json=as_json)
         return
@@ -48,13 +79,23 @@ def status_command(reference: str | None, runs_dir: Path | None, as_json: bool) 
         else:
             show("\n".join(state_lines(state)))
         return
-    lines = sorted(map(line_of, list_runs(directory)), key=lambda line: line.created_at, reverse=True)
-    if as_json:
-        show_json([line.tree for line in lines])
-    elif not lines:
-        say(f"no runs in {directory}; the first: launch recipe=smoke")
+    _show_runs(directory, states, since, as_json)
+
+
+def _show_runs(directory: Path, states: Sequence[str], since_s: float | None, as_json: bool) -> None:
+    from launcher.cli.many_runs import changed_since, lines_of, show_list
+    from launcher.cli.output import say
+    from launcher.runs.directory import list_runs
+
+    runs = list(list_runs(directory))
+    recent = runs if since_s is None else changed_since(runs, time.time() - since_s)
+    lines = [line for line in lines_of(recent) if not states or line.status in states]
+    if lines or as_json:
+        show_list(lines, as_json=as_json)
+    elif runs:
+        say(f"none of the {len(runs):,} runs in {directory} is like that")
     else:
-        show(table([line.cells for line in lines], ["run", "status", "step", "left", "metric", "created"]))
+        say(f"no runs in {directory}; the first: launch recipe=smoke")
 
 
 @click.command("stop")

@@ -48,6 +48,8 @@ class JobState:
     ends_by: float | None = None
     """When its time limit is up, or it ended."""
     exit_code: int | None = None
+    waits_for: str | None = None
+    """Why it waits, in a sentence, where the scheduler's word is one that is known here."""
 
     @property
     def active(self) -> bool:
@@ -108,6 +110,9 @@ class Executor(Protocol):
 
     def state(self, run: RunDir) -> JobState:
         """What is known about the newest job."""
+
+    def states(self, runs: Sequence[RunDir]) -> list[JobState]:
+        """The same of many runs, in their order; a scheduler is asked once for all of them, as far as it can be."""
 
     def stop(self, run: RunDir) -> None:
         """Ask the job to save and stop; one that still waits in a queue is taken out of it."""

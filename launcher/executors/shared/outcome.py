@@ -30,7 +30,11 @@ def outcome(run: RunDir, job: str, state: JobState) -> Result:
 
 def ending(run: RunDir, job: JobState) -> Result | None:
     """The result of the newest job, or None where it left none."""
-    result = readable_result(run)
+    return ending_of(run, job, readable_result(run))
+
+
+def ending_of(run: RunDir, job: JobState, result: Result | None) -> Result | None:
+    """The same, where result.json was read already."""
     if result is None or not is_newer(run.result, run.jobs):
         return None
     # Requeued after it had stopped, it failed before it could say so.
