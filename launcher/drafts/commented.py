@@ -25,8 +25,9 @@ def commented(keys: Mapping[str, Said], head: str) -> str:
 
 
 def _lines(tree: Mapping[str, Any], indent: str = "") -> str:
+    """Values first, then sections, so that no value seems to belong to the section above it."""
     parts = []
-    for name, value in tree.items():
+    for name, value in sorted(tree.items(), key=lambda one: not isinstance(one[1], Said)):
         if isinstance(value, Said):
             parts.append(comment(value.why, indent) + dump({name: value.value}, indent))
         else:

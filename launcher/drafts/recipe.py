@@ -39,6 +39,7 @@ RARE = 10
 CUTS = {True: (0.9, 0.1), False: (0.8, 0.1, 0.1)}
 """Fractions of the training data, where test data are given and where none are."""
 FEW_ROWS = 500
+ASKED = "As it was asked for."
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,22 @@ class Draft:
     facts: DataFacts
 
 
+def draft_of_hub(wanted: Mapping[str, Any], reasons: Mapping[str, str], place: Path) -> Draft:
+    """The recipe that these keys make as they stand, on data of the hub, which nobody can look at here.
+
+    Raises UserError with every mistake in it.
+    """
+    why = "The data lie on the hub and were not looked at: launch data examines them."
+    keys = {"description": Said(f"{wanted.get('task')} on {wanted['data.source']}", why)}
+    keys |= {key: Said(value, reasons.get(key, ASKED)) for key, value in wanted.items()}
+    if "task" not in wanted:
+        remedy = "task=TASK, one of " + ", ".join(tasks.names())
+        raise UserError(Problem("nothing says what is to be learnt", field="task", remedy=remedy))
+    keys = _in_order(keys)
+    _loaded(keys, place)
+    return Draft(commented(keys, _head([])), keys, (), DataFacts())
+
+
 @dataclass(frozen=True)
 class _Seen:
     """The data as they were understood."""
@@ -62,12 +79,19 @@ class _Seen:
     sample: Sample
 
 
-def draft_recipe(given: Sequence[Path], words: Sequence[str], place: Path, cwd: Path) -> Draft:
-    """The recipe for these files that will lie in the directory `place`; `words` are keys that the user decides.
+def draft_recipe(
+    given: Sequence[Path],
+    words: Sequence[str],
+    place: Path,
+    cwd: Path,
+    reasons: Mapping[str, str] | None = None,
+) -> Draft:
+    """The recipe for these files that will lie in the directory `place`; `words` are keys that the user decides, for
+    which there may be other `reasons`.
 
     Raises UserError where no task fits, where rows must be mended first, or with every mistake in `words`.
     """
-    wanted = _wanted(words, cwd)
+    wanted = wanted_keys(words, cwd)
     seen, unlike = _look(sorted_out(given), wanted)
     (task, guess), *others = _guesses(seen.sample, wanted)
     seen, guess = _named(task, seen, guess)
@@ -80,7 +104,7 @@ def draft_recipe(given: Sequence[Path], words: Sequence[str], place: Path, cwd: 
         | _training(task, keys, facts, len(seen.layout.rows))
         | _measure(seen, recipe)
     )
-    keys |= {key: Said(value, "As it was asked for.") for key, value in wanted.items()}
+    keys |= {key: Said(value, (reasons or {}).get(key, ASKED)) for key, value in wanted.items()}
     keys = _in_order(keys)
     _loaded(keys, place)
     return Draft(commented(_placed(keys, place), _head(others)), keys, tuple(others), facts)
@@ -89,7 +113,8 @@ def draft_recipe(given: Sequence[Path], words: Sequence[str], place: Path, cwd: 
 # What is said
 
 
-def _wanted(words: Sequence[str], cwd: Path) -> dict[str, Any]:
+def wanted_keys(words: Sequence[str], cwd: Path) -> dict[str, Any]:
+    """The keys that the user decides. Raises UserError with every mistake."""
     mistakes = Mistakes()
     _, found = from_words(words, cwd, mistakes)
     if mistakes.problems:
@@ -299,7 +324,7 @@ def _in_order(keys: Mapping[str, Said]) -> dict[str, Said]:
 
 
 def _head(others: Sequence[tuple[str, Guess]]) -> str:
-    head = "Made by launch init from the data: the sentence above a key says why it has its value."
+    head = "Made by launch init: the sentence above a key says why it has its value."
     likely = [
         f"task={name} ({guess.why.rstrip('.')})" for name, guess in others[:2] if guess.certainty > 0.45
     ]
@@ -375,4 +400,7 @@ def _loaded(keys: Mapping[str, Said], place: Path) -> Recipe:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "draft.yaml"
         path.write_text(commented(keys, ""), encoding="utf-8")
-        return loading.load([f"recipe={path}"], environ={}, cwd=place).recipe
+        try:
+            return loading.load([f"recipe={path}"], environ={}, cwd=place).recipe
+        except UserError as error:  # the lines of a file that nobody will see say nothing
+            raise UserError(replace(problem, where=None) for problem in error.problems) from None

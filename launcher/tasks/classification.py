@@ -11,6 +11,7 @@ from launcher.tasks.shared.sample import Guess, Said, Sample
 
 class Classification(TaskSpec):
     metric = "accuracy"
+    called = ("AutoModelForSequenceClassification", "SEQ_CLS", "single_label_classification")
     metrics = ("accuracy", "macro_f1", "micro_f1", "mcc", "f1")
     fair_metrics = ("macro_f1", "mcc")
     losses = ("cross_entropy", "focal", "custom")

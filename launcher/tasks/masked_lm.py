@@ -11,6 +11,7 @@ from launcher.tasks.shared.sample import Guess, Said, Sample
 
 class MaskedLM(TaskSpec):
     metric = "perplexity"
+    called = ("AutoModelForMaskedLM",)
     metrics = ("perplexity", "accuracy")
     lower_is_better = frozenset({"perplexity"})
     reads = "selected"

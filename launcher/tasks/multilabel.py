@@ -17,6 +17,7 @@ SHOWN = 3
 
 class MultiLabel(TaskSpec):
     metric = "micro_f1"
+    called = ("multi_label_classification",)
     metrics = ("accuracy", "exact_match", "macro_f1", "micro_f1")
     fair_metrics = ("macro_f1",)
     losses = ("cross_entropy", "focal", "custom")

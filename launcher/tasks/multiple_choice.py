@@ -23,6 +23,7 @@ CHOICE = re.compile(
 
 class MultipleChoice(TaskSpec):
     metric = "accuracy"
+    called = ("AutoModelForMultipleChoice",)
     metrics = ("accuracy",)
     fixed_shape = False
     classes = False

@@ -46,6 +46,7 @@ KINDS = {
 
 class QuestionAnswering(TaskSpec):
     metric = "f1"
+    called = ("AutoModelForQuestionAnswering", "QUESTION_ANS")
     metrics = ("exact_match", "f1", "answerable_accuracy")
     reads = "all"
     fixed_shape = False

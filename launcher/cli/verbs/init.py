@@ -20,6 +20,14 @@ STDOUT = "-"
 @click.option(
     "--cluster", is_flag=True, help="Make a profile of the cluster instead, by asking its scheduler."
 )
+@click.option(
+    "--from-trainer",
+    "settings",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Take over TrainingArguments (json), a script (.py, not executed) or accelerate's config (.yaml).",
+)
 @click.option("--no-job", is_flag=True, help="With --cluster: don't try the profile by a job of a minute.")
 @click.option("--output", metavar="FILE", help="Where the file goes; - is stdout. Default: NAME.yaml, here.")
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
@@ -28,15 +36,24 @@ STDOUT = "-"
     launch init reviews.csv
     launch init train.tsv dev.tsv test.tsv --output news.yaml
     launch init texts/ task=masked-lm --output -
+    launch init --from-trainer args.json --from-trainer accelerate.yaml train.csv dev.csv
     launch init --cluster partition=gpu --output slurm/mine.yaml
 """)
 def init_command(
-    words: tuple[str, ...], cluster: bool, no_job: bool, output: str | None, force: bool, as_json: bool
+    words: tuple[str, ...],
+    cluster: bool,
+    settings: tuple[Path, ...],
+    no_job: bool,
+    output: str | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Make a recipe from data: files, or a folder of them. It trains without editing.
 
     Task, columns, labels, lengths, split, batch and a model for the language are guessed; the recipe says of each value
     why it has it. A key=value decides for yourself, such as task=ordinal or data.label=stars.
+
+    With --from-trainer a recipe has the settings of another tool, and it is said of each what became of it.
 
     With --cluster a profile is made, from what the scheduler says of partitions, GPUs, limits and accounts, and tried by a
     job of a minute.
@@ -46,6 +63,9 @@ def init_command(
     if cluster:
         _refuse_beside(paths, "--cluster")
         _profile(assignments, output, tries=not no_job, force=force, as_json=as_json)
+        return
+    if settings:
+        _taken_over(list(settings), paths, assignments, output, force=force, as_json=as_json)
         return
     if not paths:
         raise click.UsageError("name a file of data, or a folder of them", click.get_current_context())
@@ -67,6 +87,40 @@ def _recipe(
     _give(draft.text, target, document, as_json=as_json)
     if target and not as_json:
         _say_what_next(draft, target)
+
+
+def _taken_over(
+    settings: list[Path],
+    data: list[Path],
+    words: list[str],
+    output: str | None,
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from launcher.cli.output import say
+    from launcher.drafts.trainer import draft_from
+
+    target = _target(output, _name(settings[0]), force=force)
+    draft, taken = draft_from(settings, data, words, target.parent if target else Path.cwd(), Path.cwd())
+    document = {
+        "path": str(target) if target else None,
+        "keys": {key: {"value": said.value, "why": said.why} for key, said in draft.keys.items()},
+        "fields": [asdict(fate) for fate in taken.fates],
+        "unset": taken.unset,
+    }
+    _give(draft.text, target, document, as_json=as_json)
+    if as_json:
+        return
+    for fate in sorted(taken.fates, key=lambda fate: not fate.keys):
+        became = f"-> {', '.join(fate.keys)}" if fate.keys else "left out"
+        say(f"  {fate.field}={fate.value}  {became}" + (f": {fate.why}" if fate.why else ""))
+    if taken.unset:
+        say(f"  {taken.unset} more fields are off or empty, and mean nothing here")
+    if target:
+        say(f"launch plan recipe={target} shows what it would do")
 
 
 def _refuse_beside(paths: list[Path], flag: str) -> None:

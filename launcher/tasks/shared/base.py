@@ -125,6 +125,11 @@ class TaskSpec:
         remedy = choices(metric, known) + (f", and {by_label}" if by_label and names is None else "")
         return f"is not computed by task={self.recipe.task}" + (" on these data" if names else ""), remedy
 
+    # What others call it
+
+    called: ClassVar[tuple[str, ...]] = ()
+    """Classes of transformers, task types of peft and names of data sets that mean this task."""
+
     # Data that nobody has described yet
 
     @classmethod

@@ -160,7 +160,7 @@ class Column:
         """Its most frequent classes with their shares, for a sentence."""
         some = self.names.most_common(SHOWN)
         parts = [f"{shown(name)} {count / sum(self.names.values()):.0%}" for name, count in some]
-        return ", ".join(parts) + (", ..." if len(self.names) > SHOWN else "")
+        return ", ".join(parts) + (" and others" if len(self.names) > SHOWN else "")
 
 
 class Sample:
