@@ -13,7 +13,7 @@ comma := ,
 EXTRAS := dev$(if $(wildcard ../shared/data),$(comma)realdata)
 
 .DEFAULT_GOAL := help
-.PHONY: help install smoke test test-faults soak check fix docs cluster bench clean
+.PHONY: help install smoke test test-faults faults soak check fix docs cluster bench clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -45,8 +45,16 @@ test-faults: install ## Run the tests that kill, cut off and fill up
 	@scripts/install-slurm
 	@$(BIN)/python -m pytest tests/faults $(ARGS)
 
+faults: install ## Do every fault of docs/reliability.md to real trainings, and write that page (about half an hour on two cores)
+	@scripts/install-slurm
+	@rm -f .faults.jsonl
+	@FAULTS_RECORD=$(CURDIR)/.faults.jsonl $(BIN)/python -m pytest -m fault --numprocesses=$(JOBS) --dist=loadfile \
+		--no-loadscope-reorder tests/faults tests $(ARGS); code=$$?; \
+		$(BIN)/python tests/support/fault_rows.py .faults.jsonl docs/reliability.md && exit $$code
+
 soak: install ## Damage thousands of run directories and recipes and see that every verb copes (other cases: SOAK_SEED=7)
-	@SOAK_RUNS=2000 SOAK_RECIPES=5000 $(BIN)/python -m pytest --numprocesses=$(JOBS) tests/soak $(ARGS)
+	@SOAK_RUNS=2000 SOAK_RECIPES=5000 SOAK_KILLS=1000 $(BIN)/python -m pytest --numprocesses=$(JOBS) tests/soak \
+		tests/faults/test_kills_in_saves.py $(ARGS)
 
 check: $(VENV)/installed ## Lint, formatting, types and layers; prints which package imports which
 	@$(BIN)/ruff check

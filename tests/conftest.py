@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import fault_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDENS = ROOT / "tests" / "golden"
 SHARED_DATA = ROOT.parent / "shared" / "data"
+SEEN = pytest.StashKey[fault_rows.Seen]()
 MAY_BE_SKIPPED = {"realdata", "gpu"}
 
 
@@ -48,11 +50,30 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Make an unexpected skip a failure in CI, where everything that tests need has been installed."""
     report = yield
+    _record_fault(item, report)
     excused = hasattr(report, "wasxfail") or MAY_BE_SKIPPED & {mark.name for mark in item.iter_markers()}
     if report.skipped and os.environ.get("CI") == "true" and not excused:
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {call.excinfo.value if call.excinfo else 'no reason given'}"
     return report
+
+
+def _record_fault(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Leave a line for the page of faults; see `support.fault_rows`."""
+    rows = [number for mark in item.iter_markers("fault") for number in mark.args]
+    ends = report.when == "call" or (report.when == "setup" and not report.passed)
+    if rows and ends:
+        told = report.longrepr
+        reason = str(told[2] if isinstance(told, tuple) else told or "").removeprefix("Skipped: ")
+        last = reason.strip().splitlines()[-1] if reason.strip() else ""
+        seen = item.stash.get(SEEN, fault_rows.Seen())
+        fault_rows.record(rows, item.nodeid, report.outcome, report.duration, last, seen)
+
+
+@pytest.fixture
+def happened(request: pytest.FixtureRequest) -> fault_rows.Seen:
+    """Called with what a test of a fault saw, for the page; see `support.fault_rows.Seen`."""
+    return request.node.stash.setdefault(SEEN, fault_rows.Seen())
 
 
 @pytest.fixture(scope="session")

@@ -309,6 +309,7 @@ def test_the_ranks_that_failed_in_an_earlier_attempt_are_its_own(local: RunDir) 
     assert (read_json(local.result) or {})["error"]["class"] == "crashed"
 
 
+@pytest.mark.fault(24)
 def test_a_port_in_use_is_passed_over() -> None:
     with socket.socket() as taken:
         first = free_port(123)
@@ -339,6 +340,7 @@ def test_gloo_is_told_an_interface_only_where_it_would_choose_wrongly(
     assert network.gloo_interface(["192.0.2.1", "192.0.2.2"]) is None
 
 
+@pytest.mark.fault(23)
 def test_out_of_memory_goes_again_with_half_the_micro_batch_until_it_is_one(tmp_path: Path) -> None:
     small = {"executor": "local", "batch": {"global": 16, "micro": 5, "tokens": 3000}}
     run = new_run(plan_of(small, run_dir=tmp_path / "r"))
@@ -378,6 +380,7 @@ def test_nothing_goes_again_that_was_to_stop(local: RunDir, request_: str) -> No
     assert end(local, local.attempt(1), 1) == (1, "stay")
 
 
+@pytest.mark.fault(6)
 def test_a_time_limit_too_short_for_a_step_is_named_after_the_second_time(tmp_path: Path) -> None:
     run = new_run(plan_of({"executor": "slurm", "nodes": 1, "time": "1"}, run_dir=tmp_path / "runs" / "r"))
     for number, expected in ((1, (75, "requeue")), (2, (1, "stay"))):

@@ -12,6 +12,7 @@ from launcher.runs.records import read_json
 
 
 @pytest.mark.parametrize("name", ["plan.json", "recipe.yaml"])
+@pytest.mark.fault(28)
 def test_a_change_is_refused_with_its_difference_or_accepted_and_kept(
     launch: Callable[..., Any], make_run: Callable[..., RunDir], name: str
 ) -> None:
@@ -47,6 +48,7 @@ def test_an_accepted_recipe_is_what_is_trained(
     assert "was changed" not in launch("resume", "r", code=None).stderr
 
 
+@pytest.mark.fault(28)
 def test_what_the_run_was_planned_with_cant_be_changed_by_hand(
     launch: Callable[..., Any], make_run: Callable[..., RunDir]
 ) -> None:
@@ -61,6 +63,7 @@ def test_what_the_run_was_planned_with_cant_be_changed_by_hand(
     assert not (run.path / "TRAINED").exists()
 
 
+@pytest.mark.fault(3)
 def test_a_model_that_was_half_replaced_is_put_back(
     launch: Callable[..., Any], make_run: Callable[..., RunDir]
 ) -> None:

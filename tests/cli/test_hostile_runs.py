@@ -64,6 +64,7 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+@pytest.mark.fault(34)
 def test_damaged_runs_are_a_line_each_and_hide_no_other(launch: Launch, make_run: MakeRun) -> None:
     for name, damage in DAMAGES.items():
         damage(make_run(run_id=name))
@@ -93,6 +94,7 @@ def test_every_verb_says_it_in_a_sentence(launch: Launch, make_run: MakeRun, nam
     "name", ["", "job.sh", "plan.json", "control", "attempts/1", "checkpoints/step_1", "model"]
 )
 @pytest.mark.parametrize("mode", [0o020, 0o002])
+@pytest.mark.fault(34)
 def test_what_others_may_change_is_not_executed(
     launch: Launch, make_run: MakeRun, name: str, mode: int
 ) -> None:
@@ -108,6 +110,7 @@ def test_what_others_may_change_is_not_executed(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.fault(34)
 def test_what_belongs_to_somebody_else_is_not_executed(launch: Launch, make_run: MakeRun) -> None:
     run = make_run("touch EXECUTED", run_id="r")
     os.chown(run.job_sh, 12345, 12345)
@@ -115,6 +118,7 @@ def test_what_belongs_to_somebody_else_is_not_executed(launch: Launch, make_run:
     assert not (run.path / "EXECUTED").exists()
 
 
+@pytest.mark.fault(34)
 def test_links_in_a_run_are_not_followed(launch: Launch, make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(run_id="r")
     precious = tmp_path / "precious"
@@ -133,6 +137,7 @@ def test_a_verb_is_a_verb_whatever_lies_beside_it(launch: Launch, tmp_path: Path
     assert (directory / "result.json").read_text() == '{"mine":1}'
 
 
+@pytest.mark.fault(34)
 def test_nothing_is_written_into_a_directory_that_is_no_run(launch: Launch, tmp_path: Path) -> None:
     for content in ("{}", '{"name": "my own plan"}'):
         directory = tmp_path / "mine"

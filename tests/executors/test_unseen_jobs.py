@@ -50,6 +50,7 @@ def submissions(place: Path) -> int:
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.fault(25)
 def test_a_job_that_was_accepted_is_found_by_its_name(slurm: Path, run: RunDir, answer: str) -> None:
     accepted = f'echo "7|{run.path}" >{slurm}/queue; echo "8|/elsewhere/r" >>{slurm}/queue; {ANSWERS[answer]}'
     command(slurm, "sbatch", accepted)
@@ -112,6 +113,7 @@ def test_a_refused_array_discards_the_runs_that_never_had_a_job(slurm: Path, tri
     assert not trials[0].submitting.exists()
 
 
+@pytest.mark.fault(25)
 def test_what_nobody_can_tell_keeps_the_directory_and_is_looked_for_later(slurm: Path, run: RunDir) -> None:
     command(slurm, "sbatch", "exit 1")
     command(slurm, "squeue", 'echo "slurm_load_jobs error: Unable to contact" >&2; exit 1')

@@ -30,6 +30,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("left", [64 * 1024, 0])
+@pytest.mark.fault(17)
 def test_the_disk_fills_up(start: Start, undisturbed: Undisturbed, disk: Path, left: int) -> None:
     """A checkpoint finds no room, or nothing does: not the next line of metrics, nor the words on how it ended."""
     training = start(*RECIPE, "gpus=1", "run_id=r", directory=disk)

@@ -21,6 +21,7 @@ Undisturbed = Callable[[int], list[float]]
 
 
 @pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.fault(1)
 def test_one_of_two_ranks_is_killed(start: Start, undisturbed: Undisturbed, rank: int) -> None:
     training = start(*RECIPE, "gpus=2", "run_id=r")
     training.wait_for_step(40)
@@ -36,6 +37,7 @@ def test_one_of_two_ranks_is_killed(start: Start, undisturbed: Undisturbed, rank
     assert losses(training.run) == undisturbed(2)
 
 
+@pytest.mark.fault(4)
 def test_no_rank_outlives_torchrun(start: Start) -> None:
     training = start(*RECIPE, "gpus=2", "run_id=r")
     training.wait_for_step(5)
@@ -45,6 +47,7 @@ def test_no_rank_outlives_torchrun(start: Start) -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.fault(4)
 def test_no_rank_outlives_the_script(start: Start, ranks: int) -> None:
     """Whoever resumes the run then is its only writer."""
     training = start(*RECIPE, f"gpus={ranks}", "run_id=r")
@@ -54,6 +57,7 @@ def test_no_rank_outlives_the_script(start: Start, ranks: int) -> None:
     wait_until(lambda: not list(training_processes(training.run)), "the ranks to be gone", timeout_s=5)
 
 
+@pytest.mark.fault(1)
 def test_killed_while_it_writes_checkpoints(start: Start, undisturbed: Undisturbed) -> None:
     """The writer is killed at three moments of its work; what it leaves is never taken for a checkpoint."""
     training = start(*RECIPE, "gpus=1", "run_id=r")
@@ -80,6 +84,7 @@ def unfinished(run: RunDir) -> list[Path]:
 
 
 @pytest.mark.parametrize("stage", [0, 2])
+@pytest.mark.fault(16)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     start: Start, undisturbed: Undisturbed, stage: int
 ) -> None:

@@ -39,6 +39,7 @@ def halted(start: Start, server: WandbStub) -> Training:
     return training
 
 
+@pytest.mark.fault(20)
 def test_the_server_dies_for_good(halted: Training, undisturbed: Undisturbed, server: WandbStub) -> None:
     server.go_down()
     halted.kill(0, signal.SIGCONT)
@@ -47,6 +48,7 @@ def test_the_server_dies_for_good(halted: Training, undisturbed: Undisturbed, se
     assert losses(halted.run) == undisturbed(1)
 
 
+@pytest.mark.fault(20)
 def test_the_client_is_killed(halted: Training, undisturbed: Undisturbed, server: WandbStub) -> None:
     os.kill(client_of(halted), signal.SIGKILL)
     halted.kill(0, signal.SIGCONT)

@@ -131,6 +131,7 @@ def test_a_job_that_slurm_has_put_back_is_not_called_stopped(
     on_slurm("cancel", "r")
 
 
+@pytest.mark.fault(26)
 def test_a_slurm_that_does_not_answer_is_waited_for(
     on_slurm: Launch, launch: Launch, cluster: Cluster, tmp_path: Path
 ) -> None:

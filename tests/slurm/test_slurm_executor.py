@@ -195,6 +195,7 @@ def test_a_refused_request_is_a_mistake_that_leaves_nothing_behind(
     assert not run.path.exists()
 
 
+@pytest.mark.fault(26)
 def test_an_unreachable_controller_is_no_mistake_and_keeps_the_run(
     slurm: Executor, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +269,7 @@ def test_a_stop_asked_for_by_the_user_is_not_undone_by_the_scheduler(
     assert len(run.jobs.read_text().split()) == 2
 
 
+@pytest.mark.fault(6)
 def test_a_signal_from_slurm_stops_the_run_and_puts_it_back(
     slurm: Executor, make_run: MakeRun, cluster: Cluster
 ) -> None:
@@ -284,6 +286,7 @@ def test_a_signal_from_slurm_stops_the_run_and_puts_it_back(
     assert (read_json(run.result) or {})["status"] == "completed"
 
 
+@pytest.mark.fault(6)
 def test_without_requeue_a_signal_leaves_the_run_stopped(
     slurm: Executor, make_run: MakeRun, cluster: Cluster
 ) -> None:
@@ -296,6 +299,7 @@ def test_without_requeue_a_signal_leaves_the_run_stopped(
 
 
 @pytest.mark.parametrize("training", ["sleep 60", "trap '' TERM; sleep 60"], ids=["dies", "ignores signals"])
+@pytest.mark.fault(7)
 def test_cancelling_kills_the_job_and_says_so(slurm: Executor, make_run: MakeRun, training: str) -> None:
     run = make_run(training, {"nodes": 2})
     slurm.start(run)
@@ -309,6 +313,7 @@ def test_cancelling_kills_the_job_and_says_so(slurm: Executor, make_run: MakeRun
     slurm.cancel(run)
 
 
+@pytest.mark.fault(7)
 def test_cancelling_says_what_is_left_and_where(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,6 +428,7 @@ def test_cancelling_a_waiting_job(slurm: Executor, make_run: MakeRun) -> None:
     assert slurm.state(run).status == "cancelled"
 
 
+@pytest.mark.fault(7)
 def test_a_plain_scancel_is_final(slurm: Executor, make_run: MakeRun, cluster: Cluster) -> None:
     run = make_run(STOP_WHEN_ASKED)
     job = slurm.start(run)
@@ -433,6 +439,7 @@ def test_a_plain_scancel_is_final(slurm: Executor, make_run: MakeRun, cluster: C
     assert (read_json(run.result) or {})["status"] == "cancelled"
 
 
+@pytest.mark.fault(31)
 def test_a_run_survives_the_loss_of_a_node(
     slurm: Executor, make_run: MakeRun, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def _train(directory: Path, name: str, *words: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, RUNS, BLOCK))
+@pytest.mark.fault(34)
 def test_damaged_run_directories(
     first: int, templates: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ and when all processes of it have ended one answer goes out: {"codes": [...]} (-
 tests/train/process/test_torchrun.py shows that ranks started by torchrun itself compute the same.
 
 A fault happens when rank R has got to event E (of step S): a real signal to the process, a real limit, or the stop file;
-or the rank dawdles, and reports the event a second later than the others get there.
+or the rank dawdles, and reports the event a second later than the others get there. The event `save` is the start of a save.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from launcher.train import __main__ as train_main
 from launcher.train import session  # noqa: F401
 from launcher.train.process import stop_requests as preempt
 from launcher.train.process.events import Events
+from launcher.train.step.checkpoints import Checkpoints
 from launcher.train.step.zero import import_deepspeed
 
 
@@ -120,9 +122,30 @@ def _arm(fault: dict[str, Any], run: RunDir) -> None:
         begun = fields["done"] if fields.get("name") == "training" else seen["step"]
         seen["step"] = fields.get("step", begun)
         if fault["event"] in (event, fields.get("name")) and seen["step"] == fault["step"]:
-            act()
+            _act_later(act, fault["after_s"])
 
     Events.emit = emit_and_act  # type: ignore[method-assign]
+    if fault["event"] == "save":
+        _act_in_saves(fault, act)
+
+
+def _act_in_saves(fault: dict[str, Any], act: Callable[[], object]) -> None:
+    """Let it happen in the first save after so many steps."""
+    save = Checkpoints.save
+
+    def save_and_act(self: Checkpoints, strategy: Any, state: Any) -> float:
+        if state.step >= fault["step"]:
+            _act_later(act, fault["after_s"])
+        return save(self, strategy, state)
+
+    Checkpoints.save = save_and_act  # type: ignore[method-assign]
+
+
+def _act_later(act: Callable[[], object], after_s: float) -> None:
+    if after_s:
+        threading.Timer(after_s, act).start()
+    else:
+        act()
 
 
 def _take_no_more_memory() -> None:

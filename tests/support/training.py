@@ -108,12 +108,16 @@ def train_here(run: RunDir, compiled: str, max_steps: int | None = None, device:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to rank `rank` when it has come to `event` after `step` steps: kill, term, starve, stop or dawdle."""
+    """What happens to rank `rank` when it has come to `event` after `step` steps: kill, term, starve, stop or dawdle.
+
+    With `after_s` it happens so many seconds later, whatever the rank does then.
+    """
 
     action: str
     event: str
     step: int
     rank: int = 0
+    after_s: float = 0.0
 
 
 class RankServer:

@@ -28,6 +28,7 @@ def notices(run: RunDir) -> list[str]:
     return [event.text for event in read_events(run.events) if isinstance(event, Notice)]
 
 
+@pytest.mark.fault(3)
 def test_a_lost_model_is_written_again_from_the_checkpoint_of_its_step(
     tmp_path: Path, tiny_data: Path, ranks: RankServer
 ) -> None:
@@ -44,6 +45,7 @@ def test_a_lost_model_is_written_again_from_the_checkpoint_of_its_step(
     assert step_of(run.model) == 3
 
 
+@pytest.mark.fault(3)
 def test_a_model_of_another_step_is_not_believed(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     run = stopped(tmp_path / "run", tiny_data, ranks)
     write_json(run.model / "launcher.json", {"step": 1})

@@ -40,6 +40,7 @@ CASES: dict[str, tuple[int, dict[str, Any], list[Fault]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.fault(9, 10)
 def test_resumed_run_is_bitwise_the_uninterrupted_one(
     case: str, tmp_path: Path, tiny_data: Path, tiny_run: RunDir, ranks: RankServer
 ) -> None:
@@ -103,6 +104,7 @@ def test_resuming_a_completed_run_changes_nothing(tmp_path: Path, tiny_data: Pat
     assert result(run)["attempts"] == 2
 
 
+@pytest.mark.fault(28)
 def test_other_data_are_not_trained_on(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     """Neither fewer rows nor others; the same ones are, whenever their file was written."""
     data = tmp_path / "data"

@@ -343,6 +343,7 @@ def test_stopping_leaves_nothing(write: Write, make: Callable[..., Dataset], tmp
     assert [entry.suffix for entry in (tmp_path / "cache" / "tokens").iterdir()] == [".lock"]
 
 
+@pytest.mark.fault(29)
 def test_one_who_waits_for_the_lock_can_be_stopped(
     write: Write, make: Callable[..., Dataset], tmp_path: Path
 ) -> None:
@@ -412,6 +413,7 @@ def start(train: str, cache: Path, mode: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.fault(29)
 def test_of_four_processes_at_once_one_tokenises(write: Write, tmp_path: Path) -> None:
     train = write("train.csv", rows(8000))
     processes = [start(train, tmp_path / "cache", "plain") for _ in range(4)]
@@ -425,6 +427,7 @@ def test_of_four_processes_at_once_one_tokenises(write: Write, tmp_path: Path) -
     assert len({(fingerprint, total) for _, fingerprint, total in outputs}) == 1
 
 
+@pytest.mark.fault(29)
 def test_a_builder_that_is_killed_leaves_no_cache(
     write: Write, tmp_path: Path, make: Callable[..., Dataset]
 ) -> None:
@@ -492,6 +495,7 @@ def hub_cache(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.fault(29)
 def test_a_hub_data_set_that_was_downloaded_needs_no_network(hub_cache: Path, tmp_path: Path) -> None:
     base = {"source": "someone/reviews:short", "text": "sentence"}
     asked = [
@@ -546,6 +550,7 @@ def test_a_directory_is_known_by_what_it_holds(
     assert fingerprint("here", rows.replace("good", "fine")) != first
 
 
+@pytest.mark.fault(29)
 def test_a_hub_data_set_that_is_nowhere(
     make: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:

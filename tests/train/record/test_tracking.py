@@ -122,6 +122,7 @@ def test_steps_redone_after_a_crash_keep_their_first_values(tmp_path: Path) -> N
     after.close()
 
 
+@pytest.mark.fault(21)
 def test_a_run_killed_at_any_byte_ends_with_the_lines_of_one_that_was_not(tmp_path: Path) -> None:
     def train(path: Path) -> bytes:
         log = MetricsLog(path)
@@ -307,6 +308,7 @@ def test_the_stop_button_asks_the_training_to_stop_and_it_goes_on_later_as_the_s
 # The server fails
 
 
+@pytest.mark.fault(20)
 def test_a_server_that_is_down_at_the_start_means_offline_said_in_one_line(
     server: WandbStub, start: Start, run_dir: Path
 ) -> None:
@@ -332,6 +334,7 @@ def test_without_a_key_the_run_is_offline(
     assert server.received == []
 
 
+@pytest.mark.fault(20)
 def test_a_refused_key_means_offline(server: WandbStub, start: Start, run_dir: Path) -> None:
     server.fail(401, where="UpsertBucket|RunResumeStatus|Viewer")
     log, tracker = start()
@@ -343,6 +346,7 @@ def test_a_refused_key_means_offline(server: WandbStub, start: Start, run_dir: P
     assert notice.startswith("W&B: offline, could not start online (")
 
 
+@pytest.mark.fault(20)
 def test_a_server_that_hangs_during_init_does_not_hold_the_training(
     server: WandbStub, start: Start, run_dir: Path
 ) -> None:
@@ -361,6 +365,7 @@ def test_a_server_that_hangs_during_init_does_not_hold_the_training(
     assert "could not start online" in notice
 
 
+@pytest.mark.fault(20)
 def test_a_server_that_goes_away_and_comes_back_gets_every_row(server: WandbStub, start: Start) -> None:
     log, tracker = start()
     for step in (1, 2, 3):
@@ -410,6 +415,7 @@ def test_a_server_that_refuses_rows_for_a_while_gets_every_row_once_and_in_order
     assert tracker.notices() == []
 
 
+@pytest.mark.fault(20)
 def test_a_server_that_takes_rows_again_only_when_the_training_ends_gets_them_then(
     server: WandbStub, start: Start
 ) -> None:
@@ -496,6 +502,7 @@ def test_a_run_that_began_offline_goes_online_when_the_server_is_back(
 
 
 @pytest.mark.parametrize("victim", ["wandb-core", "client"])
+@pytest.mark.fault(20)
 def test_a_client_that_is_killed_is_started_again_and_nothing_is_lost(
     server: WandbStub, start: Start, run_dir: Path, victim: str
 ) -> None:
@@ -551,6 +558,7 @@ def test_disabled_starts_nothing(server: WandbStub, start: Start, run_dir: Path)
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
+@pytest.mark.fault(21)
 def test_a_training_that_is_killed_and_resumed_has_one_monotonic_history(
     server: WandbStub, run_dir: Path, mode: str
 ) -> None:

@@ -104,6 +104,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.fault(16)
 def test_a_damaged_checkpoint_is_refused_for_the_newest_whole_one(tmp_path: Path, damage: str) -> None:
     run = RunDir(tmp_path)
     _saved(run, 2, 4, 6)
@@ -116,6 +117,7 @@ def test_a_damaged_checkpoint_is_refused_for_the_newest_whole_one(tmp_path: Path
     assert reason in said[0]
 
 
+@pytest.mark.fault(16)
 def test_no_byte_of_a_manifest_can_change_unnoticed(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     _saved(run, 6)
@@ -221,6 +223,7 @@ def test_a_checkpoint_of_an_earlier_version_takes_the_data_as_they_are(tmp_path:
     assert found[1].on("these", 97) == TrainState(step=2, data_fingerprint="these", train_examples=97)
 
 
+@pytest.mark.fault(17)
 def test_a_full_disk_fails_the_run_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     checkpoints = _saved(run, 2)
@@ -232,6 +235,7 @@ def test_a_full_disk_fails_the_run_and_leaves_the_last_checkpoint(tmp_path: Path
     assert _newest(run) == (2, [])
 
 
+@pytest.mark.fault(17)
 def test_a_place_that_cannot_be_written_fails_the_run(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.checkpoints.write_text("not a directory")
@@ -240,6 +244,7 @@ def test_a_place_that_cannot_be_written_fails_the_run(tmp_path: Path) -> None:
     assert caught.value.error_class == "checkpoint"
 
 
+@pytest.mark.fault(17)
 def test_a_run_whose_disk_takes_no_more_says_so(tmp_path: Path, tiny_data: Path) -> None:
     wanted = recipe(tiny_data, train={"max_steps": 6}, eval={"every": None}, checkpoint={"every": 2})
     run = make_run(tmp_path / "run", wanted)
@@ -253,6 +258,7 @@ def test_a_run_whose_disk_takes_no_more_says_so(tmp_path: Path, tiny_data: Path)
     assert list(run.checkpoints.iterdir()) == []
 
 
+@pytest.mark.fault(16)
 def test_a_run_falls_back_and_ends_as_if_nothing_had_happened(
     tmp_path: Path, tiny_data: Path, ranks: RankServer
 ) -> None:
