@@ -5,6 +5,7 @@ Every module here imports pydantic, YAML, Jinja2 and rich inside its functions, 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -48,6 +49,10 @@ def _execute(args: Sequence[str]) -> int:
 
     try:
         _refuse_stripped_python()
+        if "_LAUNCH_COMPLETE" in os.environ:
+            from launcher.cli import completion
+
+            completion.register()
         code = cli.main(args=list(args), prog_name="launch", standalone_mode=False)
     except LauncherError as error:
         return report_error(error, as_json="--json" in args)

@@ -1,7 +1,8 @@
-"""docs/cli.md, made from the commands themselves, and docs/keys.md: `python -m launcher.cli.reference [DIR]`."""
+"""What `make docs` writes: docs/cli.md from the commands, docs/keys.md and the schemas that editors read from the recipe's."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import click
 
 from launcher.cli.app import SECTIONS, cli
 from launcher.cli.keys_reference import keys_page
+from launcher.loading.json_schema import json_schema
+from launcher.recipe.cluster import Cluster
+from launcher.recipe.recipe import Recipe
 
 INTRODUCTION = """\
 # Command line
@@ -53,7 +57,21 @@ def _block(name: str, command: click.Command, parent: click.Context | None) -> s
     return f"```\n{text}\n```\n"
 
 
+def pages() -> dict[str, str]:
+    """Every file that is made from the code, by its path in the repository."""
+    return {
+        "docs/cli.md": reference(),
+        "docs/keys.md": keys_page(),
+        "recipes/recipe.schema.json": _json(json_schema(Recipe)),
+        "slurm/profile.schema.json": _json(json_schema(Cluster)),
+    }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
-    docs = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
-    (docs / "cli.md").write_text(reference(), encoding="utf-8")
-    (docs / "keys.md").write_text(keys_page(), encoding="utf-8")
+    root = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    for name, text in pages().items():
+        (root / name).write_text(text, encoding="utf-8")

@@ -120,6 +120,11 @@ def list_recipes(cwd: Path) -> list[RecipeEntry]:
     return [_entry(path) for _, path in sorted(_named("recipes", cwd.absolute()).items())]
 
 
+def names_of(kind: Kind, cwd: Path) -> list[str]:
+    """What recipes or cluster profiles can be called."""
+    return sorted(_named(kind, cwd))
+
+
 def load_cluster(reference: str, *, cwd: Path) -> Cluster:
     """A cluster profile by name (./slurm/NAME.yaml, then the shipped ones) or path; UserError with every mistake."""
     path = _locate(PROFILES, reference, cwd.absolute(), os.environ)

@@ -272,6 +272,15 @@ def shown(value: Any) -> str | None:
     return str(value)
 
 
+def choices_of(field: FieldInfo) -> list[str]:
+    """The values that a key can have, where these are few; empty where any of a kind will do."""
+    found: list[str] = []
+    for kind, _ in _kinds(field):
+        found += map(str, get_args(kind)) if get_origin(kind) is Literal else ()
+        found += ("true", "false") if kind is bool else ()
+    return found
+
+
 def _kinds(field: FieldInfo) -> list[tuple[Any, tuple[Any, ...]]]:
     return list(_members(field.annotation, tuple(field.metadata)))
 

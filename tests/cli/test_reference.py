@@ -6,16 +6,24 @@ from pathlib import Path
 
 from launcher.cli.app import VERBS
 from launcher.cli.keys_reference import keys_page
-from launcher.cli.reference import reference
+from launcher.cli.reference import pages, reference
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import leaves
 from launcher.recipe.recipe import Recipe
 
 
 def test_the_pages_are_current(repo_root: Path) -> None:
-    for name, wanted in (("cli.md", reference()), ("keys.md", keys_page())):
-        page = (repo_root / "docs" / name).read_text(encoding="utf-8")
-        assert page == wanted, "write it anew with: make docs"
+    for name, wanted in pages().items():
+        page = (repo_root / name).read_text(encoding="utf-8")
+        assert page == wanted, f"write {name} anew with: make docs"
+
+
+def test_shipped_recipes_and_profiles_name_the_schema_beside_them(repo_root: Path) -> None:
+    for directory, kind in (("recipes", "recipe"), ("slurm", "profile")):
+        for path in (repo_root / directory).glob("*.yaml"):
+            assert path.read_text(encoding="utf-8").startswith(
+                f"# yaml-language-server: $schema={kind}.schema.json\n"
+            ), path
 
 
 def test_every_verb_is_on_the_page() -> None:
