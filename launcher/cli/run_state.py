@@ -326,7 +326,7 @@ def _progress_lines(state: RunState) -> Iterator[str]:
     if state.phase and state.phase != "training":
         yield _row("doing", f"{state.phase}{stopping}")
     if state.step is not None:
-        left = f", {human_seconds(state.eta_s)} left" if state.eta_s is not None else ""
+        left = f", {human_seconds(state.eta_s)} left" if state.eta_s is not None and not state.stall else ""
         yield _row("step", f"{state.step} of {state.total or 'unknown'}{left}{stopping}")
     if state.loss is not None:
         yield _row("loss", human_number(state.loss))
