@@ -315,7 +315,7 @@ def stalled(run: RunDir, job: JobState) -> Hang | None:
 def _health_lines(state: RunState) -> Iterator[str]:
     """What hangs, and who is slow, as long as the run goes on."""
     if state.stall is not None:
-        yield _row("waits", state.stall.sentence)
+        yield _row("stuck", state.stall.sentence)
     times = state.step_times
     if times is not None and times.sentence is not None and state.status in ON_NODES:
         yield _row("slow", times.sentence)
