@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from launcher.health.beats import TIMED, Part
+from launcher.runs.events import SLOW
 
 STRETCH = 10
 """Steps that are looked at together; a pause in one of them is forgiven."""
 STRETCHES = 5
 """So many in a row make somebody slow: 50 steps."""
-SLOW = 1.3
-"""Times the others' median from which on a rank is called slow."""
 NO_LONGER = 1.2
 """Below it the rank that was called slow is so no longer."""
 

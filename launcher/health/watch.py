@@ -1,6 +1,6 @@
 """The watcher of a node: a small process beside its ranks that tells where they stand and ends an attempt that hangs.
 
-    python -m launcher.health.watch RUN_DIR ATTEMPT NODE WORLD_SIZE
+    python -m launcher.health.watch RUN_DIR ATTEMPT NODE LOCAL_WORLD_SIZE WORLD_SIZE
 
 The node's first rank starts it. It is no thread of a rank, since all of that may be halted or stuck; and it lives as long as
 a rank or torchrun does. It counts seconds by its own clock, so no other clock's jump, and no pause of its own, is a hang.
@@ -72,12 +72,12 @@ class Watcher:
     """Looks at the ranks of a node once a second."""
 
     def __init__(
-        self, run: RunDir, attempt: AttemptDir, node: int, world_size: int, floor: float | None
+        self, run: RunDir, attempt: AttemptDir, node: int, sizes: tuple[int, int], floor: float | None
     ) -> None:
         self._run = run
         self._attempt = attempt
         self._node = node
-        self._world_size = world_size
+        self._local_size, self._world_size = sizes
         self._floor = floor
         self._starter = Process.of(os.getppid())
         self._host = _host(attempt, node)
@@ -110,6 +110,8 @@ class Watcher:
         return min(passed_s, 2 * POLL_S)
 
     def _find_ranks(self) -> None:
+        if len(self._ranks) == self._local_size:
+            return
         for member in records.members(self._attempt):
             if member.node == self._node and member.rank not in self._ranks:
                 with contextlib.suppress(OSError, ValueError):
@@ -125,14 +127,20 @@ class Watcher:
         own = stall_of(places)
         if own is not None and not own.is_worth_telling:
             return places
+        if not self._ranks:
+            return []
         others = [node for node in records.read_nodes(self._attempt) if node.node != self._node]
         places = places_of([here, *others])
-        return [*places, *self._not_started({place.rank for place in places})]
+        return [*places, *self._unseen({place.rank for place in places})]
 
-    def _not_started(self, known: set[int]) -> Iterator[Place]:
+    def _unseen(self, seen: set[int]) -> Iterator[Place]:
+        """Ranks that have not started, and those whose beats nobody can read: what these do, nobody can judge."""
         silent_s = time.monotonic() - self._began_at
-        bound = None if self._floor is None else bounds.bound_s("starting", self._floor, (), self._longest)
-        for rank in set(range(self._world_size)) - known:
+        started = {member.rank for member in records.members(self._attempt)}
+        floor = self._floor
+        for rank in set(range(self._world_size)) - seen:
+            judged = floor is not None and rank not in started
+            bound = bounds.bound_s("starting", floor, (), self._longest) if judged and floor else None
             yield Place(
                 rank, "a node not heard of", RankHealth(rank, "starting", "", 0, silent_s, bound, "S")
             )
@@ -233,14 +241,14 @@ def main(arguments: Sequence[str]) -> None:
     """The command line in this module's docstring."""
     for wish in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(wish, signal.SIG_IGN)  # its ranks save now, and it goes with them
-    run, number, node, world_size = RunDir(Path(arguments[0])), *map(int, arguments[1:4])
+    run, number, node, *sizes = RunDir(Path(arguments[0])), *map(int, arguments[1:5])
     word = os.environ.get(bounds.VARIABLE)
     try:
         floor = bounds.floor_s(word)
     except ValueError:
         floor = bounds.FLOOR_S
         sys.stderr.write(f"{bounds.VARIABLE}={word!r} is neither seconds nor `off`: {floor:.0f} is taken\n")
-    Watcher(run, run.attempt(number), node, world_size, floor).watch()
+    Watcher(run, run.attempt(number), node, (sizes[0], sizes[1]), floor).watch()
 
 
 if __name__ == "__main__":

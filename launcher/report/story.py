@@ -15,6 +15,7 @@ from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.report import advice
 from launcher.report.curves import Curves, read_curves
 from launcher.report.planned_recipe import planned_recipe
+from launcher.report.slow_ranks import slow_ranks
 from launcher.runs.directory import RunDir, read_result
 from launcher.runs.metrics import read_metrics
 from launcher.runs.records import read_text
@@ -204,9 +205,10 @@ class Story:
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the plan says besides, and what the record lacks."""
-        doubt = read_metrics(self.run).doubt
-        return [*self.plan["notes"], *([doubt] if doubt else [])]
+        """What the plan says besides, what the record lacks, and which ranks were slow."""
+        metrics = read_metrics(self.run)
+        doubt = [metrics.doubt] if metrics.doubt else []
+        return [*self.plan["notes"], *doubt, *slow_ranks(self.run, metrics.rows)]
 
     @cached_property
     def attempts(self) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ from launcher.runs.results import Metrics
 
 TAIL_BYTES = 1 << 18
 K = TypeVar("K", bound="Said")
+SLOW = 1.3
+"""Times the others' own work in a step from which on a rank is called slow."""
 
 
 @dataclass(frozen=True)

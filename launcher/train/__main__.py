@@ -19,7 +19,7 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
-from launcher.errors import EXIT_USAGE, UserError
+from launcher.errors import EXIT_OK, EXIT_USAGE, UserError
 from launcher.parent_death import die_with_parent
 from launcher.runs.directory import RunDir, checked
 from launcher.runs.records import read_json
@@ -67,7 +67,8 @@ def train(run: RunDir) -> int:
     from launcher.train.session import run_attempt
 
     code = run_attempt(run, attempt, stop, heartbeat)
-    heartbeat.ended()
+    if code == EXIT_OK:  # whoever waits for a rank that failed waits for one that is gone
+        heartbeat.ended()
     sys.stdout.flush()
     sys.stderr.flush()
     return code

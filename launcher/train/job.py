@@ -110,6 +110,7 @@ def make_job(
         events.notice(padding)
     if plan.compile == "inductor":
         compile_layers(built.base)
+        events.heartbeat.compiles_in_steps()
     events.heartbeat.phase("compiling")
     strategy = make_strategy(plan, run, ranks, built.model)
     checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)

@@ -95,12 +95,14 @@ def test_a_halted_torchrun_does_not_keep_a_finished_run_open(start: Start) -> No
     assert "torchrun on" in training.run.job_log("local").read_text()
 
 
-def test_a_killed_rank_is_killed_and_no_hang(start: Start) -> None:
+def test_who_waits_for_a_killed_rank_is_ended_and_no_hang(start: Start) -> None:
     training = start(*WORDS, ENDLESS, hang_s="5")
     training.wait_for_step(5)
+    training.kill(0, signal.SIGSTOP)  # as one that is stuck in NCCL: it can't be asked to end
     training.kill(1, signal.SIGKILL)
     training.end(code=1)
-    assert error_of(training.run)["class"] == "killed"
+    error = error_of(training.run)
+    assert (error["class"], error["rank"]) == ("killed", 1)
     assert not training.run.attempt(1).hang.exists()
 
 

@@ -21,7 +21,9 @@ from launcher.health.stacks import SIGNAL
 from launcher.runs.directory import AttemptDir, RunDir
 
 FIRST_STEPS = 2
-"""Steps that may compile and warm up, and say nothing about those to come."""
+"""Steps that may compile and warm up."""
+FIRST_COMPILED_STEPS = 20
+"""So many where torch.compile compiles for each new shape."""
 PHASE_OF: Mapping[str, Phase] = {
     "starting": "starting",
     "loading data": "loading",
@@ -41,6 +43,7 @@ class Heartbeat:
 
     def __init__(self, beats: Beats | None = None) -> None:
         self._beats = beats or Beats.private()
+        self._first_steps = FIRST_STEPS
         self._count = self._step = self._phase = self._part = self._steps = 0
         self._seconds = [0.0] * len(PARTS)
         self._since = self._step_began = time.perf_counter()
@@ -50,6 +53,10 @@ class Heartbeat:
         known = PHASE_OF.get(name)
         if known is not None:
             self._enter(known)
+
+    def compiles_in_steps(self) -> None:
+        """Steps may take longer until every shape was seen."""
+        self._first_steps = FIRST_COMPILED_STEPS
 
     def save(self) -> None:
         """A checkpoint is being staged."""
@@ -62,7 +69,7 @@ class Heartbeat:
     def begin_step(self, step: int) -> None:
         """So many steps are done, and one more begins with fetching its data."""
         self._step = step
-        self._phase = _STEP if self._steps >= FIRST_STEPS else _FIRST_STEP
+        self._phase = _STEP if self._steps >= self._first_steps else _FIRST_STEP
         self._seconds = [0.0] * len(PARTS)
         self._part = _DATA
         self._since = self._step_began = time.perf_counter()
@@ -92,7 +99,7 @@ class Heartbeat:
     def end_step(self) -> None:
         """The step is over, as far as this process is concerned."""
         self._steps += 1
-        if self._steps > FIRST_STEPS:
+        if self._steps > 1:
             self._beats.add_step(time.perf_counter() - self._step_began)
 
     def shares(self, rank: int, world_size: int) -> list[float]:
@@ -124,7 +131,8 @@ _STEP, _FIRST_STEP = PHASES.index("step"), PHASES.index("first step")
 
 def start_watcher(run: RunDir, attempt: AttemptDir) -> None:
     """Have the ranks of this node watched; the first of them calls this, before its output goes elsewhere."""
-    arguments = [str(run.path), str(attempt.number), _node(), os.environ.get("WORLD_SIZE", "1")]
+    sizes = [os.environ.get(name, "1") for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE")]
+    arguments = [str(run.path), str(attempt.number), _node(), *sizes]
     with contextlib.suppress(OSError):
         _kept.append(
             subprocess.Popen(
