@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from launcher.cli.agents_reference import agents_page, llms_page
 from launcher.cli.app import SECTIONS, cli
 from launcher.cli.keys_reference import keys_page
 from launcher.loading.json_schema import json_schema
@@ -57,11 +58,13 @@ def _block(name: str, command: click.Command, parent: click.Context | None) -> s
     return f"```\n{text}\n```\n"
 
 
-def pages() -> dict[str, str]:
-    """Every file that is made from the code, by its path in the repository."""
+def pages(root: Path) -> dict[str, str]:
+    """Every file that is made from the code, by its path in the repository at `root`."""
     return {
         "docs/cli.md": reference(),
         "docs/keys.md": keys_page(),
+        "docs/agents.md": agents_page(),
+        "docs/llms.txt": llms_page(root),
         "recipes/recipe.schema.json": _json(json_schema(Recipe)),
         "slurm/profile.schema.json": _json(json_schema(Cluster)),
     }
@@ -73,5 +76,5 @@ def _json(value: object) -> str:
 
 if __name__ == "__main__":
     root = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
-    for name, text in pages().items():
+    for name, text in pages(root).items():
         (root / name).write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ from launcher.recipe.recipe import Recipe
 
 
 def test_the_pages_are_current(repo_root: Path) -> None:
-    for name, wanted in pages().items():
+    for name, wanted in pages(repo_root).items():
         page = (repo_root / name).read_text(encoding="utf-8")
         assert page == wanted, f"write {name} anew with: make docs"
 

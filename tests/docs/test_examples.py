@@ -15,10 +15,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import click
 import pytest
+from support.shapes import write_shape
 
 from launcher.cli.app import cli
 from launcher.loading.resolve import Loaded, load
@@ -49,7 +51,7 @@ class Block:
         """The words of each `launch` in it; comments and what is piped away are left out."""
         text = re.sub(r"\\\n\s*", "", self.text)
         found = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("launch ")]
-        return [words[1:] for words in found]
+        return [list(takewhile(lambda word: word not in (">", "|", "&"), words[1:])) for words in found]
 
 
 def blocks() -> Iterator[Block]:
@@ -79,7 +81,8 @@ def loaded(words: list[str], directory: Path) -> Loaded:
         if "=" in word and before not in flags and not word.startswith("-")
     ]
     for name in ("my-recipe", "domain-mlm"):
-        shutil.copyfile(ROOT / "recipes" / "bert-mlm.yaml", directory / f"{name}.yaml")
+        if not (directory / f"{name}.yaml").exists():
+            shutil.copyfile(ROOT / "recipes" / "bert-mlm.yaml", directory / f"{name}.yaml")
     return load(plain, environ={}, cwd=directory)
 
 
@@ -102,6 +105,11 @@ def reason_against(words: list[str], directory: Path, made: set[str]) -> str | N
     verb, rest = verb_of(words)
     if verb in ("plan", "recipes"):
         return None
+    if verb == "init":
+        pairs = zip(["", *rest], rest, strict=False)
+        files = [word for before, word in pairs if "." in word and "=" not in word and before != "--output"]
+        there = files and all((directory / word).is_file() for word in files)
+        return None if there else "needs files of the reader's own"
     if verb in ON_RUNS:
         named = [word for word in rest if word in {"RUN", *made}]
         files = [word for word in rest if word.isupper() and word != "RUN"]
@@ -136,6 +144,8 @@ def test_commands_that_need_nothing_are_executed(block: Block, trained: Path, tm
     for program in PYTHON.values():
         if name := re.match(r"# (\w+\.py)\n", program.text):
             (tmp_path / name[1]).write_text(program.text, encoding="utf-8")
+    for name in ("train.csv", "dev.csv", "test.csv", "reviews.csv"):
+        shutil.copyfile(write_shape("stars.csv", tmp_path), tmp_path / name)
     made: set[str] = set()
     reasons = []
     for words in block.commands():

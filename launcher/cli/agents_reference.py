@@ -1,0 +1,136 @@
+"""docs/agents.md and docs/llms.txt: how a program that writes programs uses launch, made from verbs, tasks and schema."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from launcher import resources, tasks
+from launcher.cli.app import SECTIONS
+from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, EXIT_USAGE
+from launcher.loading.resolve import list_recipes
+from launcher.loading.schema import default_text, expected
+from launcher.recipe.fields import leaves
+from launcher.recipe.recipe import Recipe
+
+SUMMARY = (
+    "Fine-tunes BERT-family encoders from YAML recipes, on one machine or on many nodes of a Slurm cluster, "
+    "by one command: `launch recipe=NAME key=value ...`."
+)
+ORDER = (
+    "agents",
+    "start",
+    "tasks",
+    "data",
+    "techniques",
+    "sweeps",
+    "after-training",
+    "keys",
+    "cli",
+    "json",
+    "python",
+)
+"""Pages that are needed most, first."""
+
+PAGE = """\
+# For coding agents
+
+Made by `make docs` from the verbs, the tasks and the schema; don't edit it by hand. What a program, or a person in a
+hurry, has to know to use `launch` without trying. [llms.txt](llms.txt) lists the other pages.
+
+## The way
+```
+launch init train.csv --output my-recipe.yaml --json
+launch plan recipe=my-recipe.yaml --json
+launch recipe=my-recipe.yaml data.limit=200 train.max_steps=20 tracking.wandb.mode=disabled run_id=tried --json
+launch recipe=my-recipe.yaml run_id=first --json
+launch status first --json
+launch eval first test.csv --json
+launch predict first --text "a sentence" --json
+```
+1. **A recipe**: `launch init` makes one from data, with the reason for each value; `launch recipes` lists those that
+   are shipped. Never copy a recipe to change a key: every key can be overridden on the command line by its whole
+   name.
+2. **Plan before running**: `launch plan` starts and creates nothing, and what it prints is what runs. `notes` has
+   what is worth a look.
+3. **Try it small** with `data.limit` and `train.max_steps`, then whole.
+4. **Wait by asking**: on Slurm `run` returns at once; here it returns at the end, so start it in the background (it
+   outlives the terminal). Ask `launch status RUN --json` for `status` until it is `completed`, `failed`, `stopped` or
+   `cancelled`.
+5. **Results** are files: `RUN/result.json` (`best`, `test`, `error`), `RUN/metrics.jsonl` (a line a step),
+   `RUN/model` (plain Hugging Face).
+
+## Rules
+- `--json` on every verb that reports: one document on stdout, prose on stderr. [json.md](json.md) names the fields.
+- A mistake is exit code {usage} with `problems`: **all** of them at once, each with `where`, `field`, `value`,
+  `message` and `remedy`. Mend all, then call again.
+- Don't guess a key: `launch recipes explain PART --json` finds it, `launch recipes schema` is the JSON Schema.
+- `batch.global` is the examples of an optimizer step on all GPUs together. Never lower it for lack of memory:
+  micro-batches are found by themselves.
+- Never write into a run's directory. A run is continued by `launch resume RUN`; to change something start another
+  run.
+- The same `sweep` command again goes on with what is missing; there is no need to keep books.
+- Keys and tokens belong into the environment or ~/.netrc, never into a recipe or a command.
+
+| exit code | means | do |
+|---|---|---|
+| {ok} | done | |
+| {failed} | the run failed | `launch status RUN --json`: `result.error` has class, message and remedy |
+| {usage} | a mistake in what was asked; nothing was created | mend what `problems` names |
+| {stopped} | stopped as asked | `launch resume RUN` |
+
+"""
+
+
+def agents_page() -> str:
+    """The whole page."""
+    codes = {"ok": EXIT_OK, "failed": EXIT_FAILED, "usage": EXIT_USAGE, "stopped": EXIT_STOPPED}
+    parts = [PAGE.format(**codes), "## Verbs\n", _verbs(), "## Tasks\n", _tasks(), "## Recipes\n", _recipes()]
+    keys = "Key, what it takes, default; [keys.md](keys.md) has the meanings.\n"
+    return "\n".join([*parts, "## Keys\n", keys, _keys()])
+
+
+def _verbs() -> str:
+    rows = (f"| `{name}` | {verb.summary} |" for verbs in SECTIONS.values() for name, verb in verbs.items())
+    return "\n".join(["| verb | does |", "|---|---|", *rows, ""])
+
+
+def _tasks() -> str:
+    head = ["| `task` | text columns | label | best by | other metrics |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *map(_task, tasks.names()), ""])
+
+
+def _task(name: str) -> str:
+    spec = tasks.named(name)
+    texts = " or ".join(map(str, spec.texts))
+    kind = "classes" if spec.classes else "a value"
+    label = "none" if not spec.labelled else f"{'several ' if spec.several else ''}{kind}"
+    others = ", ".join(metric for metric in spec.metrics if metric != spec.metric)
+    return f"| `{name}` | {texts} | {label} | {spec.metric} | {others} |"
+
+
+def _recipes() -> str:
+    shipped = resources.resource_dir("recipes")
+    entries = [entry for entry in list_recipes(shipped) if entry.path.parent == shipped]
+    rows = (f"| `{entry.name}` | `{entry.task}` | {entry.description} |" for entry in entries)
+    return "\n".join(["| `recipe=` | task | |", "|---|---|---|", *rows, ""])
+
+
+def _keys() -> str:
+    rows = (f"{leaf.name}: {expected(leaf.field)}; {default_text(leaf)}" for leaf in leaves(Recipe))
+    return "\n".join(["```yaml", *rows, "```", ""])
+
+
+def llms_page(root: Path) -> str:
+    """The list of pages as llmstxt.org describes it: a title, a summary, and links with the sentences that README has."""
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"`docs/([\w-]+)\.md`(?:, `[^`]+`)*: (.+?)(?=[.;]? `docs/|\.?\n)", readme))
+    pages = {path.stem: _title(path) for path in sorted((root / "docs").glob("*.md"))}
+    names = [*ORDER, *(name for name in pages if name not in ORDER)]
+    links = [f"- [{pages[name]}]({name}.md)" + (f": {said[name]}" if name in said else "") for name in names]
+    return "\n".join(["# launch", "", f"> {SUMMARY}", "", "## Docs", "", *links, ""])
+
+
+def _title(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        return file.readline().removeprefix("# ").strip()
