@@ -9,6 +9,7 @@ RUNS_DIR/RUN_ID/            mode 0700
   model/                    the best model, plain Hugging Face
   pruned/                   the pruned model before its recovery, where the recipe prunes
   result.json               how it ended
+  evaluated/SPLIT.json      classes, confusions, calibration and mistakes of the best model
   latency.json              how fast the model is, once somebody asked
   provenance/               the code, the versions and the data it was made of
   samples/ logs/ control/
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError, nearest
 from launcher.runs.attempts import Attempt, FailedNode, Hang
+from launcher.runs.examination import Examination
 from launcher.runs.jobs import Job
 from launcher.runs.records import make, read_json, read_text, tree_of
 
@@ -155,6 +157,23 @@ class RunDir:
     def line_digests(self, number: int) -> Path:
         """Digests of the lines of the data file with this place in data.json."""
         return self.provenance / "lines" / str(number)
+
+    @property
+    def evaluated(self) -> Path:
+        """What evaluations of the best model found; see launcher.runs.examination."""
+        return self.path / "evaluated"
+
+    def read_examinations(self) -> list[Examination]:
+        """What is kept of each split that was examined, the validation data first. Raises DamagedFile."""
+        if self.evaluated.is_symlink() or not self.evaluated.is_dir():
+            return []
+        files = [
+            path
+            for path in sorted(self.evaluated.iterdir())
+            if path.suffix == ".json" and path.name[0] != "."
+        ]
+        found = [make(Examination, read_json(path) or {}, str(path)) for path in files]
+        return sorted(found, key=lambda each: (each.split != "validation", each.split != "test"))
 
     @property
     def samples(self) -> Path:

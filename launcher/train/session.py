@@ -30,6 +30,7 @@ from launcher.train.process.single_writer import become_writer
 from launcher.train.process.stop_requests import StopFlag
 from launcher.train.step.checkpoints import TrainState
 from launcher.train.tokens.cache import TokenSplit
+from launcher.train.use.examination import keep
 from launcher.train.use.inference import Predictor
 from launcher.train.use.inference_files import labelled_split
 from launcher.train.validation import with_best_model
@@ -147,7 +148,11 @@ def _evaluate_best(job: Job, state: TrainState) -> dict[str, dict[str, Any]]:
 def _evaluate_split(
     job: Job, state: TrainState, predictor: Predictor, name: str, split: TokenSplit
 ) -> dict[str, float]:
-    metrics = predictor.evaluate(split, lambda done, total: job.events.phase("evaluating", done, total))
+    metrics, found, _ = predictor.examine(
+        split, name, lambda done, total: job.events.phase("evaluating", done, total), state.best_step
+    )
+    if name == "test":
+        keep(job.run.evaluated, found)
     job.record.eval(state.step, name, {f"eval/{key}": value for key, value in metrics.items()})
     job.events.emit("eval", step=state.step, split=name, metrics=metrics, best=False)
     return metrics

@@ -14,7 +14,9 @@ from launcher.runs.best_model import step_of
 from launcher.train.job import Job
 from launcher.train.model.build import save_model
 from launcher.train.step.checkpoints import TrainState
+from launcher.train.tasks.base import Scores
 from launcher.train.use.evaluation import Evaluator, Interrupted
+from launcher.train.use.examination import examine, keep
 
 
 def evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, bool]:
@@ -25,7 +27,7 @@ def evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, boo
     assert job.dataset.validation is not None
     started, started_cpu = time.perf_counter(), time.process_time()
     try:
-        metrics = _evaluator(job).validate(
+        metrics, scores = _evaluator(job).validate(
             job.dataset.validation, partial(job.events.phase, "evaluating"), job.stop
         )
     except Interrupted:
@@ -41,6 +43,8 @@ def evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, boo
     if improved:
         state = replace(state, best_value=value, best_step=state.step)
         _keep_model(job, state.step)
+        if scores is not None:
+            _keep_examination(job, state.step, scores, metrics)
     state = _reduce_on_plateau(job, replace(state, evaluated_step=state.step), metric, value)
     state = _count_patience(job, state, metrics)
     job.record.eval(
@@ -61,6 +65,15 @@ def evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, boo
         cpu_seconds=cpu_seconds,
     )
     return state, job.ranks.any(job.stop())
+
+
+def _keep_examination(job: Job, step: int, scores: Scores, metrics: dict[str, float]) -> None:
+    """Write what there is to see in the predictions of the model that is the best now."""
+    dataset = job.dataset
+    assert dataset.validation is not None
+    names = dataset.label_names
+    found = examine(job.task, job.tokenizer, scores, dataset.validation, "validation", metrics, names, step)
+    keep(job.run.evaluated, found)
 
 
 def try_probes(job: Job, state: TrainState) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from launcher.runs.records import tree_of
 from launcher.train.compat.start import shorten_start
 from launcher.train.process.events import Events
 from launcher.train.use.inference_files import labelled_split
+from launcher.train.use.written_rows import write_rows
 
 OUTPUT_FORMATS = (".csv", ".jsonl")
 
@@ -59,6 +59,7 @@ def _parser() -> ArgumentParser:
     evaluate.add_argument("directory", type=Path)
     evaluate.add_argument("data", type=Path, nargs="?")
     evaluate.add_argument("--recipe", type=Path)  # how the file is read, where it isn't as the run's own
+    evaluate.add_argument("--output", type=Path)  # a directory for predictions and what else there is to see
     evaluate.set_defaults(run=evaluate_run, loads_a_model=True)
     predict = verbs.add_parser("predict")
     predict.add_argument("directory", type=Path)
@@ -113,6 +114,10 @@ def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
     else:
         splits, given = {}, {options.data.name: options.data}
     splits |= {name: labelled_split(predictor, path, recipe) for name, path in given.items()}
+    if options.output is not None:
+        from launcher.train.use.evaluated_files import write_evaluations
+
+        return write_evaluations(options.output, predictor, splits, given, partial(_progress, events))
     return {
         name: predictor.evaluate(split, _progress(events, f"evaluating {name}"))
         for name, split in splits.items()
@@ -275,33 +280,6 @@ def prebuild(options: Namespace, events: Events) -> dict[str, Any]:
 
         ShareMemCommBuilder().load(verbose=False)
     return {"directory": str(extensions_dir())}
-
-
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows as csv (lists and objects as JSON in their cell) or jsonl, whole or not at all."""
-    rows = list(rows)
-    staging = path.with_name(f".{path.name}.new")
-    try:
-        with staging.open("w", encoding="utf-8", newline="") as file:
-            if path.suffix == ".jsonl":
-                file.writelines(_json(row) + "\n" for row in rows)
-            else:
-                columns = list(dict.fromkeys(key for row in rows for key in row))
-                writer = csv.DictWriter(file, columns)
-                writer.writeheader()
-                writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-        staging.replace(path)
-    except OSError as error:
-        staging.unlink(missing_ok=True)
-        raise UserError(Problem(f"can't be written: {error.strerror}", where=str(path))) from None
-
-
-def _cell(value: Any) -> Any:
-    return _json(value) if isinstance(value, dict | list) else value
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)  # parquet holds dates
 
 
 def _progress(events: Events, name: str) -> Callable[[int, int], None]:

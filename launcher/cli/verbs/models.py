@@ -23,14 +23,22 @@ KEY_VALUE = re.compile(r"[a-z_]+(\.[a-z0-9_]+)*=")
 @click.command("eval")
 @options.run_argument
 @click.argument("given", nargs=-1, metavar="[DATA] [data.KEY=VALUE]...")
+@click.option(
+    "--output",
+    metavar="DIR",
+    help="Write predictions, tables by class, confusion matrix, calibration and intervals of all metrics there.",
+)
 @options.runs_dir
 @options.as_json
 @options.examples("""
     launch eval smoke-20260131 test.csv
+    launch eval smoke-20260131 test.csv --output looked-at
     launch eval smoke-20260131 other.csv data.text=review data.label=stars
     launch eval smoke-20260131               the run's own validation and test data
 """)
-def eval_command(reference: str, given: tuple[str, ...], runs_dir: Path | None, as_json: bool) -> None:
+def eval_command(
+    reference: str, given: tuple[str, ...], output: str | None, runs_dir: Path | None, as_json: bool
+) -> None:
     """Metrics of a run's best model on DATA, a file like those it was trained on; data.* keys say what is otherwise."""
     from launcher.cli.output import show, show_json
     from launcher.cli.summary import metrics_text
@@ -40,12 +48,37 @@ def eval_command(reference: str, given: tuple[str, ...], runs_dir: Path | None, 
     data, words = _file_and_words(given)
     file = _existing(data)
     with _recipe_for(run, data, words, labelled=True) as recipe:
+        if output is not None:
+            _evaluate_into(Path(output), ["eval", str(run), *file, *recipe], as_json)
+            return
         result = run_verb(["eval", str(run), *file, *recipe])
     if as_json:
         show_json(result)
         return
     for name, value in result.items():
         show(f"{name}: {metrics_text(value) if isinstance(value, dict) else value}")
+
+
+def _evaluate_into(directory: Path, command: list[str], as_json: bool) -> None:
+    from launcher.cli.evaluated import metrics_with_intervals, prepare, write_tables
+    from launcher.cli.output import say, show, show_json
+    from launcher.cli.summary import shown
+    from launcher.cli.train_process import run_verb
+
+    target = prepare(directory)
+    result = run_verb([*command, "--output", str(target)])
+    files = list(write_tables(target))
+    if as_json:
+        show_json({**result, "files": list(map(str, files))})
+        return
+    intervals = result["intervals"]
+    for name, metrics in result.items():
+        if name not in ("intervals", "output"):
+            show("\n".join([f"{name}:", *metrics_with_intervals(metrics, intervals.get(name))]))
+            if intervals.get(name):
+                say(f"  {intervals[name]['method']}")
+    for path in files:
+        show(shown(path))
 
 
 @click.command("predict")

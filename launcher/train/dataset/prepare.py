@@ -120,6 +120,13 @@ def training_texts(recipe: Recipe) -> Iterator[str]:
             yield " ".join(map(str, value)) if isinstance(value, list) else text_of(value, name, row)
 
 
+def rows_of(recipe: Recipe, task: Task, split: str) -> list[Row]:
+    """The rows that a split of the recipe's data is made of, in its order."""
+    sources = open_sources(recipe)
+    part = read(recipe, task, sources).parts[split]
+    return [row for _, row in _take(sources[part.source].rows(), part.rows.tolist())]
+
+
 def encode_texts(
     tokenizer: Any,
     rows: Iterable[Row],

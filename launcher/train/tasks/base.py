@@ -7,7 +7,7 @@ specification by the same name in `launcher.tasks`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.reading.targets import label_names_of, numbered, read_labels
 from launcher.train.tasks.losses import softened_divergence, symmetric_divergence
+from launcher.train.tasks.outcomes import Outcomes
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.encoder import Encoder, Tokens
 from launcher.train.tokens.gather import EVALUATION, Gathered, Indices, gather
@@ -60,6 +61,16 @@ class MicroBatch:
         """(tokens, L) float32 logits of the tokens that `marks` speaks of; `logits` are (1 or sequences, tokens, L)."""
         rows = logits.reshape(-1, logits.shape[-1])
         return (rows if self.real is None else rows.index_select(0, self.real)).float()
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """What a bootstrap draws, and what it computes of each draw."""
+
+    units: int
+    metrics: Callable[[Indices], Mapping[str, float]]
+    """Metrics of the units of these numbers, which may come several times."""
+    of: str = "examples"
 
 
 class Task:
@@ -217,6 +228,18 @@ class Task:
         """Metrics over a whole split, without prefix."""
         raise NotImplementedError
 
+    def resampling(self, scores: Scores, truth: Any) -> Resampling:
+        """How the metrics of a draw of examples are computed, for their confidence intervals."""
+
+        def metrics(chosen: Indices) -> dict[str, float]:
+            return self.metrics(taken(scores, chosen), None if truth is None else taken(truth, chosen))
+
+        return Resampling(len(scores), metrics)
+
+    def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes | None:
+        """Predictions beside the truth, or None where nothing can be said of a single example."""
+        return None
+
     def probability(self, logits: torch.Tensor, target: int) -> float | None:
         """The probability of one label by the logits (L,) of a text; None where a prediction is no label."""
         return float(logits.softmax(-1)[target])
@@ -250,6 +273,11 @@ def get_task(recipe: Recipe, tokenizer: Any = None) -> Task:
     module = importlib.import_module(f"launcher.train.tasks.{recipe.task.replace('-', '_')}")
     make: Callable[[Recipe, Any], Task] = module.TASK
     return make(recipe, tokenizer)
+
+
+def taken(values: Any, chosen: Indices) -> Any:
+    """The items of an array or a list at these places."""
+    return values[chosen] if isinstance(values, np.ndarray) else [values[index] for index in chosen]
 
 
 def named_classes(label_names: Sequence[str]) -> dict[str, Any]:

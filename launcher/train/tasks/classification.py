@@ -14,6 +14,7 @@ from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, 
 from launcher.train.tasks.confusion import accuracy, confusion_matrix, f1_by_class, macro_f1, mcc
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.tasks.losses import class_weights, cross_entropy
+from launcher.train.tasks.outcomes import Outcomes, one_of_several
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.gather import EVALUATION, Indices
 
@@ -59,6 +60,10 @@ class Classification(LabelledTask):
         if scores.shape[-1] == 2:
             values["f1"] = float(f1_by_class(matrix)[1])
         return values
+
+    def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
+        assert isinstance(scores, np.ndarray)
+        return one_of_several(np.asarray(truth), softmax(scores), scores.argmax(axis=-1), names)
 
     def decode(
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from launcher.runs.examination import ClassFigures
 from launcher.tasks.shared.tagging import Entity, Scheme, entities, follows, strict_entities
 
 Tags = Sequence[str]
@@ -42,9 +43,13 @@ class Counts:
     def scores(self, kind: str | None = None) -> tuple[float, float, float]:
         """Precision, recall and F1 of one type, or of all entities together; 0 where there is nothing to divide by."""
         tables = (self.gold, self.predicted, self.gold_found, self.predicted_right)
-        gold, predicted, found, right = (table.total() if kind is None else table[kind] for table in tables)
-        precision, recall = right / max(predicted, 1), found / max(gold, 1)
-        return precision, recall, 2 * precision * recall / max(precision + recall, 1e-300)
+        counts = [table.total() if kind is None else table[kind] for table in tables]
+        return _scores(np.array(counts, np.int64))
+
+    def table(self, kinds: Sequence[str]) -> list[list[int]]:
+        """(kinds, 4) the counts as numbers."""
+        tables = (self.gold, self.predicted, self.gold_found, self.predicted_right)
+        return [[table[kind] for table in tables] for kind in kinds]
 
 
 def _equal(one: Entity, other: Entity) -> bool:
@@ -79,6 +84,65 @@ def entity_metrics(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Sche
         found[f"f1/{kind}"] = strict.scores(kind)[2]
         found[f"lenient_f1/{kind}"] = lenient.scores(kind)[2]
     return found
+
+
+def entity_figures(
+    gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme
+) -> tuple[ClassFigures, ...]:
+    """Precision, recall and F1 of each type of entity, strict; those without a type are called `entity`."""
+    counts = Counts()
+    for truth, guess in zip(gold, predicted, strict=True):
+        counts.add(entities(truth, scheme), strict_entities(guess, scheme), lenient=False)
+    return tuple(
+        ClassFigures(kind or "entity", *counts.scores(kind), counts.gold[kind], counts.predicted[kind])
+        for kind in sorted(counts.gold | counts.predicted)
+    )
+
+
+@dataclass(frozen=True)
+class SentenceCounts:
+    """Counts of n sentences, by which the metrics of any draw of them are sums."""
+
+    kinds: Sequence[str]
+    strict: NDArray[np.int64]
+    """(n, kinds, 4): gold, predicted, gold found, predicted rightly."""
+    lenient: NDArray[np.int64]
+    words: NDArray[np.int64]
+    """(n, 2): words tagged rightly, words."""
+
+    def metrics(self, chosen: NDArray[np.int64]) -> dict[str, float]:
+        """Those of `entity_metrics` over these sentences."""
+        strict, lenient = self.strict[chosen].sum(axis=0), self.lenient[chosen].sum(axis=0)
+        right, words = self.words[chosen].sum(axis=0)
+        precision, recall, f1 = _scores(strict.sum(axis=0))
+        found = {"f1": f1, "precision": precision, "recall": recall}
+        found |= {"lenient_f1": _scores(lenient.sum(axis=0))[2], "accuracy": right / max(words, 1)}
+        for index, kind in enumerate(self.kinds):
+            if kind:
+                found[f"f1/{kind}"] = _scores(strict[index])[2]
+                found[f"lenient_f1/{kind}"] = _scores(lenient[index])[2]
+        return found
+
+
+def sentence_counts(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: Scheme) -> SentenceCounts:
+    """The counts of each sentence alone."""
+    strict, lenient, words = [], [], []
+    for truth, guess in zip(gold, predicted, strict=True):
+        real, both = entities(truth, scheme), (Counts(), Counts())
+        both[0].add(real, strict_entities(guess, scheme), lenient=False)
+        both[1].add(real, entities(guess, scheme), lenient=True)
+        strict.append(both[0])
+        lenient.append(both[1])
+        words.append((sum(one == other for one, other in zip(truth, guess, strict=True)), len(truth)))
+    kinds = sorted({kind for counts in strict for kind in counts.gold | counts.predicted})
+    tables = [np.array([each.table(kinds) for each in side], np.int64) for side in (strict, lenient)]
+    return SentenceCounts(kinds, tables[0], tables[1], np.array(words, np.int64))
+
+
+def _scores(counts: NDArray[np.int64]) -> tuple[float, float, float]:
+    gold, predicted, found, right = map(int, counts)
+    precision, recall = right / max(predicted, 1), found / max(gold, 1)
+    return precision, recall, 2 * precision * recall / max(precision + recall, 1e-300)
 
 
 def _accuracy(gold: Sequence[Tags], predicted: Sequence[Tags]) -> float:

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
-from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, sigmoid
+from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, named_classes, sigmoid
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.tasks.losses import binary_cross_entropy, positive_weights, yes_or_no
+from launcher.train.tasks.outcomes import Certainty, Outcomes, figures
 from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.gather import Indices
 
 HALF = 0.5
 THRESHOLDS = "thresholds"
@@ -75,6 +77,40 @@ class MultiLabel(LabelledTask):
             "macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
             "micro_f1": float(f1_score(truth, predicted, average="micro", zero_division=0)),
         }
+
+    def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
+        assert isinstance(scores, np.ndarray)
+        chances, real = sigmoid(scores), np.asarray(truth) >= HALF
+        found = self._holds(chances)
+        counts = ((found & real).sum(0), real.sum(0), found.sum(0))
+        sides = [
+            [", ".join(compress(names, row)) or "(none)" for row in side.tolist()] for side in (real, found)
+        ]
+        return Outcomes(
+            badness=(found != real).sum(axis=-1),
+            expected=sides[0],
+            predicted=sides[1],
+            classes=tuple(figures(name, *map(int, row)) for name, *row in zip(names, *counts, strict=True)),
+            certainty=Certainty(chances.ravel(), real.ravel(), "labels"),
+        )
+
+    def resampling(self, scores: Scores, truth: Any) -> Resampling:
+        """By counts: scikit-learn would take seconds for a thousand draws."""
+        assert isinstance(scores, np.ndarray)
+        real, found = np.asarray(truth) >= HALF, self._holds(sigmoid(scores))
+        both, either = (real & found).astype(float), real.astype(float) + found
+        equal, exact = (real == found).mean(axis=-1), (real == found).all(axis=-1)
+
+        def metrics(chosen: Indices) -> dict[str, float]:
+            hits, sizes = both[chosen].sum(0), either[chosen].sum(0)
+            return {
+                "accuracy": float(equal[chosen].mean()),
+                "exact_match": float(exact[chosen].mean()),
+                "macro_f1": float((2 * hits / np.maximum(sizes, 1)).mean()),
+                "micro_f1": float(2 * hits.sum() / max(sizes.sum(), 1)),
+            }
+
+        return Resampling(len(scores), metrics)
 
     def probability(self, logits: torch.Tensor, target: int) -> float:
         return float(logits.sigmoid()[target])

@@ -14,6 +14,7 @@ from launcher.tasks.multiple_choice import MultipleChoice as ChoiceSpec
 from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, softmax
+from launcher.train.tasks.outcomes import Certainty, Outcomes
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.encoder import Encoder, Tokens
 
@@ -72,6 +73,18 @@ class MultipleChoice(Task):
     def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
         predicted = np.array([row.argmax() for row in scores])
         return {"accuracy": float((predicted == truth).mean())}
+
+    def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
+        chances = [softmax(row) for row in scores]
+        chosen = np.array([int(row.argmax()) for row in chances])
+        confidence, right = np.array([float(row.max()) for row in chances]), chosen == np.asarray(truth)
+        return Outcomes(
+            badness=np.where(right, 0.0, confidence),
+            expected=[f"choice {int(number)}" for number in truth],
+            predicted=[f"choice {number}" for number in chosen],
+            confidence=confidence,
+            certainty=Certainty(confidence, right),
+        )
 
     def decode(
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]

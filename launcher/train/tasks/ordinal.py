@@ -18,6 +18,7 @@ from launcher.tasks.shared.rows import Row
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
 from launcher.train.tasks.extra_head import NAME
 from launcher.train.tasks.losses import yes_or_no
+from launcher.train.tasks.outcomes import Outcomes, one_of_several
 from launcher.train.tokens.cache import TokenSplit
 
 LABELS = "ordinal_labels"
@@ -88,6 +89,10 @@ class Ordinal(Task):
             "pearson": float(pearson),
             "spearman": float(spearman),
         }
+
+    def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
+        assert isinstance(scores, np.ndarray)
+        return one_of_several(np.asarray(truth), probabilities(scores), ranks(scores), names)
 
     def decode(
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]

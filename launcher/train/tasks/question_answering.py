@@ -20,7 +20,8 @@ from launcher.tasks.shared.answers import NOWHERE, Answer
 from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.answer_scores import exact_match, f1
-from launcher.train.tasks.base import Array, MicroBatch, Scores, Task
+from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, Task
+from launcher.train.tasks.outcomes import Outcomes
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.encoder import Encoder, Tokens
 from launcher.train.tokens.gather import EVALUATION, Indices
@@ -33,6 +34,9 @@ START, END = 1, 2
 """Flags of the tokens with which the answer starts and ends."""
 UNKNOWN = 4
 """Flag of the first token of a window from which nothing is learnt: there are answers, and the context holds none of them."""
+
+
+NO_ANSWER = "(no answer)"
 
 
 class QuestionAnswering(Task):
@@ -133,6 +137,27 @@ class QuestionAnswering(Task):
             ]
             values["answerable_accuracy"] = float(np.mean(right))
         return values
+
+    def resampling(self, scores: Scores, truth: Any) -> Resampling:
+        """Every metric is a mean over questions."""
+        each = [self.metrics([found], [record]) for found, record in zip(scores, truth, strict=True)]
+        table = {name: np.array([row[name] for row in each]) for name in each[0]}
+        return Resampling(
+            len(each), lambda chosen: {name: float(column[chosen].mean()) for name, column in table.items()}
+        )
+
+    def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
+        predicted = [
+            self._answer(found, record["context"])[0] for found, record in zip(scores, truth, strict=True)
+        ]
+        known, how = [record["answers"] or [""] for record in truth], self.recipe.qa.f1
+        overlaps = [f1(text, answers, how) for text, answers in zip(predicted, known, strict=True)]
+        exact = [exact_match(text, answers, how) for text, answers in zip(predicted, known, strict=True)]
+        return Outcomes(
+            badness=np.where(np.array(exact) > 0, 0.0, 1.0 - 0.99 * np.array(overlaps)),
+            expected=[" / ".join(dict.fromkeys(answers)) or NO_ANSWER for answers in known],
+            predicted=[text or NO_ANSWER for text in predicted],
+        )
 
     def decode(
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]

@@ -16,9 +16,11 @@ from torch.nn import functional
 
 from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source
-from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
+from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, Task, sigmoid
 from launcher.train.tasks.losses import yes_or_no
+from launcher.train.tasks.outcomes import Outcomes, far_off
 from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.gather import Indices
 
 CUT = 10
 """Documents of a query that MRR and nDCG look at."""
@@ -67,6 +69,30 @@ class Ranking(Task):
             "mrr": float(np.mean([reciprocal_rank(row) for row in ordered])) if ordered else float("nan"),
             "ndcg": float(np.mean([ndcg(row) for row in ordered])) if ordered else float("nan"),
         }
+
+    def resampling(self, scores: Scores, truth: Any) -> Resampling:
+        """Queries are drawn, each with all of its documents: those are not independent of each other."""
+        values, places = np.asarray(scores, np.float64), list(_by_query(truth[:, 1]))
+        sums = np.array([self._sums(values[own], truth[own, 0]) for own in places])
+
+        def metrics(chosen: Indices) -> dict[str, float]:
+            right, pairs, mrr, gain, measured = sums[chosen].sum(axis=0)
+            found = {"mrr": mrr / measured, "ndcg": gain / measured} if measured else {}
+            return {"accuracy": right / pairs, "mrr": np.nan, "ndcg": np.nan, **found}
+
+        return Resampling(len(places), metrics, "queries")
+
+    def _sums(self, values: NDArray[np.float64], relevance: NDArray[np.float64]) -> tuple[float, ...]:
+        """Of one query: pairs told apart, pairs, reciprocal rank, gain, and 1 where the latter two count."""
+        relevant = relevance > self.recipe.ranking.max_relevance / 2
+        right = float(((values > 0) == relevant).sum())
+        if not relevance.any():
+            return right, len(values), 0.0, 0.0, 0.0
+        ordered = relevance[np.argsort(-values, kind="stable")]
+        return right, len(values), reciprocal_rank(ordered), ndcg(ordered), 1.0
+
+    def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
+        return far_off(sigmoid(np.asarray(scores)) * self.recipe.ranking.max_relevance, truth[:, 0])
 
     def decode(
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]

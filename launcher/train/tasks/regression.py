@@ -13,6 +13,7 @@ from launcher.tasks.shared.rows import Row
 from launcher.train.tasks.base import MicroBatch, Scores
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.tasks.losses import distance
+from launcher.train.tasks.outcomes import Outcomes, far_off
 from launcher.train.tokens.cache import TokenSplit
 
 
@@ -52,6 +53,9 @@ class Regression(LabelledTask):
             "mse": float(np.square(difference).mean()),
             "mae": float(np.abs(difference).mean()),
         }
+
+    def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
+        return far_off(np.asarray(scores, np.float64), np.asarray(truth, np.float64))
 
     def probability(self, logits: torch.Tensor, target: int) -> None:
         return None

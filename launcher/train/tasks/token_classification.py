@@ -25,9 +25,11 @@ from launcher.tasks.shared.words import joined, joint
 from launcher.tasks.token_classification import TokenClassification as TagSpec
 from launcher.train.reading.sources import Source, place
 from launcher.train.tasks import crf, extra_head
-from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
+from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, TokenTask
+from launcher.train.tasks.confusion import confusion_matrix
 from launcher.train.tasks.crf import Sentences, Transitions
-from launcher.train.tasks.entity_scores import entity_metrics, legal_steps
+from launcher.train.tasks.entity_scores import entity_figures, entity_metrics, legal_steps, sentence_counts
+from launcher.train.tasks.outcomes import Certainty, Outcomes, confusion_of
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.encoder import Encoder, Tokens
 from launcher.train.tokens.masking import IGNORE
@@ -152,12 +154,52 @@ class TokenClassification(TokenTask):
         return split.records.all
 
     def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
+        gold, predicted = self._both(scores, truth)
+        return entity_metrics(gold, predicted, scheme_for(self.recipe, self.classes))
+
+    def resampling(self, scores: Scores, truth: Any) -> Resampling:
+        """By the counts of each sentence, which add up."""
+        gold, predicted = self._both(scores, truth)
+        counts = sentence_counts(gold, predicted, scheme_for(self.recipe, self.classes))
+        return Resampling(len(gold), counts.metrics)
+
+    def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
+        """Classes are types of entities; what is confused, and believed, are the tags of words."""
+        gold, predicted = self._both(scores, truth)
+        number = {name: index for index, name in enumerate(names)}
+        real, found = (
+            np.array([number.get(tag, 0) for tags in side for tag in tags], np.int64)
+            for side in (gold, predicted)
+        )
+        kept = np.concatenate(
+            [np.zeros(0), *(chances[np.arange(len(tags)), tags] for tags, chances in scores)]
+        )
+        right = [
+            tags[word] == record["tags"][word]
+            for tags, record in zip(predicted, truth, strict=True)
+            for word in _present(record, len(tags))
+        ]
+        return Outcomes(
+            badness=np.array(
+                [
+                    sum(a != b for a, b in zip(*pair, strict=True))
+                    for pair in zip(gold, predicted, strict=True)
+                ]
+            ),
+            expected=list(map(" ".join, gold)),
+            predicted=list(map(" ".join, predicted)),
+            classes=entity_figures(gold, predicted, scheme_for(self.recipe, self.classes)),
+            confusion=confusion_of(confusion_matrix(real, found, len(names)), names, "words"),
+            certainty=Certainty(kept, np.array(right), "words"),
+        )
+
+    def _both(self, scores: Scores, truth: Any) -> tuple[list[list[str]], list[list[str]]]:
+        """(true, predicted) tags of all words of each sentence."""
         predicted = [
             self._tags_of_all(tags, record, len(record["tags"]))
             for (tags, _), record in zip(scores, truth, strict=True)
         ]
-        gold = [record["tags"] for record in truth]
-        return entity_metrics(gold, predicted, scheme_for(self.recipe, self.classes))
+        return [record["tags"] for record in truth], predicted
 
     def decode(
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]

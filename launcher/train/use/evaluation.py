@@ -91,8 +91,12 @@ class Evaluator:
         gathered = self.ranks.gather((deals[rank], scores))
         return Scored(_ordered(gathered, len(split)), total_loss / units if units else None)
 
-    def validate(self, split: TokenSplit, progress: Progress, stop: Callable[[], bool]) -> dict[str, float]:
+    def validate(
+        self, split: TokenSplit, progress: Progress, stop: Callable[[], bool]
+    ) -> tuple[dict[str, float], Scores | None]:
         """`loss` and the task's metrics over the validation split, which the task is tuned on; the same on every rank.
+
+        With the scores, which rank 0 has.
 
         Raises Interrupted as `score` does, and RunFailed('data') where there is nothing to measure.
         """
@@ -105,7 +109,7 @@ class Evaluator:
             self.task.tune(scored.scores, truth)
             metrics = {"loss": scored.loss, **self.task.metrics(scored.scores, truth)}
         found: dict[str, float] = self.ranks.broadcast(metrics)
-        return found
+        return found, scored.scores
 
 
 def _ordered(gathered: list[Any] | None, examples: int) -> Scores | None:

@@ -14,6 +14,7 @@ import torch
 from launcher.errors import Problem, RunFailed, UserError
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
+from launcher.runs.examination import Examination
 from launcher.tasks.shared.rows import Row
 from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.compat.expected_warnings import without_expected_warnings
@@ -26,6 +27,7 @@ from launcher.train.tasks.base import Scores
 from launcher.train.tasks.labelled import take_own_loss
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.use.evaluation import Evaluator, Progress, no_progress
+from launcher.train.use.examination import examine
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,26 @@ class Predictor:
         """`loss` and the task's metrics over a labelled split; no more than a loss of NaN where no example has text."""
         if not split.labelled:
             raise RunFailed("data", "the data have no labels to evaluate against", "use launch predict")
-        scores, loss = self.score(split, progress)
+        return self.measured(split, *self.score(split, progress))
+
+    def measured(self, split: TokenSplit, scores: Scores, loss: float | None) -> dict[str, float]:
+        """The same, of scores that are there already."""
         if loss is None:
             return {"loss": math.nan}
         return {"loss": loss, **self.task.metrics(scores, self.task.truth(split))}
+
+    def examine(
+        self, split: TokenSplit, name: str, progress: Progress = no_progress, step: int | None = None
+    ) -> tuple[dict[str, float], Examination, Scores]:
+        """What `evaluate` finds, what else there is to see, and the scores."""
+        if not split.labelled:
+            raise RunFailed("data", "the data have no labels to evaluate against", "use launch predict")
+        scores, loss = self.score(split, progress)
+        metrics = self.measured(split, scores, loss)
+        if loss is None:
+            return metrics, Examination(name, len(split), {"loss": None}, step), scores
+        names = self.label_names
+        return metrics, examine(self.task, self.tokenizer, scores, split, name, metrics, names, step), scores
 
     def predict(
         self, split: TokenSplit, rows: Sequence[Row], progress: Progress = no_progress

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ from support.training import RankServer, make_run, metrics, recipe, result, trai
 
 from launcher import tasks
 from launcher.recipe.recipe import Recipe
+from launcher.runs.directory import RunDir
 from launcher.train.model.build import build_model
 from launcher.train.tasks import get_task
 from launcher.train.tasks.base import named_classes
+from launcher.train.use.bootstrap import bootstrap
+from launcher.train.use.inference import Predictor
+from launcher.train.use.inference_files import labelled_split
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
@@ -84,6 +89,7 @@ def test_a_task_trains_and_is_evaluated(
     assert {name.partition("/")[0] for name in measured} == set(tasks.of(wanted).metrics_of(None))
     best = result(run)["best"]
     assert measured[best["metric"]] == pytest.approx(best["value"], rel=1e-4, nan_ok=True)
+    _examine(run, task, wanted, file, tmp_path / "looked", measured, ranks)
     # The adapter on the model it was made for is the merged model.
     auto_class = getattr(transformers, get_task(wanted).auto_class)
     merged = auto_class.from_pretrained(run.model)
@@ -93,6 +99,38 @@ def test_a_task_trains_and_is_evaluated(
         _outputs(merged, task),
         atol=1e-5,
         rtol=1e-4,
+    )
+
+
+def _examine(
+    run: RunDir, task: str, wanted: Recipe, file: Path, output: Path, measured: Any, ranks: RankServer
+) -> None:
+    """Every metric has an interval, drawn by what gives the metric itself where each example is drawn once."""
+    found = ranks.verb("eval", run.path, file, "--output", output)
+    assert found[file.name] == measured
+    assert set(found["intervals"][file.name]) == {*measured, "method"} - {"loss"}
+    kept = {each.split: each for each in run.read_examinations()}["validation"]
+    assert stat.S_IMODE((run.evaluated / "validation.json").stat().st_mode) == 0o600
+    known = {name: value for name, value in measured.items() if value is not None}
+    assert {name: kept.metrics[name] for name in known} == pytest.approx(known, rel=1e-4)
+    assert (kept.confusion is not None) == (task in ("classification", "ordinal", "token-classification"))
+    assert (output / "predictions.csv").exists() == (task != "masked-lm")
+    if kept.confusion is not None and task != "token-classification":
+        right = sum(row[index] for index, row in enumerate(kept.confusion.counts))
+        assert right / len(ROWS) == pytest.approx(measured["accuracy"])
+        assert kept.wrong == len(ROWS) - right
+
+    predictor = Predictor.load(run, wanted, torch.device("cpu"))
+    split = labelled_split(predictor, file, wanted)
+    scores, _ = predictor.score(split)
+    truth = predictor.task.truth(split)
+    resampling = predictor.task.resampling(scores, truth)
+    whole = resampling.metrics(np.arange(resampling.units))
+    assert dict(whole) == pytest.approx(predictor.task.metrics(scores, truth), nan_ok=True)
+    draws = [bootstrap(predictor.task, scores, truth, seed=seed, draws=50) for seed in (1, 1, 2)]
+    assert draws[0] == draws[1]
+    assert draws[0] != draws[2] or all(
+        one is None or one.low == one.high for one in draws[0].intervals.values()
     )
 
 

@@ -1,0 +1,102 @@
+"""What `launch eval --output` writes beside the predictions: tables as csv, pictures as svg."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import Problem, UserError
+from launcher.report.figures_svg import confusion_svg, reliability_svg
+from launcher.runs.directory import write_text
+from launcher.runs.examination import ClassFigures, Confusion, Examination
+from launcher.runs.records import make, read_json
+
+RECORD = "examination.json"
+
+
+def prepare(directory: Path) -> Path:
+    """Make the directory where it isn't there. Raises UserError where it can't be, or holds something else."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        others = [path for path in directory.iterdir() if not _is_ours(path)]
+    except OSError as error:
+        raise UserError(
+            Problem(
+                f"can't be made: {error.strerror}", None, "--output", str(directory), "give another directory"
+            )
+        ) from None
+    if others:
+        remedy = "give a new directory, or one that an evaluation has made"
+        raise UserError(
+            Problem(f"holds something else: {others[0].name}", None, "--output", str(directory), remedy)
+        )
+    return directory.absolute()
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name == RECORD or (path / RECORD).is_file() or path.suffix in (".csv", ".svg")
+
+
+def write_tables(directory: Path) -> Iterator[Path]:
+    """Write tables and pictures of each evaluation in a directory, and name every file that is there then."""
+    for record in sorted([*directory.glob(RECORD), *directory.glob(f"*/{RECORD}")]):
+        found = make(Examination, read_json(record) or {}, str(record))
+        for name, text in _files(found):
+            write_text(record.with_name(name), text, 0o644)
+        yield from sorted(record.parent.glob("*.*"))
+
+
+def _files(found: Examination) -> Iterator[tuple[str, str]]:
+    intervals = {} if found.bootstrap is None else found.bootstrap.intervals
+    rows = [
+        (name, value, *((None, None) if (at := intervals.get(name)) is None else (at.low, at.high)))
+        for name, value in found.metrics.items()
+    ]
+    yield "metrics.csv", _csv(("metric", "value", "low", "high"), rows)
+    if found.classes:
+        yield (
+            "classes.csv",
+            _csv(tuple(ClassFigures.__annotations__), [tuple(vars(each).values()) for each in found.classes]),
+        )
+    if found.confusion is not None:
+        yield "confusion.csv", _matrix(found.confusion)
+        yield (
+            "confusion.svg",
+            confusion_svg(found.confusion, f"{found.split}: {found.confusion.of}", alone=True),
+        )
+    if found.calibration is not None:
+        title = f"{found.split}: calibration error {found.calibration.error:.3f}"
+        yield (
+            "calibration.csv",
+            _csv(
+                ("confidence", "accuracy", "count"),
+                [tuple(vars(each).values()) for each in found.calibration.bins],
+            ),
+        )
+        yield "calibration.svg", reliability_svg(found.calibration, title, alone=True)
+
+
+def _matrix(confusion: Confusion) -> str:
+    rows = [(name, *counts) for name, counts in zip(confusion.names, confusion.counts, strict=True)]
+    return _csv(("true \\ predicted", *confusion.names), rows)
+
+
+def _csv(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(headers)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def metrics_with_intervals(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> Iterator[str]:
+    """A line for each metric: `accuracy  0.9300  0.9010 to 0.9540`."""
+    from launcher.figures import human_number
+
+    for name, value in metrics.items():
+        at = (intervals or {}).get(name)
+        between = "" if at is None else f"{human_number(at['low'])} to {human_number(at['high'])}"
+        yield f"  {name:<20} {human_number(value):<10} {between}".rstrip()

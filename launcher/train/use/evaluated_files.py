@@ -1,0 +1,85 @@
+"""What `launch eval --output` leaves in a directory: predictions, what is to be seen in them, and intervals of the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from launcher.reading.cleaning import cleaner, in_given
+from launcher.reading.given_files import given_rows
+from launcher.reading.nested import dotted_names, without_reached
+from launcher.runs.directory import write_json
+from launcher.runs.examination import Bootstrap, Examination
+from launcher.runs.records import tree_of
+from launcher.tasks.shared.rows import Row
+from launcher.train.dataset.prepare import rows_of
+from launcher.train.process.events import finite
+from launcher.train.tasks.base import Scores
+from launcher.train.tokens.cache import TokenSplit
+from launcher.train.use.bootstrap import bootstrap
+from launcher.train.use.evaluation import Progress
+from launcher.train.use.inference import Predictor
+from launcher.train.use.written_rows import write_rows
+
+EXAMINATION = "examination.json"
+PREDICTIONS = "predictions.csv"
+
+
+def write_evaluations(
+    directory: Path,
+    predictor: Predictor,
+    splits: Mapping[str, TokenSplit | None],
+    files: Mapping[str, Path],
+    progress: Callable[[str], Progress],
+) -> dict[str, Any]:
+    """Evaluate splits; `files` are those that no split of the recipe's is. Returns metrics by split, and intervals.
+
+    Each split has a directory of its own, but for the only one of a file that was given.
+    """
+    found: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    for name, split in splits.items():
+        if split is None or not len(split):
+            continue
+        metrics, examination, scores = predictor.examine(split, name, progress(f"evaluating {name}"))
+        drawn = _intervals(predictor, split, scores, examination, progress(f"intervals of {name}"))
+        examination = replace(examination, bootstrap=drawn)
+        place = directory if list(splits) == list(files) and len(splits) == 1 else directory / Path(name).name
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(place / EXAMINATION, tree_of(examination))
+        rows = _rows(predictor, name, files)
+        if examination.wrong is not None or examination.mistakes:
+            write_rows(place / PREDICTIONS, _predictions(predictor, scores, split, rows))
+        found[name] = metrics
+        intervals[name] = None if drawn is None else {"method": drawn.method, **tree_of(drawn)["intervals"]}
+    return finite({**found, "intervals": intervals, "output": str(directory)})  # type: ignore[no-any-return]
+
+
+def _intervals(
+    predictor: Predictor, split: TokenSplit, scores: Scores, examination: Examination, progress: Progress
+) -> Bootstrap | None:
+    if set(examination.metrics) == {"loss"}:
+        return None
+    task = predictor.task
+    return bootstrap(task, scores, task.truth(split), seed=task.recipe.seed, progress=progress)
+
+
+def _rows(predictor: Predictor, name: str, files: Mapping[str, Path]) -> list[Row]:
+    recipe = predictor.task.recipe
+    if name in files:
+        return list(given_rows(files[name], recipe, labelled=True))
+    return rows_of(recipe, predictor.task, name)
+
+
+def _predictions(
+    predictor: Predictor, scores: Scores, split: TokenSplit, rows: list[Row]
+) -> Iterator[dict[str, Any]]:
+    """The columns of each row, and what the task predicts."""
+    recipe = predictor.task.recipe
+    mended = list(map(cleaner(recipe), rows))
+    found = predictor.task.decode(scores, predictor.label_names, split, mended)
+    dotted = dotted_names(recipe.data)
+    for row, each in zip(rows, found, strict=True):
+        yield {**without_reached(row.values, dotted), **in_given(recipe, row, each)}

@@ -1,0 +1,38 @@
+"""Rows of a table in a file of csv or jsonl."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import Problem, UserError
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as csv (lists and objects as JSON in their cell) or jsonl, whole or not at all."""
+    rows = list(rows)
+    staging = path.with_name(f".{path.name}.new")
+    try:
+        with staging.open("w", encoding="utf-8", newline="") as file:
+            if path.suffix == ".jsonl":
+                file.writelines(_json(row) + "\n" for row in rows)
+            else:
+                columns = list(dict.fromkeys(key for row in rows for key in row))
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+        staging.replace(path)
+    except OSError as error:
+        staging.unlink(missing_ok=True)
+        raise UserError(Problem(f"can't be written: {error.strerror}", where=str(path))) from None
+
+
+def _cell(value: Any) -> Any:
+    return _json(value) if isinstance(value, dict | list) else value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)  # parquet holds dates
