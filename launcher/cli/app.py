@@ -29,6 +29,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
     "Follow": {
         "status": Verb("runs", "state, step, speed, metrics, time left, and what went wrong"),
         "logs": Verb("logs", "logs of all ranks merged, or of one"),
+        "sync": Verb("sync", "bring what was recorded offline to W&B, or to TensorBoard or MLflow"),
         "stop": Verb("runs", "save, then stop"),
         "cancel": Verb("runs", "kill"),
         "resume": Verb("launching", "continue a run that was stopped, killed or failed"),

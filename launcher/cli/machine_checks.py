@@ -187,9 +187,7 @@ def _wandb() -> Iterator[Check]:
     url = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     parts = urlsplit(url)
     if not _wandb_key(parts.hostname or ""):
-        yield Check(
-            "wandb", "ok", "no key: runs are recorded offline, wandb sync uploads them", "wandb login"
-        )
+        yield Check("wandb", "ok", "no key: runs are recorded offline, launch sync sends them", "wandb login")
         return
     yield Check("wandb", "ok", "a key is there")
     try:
@@ -197,7 +195,7 @@ def _wandb() -> Iterator[Check]:
         socket.create_connection((parts.hostname or "", port), timeout=2).close()
     except OSError as error:
         text = f"{url} can't be reached ({error.strerror or error})"
-        yield Check("wandb", "note", text, "runs are recorded offline, wandb sync uploads them")
+        yield Check("wandb", "note", text, "runs are recorded offline, launch sync sends them")
     else:
         yield Check("wandb", "ok", f"{url} answers")
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
 from launcher.cli.output import say
 from launcher.cli.progress import Bar, make_bar
-from launcher.errors import EXIT_USAGE, Problem, RunFailed, UserError
+from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
 from launcher.executors.shared.environment import single_process
 from launcher.runs.events import Notice, Progress, VerbDone, VerbFailed, parse_event
 
@@ -82,3 +84,53 @@ def write_recipe(directory: Path, text: str) -> Path:
     path = directory / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def run_many(
+    jobs: Mapping[str, Sequence[str]], at_once: int
+) -> tuple[list[dict[str, Any]], dict[str, LauncherError]]:
+    """Several verbs in processes of their own, by name: the fields of the results, and the errors by name.
+
+    What they have to say is said with the name before it. Ctrl-C reaches each of them, and what they say then counts.
+    """
+    errors: dict[str, LauncherError] = {}
+    done: list[dict[str, Any]] = []
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        with ThreadPoolExecutor(max(1, at_once)) as pool:
+            answers = {name: pool.submit(_run_one, arguments) for name, arguments in jobs.items()}
+            for name, answer in answers.items():
+                try:
+                    done.append(answer.result())
+                except LauncherError as error:
+                    errors[name] = error
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return done, errors
+
+
+def _run_one(arguments: Sequence[str]) -> dict[str, Any]:
+    command = [sys.executable, "-P", "-m", "launcher.train", *arguments]
+    outcome: VerbDone | VerbFailed | None = None
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            encoding="utf-8",
+            errors="replace",
+            env=single_process(os.environ),
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            match parse_event(line):
+                case Notice() as event:
+                    say(event.text)
+                case VerbDone() | VerbFailed() as event:
+                    outcome = event
+        code = process.wait()
+        if outcome is None:
+            raise RunFailed("crashed", _crash(errors, arguments[0], code))
+    if isinstance(outcome, VerbFailed):
+        raise _error(outcome)
+    return dict(outcome.others)

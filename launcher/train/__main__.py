@@ -6,6 +6,7 @@ python -m launcher.train predict RUN_DIR [FILE] [--text T]... [--output F]
 python -m launcher.train export RUN_DIR --output DIR
 python -m launcher.train explain RUN_DIR --text T... [--label L]
 python -m launcher.train latency RUN_DIR
+python -m launcher.train sync RUN_DIR [--to wandb|tensorboard|mlflow] [--follow]
 python -m launcher.train prefetch RECIPE | data RECIPE
 python -m launcher.train states RUN_DIR RUN_DIR... | plant RUN_DIR
 python -m launcher.train doctor | prebuild
@@ -27,7 +28,7 @@ from launcher.train.process.heartbeat import show_signs_of_life, start_watcher
 from launcher.train.process.stop_requests import StopFlag
 
 VERBS = (
-    *("eval", "predict", "explain", "export", "latency", "prefetch", "data", "states", "plant"),
+    *("eval", "predict", "explain", "export", "latency", "sync", "prefetch", "data", "states", "plant"),
     *("doctor", "prebuild"),
 )
 """A first word that is one of these is a verb, whatever is called so in the working directory."""

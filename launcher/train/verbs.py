@@ -93,9 +93,26 @@ def _parser() -> ArgumentParser:
     plant = verbs.add_parser("plant")
     plant.add_argument("directory", type=Path)
     plant.set_defaults(run=plant_bit)
+    sync = verbs.add_parser("sync")
+    sync.add_argument("directory", type=Path)
+    sync.add_argument("--to", default="wandb", choices=("wandb", "tensorboard", "mlflow"))
+    sync.add_argument("--follow", action="store_true")
+    sync.set_defaults(run=sync_run)
     verbs.add_parser("doctor").set_defaults(run=examine)
     verbs.add_parser("prebuild").set_defaults(run=prebuild)
     return parser
+
+
+def sync_run(options: Namespace, events: Events) -> dict[str, Any]:
+    """Bring the record of a run to W&B, TensorBoard or MLflow."""
+    run = RunDir(options.directory)
+    if options.to == "wandb":
+        from launcher.train.record.sync import sync
+
+        return tree_of(sync(run, events, follow=options.follow))
+    from launcher.train.record.exports import export
+
+    return tree_of(export(run, options.to, follow=options.follow))
 
 
 def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:

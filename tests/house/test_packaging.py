@@ -17,6 +17,7 @@ import pytest
 # Distributions whose package has another name, and those that are used without being imported.
 PACKAGES = {
     "charset-normalizer": "charset_normalizer",
+    "mlflow-skinny": "mlflow",
     "protobuf": "google",
     "pytorch-optimizer": "pytorch_optimizer",
     "pyyaml": "yaml",

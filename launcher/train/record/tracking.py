@@ -199,7 +199,7 @@ class Tracker:
             # the training dies without a word, the end of its standard input tells it.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", CLIENT, str(PACKAGE_ROOT), str(job)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=_environment(directory),
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=client_environment(directory),
                 start_new_session=True, bufsize=0,
             )  # fmt: skip
             self._tell_to_finish()
@@ -274,7 +274,8 @@ class Tracker:
                 self._notices.append(text)
 
 
-def _environment(directory: Path) -> dict[str, str]:
+def client_environment(directory: Path) -> dict[str, str]:
+    """The variables of a process with a W&B client, whose own files go to this directory."""
     chosen = {
         name: value
         for name, value in os.environ.items()

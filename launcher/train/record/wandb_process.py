@@ -20,13 +20,14 @@ import time
 import traceback
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Protocol
 
 from launcher.errors import EXIT_STOPPED
 from launcher.train.record.metrics_log import Number
+from launcher.train.record.sender import Sender
 from launcher.train.record.tracking import LATE, TrackingSettings
 from launcher.train.record.wandb_files import last_step
 from launcher.train.record.wandb_rows import Best, Steps, Tail
@@ -109,15 +110,25 @@ class Control:
         os._exit(4)
 
 
+class Following(Protocol):
+    """When a session ends."""
+
+    exit_code: int | None
+    """The training's, once it has ended in order."""
+    ending: threading.Event
+
+
 class Session:
     """One W&B run being followed by one process."""
 
-    def __init__(self, job: Job, run: Any, online: bool, control: Control) -> None:
+    def __init__(self, job: Job, run: Any, online: bool, control: Following) -> None:
         self._job = job
         self._run = run
         self._online = online
         self._control = control
         self._core_log = CoreLog(Path(run.settings.log_internal))
+        self.rows = 0
+        """How many rows were handed to the client."""
         settings = job.settings
         sent = run.starting_step - 1 if online else last_step(job.directory, settings.run_id)
         self._steps = Steps(sent)
@@ -137,10 +148,15 @@ class Session:
             if time.monotonic() > look_again:
                 if self.refusal() is not None:
                     return "refused"
-                if server is not None and probe(server, settings.probe_timeout_s) is None:
+                if server is not None and self._may_go_online(server):
                     return "server is back"
                 look_again = time.monotonic() + every_s
             self._control.ending.wait(settings.poll_s)
+
+    def _may_go_online(self, server: str) -> bool:
+        settings = self._job.settings
+        is_sent = Sender(self._job.directory, "training").holder() is not None
+        return not is_sent and probe(server, settings.probe_timeout_s) is None
 
     def refusal(self) -> str | None:
         """Why W&B gets no more of this session's rows; None as long as it does, and for a run that is offline."""
@@ -155,6 +171,14 @@ class Session:
         if exit_code == EXIT_STOPPED:
             self._run.mark_preempting()
         self._run.finish(exit_code=1 if exit_code is None else exit_code)
+
+    def pause(self) -> None:
+        """End this process's part of a run that goes on and that nobody follows now: W&B shows it as preempted.
+
+        The newest step stays back, since its evaluation may still come.
+        """
+        self._run.mark_preempting()
+        self._run.finish(exit_code=EXIT_STOPPED)
 
     def leave(self) -> None:
         """End this process's part of a run that goes on in another."""
@@ -173,6 +197,7 @@ class Session:
         if row is not None:
             step, values = row
             self._run.log(values, step=step, commit=True)
+            self.rows += 1
 
 
 class CoreLog:
@@ -193,7 +218,7 @@ class CoreLog:
                 self._offset += len(line)
                 found = FATAL.search(line.decode(errors="replace"))
                 if found and self._error is None:
-                    self._error = _one_line(found[1])
+                    self._error = one_line(found[1])
         return self._error
 
 
@@ -232,29 +257,31 @@ def _track(job: Job, control: Control) -> int:
             control.tell("started", mode="disabled")
             control.tell("unavailable")
             return 0
+        if mode == "online" and (holder := Sender(job.directory, "training").claim()) is not None:
+            mode, reason = "offline", f", {holder} sends it"
         if mode == "offline" and not job.may_be_offline:
             control.tell("refused")
             return 0
-        run = _init(job, wandb, mode, control)
+        run = init_run(job, wandb, mode, lambda: control.tell("stop"))
     except Exception as error:  # noqa: BLE001 - wandb raises many kinds
         traceback.print_exc()
         if mode == "online" and not job.may_be_offline:
             control.tell("refused")
         elif mode == "online":
-            control.tell("offline", reason=f"could not start online ({_one_line(error)})")
+            control.tell("offline", reason=f"could not start online ({one_line(error)})")
         else:
             control.tell(
-                "unavailable", notice=f"not tracking ({_one_line(error)}); metrics.jsonl has everything"
+                "unavailable", notice=f"not tracking ({one_line(error)}); metrics.jsonl has everything"
             )
         return 0
     online = mode == "online"
     where = (
-        f"online, {run.url}" if online else f"offline{reason}; `wandb sync {Path(run.dir).parent}` uploads it"
+        f"online, {run.url}" if online else f"offline{reason}; `launch sync {job.settings.run_id}` sends it"
     )
     control.tell("started", mode=mode, url=run.url if online else None, notice=where)
     complete = _follow(Session(job, run, online, control), server, control)
     if online and complete:
-        _mark_synced(job.directory, job.settings.run_id)
+        mark_synced(job.directory, job.settings.run_id)
     return 0
 
 
@@ -299,7 +326,7 @@ def choose_mode(job: Job, wandb: Any) -> tuple[str, str | None, str]:
         if not wandb.login(verify=False, prompt=False):
             return "offline", None, ", no API key"
     except Exception as error:  # noqa: BLE001 - a malformed key, a broken netrc
-        return "offline", None, f", the API key can't be used ({_one_line(error)})"
+        return "offline", None, f", the API key can't be used ({one_line(error)})"
     failure = probe(server, job.settings.probe_timeout_s)
     if failure is not None:
         return "offline", server, f", {server} does not answer ({failure})"
@@ -320,10 +347,12 @@ def probe(server: str, timeout_s: float) -> str | None:
         error.close()
         return None if error.code < 500 else f"HTTP {error.code}"
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return _one_line(getattr(error, "reason", error))
+        return one_line(getattr(error, "reason", error))
 
 
-def _init(job: Job, wandb: Any, mode: str, control: Control) -> Any:
+def init_run(job: Job, wandb: Any, mode: str, on_stop: Callable[[], None], *, measures: bool = True) -> Any:
+    """The W&B run of a job; `on_stop` is called when its stop button is pressed. `measures`: whether wandb may report what
+    the machine does that this process is on."""
     settings = job.settings
     run = wandb.init(
         mode=mode,
@@ -347,7 +376,8 @@ def _init(job: Job, wandb: Any, mode: str, control: Control) -> Any:
             program="launcher",
             x_save_requirements=False,
             x_stats_pid=job.trainer_pid,
-            stop_fn=lambda: control.tell("stop"),
+            x_disable_stats=not measures,
+            stop_fn=on_stop,
             init_timeout=settings.init_timeout_s,
             finish_timeout=settings.finish_timeout_s,
             finish_timeout_raises=True,
@@ -361,12 +391,12 @@ def _init(job: Job, wandb: Any, mode: str, control: Control) -> Any:
     return run
 
 
-def _one_line(error: object) -> str:
+def one_line(error: object) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:199] + "…"
 
 
-def _mark_synced(directory: Path, run_id: str) -> None:
+def mark_synced(directory: Path, run_id: str) -> None:
     """Keep `wandb sync` from sending the offline parts of a run that the server now has in full."""
     for file in directory.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"):
         Path(f"{file}.synced").touch()

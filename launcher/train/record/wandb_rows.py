@@ -25,7 +25,7 @@ class Steps:
 
     def add(self, row: Row, live: bool) -> tuple[int, dict[str, Number]] | None:
         """Take a line, `live` if this attempt recorded it; the row that it completes, if any."""
-        step, values = int(row["step"] or 0), _values(row)
+        step, values = int(row["step"] or 0), values_of(row)
         if not live:
             self._of_earlier_attempts = max(step, self._of_earlier_attempts)
         if step <= self.sent:
@@ -79,7 +79,7 @@ class Best:
         self._value = value
         self.summary = {
             name.replace("eval/", "best/", 1): number
-            for name, number in _values(row).items()
+            for name, number in values_of(row).items()
             if name.startswith("eval/")
         }
         self.summary["best/step"] = int(row["step"] or 0)
@@ -106,7 +106,7 @@ class Tail:
                     yield offset, row
 
 
-def _values(row: Row) -> dict[str, Number]:
+def values_of(row: Row) -> dict[str, Number]:
     """The numbers of a line under W&B's names: those of the test split are `test/...`, of eval.extra `NAME/...`."""
     split = row.get("split")
     prefix = "eval/" if split in (None, "validation", "probes") else f"{split}/"

@@ -320,7 +320,7 @@ def test_a_server_that_is_down_at_the_start_means_offline_said_in_one_line(
     assert offline_rows(run_dir) == [{"_step": 1, "train/loss": 1.0}]
     [notice] = tracker.notices()
     assert notice.startswith(
-        f"W&B: offline, {server.url} does not answer ([Errno 111] Connection refused); `wandb sync "
+        f"W&B: offline, {server.url} does not answer ([Errno 111] Connection refused); `launch sync "
     )
 
 

@@ -1,0 +1,85 @@
+"""`launch sync`: records of runs to where people look at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from launcher.cli import options
+
+if TYPE_CHECKING:
+    from launcher.runs.directory import RunDir
+
+AT_ONCE = 2
+"""Runs that are sent side by side, where none of them is followed."""
+
+
+@click.command("sync")
+@click.argument("references", nargs=-1, metavar="[RUN | SWEEP ...]")
+@click.option(
+    "--follow", "-f", is_flag=True, help="Send what comes too, until the run has ended; Ctrl-C leaves it."
+)
+@click.option(
+    "--to",
+    type=click.Choice(["wandb", "tensorboard", "mlflow"]),
+    default="wandb",
+    show_default=True,
+    help="tensorboard: files in the run's directory; mlflow: the server of MLFLOW_TRACKING_URI.",
+)
+@options.runs_dir
+@options.as_json
+@options.examples("""
+    launch sync
+    launch sync roberta-20260131 --follow
+    launch sync SWEEP --to tensorboard
+""")
+def sync_command(
+    references: tuple[str, ...], follow: bool, to: str, runs_dir: Path | None, as_json: bool
+) -> int:
+    """Bring the records of runs to W&B, TensorBoard or MLflow: what was offline, each step once.
+
+    From any machine that sees the runs' directory, such as a login node, also while they train. Without RUN: all runs
+    that W&B has not whole.
+    """
+    from launcher.cli.output import say, show, show_json
+    from launcher.cli.train_process import run_many
+    from launcher.errors import EXIT_FAILED, EXIT_OK, Problem, UserError
+
+    directory = options.resolve_runs_dir(runs_dir)
+    if not references and to != "wandb":
+        raise UserError(Problem("which run?", field="--to", value=to, remedy=f"launch sync RUN --to {to}"))
+    runs = options.runs_meant(references, directory) if references else _offline(directory)
+    if not runs:
+        say(f"nothing in {directory} waits to be sent")
+    extra = [f"--to={to}", *(["--follow"] if follow else [])]
+    jobs = {run.run_id: ["sync", str(run.path), *extra] for run in runs}
+    done, errors = run_many(jobs, len(jobs) if follow else AT_ONCE)
+    for run_id, error in errors.items():
+        say(f"{run_id}: {error}")
+    if as_json:
+        show_json({"runs": done, "failed": {run_id: str(error) for run_id, error in errors.items()}})
+    else:
+        for tree in done:
+            show(_line(tree))
+    if not errors:
+        return EXIT_OK
+    return max(error.exit_code for error in errors.values()) if not done else EXIT_FAILED
+
+
+def _line(tree: dict[str, Any]) -> str:
+    more = "" if tree["ended"] else "; it goes on"
+    return f"{tree['run_id']}: {tree['rows']} rows sent to {tree['url']}{more}"
+
+
+def _offline(directory: Path) -> list[RunDir]:
+    """Runs with a part that W&B's client has written here, and nobody has sent."""
+    from launcher.runs.directory import checked, list_runs
+
+    return [checked(run) for run in list_runs(directory) if _has_unsent(run)]
+
+
+def _has_unsent(run: RunDir) -> bool:
+    files = run.path.glob(f"wandb/offline-run-*-{run.run_id}/run-{run.run_id}.wandb")
+    return any(not Path(f"{file}.synced").exists() for file in files)

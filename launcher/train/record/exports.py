@@ -1,0 +1,175 @@
+"""`launch sync --to`: a run's record for TensorBoard or MLflow, made from metrics.jsonl alone, each step once."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from launcher.errors import EXIT_OK, Problem, RunFailed, UserError
+from launcher.planning.plan import Plan
+from launcher.recipe.recipe import leaf_values
+from launcher.runs.directory import RunDir
+from launcher.train.record.ending import Ending
+from launcher.train.record.metrics_log import Number, Row
+from launcher.train.record.sync import Sent
+from launcher.train.record.wandb_rows import Tail, values_of
+
+LOOK_S = 2.0
+MOST_METRICS, MOST_PARAMETERS, LONGEST_PARAMETER = 1000, 100, 500
+"""What MLflow takes at once."""
+
+
+class Target(Protocol):
+    """Where rows go."""
+
+    url: str
+    """Where somebody looks at them."""
+
+    def add(self, rows: list[tuple[int, dict[str, Number]]]) -> int:
+        """Take rows by step; returns how many of them were new."""
+
+    def close(self, exit_code: int | None) -> None:
+        """The end, with the run's exit code; None where it goes on."""
+
+
+def export(run: RunDir, kind: str, *, follow: bool) -> Sent:
+    """Bring a run's record there. Raises UserError where that can't be."""
+    if not run.metrics.is_file():
+        raise UserError(Problem("has no metrics yet", where=run.run_id, remedy=f"launch status {run.run_id}"))
+    target: Target = TensorBoard(run) if kind == "tensorboard" else MLflow(run)
+    ending = Ending(run, follow=follow)
+    rows = sum(target.add(batch) for batch in _batches(Tail(run.metrics), ending))
+    target.close(ending.exit_code)
+    return Sent(run.run_id, rows, target.url, ending.exit_code is not None)
+
+
+def _batches(tail: Tail, ending: Ending) -> Iterator[list[tuple[int, dict[str, Number]]]]:
+    while True:
+        over = ending.ending.is_set()  # asked before reading, so that the last lines are read
+        rows = [(_step(row), values_of(row)) for _, row in tail.read()]
+        if rows:
+            yield rows
+        if over:
+            return
+        ending.ending.wait(LOOK_S)
+
+
+def _step(row: Row) -> int:
+    return int(row["step"] or 0)
+
+
+class TensorBoard:
+    """Event files in the run directory, written anew by each command."""
+
+    def __init__(self, run: RunDir) -> None:
+        try:
+            import tensorboard  # noqa: F401 - torch's writer needs it
+        except ImportError:
+            raise _missing("tensorboard") from None
+        from torch.utils.tensorboard import SummaryWriter
+
+        directory = run.path / "tensorboard"
+        for path in directory.glob("events.out.tfevents.*"):
+            path.unlink()
+        self.url = str(directory)
+        self._writer = SummaryWriter(str(directory))
+
+    def add(self, rows: list[tuple[int, dict[str, Number]]]) -> int:
+        """Write the rows."""
+        for step, values in rows:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+        return len(rows)
+
+    def close(self, exit_code: int | None) -> None:
+        """Close the file."""
+        del exit_code
+        self._writer.close()
+
+
+class MLflow:
+    """A run of MLflow's, found again by the run's id; what its server has of each metric is left out."""
+
+    def __init__(self, run: RunDir) -> None:
+        address = os.environ.get("MLFLOW_TRACKING_URI")
+        if not address:
+            remedy = "set it to your server, such as http://localhost:5000, or to a file: sqlite:///mlflow.db"
+            raise UserError(Problem("is not set", where="environment MLFLOW_TRACKING_URI", remedy=remedy))
+        try:
+            from mlflow import MlflowClient
+        except ImportError:
+            raise _missing("mlflow") from None
+        shown = re.sub(r"//[^/@]*@", "//", address)  # without name and password
+        plan = Plan.model_validate_json(run.plan.read_text(encoding="utf-8"))
+        try:
+            self._client: Any = MlflowClient(tracking_uri=address)
+            self._id = self._find(run, plan)
+            self._seen = self._recorded()
+        except Exception as error:  # noqa: BLE001 - it has errors of its own, of its server and of its database
+            raise RunFailed("tracking", f"MLflow at {shown}: {_first_line(error)}") from None
+        self.url = f"{shown} (run {self._id})"
+
+    def add(self, rows: list[tuple[int, dict[str, Number]]]) -> int:
+        """Log what isn't there."""
+        from mlflow.entities import Metric
+
+        now, new = int(time.time() * 1000), set()
+        metrics = []
+        for step, values in rows:
+            for name, value in values.items():
+                if value is not None and (name, step) not in self._seen:
+                    self._seen.add((name, step))
+                    metrics.append(Metric(name, float(value), now, step))
+                    new.add(step)
+        for first in range(0, len(metrics), MOST_METRICS):
+            self._client.log_batch(self._id, metrics=metrics[first : first + MOST_METRICS])
+        return len(new)
+
+    def close(self, exit_code: int | None) -> None:
+        """Say how the run ended, where it has."""
+        if exit_code is not None:
+            self._client.set_terminated(self._id, "FINISHED" if exit_code == EXIT_OK else "FAILED")
+
+    def _find(self, run: RunDir, plan: Plan) -> str:
+        """The run of this id, made where there is none."""
+        project = plan.recipe.tracking.wandb.project
+        known = self._client.get_experiment_by_name(project)
+        experiment = known.experiment_id if known else self._client.create_experiment(project)
+        # What the name of a run may hold needs no quotes in a filter.
+        found = self._client.search_runs([experiment], f"tags.`launch.run_id` = '{run.run_id}'")
+        if found:
+            return str(found[0].info.run_id)
+        tags = {"launch.run_id": run.run_id, "launch.group": plan.recipe.tracking.wandb.group or plan.name}
+        made = self._client.create_run(experiment, tags=tags, run_name=run.run_id)
+        self._client.log_batch(made.info.run_id, params=list(_parameters(plan)))
+        return str(made.info.run_id)
+
+    def _recorded(self) -> set[tuple[str, int]]:
+        names = self._client.get_run(self._id).data.metrics
+        return {
+            (name, int(metric.step))
+            for name in names
+            for metric in self._client.get_metric_history(self._id, name)
+        }
+
+
+def _parameters(plan: Plan) -> Iterator[Any]:
+    from mlflow.entities import Param
+
+    leaves: Mapping[str, Any] = dict(leaf_values(plan.recipe.tree()))
+    given = [(key, str(value)) for key, value in leaves.items() if value not in (None, (), [], {})]
+    for key, text in given[:MOST_PARAMETERS]:
+        yield Param(key, text[:LONGEST_PARAMETER])
+
+
+def _missing(extra: str) -> UserError:
+    remedy = f"pip install 'launch-encoders[{extra}]'"
+    return UserError(Problem(f"needs the package {extra}", field="--to", value=extra, remedy=remedy))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,162 @@
+"""`launch sync`: a run's record goes to W&B from here, by the real client, each step once.
+
+What the server has already is left out, so it may be interrupted anywhere and done again; while the run trains on, its
+own client stays offline.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.errors import DamagedFile, Problem, RunFailed, UserError
+from launcher.planning.plan import Plan
+from launcher.runs.directory import RunDir, write_text
+from launcher.runs.records import read_json
+from launcher.train.process.events import Events
+from launcher.train.record.ending import Ending
+from launcher.train.record.recorder import tracking_settings
+from launcher.train.record.sender import Sender
+from launcher.train.record.tracking import TrackingSettings, client_environment
+from launcher.train.record.wandb_process import Job, Session, init_run, mark_synced, one_line, probe
+
+FLUSH_S = 5
+TRY_AGAIN_S = (5.0, 15.0, 60.0)
+"""Between two tries, where the server refuses or loses what is sent."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What has come of it."""
+
+    run_id: str
+    rows: int
+    """That were sent now."""
+    url: str | None
+    ended: bool
+    """Whether the run has, so that nothing more comes."""
+
+
+def sync(run: RunDir, events: Events, *, follow: bool, flush_s: int = FLUSH_S) -> Sent:
+    """Send what W&B lacks of a run. Raises UserError where it can't be sent, RunFailed where the server doesn't take it."""
+    if not run.metrics.is_file():
+        raise UserError(Problem("has no metrics yet", where=run.run_id, remedy=f"launch status {run.run_id}"))
+    settings = _settings(run, flush_s)
+    (run.path / "wandb").mkdir(exist_ok=True)
+    _hide_environment(run)
+    import wandb
+
+    _refuse_unreachable(wandb, settings)
+    sender = Sender(run.path / "wandb", "sync")
+    if (holder := sender.claim()) is not None:
+        remedy = f"launch status {run.run_id} names its page; once that process is gone, sync it again"
+        raise UserError(Problem(f"is being sent by {holder}", where=run.run_id, remedy=remedy))
+    ending = Ending(run, follow=follow)
+    try:
+        return _send(run, settings, ending, events)
+    finally:
+        sender.release()
+
+
+def _hide_environment(run: RunDir) -> None:
+    """Leave the client what it needs alone, as beside a training; Slurm's commands need to find their cluster."""
+    kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    chosen = client_environment(run.path / "wandb")
+    os.environ.clear()
+    os.environ.update(chosen | kept)
+
+
+def _send(run: RunDir, settings: TrackingSettings, ending: Ending, events: Events) -> Sent:
+    """Follow the record to the end of what is to be followed, in as many sessions as the server makes necessary."""
+    rows, url, refused = 0, None, ""
+    for pause_s in (*TRY_AGAIN_S, 0.0):
+        session, url = _session(run, settings, ending, events)
+        end = session.follow(None)
+        refused = session.refusal() or ""
+        if end == "refused" or refused:
+            session.leave()
+        else:
+            refused = _finish(session, ending)
+        rows += session.rows
+        if not refused:
+            has_ended = ending.exit_code is not None
+            if has_ended:
+                mark_synced(run.path / "wandb", run.run_id)
+            return Sent(run.run_id, rows, url, has_ended)
+        events.notice(f"the server doesn't take it ({refused})", "warning")
+        time.sleep(pause_s)
+    remedy = f"launch sync {run.run_id} sends the rest; nothing is lost"
+    raise RunFailed("tracking", f"{run.run_id}: the server doesn't take it ({refused})", remedy)
+
+
+def _finish(session: Session, ending: Ending) -> str:
+    """End the session's part; why it wasn't taken whole, or nothing."""
+    try:
+        session.finish() if ending.exit_code is not None else session.pause()
+    except TimeoutError:
+        return "no answer in time"
+    return session.refusal() or ""
+
+
+def _session(run: RunDir, settings: TrackingSettings, ending: Ending, events: Events) -> tuple[Session, str]:
+    import wandb
+
+    size = run.metrics.stat().st_size
+    job = Job(
+        settings=settings,
+        metrics=run.metrics,
+        live_from=size,
+        offline_because=None,
+        may_reconnect=False,
+        may_be_offline=False,
+        trainer_pid=os.getpid(),
+    )
+    try:
+        opened = init_run(job, wandb, "online", lambda: write_text(run.stop, "wandb\n"), measures=False)
+    except Exception as error:  # noqa: BLE001 - wandb raises many kinds
+        traceback.print_exc()
+        remedy = "look at tracking.wandb.project and entity of the recipe, and at wandb login"
+        raise RunFailed("tracking", f"W&B does not take the run ({one_line(error)})", remedy) from None
+    events.notice(f"{run.run_id}: {opened.url}")
+    return Session(job, opened, True, ending), str(opened.url)
+
+
+def _settings(run: RunDir, flush_s: int) -> TrackingSettings:
+    """As the training's own client has them."""
+    plan = Plan.model_validate_json(run.plan.read_text(encoding="utf-8"))
+    settings = tracking_settings(run, plan, _config(run, plan))
+    return TrackingSettings(**{**vars(settings), "flush_s": flush_s, "mode": "online"})
+
+
+def _config(run: RunDir, plan: Plan) -> Mapping[str, Any]:
+    """What W&B shows as the run's configuration: what its training has told, or what its plan says."""
+    try:
+        told = read_json(run.path / "wandb" / "tracker.json") or {}
+    except DamagedFile:
+        told = {}
+    settings = told.get("settings")
+    config = settings.get("config") if isinstance(settings, dict) else None
+    left_out = ("recipe", "cluster", "python")
+    planned = {
+        "recipe": plan.recipe.tree(),
+        "plan": {key: value for key, value in plan.tree().items() if key not in left_out},
+        "run_id": run.run_id,
+    }
+    return config if isinstance(config, dict) else planned
+
+
+def _refuse_unreachable(wandb: Any, settings: TrackingSettings) -> None:
+    """Raises UserError where there is no key, or no server."""
+    server = wandb.setup().settings.base_url
+    try:
+        has_key = wandb.login(verify=False, prompt=False)
+    except Exception as error:  # noqa: BLE001 - a malformed key, a broken netrc
+        raise UserError(f"the key of W&B can't be used ({one_line(error)})", "wandb login") from None
+    if not has_key:
+        raise UserError("there is no key for W&B", "wandb login, or set WANDB_API_KEY")
+    if (failure := probe(server, settings.probe_timeout_s)) is not None:
+        raise UserError(f"{server} does not answer ({failure})", "is this machine online?")

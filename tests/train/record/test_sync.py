@@ -1,0 +1,194 @@
+"""Who sends a run's rows, and a finished run's record at W&B, in TensorBoard and in MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.plans import new_run, plan_of
+from support.wandb_stub import WandbStub
+
+from launcher.errors import RunFailed, UserError
+from launcher.runs.directory import RunDir
+from launcher.runs.results import Result
+from launcher.train.record.exports import export
+from launcher.train.record.metrics_log import MetricsLog
+from launcher.train.record.sender import Sender
+
+STEPS = 12
+Sync = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run that is over, and of which nobody but its record knows."""
+    run = new_run(plan_of({"executor": "local"}, run_dir=tmp_path / "runs" / "r"))
+    log = MetricsLog(run.metrics)
+    for step in range(1, STEPS + 1):
+        log.train(step, {"epoch": step / 10, "train/loss": 1 / step, "train/grad_norm": None})
+        if step % 4 == 0:
+            log.eval(step, "validation", {"epoch": step / 10, "eval/accuracy": step / 100})
+    log.eval(STEPS, "test", {"eval/accuracy": 0.25})
+    log.close()
+    run.write_result(Result("completed", steps=STEPS))
+    return run
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbStub]:
+    with WandbStub() as stub:
+        for name, value in stub.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+        monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-config"))
+        yield stub
+        assert stub.unknown == []
+
+
+@pytest.fixture
+def sync(run: RunDir) -> Sync:
+    """`python -m launcher.train sync`: its last event."""
+
+    def call(*options: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "launcher.train", "sync", str(run.path), *options]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=240, check=False, env=os.environ
+        )
+        last: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return last
+
+    return call
+
+
+def expected() -> list[dict[str, Any]]:
+    """The rows of `run` as W&B shows them."""
+    rows = []
+    for step in range(1, STEPS + 1):
+        row = {"_step": step, "epoch": step / 10, "train/loss": 1 / step}
+        rows.append(row | ({"eval/accuracy": step / 100} if step % 4 == 0 else {}))
+    rows[-1]["test/accuracy"] = 0.25
+    return rows
+
+
+def shown(server: WandbStub) -> list[dict[str, Any]]:
+    return [
+        {key: value for key, value in row.items() if key not in ("_runtime", "_timestamp")}
+        for row in server.history("r")
+    ]
+
+
+def test_a_record_is_sent_whole_and_once(server: WandbStub, sync: Sync, run: RunDir) -> None:
+    done = sync()
+    assert (done["event"], done["rows"], done["ended"]) == ("result", STEPS, True)
+    assert done["url"].endswith("/launcher/runs/r")
+    assert shown(server) == expected()
+    assert server.run("r").exit_code == 0
+    assert server.run("r").summary["best/step"] == STEPS
+    assert json.loads(server.run("r").config)["recipe"]["value"]["task"] == "classification"
+    assert server.run("r").events == [], "what the machine does that sends is nothing of the run"
+    assert not (run.path / "wandb" / "sender").exists()
+
+    assert sync()["rows"] == 0
+    assert shown(server) == expected()
+
+
+def test_what_goes_on_is_marked_and_its_newest_step_waits_for_its_evaluation(
+    server: WandbStub, sync: Sync, run: RunDir
+) -> None:
+    run.result.unlink()
+    sleeper = subprocess.Popen(["bash", "-c", f"sleep 300; : {run.job_sh}", str(run.job_sh)])
+    try:
+        run.add_job(f"local {sleeper.pid}")
+        done = sync()
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    assert (done["rows"], done["ended"]) == (STEPS - 1, False)
+    assert server.run("r").preempting
+    run.write_result(Result("completed", steps=STEPS))
+    assert sync()["rows"] == 1
+    assert shown(server) == expected()
+
+
+@pytest.mark.usefixtures("server")
+def test_one_sends_at_a_time(sync: Sync, run: RunDir) -> None:
+    (run.path / "wandb").mkdir()
+    training = Sender(run.path / "wandb", "training")
+    assert training.claim() is None
+    refused = sync()
+    assert refused["event"] == "error"
+    assert f"is being sent by the training (process {os.getpid()}" in refused["problems"][0]["message"]
+    training.release()
+    assert sync()["rows"] == STEPS
+
+
+def test_a_training_goes_before_one_that_is_dead_but_not_before_a_living_sync(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for kind in ("sync", "training"):
+        tree = {"kind": kind, "host": os.uname().nodename, "pid": dead.pid}
+        (tmp_path / "sender").write_text(json.dumps(tree))
+        assert Sender(tmp_path, "training").holder() is None
+    (tmp_path / "sender").write_text(json.dumps({"kind": "sync", "host": "elsewhere", "pid": 1}))
+    assert Sender(tmp_path, "training").claim() == "launch sync (process 1 on elsewhere)"
+    os.utime(tmp_path / "sender", (1, 1))
+    assert Sender(tmp_path, "training").claim() is None
+    (tmp_path / "sender").write_text(json.dumps({"kind": "training", "host": "elsewhere", "pid": 1}))
+    assert Sender(tmp_path, "training").holder() is None, "of a run's attempts only one is alive"
+    assert Sender(tmp_path, "sync").holder() is not None
+    (tmp_path / "sender").write_text("not JSON")
+    assert Sender(tmp_path, "sync").holder() is None
+
+
+def test_without_a_key_or_a_server_nothing_is_sent(
+    server: WandbStub, sync: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.go_down()
+    assert "does not answer" in sync()["problems"][0]["message"]
+    monkeypatch.delenv("WANDB_API_KEY")
+    assert "no key" in sync()["problems"][0]["message"]
+
+
+def test_tensorboard_has_each_step_once_however_often(run: RunDir) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for _ in range(2):
+        assert export(run, "tensorboard", follow=False).ended
+        read = EventAccumulator(str(run.path / "tensorboard"))
+        read.Reload()
+        losses = read.Scalars("train/loss")
+        assert [event.step for event in losses] == list(range(1, STEPS + 1))
+        assert [event.value for event in losses] == pytest.approx([1 / step for step in range(1, STEPS + 1)])
+        assert [event.value for event in read.Scalars("test/accuracy")] == [0.25]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of its own database layer
+def test_mlflow_has_each_step_once_however_often(
+    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="is not set"):
+        export(run, "mlflow", follow=False)
+    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert [export(run, "mlflow", follow=False).rows for _ in range(2)] == [STEPS, 0]
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=address)
+    experiment = client.get_experiment_by_name("launcher")
+    assert experiment is not None
+    (found,) = client.search_runs([experiment.experiment_id])
+    history = client.get_metric_history(found.info.run_id, "train/loss")
+    assert {metric.step: metric.value for metric in history} == {n: 1 / n for n in range(1, STEPS + 1)}
+    assert len(history) == STEPS
+    assert (found.info.status, found.data.params["task"]) == ("FINISHED", "classification")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://name:password@host")
+    with pytest.raises(RunFailed, match="MLflow at nowhere://host"):
+        export(run, "mlflow", follow=False)
