@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from launcher import resources, tasks
@@ -17,20 +16,24 @@ SUMMARY = (
     "Fine-tunes BERT-family encoders from YAML recipes, on one machine or on many nodes of a Slurm cluster, "
     "by one command: `launch recipe=NAME key=value ...`."
 )
-ORDER = (
-    "agents",
-    "start",
-    "tasks",
-    "data",
-    "techniques",
-    "sweeps",
-    "after-training",
-    "keys",
-    "cli",
-    "json",
-    "python",
-)
-"""Pages that are needed most, first."""
+PAGES = {
+    "agents": "what a coding agent has to know",
+    "tutorial": "from nothing to a sweep on four nodes and its report",
+    "start": "a first recipe from data or another tool, a profile from a cluster, completion",
+    "tasks": "the nine tasks, the data each reads, its metrics and an example",
+    "data": "files, cuts, cleaning, altered copies, the data doctor",
+    "techniques": "optimizers, schedules, losses, regularisation, heads, freezing, LoRA",
+    "cluster": "profiles, containers, nodes without internet, W&B",
+    "sweeps": "many runs planned together",
+    "after-training": "comparing runs, starting from one, advice, explanations, smaller models",
+    "troubleshooting": "what to do, by symptom",
+    "failures": "classes of failures, and what follows by itself",
+    "keys": "every key of a recipe and of a cluster profile",
+    "cli": "every verb and flag",
+    "json": "what --json prints",
+    "python": "the same from Python",
+}
+"""The pages that are needed for use, those that are needed most first, each with what it is about."""
 
 PAGE = """\
 # For coding agents
@@ -122,12 +125,10 @@ def _keys() -> str:
 
 
 def llms_page(root: Path) -> str:
-    """The list of pages as llmstxt.org describes it: a title, a summary, and links with the sentences that README has."""
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    said = dict(re.findall(r"`docs/([\w-]+)\.md`(?:, `[^`]+`)*: (.+?)(?=[.;]? `docs/|\.?\n)", readme))
-    pages = {path.stem: _title(path) for path in sorted((root / "docs").glob("*.md"))}
-    names = [*ORDER, *(name for name in pages if name not in ORDER)]
-    links = [f"- [{pages[name]}]({name}.md)" + (f": {said[name]}" if name in said else "") for name in names]
+    """The list of pages as llmstxt.org describes it: a title, a summary, and links with what each page is about."""
+    links = [
+        f"- [{_title(root / 'docs' / f'{name}.md')}]({name}.md): {about}" for name, about in PAGES.items()
+    ]
     return "\n".join(["# launch", "", f"> {SUMMARY}", "", "## Docs", "", *links, ""])
 
 

@@ -239,6 +239,10 @@ def _head(site: Site, partition: Partition, node: NodeFacts | None, trouble: str
         lines.append(
             f"{node.host} has several networks ({', '.join(node.interfaces)}): interface: NAME says which is between nodes."
         )
+    if not partition.gpus and partition.cpus > 1:
+        lines.append(
+            f"A node has {partition.cpus} CPUs, of which a job without GPUs asks for one: cpus_per_task: N asks for more."
+        )
     if len(partition.gpu_types) > 1:
         lines.append(
             f"Its nodes have different GPUs ({', '.join(partition.gpu_types)}): gpu_type: NAME asks for one."

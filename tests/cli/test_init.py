@@ -40,6 +40,7 @@ def test_a_file_that_is_there_stays_unless_it_is_forced(launch: Launch, tmp_path
     assert (tmp_path / "stars.yaml").read_text() == "mine\n"
     launch("init", "stars.csv", "--force")
     assert "task: ordinal" in (tmp_path / "stars.yaml").read_text()
+    assert (tmp_path / "stars.yaml").stat().st_mode & 0o777 == 0o644
 
 
 def test_stdout_has_the_recipe_and_nothing_else_where_it_is_asked_for(launch: Launch, tmp_path: Path) -> None:

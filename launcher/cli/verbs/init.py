@@ -199,7 +199,7 @@ def _give(text: str, target: Path | None, document: dict[str, Any], *, as_json: 
     from launcher.runs.directory import write_text
 
     if target is not None:
-        write_text(target, text)
+        write_text(target, text, mode=0o644)
     if as_json:
         show_json(document | ({} if target else {"text": text}))
     else:
