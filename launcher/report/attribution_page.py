@@ -49,6 +49,11 @@ def _section(explanation: Mapping[str, Any]) -> str:
     return f"<h2>{_shown(headline(explanation))}</h2>\n<p>{' '.join(_spans(explanation['words']))}</p>"
 
 
+def spans(words: Sequence[Mapping[str, Any]]) -> str:
+    """The words as HTML, each as strongly coloured as it counts."""
+    return " ".join(_spans(words)).replace("</p><p>", "<br>")
+
+
 def _spans(words: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     part = 0
     for word, strength in zip(words, strengths(words), strict=True):

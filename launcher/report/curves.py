@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from launcher.runs.directory import RunDir
-from launcher.runs.metrics import read_metrics
+from launcher.runs.metrics import MetricsRow, read_metrics
 
 MOST_POINTS = 1000
 """Points of a curve; further steps are drawn together, by their mean, lowest and highest."""
@@ -47,9 +47,14 @@ class Curves:
 
 def read_curves(run: RunDir) -> Curves:
     """The curves of a run, none where nothing was recorded yet."""
+    return curves_of(read_metrics(run).rows)
+
+
+def curves_of(rows: Iterable[MetricsRow], points: int = MOST_POINTS) -> Curves:
+    """The curves of these lines, each of at most so many points."""
     columns: dict[str, tuple[list[int], list[Value]]] = {}
     evaluations: dict[str, list[dict[str, Any]]] = {}
-    for row in read_metrics(run).rows:
+    for row in rows:
         if row.split is not None:
             found = {"epoch": row.epoch, **row.metrics()}
             rounded = {key: _rounded(value) for key, value in found.items()}
@@ -59,14 +64,14 @@ def read_curves(run: RunDir) -> Curves:
             steps, values = columns.setdefault(key, ([], []))
             steps.append(row.step)
             values.append(value)
-    return Curves({key: drawn(*column) for key, column in columns.items()}, evaluations)
+    return Curves({key: drawn(*column, points) for key, column in columns.items()}, evaluations)
 
 
-def drawn(steps: Sequence[int], values: Sequence[Value]) -> Curve:
+def drawn(steps: Sequence[int], values: Sequence[Value], points: int = MOST_POINTS) -> Curve:
     """The curve of all steps, or where they are many of as many stretches of them as a page can show."""
-    if len(steps) <= MOST_POINTS:
+    if len(steps) <= points:
         return Curve(list(steps), [_rounded(value) for value in values])
-    size = math.ceil(len(steps) / MOST_POINTS)
+    size = math.ceil(len(steps) / points)
     parts = [values[start : start + size] for start in range(0, len(values), size)]
     known = [[value for value in part if value is not None] for part in parts]
     return Curve(

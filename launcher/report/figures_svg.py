@@ -25,8 +25,8 @@ def confusion_svg(confusion: Confusion, title: str, *, alone: bool = False) -> s
     cell = 44 if size <= 8 else 30 if size <= MOST_NUMBERED else max(6, 720 // size)
     letters = min(11, cell)
     margin = 14 + 0.62 * letters * max(map(len, names))
-    width = margin + cell * size + 10
-    parts = [_text(margin, 14, title, 13, "start")]
+    width = max(margin + cell * size + 10, 7.4 * len(title) + 8, 200)
+    parts = [_text(4, 14, title, 13, "start")]
     parts += _names(names, margin, cell, letters)
     parts += _cells(confusion, size, margin, cell)
     return _svg(width, margin + 20 + cell * size + 24, parts, title, alone)
@@ -80,7 +80,7 @@ def _names(names: Sequence[str], margin: float, cell: int, letters: int) -> Iter
             f'transform="rotate(-90 {x:.1f} {top:.1f})">{_shown(name)}</text>'
         )
     below = margin + 20 + cell * len(names) + 16
-    yield _text(margin + cell * len(names) / 2, below, "rows: true, columns: predicted", 11, "middle")
+    yield _text(4, below, "rows: true, columns: predicted", 11, "start")
 
 
 def _cells(confusion: Confusion, size: int, margin: float, cell: int) -> Iterator[str]:

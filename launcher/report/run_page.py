@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launcher.recipe.recipe import leaf_values
+from launcher.report.attribution_page import headline, spans
 from launcher.report.charts import charts_of
+from launcher.report.curves import MOST_POINTS
 from launcher.report.story import Story, plain
+from launcher.report.trials import effects, trials_of
 from launcher.report.visible import visible
 from launcher.runs.directory import RunDir
 
@@ -17,25 +21,53 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 ASSETS = Path(__file__).parent / "assets"
+LEAST_POINTS = 150
+MOST_CURVES = 24
+"""Runs whose curves are drawn on top of each other."""
+FEW = 4
+"""Runs that are all told in full."""
+MOST_TOLD = 2
+"""Of more than a few, those that are."""
 NOISY_STEPS = 50
 """From so many steps on, curves are drawn smoothed at first."""
 
 
-def page(runs: Sequence[RunDir], version: str) -> str:
-    """The whole document. Raises UserError where one of the directories is no run."""
-    stories = [Story(run) for run in runs]
-    charts = list(charts_of(stories))
+def page(
+    runs: Sequence[RunDir],
+    version: str,
+    explanations: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> str:
+    """The whole document. Raises UserError where one of the directories is no run.
+
+    `explanations` are what `launch explain` says of mistakes, by run id. Of many runs the best are told in full.
+    """
+    points = max(MOST_POINTS * 4 // max(len(runs), 4), LEAST_POINTS)
+    stories = [Story(run, points) for run in runs]
+    compared = trials_of(runs) if len(runs) > 1 else None
+    if compared is not None:
+        stories.sort(key=lambda story: compared.values.get(story.run_id, math.inf))
+    differences = list(_differences(stories))
+    charts = list(charts_of(stories[:MOST_CURVES]))
     names = [card.name for card in stories[0].cards]
+    best = [
+        story.best.get("value") if compared and story.metric == compared.metric else None for story in stories
+    ]
     return (
         environment()
         .get_template("report.html.j2")
         .render(
-            title=stories[0].run_id
-            if len(stories) == 1
-            else f"{len(stories)} runs, {stories[0].run_id} first",
+            title=_title(stories),
             runs=stories,
             card_names=names,
-            differences=list(_differences(stories)),
+            told=stories if len(stories) <= FEW else stories[:MOST_TOLD],
+            few=len(stories) <= FEW,
+            compared=compared,
+            effects=[] if compared is None else list(effects(compared.metric, best, differences)),
+            explained={
+                run_id: [(headline(each), spans(each["words"])) for each in found]
+                for run_id, found in (explanations or {}).items()
+            },
+            differences=differences,
             charts=charts,
             charts_json=json.dumps([chart.tree() for chart in charts], allow_nan=False).replace(
                 "<", "\\u003c"
@@ -48,6 +80,16 @@ def page(runs: Sequence[RunDir], version: str) -> str:
             uplot_js=asset("uplot.min.js"),
         )
     )
+
+
+def _title(stories: Sequence[Story]) -> str:
+    first = stories[0].run_id
+    if len(stories) == 1:
+        return first
+    sweep = first.partition(".")[0]
+    if all(story.run_id.startswith(f"{sweep}.") for story in stories):
+        return f"{sweep}: {len(stories)} trials"
+    return f"{len(stories)} runs, {first} first"
 
 
 def environment() -> Environment:

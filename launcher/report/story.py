@@ -9,19 +9,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from launcher.errors import UserError
+from launcher.errors import LauncherError, UserError
 from launcher.figures import human_bytes, human_count, human_number, human_seconds
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.report import advice
-from launcher.report.curves import Curves, read_curves
+from launcher.report.curves import MOST_POINTS, Curves, curves_of
+from launcher.report.examined import Examined
 from launcher.report.planned_recipe import planned_recipe
 from launcher.report.slow_ranks import slow_ranks
+from launcher.report.timeline_svg import timeline
 from launcher.runs.directory import RunDir, read_result
+from launcher.runs.events import Notice, read_events
 from launcher.runs.metrics import read_metrics
+from launcher.runs.provenance import read_origins
 from launcher.runs.records import read_text
 
 MOST_EVALUATIONS = 40
 """Rows of the table of evaluations; the best and the last are always among them."""
+MOST_SAID = 30
 Tree = Mapping[str, Any]
 
 
@@ -37,14 +42,15 @@ class Card:
 class Story:
     """What a page tells of one run, from its directory alone."""
 
-    def __init__(self, run: RunDir) -> None:
+    def __init__(self, run: RunDir, points: int = MOST_POINTS) -> None:
         self.run = run
         self.run_id = run.run_id
         self.directory = str(run.path)
         self.plan: Tree = {**run.plan_tree(), "recipe": planned_recipe(run).tree()}
         result = run.read_result()
         self.result: Tree = {} if result is None else result.tree()
-        self.curves: Curves = read_curves(run)
+        self._recorded = read_metrics(run)
+        self.curves: Curves = curves_of(self._recorded.rows, points)
 
     @property
     def status(self) -> str:
@@ -206,9 +212,26 @@ class Story:
     @property
     def notes(self) -> Sequence[str]:
         """What the plan says besides, what the record lacks, and which ranks were slow."""
-        metrics = read_metrics(self.run)
+        metrics = self._recorded
         doubt = [metrics.doubt] if metrics.doubt else []
         return [*self.plan["notes"], *doubt, *slow_ranks(self.run, metrics.rows)]
+
+    @cached_property
+    def examined(self) -> list[Examined]:
+        """What the evaluations of the best model found, by split."""
+        return [Examined(record) for record in self.run.read_examinations()]
+
+    @cached_property
+    def said(self) -> list[str]:
+        """What the training said about its data and itself, each sentence once."""
+        found = (event.text for event in read_events(self.run.events) if isinstance(event, Notice))
+        return list(dict.fromkeys(found))[:MOST_SAID]
+
+    @property
+    def timeline(self) -> str:
+        """The attempts as a picture, empty where there is but one."""
+        records = [self.run.attempt(number).read() for number in self.run.attempt_numbers()]
+        return timeline(records, [str(each["cause"]) for each in self.attempts])
 
     @cached_property
     def attempts(self) -> list[dict[str, Any]]:
@@ -223,7 +246,16 @@ class Story:
         for key, value in given.items():
             if key == "task" or value != defaults.get(key):
                 default = "" if key == "task" else plain(defaults.get(key))
-                yield {"key": key, "value": plain(value), "default": default}
+                origin = self._origins.get(key, "planned")
+                yield {"key": key, "value": plain(value), "default": default, "origin": origin}
+
+    @cached_property
+    def _origins(self) -> dict[str, str]:
+        """Who gave each key its value."""
+        try:
+            return read_origins(self.run)
+        except LauncherError:
+            return {}
 
     @property
     def recipe_text(self) -> str:
@@ -235,12 +267,17 @@ class Story:
         """The commands that do it again."""
         commit = self.plan["git_commit"]
         lines = [f"launch recipe={self.run.recipe} run_id=null"]
+        if self.status == "completed":
+            lines.insert(
+                0, f"launch reproduce {self.run_id}   # trains it again as it was, and compares every bit"
+            )
         if commit:
             lines.insert(
-                0, f"git checkout {commit.removesuffix('-dirty')}   # launch {self.plan['launcher_version']}"
+                len(lines) - 1,
+                f"git checkout {commit.removesuffix('-dirty')}   # launch {self.plan['launcher_version']}",
             )
         if commit and commit.endswith("-dirty"):
-            lines.insert(1, "# the code had changes that were not committed")
+            lines.insert(len(lines) - 1, "# the code had changes that were not committed")
         return "\n".join(lines)
 
 

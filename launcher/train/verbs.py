@@ -15,6 +15,7 @@ from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner
 from launcher.reading.given_files import rows_to_predict
 from launcher.recipe.recipe import LONGEST
+from launcher.runs.best_model import step_of
 from launcher.runs.directory import RunDir
 from launcher.runs.records import tree_of
 from launcher.train.compat.start import shorten_start
@@ -134,7 +135,9 @@ def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
     if options.output is not None:
         from launcher.train.use.evaluated_files import write_evaluations
 
-        return write_evaluations(options.output, predictor, splits, given, partial(_progress, events))
+        told = partial(_progress, events)
+        step = step_of(run.model)
+        return write_evaluations(options.output, predictor, splits, given, told, run.evaluated, step)
     return {
         name: predictor.evaluate(split, _progress(events, f"evaluating {name}"))
         for name, split in splits.items()

@@ -13,6 +13,7 @@ import pytest
 from support.browser import accessibility_findings, browser
 from support.plans import new_run, plan_of
 
+from launcher.errors import DamagedFile
 from launcher.report.curves import MOST_POINTS, drawn, read_curves
 from launcher.report.run_page import page
 from launcher.runs.directory import RunDir, write_json
@@ -75,6 +76,79 @@ def finished_run(directory: Path, steps: int = 120, seed: int = 1, **result: Any
     return run
 
 
+def examined(run: RunDir, text: str = "the cake was superb", **changes: Any) -> RunDir:
+    """The run with what its best model made of the test data."""
+    counts = {"precision": 0.9, "recall": 0.8, "f1": 0.85, "support": 10, "predicted": 9}
+    record: dict[str, Any] = {
+        "split": "test",
+        "examples": 20,
+        "step": 120,
+        "metrics": {"loss": 0.3, "accuracy": 0.85},
+        "classes": [{"name": name, **counts} for name in ("no", "yes")],
+        "confusion": {"names": ["no", "yes"], "counts": [[8, 2], [1, 9]], "of": "examples"},
+        "calibration": {
+            "error": 0.05,
+            "bins": [{"confidence": 0.9, "accuracy": 0.85, "count": 20}],
+            "of": "examples",
+        },
+        "mistakes": [{"text": [text], "expected": "no", "predicted": "yes", "confidence": 0.93}],
+        "wrong": 3,
+        "bootstrap": {
+            "level": 0.95,
+            "draws": 1000,
+            "seed": 1,
+            "units": 20,
+            "of": "examples",
+            "intervals": {"accuracy": {"low": 0.7, "high": 0.95}},
+        },
+    }
+    run.evaluated.mkdir()
+    write_json(run.evaluated / "test.json", record | changes)
+    return run
+
+
+def test_classes_mistakes_and_calibration_are_on_the_page(tmp_path: Path) -> None:
+    run = examined(finished_run(tmp_path), text="<script>alert(2)</script>")
+    run.events.write_text(
+        '{"t": 1.0, "event": "notice", "text": "validation: 3 of 9 texts are in train, too"}\n'
+    )
+    word = {"text": "superb", "score": 0.5, "part": 0}
+    why = {"label": "yes", "logit": 1.0, "probability": 0.9, "masked_logit": -1.0, "words": [word]}
+    text = page([run], "0.1.0", {run.run_id: [why]})
+    assert "<script>alert(2)" not in text
+    for said in (
+        "0.7000 to 0.9500",
+        "percentile bootstrap over 20 examples",
+        "no taken for yes: 2 (20.0%)",
+        "90.0% sure and 85.0% right: it is surer than it should be",
+        "3 of 20 examples are not predicted rightly",
+        "validation: 3 of 9 texts are in train, too",
+        "+1.000 as it is",
+        'aria-label="Attempts over time"',
+        "launch reproduce run-1",
+    ):
+        assert said in text
+
+
+def test_an_evaluation_that_was_damaged_is_named(tmp_path: Path) -> None:
+    run = examined(finished_run(tmp_path), wrong="many")
+    with pytest.raises(DamagedFile, match=r"test\.json: wrong"):
+        page([run], "0.1.0")
+
+
+def test_a_sweep_is_told_by_its_best_and_stays_small(tmp_path: Path) -> None:
+    runs = []
+    for seed in range(1, 13):
+        best = {"metric": "accuracy", "value": 0.5 + seed / 100, "step": 120}
+        runs.append(finished_run(tmp_path, steps=5000, seed=seed, best=best))
+    started = time.process_time()
+    text = page(runs, "0.1.0")
+    assert len(text.encode()) < 2_000_000
+    assert time.process_time() - started < 30
+    assert text.index("run-12</td>") < text.index("run-1</td>"), "the best comes first"
+    assert "Of 12 runs the first 2 are told in full" in text
+
+
 def test_curves_of_many_steps_are_drawn_together_and_lose_no_extreme() -> None:
     values: list[float | None] = [1.0] * 99_999 + [7.0]
     values[5], values[50_000] = None, -3.0
@@ -119,7 +193,9 @@ def test_nothing_in_a_run_becomes_part_of_the_page(tmp_path: Path) -> None:
 def test_in_a_browser(tmp_path: Path, width: int, dark: bool) -> None:
     """Charts are drawn, nothing is fetched or reported as an error, nothing is wider than the window, axe finds nothing."""
     path = tmp_path / "report.html"
-    path.write_text(page([finished_run(tmp_path, seed=seed) for seed in (1, 2)], "0.1.0"), encoding="utf-8")
+    path.write_text(
+        page([examined(finished_run(tmp_path, seed=seed)) for seed in (1, 2)], "0.1.0"), encoding="utf-8"
+    )
     with browser(width, dark=dark) as opened:
         opened.get(path.as_uri())
         assert opened.execute_script("return document.querySelectorAll('canvas').length") == 5

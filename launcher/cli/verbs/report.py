@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from launcher.cli import options
 
+if TYPE_CHECKING:
+    from launcher.runs.directory import RunDir
+
 
 @click.command("report")
-@click.argument("references", nargs=-1, required=True, metavar="RUN [RUN ...]")
+@click.argument("references", nargs=-1, required=True, metavar="RUN [RUN | SWEEP ...]")
 @click.option(
     "--output",
     metavar="FILE",
     help="Where to write it; default report.html in the run's directory, or here for several.",
 )
+@click.option(
+    "--explain",
+    metavar="N",
+    type=click.IntRange(0, 20),
+    default=0,
+    help="Also show which words led to the N worst mistakes of each run; needs torch and some seconds for each.",
+)
 @options.runs_dir
 @options.as_json
 @options.examples("""
     launch report smoke-20260131
+    launch report smoke-20260131 --explain 5
+    launch report SWEEP
     launch report bert-1 roberta-1 --output side-by-side.html
 """)
 def report_command(
-    references: tuple[str, ...], output: str | None, runs_dir: Path | None, as_json: bool
+    references: tuple[str, ...], output: str | None, explain: int, runs_dir: Path | None, as_json: bool
 ) -> None:
-    """One HTML file about a run, or several side by side: figures, curves, evaluations, attempts, recipe.
+    """One HTML file about a run, a sweep, or several side by side: figures, curves, classes, mistakes, attempts, recipe.
 
     It fetches nothing, so that it can be mailed, printed and kept.
     """
@@ -40,8 +53,31 @@ def report_command(
     default = runs[0].path / "report.html" if len(runs) == 1 else Path("report.html")
     target = Path(output) if output else default
     check_writable(target, "--output")
-    write_text(target.absolute(), page(runs, __version__), 0o644)
+    explanations = {run.run_id: _explained(run, explain) for run in runs} if explain else {}
+    write_text(target.absolute(), page(runs, __version__, explanations), 0o644)
     if as_json:
         show_json({"runs": [run.run_id for run in runs], "page": str(target), "bytes": target.stat().st_size})
     else:
         show(str(target))
+
+
+def _explained(run: RunDir, count: int) -> list[dict[str, Any]]:
+    """What `launch explain` says of the worst mistakes of a run, on its test data or else its validation data."""
+    from launcher import tasks
+    from launcher.cli.output import say
+    from launcher.cli.train_process import run_verb
+    from launcher.report.planned_recipe import planned_recipe
+
+    found = {each.split: each for each in run.read_examinations()}
+    examination = found.get("test") or found.get("validation")
+    recipe = planned_recipe(run)
+    tasks.refuse_unexplained(recipe)
+    texts = len(tasks.of(recipe).text_columns)
+    worst = (
+        [each.text for each in examination.mistakes if len(each.text) == texts][:count] if examination else []
+    )
+    if not worst:
+        say(f"note: {run.run_id} has no mistakes on record to explain")
+        return []
+    words = [word for parts in worst for text in parts for word in ("--text", text)]
+    return list(run_verb(["explain", str(run.path), *words])["explanations"])

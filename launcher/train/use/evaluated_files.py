@@ -20,6 +20,7 @@ from launcher.train.tasks.base import Scores
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.use.bootstrap import bootstrap
 from launcher.train.use.evaluation import Progress
+from launcher.train.use.examination import keep
 from launcher.train.use.inference import Predictor
 from launcher.train.use.written_rows import write_rows
 
@@ -33,22 +34,27 @@ def write_evaluations(
     splits: Mapping[str, TokenSplit | None],
     files: Mapping[str, Path],
     progress: Callable[[str], Progress],
+    kept_in: Path | None = None,
+    step: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate splits; `files` are those that no split of the recipe's is. Returns metrics by split, and intervals.
 
-    Each split has a directory of its own, but for the only one of a file that was given.
+    A directory `kept_in`, that of a run, keeps what was found of its own splits. Each split has a directory of its own, but
+    for the only one of a file that was given.
     """
     found: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
     for name, split in splits.items():
         if split is None or not len(split):
             continue
-        metrics, examination, scores = predictor.examine(split, name, progress(f"evaluating {name}"))
+        metrics, examination, scores = predictor.examine(split, name, progress(f"evaluating {name}"), step)
         drawn = _intervals(predictor, split, scores, examination, progress(f"intervals of {name}"))
         examination = replace(examination, bootstrap=drawn)
         place = directory if list(splits) == list(files) and len(splits) == 1 else directory / Path(name).name
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / EXAMINATION, tree_of(examination))
+        if kept_in is not None and name not in files:
+            keep(kept_in, examination)
         rows = _rows(predictor, name, files)
         if examination.wrong is not None or examination.mistakes:
             write_rows(place / PREDICTIONS, _predictions(predictor, scores, split, rows))
