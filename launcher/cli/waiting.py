@@ -17,19 +17,19 @@ POLL_S = 0.5
 Started = Sequence[tuple[RunDir, Executor]]
 
 
-def left_of(runs: Started, longest_s: float = LONGEST_S) -> list[str]:
-    """Wait until the jobs of all these runs have ended; a sentence on each that has not after `longest_s`."""
-    deadline = time.monotonic() + longest_s
+def left_of(runs: Started) -> list[str]:
+    """Wait until the jobs of all these runs have ended; a sentence on each that has not after LONGEST_S."""
+    deadline = time.monotonic() + LONGEST_S
     going = [(run, executor, executor.state(run)) for run, executor in runs]
     while going := [(run, executor, state) for run, executor, state in going if state.active]:
         if time.monotonic() > deadline:
-            return [_left(run, state, longest_s) for run, _, state in going]
+            return [_left(run, state) for run, _, state in going]
         time.sleep(POLL_S)
         going = [(run, executor, executor.state(run)) for run, executor, _ in going]
     return []
 
 
-def _left(run: RunDir, state: JobState, waited_s: float) -> str:
+def _left(run: RunDir, state: JobState) -> str:
     stall = stalled(run, state)
     why = f"; {stall.sentence}" if stall is not None else ""
-    return f"{run.run_id}: {state_text(state)}, {human_seconds(waited_s)} after it was asked to save and stop{why}"
+    return f"{run.run_id}: {state_text(state)}, {human_seconds(LONGEST_S)} after it was asked to save and stop{why}"

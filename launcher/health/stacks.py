@@ -18,7 +18,7 @@ SIGNAL = signal.SIGUSR2
 """Makes a rank write the Python stacks of all its threads, also while its main thread is in native code."""
 PYTHON_S = 1.0
 """What writing them may take."""
-NATIVE_S = 8.0
+NATIVE_S = 12.0
 """What a debugger may take; it is ended then."""
 
 
