@@ -35,7 +35,7 @@ def test_fewest_steps_come_before_parts_of_a_step_and_a_save_before_the_step_aft
     assert (
         sentence(node(0, WAITS, late)) == "no step for 95 s: rank 1 on node1 waits for the results of others"
     )
-    assert sentence(node(0, WAITS, saving)) == "no progress for 95 s: rank 1 on node1 is in a save"
+    assert sentence(node(0, WAITS, saving)) == "no progress for 95 s: rank 1 on node1 is saving"
 
 
 def test_a_halted_rank_is_behind_others_at_the_same_place() -> None:

@@ -99,6 +99,9 @@ class Heartbeat:
     def end_step(self) -> None:
         """The step is over, as far as this process is concerned."""
         self._steps += 1
+        self._step += 1
+        self._part = 0
+        self._mark()
         if self._steps > 1:
             self._beats.add_step(time.perf_counter() - self._step_began)
 
