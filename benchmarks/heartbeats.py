@@ -4,9 +4,10 @@
 
 Two ranks train a model of the smoke recipe's size, then one of MiniLM's. Blocks of steps with everything on take turns with
 blocks in which no mark is made, no times are exchanged and the watcher is halted. `ratio` is the median over pairs of
-neighbouring blocks of what a step takes with over without, with the quartiles of the pairs. On a busy machine these are wide;
-so `marks_us` is what the marks of a step and the exchange of times need by themselves, `watcher_share` the processor time of
-the watcher as a share of one core, and `share` both as a share of a step on the cores that the ranks have.
+neighbouring blocks of what a step takes with over without, with its standard error; `cpu_ratio` is that of the processor time
+of rank 0, which other work on the machine disturbs less. `marks_us` is what the marks of a step and the comparison of times
+need by themselves, `watcher_share` the processor time of the watcher as a share of one core, and `share` both as a share of a
+step on the cores that the ranks have.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import os
 import signal
 import statistics
@@ -60,9 +62,8 @@ class Alternating(heartbeat.Heartbeat):
     def __init__(self, beats: Beats | None = None) -> None:
         super().__init__(beats)
         self.on = True
-        self.times: list[tuple[bool, float]] = []
-        self.began = self.counted_from = time.perf_counter()
-        self.watcher_s = 0.0
+        self.times: list[tuple[bool, float, float]] = []
+        self.began = self.began_cpu = self.watcher_s = 0.0
 
     def begin_step(self, step: int) -> None:
         on = step // BLOCK % 2 == 0
@@ -70,9 +71,9 @@ class Alternating(heartbeat.Heartbeat):
             self.on = on
             for watcher in heartbeat._kept:
                 watcher.send_signal(signal.SIGCONT if on else signal.SIGSTOP)
-        self.began = time.perf_counter()
         if step == LEFT_OUT:
-            self.counted_from, self.watcher_s = self.began, _watcher_s()
+            self.watcher_s = _watcher_s()
+        self.began, self.began_cpu = time.perf_counter(), time.process_time()
         if on:
             super().begin_step(step)
 
@@ -86,14 +87,15 @@ class Alternating(heartbeat.Heartbeat):
     def end_step(self) -> None:
         if self.on:
             super().end_step()
-        self.times.append((self.on, time.perf_counter() - self.began))
+        wall_s, cpu_s = time.perf_counter() - self.began, time.process_time() - self.began_cpu
+        self.times.append((self.on, wall_s, cpu_s))
 
     def ended(self) -> None:
         super().ended()
         for watcher in heartbeat._kept:
             watcher.send_signal(signal.SIGCONT)
         if os.environ["RANK"] == "0":
-            on_s = sum(seconds for on, seconds in self.times[LEFT_OUT:] if on)
+            on_s = sum(seconds for on, seconds, _ in self.times[LEFT_OUT:] if on)
             share = (_watcher_s() - self.watcher_s) / on_s
             told = {"times": self.times, "watcher_share": share, "marks_us": _marks_us()}
             Path(sys.argv[-1], "heartbeats.json").write_text(json.dumps(told))
@@ -153,24 +155,34 @@ def measure(directory: Path, size: Sequence[str], steps: int) -> Mapping[str, fl
 
 
 def _figures(told: Mapping[str, Any]) -> Mapping[str, float]:
-    times = [(bool(on), float(seconds)) for on, seconds in told["times"]][LEFT_OUT:]
-    blocks = [times[at : at + BLOCK] for at in range(0, len(times) - BLOCK + 1, BLOCK)]
-    medians = [(block[0][0], statistics.median(seconds for _, seconds in block)) for block in blocks]
-    ratios = [one / other if on else other / one for (on, one), (_, other) in itertools.pairwise(medians)]
-    step_s = statistics.median(seconds for _, seconds in times)
-    low, middle, high = statistics.quantiles(ratios, n=4)
+    times = told["times"][LEFT_OUT:]
+    on = [bool(on) for on, *_ in times]
+    wall, cpu = ([float(time[column]) for time in times] for column in (1, 2))
+    ratio, ratio_error = _ratio(on, wall)
+    cpu_ratio, cpu_ratio_error = _ratio(on, cpu)
+    step_s = statistics.median(wall)
     watcher = float(told["watcher_share"])
-    own = told["marks_us"] / 1e6 / step_s
     return {
         "step_ms": 1000 * step_s,
-        "ratio": middle,
-        "ratio_low": low,
-        "ratio_high": high,
-        "pairs": len(ratios),
+        "steps": len(times),
+        "ratio": ratio,
+        "ratio_error": ratio_error,
+        "cpu_ratio": cpu_ratio,
+        "cpu_ratio_error": cpu_ratio_error,
         "marks_us": told["marks_us"],
         "watcher_share": watcher,
-        "share": own + watcher / RANKS,
+        "share": told["marks_us"] / 1e6 / step_s + watcher / RANKS,
     }
+
+
+def _ratio(on: Sequence[bool], seconds: Sequence[float]) -> tuple[float, float]:
+    """With over without: the median over pairs of neighbouring blocks, and its standard error."""
+    starts = range(0, len(seconds) - BLOCK + 1, BLOCK)
+    blocks = [(on[at], statistics.median(seconds[at : at + BLOCK])) for at in starts]
+    ratios = [one / two if first else two / one for (first, one), (_, two) in itertools.pairwise(blocks)]
+    spread = statistics.median(abs(ratio - statistics.median(ratios)) for ratio in ratios)
+    # 1.48 MAD is a standard deviation; a median's error is 1.25 times that of a mean; half of the pairs are independent.
+    return statistics.median(ratios), 1.25 * 1.48 * spread / math.sqrt(len(ratios) / 2)
 
 
 def main() -> None:
