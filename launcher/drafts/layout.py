@@ -18,8 +18,10 @@ from launcher.recipe.data_formats import FormatName, format_named
 from launcher.tasks.shared.rows import Row, shown
 from launcher.tasks.shared.sample import Said
 
-ROWS = 20_000
-"""Rows that guesses are made from."""
+ROWS = 10_000
+"""First rows that guesses are made from, beside some of those behind them: files may be sorted by class."""
+BEHIND, EACH = 400_000, 20
+"""How many rows behind these are looked at, and of how many of them one is taken."""
 FEW = 500
 """Rows, or lines, that a layout is told by."""
 DELIMITERS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
@@ -196,5 +198,6 @@ def _is_above(name: str, column: Sequence[str]) -> bool:
 
 
 def _read(path: Path, options: ReadOptions, keys: Mapping[str, Said]) -> Layout:
-    rows = tuple(islice(read_rows(path, options), ROWS))
-    return Layout(options, dict(keys), rows)
+    every = read_rows(path, options)
+    first = tuple(islice(every, ROWS))
+    return Layout(options, dict(keys), (*first, *islice(every, EACH - 1, BEHIND, EACH)))

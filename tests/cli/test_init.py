@@ -51,6 +51,25 @@ def test_stdout_has_the_recipe_and_nothing_else_where_it_is_asked_for(launch: La
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stars.csv"]
 
 
+def test_texts_in_a_folder_for_each_class_are_gathered_beside_the_recipe(
+    launch: Launch, tmp_path: Path
+) -> None:
+    for split, count in (("train", 30), ("test", 12)):
+        for name in ("neg", "pos"):
+            (tmp_path / "reviews" / split / name).mkdir(parents=True)
+            for number in range(count):
+                text = f"It was a {'fine' if name == 'pos' else 'poor'} film, the {number}th.\n<br />And so on.\n"
+                (tmp_path / "reviews" / split / name / f"{number}.txt").write_text(text)
+    done = launch("init", "reviews", "--output", "recipe.yaml")
+    assert "gathered from the folders: reviews-train.jsonl, reviews-test.jsonl" in done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "reviews-train.jsonl").read_text().splitlines()]
+    assert (len(rows), {row["label"] for row in rows}, rows[0]["file"]) == (60, {"neg", "pos"}, "neg/0.txt")
+    plan = json.loads(launch("plan", "recipe=./recipe.yaml", "executor=local", "--json").stdout)
+    assert (plan["recipe"]["data"]["label"], plan["recipe"]["task"]) == ("label", "classification")
+    assert "is there already" in launch("init", "reviews", "--output", "other.yaml", code=2).stderr
+    assert "holds a folder for each class" in launch("init", "reviews", "--output", "-", code=2).stderr
+
+
 def test_json_has_every_key_with_its_reason(launch: Launch, tmp_path: Path) -> None:
     write_shape("stars.csv", tmp_path)
     document = json.loads(launch("init", "stars.csv", "--json").stdout)

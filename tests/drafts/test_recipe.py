@@ -49,6 +49,18 @@ def test_a_folder_of_texts_is_for_learning_their_language(tmp_path: Path) -> Non
     planned(draft, tmp_path)
 
 
+def test_names_of_columns_decide_between_several_labels_and_pairs(tmp_path: Path) -> None:
+    rows = (
+        f"{n}\t( {n} a b c )\t( {n} d e f )\tthis is {n}\tthat is {n}\t{'ab'[n % 2]}\t{'abc'[n % 3]}"
+        for n in range(60)
+    )
+    header = "id\tsentence1_parse\tsentence2_parse\tsentence1\tsentence2\tlabel1\tgold_label"
+    (tmp_path / "mnli.tsv").write_text("\n".join([header, *rows]) + "\n")
+    draft = drafted(tmp_path, "mnli.tsv")
+    assert draft.keys["data.text"].value == ["sentence1", "sentence2"]
+    assert draft.keys["data.label"].value == "gold_label"
+
+
 def test_files_are_for_what_their_names_say(tmp_path: Path) -> None:
     text = write_shape("stars.csv", tmp_path).read_text()
     for name in ("my-train.csv", "my_dev.csv", "dev_clean.csv", "TEST.csv"):
@@ -69,6 +81,12 @@ def test_files_are_for_what_their_names_say(tmp_path: Path) -> None:
         "test": ["TEST.csv"],
     }
     assert "data.split" not in draft.keys
+
+
+def test_a_large_file_that_is_sorted_by_class_still_has_its_classes(tmp_path: Path) -> None:
+    rows = (f"it was the film number {n} of them,{'good' if n < 15_000 else 'bad'}" for n in range(20_000))
+    (tmp_path / "sorted.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    assert drafted(tmp_path, "sorted.csv").keys["task"].value == "classification"
 
 
 def test_a_test_file_without_labels_is_left_out_and_that_is_said(tmp_path: Path) -> None:

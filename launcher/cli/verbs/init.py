@@ -75,10 +75,37 @@ def init_command(
 def _recipe(
     paths: list[Path], assignments: list[str], output: str | None, *, force: bool, as_json: bool
 ) -> None:
-    from launcher.drafts.recipe import draft_recipe
+    from launcher.drafts.class_folders import splits_of
 
     target = _target(output, _name(paths[0]), force=force)
-    draft = draft_recipe(paths, assignments, target.parent if target else Path.cwd(), Path.cwd())
+    if len(paths) == 1 and paths[0].is_dir() and splits_of(paths[0]):
+        _recipe_of_folders(paths[0], assignments, target, force=force, as_json=as_json)
+    else:
+        _write_recipe(paths, assignments, target, as_json=as_json)
+
+
+def _recipe_of_folders(
+    folder: Path, assignments: list[str], target: Path | None, *, force: bool, as_json: bool
+) -> None:
+    """A recipe for texts in a folder for each class, which are gathered into files beside it."""
+    from launcher.cli.output import say
+    from launcher.drafts.class_folders import gathered
+    from launcher.errors import Problem, UserError
+
+    if target is None:
+        remedy = "leave --output out, or name a file: their texts are gathered beside it"
+        raise UserError(
+            Problem("holds a folder for each class, of files of text", str(folder), remedy=remedy)
+        )
+    with gathered(folder, target.parent, force=force) as files:
+        _write_recipe(files, assignments, target, as_json=as_json)
+    say(f"gathered from the folders: {', '.join(map(str, files))}")
+
+
+def _write_recipe(data: list[Path], assignments: list[str], target: Path | None, *, as_json: bool) -> None:
+    from launcher.drafts.recipe import draft_recipe
+
+    draft = draft_recipe(data, assignments, target.parent if target else Path.cwd(), Path.cwd())
     document = {
         "path": str(target) if target else None,
         "keys": {key: {"value": said.value, "why": said.why} for key, said in draft.keys.items()},

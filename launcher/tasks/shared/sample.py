@@ -150,9 +150,9 @@ class Column:
     @property
     def named_as_label(self) -> float:
         """0 to 0.4: how much its name says that it is what is to be learnt."""
-        words = self.words_of_name
+        words, name = self.words_of_name, self._last.lower()
         if words & {"label", "labels"}:
-            return 0.4 if words <= {"label", "labels"} else 0.35
+            return 0.4 if name in ("label", "labels") or "gold" in words else 0.35
         return 0.3 if words & LABELS else 0.0
 
     @property
@@ -258,7 +258,8 @@ def _pairs(columns: Sequence[Column]) -> Iterator[tuple[Column, ...]]:
     for name, column in by_name.items():
         if found := NUMBERED.fullmatch(name):
             stems.setdefault((found["stem"], found["rest"] or ""), []).append(column)
-    yield from (tuple(found) for found in stems.values() if len(found) == 2)
+    plain_first = sorted(stems.items(), key=lambda one: len(one[0][1]))
+    yield from (tuple(found) for _, found in plain_first if len(found) == 2)
 
 
 def _reached(values: Mapping[str, Any], prefix: str = "", depth: int = 3) -> Iterator[tuple[str, Any]]:
