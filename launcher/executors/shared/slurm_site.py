@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
+import secrets
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from launcher.commands import ask
 from launcher.errors import Problem, RunFailed, UserError
@@ -105,37 +107,54 @@ def _containers() -> Iterator[str]:
 def run_on_a_node(options: Mapping[str, object], script: str) -> str:
     """What a script prints in a job of a minute on one node, asked for with these options of srun.
 
-    Raises UserError with Slurm's sentence where the job is refused, RunFailed where it didn't start in time.
+    Raises UserError with Slurm's sentence where the job is refused, RunFailed where it didn't start in time. Nothing of
+    it stays in the queue.
     """
-    given = [f"--{name}={value}" for name, value in options.items() if value not in (None, False)]
+    name = f"launch-init-{secrets.token_hex(4)}"
+    given = [f"--{option}={value}" for option, value in options.items() if value not in (None, False)]
     command = [
         "srun",
         "--nodes=1",
         "--ntasks=1",
         "--time=1",
-        "--job-name=launch-init",
+        f"--job-name={name}",
         *given,
         "bash",
         "-c",
         script,
     ]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_S,
-            check=False,
-            errors="replace",
-        )
+        done = _srun(command)
     except FileNotFoundError:
         raise UserError(
             Problem("Slurm is not here: no srun on PATH", remedy="log in to the cluster")
         ) from None
     except subprocess.TimeoutExpired:
+        ask(["scancel", f"--name={name}"], ASK_S)
         raise RunFailed("scheduler", f"the job of a minute did not start within {PROBE_S:.0f} s") from None
+    except KeyboardInterrupt:
+        ask(["scancel", f"--name={name}"], ASK_S)
+        raise
     if done.returncode:
         lines = [re.sub(r"^srun: (error: |fatal: )?", "", line).strip() for line in done.stderr.splitlines()]
         raise UserError(Problem(f"the job of a minute failed: {'; '.join(filter(None, lines))}"))
     return done.stdout
+
+
+def _srun(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run it as a job of its own, also where this is called within a job."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SLURM_JOB", "SLURM_STEP", "SLURM_N"))
+    }
+    return subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PROBE_S,
+        check=False,
+        errors="replace",
+    )
