@@ -187,6 +187,11 @@ class Look:
             found.setdefault(event.split, Evaluation(event.step, event.metrics))
         return dict(reversed(found.items()))
 
+    @cached_property
+    def stall(self) -> Hang | None:
+        """Which rank makes no progress, while that lasts."""
+        return stalled(self.run, self.job)
+
     @property
     def created_at(self) -> float:
         """When the run was planned; Unix seconds."""
@@ -219,7 +224,7 @@ class Look:
             metrics_step=None if validation is None else validation.step,
             evaluations=self.evaluations,
             stop_requested=run.stop.exists(),
-            stall=stalled(run, job),
+            stall=self.stall,
             step_times=self._recent.newest(StepTimes),
             result=self.result,
             next=tuple(next_steps(run, job)),
@@ -367,11 +372,13 @@ def metric_text(look: Look) -> str:
 
 
 def remark(look: Look) -> str:
-    """The last cell of a line: why a job waits, why a run failed, or its metric."""
+    """The last cell of a line: why a job waits, what hangs, why a run failed, or its metric."""
     job = look.job
     if job.status == "pending":
         starts = f"starts {moment(job.started_at)}, " if job.started_at is not None else ""
         return f"{starts}waits {job.waits_for or f'({job.reason})'}" if job.reason else starts.rstrip(", ")
+    if look.stall is not None:
+        return look.stall.sentence
     error = None if look.result is None else look.result.error
     if error is not None and job.status == "failed":
         return f"{error.kind}: {error.message.strip().splitlines()[0] if error.message.strip() else ''}"

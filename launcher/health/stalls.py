@@ -32,7 +32,7 @@ DOING: Mapping[Phase | Part, str] = {
     "backward": "is in backward",
     "gradients": "waits for the gradients of others",
     "optimizer": "is in the optimizer",
-    "results": "waits for the results of others",
+    "results": "waits for the results of the step",
 }
 
 

@@ -59,6 +59,8 @@ def test_status_says_so_while_it_lasts(deaf: tuple[Executor, RunDir]) -> None:
     _, run = deaf
     said = CliRunner().invoke(cli, ["status", str(run.path)]).output
     assert "stuck       no step for 95 s: rank 1 on node3 is in backward" in said
+    listed = CliRunner().invoke(cli, ["status", f"--runs-dir={run.path.parent}"]).output
+    assert "no step for 95 s: rank 1 on node3" in listed
 
 
 def test_what_can_t_be_killed_is_told(deaf: tuple[Executor, RunDir], monkeypatch: pytest.MonkeyPatch) -> None:
