@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from launcher.errors import UserError
 from launcher.reading.files import read_rows, resolve_format
@@ -25,6 +27,8 @@ BEHIND, EACH = 400_000, 20
 FEW = 500
 """Rows, or lines, that a layout is told by."""
 DELIMITERS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
+OURS = re.compile(r"column\d+")
+"""What columns are called that nobody has named."""
 LONGEST_NAME = 40
 STEADY = 0.95
 """Share of the lines that must have the same number of fields."""
@@ -41,8 +45,8 @@ class Layout:
 
     @property
     def names_are_ours(self) -> bool:
-        """Whether the columns have no names of their own in the file."""
-        return not self.options.header
+        """Whether the columns have no names, neither of their own in the file nor given by the user."""
+        return not self.options.header and all(map(OURS.fullmatch, self.rows[0].values))
 
     def renamed(self, names: Mapping[str, str]) -> Layout:
         """The same with other names for columns that have none of their own."""
@@ -55,8 +59,10 @@ class Layout:
         return Layout(replace(self.options, columns=columns), keys, rows)
 
 
-def layout_of(path: Path) -> Layout:
-    """The likeliest layout of a file. Raises UserError where it can be read in none."""
+def layout_of(path: Path, said: Mapping[str, Any] | None = None) -> Layout:
+    """The layout that was said by names of `ReadOptions`, or else the likeliest. Raises UserError where nothing can be read."""
+    if said:
+        return _read(path, ReadOptions(**said), {})
     named = format_named(path)
     if named not in (None, "txt", "csv", "tsv", "json"):
         return _read(path, ReadOptions(), {})

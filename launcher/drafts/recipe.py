@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from launcher import resources, tasks
+from launcher import tasks
 from launcher.drafts.commented import commented
 from launcher.drafts.data_files import DataFiles, sorted_out
+from launcher.drafts.hyper_parameters import as_text, lengths_of, measure, shipped, training
 from launcher.drafts.language import language_of, models_for
 from launcher.drafts.layout import Layout, layout_of
 from launcher.errors import Problem, UserError
 from launcher.loading import resolve as loading
 from launcher.loading.assignments import Mistakes, from_words
 from launcher.reading.check import DataFacts, check_data
-from launcher.recipe.recipe import LONGEST, Recipe, leaf_values
+from launcher.reading.options import ReadOptions
+from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.tasks.shared.rows import shown
 from launcher.tasks.shared.sample import Guess, Said, Sample
-from launcher.tasks.shared.words import HAN
 
-LENGTHS = (32, 64, 96, 128, 192, 256, 384, LONGEST)
-"""Values that data.max_length is chosen from."""
-CHARACTERS = 3.5
-"""Characters of a token, a little fewer than English has; a Chinese character is a token of its own."""
-SPECIAL = 4
-"""Tokens that a pair has beside its texts."""
-LONG = 0.05
-"""Share of longer texts from which it is worth reading them in windows."""
-FEW_STEPS, MOST_EPOCHS = 400, 20
-"""Optimizer steps below which a small data set is passed through more often, and how often at most."""
-RARE = 10
-"""Times that the most frequent class has more rows than the rarest where accuracy says little."""
 CUTS = {True: (0.9, 0.1), False: (0.8, 0.1, 0.1)}
 """Fractions of the training data, where test data are given and where none are."""
 FEW_ROWS = 500
@@ -100,9 +88,9 @@ def draft_recipe(
     keys, facts = _fitting_files(keys, seen, place, unlike)
     recipe = _loaded(keys, place)
     keys |= (
-        _lengths(seen.sample, recipe)
-        | _training(task, keys, facts, len(seen.layout.rows))
-        | _measure(seen, recipe)
+        lengths_of(seen.sample, recipe)
+        | training(task, keys, facts, len(seen.layout.rows))
+        | measure(seen.sample, recipe)
     )
     keys |= {key: Said(value, (reasons or {}).get(key, ASKED)) for key, value in wanted.items()}
     keys = _in_order(keys)
@@ -126,20 +114,20 @@ def wanted_keys(words: Sequence[str], cwd: Path) -> dict[str, Any]:
 
 def _look(files: DataFiles, wanted: Mapping[str, Any]) -> tuple[_Seen, list[str]]:
     """The data as they are read, and a sentence on each file that can't be read like the training data."""
-    layout = layout_of(files.train[0])
+    layout = layout_of(files.train[0], _reading(wanted))
     if not layout.rows:
         raise UserError(Problem("holds no rows", str(files.train[0])))
-    files, unlike = _read_alike(files, layout)
+    files, unlike = _read_alike(files, layout, said=bool(_reading(wanted)))
     sample = Sample.of(layout.rows, text=_columns(wanted, "text"), label=_columns(wanted, "label"))
     return _Seen(files, layout, sample), unlike
 
 
-def _read_alike(files: DataFiles, layout: Layout) -> tuple[DataFiles, list[str]]:
+def _read_alike(files: DataFiles, layout: Layout, *, said: bool) -> tuple[DataFiles, list[str]]:
     """The files without those for validation and testing whose first line isn't what that of the training data is."""
     unlike, header = [], layout.options.header
     for name in ("validation", "test"):
         for path in getattr(files, name):
-            if layout_of(path).options.header != header:
+            if not said and layout_of(path).options.header != header:
                 has = (
                     "no header line, and data.train has one"
                     if header
@@ -148,6 +136,13 @@ def _read_alike(files: DataFiles, layout: Layout) -> tuple[DataFiles, list[str]]
                 unlike.append(f"{path.name} is left out of data.{name}: it has {has}.")
                 files = replace(files, **{name: ()})
     return files, unlike
+
+
+def _reading(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What the user says of how files are read, by the names of `ReadOptions`."""
+    names = [field.name for field in fields(ReadOptions)]
+    found = {name: wanted[f"data.{name}"] for name in names if f"data.{name}" in wanted}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
 def _columns(wanted: Mapping[str, Any], key: str) -> tuple[str, ...]:
@@ -228,92 +223,16 @@ def _model(task: str, guess: Guess, seen: _Seen) -> Said:
     text = guess.keys["data.text"].value
     names = [text] if isinstance(text, str) else text
     columns = [column for name in names if (column := seen.sample.named(name)) is not None]
-    texts = [_as_text(value) for column in columns for value in column.filled[:300]]
+    texts = [as_text(value) for column in columns for value in column.filled[:300]]
     language = language_of(texts)
     models = models_for(language)
-    trained = {recipe.model.name for recipe in _shipped(task)}
+    trained = {recipe.model.name for recipe in shipped(task)}
     model = next((model for model in models if model in trained), models[0])
     if language.code == "*":
         why = f"The texts are in {language.name}: a model that has read a hundred languages."
     else:
         why = f"The texts are in {language.name}."
     return Said(model, why)
-
-
-def _as_text(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _shipped(task: str) -> Iterator[Recipe]:
-    """The shipped recipes for a task on data of the hub, those that train every parameter."""
-    for path in sorted(resources.resource_dir("recipes").glob("*.yaml")):
-        if f"\ntask: {task}\n" in path.read_text(encoding="utf-8"):
-            loaded = loading.load([f"recipe={path}"], environ={}, cwd=path.parent)
-            if loaded.recipe.data.source is not None and not loaded.origins["tuning"].startswith(path.name):
-                yield loaded.recipe.model_copy(update={"description": path.stem})
-
-
-def _training(task: str, keys: Mapping[str, Said], facts: DataFacts, rows: int) -> dict[str, Said]:
-    """Batch and optimization as in a shipped recipe for the task, the one with the same model where there is one."""
-    recipes = list(_shipped(task))
-    if not recipes:
-        return {}
-    like = next((recipe for recipe in recipes if recipe.model.name == keys["model.name"].value), recipes[0])
-    why = f"As in recipe={like.description}, whose file names the source."
-    found = {"batch.global": Said(like.batch.global_, why)}
-    for key in ("lr", "warmup", "weight_decay"):
-        found[f"train.{key}"] = Said(getattr(like.train, key), why if key == "lr" else "")
-    count = facts.train_examples or rows
-    epochs = like.train.epochs
-    if count * epochs / like.batch.global_ < FEW_STEPS:
-        more = min(MOST_EPOCHS, math.ceil(FEW_STEPS * like.batch.global_ / count))
-        passes = f"{count:,} examples are few: so often, as small data sets want some hundred steps (Mosbach et al., 2021)."
-        found["train.epochs"] = Said(max(more, math.ceil(epochs)), passes)
-    else:
-        found["train.epochs"] = Said(int(epochs) if epochs.is_integer() else epochs, "")
-    return found
-
-
-def _lengths(sample: Sample, recipe: Recipe) -> dict[str, Said]:
-    """data.max_length so that nearly all texts fit, and windows where many don't."""
-    spec = tasks.of(recipe)
-    columns = [column for name in spec.text_columns if (column := sample.named(name)) is not None]
-    rows = zip(*(column.values for column in columns), strict=True)
-    lengths = sorted(SPECIAL + math.ceil(sum(map(_tokens, cells))) for cells in rows)
-    nearly = lengths[min(len(lengths) - 1, int(0.99 * len(lengths)))]
-    length = next((length for length in LENGTHS if length >= nearly), LONGEST)
-    longer = sum(tokens > LONGEST for tokens in lengths) / len(lengths)
-    why = f"99 of 100 have about {nearly:,} tokens or fewer, as estimated from their characters."
-    if spec.windows and longer > LONG:
-        windows = f"{longer:.0%} of the texts are longer than that: they are read in windows, which takes more time."
-        return {"data.max_length": Said(length, why), "data.windows": Said("mean", windows)}
-    if spec.cuts_windows:
-        length = min(
-            length, max((found.data.max_length or 0 for found in _shipped(recipe.task)), default=length)
-        )
-        why += " Longer ones are cut into windows, and nothing is lost."
-    elif longer > LONG:
-        why += f" {longer:.0%} are cut off."
-    return {"data.max_length": Said(length, why)}
-
-
-def _tokens(value: object) -> float:
-    text = _as_text(value) if value is not None else ""
-    ideographs = len(HAN.findall(text))
-    return ideographs + (len(text) - ideographs) / CHARACTERS
-
-
-def _measure(seen: _Seen, recipe: Recipe) -> dict[str, Said]:
-    """A metric that rare classes count in, where some are rare."""
-    spec = tasks.of(recipe)
-    label = seen.sample.named(spec.label_columns[0]) if spec.one_class and spec.label_columns else None
-    if label is None or not spec.fair_metrics or len(label.names) < 2:
-        return {}
-    counts = [count for _, count in label.names.most_common()]
-    if counts[0] < RARE * counts[-1]:
-        return {}
-    why = f"The rarest of the classes has {counts[-1]:,} rows and the most frequent {counts[0]:,}: here each counts as much."
-    return {"eval.metric": Said(spec.fair_metrics[0], why)}
 
 
 def _in_order(keys: Mapping[str, Said]) -> dict[str, Said]:

@@ -111,6 +111,21 @@ def test_what_the_user_says_is_taken_and_the_rest_guessed_around_it(tmp_path: Pa
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "columns"),
+    [
+        (("data.header=false",), ["label", "text"]),
+        (("data.header=false", "data.columns=[kind,said]"), ["kind", "said"]),
+    ],
+)
+def test_how_a_file_is_read_can_be_said(words: tuple[str, ...], columns: list[str], tmp_path: Path) -> None:
+    write_shape("noheader.tsv", tmp_path)
+    draft = drafted(tmp_path, "noheader.tsv", words=words)
+    assert draft.keys["data.columns"].value == columns
+    assert (draft.keys["data.label"].value, draft.keys["data.text"].value) == tuple(columns)
+    planned(draft, tmp_path)
+
+
 def test_each_sentence_stands_above_its_key_and_no_cell_breaks_out_of_it(tmp_path: Path) -> None:
     rows = "".join(f"the film was good {n},a\x1b[31m\u202eb{n % 2}\n" for n in range(40))
     (tmp_path / "odd.csv").write_text(f"text,label\n{rows}", encoding="utf-8")

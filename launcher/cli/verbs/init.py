@@ -213,9 +213,7 @@ def _target(output: str | None, default: str, *, force: bool) -> Path | None:
             else "--force overwrites it, --output FILE names another"
         )
         raise UserError(Problem("is there already", str(target), remedy=remedy))
-    if output is None and target.parent.name:
-        target.parent.mkdir(exist_ok=True)
-    if not target.parent.is_dir():
+    if output is not None and not target.parent.is_dir():
         raise UserError(Problem("there is no such directory", str(target.parent), remedy="make it first"))
     return target
 
@@ -226,6 +224,7 @@ def _give(text: str, target: Path | None, document: dict[str, Any], *, as_json: 
     from launcher.runs.directory import write_text
 
     if target is not None:
+        target.parent.mkdir(exist_ok=True)
         write_text(target, text, mode=0o644)
     if as_json:
         show_json(document | ({} if target else {"text": text}))
