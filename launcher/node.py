@@ -22,7 +22,7 @@ from pathlib import Path
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 from launcher.executors import executor_for
-from launcher.executors.shared.base import Executor, Verdict
+from launcher.executors.shared.base import Executor, Verdict, ended_for_good
 from launcher.network import free_port, gloo_interface
 from launcher.runs import directory as runs
 from launcher.runs import endings, failures, out_of_memory, retries
@@ -30,6 +30,7 @@ from launcher.runs.attempts import Attempt
 from launcher.runs.directory import AttemptDir, RunDir
 from launcher.runs.events import append_notice
 from launcher.runs.failure_classes import ECHOES, HANG
+from launcher.runs.jobs import Job
 from launcher.runs.results import Error, Outcome
 from launcher.runs.retries import Decision, Next
 from launcher.runs.time_limits import minutes
@@ -68,6 +69,8 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
         return "completed"
     if run.cancel.exists():
         endings.cancelled(run)
+        return "cancelled"
+    if (found := Job.parse(job)) is not None and found.member is not None and ended_for_good(run, job):
         return "cancelled"
     if run.stop_requested_by() not in (None, "user"):
         run.stop.unlink()

@@ -46,6 +46,7 @@ class LocalExecutor:
     takes_nodes = False
     script = "job.sh"
     template = "job.sh.j2"
+    pack_template = None
     array_template = None
 
     def __init__(self) -> None:
@@ -74,9 +75,9 @@ class LocalExecutor:
             run.add_job(job)
         return job
 
-    def start_together(self, script: Path, runs: Sequence[RunDir]) -> str:
+    def start_together(self, script: Path, runs: Sequence[RunDir], each: int = 1) -> str:
         """Nobody here starts runs by itself, so there is no such script."""
-        raise AssertionError(script, runs)
+        raise AssertionError(script, runs, each)
 
     def state(self, run: RunDir) -> JobState:
         """Which script is alive, or how the run directory says that the newest ended."""
@@ -139,6 +140,13 @@ class LocalExecutor:
     def probe(self, profile: Cluster, script: str) -> str:  # noqa: ARG002
         """Raises UserError as `site` does."""
         raise UserError(NO_SCHEDULER)
+
+    def node_capacity(self, partition: str | None) -> tuple[int | None, int | None]:
+        """This machine's."""
+        import psutil
+
+        del partition
+        return len(os.sched_getaffinity(0)), psutil.virtual_memory().available
 
     def may_start_again(self, job: str | None) -> bool:
         """Nothing here starts a job again by itself."""

@@ -24,6 +24,7 @@ from launcher.executors.shared.base import (
     JobState,
     Status,
     Verdict,
+    ended_for_good,
     prepare_start,
     recorded_state,
     refuse_idle,
@@ -121,6 +122,7 @@ class SlurmExecutor:
     takes_nodes = True
     script = "job.sbatch"
     template = "job.sbatch.j2"
+    pack_template = "pack.sbatch.j2"
     array_template = "array.sbatch.j2"
 
     def start(self, run: RunDir) -> str:
@@ -139,22 +141,24 @@ class SlurmExecutor:
                 return job
         raise _refusal(run, _sentence(done.stderr))
 
-    def start_together(self, script: Path, runs: Sequence[RunDir]) -> str:
-        """Submit an array of which each element is the job of one run; the run knows it as ARRAY_INDEX."""
+    def start_together(self, script: Path, runs: Sequence[RunDir], each: int = 1) -> str:
+        """Submit an array of which each element is the job of one run, known to it as ARRAY_INDEX, or of `each` runs, which
+        know it as ARRAY_INDEX.MEMBER."""
+        places = [str(n) if each == 1 else f"{n // each}.{n % each}" for n in range(len(runs))]
         with contextlib.ExitStack() as locks:
             for run in runs:
                 locks.enter_context(run.locked())
             environments = [self._prepare(run) for run in runs]
-            for index, run in enumerate(runs):
-                directories.write_text(run.submitting, f"{index} {script}")
+            for place, run in zip(places, runs, strict=True):
+                directories.write_text(run.submitting, f"{place} {script}")
             done = _slurm(["sbatch", "--parsable", str(script)], environments[0])
             array = _job_number(done) or _unknown_array(runs[0], script, _sentence(done.stderr))
             if array is None:
                 refusals = [_refusal(run, _sentence(done.stderr)) for run in runs]
                 raise refusals[0]
-            for index, run in enumerate(runs):
-                if run.last_job() != f"{array}_{index}":  # it may have started already, and say so itself
-                    run.add_job(f"{array}_{index}")
+            for place, run in zip(places, runs, strict=True):
+                if run.last_job() != f"{array}_{place}":  # it may have started already, and say so itself
+                    run.add_job(f"{array}_{place}")
                 run.submitting.unlink(missing_ok=True)
         return array
 
@@ -181,11 +185,13 @@ class SlurmExecutor:
         if queue is None:
             told = {job: JobState("unreachable", job, "Slurm does not answer") for job in newest}
             return [_state_of(run, found[:1], told) for run, found in zip(runs, jobs, strict=True)]
-        told = _accounting_states([job for job in newest if job not in queue])
-        for job in set(newest) & queue.keys():
-            state = queue[job] if queue[job].active else _known_state(job)
-            told |= {} if state is None else {job: state}
-        known = [[job for job in found if job == found[0] or job in queue] for found in jobs]
+        told = _accounting_states([job for job in newest if _asked(job) not in queue])
+        for job in newest:
+            listed = queue.get(_asked(job))
+            if listed is not None:
+                state = replace(listed, job_id=job) if listed.active else _known_state(job)
+                told |= {} if state is None else {job: state}
+        known = [[job for job in found if job == found[0] or _asked(job) in queue] for found in jobs]
         return [_state_of(run, found, told) for run, found in zip(runs, known, strict=True)]
 
     def stop(self, run: RunDir) -> None:
@@ -195,11 +201,14 @@ class SlurmExecutor:
         assert state.job_id is not None
         request_stop(run)
         if state.status == "pending":
-            _take_out_of_the_queue(state.job_id)
-            if self.state(run).status == "cancelled":
+            is_alone = _asked(state.job_id) == state.job_id
+            if is_alone:
+                _take_out_of_the_queue(state.job_id)
+            if not is_alone or self.state(run).status == "cancelled":
                 from launcher.runs import endings
 
                 endings.stopped(run)
+                _leave_the_queue(run, state.job_id)
 
     def cancel(self, run: RunDir) -> None:
         """Kill the job, and any other that the run still has; returns once they are gone."""
@@ -207,7 +216,10 @@ class SlurmExecutor:
             if state.status == "unreachable":
                 remedy = f"launch stop {run.run_id} works without it"
                 raise RunFailed("scheduler", f"{state.reason}; nothing was killed", remedy)
-            self._cancel(run, state)
+            if state.job_id is not None and _asked(state.job_id) != state.job_id:
+                _cancel_member(run, state)
+            else:
+                self._cancel(run, state)
 
     def inject(self, run: RunDir, fault: str, rank: int) -> str:
         """Harm a rank from a step of its own, beside the training on its node."""
@@ -225,7 +237,7 @@ class SlurmExecutor:
             fault,
             str(rank),
         ]
-        done = _slurm(["srun", f"--jobid={state.job_id}", *step, *harm])
+        done = _slurm(["srun", f"--jobid={_asked(state.job_id)}", *step, *harm])
         # A node that is lost may take the step along that did it.
         if done.returncode and not done.stdout:
             raise RunFailed("drill", f"{node} could not be reached: {_sentence(done.stderr)}")
@@ -278,6 +290,19 @@ class SlurmExecutor:
         options = {**asked, profile.gpu_request: gpu if profile.gpus_per_node else None}
         return slurm_site.run_on_a_node(options, script)
 
+    def node_capacity(self, partition: str | None) -> tuple[int | None, int | None]:
+        """The least of the nodes in the partitions, the default one where None."""
+        output = ask(["sinfo", "--noheader", "--exact", "--format=%P %c %m"]) or ""
+        rows = [line.split() for line in output.splitlines()]
+        asked = [
+            (int(cores), int(mebibytes) << 20)
+            for name, cores, mebibytes in (row for row in rows if len(row) == 3)
+            if (name.endswith("*") if partition is None else name.rstrip("*") in partition.split(","))
+        ]
+        return min((cores for cores, _ in asked), default=None), min(
+            (size for _, size in asked), default=None
+        )
+
     def may_start_again(self, job: str | None) -> bool:
         """Whether the job is in the queue, which is asked for once in some seconds however many runs are looked at."""
         state = (_queue(int(time.monotonic() / QUEUE_HOLDS_S)) or {}).get(job or "")
@@ -297,7 +322,7 @@ class SlurmExecutor:
         A job that is being taken off its nodes is COMPLETING whatever the reason; but one that will start again has been
         counted as restarted already.
         """
-        output = ask(["scontrol", "-o", "show", "job", str(attempt.job_id)], COMMAND_TIMEOUT_S) or ""
+        output = ask(["scontrol", "-o", "show", "job", _asked(str(attempt.job_id))], COMMAND_TIMEOUT_S) or ""
         fields = dict(re.findall(r"\b(JobState|Reason|Restarts)=(\S+)", output))
         if fields.get("JobState") in (None, "RUNNING"):
             return None
@@ -351,6 +376,10 @@ def _state_of(run: RunDir, jobs: Sequence[str], told: Mapping[str, JobState]) ->
         state = next(_active(run, earlier), state)
     if state is None:
         return recorded_state(run, job)
+    if _asked(job) != job and (not state.active or ended_for_good(run, job)):
+        # How a job ended that is shared says little about one of those who shared it.
+        own = recorded_state(run, job)
+        return own if own.status != "unknown" else state
     if state.status == "failed" and recorded_state(run, job).status == "cancelled":
         return replace(state, status="cancelled")
     return state
@@ -370,6 +399,35 @@ def _known_state(job: str) -> JobState | None:
     if state is None or state.status == "unreachable":
         return _accounting_state(job) or state
     return state
+
+
+def _asked(job: str) -> str:
+    """What Slurm is asked for: of several runs that share a job, the whole of it."""
+    found = Job.parse(job)
+    return job if found is None else found.asked
+
+
+def _cancel_member(run: RunDir, state: JobState) -> None:
+    """End a run that shares its job with others, which go on: the job's script sees the request and kills it."""
+    assert state.job_id is not None
+    directories.write_text(run.cancel, "user")
+    if state.status != "pending":
+        _wait(lambda: not run.cancel.exists(), CANCEL_TIMEOUT_S)
+    elif run.cancel.exists():
+        _record_cancelled(run, state.job_id)
+    if run.cancel.exists():
+        where = f" on {state.nodes}" if state.nodes else ""
+        remedy = f"scancel {_asked(state.job_id)} ends it and those that it shares the job with"
+        raise RunFailed("scheduler", f"job {state.job_id} was told to end, and has not{where}", remedy)
+    _leave_the_queue(run, state.job_id)
+
+
+def _leave_the_queue(run: RunDir, job: str) -> None:
+    """Take a job that waits out of the queue, once all runs that share it have ended."""
+    others = (RunDir(path) for path in run.path.parent.iterdir() if (path / "control" / "jobs").is_file())
+    sharing = [(other, other.last_job() or "") for other in others]
+    if all(ended_for_good(other, last) for other, last in sharing if _asked(last) == _asked(job)):
+        _take_out_of_the_queue(_asked(job))
 
 
 def _has_ended(job: str) -> bool:
@@ -459,14 +517,16 @@ def _take_up_unknown_jobs(run: RunDir, said: str = "") -> str | None:
     """
     index, _, script = (read_text(run.submitting, directories.WORD_BYTES) or "").partition(" ")
     if script:
-        jobs = [job for job in _elements_of(run, Path(script), said) if str(job.index) == index]
+        element, _, member = index.partition(".")
+        found = [job for job in _elements_of(run, Path(script), said) if str(job.index) == element]
+        jobs = [replace(job, member=int(member)) if member.isdecimal() else job for job in found]
     else:
         jobs = _queued(run, run.run_id, "%Z", str(run.path), said)
     known = run.all_jobs()
-    found = [str(job) for job in jobs if str(job) not in known]
-    for job in found:
+    new = [str(job) for job in jobs if str(job) not in known]
+    for job in new:
         run.add_job(job)
-    return found[-1] if found else None
+    return new[-1] if new else None
 
 
 def _unknown_array(run: RunDir, script: Path, said: str) -> str | None:
@@ -527,8 +587,8 @@ def _controller_state(job: str, name: str | None = None) -> JobState | None:
 
     A controller that doesn't answer hasn't forgotten the job: that is `unreachable`.
     """
-    done = _slurm(["scontrol", "-o", "show", "job", job])
-    if "Invalid job id specified" in done.stderr or done.stdout.strip() == f"Job {job} not found":
+    done = _slurm(["scontrol", "-o", "show", "job", _asked(job)])
+    if "Invalid job id specified" in done.stderr or done.stdout.strip() == f"Job {_asked(job)} not found":
         return None
     if done.returncode or "JobState=" not in done.stdout:
         said = _sentence(done.stderr) or "it says nothing of the job"
@@ -553,10 +613,18 @@ def _accounting_states(jobs: Sequence[str]) -> dict[str, JobState]:
     names = ("JobState", "ExitCode", "StartTime", "EndTime", "NodeList")
     columns = "--format=JobID,State,ExitCode,Start,End,NodeList"
     done = _slurm(
-        ["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={','.join(jobs)}", columns]
+        [
+            "sacct",
+            "--allocations",
+            "--noheader",
+            "--parsable2",
+            f"--jobs={','.join(map(_asked, jobs))}",
+            columns,
+        ]
     )
     rows = [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else []
-    return {row[0]: _job_state(row[0], dict(zip(names, row[1:], strict=False))) for row in rows}
+    found = {row[0]: dict(zip(names, row[1:], strict=False)) for row in rows}
+    return {job: _job_state(job, found[_asked(job)]) for job in jobs if _asked(job) in found}
 
 
 def _job_state(job: str, fields: Mapping[str, str]) -> JobState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import Problem, UserError
@@ -60,12 +60,14 @@ def render_array(
     template: str,
     at_once: int | None = None,
     after: str | None = None,
+    each: int = 1,
 ) -> str:
     """The script that submits runs as one array: directory of each run -> text of its job script, all with one request.
 
-    `template` is the template's text, `at_once` how many may run side by side, `after` the job that must have ended before.
+    `template` is the template's text, `at_once` how many elements may run side by side, `after` the job that must have ended
+    before, `each` how many runs share an element.
     """
-    request = {array_request(text) for text in scripts.values()}
+    request = {tuple(_for_many(array_request(text), each)) for text in scripts.values()}
     assert len(request) == 1, request
     return (
         _environment({"array": template})
@@ -76,9 +78,24 @@ def render_array(
             run_dirs=list(scripts),
             at_once=at_once,
             after=after,
+            each=each,
             request=request.pop(),
         )
     )
+
+
+def _for_many(request: Sequence[str], count: int) -> Iterator[str]:
+    """What `count` runs that share a job ask for: a GPU is shared, cores of a job without one and main memory are not."""
+    has_gpu = any("gpu" in line for line in request)
+    for line in request:
+        name, equals, value = line.partition("=")
+        amount = re.fullmatch(r"([0-9]+)([KMGT]?)", value)
+        if amount is None or not (
+            name.endswith(" --mem") or (name.endswith("--cpus-per-task") and not has_gpu)
+        ):
+            yield line
+        else:
+            yield f"{name}{equals}{int(amount[1]) * count}{amount[2]}"
 
 
 def array_request(script: str) -> tuple[str, ...]:

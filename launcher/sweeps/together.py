@@ -29,8 +29,11 @@ class Submitted:
     """How many trials they hold."""
 
 
-def submit(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, at_once: int | None) -> Submitted:
-    """Hand to the scheduler each run that is neither completed nor active, `at_once` of them at most side by side.
+def submit(
+    sweep: Sweep, runs: Sequence[RunDir], executor: Executor, at_once: int | None, each: int = 1
+) -> Submitted:
+    """Hand to the scheduler each run that is neither completed nor active, `at_once` of them at most side by side, and
+    `each` in one job.
 
     Arrays with different requests follow one another where there is such a limit. Of two commands at the same time, one
     waits for the other.
@@ -42,7 +45,8 @@ def submit(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, at_once: in
             refuse_changes(checked(run))
         jobs: list[str] = []
         for group in _alike(missing, executor):
-            jobs.append(_start(sweep, group, executor, at_once, jobs[-1] if jobs and at_once else None))
+            after = jobs[-1] if jobs and at_once else None
+            jobs.append(_start(sweep, group, executor, at_once, after, min(each, len(group))))
             trials |= {run.run_id: "pending" for run in group}
     return Submitted(trials, tuple(jobs), len(missing))
 
@@ -65,14 +69,21 @@ def _alike(runs: Sequence[RunDir], executor: Executor) -> Iterator[list[RunDir]]
 
 
 def _start(
-    sweep: Sweep, group: Sequence[RunDir], executor: Executor, at_once: int | None, after: str | None
+    sweep: Sweep,
+    group: Sequence[RunDir],
+    executor: Executor,
+    at_once: int | None,
+    after: str | None,
+    each: int,
 ) -> str:
-    assert executor.array_template is not None
-    template = templates()[executor.array_template]
+    name = executor.array_template if each == 1 else executor.pack_template
+    assert name is not None
+    template = templates()[name]
+    elements = None if at_once is None else max(1, at_once // each)
     scripts = {str(run.path): _script(run, executor) for run in group}
     path = sweep.next_array()
-    write_text(path, render_array(sweep.name, str(sweep.directory), scripts, template, at_once, after))
-    return executor.start_together(path, group)
+    write_text(path, render_array(sweep.name, str(sweep.directory), scripts, template, elements, after, each))
+    return executor.start_together(path, group, each)
 
 
 def _script(run: RunDir, executor: Executor) -> str:

@@ -150,6 +150,19 @@ def test_arrays(name: str, at_once: int | None, after: str | None, golden: Golde
     golden(f"scripts/{name}.sbatch", text)
 
 
+def test_jobs_that_trials_share(golden: Golden) -> None:
+    scripts = {
+        f"/runs/grid.seed{seed}": script(
+            {"time": "2:00:00", "seed": seed, "device": "cpu", "gpus": 2}, {"memory": "8G"}
+        )
+        for seed in (1, 2)
+    }
+    text = render_array("grid", "/runs/grid", scripts, templates()["pack.sbatch.j2"], 1, None, each=2)
+    check_shell(text)
+    assert "#SBATCH --cpus-per-task=4\n#SBATCH --mem=16G\n" in text
+    golden("scripts/pack.sbatch", text)
+
+
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_directories_in_an_array(value: str, tmp_path: Path) -> None:
     run_dir = tmp_path / f"runs {value}" / "r"

@@ -160,3 +160,70 @@ def test_a_request_that_slurm_refuses_leaves_nothing(on_slurm: Launch, tmp_path:
     result = on_slurm("sweep", *TINY, f"cluster={profile}", "seed=1,2", code=2)
     assert "nowhere" in result.stderr
     assert list(tmp_path.iterdir()) == [profile]
+
+
+@pytest.mark.slow
+def test_packed_trials_share_a_job_and_keep_their_losses(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
+    words = (*TINY, "checkpoint.every=20", "train.max_steps=100")
+    plan = json.loads(on_slurm("sweep", *words, "seed=1..3", "--pack", "auto", "--plan", "--json").stdout)
+    assert (plan["packed"]["each"], plan["packed"]["jobs"]) == (4, 1)
+    first = json.loads(on_slurm("sweep", *words, "seed=1..3", "--pack", 3, "--json").stdout)
+    (array,) = first["jobs"]
+    runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]
+    assert [run.last_job() for run in runs] == [f"{array}_0.{member}" for member in range(3)]
+    asked = cluster.run(["scontrol", "-o", "show", "job", f"{array}_0"]).stdout
+    assert "CPUs/Task=6" in asked
+    wait_until(lambda: set(statuses(on_slurm, first["sweep"])) == {"completed"}, "all to be completed", 400)
+    assert [steps(run) for run in runs] == [100] * 3
+    assert "nothing is missing" in on_slurm("sweep", *words, "seed=1..3", "--pack", 3).stderr
+
+    on_slurm("run", *words, "seed=2", "run_id=alone", "--follow")
+    assert losses(RunDir(tmp_path / "runs" / "alone")) == losses(runs[1])
+    again = json.loads(on_slurm("sweep", *words, "seed=1..3", "--pack", "auto", "--plan", "--json").stdout)
+    assert "trials have measured" in again["packed"]["reason"] or "cores" in again["packed"]["reason"]
+
+
+@pytest.mark.slow
+def test_one_of_packed_trials_ends_alone_and_a_requeue_starts_the_others(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
+    words = (*TINY, "checkpoint.every=null", "train.max_steps=100000")
+    first = json.loads(on_slurm("sweep", *words, "seed=1..4", "--pack", 4, "--json").stdout)
+    name, job = first["sweep"], f"{first['jobs'][0]}_0"
+    runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]
+    wait_until(lambda: all(steps(run) > 0 for run in runs), "four trials to train", 300)
+    on_slurm("cancel", runs[0].run_id)
+    on_slurm("stop", runs[1].run_id, "--wait")
+    assert statuses(on_slurm, name) == ["cancelled", "stopped", "running", "running"]
+
+    cluster.run(["scancel", "--signal=USR1", "--batch", job])
+    wait_until(lambda: statuses(on_slurm, name)[2:] == ["pending"] * 2, "both to wait again", 120)
+    cluster.run(["sleep", "2.1"])
+    cluster.run(["scontrol", "update", f"jobid={job}", "StartTime=now"])
+    done = [steps(run) for run in runs]
+    wait_until(lambda: all(steps(run) > done[2] for run in runs[2:]), "both to go on", 300)
+    assert [len(run.attempt_numbers()) for run in runs] == [1, 1, 2, 2]
+    assert statuses(on_slurm, name)[:2] == ["cancelled", "stopped"]
+    on_slurm("cancel", name)
+    wait_until(lambda: cluster.run(["squeue", "--noheader"]).stdout == "", "the job to be gone", 60)
+    assert statuses(on_slurm, name) == ["cancelled", "stopped", "cancelled", "cancelled"]
+
+
+@pytest.mark.slow
+def test_packed_trials_that_wait_leave_the_queue_with_the_last_of_them(
+    on_slurm: Launch, cluster: Cluster
+) -> None:
+    cluster.run(["scontrol", "update", "partitionname=main", "state=down"])
+    try:
+        first = json.loads(on_slurm("sweep", *TINY, "seed=1..4", "--pack", 2, "--json").stdout)
+        assert statuses(on_slurm, first["sweep"]) == ["pending"] * 4
+        names = list(first["trials"])
+        on_slurm("cancel", names[0])
+        assert statuses(on_slurm, first["sweep"]) == ["cancelled", "pending", "pending", "pending"]
+        on_slurm("stop", first["sweep"])
+        assert statuses(on_slurm, first["sweep"]) == ["cancelled", "stopped", "stopped", "stopped"]
+        assert cluster.run(["squeue", "--noheader"]).stdout == ""
+    finally:
+        cluster.run(["scontrol", "update", "partitionname=main", "state=up"])

@@ -17,6 +17,7 @@ from launcher.cli import options
 if TYPE_CHECKING:
     from launcher.executors import Executor
     from launcher.runs.directory import RunDir
+    from launcher.sweeps.packing import Packing
     from launcher.sweeps.queue import Company, Wish
     from launcher.sweeps.search import Searched
     from launcher.sweeps.sweep import Method, Planned, PlannedTrial, Search, Setting, Sweep
@@ -42,6 +43,11 @@ AT_ONCE_ON_A_CLUSTER = 4
     help="Most trials at the same time; default: one on this machine, what there is room for on a cluster.",
 )
 @click.option(
+    "--pack",
+    metavar="N|auto",
+    help="Trials that share a GPU, or a node's cores where there is none; auto: as many as fit.",
+)
+@click.option(
     "--name", metavar="NAME", help="Name of the sweep; default: the recipe's name and what is fixed in it."
 )
 @click.option("--prune", is_flag=True, help="Cancel and take off the list what this command no longer names.")
@@ -64,6 +70,7 @@ def sweep_command(
     assignments: tuple[str, ...],
     plan_only: bool,
     parallel: int | None,
+    pack: str | None,
     name: str | None,
     prune: bool,
     method: Method | None,
@@ -84,10 +91,12 @@ def sweep_command(
     setting = Setting(os.environ, Path.cwd(), name, loss_file)
     if plan_only:
         planned, searched = _planned(assignments, method, trials, setting)
-        document = _plan_document(planned, searched)
+        document = _plan_document(planned, searched, _packing(planned, searched, pack))
         show_json(document) if as_json else show(_plan_text(document))
         return 0
-    return start_sweep(assignments, setting, method, trials, parallel, prune=prune, as_json=as_json)
+    return start_sweep(
+        assignments, setting, method, trials, parallel, prune=prune, pack=pack, as_json=as_json
+    )
 
 
 def _refuse_mixed(method: Method | None, trials: int | None, *, prune: bool) -> None:
@@ -126,6 +135,7 @@ def start_sweep(
     parallel: int | None = None,
     *,
     prune: bool = False,
+    pack: str | None = None,
     as_json: bool,
 ) -> int:
     """Plan the trials that the words name, and have those done that are missing; returns the exit code."""
@@ -134,6 +144,7 @@ def start_sweep(
 
     planned, searched = _planned(words, method, trials, setting)
     planned.refuse_unreachable()
+    packed = _packing(planned, searched, pack)
     with nothing_left_if_refused(planned):
         sweep = write(planned, parallel)
         if prune:
@@ -146,7 +157,7 @@ def start_sweep(
         runs = [run for run in sweep.runs() if run.run_id in named]
         if searched is not None and searched.search.method != "random":
             return _drive(sweep, searched, runs, as_json=as_json)
-        return run_sweep(sweep, runs, as_json=as_json)
+        return run_sweep(sweep, runs, packed, as_json=as_json)
 
 
 def seeds_as_values(words: Sequence[str]) -> list[str] | None:
@@ -168,14 +179,43 @@ def seeds_as_values(words: Sequence[str]) -> list[str] | None:
     return [*others, f"seed=1..{count}"]
 
 
-def run_sweep(sweep: Sweep, runs: Sequence[RunDir], *, as_json: bool) -> int:
+def _packing(planned: Planned, searched: Searched | None, pack: str | None) -> Packing | None:
+    """How many trials share a job; None where each has its own. Raises UserError."""
+    from launcher.errors import Problem, UserError
+    from launcher.executors import executor_for
+    from launcher.runs.directory import RunDir
+    from launcher.sweeps.packing import MOST, measured_runs, packing
+
+    if pack is None:
+        return None
+    asked = int(pack) if re.fullmatch("[0-9]{1,4}", pack) else None
+    if (asked is None and pack != "auto") or (asked is not None and not 1 <= asked <= MOST):
+        raise UserError(Problem(f"must be auto or from 1 to {MOST}", field="--pack", value=pack))
+    if searched is not None and searched.search.method != "random":
+        raise UserError(
+            Problem("is for a grid, or for --search random", field="--pack", remedy="use --parallel")
+        )
+    runs = measured_runs([RunDir(planned.directory.parent / trial.run_id) for trial in planned.trials])
+    found = [
+        packing(trial.prepared.plan, executor_for(trial.prepared.plan.executor), runs, asked)
+        for trial in planned.trials
+    ]
+    return min(found, key=lambda each: each.each)
+
+
+def run_sweep(sweep: Sweep, runs: Sequence[RunDir], packed: Packing | None = None, *, as_json: bool) -> int:
     """Have these trials done, as many at a time as the sweep says; returns the exit code."""
+    from launcher.cli.output import say
     from launcher.executors import executor_for
 
     executor = executor_for(runs[0].read_plan().executor)
+    each = 1 if packed is None else packed.each
+    if packed is not None:
+        say(f"{each} trials share a job, {packed.reason}")
     if executor.array_template is None:
-        return _work_off(sweep, runs, executor, as_json=as_json)
-    return _submit(sweep, runs, executor, as_json=as_json)
+        at_once = sweep.at_once or each
+        return _work_off(sweep, runs, executor, at_once, as_json=as_json)
+    return _submit(sweep, runs, executor, each, as_json=as_json)
 
 
 def resume_sweep(sweep: Sweep, *, accept_changes: bool, follow: bool, as_json: bool) -> int:
@@ -210,13 +250,13 @@ def _search_again(sweep: Sweep, search: Search, *, as_json: bool) -> int:
     return start_sweep(words, setting, search.method, search.trials, sweep.at_once, as_json=as_json)
 
 
-def _submit(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, *, as_json: bool) -> int:
+def _submit(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, each: int, *, as_json: bool) -> int:
     """Hand what is missing to the scheduler, and say what becomes of it."""
     from launcher.cli.output import say, show_json
     from launcher.errors import EXIT_OK
     from launcher.sweeps.together import submit
 
-    done = submit(sweep, runs, executor, sweep.at_once)
+    done = submit(sweep, runs, executor, sweep.at_once, each)
     if as_json:
         show_json({"sweep": sweep.name, "trials": done.trials, "jobs": list(done.jobs)})
     if done.jobs:
@@ -226,15 +266,15 @@ def _submit(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, *, as_json
     return EXIT_OK
 
 
-def _work_off(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, *, as_json: bool) -> int:
+def _work_off(
+    sweep: Sweep, runs: Sequence[RunDir], executor: Executor, at_once: int, *, as_json: bool
+) -> int:
     """Do the trials here, one after the other or some at a time; returns when no more is to be done."""
     from launcher.cli.output import say
     from launcher.sweeps.queue import work_off
 
     with _wishes(sweep, WISHES) as wish:
-        ended = work_off(
-            runs, executor, sweep.at_once or 1, lambda run, what: say(f"{run.run_id}: {what}"), wish
-        )
+        ended = work_off(runs, executor, at_once, lambda run, what: say(f"{run.run_id}: {what}"), wish)
     return _told(sweep, ended, as_json=as_json)
 
 
@@ -363,7 +403,7 @@ def _prune(sweep: Sweep, planned: Planned) -> None:
         say(f"{run.run_id}: no longer in the sweep; its directory stays")
 
 
-def _plan_document(planned: Planned, searched: Searched | None) -> dict[str, Any]:
+def _plan_document(planned: Planned, searched: Searched | None, packed: Packing | None) -> dict[str, Any]:
     """What the trials are and what all of them take, as far as it can be predicted."""
     trials = [_trial_document(trial) for trial in planned.trials]
     example = planned.trials[0] if searched is None else searched.example
@@ -379,6 +419,9 @@ def _plan_document(planned: Planned, searched: Searched | None) -> dict[str, Any
         "search": None if planned.search is None else planned.search.method,
         "rank_hours": sum(known) / 3600 if len(known) == len(seconds) else None,
         "to_come": to_come,
+        "packed": None
+        if packed is None
+        else {"each": packed.each, "jobs": -(-len(trials) // packed.each), "reason": packed.reason},
         "trials": trials,
     }
 
@@ -414,4 +457,7 @@ def _plan_text(document: dict[str, Any]) -> str:
     count = len(rows) + document["to_come"]
     drawn = f" ({document['to_come']} drawn as results come)" if document["to_come"] else ""
     total = f"{count} trials{drawn}, {hours} {what} of training steps (predicted); nothing was started"
+    if packed := document["packed"]:
+        each, jobs = packed["each"], packed["jobs"]
+        total = f"{each} trials share a job, {packed['reason']}: {jobs} jobs instead of {len(rows)}\n{total}"
     return table(rows, ["trial", "steps", "training", ""]) + "\n" + total if rows else total

@@ -78,6 +78,8 @@ class Executor(Protocol):
     """The file of a run directory that is its job."""
     template: ClassVar[str]
     """The file in slurm/ that the job is rendered from."""
+    pack_template: ClassVar[str | None]
+    """The same, where several runs share each of its jobs."""
     array_template: ClassVar[str | None]
     """The file in slurm/ that many runs are submitted by at once; None where each of them must be started."""
 
@@ -99,14 +101,20 @@ class Executor(Protocol):
         Raises UserError where the job is refused, RunFailed where it doesn't start in time.
         """
 
+    def node_capacity(self, partition: str | None) -> tuple[int | None, int | None]:
+        """Cores and bytes of main memory of its smallest node, in the partition where there are such; None where unknown."""
+
     def start(self, run: RunDir) -> str:
         """Start the rendered job of a new run, or again after it ended; returns the job's id.
 
         Raises UserError where the request is refused; then a run that never had a job is removed again.
         """
 
-    def start_together(self, script: Path, runs: Sequence[RunDir]) -> str:
-        """Submit the script that starts all of these runs, in their order; returns the job's id. Raises as `start` does."""
+    def start_together(self, script: Path, runs: Sequence[RunDir], each: int = 1) -> str:
+        """Submit the script that starts all of these runs, in their order, `each` of them in one job; returns its id.
+
+        Raises as `start` does.
+        """
 
     def state(self, run: RunDir) -> JobState:
         """What is known about the newest job."""
@@ -182,6 +190,21 @@ def refuse_idle(run: RunDir, state: JobState) -> None:
 def request_stop(run: RunDir) -> None:
     """Write the stop file; training polls it."""
     runs.write_text(run.stop, "user")
+
+
+def ended_for_good(run: RunDir, job: str) -> bool:
+    """Whether a run that shares its job with others is over, although that job may go on, or start again.
+
+    So it is where a newer job has taken its place, too.
+    """
+    jobs = run.all_jobs()
+    if jobs and job in jobs[1:]:
+        return True
+    result, last = run.read_result(), run.last_attempt()
+    record = None if last is None else last.read()
+    if result is None or record is None or record.job_id != job:
+        return result is not None and result.job_id == job
+    return record.ended_at is not None and record.next == "stay"
 
 
 def recorded_state(run: RunDir, job: str | None) -> JobState:

@@ -1,0 +1,100 @@
+"""How many trials share a GPU, or a node's cores: as many as fit by the plan's estimate, or by what one of them has measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from launcher.errors import Problem, UserError
+from launcher.executors import Executor
+from launcher.planning.plan import Plan
+from launcher.runs.directory import RunDir
+
+MARGIN = 0.9
+"""Of the memory that there is, what trials may take together."""
+DOUBT = 1.2
+"""What an estimate that nothing was measured against is multiplied by."""
+MOST = 64
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How many trials share a job."""
+
+    each: int
+    reason: str
+    """Why so many, for a reader."""
+
+
+def packing(plan: Plan, executor: Executor, measured: Sequence[RunDir], asked: int | None) -> Packing:
+    """`asked` trials together, or as many as fit where it is None. Raises UserError where that can't be known or done."""
+    _refuse_unpackable(plan)
+    if asked is not None:
+        return Packing(asked, "as asked")
+    each, why = _need(plan, measured)
+    if plan.device == "cuda":
+        if plan.memory.capacity is None:
+            raise _unknown("the memory of the GPU: cluster profile gpu_memory_gib")
+        return _fitting(each, plan.memory.capacity, None, why)
+    cores, memory = executor.node_capacity(plan.cluster.partition)
+    per_trial = plan.slurm.cpus_per_task if plan.slurm is not None else plan.gpus
+    if cores is None or memory is None:
+        raise _unknown("what a node has")
+    return _fitting(each * plan.gpus, memory, cores // per_trial, why)
+
+
+def measured_runs(runs: Sequence[RunDir]) -> list[RunDir]:
+    """Those of a sweep's runs that have said what memory they took."""
+    found = []
+    for run in runs:
+        result = run.read_result() if run.path.exists() else None
+        if result is not None and result.measured is not None and result.measured.total:
+            found.append(run)
+    return found
+
+
+def _need(plan: Plan, measured: Sequence[RunDir]) -> tuple[int, str]:
+    """Bytes of one rank, and where that is known from."""
+    estimate = plan.memory.total
+    ratios = []
+    for run in measured:
+        result, planned = run.read_result(), run.read_plan().memory.get("total")
+        if result is not None and result.measured is not None and result.measured.total and planned:
+            # What torch counts on a GPU leaves out what the process needs beside.
+            beside = (plan.memory.other or 0) if plan.device == "cuda" else 0
+            ratios.append((result.measured.total + beside) / planned)
+    if estimate is None:
+        raise _unknown("the model's shape, and so its memory")
+    if not ratios:
+        return int(estimate * DOUBT), "by the estimate of memory, which nothing was measured against yet"
+    return int(
+        estimate * max(ratios)
+    ), f"by the estimate of memory x {max(ratios):.2f}, as trials have measured"
+
+
+def _fitting(need: int, memory: int, cores: int | None, why: str) -> Packing:
+    by_memory = int(memory * MARGIN // need)
+    each = max(1, min(by_memory, MOST if cores is None else cores, MOST))
+    limit = why if cores is None or by_memory <= cores else f"by the cores of a node ({cores} trials)"
+    return Packing(each, limit)
+
+
+def _refuse_unpackable(plan: Plan) -> None:
+    if plan.nodes > 1 or (plan.device == "cuda" and plan.world_size > 1):
+        remedy = "leave --pack out, or nodes=1 gpus=1"
+        raise UserError(
+            Problem("a trial on several GPUs or nodes shares none of them", field="--pack", remedy=remedy)
+        )
+    container = plan.cluster.container
+    if container is not None and container.runtime == "pyxis":
+        raise UserError(
+            Problem("a pyxis container is started for one run", field="--pack", remedy="leave it out")
+        )
+    if plan.device == "cuda" and plan.recipe.batch.tokens == "auto":
+        remedy = "give batch.tokens=N: auto takes all memory that there is, and what it finds would differ"
+        raise UserError(Problem("doesn't go with batch.tokens=auto", field="--pack", remedy=remedy))
+
+
+def _unknown(what: str) -> UserError:
+    remedy = "say how many trials share a job: --pack 4"
+    return UserError(Problem(f"isn't known here: {what}", field="--pack", value="auto", remedy=remedy))

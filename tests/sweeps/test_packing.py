@@ -1,0 +1,88 @@
+"""How many trials share a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.plans import new_run, plan_of
+
+from launcher.errors import UserError
+from launcher.executors.local import LocalExecutor
+from launcher.planning.plan import Memory, Plan
+from launcher.runs.directory import RunDir
+from launcher.runs.jobs import Job
+from launcher.runs.results import Measured, Result
+from launcher.sweeps.packing import measured_runs, packing
+
+GIB = 2**30
+
+
+class Node(LocalExecutor):
+    """A node with 16 cores and 64 GiB."""
+
+    def node_capacity(self, partition: str | None) -> tuple[int | None, int | None]:
+        del partition
+        return 16, 64 * GIB
+
+
+def planned(gib: float, *, device: str = "cpu", capacity: float | None = None, **recipe: Any) -> Plan:
+    """A plan of which a rank is estimated to take `gib`."""
+    plan = plan_of({"executor": "local", "device": "cpu", **recipe})
+    size = None if capacity is None else int(capacity * GIB)
+    memory = Memory(total=int(gib * GIB), other=GIB, capacity=size)
+    return plan.model_copy(update={"memory": memory, "device": device})
+
+
+def measured(tmp_path: Path, estimate: float, took: float) -> RunDir:
+    plan = planned(estimate).model_copy(update={"run_dir": str(tmp_path / "r"), "run_id": "r"})
+    run = new_run(plan)
+    run.write_result(Result("completed", measured=Measured(total=int(took * GIB))))
+    return run
+
+
+def each(plan: Plan, *runs: RunDir, asked: int | None = None) -> int:
+    return packing(plan, Node(), runs, asked).each
+
+
+def test_as_many_as_nine_tenths_of_the_memory_hold_by_the_estimate_and_a_fifth_more() -> None:
+    assert each(planned(6)) == 8  # 57.6 / 7.2
+    assert each(planned(0.5)) == 16, "the cores of the node"
+    assert each(planned(100)) == 1
+    assert each(planned(6), asked=3) == 3
+    assert each(planned(10, device="cuda", capacity=80)) == 6
+
+
+def test_what_a_trial_measured_corrects_the_estimate(tmp_path: Path) -> None:
+    run = measured(tmp_path, estimate=6, took=12)
+    assert measured_runs([run, RunDir(tmp_path / "gone")]) == [run]
+    found = packing(planned(6), Node(), [run], None)
+    assert (found.each, found.reason) == (4, "by the estimate of memory x 2.00, as trials have measured")
+    assert each(planned(10, device="cuda", capacity=80), run) == 3  # and what a process takes beside torch
+
+
+def test_what_can_not_be_known_or_shared_is_refused() -> None:
+    with pytest.raises(UserError, match="gpu_memory_gib"):
+        each(planned(6, device="cuda"))
+    with pytest.raises(UserError, match="tokens=auto"):
+        each(planned(6, device="cuda", capacity=80, batch={"tokens": "auto"}), asked=2)
+    several = planned(6).model_copy(update={"nodes": 2})
+    with pytest.raises(UserError, match="several GPUs or nodes"):
+        each(several, asked=2)
+    unknown = planned(6).model_copy(update={"memory": Memory()})
+    with pytest.raises(UserError, match="the model's shape"):
+        each(unknown)
+
+
+@pytest.mark.parametrize("line", ["7", "7_3", "7_3.12", "local 7"])
+def test_a_job_is_read_as_it_is_written(line: str) -> None:
+    job = Job.parse(line)
+    assert job is not None
+    assert str(job) == line
+    assert job.asked == line.removeprefix("local ").partition(".")[0]
+
+
+@pytest.mark.parametrize("line", ["7.1", "7_3.", "local 7.1", "7_.1"])
+def test_what_is_no_job(line: str) -> None:
+    assert Job.parse(line) is None
