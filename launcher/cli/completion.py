@@ -101,7 +101,7 @@ def words(args: Sequence[str], incomplete: str) -> list[str]:
     verb = next((word for word in given if word in VERBS), None) if given and "=" not in given[0] else "run"
     if not given and "=" not in incomplete:
         return [name for name in (*VERBS, "recipe=") if name.startswith(incomplete)]
-    command = cli.get_command(click.Context(cli), verb or "run")
+    command = cli.get_command(click.Context(cli, **cli.context_settings), verb or "run")
     metavars = (
         " ".join(str(one.metavar) for one in command.params if isinstance(one, click.Argument))
         if command

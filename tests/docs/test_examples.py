@@ -90,7 +90,7 @@ def loaded(words: list[str], directory: Path) -> Loaded:
 
 @pytest.mark.parametrize("block", COMMANDS, ids=str)
 def test_commands_are_as_the_command_line_takes_them(block: Block, tmp_path: Path) -> None:
-    parent = click.Context(cli, info_name="launch")
+    parent = click.Context(cli, info_name="launch", **cli.context_settings)
     for words in block.commands():
         if not words:
             continue
@@ -148,6 +148,11 @@ def test_commands_that_need_nothing_are_executed(block: Block, trained: Path, tm
             (tmp_path / name[1]).write_text(program.text, encoding="utf-8")
     for name in ("train.csv", "dev.csv", "test.csv", "reviews.csv"):
         shutil.copyfile(write_shape("stars.csv", tmp_path), tmp_path / name)
+    shutil.copyfile(ROOT / "tests" / "drafts" / "args.json", tmp_path / "args.json")
+    (tmp_path / "train.py").write_text(
+        'load_dataset("nyu-mll/glue", "sst2")\nAutoModelForSequenceClassification.from_pretrained("bert-base-cased")\n'
+    )
+    (tmp_path / "accelerate.yaml").write_text("num_machines: 2\nnum_processes: 8\nmixed_precision: bf16\n")
     made: set[str] = set()
     reasons = []
     for words in block.commands():

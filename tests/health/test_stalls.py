@@ -33,7 +33,8 @@ def test_fewest_steps_come_before_parts_of_a_step_and_a_save_before_the_step_aft
     late = RankHealth(1, "step", "results", 6, 95.0, 60.0, "S")
     saving = RankHealth(1, "save", "", 7, 95.0, 60.0, "S")
     assert (
-        sentence(node(0, WAITS, late)) == "no step for 95 s: rank 1 on node1 waits for the results of the step"
+        sentence(node(0, WAITS, late))
+        == "no step for 95 s: rank 1 on node1 waits for the results of the step"
     )
     assert sentence(node(0, WAITS, saving)) == "no progress for 95 s: rank 1 on node1 is saving"
 
