@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from launcher.errors import Conflict
+from launcher.tasks.shared import snippets
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.sample import Guess, Said, Sample
 
@@ -21,6 +22,7 @@ class MaskedLM(TaskSpec):
     head_outputs = None
     texts = (1,)
     probes = True
+    pipeline_tag = "fill-mask"
     outputs = ("prediction", "probabilities", "candidates")
 
     @classmethod
@@ -48,6 +50,11 @@ class MaskedLM(TaskSpec):
 
     def sample_texts(self) -> tuple[str, ...]:
         return ("The capital of France is [MASK].",)
+
+    def snippet(self, model: str) -> str:
+        (text,) = self.sample_texts()
+        told = snippets.literal(text).replace("[MASK]", "{use.tokenizer.mask_token}")
+        return snippets.piped("fill-mask", model, (text,)).replace(snippets.literal(text), f"f{told}")
 
 
 SPEC = MaskedLM

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from launcher.errors import Problem
-from launcher.tasks.shared import labels
+from launcher.tasks.shared import labels, snippets
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Doubt, Seen
 from launcher.tasks.shared.rows import Row, Value, shown
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample, mostly
 
+USE = """
+with torch.no_grad():
+    probabilities = model(**inputs).logits[0].sigmoid().tolist()
+limits = getattr(model.config, "thresholds", None) or [0.5] * len(probabilities)
+found = [index for index, p in enumerate(probabilities) if p >= limits[index]]
+print([model.config.id2label[index] for index in found])
+"""
 SHOWN = 3
 """Labels that a message shows."""
 
@@ -75,6 +82,10 @@ class MultiLabel(TaskSpec):
         some = ", ".join([repr(name) for name in seen if likely in name][:SHOWN])
         text = f"{len(seen):,} labels consist of each other's parts ({some}), and each is taken for one label"
         yield Doubt(text, f'data.label_delimiter="{likely}" takes them apart')
+
+    def snippet(self, model: str) -> str:
+        loaded = snippets.loaded("AutoModelForSequenceClassification", model)
+        return loaded + snippets.encoded(self.sample_texts()) + USE
 
 
 def _listed(sample: Sample) -> Guess | None:

@@ -9,12 +9,18 @@ from string import ascii_uppercase
 from typing import Any
 
 from launcher.errors import Conflict, Problem, UserError
-from launcher.tasks.shared import labels
+from launcher.tasks.shared import labels, snippets
 from launcher.tasks.shared.base import Change, Label, TaskSpec, mended
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample, mostly
 from launcher.tasks.shared.written_lists import unwritten
 
+USE = """
+inputs = tokenizer([context] * len(choices), choices, return_tensors="pt", padding=True, truncation=True)
+with torch.no_grad():
+    logits = model(**{key: value[None] for key, value in inputs.items()}).logits[0]
+print(choices[int(logits.argmax())], logits.softmax(-1).tolist())
+"""
 CHOICE = re.compile(
     r"(?:.*[._ -])?(?:choice|option|ending|answer|alternative|opt|sol|solution)[._ -]?(?:\d|[a-z])|[a-e]"
 )
@@ -29,6 +35,7 @@ class MultipleChoice(TaskSpec):
     classes = False
     about_text = True
     choices = True
+    pipeline_tag = "multiple-choice"
     outputs = ("prediction", "probabilities", "choice")
 
     @classmethod
@@ -134,6 +141,14 @@ class MultipleChoice(TaskSpec):
             raise UserError(Problem(message, field="--text", remedy="give --text once for each of them"))
         given: dict[str, Value] = dict(zip(columns, texts[:width], strict=True))
         return [Row({**given, choices: list(texts[width:])}, 1)]
+
+    def snippet(self, model: str) -> str:
+        (*given, first, second), *_ = [self.sample_texts()[: len(self.given_texts) + 2]]
+        context, *question = given
+        start = f"{question[0]} " if question else ""  # each choice is read behind its question
+        choices = snippets.literal([start + first, start + second]).replace("'", '"')
+        told = f"context, choices = {snippets.literal(context)}, {choices}\n"
+        return snippets.loaded("AutoModelForMultipleChoice", model) + told + USE
 
 
 def choice_list(value: Value) -> list[str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from launcher.errors import Problem
-from launcher.tasks.shared import labels
+from launcher.tasks.shared import labels, snippets
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.findings import Seen
 from launcher.tasks.shared.rows import shown
@@ -16,6 +16,12 @@ RATED = frozenset(
     re.findall("[a-z]+", "star stars rating ratings rated grade score level severity overall rank stage")
 )
 """Words in the names of columns whose numbers have an order."""
+USE = """
+with torch.no_grad():
+    score = model(**inputs).logits[0, 0]
+above = torch.sigmoid(score + bias)  # how probable it is to be above the first label, above the second, ...
+print(model.config.ordinal_labels[int((above > 0.5).sum())])
+"""
 LEAST, MOST = 3, 11
 """How many numbers a scale has."""
 
@@ -46,6 +52,10 @@ class Ordinal(TaskSpec):
         message = f"{name!r} is no number: these classes have no order"
         remedy = "data.labels=[LOWEST,...,HIGHEST] gives one"
         return Problem(message, None, "data.label", self.recipe.data.label, remedy)
+
+    def snippet(self, model: str) -> str:
+        loaded = snippets.loaded("AutoModelForSequenceClassification", model, head="bias")
+        return loaded + snippets.encoded(self.sample_texts()) + USE
 
 
 def _is_scale(column: Column) -> bool:

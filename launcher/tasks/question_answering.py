@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from launcher.tasks.shared import snippets
 from launcher.tasks.shared.answers import NOWHERE, Answer, answers, answers_mistake, in_place, placed
 from launcher.tasks.shared.base import Change, Label, TaskSpec, mended
 from launcher.tasks.shared.findings import Finding, Kind
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample, mostly
 
+USE = """
+inputs = tokenizer(
+    question, context, return_tensors="pt", truncation="only_second", return_offsets_mapping=True
+)
+places = inputs.pop("offset_mapping")[0].tolist()
+outside = torch.tensor([part != 1 for part in inputs.sequence_ids(0)])
+with torch.no_grad():
+    output = model(**inputs)
+start, end = output.start_logits[0], output.end_logits[0]
+scores = start.masked_fill(outside, -torch.inf)[:, None] + end.masked_fill(outside, -torch.inf)
+tokens = torch.arange(len(places))
+length = tokens - tokens[:, None] + 1
+scores = scores.masked_fill((length < 1) | (length > longest), -torch.inf)
+first, last = divmod(int(scores.argmax()), len(places))
+answer = context[places[first][0] : places[last][1]]
+"""
+UNANSWERABLE = """\
+if start[0] + end[0] > scores.max() + {above}:
+    answer = ""  # there is none
+"""
 IMPOSSIBLE = "is_impossible"
 """The column of SQuAD 2.0 that says whether a question has no answer; it wins over answers that stand there too."""
 KINDS = {
@@ -53,6 +74,7 @@ class QuestionAnswering(TaskSpec):
     classes = False
     about_text = True
     head_outputs = 2
+    pipeline_tag = "question-answering"
     texts = (2,)
     example_columns = "data.text=[question,context]"
     outputs = ("prediction", "probabilities", "start", "end")
@@ -148,6 +170,16 @@ class QuestionAnswering(TaskSpec):
 
     def sample_texts(self) -> tuple[str, ...]:
         return ("a question", "the text that answers it")
+
+    def snippet(self, model: str) -> str:
+        question, context = map(snippets.literal, self.sample_texts())
+        told = f"question, context = {question}, {context}\nlongest = {self.recipe.qa.max_answer}  # tokens of an answer\n"
+        nothing = (
+            UNANSWERABLE.format(above=self.recipe.qa.null_threshold) if self.recipe.qa.unanswerable else ""
+        )
+        return (
+            snippets.loaded("AutoModelForQuestionAnswering", model) + told + USE + nothing + "print(answer)\n"
+        )
 
 
 def _moved(answer: Answer, before: str, context: str, change: Change) -> dict[str, str | int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from launcher.tasks.shared import labels
+from launcher.tasks.shared import labels, snippets
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.rows import Row, Value, shown
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample
@@ -13,6 +13,13 @@ QUERIES = frozenset({"query", "question", "search", "keyword"})
 DOCUMENTS = frozenset(
     re.findall("[a-z]+", "document doc passage answer sentence product title url text item")
 )
+USE = """
+inputs = tokenizer([query] * len(documents), documents, return_tensors="pt", padding=True, truncation=True)
+with torch.no_grad():
+    relevance = most * model(**inputs).logits[:, 0].sigmoid()
+for score, document in sorted(zip(relevance.tolist(), documents), reverse=True):
+    print(round(score, 4), document)
+"""
 REPEATED = 1.5
 """Rows for each query; with fewer there is nothing to be ordered."""
 
@@ -21,6 +28,7 @@ class Ranking(TaskSpec):
     metric = "ndcg"
     metrics = ("accuracy", "mrr", "ndcg")
     fixed_shape = False
+    pipeline_tag = "text-ranking"
     classes = False
     texts = (2,)
     example_columns = "data.text=[query,document]"
@@ -65,6 +73,12 @@ class Ranking(TaskSpec):
 
     def sample_texts(self) -> tuple[str, ...]:
         return ("a query", "a document")
+
+    def snippet(self, model: str) -> str:
+        query, document = map(snippets.literal, self.sample_texts())
+        given = f'query, documents = {query}, [{document}, "another document"]\n'
+        most = f"most = {self.recipe.ranking.max_relevance:g}  # the highest relevance in the training data\n"
+        return snippets.loaded("AutoModelForSequenceClassification", model) + given + most + USE
 
 
 def _keys(query: Column, document: Column, label: Column) -> dict[str, Said]:

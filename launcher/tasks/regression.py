@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.tasks.shared import labels
+from launcher.tasks.shared import labels, snippets
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.rows import Row, Value, shown
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample
@@ -43,6 +43,10 @@ class Regression(TaskSpec):
     def label(self, row: Row) -> Label:
         (column,) = self.label_columns
         return labels.score(row.values.get(column))
+
+    def snippet(self, model: str) -> str:
+        options = ', function_to_apply="none"'
+        return snippets.piped("text-classification", model, self.sample_texts(), options)
 
 
 def _is_measured(column: Column) -> bool:

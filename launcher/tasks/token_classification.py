@@ -8,13 +8,29 @@ from itertools import islice
 from typing import Any
 
 from launcher.errors import Conflict, Problem
-from launcher.tasks.shared import labels, tagging
+from launcher.tasks.shared import labels, snippets, tagging
 from launcher.tasks.shared.base import Change, Label, TaskSpec
 from launcher.tasks.shared.findings import Doubt, Finding, Kind, Seen
 from launcher.tasks.shared.rows import Mistake, Row, shown
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample, mostly
 from launcher.tasks.shared.words import tags, words
 
+USE = """
+inputs = tokenizer(words, is_split_into_words=True, return_tensors="pt", truncation=True)
+owners = inputs.word_ids(0)
+first = [place for place, word in enumerate(owners) if word is not None and word != owners[place - 1]]
+with torch.no_grad():
+    emissions = model(**inputs).logits[0, first]  # of each word's first token
+# steps: from each tag to each tag; its last two rows from the beginning of a sentence, and to its end
+score, pointers = steps[-2] + emissions[0], []
+for emission in emissions[1:]:
+    best, pointer = (score[:, None] + steps[:-2]).max(dim=0)
+    score, pointers = best + emission, [*pointers, pointer]
+tags = [int((score + steps[-1]).argmax())]
+for pointer in reversed(pointers):
+    tags.insert(0, int(pointer[tags[0]]))
+print([(word, model.config.id2label[tag]) for word, tag in zip(words, tags)])
+"""
 NOT_IOB1 = "not IOB1"
 """Counted, and never told."""
 TAGS_SHOWN = 3
@@ -48,6 +64,7 @@ class TokenClassification(TaskSpec):
     about_text = True
     texts = (1,)
     words = True
+    pipeline_tag = "token-classification"
     outputs = ("prediction", "probabilities", "entities")
 
     @classmethod
@@ -184,6 +201,13 @@ class TokenClassification(TaskSpec):
         yield Doubt(
             f"{text}: each tagged word is an entity of its own", "tagging.scheme=none says that this is meant"
         )
+
+    def snippet(self, model: str) -> str:
+        if not self.recipe.tagging.crf:
+            options = ', aggregation_strategy="first"'
+            return snippets.piped("token-classification", model, self.sample_texts(), options)
+        told = f"words = {snippets.literal(self.sample_texts()[0])}.split()\n"
+        return snippets.loaded("AutoModelForTokenClassification", model, head="steps") + told + USE
 
 
 def _place(seen: Mapping[str, Seen], tag: str) -> str | None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, RunFailed, RunStopped
+from launcher.cards import model_card
+from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, RunFailed, RunStopped, UserError
 from launcher.planning.plan import Plan
 from launcher.runs.directory import AttemptDir, RunDir, write_text
 from launcher.runs.failures import last_step
@@ -107,6 +108,17 @@ def _finish(
         tracking=Tracking(job.record.page()),
     )
     _end(job.run, attempt, job.events, code, started, result)
+    if ending == "completed":
+        _write_card(job)
+
+
+def _write_card(job: Job) -> None:
+    """README.md beside the best model; a run that can't write it is completed all the same."""
+    try:
+        if job.run.model.is_dir():
+            write_text(job.run.model / model_card.NAME, model_card.model_card(job.run))
+    except (OSError, UserError) as error:
+        job.events.notice(f"the model's README.md is not written: {error}", "warning")
 
 
 def _predicted(plan: Plan) -> dict[str, Any]:

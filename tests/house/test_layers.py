@@ -37,10 +37,11 @@ LAYERS = {
     "node": "executors health",
     "drafts": "planning executors",
     "sweeps": "planning executors optuna",
+    "cards": "runs tasks",
     "report": "runs tasks reading jinja2",
     "api": "planning executors train",
-    "cli": "recipe tasks families loading reading runs planning executors health sweeps drafts report node click rich",
-    "train": "recipe tasks families reading planning runs health *",
+    "cli": "recipe tasks families loading reading runs planning executors health sweeps drafts report cards node click rich",
+    "train": "recipe tasks families reading planning runs cards health *",
 }
 
 # What turns the same recipe into the same files can't look at the machine it runs on. Of planning, four modules do:

@@ -177,7 +177,11 @@ def _show_predictions(run: Path, result: dict[str, Any]) -> None:
     launch export smoke-20260131 --output my-model
 """)
 def export_command(reference: str, output: str | None, runs_dir: Path | None, as_json: bool) -> None:
-    """A plain Hugging Face directory of the best model, adapters merged."""
+    """A plain Hugging Face directory of the best model, adapters merged, with a model card.
+
+    The card (README.md) has the metrics, with their spread where other seeds lie beside the run, how it was made, and
+    Python that uses it without launch.
+    """
     from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb
     from launcher.errors import Problem, UserError
@@ -189,10 +193,21 @@ def export_command(reference: str, output: str | None, runs_dir: Path | None, as
             Problem("exists already", where=str(target), remedy="choose another with --output DIR")
         )
     result = run_verb(["export", str(run), "--output", str(target)])
+    _write_card(run, target)
     if as_json:
         show_json(result)
     else:
         show(str(result.get("output", target)))
+
+
+def _write_card(run: Path, target: Path) -> None:
+    """README.md, with the spread of metrics where the training was done with several seeds."""
+    from launcher.cards.model_card import NAME, model_card
+    from launcher.report.repetitions import repetitions
+    from launcher.runs.directory import RunDir, write_text
+
+    found = RunDir(run)
+    write_text(target / NAME, model_card(found, repetitions=repetitions(found)), mode=0o644)
 
 
 @click.command("prefetch")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from launcher.errors import Conflict, Problem, UserError, choices
-from launcher.tasks.shared import labels
+from launcher.tasks.shared import labels, snippets
 from launcher.tasks.shared.findings import Doubt, Finding, Kind, Seen
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown, text_mistake
 from launcher.tasks.shared.sample import Guess, Sample
@@ -84,6 +84,8 @@ class TaskSpec:
     probes: ClassVar[bool] = False
     """Whether mlm.probes can be tried."""
 
+    pipeline_tag: ClassVar[str] = "text-classification"
+    """What the hub calls models of this kind."""
     outputs: ClassVar[tuple[str, ...]] = ("prediction", "probabilities")
     """The columns that `predict` adds to those of the input."""
 
@@ -330,6 +332,10 @@ class TaskSpec:
     def sample_texts(self) -> tuple[str, ...]:
         """Texts to try a model with, as `launch predict --text` takes them."""
         return ("a sentence of yours",) if len(self.given_texts) == 1 else ("the first text", "the second")
+
+    def snippet(self, model: str) -> str:
+        """Python that uses a model with transformers alone; `model` is its directory, or its name on the hub."""
+        return snippets.piped("text-classification", model, self.sample_texts())
 
     def rows_of(self, texts: Sequence[str]) -> list[Row]:
         """The rows that texts given by hand make. Raises UserError where their number doesn't fit."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import stat
 from pathlib import Path
@@ -14,11 +13,11 @@ import torch
 import transformers
 from peft import PeftModel
 from safetensors.torch import load_file
+from support.every_task import TASKS, recipe_of, write_rows
 from support.models import small_config
-from support.training import RankServer, make_run, metrics, recipe, result, train_here
+from support.training import RankServer, make_run, metrics, result, train_here
 
 from launcher import tasks
-from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.train.model.build import build_model
 from launcher.train.tasks import get_task
@@ -29,52 +28,16 @@ from launcher.train.use.inference_files import labelled_split
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-ROWS = [
-    {
-        "text": f"anna saw {number % 4} birds",
-        "other": f"the house number {number % 7}",
-        "class": ("no", "yes")[number % 2],
-        "classes": ["few"] if number % 4 < 2 else ["many", "loud"],
-        "number": number % 4 / 3,
-        "stars": number % 4 + 1,
-        "words": ["anna", "saw", "birds"],
-        "tags": [("O", "B-PER")[number % 2], "O", "O"],
-        "answers": [{"text": "house", "answer_start": 4}],
-        "choices": ["birds", "house"],
-        "right": number % 2,
-    }
-    for number in range(40)
-]
-TASKS: dict[str, dict[str, Any]] = {
-    "classification": {"text": "text", "label": "class"},
-    "multilabel": {"text": "text", "label": "classes"},
-    "regression": {"text": "text", "label": "number"},
-    "ordinal": {"text": "text", "label": "stars"},
-    "token-classification": {"text": "words", "label": "tags"},
-    "masked-lm": {"text": "text"},
-    "question-answering": {"text": ["text", "other"], "label": "answers", "stride": 4},
-    "multiple-choice": {"text": "text", "choices": "choices", "label": "right"},
-    "ranking": {"text": ["text", "other"], "label": "number"},
-}
-
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return path
-
-
-def _recipe(file: Path, task: str, **changes: Any) -> Recipe:
-    data = {"train": str(file), "validation": str(file), "test": None, **TASKS[task]}
-    train = {"lr": 1e-2, "max_steps": 3}
-    return recipe(file.parent, task=task, data=data, train=train, **changes)
+    return write_rows(tmp_path_factory.mktemp("rows"))
 
 
 @pytest.fixture(scope="module")
 def encoder(file: Path, tmp_path_factory: pytest.TempPathFactory, ranks: RankServer) -> Path:
     """What a masked-lm run leaves: an encoder whose configuration knows of no other task."""
-    run = make_run(tmp_path_factory.mktemp("runs") / "encoder", _recipe(file, "masked-lm"))
+    run = make_run(tmp_path_factory.mktemp("runs") / "encoder", recipe_of(file, "masked-lm"))
     return ranks.complete(run).model
 
 
@@ -82,7 +45,7 @@ def encoder(file: Path, tmp_path_factory: pytest.TempPathFactory, ranks: RankSer
 def test_a_task_trains_and_is_evaluated(
     task: str, file: Path, encoder: Path, tmp_path: Path, ranks: RankServer
 ) -> None:
-    wanted = _recipe(file, task, tuning="lora", model={"init": "pretrained", "name": str(encoder)})
+    wanted = recipe_of(file, task, tuning="lora", model={"init": "pretrained", "name": str(encoder)})
     run = ranks.complete(make_run(tmp_path / "run", wanted))
     measured = ranks.verb("eval", run.path)["validation"]
     assert measured["loss"] == pytest.approx(metrics(run, "validation")[-1]["eval/loss"], rel=1e-4)
@@ -137,7 +100,7 @@ def _examine(
 @pytest.mark.parametrize("task", [*TASKS, "token-classification with a CRF"])
 def test_r_drop_counts_where_two_passes_disagree(task: str, file: Path, tmp_path: Path) -> None:
     task, _, crf = task.partition(" ")
-    wanted = _recipe(file, task, model={"dropout": {"hidden": 0.3}}, tagging={"crf": bool(crf)})
+    wanted = recipe_of(file, task, model={"dropout": {"hidden": 0.3}}, tagging={"crf": bool(crf)})
     wanted = wanted.model_copy(update={"train": wanted.train.model_copy(update={"r_drop": 2.0})})
     job = train_here(make_run(tmp_path / "run", wanted), "none", max_steps=1)
     assert metrics(job.run)[0]["train/loss"] > 0
@@ -164,9 +127,9 @@ def test_a_student_comes_nearer_to_its_teacher(
     """In what the loss decides; a student that is its teacher already has nothing to learn from it."""
     task, _, crf = task.partition(" ")
     changes: dict[str, Any] = {"tagging": {"crf": bool(crf)}, "model": {"dropout": {"hidden": 0.0}}}
-    teacher = ranks.complete(make_run(tmp_path / "teacher", _recipe(file, task, **changes)))
+    teacher = ranks.complete(make_run(tmp_path / "teacher", recipe_of(file, task, **changes)))
     changes["distill"] = {"teacher": str(teacher.model), "weight": 1.0}
-    job = train_here(make_run(tmp_path / "student", _recipe(file, task, **changes, seed=7)), "none", 12)
+    job = train_here(make_run(tmp_path / "student", recipe_of(file, task, **changes, seed=7)), "none", 12)
     before, after = metrics(job.run)[0]["train/loss"], metrics(job.run)[-1]["train/loss"]
     assert -1e-6 < after < max(before, 1e-6)  # choices are close to each other from the start
 
@@ -186,10 +149,10 @@ def test_a_head_of_ones_own_is_carried_on_and_survives_pruning(
 ) -> None:
     """A CRF's transitions and ordinal thresholds go from run to run, where the labels are the same."""
     changes: dict[str, Any] = {"tagging": {"crf": task == "token-classification"}}
-    trained = ranks.complete(make_run(tmp_path / "trained", _recipe(file, task, **changes)))
+    trained = ranks.complete(make_run(tmp_path / "trained", recipe_of(file, task, **changes)))
     kept = load_file(trained.model / "launcher_head.safetensors")
     changes |= {"model": {"init": "pretrained", "name": str(trained.model)}, "init_from": str(trained.model)}
-    wanted = _recipe(file, task, **changes, prune={"heads": 0.5, "ffn": 0.5, "examples": 8})
+    wanted = recipe_of(file, task, **changes, prune={"heads": 0.5, "ffn": 0.5, "examples": 8})
     names = get_task(wanted).names_in(transformers.AutoConfig.from_pretrained(trained.model))
     tokenizer = transformers.AutoTokenizer.from_pretrained(trained.model)
     built = build_model(wanted, get_task(wanted, tokenizer), names, tokenizer)
@@ -211,7 +174,7 @@ def test_a_teacher_of_another_task_is_refused(
 ) -> None:
     for task in ("token-classification", "ordinal"):
         start = {"init": "pretrained", "name": str(encoder)}
-        wanted = _recipe(file, task, model=start, distill={"teacher": str(encoder)})
+        wanted = recipe_of(file, task, model=start, distill={"teacher": str(encoder)})
         run = make_run(tmp_path / task, wanted)
         assert ranks.attempt(run) == [1]
         error = result(run)["error"]
@@ -223,10 +186,10 @@ def test_a_teacher_whose_outputs_mean_something_else_is_refused(
     file: Path, tmp_path: Path, ranks: RankServer
 ) -> None:
     """Even where it has as many of them."""
-    teacher = ranks.complete(make_run(tmp_path / "teacher", _recipe(file, "regression")))
+    teacher = ranks.complete(make_run(tmp_path / "teacher", recipe_of(file, "regression")))
     plain = tmp_path / "exported"
     shutil.copytree(teacher.model, plain)  # without the recipe that says what it is for
-    classes = ranks.complete(make_run(tmp_path / "classes", _recipe(file, "classification"))).model
+    classes = ranks.complete(make_run(tmp_path / "classes", recipe_of(file, "classification"))).model
     for number, (task, taught) in enumerate(
         [
             ("ranking", teacher.model),
@@ -236,7 +199,7 @@ def test_a_teacher_whose_outputs_mean_something_else_is_refused(
         ]
     ):
         start = {"init": "pretrained", "name": str(taught)}
-        wanted = _recipe(file, task, model=start, distill={"teacher": str(taught)})
+        wanted = recipe_of(file, task, model=start, distill={"teacher": str(taught)})
         run = make_run(tmp_path / str(number), wanted)
         assert ranks.attempt(run) == [1]
         assert "was not trained for this task" in result(run)["error"]["message"], task
@@ -248,7 +211,7 @@ def test_a_compressed_run_ends_well_whatever_it_started_from(
     """The encoder that is pruned here has neither the task's head nor its labels, so there is no metric from before."""
     start = {"model": {"init": "pretrained", "name": str(encoder)}, "init_from": str(encoder)}
     for task in ("ordinal", "token-classification"):
-        wanted = _recipe(file, task, **start, tagging={"crf": True}, prune={"ffn": 0.5, "examples": 8})
+        wanted = recipe_of(file, task, **start, tagging={"crf": True}, prune={"ffn": 0.5, "examples": 8})
         run = ranks.complete(make_run(tmp_path / task, wanted))
         found = result(run)["compression"]
         assert found["before"]["metrics"] == {}
@@ -275,7 +238,7 @@ def test_states_are_compared_where_the_head_reads_them(
     }
     distill = {"teacher": str(tmp_path / "model"), "weight": 1.0, "hidden": 1.0}
     job = train_here(
-        make_run(tmp_path / "run", _recipe(file, "classification", model=start, distill=distill)), "none", 1
+        make_run(tmp_path / "run", recipe_of(file, "classification", model=start, distill=distill)), "none", 1
     )
     assert metrics(job.run)[0]["train/loss"] == pytest.approx(0, abs=1e-5)
 
@@ -296,7 +259,7 @@ def _outputs(model: torch.nn.Module, task: str) -> tuple[torch.Tensor, ...]:
 @pytest.mark.parametrize("task", TASKS)
 def test_adapters_that_have_learnt_nothing_yet_change_nothing(task: str, file: Path, encoder: Path) -> None:
     """Not even for second texts and padding: whatever the model is given reaches it."""
-    wanted = _recipe(file, task, tuning="lora", model={"init": "pretrained", "name": str(encoder)})
+    wanted = recipe_of(file, task, tuning="lora", model={"init": "pretrained", "name": str(encoder)})
     tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
     built = build_model(wanted, get_task(wanted, tokenizer), ("1", "2"), tokenizer)
     adapted = _outputs(built.model, task)
