@@ -13,11 +13,12 @@ import torch
 import transformers
 from peft import PeftModel
 from safetensors.torch import load_file
-from support.every_task import TASKS, recipe_of, write_rows
+from support.every_task import ROWS, TASKS, recipe_of, write_rows
 from support.models import small_config
 from support.training import RankServer, make_run, metrics, result, train_here
 
 from launcher import tasks
+from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.train.model.build import build_model
 from launcher.train.tasks import get_task
