@@ -61,13 +61,15 @@ class Wandb(Section):
     name: WandbName | None = None
     """Display name; null means the run id."""
     group: WandbName | None = None
-    """Group that the run belongs to; null means the recipe's name."""
+    """Group that the run belongs to; null means its sweep, or the recipe's name."""
     job_type: WandbName = "train"
     """Job type shown beside the run."""
     tags: tuple[Tag, ...] = ()
     """Tags of the run."""
     notes: str | None = None
     """A longer note, shown on the run's page."""
+    alerts: bool = False
+    """Whether W&B tells you, as your settings there say, when the run fails, diverges or is completed."""
 
 
 class Tracking(Section):

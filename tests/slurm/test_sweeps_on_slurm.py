@@ -227,3 +227,39 @@ def test_packed_trials_that_wait_leave_the_queue_with_the_last_of_them(
         assert cluster.run(["squeue", "--noheader"]).stdout == ""
     finally:
         cluster.run(["scontrol", "update", "partitionname=main", "state=up"])
+
+
+@pytest.mark.slow
+def test_twelve_trials_killed_extended_pruned_compared_and_reported(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
+    words = (*TINY, "train.max_steps=40", "checkpoint.every=10", "train.lr=1e-3,1e-2")
+    command = ("sweep", *words, "seed=1..6", "--pack", 2, "--json")
+    first = json.loads(on_slurm(*command).stdout)
+    name, runs_dir = first["sweep"], tmp_path / "runs"
+    assert len(first["trials"]) == 12
+    wait_until(lambda: any(steps(RunDir(runs_dir / trial)) for trial in first["trials"]), "one to train", 240)
+    cluster.run(["scancel", "--signal=KILL", "--full", first["jobs"][0]], check=False)
+    cluster.run(["scancel", first["jobs"][0]], check=False)
+    wait_until(lambda: cluster.run(["squeue", "--noheader"]).stdout == "", "an empty queue", 120)
+    assert statuses(on_slurm, name).count("completed") < 12
+
+    on_slurm(*command)
+    more = ("sweep", *words, "seed=1..7", "--pack", 2, "--json")
+    assert len(json.loads(on_slurm(*more).stdout)["jobs"]) == 1
+    wait_until(lambda: statuses(on_slurm, name) == ["completed"] * 14, "14 trials to be completed", 500)
+    assert "nothing is missing" in on_slurm(*more).stderr
+    on_slurm("sweep", *words, "seed=2..7", "--pack", 2, "--prune")
+    assert statuses(on_slurm, name) == ["completed"] * 12
+
+    every = [RunDir(path) for path in runs_dir.glob(f"{name}.*")]
+    assert len(every) == 14
+    assert [steps(run) for run in every] == [40] * 14
+    rows = json.loads(on_slurm("compare", name, "--json").stdout)["rows"]
+    assert [row["seeds"] for row in rows] == [[2, 3, 4, 5, 6, 7]] * 2
+    assert rows[1]["against_best"]["seeds"] == 6
+    on_slurm("report", name)
+    assert name in (tmp_path / "report.html").read_text()
+    on_slurm("run", *words[:-1], "train.lr=1e-2", "seed=1", "run_id=alone", "--follow")
+    (trial,) = (run for run in every if run.run_id.endswith("lr0.01-seed1"))
+    assert losses(RunDir(runs_dir / "alone")) == losses(trial)

@@ -95,6 +95,8 @@ class WandbStub:
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
         self.received: list[Received] = []
+        self.alerts: list[dict[str, Any]] = []
+        """Title, text and severity of each alert."""
         self.unknown: list[str] = []
         """Operations that it did not understand and answered with an error."""
         self._failing: tuple[re.Pattern[str], int] | None = None
@@ -267,6 +269,10 @@ class WandbStub:
 
     def _on_RunStoppedStatus(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         return {"project": {"run": {"stopped": self._stop_pressed}}}
+
+    def _on_NotifyScriptableRunAlert(self, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self.alerts.append({key: variables.get(key) for key in ("title", "text", "severity")})
+        return {"notifyScriptableRunAlert": {"success": True}}
 
     def _on_MarkRunFilesUploaded(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         return {"markRunFilesUploaded": {"success": True}}

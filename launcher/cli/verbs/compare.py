@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from launcher.cli import options
 
 if TYPE_CHECKING:
-    from launcher.report.comparison import Comparison, Spread
+    from launcher.report.comparison import Comparison, Figures, Spread
     from launcher.report.significance import Difference
     from launcher.runs.directory import RunDir
+    from launcher.sweeps.effects import Effect
 
 
 @click.command("compare")
 @click.argument("references", nargs=-1, required=True, metavar="RUN RUN ...")
 @click.option("--metric", metavar="NAME", help="Compare by this metric; default: what chose the best models.")
 @click.option("--best", is_flag=True, help="Print the recipe of the best, for launch recipe=FILE.")
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="Print a line for each run, with a sweep's values, as csv."
+)
 @click.option("--latency", is_flag=True, help="Measure here how long each model takes for one text.")
 @options.runs_dir
 @options.as_json
@@ -28,18 +35,21 @@ if TYPE_CHECKING:
     launch compare bert-1 bert-2 roberta-1 roberta-2
     launch compare bert-1 roberta-1 --latency --metric macro_f1
     launch compare SWEEP --best > best.yaml
+    launch compare SWEEP --csv > trials.csv
 """)
 def compare_command(
     references: tuple[str, ...],
     metric: str | None,
     best: bool,
+    as_csv: bool,
     latency: bool,
     runs_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Quality, training time, latency, memory and size of runs, best first.
 
-    Runs that differ in nothing but their seed stand in one row: mean ± standard deviation.
+    Runs that differ in nothing but their seed stand in one row: mean ± standard deviation. Of a sweep, what each of its
+    keys does to the metric, too.
     """
     from dataclasses import asdict
 
@@ -67,12 +77,95 @@ def compare_command(
         _show_best(
             rows[0], next(run for run in runs if run.run_id == rows[0].runs[0]), known[0].metric, as_json
         )
+    elif as_csv:
+        show(_csv(known, _values(references, directory)).rstrip())
     elif as_json:
-        show_json({"metric": known[0].metric, "test": TEST, "rows": [asdict(row) for row in rows]})
+        found = [asdict(effect) for effect in _effects(known, references, directory)]
+        show_json(
+            {
+                "metric": known[0].metric,
+                "test": TEST,
+                "rows": [asdict(row) for row in rows],
+                "effects": found,
+            }
+        )
     else:
         show(_text(rows, known[0].metric))
+        if told := _effects(known, references, directory):
+            show("\n" + _effects_text(told))
         if any(row.against_best for row in rows):
             show(f"p: {TEST}, against the first row")
+
+
+def _values(references: Sequence[str], runs_dir: Path) -> dict[str, dict[str, Any]]:
+    """What the trials of the sweep have in its keys, by run id; empty where the references are not one sweep."""
+    sweep = options.sweep_meant(references[0], runs_dir) if len(references) == 1 else None
+    return {} if sweep is None else {trial.run_id: trial.values for trial in sweep.trials}
+
+
+def _effects(known: Sequence[Figures], references: Sequence[str], runs_dir: Path) -> list[Effect]:
+    """What each key of the sweep does; the seed is no setting."""
+    from launcher import tasks
+    from launcher.sweeps.effects import effects
+
+    values = _values(references, runs_dir)
+    trials = [
+        ({key: value for key, value in values[run.run_id].items() if key != "seed"}, run.best)
+        for run in known
+        if run.run_id in values
+    ]
+    higher = tasks.named(known[0].task).higher_is_better(known[0].metric)
+    return effects(trials, higher_is_better=higher)
+
+
+def _effects_text(found: Sequence[Effect]) -> str:
+    from launcher.cli.output import table
+    from launcher.figures import human_number
+
+    def levels(effect: Effect) -> str:
+        if not effect.levels:
+            return "upper half of its values against the lower"
+        return "  ".join(f"{level.value}: {human_number(level.mean)}" for level in effect.levels)
+
+    rows = [
+        (
+            effect.key,
+            f"{effect.span:.4f}",
+            "-" if effect.rank_correlation is None else f"{effect.rank_correlation:+.2f}",
+            levels(effect),
+        )
+        for effect in found
+    ]
+    return table(rows, ["key", "span of means", "rank correlation", "means, best first"])
+
+
+def _csv(known: Sequence[Figures], values: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each run, with its values in the sweep's keys."""
+    keys = list(next(iter(values.values()), {}))
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(
+        ["run", *keys, known[0].metric, "test", "train_s", "memory_bytes", "size_bytes", "parameters"]
+    )
+    for run in known:
+        own = values.get(run.run_id, {})
+        cells = [
+            json.dumps(own[key]) if key in own and not isinstance(own[key], str) else own.get(key)
+            for key in keys
+        ]
+        out.writerow(
+            [
+                run.run_id,
+                *cells,
+                run.best,
+                run.test,
+                run.train_s,
+                run.memory_bytes,
+                run.size_bytes,
+                run.parameters,
+            ]
+        )
+    return text.getvalue()
 
 
 def _evaluated(references: Sequence[str], runs_dir: Path) -> list[RunDir]:

@@ -91,14 +91,22 @@ def tracking_settings(run: RunDir, plan: Plan, config: Mapping[str, Any]) -> Tra
         project=wandb.project,
         entity=wandb.entity,
         name=wandb.name or run.run_id,
-        group=wandb.group or plan.name,
+        group=wandb.group or _sweep_of(run) or plan.name,
         job_type=wandb.job_type,
         tags=wandb.tags,
         notes=wandb.notes,
+        alerts=wandb.alerts,
         config=config,
         monitor=f"eval/{task.chosen_metric}",
         monitor_mode="max" if task.higher_is_better(task.chosen_metric) else "min",
     )
+
+
+def _sweep_of(run: RunDir) -> str | None:
+    """The sweep that a run is a trial of: its id begins with the name, and a directory of that name lies beside it."""
+    parts = run.run_id.split(".")
+    names = (".".join(parts[:length]) for length in range(1, len(parts)))
+    return next((name for name in names if (run.path.parent / name / "sweep.json").is_file()), None)
 
 
 def _stop_request(run: RunDir) -> Callable[[], None]:

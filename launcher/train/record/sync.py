@@ -129,7 +129,7 @@ def _settings(run: RunDir, flush_s: int) -> TrackingSettings:
     """As the training's own client has them."""
     plan = Plan.model_validate_json(run.plan.read_text(encoding="utf-8"))
     settings = tracking_settings(run, plan, _config(run, plan))
-    return TrackingSettings(**{**vars(settings), "flush_s": flush_s, "mode": "online"})
+    return TrackingSettings(**{**vars(settings), "flush_s": flush_s, "mode": "online", "alerts": False})
 
 
 def _config(run: RunDir, plan: Plan) -> Mapping[str, Any]:

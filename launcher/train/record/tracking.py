@@ -82,6 +82,8 @@ class TrackingSettings:
     notes: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     """Recipe, plan, commit, job ids, versions: all that is shown as the run's config. Must hold no secrets."""
+    alerts: bool = False
+    """Whether W&B tells the user how the run ended."""
     monitor: str | None = None
     """Metric whose best value stands in the summary, such as `eval/accuracy`."""
     monitor_mode: Literal["max", "min"] = "max"

@@ -26,11 +26,12 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
 
 from launcher.errors import EXIT_STOPPED
+from launcher.train.record.alerts import tell_ending
 from launcher.train.record.metrics_log import Number
 from launcher.train.record.sender import Sender
 from launcher.train.record.tracking import LATE, TrackingSettings
 from launcher.train.record.wandb_files import last_step
-from launcher.train.record.wandb_rows import Best, Steps, Tail
+from launcher.train.record.wandb_rows import Best, Steps, StepTimes, Tail
 
 NICENESS = 10
 LOCK_WAIT_S = 60.0
@@ -133,6 +134,7 @@ class Session:
         sent = run.starting_step - 1 if online else last_step(job.directory, settings.run_id)
         self._steps = Steps(sent)
         self._best = Best(settings.monitor, settings.monitor_mode)
+        self._times = StepTimes()
         self._tail = Tail(job.metrics)
 
     def follow(self, server: str | None) -> Literal["training ended", "server is back", "refused"]:
@@ -165,6 +167,9 @@ class Session:
     def finish(self) -> None:
         """End the W&B run. After a crash the newest step stays back: its evaluation may come in the next attempt."""
         exit_code = self._control.exit_code
+        self._run.summary.update(self._times.summary())
+        if self._job.settings.alerts and self._online:
+            tell_ending(self._run, self._job.settings.directory, exit_code)
         if exit_code is not None:
             self._log(self._steps.take())
             self._run.summary.update(self._steps.late)
@@ -189,6 +194,7 @@ class Session:
         better = False
         for offset, row in self._tail.read():
             better |= self._best.add(row)
+            self._times.add(row)
             self._log(self._steps.add(row, live=offset >= self._job.live_from))
         if better:
             self._run.summary.update(self._best.summary)

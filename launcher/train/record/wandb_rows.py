@@ -86,6 +86,29 @@ class Best:
         return True
 
 
+class StepTimes:
+    """How long steps took: what most of them, and the slow ones, need."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+
+    def add(self, row: Row) -> None:
+        """Take a line."""
+        seconds = row.get("perf/step_s")
+        if isinstance(seconds, int | float):
+            self._seconds.append(seconds)
+
+    def summary(self) -> dict[str, Number]:
+        """Seconds that half, nine tenths and all but one in a hundred of the steps stay below; nothing where none is known."""
+        ordered = sorted(self._seconds)
+        if not ordered:
+            return {}
+        return {
+            f"perf/step_s_p{percent}": ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+            for percent in (50, 90, 99)
+        }
+
+
 class Tail:
     """Reads the lines of a growing metrics.jsonl, each once."""
 

@@ -192,3 +192,16 @@ def test_mlflow_has_each_step_once_however_often(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://name:password@host")
     with pytest.raises(RunFailed, match="MLflow at nowhere://host"):
         export(run, "mlflow", follow=False)
+
+
+def test_trials_are_grouped_by_their_sweep(tmp_path: Path) -> None:
+    from launcher.train.record.recorder import tracking_settings
+
+    plan = plan_of({"executor": "local"}, run_dir=tmp_path / "runs" / "my.sweep.lr0.001-seed1")
+    run = new_run(plan)
+    assert tracking_settings(run, plan, {}).group == "example"
+    (tmp_path / "runs" / "my.sweep").mkdir()
+    (tmp_path / "runs" / "my.sweep" / "sweep.json").write_text("{}")
+    assert tracking_settings(run, plan, {}).group == "my.sweep"
+    own = plan_of({"executor": "local", "tracking": {"wandb": {"group": "g"}}}, run_dir=run.path)
+    assert tracking_settings(run, own, {}).group == "g"

@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 from support.wandb_stub import API_KEY, WandbStub
 
+from launcher.runs.directory import RunDir
+from launcher.runs.results import Error, Result
 from launcher.train.record import wandb_files
 from launcher.train.record.metrics_log import MetricsLog
 from launcher.train.record.tracking import Tracker, TrackingSettings
@@ -545,6 +547,46 @@ def test_settings_that_wandb_refuses_are_said_in_one_line(
     assert notice.startswith("W&B: not tracking (")
     assert notice.endswith("); metrics.jsonl has everything")
     assert server.received == []
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "title", "severity"), [(0, f"{RUN} is completed", "INFO"), (75, None, None)]
+)
+def test_an_end_is_told_where_alerts_are_asked_for_but_no_planned_stop(
+    server: WandbStub, start: Start, exit_code: int, title: str | None, severity: str | None
+) -> None:
+    log, tracker = start(alerts=True)
+    log.train(1, {"train/loss": 1.0})
+    tracker.finish(exit_code)
+    assert [(alert["title"], alert["severity"]) for alert in server.alerts] == (
+        [(title, severity)] if title else []
+    )
+
+
+def test_a_training_that_fails_is_told_with_its_class_and_remedy(server: WandbStub, run_dir: Path) -> None:
+    error = Error("diverged", "loss nan at step 3", "lower train.lr", step=3)
+    RunDir(run_dir).write_result(Result("failed", error=error))
+    program = PROGRAM.replace("flush_s=1,", "flush_s=1, alerts=True,").replace("import sys", "import os, sys")
+    program = program.replace("tracker.finish(0)", "os._exit(1)")
+    subprocess.run([sys.executable, "-c", program, str(run_dir), "1", "3"], check=False)
+    server.wait_until(lambda: server.alerts, "an alert", 60)
+    assert server.alerts == [
+        {
+            "title": f"{RUN} failed: diverged at step 3",
+            "text": "loss nan at step 3 -> lower train.lr",
+            "severity": "ERROR",
+        }
+    ]
+    wait_until(lambda: not clients(run_dir) and not cores(run_dir), "all processes to end")
+
+
+def test_the_summary_says_how_long_steps_take(server: WandbStub, start: Start) -> None:
+    log, tracker = start()
+    for step in range(1, 101):
+        log.train(step, {"perf/step_s": step / 100})
+    tracker.finish(0)
+    summary = server.run(RUN).summary
+    assert [summary[f"perf/step_s_p{percent}"] for percent in (50, 90, 99)] == [0.51, 0.91, 1.0]
 
 
 def test_disabled_starts_nothing(server: WandbStub, start: Start, run_dir: Path) -> None:
