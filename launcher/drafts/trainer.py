@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from launcher.drafts.data_files import sorted_out
+from launcher.drafts.layout import layout_of
 from launcher.drafts.recipe import Draft, draft_of_hub, draft_recipe, wanted_keys
 from launcher.drafts.trainer_fields import Taken, become
 from launcher.drafts.trainer_script import Computed, fields_of
@@ -21,6 +23,7 @@ from launcher.tasks.shared.rows import shown
 SECRET = re.compile("token$|key|secret|passw")
 """In names of fields whose values nobody should see."""
 FILES = ("data.train", "data.validation", "data.test")
+OTHER_DATA = "is about other data than those given"
 KINDS = (
     "give TrainingArguments as json (args.to_json_string()), a script (.py), or accelerate's config (.yaml)"
 )
@@ -157,9 +160,10 @@ def draft_from(
     """A recipe for these data with the settings of another tool. Raises UserError as `draft_recipe` does."""
     taken = take_over(files)
     given = {word.partition("=")[0] for word in words}
-    keys = {
-        key: value for key, value in taken.keys.items() if key not in given and not _is_elsewhere(key, data)
-    }
+    columns = _columns(data)
+    other = {key: OTHER_DATA for key, value in taken.keys.items() if _is_elsewhere(key, value, columns)}
+    taken = replace(taken, fates=tuple(_without(fate, other) for fate in taken.fates))
+    keys = {key: value for key, value in taken.keys.items() if key not in given and key not in other}
     own = [files[0].parent / name for name in _data_files(keys)]
     found = list(data) or own
     reasons = {key: f"From {fate.field}." for fate in taken.fates for key in fate.keys}
@@ -194,11 +198,12 @@ def _fitting(
 
 
 def _without(fate: Fate, odd: Mapping[str | None, str]) -> Fate:
-    """The fate of a field whose key can't be kept."""
-    key = next((key for key in fate.keys if key in odd), None)
-    if key is None:
+    """The fate of a field whose keys can't all be kept."""
+    left_out = [key for key in fate.keys if key in odd]
+    if not left_out:
         return fate
-    return replace(fate, keys=tuple(name for name in fate.keys if name != key), why=f"{key} {odd[key]}")
+    why = f"{', '.join(left_out)}: {odd[left_out[0]]}"
+    return replace(fate, keys=tuple(key for key in fate.keys if key not in odd), why=why)
 
 
 def _data_files(keys: Mapping[str, Any]) -> list[str]:
@@ -206,15 +211,17 @@ def _data_files(keys: Mapping[str, Any]) -> list[str]:
     return [name for value in values for name in ([value] if isinstance(value, str) else value or [])]
 
 
-def _is_elsewhere(key: str, data: Sequence[Path]) -> bool:
-    """Whether a key says where data are, and other data are given."""
-    return bool(data) and key in (
-        "data.source",
-        "data.train",
-        "data.validation",
-        "data.test",
-        "data.validation_split",
-    )
+def _is_elsewhere(key: str, value: Any, columns: Sequence[str]) -> bool:
+    """Whether a key is about other data than those with these columns; of none it is never."""
+    if key in ("data.text", "data.label"):
+        return bool(columns) and not set([value] if isinstance(value, str) else value) <= set(columns)
+    return bool(columns) and key in (*FILES, "data.source", "data.validation_split")
+
+
+def _columns(data: Sequence[Path]) -> tuple[str, ...]:
+    """The columns of the training data; none where no data are given."""
+    rows = layout_of(sorted_out(data).train[0]).rows if data else ()
+    return tuple(rows[0].values) if rows else ()
 
 
 def _word(value: Any) -> str:

@@ -43,7 +43,7 @@ use_cpu: false
 """
 
 
-def taken(directory: Path, name: str, text: str) -> TakenOver:
+def taken_of(directory: Path, name: str, text: str) -> TakenOver:
     (directory / name).write_text(text)
     return take_over([directory / name])
 
@@ -86,7 +86,7 @@ def test_training_arguments_become_keys_and_every_other_field_is_told() -> None:
 
 def test_a_script_is_read_and_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    found = taken(tmp_path, "train.py", SCRIPT)
+    found = taken_of(tmp_path, "train.py", SCRIPT)
     assert not (tmp_path / "executed").exists()
     assert found.keys == {
         "task": "classification",
@@ -111,7 +111,7 @@ def test_a_script_is_read_and_never_executed(tmp_path: Path, monkeypatch: pytest
 
 
 def test_what_accelerate_was_told_becomes_nodes_sharding_and_precision(tmp_path: Path) -> None:
-    found = taken(tmp_path, "accelerate.yaml", ACCELERATE)
+    found = taken_of(tmp_path, "accelerate.yaml", ACCELERATE)
     assert found.keys == {"nodes": 2, "gpus": 4, "zero.stage": 3, "zero.offload": "cpu", "precision": "fp16"}
 
 
@@ -132,7 +132,7 @@ def test_several_files_are_taken_together(tmp_path: Path) -> None:
 )
 def test_files_that_say_nothing_are_told(name: str, text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        taken(tmp_path, name, text)
+        taken_of(tmp_path, name, text)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_files_that_say_nothing_are_told(name: str, text: str, message: str, tmp
     ],
 )
 def test_values_without_a_counterpart_are_told(field: str, value: Any, why: str, tmp_path: Path) -> None:
-    found = taken(tmp_path, "args.json", json.dumps({field: value}))
+    found = taken_of(tmp_path, "args.json", json.dumps({field: value}))
     keys, said = fates(found)[field]
     assert (keys, why in said) == ((), True), said
 
@@ -170,3 +170,17 @@ def test_without_data_the_hubs_are_taken_or_some_are_asked_for(tmp_path: Path) -
     assert draft.keys["data.source"].value == "nyu-mll/glue:mrpc"
     with pytest.raises(UserError, match="says nothing of data"):
         draft_from([ARGUMENTS], [], [], tmp_path, tmp_path)
+
+
+def test_columns_of_the_hubs_data_are_no_columns_of_the_files_that_are_given(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SCRIPT)
+    data = write_shape("pairs.csv", tmp_path)
+    draft, taken = draft_from([tmp_path / "train.py"], [data], [], tmp_path, tmp_path)
+    keys, why = fates(taken)["dataset_name"]
+    assert (keys, why) == (
+        ("task",),
+        "data.source, data.text, data.label: is about other data than those given",
+    )
+    found = [draft.keys[key].value for key in ("data.text", "data.label", "lora.r")]
+    assert found == [["premise", "hypothesis"], "gold_label", 16]
+    assert "data.source" not in draft.keys
