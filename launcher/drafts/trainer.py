@@ -189,7 +189,7 @@ def _fitting(
     try:
         return draft_recipe(data, [*words, *assignments], place, cwd, reasons), taken
     except UserError as error:
-        odd = {problem.field: problem.message for problem in error.problems if problem.field in keys}
+        odd = {str(problem.field): problem.message for problem in error.problems if problem.field in keys}
         if len(odd) < len({problem.field for problem in error.problems}):
             raise
     fates = tuple(_without(fate, odd) for fate in taken.fates)
@@ -197,7 +197,7 @@ def _fitting(
     return _fitting(data, words, left, replace(taken, fates=fates), reasons, place, cwd)
 
 
-def _without(fate: Fate, odd: Mapping[str | None, str]) -> Fate:
+def _without(fate: Fate, odd: Mapping[str, str]) -> Fate:
     """The fate of a field whose keys can't all be kept."""
     left_out = [key for key in fate.keys if key in odd]
     if not left_out:
