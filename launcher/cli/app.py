@@ -28,6 +28,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
     },
     "Follow": {
         "status": Verb("runs", "state, step, speed, metrics, time left, and what went wrong"),
+        "watch": Verb("watch", "runs as they train: curves, speed, time left; stop and resume them"),
         "logs": Verb("logs", "logs of all ranks merged, or of one"),
         "sync": Verb("sync", "bring what was recorded offline to W&B, or to TensorBoard or MLflow"),
         "stop": Verb("runs", "save, then stop"),

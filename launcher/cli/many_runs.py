@@ -99,10 +99,11 @@ def show_list(lines: Sequence[Line], *, as_json: bool) -> None:
 
 def changed_since(runs: Iterable[RunDir], moment_s: float) -> list[RunDir]:
     """Runs that were planned, started or ended, or said something, since then; Unix seconds."""
-    return [run for run in runs if _changed_at(run) >= moment_s]
+    return [run for run in runs if changed_at(run) >= moment_s]
 
 
-def _changed_at(run: RunDir) -> float:
+def changed_at(run: RunDir) -> float:
+    """When something last happened to a run; Unix seconds."""
     times = [0.0]
     for path in (run.plan, run.jobs, run.events, run.result):
         with contextlib.suppress(OSError):

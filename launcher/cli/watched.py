@@ -1,0 +1,155 @@
+"""What `launch watch` knows of runs: a look at each that is renewed, and curves that grow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from launcher.cli.follow import Tail
+from launcher.cli.many_runs import Line, lines_of
+from launcher.cli.run_state import RunState, moment
+from launcher.errors import DamagedFile, LauncherError
+from launcher.figures import human_number, human_seconds
+from launcher.runs.attempts import Attempt
+from launcher.runs.directory import RunDir
+from launcher.runs.metrics import MOST_STEPS
+from launcher.runs.records import LARGEST, parse_object, read_tail
+
+LOG_BYTES = 1 << 15
+LOG_LINES = 300
+CURVES = ("train/loss", "eval/METRIC", "perf/examples_per_s", "train/lr", "train/grad_norm")
+"""What can be drawn; METRIC stands for the one that chooses the best model."""
+Points = tuple[list[int], list[float | None]]
+
+
+@dataclass
+class Growing:
+    """The figures of metrics.jsonl, read on from where the last look ended."""
+
+    tail: Tail
+    train: dict[str, Points] = field(default_factory=dict)
+    evaluated: dict[str, Points] = field(default_factory=dict)
+    """On the validation data."""
+
+    def update(self) -> None:
+        """Take up what has been written since."""
+        try:
+            lines = self.tail.lines()
+        except DamagedFile:
+            return
+        for line in lines:
+            self._take(line)
+
+    def _take(self, line: str) -> None:
+        try:
+            tree = parse_object(line, "metrics.jsonl")
+        except DamagedFile:
+            return
+        step, split = tree.get("step"), tree.get("split")
+        if type(step) is not int or not 0 <= step < MOST_STEPS or split not in (None, "validation"):
+            return
+        table = self.train if split is None else self.evaluated
+        for key, value in tree.items():
+            is_number = (
+                isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+            )
+            if "/" in key and (is_number or value is None):
+                steps, values = table.setdefault(key, ([], []))
+                steps.append(step)
+                values.append(value)
+
+    def points(self, name: str) -> Points:
+        """The steps and values of a figure, none where it was not recorded."""
+        table = self.evaluated if name.startswith("eval/") else self.train
+        return table.get(name, ([], []))
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One run as it was at the last look."""
+
+    line: Line
+    state: RunState | None
+    curves: Growing
+    attempt: Attempt | None
+    metric: str
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has a job."""
+        return self.state is not None and self.state.job.active
+
+    def facts(self) -> list[str]:
+        """What is known besides the curves, a line each."""
+        state = self.state
+        if state is None:
+            return [self.line.doubt]
+        job = state.job
+        left = f", {human_seconds(state.eta_s)} left" if state.eta_s is not None else ""
+        stopping = " (a stop is requested)" if state.stop_requested and job.active else ""
+        facts = [f"step {state.step or 0} of {state.total or 'unknown'}{left}{stopping}"]
+        if state.phase not in (None, "training"):
+            facts.append(f"doing {state.phase}")
+        if state.loss is not None:
+            speed = "" if state.examples_per_s is None else f"   {state.examples_per_s:,.0f} examples/s"
+            facts.append(f"loss {human_number(state.loss)}{speed}")
+        if self.line.cells[4]:
+            facts.append(self.line.cells[4])
+        facts += self._places()
+        if state.stall is not None:
+            facts.append(state.stall.sentence)
+        if state.step_times is not None and state.step_times.sentence is not None and job.active:
+            facts.append(state.step_times.sentence)
+        return facts
+
+    def _places(self) -> list[str]:
+        """Where it runs, or when it is to start."""
+        assert self.state is not None
+        job, attempt = self.state.job, self.attempt
+        if job.status == "pending":
+            return [f"starts {moment(job.started_at)}, as far as is known"] if job.started_at else []
+        hosts = job.nodes or (", ".join(attempt.hosts) if attempt is not None else "")
+        number = f"attempt {self.state.attempts}" if self.state.attempts else ""
+        return [", ".join(filter(None, [number, f"on {hosts}" if hosts else "", job.job_id or ""]))]
+
+
+class Watch:
+    """The runs that are watched."""
+
+    def __init__(self, find: Callable[[], Sequence[RunDir]]) -> None:
+        self._find = find
+        self._curves: dict[str, Growing] = {}
+
+    def look(self) -> list[Watched]:
+        """All of them as they are now, in their order."""
+        return [self._watched(line) for line in lines_of(self._find())]
+
+    def _watched(self, line: Line) -> Watched:
+        run = line.run
+        curves = self._curves.setdefault(str(run.path), Growing(Tail(run.metrics)))
+        if line.look is None:
+            return Watched(line, None, curves, None, "loss")
+        curves.update()
+        try:
+            state, last = line.look.state(), run.last_attempt()
+            attempt = None if last is None else last.read()
+        except LauncherError:
+            return Watched(line, None, curves, None, "loss")
+        best = None if state.result is None else state.result.best
+        chosen = best.metric if best is not None else line.look.plan.recipe.eval.metric
+        known = (name.removeprefix("eval/") for name in curves.evaluated if name != "eval/loss")
+        metric = chosen or next(known, "loss")
+        return Watched(line, state, curves, attempt, metric)
+
+
+def log_of(run: RunDir) -> list[str]:
+    """The last lines of the job's log and of the first rank's."""
+    found: list[str] = []
+    try:
+        job = run.last_job()
+    except DamagedFile:
+        job = None
+    for name, path in ((f"job {job}", run.job_log(job) if job else None), ("rank 0", run.rank_log(0))):
+        if path is not None:
+            found += [f"[{name}] {line}" for line in read_tail(path, LOG_BYTES).splitlines()[-LOG_LINES:]]
+    return found or ["nothing is logged yet"]
