@@ -24,7 +24,7 @@ from launcher.runs.directory import RunDir
 EVERY_S = 2.0
 PANEL = 58
 """Columns that a run needs beside others."""
-OTHERS = 54
+OTHERS = 44
 """Columns of the cells between the run and what is said of it."""
 STYLES = {
     "running": "green",
@@ -119,7 +119,7 @@ class WatchApp(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        self.query_one(DataTable).add_columns("run", "status", "step", "left", "loss", "metric or cause")
+        self.query_one(DataTable).add_columns("run", "status", "step", "left", "metric or cause")
         self._renew()
         self.set_interval(self._every_s, self._renew)
 
@@ -249,8 +249,7 @@ def _row(each: Watched, width: int) -> Sequence[Text]:
     most = max(18, min(40, width // 4))
     run_id = shortened(run_id, most, in_the_middle=True)
     remark = shortened(remark, max(10, width - most - OTHERS))
-    loss = "" if each.state is None or each.state.loss is None else f"{each.state.loss:.4g}"
-    cells = [Text(printable(cell), no_wrap=True) for cell in (run_id, status, step, left, loss, remark)]
+    cells = [Text(printable(cell), no_wrap=True) for cell in (run_id, status, step, left, remark)]
     cells[1].stylize(STYLES.get(status, ""))
     return cells
 
