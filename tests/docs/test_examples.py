@@ -24,6 +24,9 @@ from support.shapes import write_shape
 
 from launcher.cli.app import cli
 from launcher.loading.resolve import Loaded, load
+from launcher.loading.schema import schema_of
+from launcher.recipe.data_formats import format_named
+from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import find
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -250,3 +253,17 @@ def test_json_has_the_fields_that_its_page_names(trained: Path) -> None:
         (first, *_) = printed if isinstance(printed, list) else [printed]
         whole = verb != "plan"
         assert told == set(first) if whole else told <= set(first), verb
+
+
+def test_every_key_that_a_page_names_is_one() -> None:
+    """Dotted names whose first part is a section of the recipe."""
+    schema = schema_of(Recipe)
+    keys = {*schema.leaves, *schema.sections}
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    unknown = {
+        f"{path.name}: {name}"
+        for path in pages
+        for name in re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)(?:=[^`]*)?`", path.read_text(encoding="utf-8"))
+        if name.partition(".")[0] in schema.sections and name not in keys and format_named(name) is None
+    }
+    assert not unknown
