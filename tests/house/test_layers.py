@@ -40,7 +40,7 @@ LAYERS = {
     "cards": "runs tasks",
     "report": "runs tasks reading jinja2",
     "api": "planning executors train",
-    "cli": "recipe tasks families loading reading runs planning executors health sweeps drafts report cards node click rich textual",
+    "cli": "planning executors health sweeps drafts report cards node click rich textual",
     "train": "recipe tasks families reading planning runs cards health *",
 }
 
