@@ -87,13 +87,22 @@ class RunFailed(LauncherError):
     exit_code = EXIT_FAILED
 
     def __init__(
-        self, error_class: str, message: str, remedy: str | None = None, step: int | None = None
+        self,
+        error_class: str,
+        message: str,
+        remedy: str | None = None,
+        step: int | None = None,
+        *,
+        rank: int | None = None,
+        host: str | None = None,
     ) -> None:
         self.error_class = error_class
         self.message = message
         self.remedy = remedy
         self.step = step
         """Optimizer step at which it failed, where the one who raises it knows better than the events."""
+        self.rank, self.host = rank, host
+        """Which rank is to blame, and on which node, where that is another than the one who raises it."""
         super().__init__(f"{message}\n    -> {remedy}" if remedy else message)
 
 

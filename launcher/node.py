@@ -2,11 +2,16 @@
 
     python -m launcher.node begin RUN_DIR             prints: ATTEMPT HEAD PORT INTERFACE ADDRESS...
                                                       or one word: completed | cancelled | failed
-    python -m launcher.node end RUN_DIR ATTEMPT CODE  prints: EXIT_CODE stay|requeue|again SECONDS
+    python -m launcher.node look RUN_DIR              on each node, before it trains: writes down what it finds
+    python -m launcher.node choose RUN_DIR ATTEMPT    prints: HOST,HOST,... HEAD ADDRESS..., which are the nodes that train
+                                                      or one word: failed
+    python -m launcher.node end RUN_DIR ATTEMPT CODE  prints: EXIT_CODE stay|requeue|again SECONDS [HOST,...]
+                                                      the hosts are those that a requeued job must do without
 
 The script tells by the environment: LAUNCHER_JOB, a scheduler's job id or `local PID`, and LAUNCHER_HOSTS, the nodes in
-order, and LAUNCHER_RESTARTS, how often the scheduler has started the job again. This starts on every launch, so it imports
-little more than the standard library.
+order, and LAUNCHER_RESTARTS, how often the scheduler has started the job again; `look` needs LAUNCHER_ATTEMPT, LAUNCHER_NODE,
+LAUNCHER_NODE_NAME, LAUNCHER_HEAD, LAUNCHER_PORT and LAUNCHER_ADDRESSES. This starts on every launch, so it imports little
+more than the standard library.
 """
 
 from __future__ import annotations
@@ -16,19 +21,21 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 from launcher.executors import executor_for
 from launcher.executors.shared.base import Executor, Verdict, ended_for_good
+from launcher.health import facts, preflight
 from launcher.network import free_port, gloo_interface
 from launcher.runs import directory as runs
-from launcher.runs import endings, failures, out_of_memory, retries
+from launcher.runs import endings, exclusions, failures, out_of_memory, retries
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import AttemptDir, RunDir
 from launcher.runs.events import append_notice
+from launcher.runs.exclusions import Exclusion
 from launcher.runs.failure_classes import ECHOES, HANG
 from launcher.runs.jobs import Job
 from launcher.runs.results import Error, Outcome
@@ -108,6 +115,25 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
     return Start(attempt.number, addresses[0], port, interface, addresses)
 
 
+def look(run: RunDir, environ: Mapping[str, str] = os.environ) -> None:
+    """Look at this node before it trains."""
+    attempt, place = int(environ["LAUNCHER_ATTEMPT"]), facts.Place.of(environ)
+    facts.look(run, attempt, place, on_gpus=run.read_plan().device == "cuda")
+
+
+def choose(run: RunDir, attempt: AttemptDir) -> str:
+    """Which nodes of the attempt train, as the script reads it; `failed` where too few can, which is recorded."""
+    outcome = preflight.judge(run, attempt)
+    if isinstance(outcome, Error):
+        endings.write_result(run, "failed", outcome)
+        runs.write_text(attempt.exit_code, f"{EXIT_FAILED}\n")
+        return "failed"
+    record = attempt.read()
+    attempt.write(replace(record, hosts=outcome.chosen))
+    addresses = executor_for(run.read_plan().executor).addresses(outcome.chosen)
+    return " ".join([",".join(outcome.chosen), addresses[0], *addresses])
+
+
 def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
     """Record how an attempt ended; returns (exit code of the script, what the script does next).
 
@@ -154,12 +180,24 @@ def main(argv: Sequence[str]) -> None:
         restarts = int(os.environ.get("LAUNCHER_RESTARTS", "0"))
         hosts = os.environ.get("LAUNCHER_HOSTS", "").split() or [socket.gethostname()]
         answer = str(begin(run, os.environ["LAUNCHER_JOB"], restarts, hosts))
+    elif verb == "look":
+        look(run)
+        return
+    elif verb == "choose":
+        answer = choose(run, run.attempt(int(argv[2])))
     else:
         assert verb == "end", verb
         attempt = run.attempt(int(argv[2]))
         code, going = end(run, attempt, int(argv[3]))
-        answer = f"{code} {going} {attempt.read().wait_s}"
+        without = _kept_away(run) if going == "requeue" else ""
+        answer = f"{code} {going} {attempt.read().wait_s} {without}".rstrip()
     sys.stdout.write(answer + "\n")
+
+
+def _kept_away(run: RunDir) -> str:
+    """Nodes that the scheduler must not give to the job again, in the form of its own lists."""
+    request = run.read_plan().slurm
+    return "" if request is None else exclusions.exclude_option(run, request.options)
 
 
 def _next(
@@ -176,7 +214,18 @@ def _next(
     decision = retries.after_failure(run, attempt, result.error, has_scheduler=has_scheduler)
     if stop is not None and decision.next == "again":  # a scheduler's signal: there is no time left here
         return Decision("requeue" if _may_requeue(run) else "stay")
+    if decision.next == "requeue" and result.error.host is not None:
+        return _elsewhere(run, attempt, result.error, decision)
     return decision
+
+
+def _elsewhere(run: RunDir, attempt: AttemptDir, error: Error, decision: Decision) -> Decision:
+    """Go on without the node that failed: at once where the job has a spare one, else with others."""
+    assert error.host is not None
+    if not any(node.host == error.host for node in exclusions.exclusions(run)):
+        reason = (error.message.splitlines() or [error.kind])[0]
+        exclusions.exclude(run, [Exclusion(error.host, reason, time.time(), attempt.number)])
+    return Decision("again") if preflight.has_spare(run, attempt) else decision
 
 
 def _tell(run: RunDir, attempt: AttemptDir, decision: Decision) -> None:

@@ -21,6 +21,7 @@ from launcher.health.stalls import seen_from_outside
 from launcher.runs.attempts import Hang
 from launcher.runs.directory import RunDir, believed_plan
 from launcher.runs.events import Evaluated, Phase, Recent, Said, Step, StepTimes
+from launcher.runs.exclusions import Exclusion, exclusions
 from launcher.runs.records import tree_of
 from launcher.runs.results import Metrics, Result
 
@@ -66,6 +67,8 @@ class RunState:
     evaluations: Mapping[str, Evaluation]
     """The newest evaluation of each split by its name."""
     stop_requested: bool
+    excluded: tuple[Exclusion, ...]
+    """Nodes that the run does without, since they failed it."""
     stall: Hang | None
     """Which rank makes no progress, while that lasts."""
     step_times: StepTimes | None
@@ -224,6 +227,7 @@ class Look:
             metrics_step=None if validation is None else validation.step,
             evaluations=self.evaluations,
             stop_requested=run.stop.exists(),
+            excluded=exclusions(run),
             stall=self.stall,
             step_times=self._recent.newest(StepTimes),
             result=self.result,
@@ -303,6 +307,9 @@ def state_lines(state: RunState) -> Iterator[str]:
     yield from _health_lines(state)
     yield from _evaluation_lines(state)
     yield from _result_lines(state)
+    for node in state.excluded:
+        ago = human_seconds(time.time() - node.since)
+        yield _row("without", f"{node.host}, for {ago}: {node.reason}")
     yield _row("attempts", f"{state.attempts}, the last as {state.executor} job {_job_number(job.job_id)}")
     yield _row("directory", shown(Path(state.run_dir)))
     for number, command in enumerate(state.next):

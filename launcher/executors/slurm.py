@@ -35,6 +35,7 @@ from launcher.network import resolve
 from launcher.runs import directory as directories
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
+from launcher.runs.exclusions import exclude_option, exclusions
 from launcher.runs.jobs import Job
 from launcher.runs.records import read_text
 
@@ -130,7 +131,9 @@ class SlurmExecutor:
         with run.locked():
             environment = self._prepare(run)
             run.submitting.touch(mode=0o600)
-            done = _slurm(["sbatch", "--parsable", str(run.job_sbatch)], environment)
+            done = _slurm(
+                ["sbatch", "--parsable", *_without_bad_nodes(run), str(run.job_sbatch)], environment
+            )
             job = _job_number(done)
             if job is not None:
                 run.add_job(job)
@@ -352,6 +355,13 @@ class SlurmExecutor:
             raise RunFailed("scheduler", left, remedy)
 
 
+def _without_bad_nodes(run: RunDir) -> list[str]:
+    """The option that keeps a new job from nodes that have failed the run."""
+    request = run.read_plan().slurm
+    hosts = exclude_option(run, () if request is None else request.options)
+    return [f"--exclude={hosts}"] if hosts else []
+
+
 @functools.lru_cache(maxsize=1)
 def _queue(_moment: int) -> dict[str, JobState] | None:
     """This user's jobs that the controller knows, without exit codes; None where it doesn't answer."""
@@ -566,7 +576,12 @@ def _refusal(run: RunDir, sentence: str) -> LauncherError:
         run.discard()
     else:
         run.secrets.unlink(missing_ok=True)
-    return UserError(Problem(f"Slurm refuses the job: {sentence}", remedy=_refusal_remedy(sentence, request)))
+    remedy = _refusal_remedy(sentence, request)
+    if gone := [node.host for node in exclusions(run)]:
+        remedy += (
+            f"; {' and '.join(gone)} failed the run and are left out: rm {run.excluded} lets it have them"
+        )
+    return UserError(Problem(f"Slurm refuses the job: {sentence}", remedy=remedy))
 
 
 def _refusal_remedy(sentence: str, request: Mapping[str, object]) -> str:

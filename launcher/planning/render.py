@@ -156,8 +156,14 @@ def _script(plan: Plan, templates: Templates, name: str) -> str:
             container=plan.cluster.container or {"runtime": None},
             threads=max(1, slurm.cpus_per_task // plan.gpus) if slurm else None,
             notice_s=_notice_s(plan),
+            allocated=allocated_nodes(plan),
         )
     )
+
+
+def allocated_nodes(plan: Plan) -> int:
+    """Nodes that a scheduler is asked for: a job of several has the profile's spare ones, too."""
+    return plan.nodes + (plan.cluster.spare_nodes if plan.nodes > 1 else 0)
 
 
 def _environment(templates: Templates) -> jinja2.Environment:

@@ -147,6 +147,8 @@ class Cluster(Section):
     """Further sbatch options by their long names, such as {exclude: node7, nice: 100}; true for those without a value."""
     grace_s: Count | None = None
     """Seconds before the time limit at which a job saves and stops; null means 120, or a quarter of a short limit."""
+    spare_nodes: Annotated[int, Field(ge=0)] = 0
+    """Nodes asked for beyond those of a job of several, to go on with where one is found bad."""
     gpus_per_node: Annotated[int, Field(ge=0)] | None = None
     """GPUs that a node has; 0 says that the site has none."""
     gpu_request: Literal["gpus-per-node", "gres"] = "gpus-per-node"

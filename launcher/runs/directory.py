@@ -12,6 +12,7 @@ RUNS_DIR/RUN_ID/            mode 0700
   evaluated/SPLIT.json      classes, confusions, calibration and mistakes of the best model
   latency.json              how fast the model is, once somebody asked
   provenance/               the code, the versions and the data it was made of
+  health/                   excluded.json, and preflight/N/ of each attempt on a cluster
   samples/ logs/ control/
 """
 
@@ -174,6 +175,19 @@ class RunDir:
         ]
         found = [make(Examination, read_json(path) or {}, str(path)) for path in files]
         return sorted(found, key=lambda each: (each.split != "validation", each.split != "test"))
+
+    @property
+    def health(self) -> Path:
+        return self.path / "health"
+
+    @property
+    def excluded(self) -> Path:
+        """Nodes that failed this run, and why."""
+        return self.health / "excluded.json"
+
+    def preflight(self, attempt: int) -> Path:
+        """What each node of an attempt said of itself before it trained, and what was found."""
+        return self.health / "preflight" / str(attempt)
 
     @property
     def samples(self) -> Path:

@@ -43,6 +43,8 @@ class Failure:
     step: int | None
     saved_step: int
     """Step of the newest checkpoint then; 0 where there was none."""
+    node: str | None = None
+    """Which node was to blame, where another can be had."""
 
 
 def after_failure(run: RunDir, attempt: AttemptDir, error: Error, *, has_scheduler: bool) -> Decision:
@@ -59,7 +61,7 @@ def after_failure(run: RunDir, attempt: AttemptDir, error: Error, *, has_schedul
         return Decision("stay")
     failures = [
         *_failures_before(run, attempt),
-        Failure(attempt.number, error.kind, error.step, saved_step(run)),
+        Failure(attempt.number, error.kind, error.step, saved_step(run), _node(error)),
     ]
     why_not = _enough(failures)
     if why_not is not None:
@@ -96,13 +98,18 @@ def _failures_before(run: RunDir, attempt: AttemptDir) -> Iterator[Failure]:
         record, result = earlier.read(), read_result(earlier.result)
         if number >= attempt.number or record.job_id != job or result is None or result.error is None:
             continue
-        yield Failure(number, result.error.kind, result.error.step, record.saved_step or 0)
+        error = result.error
+        yield Failure(number, error.kind, error.step, record.saved_step or 0, _node(error))
+
+
+def _node(error: Error) -> str | None:
+    return error.host if answer_to(error.kind) == "elsewhere" else None
 
 
 def _enough(failures: list[Failure]) -> str | None:
     """Why there has been enough of it."""
     *earlier, last = failures
-    alike = [failure for failure in earlier[-1:] if (failure.kind, failure.step) == (last.kind, last.step)]
+    alike = [failure for failure in earlier[-1:] if _is_alike(failure, last)]
     if alike:
         where = f"at step {last.step}" if last.step else "before its first step"
         return f"attempt {alike[0].attempt} failed in the same way {where}: it would come again"
@@ -111,6 +118,10 @@ def _enough(failures: list[Failure]) -> str | None:
         return None
     since = f"since the checkpoint of step {last.saved_step}" if last.saved_step else "without any checkpoint"
     return f"{len(fruitless)} attempts in a row have failed {since}"
+
+
+def _is_alike(one: Failure, other: Failure) -> bool:
+    return (one.kind, one.step, one.node) == (other.kind, other.step, other.node)
 
 
 def _since_progress(failures: list[Failure]) -> list[Failure]:

@@ -50,6 +50,7 @@ class PlannedRequest:
     requeue: bool
     time: str | None = None
     partition: str | None = None
+    options: tuple[str, ...] = ()
     others: Tree = field(default_factory=dict)
 
 
@@ -151,6 +152,7 @@ class PlannedCluster:
     """The site, as far as starting a job needs it."""
 
     pass_env: tuple[str, ...] = ()
+    spare_nodes: int = 0
     others: Tree = field(default_factory=dict)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
 import statistics
 import time
 import traceback
@@ -16,6 +15,7 @@ import torch
 
 from launcher.cards import model_card
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, RunFailed, RunStopped, UserError
+from launcher.health.facts import this_node
 from launcher.planning.plan import Plan
 from launcher.runs.directory import AttemptDir, RunDir, write_text
 from launcher.runs.failures import last_step
@@ -27,6 +27,7 @@ from launcher.train.process import ranks as distributed
 from launcher.train.process.events import Events
 from launcher.train.process.failure import describe_failure
 from launcher.train.process.heartbeat import Heartbeat
+from launcher.train.process.machine_trial import try_machine
 from launcher.train.process.single_writer import become_writer
 from launcher.train.process.stop_requests import StopFlag
 from launcher.train.step.checkpoints import TrainState
@@ -50,6 +51,7 @@ def run_attempt(run: RunDir, attempt: AttemptDir, stop: StopFlag, heartbeat: Hea
             events.notice(plan.notes[-1])
         ranks = distributed.join(plan)
         become_writer(run, ranks)
+        try_machine(run, attempt, plan, ranks, events)
         if ranks.is_main:
             run.put_model_back()
         job, state = make_job(run, attempt, plan, ranks, events, stop)
@@ -212,7 +214,8 @@ def _fail(
         return
     os.close(descriptor)
     step = error.step if isinstance(error, RunFailed) and error.step else last_step(run, attempt.number)
-    told = replace(describe_failure(error), rank=rank, host=socket.gethostname(), step=step)
+    who = describe_failure(error)
+    told = replace(who, rank=rank if who.rank is None else who.rank, host=who.host or this_node(), step=step)
     _end(run, attempt, events, EXIT_FAILED, started, Result("failed", steps=step or 0, error=told))
 
 

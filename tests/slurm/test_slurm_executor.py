@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from support.plans import new_run, plan_of, stand_in_python
-from support.slurm_cluster import Cluster, FlatCluster, wait_until
+from support.slurm_cluster import Cluster, FlatCluster, hurry, wait_until
 
 from launcher.errors import RunFailed, UserError
 from launcher.executors import JobState, executor_for
@@ -64,18 +64,6 @@ def ended(executor: Executor, run: RunDir) -> JobState:
 
 def attempt(run: RunDir, number: int) -> dict[str, Any]:
     return read_json(run.attempt(number).record) or {}
-
-
-def hurry(cluster: Cluster, job: str) -> None:
-    """Start a requeued job now: Slurm holds it for two minutes, and for two seconds it must be left alone."""
-
-    def pending() -> bool:
-        text = cluster.run(["scontrol", "-o", "show", "job", job]).stdout
-        return "JobState=PENDING" in text and "Reason=BeginTime" in text
-
-    wait_until(pending, "the job to wait in the queue again")
-    cluster.run(["sleep", "2.1"])
-    cluster.run(["scontrol", "update", f"jobid={job}", "StartTime=now"])
 
 
 FINISH = """

@@ -73,7 +73,7 @@ STORAGE_REMEDY = "if it comes again, have the file system of the run directory l
 def describe_failure(error: BaseException) -> Error:
     """Class, message and remedy of an exception for result.json."""
     if isinstance(error, RunFailed):
-        return Error(error.error_class, error.message, error.remedy)
+        return Error(error.error_class, error.message, error.remedy, error.rank, error.host)
     if isinstance(error, LauncherError):
         return Error("data", str(error))
     if isinstance(error, OSError) and error.errno in FULL:

@@ -1,0 +1,121 @@
+"""What nvidia-smi says of a node's GPUs. A driver that doesn't know a field is asked without it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+TIMEOUT_S = 20.0
+"""nvidia-smi takes seconds where no daemon keeps the driver loaded."""
+FIELDS = ("index", "uuid", "name", "memory.total", "memory.used")
+MORE_FIELDS = ("ecc.errors.uncorrected.volatile.total", "remapped_rows.failure")
+NEWER_FIELDS = ("gpu_recovery_action",)
+"""What to do about an Xid error, in the driver's words: `None`, `Reset`, `Reboot`, `Drain P2P`, ..."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU; bytes, and None where the driver doesn't say."""
+
+    index: int
+    uuid: str
+    name: str
+    memory: int | None = None
+    used: int | None = None
+    ecc_errors: int | None = None
+    """Errors since the driver was loaded that could not be corrected."""
+    rows_lost: bool = False
+    """Whether memory that went bad could not be replaced."""
+    recovery: str | None = None
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """The GPUs that a job has on a node."""
+
+    found: tuple[Gpu, ...] = ()
+    error: str | None = None
+    """What nvidia-smi complains of, or why it can't be asked."""
+
+
+def look(environ: Mapping[str, str] = os.environ) -> Gpus:
+    """Ask nvidia-smi about the GPUs that this process may use."""
+    if shutil.which("nvidia-smi") is None:
+        return Gpus(error="nvidia-smi is not on PATH")
+    complaint = ""
+    for fields in ((*FIELDS, *MORE_FIELDS, *NEWER_FIELDS), (*FIELDS, *MORE_FIELDS), FIELDS):
+        done = _query(fields)
+        if isinstance(done, str):
+            return Gpus(error=done)
+        complaint = _complaint(done)
+        if "not a valid field" not in complaint:
+            return _parsed(done, fields, environ)
+    return Gpus(error=complaint)
+
+
+def _query(fields: tuple[str, ...]) -> subprocess.CompletedProcess[str] | str:
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"nvidia-smi did not return in {TIMEOUT_S:.0f} s"
+    except OSError as error:
+        return f"nvidia-smi can't be started: {error.strerror}"
+
+
+def _complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line of a refusal."""
+    if done.returncode == 0:
+        return ""
+    lines = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
+    return lines[-1] if lines else f"nvidia-smi ended with code {done.returncode}"
+
+
+def _parsed(
+    done: subprocess.CompletedProcess[str], fields: tuple[str, ...], environ: Mapping[str, str]
+) -> Gpus:
+    rows = [
+        dict(zip(fields, map(str.strip, line.split(",")), strict=False)) for line in done.stdout.splitlines()
+    ]
+    found = [gpu for gpu in map(_gpu, rows) if gpu is not None]
+    return Gpus(tuple(_visible(found, environ)), _complaint(done) or None)
+
+
+def _gpu(row: Mapping[str, str]) -> Gpu | None:
+    """The GPU in a line; None for a line that is no table's, such as one that says which GPU is lost."""
+    index = _number(row.get("index"))
+    if index is None or "uuid" not in row:
+        return None
+    memory, used = _number(row.get("memory.total")), _number(row.get("memory.used"))
+    recovery = row.get("gpu_recovery_action")
+    return Gpu(
+        index,
+        row["uuid"],
+        row.get("name", "?"),
+        None if memory is None else memory << 20,
+        None if used is None else used << 20,
+        _number(row.get("ecc.errors.uncorrected.volatile.total")),
+        row.get("remapped_rows.failure") in ("Yes", "1"),
+        None if recovery is None or recovery.startswith("[") or recovery == "None" else recovery,
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def _visible(found: list[Gpu], environ: Mapping[str, str]) -> list[Gpu]:
+    """Those that CUDA_VISIBLE_DEVICES names; all where it names none or parts of GPUs."""
+    words = [word.strip() for word in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
+    if not words or any(word.startswith("MIG") for word in words):
+        return found
+    return [
+        gpu for gpu in found if any(word == str(gpu.index) or _is_start(word, gpu.uuid) for word in words)
+    ]
+
+
+def _is_start(word: str, uuid: str) -> bool:
+    return word.startswith("GPU-") and uuid.startswith(word)

@@ -1,0 +1,79 @@
+"""What the nodes of an attempt found before it trains, and which of them train."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import replace
+
+from launcher.health import findings
+from launcher.health.facts import read_facts
+from launcher.health.findings import Finding, Findings
+from launcher.runs.directory import AttemptDir, RunDir, write_json
+from launcher.runs.exclusions import Exclusion, exclude, exclusions
+from launcher.runs.failures import FREE_SPACE
+from launcher.runs.records import make, read_json, tree_of
+from launcher.runs.results import Error
+
+BAD_NODE = "node"
+"""The class of an error that another node would not have made."""
+
+
+def judge(run: RunDir, attempt: AttemptDir) -> Findings | Error:
+    """Which nodes of the attempt train. Writes down what was found, and keeps the run from the nodes that failed.
+
+    An Error where too few are left, or what is wrong is no node's fault.
+    """
+    plan, hosts = run.read_plan(), attempt.read().hosts
+    said = read_facts(run, attempt.number, len(hosts))
+    known = {node.host: node for node in exclusions(run)}
+    found = [_again(host, known[host]) for host in hosts if host in known]
+    found += findings.find(plan, hosts, said)
+    took = max((node.seconds for node in said.values()), default=None)
+    all_found = Findings(tuple(hosts), (), tuple(found), took)
+    failed = all_found.failed()
+    chosen = tuple(host for host in hosts if host not in failed)[: plan.nodes]
+    result = replace(all_found, chosen=chosen)
+    run.preflight(attempt.number).mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_json(run.preflight(attempt.number) / "findings.json", tree_of(result))
+    fresh = {host: reason for host, reason in failed.items() if host not in known}
+    if are_to_blame(failed, hosts):
+        now = time.time()
+        exclude(run, [Exclusion(host, reason, now, attempt.number) for host, reason in fresh.items()])
+    if (full := findings.disk_problem(plan, said)) is not None:
+        return Error("disk", full, FREE_SPACE)
+    if len(chosen) == plan.nodes:
+        return result
+    return _too_few(failed, len(chosen), plan.nodes, BAD_NODE if are_to_blame(failed, hosts) else "launch")
+
+
+def are_to_blame(failed: Collection[str], hosts: Collection[str]) -> bool:
+    """Whether it is these nodes' fault: where all of several fail, what is asked of them is."""
+    return len(hosts) == 1 or set(failed) < set(hosts)
+
+
+def read_findings(run: RunDir, attempt: int) -> Findings | None:
+    """What was found before an attempt; None where nobody looked. Raises DamagedFile."""
+    path = run.preflight(attempt) / "findings.json"
+    tree = read_json(path)
+    return None if tree is None else make(Findings, tree, str(path))
+
+
+def _too_few(failed: dict[str, str], left: int, needed: int, kind: str) -> Error:
+    """The error of a job that has not enough nodes left."""
+    named = "; ".join(f"{host}: {reason}" for host, reason in failed.items())
+    count = f"{left} of the {needed} nodes that it needs" if left else "none of its nodes"
+    remedy = "spare_nodes in the cluster profile asks for more nodes than are needed; launch doctor --cluster looks at all"
+    host = next(iter(failed), None) if kind == BAD_NODE else None
+    return Error(kind, f"{named} ({count} can train)", remedy, host=host)
+
+
+def _again(host: str, known: Exclusion) -> Finding:
+    return Finding(host, "excluded", "failed", f"is left out since it failed before: {known.reason}")
+
+
+def has_spare(run: RunDir, attempt: AttemptDir) -> bool:
+    """Whether the job of this attempt has enough nodes without those that failed the run."""
+    found = read_findings(run, attempt.number)
+    gone = {node.host for node in exclusions(run)}
+    return found is not None and sum(host not in gone for host in found.hosts) >= run.read_plan().nodes

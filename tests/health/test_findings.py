@@ -1,0 +1,126 @@
+"""What is found wrong with which node, from what each says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.plans import plan_of
+
+from launcher.health import findings
+from launcher.health.facts import NodeFacts
+from launcher.health.findings import find
+from launcher.health.gpus import Gpu
+from launcher.runs.run_plan import RunPlan, read_plan_tree
+
+GIB = 1 << 30
+WELL = NodeFacts("a", "3.12.1", "2.13.0", "0.1.0", 100 * GIB, 500 * GIB)
+GPUS = tuple(Gpu(index, f"GPU-{index}", "H100", 80 * GIB, 0, 0) for index in range(2))
+HOSTS = ("a", "b", "c")
+
+
+def plan(device: str = "cpu") -> RunPlan:
+    made = plan_of({"executor": "slurm", "nodes": 3, "gpus": 2, "device": device}, run_dir=Path("/runs/r"))
+    return read_plan_tree(made.tree(), "plan.json")
+
+
+def nodes(**second: object) -> dict[int, NodeFacts]:
+    """Three nodes of which the second is otherwise than the others."""
+    well = {number: replace(WELL, host=host) for number, host in enumerate(HOSTS)}
+    return {**well, 1: replace(well[1], **second)}  # type: ignore[arg-type]
+
+
+def said(facts: dict[int, NodeFacts], device: str = "cpu") -> list[tuple[str, str, str]]:
+    return [(found.host, found.state, found.text) for found in find(plan(device), HOSTS, facts)]
+
+
+def test_nodes_that_are_well_are_no_news() -> None:
+    assert said(nodes()) == []
+    assert said({number: replace(node, gpus=GPUS) for number, node in nodes().items()}, "cuda") == []
+
+
+@pytest.mark.parametrize(
+    ("second", "state", "text"),
+    [
+        ({"torch": "2.12.0"}, "failed", "torch 2.12.0, where most nodes have 2.13.0"),
+        ({"torch": None}, "failed", "torch is missing, where most nodes have 2.13.0"),
+        ({"launcher": "0.0.9"}, "failed", "launcher 0.0.9, where most nodes have 0.1.0"),
+        (
+            {"memory_available": GIB // 4},
+            "failed",
+            "256.0 MiB of memory are free, and about 512.0 MiB are needed",
+        ),
+        ({"run_error": "/runs can't be written"}, "failed", "/runs can't be written"),
+        ({"clock_offset_s": 3600.0}, "failed", "its clock is 1 h 00 min ahead of the first node's"),
+        ({"clock_offset_s": -5.0}, "note", "its clock is 5 s behind the first node's"),
+        ({"head_error": "no route"}, "failed", "can't reach the first node: no route"),
+    ],
+)
+def test_a_node_that_is_otherwise_is_named_with_the_reason(
+    second: dict[str, object], state: str, text: str
+) -> None:
+    assert said(nodes(**second)) == [("b", state, text)]
+
+
+@pytest.mark.parametrize(
+    ("second", "state", "text"),
+    [
+        ({"gpus": GPUS[:1]}, "failed", "1 of 2 GPUs answer"),
+        (
+            {"gpus": (), "gpu_error": "No devices were found"},
+            "failed",
+            "0 of 2 GPUs answer (No devices were found)",
+        ),
+        (
+            {"gpus": (), "gpu_error": "nvidia-smi is not on PATH"},
+            "note",
+            "nvidia-smi is not on PATH: GPUs are not counted",
+        ),
+        (
+            {"gpus": (GPUS[0], replace(GPUS[1], used=41 * GIB))},
+            "failed",
+            "GPU 1 is in use: 41.0 GiB of its memory are taken",
+        ),
+        (
+            {"gpus": (GPUS[0], replace(GPUS[1], ecc_errors=3))},
+            "failed",
+            "GPU 1 has 3 memory errors that could not be corrected",
+        ),
+        (
+            {"gpus": (GPUS[0], replace(GPUS[1], recovery="Reset"))},
+            "failed",
+            "GPU 1 is in an error from which the driver recovers by: Reset",
+        ),
+    ],
+)
+def test_gpus_that_are_missing_taken_or_broken_are_found(
+    second: dict[str, object], state: str, text: str
+) -> None:
+    facts = {number: replace(node, gpus=GPUS) for number, node in nodes().items()}
+    facts[1] = replace(facts[1], **second)  # type: ignore[arg-type]
+    assert said(facts, "cuda") == [("b", state, text)]
+    assert said(facts) == []  # a training on the CPU has no use for them
+
+
+def test_a_node_that_says_nothing_is_found() -> None:
+    facts = nodes()
+    del facts[1]
+    assert said(facts) == [("b", "failed", findings.SILENT)]
+
+
+def test_where_nobody_reaches_the_first_node_it_is_to_blame() -> None:
+    cut_off = {
+        number: replace(node, head_error="timed out" if number else None) for number, node in nodes().items()
+    }
+    assert said(cut_off) == [("a", "failed", "no other node reaches it: timed out")]
+
+
+def test_a_disk_that_is_too_small_for_two_checkpoints_is_no_nodes_fault() -> None:
+    planned = replace(plan(), traffic={"parameters": GIB, "trainable_parameters": GIB}, memory={})
+    facts = nodes(disk_free=20 * GIB)
+    assert findings.checkpoint_bytes(planned) == 12 * GIB
+    text = "20.0 GiB are free for the run directory, and two checkpoints take about 24.0 GiB"
+    assert findings.disk_problem(planned, facts) == text
+    assert findings.disk_problem(planned, nodes()) is None
+    assert findings.disk_problem(plan(), facts) is None  # nobody knows the model's shape

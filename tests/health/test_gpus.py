@@ -1,0 +1,67 @@
+"""What nvidia-smi says, in its several versions and moods; a stand-in says it here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from launcher.health import gpus
+from launcher.health.gpus import Gpu
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where to write the stand-in."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path / "nvidia-smi"
+
+
+def write(smi: Path, lines: str) -> None:
+    smi.write_text(f"#!/bin/bash\n{lines}\n")
+    smi.chmod(0o755)
+
+
+def test_every_figure_is_read(smi: Path) -> None:
+    write(smi, "echo '0, GPU-1a, NVIDIA H100 80GB HBM3, 81920, 1024, 2, No, Reset'")
+    gpu = Gpu(0, "GPU-1a", "NVIDIA H100 80GB HBM3", 80 * GIB, GIB, 2, False, "Reset")
+    assert gpus.look({}) == gpus.Gpus((gpu,))
+
+
+def test_what_a_gpu_does_not_have_is_not_known(smi: Path) -> None:
+    write(smi, "echo '0, GPU-1a, GeForce, 8192, 0, [N/A], [N/A], [N/A]'")
+    assert gpus.look({}).found == (Gpu(0, "GPU-1a", "GeForce", 8 * GIB, 0),)
+
+
+def test_an_older_driver_is_asked_for_less(smi: Path) -> None:
+    refusal = """[[ $1 != *recovery* ]] || { echo 'Field "gpu_recovery_action" is not a valid field to query.'; exit 2; }"""
+    write(smi, f"{refusal}\necho '0, GPU-1a, V100, 16384, 0, 0, [N/A]'")
+    assert gpus.look({}) == gpus.Gpus((Gpu(0, "GPU-1a", "V100", 16 * GIB, 0, 0),))
+
+
+def test_a_gpu_that_fell_off_the_bus_is_missing_and_said(smi: Path) -> None:
+    lost = "Unable to determine the device handle for gpu 0000:9D:00.0: GPU is lost. Reboot to recover"
+    write(smi, f"echo '0, GPU-1a, H100, 81920, 0, 0, No, None'; echo '{lost}'; exit 15")
+    found = gpus.look({})
+    assert ([gpu.index for gpu in found.found], found.error) == ([0], lost)
+
+
+@pytest.mark.parametrize(
+    ("visible", "indices"), [("", [0, 1]), ("1", [1]), ("GPU-2", [1]), ("MIG-GPU-1a/1/0", [0, 1]), ("7", [])]
+)
+def test_only_the_gpus_of_the_job_count(smi: Path, visible: str, indices: list[int]) -> None:
+    write(smi, "echo '0, GPU-1a, H100, 81920, 0, 0, No, None'; echo '1, GPU-2b, H100, 81920, 0, 0, No, None'")
+    assert [gpu.index for gpu in gpus.look({"CUDA_VISIBLE_DEVICES": visible}).found] == indices
+
+
+def test_a_machine_without_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpus.look({}) == gpus.Gpus(error="nvidia-smi is not on PATH")
+
+
+def test_one_that_hangs_is_not_waited_for(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "TIMEOUT_S", 0.2)
+    write(smi, "exec sleep 60")
+    assert gpus.look({}).error == "nvidia-smi did not return in 0 s"
