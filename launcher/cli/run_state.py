@@ -228,11 +228,8 @@ class Look:
             evaluations=self.evaluations,
             stop_requested=run.stop.exists(),
             excluded=exclusions(run),
-<<<<<<< HEAD
+            excluded=exclusions(run),
             stall=self.stall,
-=======
-            stall=stalled(run, job),
->>>>>>> 13cdb08 (The pages of keys and verbs say what is now known)
             step_times=self._recent.newest(StepTimes),
             result=self.result,
             next=tuple(next_steps(run, job)),
