@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from launcher.figures import human_bytes, human_count
 from launcher.planning.plan import Memory, Plan
+from launcher.planning.sharding import Way
 from launcher.planning.throughput import Throughput
 
 WIDTH = 11
@@ -31,6 +32,8 @@ def _title(plan: Plan) -> str:
 
 
 def _rows(plan: Plan, files: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
+    if plan.advice:
+        yield "advice", list(plan.advice)
     yield "executor", [_executor(plan)]
     yield "ranks", [f"{_count(plan.nodes, 'node')} x {_per_node(plan)} = {plan.world_size} on {plan.device}"]
     yield "strategy", ["plain" if plan.strategy == "plain" else f"deepspeed, ZeRO stage {plan.zero_stage}"]
@@ -40,6 +43,8 @@ def _rows(plan: Plan, files: Mapping[str, str]) -> Iterator[tuple[str, list[str]
     yield "steps", [_steps(plan)]
     yield "memory", list(_memory(plan.memory))
     yield "traffic", [_traffic(plan)]
+    if plan.sharding:
+        yield "sharding", list(_sharding(plan.sharding))
     if plan.throughput.step_s is not None:
         yield "speed", list(_speed(plan))
     yield "run", [plan.run_dir]
@@ -129,6 +134,29 @@ def _between(speed: Throughput) -> str:
     assert speed.fastest_step_s is not None
     assert speed.slowest_step_s is not None
     return f"between {speed.fastest_step_s:.3g} and {speed.slowest_step_s:.3g}"
+
+
+def _sharding(ways: Sequence[Way]) -> Iterator[str]:
+    """A line for each way, its columns one below the other; the planned one is marked."""
+    rows = [
+        (
+            "*" if way.planned else " ",
+            _way_name(way),
+            f"{human_bytes(way.memory)} a rank",
+            f"{human_bytes(way.bytes_per_step)} sent",
+            "" if way.step_s is None else f"{way.step_s:.3g} s a step",
+            f"and {human_bytes(way.host)} of the host's" if way.host else "",
+        )
+        for way in ways
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _way_name(way: Way) -> str:
+    name = f"ZeRO-{way.zero_stage}" if way.zero_stage else "plain"
+    return name if way.offload == "none" else f"{name}, offload {way.offload}"
 
 
 def _traffic(plan: Plan) -> str:

@@ -17,9 +17,10 @@ from launcher.families.shared.base import ModelShape
 from launcher.planning.compile_mode import Compile, Place, resolve_compile
 from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic
 from launcher.planning.layout import Layout, layout_of, setup_of
+from launcher.planning.sharding import Resolved, Way, advice, ways
 from launcher.planning.slurm_request import SlurmRequest, slurm_request
 from launcher.planning.step_time import Planned, known_device
-from launcher.planning.throughput import Facts, Throughput, Variant, predict
+from launcher.planning.throughput import Facts, Throughput, Variant, predict, step_seconds
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import Record
 from launcher.recipe.recipe import AUTO, Recipe
@@ -117,6 +118,10 @@ class Plan(Record):
     memory: Memory
     traffic: Traffic
     throughput: Throughput
+    sharding: tuple[Way, ...] = ()
+    """What each way of sharding would cost; empty on one rank without ZeRO, or where the model's shape is unknown."""
+    advice: tuple[str, ...] = ()
+    """What to think over before submitting."""
     slurm: SlurmRequest | None
     notes: tuple[str, ...]
     """What a reader should know: choices made for them, figures that are not known."""
@@ -158,6 +163,16 @@ def make_plan(
     gpus = resolve_gpus(recipe, cluster, machine, executor, device)
     world_size = recipe.nodes * gpus
     setup, layout, compiled, why = _resolve(recipe, cluster, shape, gpus, device)
+    facts = _speed_facts(recipe, cluster, machine, layout, data, gpus)
+
+    def resolve(changed: Recipe) -> Resolved:
+        setup, layout, _, _ = _resolve(changed, cluster, shape, gpus, device)
+        planned = Planned(setup, layout.micro_batch_size)
+        return Resolved(setup, layout, None if shape is None else step_seconds(shape, facts, planned))
+
+    compared = shape is not None and (world_size > 1 or setup.zero_stage > 0)
+    found = ways(recipe, shape, resolve) if shape is not None and compared else ()
+    memory = _memory(cluster, shape, _graphed(setup, layout), layout)
     fields: dict[str, Any] = {
         "executor": executor,
         "device": device,
@@ -170,14 +185,16 @@ def make_plan(
         "compile": compiled,
         "layout": layout,
         "steps": _steps(recipe, data),
-        "memory": _memory(cluster, shape, _graphed(setup, layout), layout),
+        "memory": memory,
         "traffic": _traffic(shape, setup, layout),
         "throughput": predict(
             shape,
-            _speed_facts(recipe, cluster, machine, layout, data, gpus),
+            facts,
             recipe.tuning,
             lambda variant: _planned(_varied(recipe, variant), cluster, shape, gpus, device),
         ),
+        "sharding": found,
+        "advice": tuple(advice(recipe, device, world_size, found, memory.capacity)),
         "notes": (*_notes(recipe, cluster, machine, executor, shape, data, setup), *([why] if why else [])),
         "loss_sha256": None if own_loss is None else hashlib.sha256(own_loss.encode()).hexdigest(),
         "recipe": recipe,
@@ -362,7 +379,7 @@ def _plan_id(name: str, fields: dict[str, Any]) -> str:
     tree = {
         key: value.model_dump(mode="json", by_alias=True) if isinstance(value, Record) else value
         for key, value in fields.items()
-        if key not in ("notes", "throughput", "recipe")
+        if key not in ("notes", "throughput", "sharding", "advice", "recipe")
     }
     tree["recipe"] = fields["recipe"].tree(without="identity")
     text = json.dumps({"name": name, **tree}, sort_keys=True, ensure_ascii=False)

@@ -15,8 +15,8 @@ from typing import Literal
 from launcher.families.shared.base import ModelShape
 from launcher.planning.step_time import (
     BEST,
-    DEVICES,
     WORST,
+    Device,
     DeviceSpeed,
     Link,
     Luck,
@@ -106,11 +106,9 @@ def predict(
 ) -> Throughput:
     """The speed of a plan."""
     setup = plan_of(Variant(facts.nodes, facts.examples, tuning)).setup
-    name = "CPU" if setup.device == "cpu" else facts.gpu_model
-    device = known_device(name) if name else None
-    if shape is None or facts.mean_chars is None or name is None or device is None:
+    name, device, length = _device_name(setup.device, facts), _device(setup.device, facts), mean_length(facts)
+    if shape is None or name is None or device is None or length is None:
         return Throughput()
-    length = min(facts.max_length, facts.mean_chars / CHARACTERS_PER_TOKEN + SPECIAL_TOKENS)
     prediction = _prediction(shape, facts, Variant(1, facts.examples, tuning), plan_of, length)
     step = prediction.step(facts.nodes)
     best, worst = (_with_luck(prediction, facts, luck).step(facts.nodes) for luck in (BEST, WORST))
@@ -126,6 +124,31 @@ def predict(
         stops_paying=prediction.stops_paying(MOST_NODES),
         advice=tuple(_advice(prediction, facts, Variant(1, facts.examples, tuning), plan_of, length)),
     )
+
+
+def step_seconds(shape: ModelShape, facts: Facts, planned: Planned) -> float | None:
+    """Predicted seconds of a step of what is planned; None where the device or the length of the texts is not known."""
+    setup, length = planned.setup, mean_length(facts)
+    if length is None or _device(setup.device, facts) is None:
+        return None
+    variant = Variant(facts.nodes, facts.examples, setup.tuning)
+    return _prediction(shape, facts, variant, lambda _: planned, length).step(facts.nodes).total_s
+
+
+def mean_length(facts: Facts) -> float | None:
+    """Tokens of an example, guessed from its characters; None where nobody knows these."""
+    if facts.mean_chars is None:
+        return None
+    return min(facts.max_length, facts.mean_chars / CHARACTERS_PER_TOKEN + SPECIAL_TOKENS)
+
+
+def _device_name(kind: str, facts: Facts) -> str | None:
+    return "CPU" if kind == "cpu" else facts.gpu_model
+
+
+def _device(kind: str, facts: Facts) -> Device | None:
+    name = _device_name(kind, facts)
+    return known_device(name) if name else None
 
 
 def _prediction(
@@ -148,7 +171,7 @@ def _prediction(
 
 
 def _device_speed(kind: str, precision: str, facts: Facts, luck: Luck | None) -> DeviceSpeed:
-    device = DEVICES["CPU"] if kind == "cpu" else known_device(str(facts.gpu_model))
+    device = _device(kind, facts)
     assert device is not None
     if kind == "cpu" and not facts.native_bf16:
         device = replace(device, half_flops=device.fp32_flops / IMITATED_BF16)

@@ -13,6 +13,8 @@ class Facts(NamedTuple):
 
     state_bytes: int
     """State for each trained parameter, momentum aside: 8 for two fp32 moments, 4 for one; 0 where there is next to none."""
+    rate_rule: Literal["root", "linear"] = "root"
+    """How the learning rate grows with the batch: with its square root, or in proportion."""
     highest_zero: int = 3
     """The highest ZeRO stage that it works with: 0 where it looks at whole parameters."""
     takes_momentum: bool = False
@@ -25,7 +27,7 @@ class Facts(NamedTuple):
 OPTIMIZERS: Mapping[Optimizer, Facts] = {
     "adamw": Facts(8, captured=True),
     "adam": Facts(8, captured=True),
-    "sgd": Facts(0, takes_momentum=True, takes_nesterov=True),
+    "sgd": Facts(0, rate_rule="linear", takes_momentum=True, takes_nesterov=True),
     "rmsprop": Facts(4, takes_momentum=True),
     "adafactor": Facts(0, highest_zero=0),
     "lamb": Facts(8, highest_zero=0),

@@ -92,6 +92,7 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
     With seeds=N it is a sweep over the seeds 1 to N.
     """
     from launcher.cli.attached import Session
+    from launcher.cli.output import say
     from launcher.cli.verbs.sweep import seeds_as_values, start_sweep
     from launcher.planning.prepare import prepare
     from launcher.runs import directory as runs
@@ -106,6 +107,8 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
         return start_sweep(grid, Setting(os.environ, Path.cwd(), loss=loss_file), as_json=as_json)
     prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
     prepared.refuse_unreachable()
+    for sentence in prepared.plan.advice:
+        say(sentence)
     path = Path(prepared.plan.run_dir)
     with (
         runs.removed_if_refused(path.parent),

@@ -1,0 +1,94 @@
+"""What each way of sharding costs stands in the plan, and what a recipe pays for without need is said first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from launcher.planning.plan import Plan
+from launcher.planning.prepare import prepare
+
+Planned = Callable[..., Plan]
+
+RECIPE = (
+    "recipe=roberta-cls",
+    "data.source=null",
+    "data.train=a.csv",
+    "data.validation=a.csv",
+    "data.text=t",
+    "data.label=l",
+)
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Planned:
+    (tmp_path / "a.csv").write_text("t,l\n" + "a good film that nobody saw,1\na bad one,0\n" * 20)
+
+    def plan(*words: str, nodes: int = 4, gpus: int = 8, memory: int = 80) -> Plan:
+        profile = f"gpus_per_node: {gpus}\ngpu_memory_gib: {memory}\ngpu_model: H100\n"
+        (tmp_path / "site.yaml").write_text(profile)
+        words = (*RECIPE, f"nodes={nodes}", "cluster=site.yaml", *words)
+        return prepare(words, {}, tmp_path, submits=False).plan
+
+    return plan
+
+
+def test_every_way_stands_side_by_side_and_agrees_with_the_plan(planned: Planned) -> None:
+    plan = planned("zero.stage=2")
+    assert [(way.zero_stage, way.offload) for way in plan.sharding] == [
+        (0, "none"),
+        (1, "none"),
+        (2, "none"),
+        (3, "none"),
+        (3, "cpu"),
+    ]
+    (own,) = [way for way in plan.sharding if way.planned]
+    assert (own.zero_stage, own.memory, own.bytes_per_step) == (
+        2,
+        plan.memory.total,
+        plan.traffic.bytes_per_step,
+    )
+    assert own.step_s == pytest.approx(plan.throughput.step_s)
+    memory = [way.memory for way in plan.sharding]
+    assert memory == sorted(memory, reverse=True)
+    sent = [way.bytes_per_step for way in plan.sharding]
+    assert sent[3] == pytest.approx(1.5 * sent[0], rel=0.01)  # ZeRO paper, section 7
+
+
+@pytest.mark.parametrize(("stage", "said"), [(0, False), (2, True), (3, True)])
+def test_sharding_that_saves_nothing_scarce_is_said(planned: Planned, stage: int, said: bool) -> None:
+    advice = " ".join(planned(f"zero.stage={stage}", "batch.global=512").advice)
+    assert ("zero.stage=0, plain PyTorch, needs" in advice) == said
+    assert ("1.5 times as much" in advice) == (stage == 3)
+
+
+def test_sharding_that_is_needed_is_not_advised_against(planned: Planned) -> None:
+    assert planned("zero.stage=3", "batch.global=512", memory=2).advice == ()
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", "train.lr=5.66e-05"), ("sgd", "train.lr=0.00016")])
+def test_a_batch_too_small_for_its_ranks_comes_with_its_learning_rate(
+    planned: Planned, optimizer: str, rate: str
+) -> None:
+    (sentence,) = planned("zero.stage=0", f"train.optimizer={optimizer}", "train.beta2=0.999").advice
+    assert "batch.global=32 leaves a rank 1 of its examples or fewer" in sentence
+    assert f"batch.global=256 with {rate}" in sentence
+    assert "or use 4 ranks" in sentence
+
+
+def test_ways_that_contradict_the_recipe_are_left_out(planned: Planned) -> None:
+    plan = planned("zero.stage=0", "train.optimizer=adafactor")
+    assert [way.zero_stage for way in plan.sharding] == [0]
+
+
+def test_one_rank_has_nothing_to_shard(planned: Planned) -> None:
+    plan = planned("zero.stage=0", nodes=1, gpus=1)
+    assert (plan.sharding, plan.advice) == ((), ())
+
+
+def test_what_is_advised_does_not_change_what_the_plan_is(planned: Planned) -> None:
+    plan = planned()
+    assert plan.advice
+    assert planned().plan_id == plan.plan_id
