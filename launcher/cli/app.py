@@ -51,6 +51,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "prefetch": Verb("models", "download and tokenise ahead, for nodes without internet"),
         "reproduce": Verb("reproduce", "run a run again as it was recorded, and compare the two bit by bit"),
         "drill": Verb("drill", "prove that stopping and resuming change nothing"),
+        "clean": Verb("clean", "show runs that failed or are old, and delete them after asking"),
         "completion": Verb("completion", "let the shell complete verbs, keys, values, recipes and runs"),
     },
 }
