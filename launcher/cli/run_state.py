@@ -228,7 +228,6 @@ class Look:
             evaluations=self.evaluations,
             stop_requested=run.stop.exists(),
             excluded=exclusions(run),
-            excluded=exclusions(run),
             stall=self.stall,
             step_times=self._recent.newest(StepTimes),
             result=self.result,
