@@ -115,6 +115,8 @@ class Train(Section):
     """Train the head first, then one more layer each so many steps (or `epoch`) (Howard and Ruder, 2018)."""
     clip: Positive | None = 1.0
     """Largest norm of the gradient over all parameters; null does not clip."""
+    on_nan: Literal["stop", "skip", "rollback"] = "stop"
+    """At a loss or gradient that is no number: fail, leave the step out, or go back to the last checkpoint, both bounded."""
     compile: Annotated[Literal["auto", "none", "graph", "inductor"], Decides("execution")] = "auto"
     """How kernels are launched: as CUDA graphs, or fused by torch.compile; auto takes the first that works, none on a CPU."""
     early_stopping: EarlyStopping = EarlyStopping()

@@ -110,6 +110,10 @@ class Result:
     steps: int | None = None
     epochs: float | None = None
     skipped_steps: int | None = None
+    left_out: tuple[int, ...] | None = None
+    """Steps left out by train.on_nan=skip."""
+    rolled_back: tuple[tuple[int, ...], ...] | None = None
+    """First and last step of each window undone by train.on_nan=rollback."""
     wall_s: float | None = None
     attempts: int | None = None
     micro_batch_size: int | None = None

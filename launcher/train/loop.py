@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -10,11 +9,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from launcher.errors import RunFailed
 from launcher.recipe.fields import Every
 from launcher.train.batches import GlobalBatch, global_batches, micro_batches
 from launcher.train.job import Job
 from launcher.train.model.layer_depth import depths
+from launcher.train.not_finite import go_on, is_bad, with_sound_weights
 from launcher.train.record.samples import SampleLog
 from launcher.train.record.time_left import Work, time_left
 from launcher.train.step.captured_steps import Done
@@ -51,7 +50,7 @@ class StepTimer:
 def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
     """Train from `state` until the end, a stop, or an early stop.
 
-    Raises RunFailed('diverged') where a gradient is not finite.
+    Raises RunFailed('diverged') where a loss or gradient is no number, unless train.on_nan says otherwise.
     """
     timer, pending = StepTimer(), PendingSteps(job.ranks.device)
     batches = global_batches(job, state.step)
@@ -59,8 +58,10 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
     stopping = job.ranks.any(job.stop())
     if state.step == 0 and not stopping:
         try_probes(job, state)
+    _save_start(job, state)
     job.events.phase("training", state.step, job.steps.total)
     while True:
+        state = _checked(job, state, stopping)
         if not stopping and _evaluation_due(job, state):
             state, stopping = _evaluate(job, state, timer)
         finished = state.step >= job.steps.total or out_of_patience(job, state)
@@ -106,9 +107,7 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
         shares = job.heartbeat.shares(job.ranks.rank, job.ranks.world_size)
         sums = job.ranks.sum_unread(done.loss, [float(done.tokens), float(job.stop()), *shares])
         pending.add(UnreadStep(state.step, lr, batch.examples, sums, done.grad_norm, done.skipped))
-        results = pending.results(everything=_pauses(job, state))
-        job.heartbeat.end_step()
-        state = _log(job, state, timer, results)
+        state, results = _read(job, state, timer, pending)
         stopping = stopping or any(result.asked_to_stop for result in results)
 
 
@@ -164,6 +163,24 @@ def _seed_dropout(device: torch.device, seed: int) -> None:
         torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
 
 
+def _checked(job: Job, state: TrainState, stopping: bool) -> TrainState:
+    """The state, with weights that are numbers where they are about to be evaluated or saved."""
+    return with_sound_weights(job, state) if stopping or _pauses(job, state) else state
+
+
+def _read(
+    job: Job, state: TrainState, timer: StepTimer, pending: PendingSteps
+) -> tuple[TrainState, list[StepResult]]:
+    """Log the steps whose results are due, and answer those that went wrong."""
+    results = pending.results(everything=_pauses(job, state))
+    if any(is_bad(job, result) for result in results):
+        results += pending.results(everything=True)
+    job.heartbeat.end_step()
+    state = _log(job, state, timer, results)
+    bad = [result for result in results if is_bad(job, result)]
+    return (go_on(job, state, bad) if bad else state), results
+
+
 def _log(job: Job, state: TrainState, timer: StepTimer, results: list[StepResult]) -> TrainState:
     """Record the steps whose results are known by now."""
     seconds = timer.add(len(results)) if results else 0.0
@@ -202,13 +219,6 @@ def _report(job: Job, state: TrainState, timer: StepTimer, result: StepResult, s
         tokens_per_s=result.tokens / seconds,
         eta_s=_time_left(job, timer, result.step),
     )
-    if not math.isfinite(result.loss) or not (math.isfinite(result.grad_norm) or result.skipped):
-        raise RunFailed(
-            "diverged",
-            f"loss {result.loss} and gradient norm {result.grad_norm} at step {result.step}",
-            "lower train.lr, lengthen train.warmup or set train.clip",
-            result.step,
-        )
 
 
 def _time_left(job: Job, timer: StepTimer, step: int) -> float:
@@ -271,6 +281,12 @@ def _save(job: Job, state: TrainState, timer: StepTimer) -> None:
     stall = job.checkpoints.save(job.strategy, state)
     timer.save_seconds.append(stall)
     job.events.emit("checkpoint", step=state.step, stall_s=stall)
+
+
+def _save_start(job: Job, state: TrainState) -> None:
+    """Have something to go back to before the first checkpoint is due."""
+    if job.recipe.train.on_nan == "rollback" and state.step == 0:
+        job.checkpoints.save(job.strategy, state)
 
 
 def _sample_log(job: Job, start: int) -> SampleLog:

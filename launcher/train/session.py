@@ -104,6 +104,8 @@ def _finish(
         steps=state.step,
         epochs=state.step / job.steps.per_epoch,
         skipped_steps=state.skipped_steps,
+        left_out=state.left_out or None,
+        rolled_back=state.rolled_back or None,
         micro_batch_size=job.plan.layout.micro_batch_size,
         predicted=_predicted(job.plan),
         measured=measured,

@@ -171,6 +171,11 @@ class GraphedSteps:
             self._give_up(error)
             return None
 
+    def forget(self) -> None:
+        """Capture anew from here on: the optimizer's state has moved to other memory."""
+        self._buckets.clear()
+        self.recorder.discard()
+
     def _recorded(self) -> bool:
         return any(bucketed.replay is not None for bucketed in self._buckets.values())
 

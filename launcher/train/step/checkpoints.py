@@ -53,6 +53,10 @@ class TrainState:
     plateau_unimproved: int = 0
     skipped_steps: int = 0
     """Steps left out by fp16 overflow."""
+    left_out: tuple[int, ...] = ()
+    """Steps left out by train.on_nan=skip."""
+    rolled_back: tuple[tuple[int, ...], ...] = ()
+    """First and last step of each window whose updates were undone by train.on_nan=rollback."""
     max_tokens: int | None = None
     """Tokens of a micro-batch that batch.tokens=auto has found; resuming keeps to them."""
     wall_s: float = 0.0

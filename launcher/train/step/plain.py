@@ -23,7 +23,7 @@ from launcher.train.step.host_copy import HostCopy
 from launcher.train.step.optimizers import make_optimizer, set_capturable, set_learning_rate
 from launcher.train.step.regularisation import WeightAverage, penalty
 from launcher.train.step.row_gradients import RowGradients, use_row_gradients
-from launcher.train.step.strategy import StepOutcome, Strategy, nothing_left_to_write
+from launcher.train.step.strategy import StepOutcome, Strategy, all_finite, nothing_left_to_write
 
 
 class Plain(Strategy):
@@ -110,6 +110,10 @@ class Plain(Strategy):
         if self._buckets is not None:
             self._buckets.close()
             self._buckets = GradientBuckets(p for p in self._parameters if p.requires_grad)
+
+    def is_finite(self) -> bool:
+        states = [value for state in self._optimizer.state.values() for value in state.values()]
+        return all_finite([*self._parameters, *states])
 
     def full_state(self) -> dict[str, torch.Tensor] | None:
         return cpu_state(self.model) if self._ranks.is_main else None

@@ -6,7 +6,8 @@ those of the mean over the global batch, whatever the layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,9 @@ class Strategy(Protocol):
     def unfreeze(self, depth: int) -> None:
         """From the next step on, train what lies at this depth of the model or above."""
 
+    def is_finite(self) -> bool:
+        """Whether what this rank has of weights and optimizer state are numbers, infinity not among them."""
+
     def full_state(self) -> dict[str, torch.Tensor] | None:
         """All weights on the CPU of rank 0, None elsewhere; every rank must call it."""
 
@@ -62,6 +66,17 @@ class Strategy(Protocol):
 
     def load(self, directory: Path) -> None:
         """Take up what `save` wrote at the same world size; every rank must call it."""
+
+
+@torch.no_grad()
+def all_finite(tensors: Iterable[Any]) -> bool:
+    """Whether these tensors hold neither NaN nor infinity; what is no tensor of numbers with a point doesn't count."""
+    by_device: dict[torch.device, list[torch.Tensor]] = {}
+    for tensor in tensors:
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.numel():
+            by_device.setdefault(tensor.device, []).append(tensor)
+    norms = (torch.nn.utils.get_total_norm(group, math.inf) for group in by_device.values())
+    return all(math.isfinite(float(norm)) for norm in norms)
 
 
 def nothing_left_to_write() -> None:

@@ -22,7 +22,7 @@ from launcher.train.model.build import cpu_state
 from launcher.train.process.ranks import Ranks
 from launcher.train.step.optimizers import make_optimizer, set_learning_rate
 from launcher.train.step.regularisation import penalty
-from launcher.train.step.strategy import StepOutcome, Strategy, nothing_left_to_write
+from launcher.train.step.strategy import StepOutcome, Strategy, all_finite, nothing_left_to_write
 
 
 class ZeroRedundancy(Strategy):
@@ -81,6 +81,12 @@ class ZeroRedundancy(Strategy):
 
     def unfreeze(self, depth: int) -> None:
         raise AssertionError(f"unfreezing to depth {depth}, which conflicts refuse here")
+
+    def is_finite(self) -> bool:
+        weights = [getattr(parameter, "ds_tensor", parameter) for parameter in self._parameters]
+        inner = self._engine.optimizer.optimizer
+        states = [value for state in inner.state.values() for value in state.values()]
+        return all_finite([*weights, *states])
 
     def full_state(self) -> dict[str, torch.Tensor] | None:
         module = self._engine.module
