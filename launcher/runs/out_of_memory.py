@@ -35,11 +35,14 @@ def plan_tree_of(run: RunDir, attempt: AttemptDir) -> dict[str, Any]:
 
 def plan_after(run: RunDir, previous: AttemptDir) -> dict[str, Any] | None:
     """The plan of the attempt after `previous`, None where it is the run's own."""
-    if ran_out(read_result(previous.result)):
-        halved = halve(plan_tree_of(run, previous), previous.number)
+    before = plan_tree_of(run, previous)
+    if ran_out(read_result(previous.result)) and before["world_size"] == run.read_plan().world_size:
+        halved = halve(before, previous.number)
         if halved is not None:
             return halved
-    return read_json(previous.plan)
+    own = read_json(previous.plan)
+    is_for_these_ranks = own is not None and own.get("world_size") == run.read_plan().world_size
+    return own if is_for_these_ranks else None
 
 
 def halve(tree: Mapping[str, Any], attempt: int) -> dict[str, Any] | None:

@@ -119,6 +119,7 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
 
 @click.command("resume")
 @options.run_or_sweep
+@click.argument("words", nargs=-1, metavar="[nodes=N] [gpus=N]")
 @click.option(
     "--accept-changes", is_flag=True, help="Go on although plan.json or recipe.yaml was changed by hand."
 )
@@ -127,12 +128,19 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
 @options.as_json
 @options.examples("""
     launch resume smoke-20260131
+    launch resume smoke-20260131 gpus=1
 """)
 def resume_command(
-    reference: str, accept_changes: bool, follow: bool, runs_dir: Path | None, as_json: bool
+    reference: str,
+    words: tuple[str, ...],
+    accept_changes: bool,
+    follow: bool,
+    runs_dir: Path | None,
+    as_json: bool,
 ) -> int:
     """Continue a run that was stopped, killed or failed: the same files, as a new attempt.
 
+    With nodes or gpus on another number of ranks (zero.stage=0): the same batches, though not the same last digits.
     Of a sweep, whatever is missing, as many trials at a time as its command said.
     """
     from launcher.cli.attached import Session
@@ -140,17 +148,33 @@ def resume_command(
     from launcher.runs.directory import find
 
     directory = options.resolve_runs_dir(runs_dir)
-    if (sweep := options.sweep_meant(reference, directory)) is not None:
+    if not words and (sweep := options.sweep_meant(reference, directory)) is not None:
         return resume_sweep(sweep, accept_changes=accept_changes, follow=follow, as_json=as_json)
     run = find(reference, directory)
     plan = run.read_plan()
     _refuse_unstarted(run)
     _refuse_moved(run, Path(plan.run_dir))
     _check_changes(run, accept=accept_changes)
+    if words:
+        _refuse_completed(run)
+        _replan(run, words, plan.world_size)
     kind = plan.executor
     with Session(kind, follow=follow, as_json=as_json) as session:
         _refuse_completed(run)
         return session.start(run)
+
+
+def _replan(run: RunDir, words: tuple[str, ...], before: int) -> None:
+    """Make the run's files those of another number of ranks."""
+    from launcher.cli.output import say
+    from launcher.planning.other_world import refuse_active, replan
+
+    refuse_active(run)
+    now = replan(run, words, os.environ, Path.cwd()).world_size
+    say(
+        f"from {before} to {now} ranks: the batches and their order stay; sums are rounded in another order, and dropout, "
+        "where there is any, draws other masks"
+    )
 
 
 def _check_changes(run: RunDir, *, accept: bool) -> None:

@@ -1,0 +1,66 @@
+"""Planning a run anew for another number of ranks, from the recipe that it has: the global batch and its order stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from launcher.errors import Problem, UserError, choices
+from launcher.executors import executor_for
+from launcher.loading import resolve as loading
+from launcher.planning import render
+from launcher.planning.plan import Plan
+from launcher.planning.prepare import check, plan_of, templates
+from launcher.runs.directory import COMPARED, RunDir, write_text
+from launcher.runs.records import read_text
+
+KEYS = ("nodes", "gpus")
+
+
+def replan(run: RunDir, words: Sequence[str], environ: Mapping[str, str], cwd: Path) -> Plan:
+    """Write the files of the run for other `nodes` or `gpus`; the plan. What was rendered before is replaced.
+
+    Raises UserError where another key is given, or the run's checkpoints are those of its ranks.
+    """
+    _refuse_others(words)
+    before = run.read_plan()
+    if before.zero_stage:
+        reason = f"ZeRO-{before.zero_stage} saves a part of the state for each of {before.world_size} ranks"
+        remedy = f"resume it on {before.nodes} nodes with {before.gpus} ranks each; with zero.stage=0 this can change"
+        raise UserError(Problem(reason, where=run.run_id, field=words[0].partition("=")[0], remedy=remedy))
+    fixed = (f"recipe={run.recipe}", "run_id=null", f"executor={before.executor}", "zero.stage=0")
+    surroundings = {name: value for name, value in environ.items() if not name.startswith("LAUNCH_")}
+    own_loss = read_text(run.loss)
+    planned = plan_of(check([*fixed, *words], surroundings, cwd), cwd, own_loss)
+    recipe = planned.recipe.model_copy(update={"run_id": before.recipe.run_id})
+    identity = {"name": before.name, "run_id": run.run_id, "run_dir": str(run.path), "recipe": recipe}
+    plan = planned.model_copy(update=identity)
+    _write(run, render.render(plan, templates(), loading.dump_recipe(recipe), own_loss))
+    return plan
+
+
+def _write(run: RunDir, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        write_text(run.path / name, text)
+        if name in COMPARED and run.rendered.is_dir():
+            write_text(run.rendered / name, text)
+
+
+def _refuse_others(words: Sequence[str]) -> None:
+    problems = [
+        Problem("can't change on resuming", field=key, value=value, remedy=choices(key, KEYS))
+        for key, _, value in (word.partition("=") for word in words)
+        if key not in KEYS
+    ]
+    if problems:
+        raise UserError(problems)
+
+
+def refuse_active(run: RunDir) -> None:
+    """Raises UserError where a job of the run may still read its files."""
+    state = executor_for(run.read_plan().executor).state(run)
+    if state.active:
+        remedy = f"first: launch stop {run.run_id} --wait"
+        raise UserError(
+            Problem(f"has a job: {state.job_id}, {state.status}", where=run.run_id, remedy=remedy)
+        )
