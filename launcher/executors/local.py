@@ -61,7 +61,8 @@ class LocalExecutor:
         """Start job.sh; what it prints goes to logs/job_local.log."""
         with run.locked():
             environment = prepare_start(run, self.state(run), os.environ)
-            with run.job_log("local").open("ab") as log:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            with open(os.open(run.job_log("local"), flags, 0o600), "ab") as log:  # noqa: PTH123
                 self._script = subprocess.Popen(
                     ["bash", str(run.job_sh)],
                     stdin=subprocess.DEVNULL,

@@ -468,7 +468,7 @@ def create(path: Path, files: Mapping[str, str]) -> RunDir:
             (staging / name).mkdir(mode=0o700)
         for relative, text in files.items():
             target = staging / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(mode=0o700, exist_ok=True)
             write_text(target, text)
         (staging / "control" / "rendered").mkdir(mode=0o700)
         for name in COMPARED:

@@ -158,3 +158,13 @@ def test_a_run_that_fails_says_why_and_what_to_do(
     state = json.loads(launch("status", "wrong", "--json").stdout)
     assert state["status"] == "failed"
     assert "cause" in launch("status", "wrong").stdout
+
+
+def test_nobody_else_reads_or_changes_what_a_run_has_made(
+    finished: tuple[RunDir, subprocess.CompletedProcess[str]],
+) -> None:
+    run, _ = finished
+    made = [path for path in (run.path, *run.path.rglob("*")) if not path.is_symlink()]
+    others = {str(path): oct(path.stat().st_mode) for path in made if path.stat().st_mode & 0o077}
+    assert len(made) > 20
+    assert others == {}
