@@ -13,7 +13,7 @@ comma := ,
 EXTRAS := dev$(if $(wildcard ../shared/data),$(comma)realdata)
 
 .DEFAULT_GOAL := help
-.PHONY: help install smoke test test-faults faults soak check fix docs cluster bench clean
+.PHONY: help install smoke test test-faults faults soak check audit fix docs cluster bench clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -62,6 +62,10 @@ check: $(VENV)/installed ## Lint, formatting, types and layers; prints which pac
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/house/test_layers.py
 	@$(BIN)/python tests/support/import_graph.py
+
+audit: ## Look up the versions of constraints.txt among known vulnerabilities (pip-audit, in an environment of its own)
+	@test -x .venv-audit/bin/pip-audit || { scripts/make-venv .venv-audit $(PYTHON) && .venv-audit/bin/python -m pip install -qq --disable-pip-version-check pip-audit; }
+	@.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 fix: $(VENV)/installed ## Mend what can be mended by a program
 	@$(BIN)/ruff check --fix
