@@ -288,6 +288,10 @@ class RunDir:
     def rank_log(self, rank: int) -> Path:
         return self.logs / f"rank_{rank}.log"
 
+    def node_use(self, node: int) -> Path:
+        """What a node was busy with, a line now and then; nodes count from 0."""
+        return self.logs / f"node_{node}.jsonl"
+
     def rank_samples(self, rank: int) -> Path:
         return self.samples / f"rank_{rank}.jsonl"
 

@@ -28,6 +28,7 @@ from launcher.train.process.events import Events
 from launcher.train.process.failure import describe_failure
 from launcher.train.process.heartbeat import Heartbeat
 from launcher.train.process.machine_trial import try_machine
+from launcher.train.process.node_use import watch_node
 from launcher.train.process.single_writer import become_writer
 from launcher.train.process.stop_requests import StopFlag
 from launcher.train.step.checkpoints import TrainState
@@ -54,6 +55,8 @@ def run_attempt(run: RunDir, attempt: AttemptDir, stop: StopFlag, heartbeat: Hea
         try_machine(run, attempt, plan, ranks, events)
         if ranks.is_main:
             run.put_model_back()
+        if ranks.local_rank == 0 and plan.recipe.tracking.wandb.mode != "disabled":
+            watch_node(run, has_gpus=ranks.device.type == "cuda")
         job, state = make_job(run, attempt, plan, ranks, events, stop)
         ending, state, timer = train(job, with_best_model(job, state))
         if ending == "completed":

@@ -31,10 +31,11 @@ from launcher.train.record.metrics_log import Number
 from launcher.train.record.sender import Sender
 from launcher.train.record.tracking import LATE, TrackingSettings
 from launcher.train.record.wandb_files import last_step
-from launcher.train.record.wandb_rows import Best, Steps, StepTimes, Tail
+from launcher.train.record.wandb_rows import Best, NodeUse, Steps, StepTimes, Tail
 
 NICENESS = 10
 LOCK_WAIT_S = 60.0
+NODES_S = 5.0
 FATAL = re.compile(r'filestream: fatal error: (?:filestream: failed to upload: )?(.*?)(?: url=|\\|"|$)')
 """What wandb-core logs when it stops sending the rows of a run for good, as JSON."""
 
@@ -135,6 +136,8 @@ class Session:
         self._steps = Steps(sent)
         self._best = Best(settings.monitor, settings.monitor_mode)
         self._times = StepTimes()
+        self._nodes = NodeUse(settings.directory / "logs")
+        self._nodes_at = 0.0
         self._tail = Tail(job.metrics)
 
     def follow(self, server: str | None) -> Literal["training ended", "server is back", "refused"]:
@@ -199,10 +202,17 @@ class Session:
         if better:
             self._run.summary.update(self._best.summary)
 
+    def _node_use(self) -> dict[str, Number]:
+        """What the nodes are busy with, on a row now and then."""
+        if time.monotonic() < self._nodes_at:
+            return {}
+        self._nodes_at = time.monotonic() + NODES_S
+        return self._nodes.newest()
+
     def _log(self, row: tuple[int, dict[str, Number]] | None) -> None:
         if row is not None:
             step, values = row
-            self._run.log(values, step=step, commit=True)
+            self._run.log({**values, **self._node_use()}, step=step, commit=True)
             self.rows += 1
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from launcher.errors import DamagedFile
+from launcher.runs.records import parse_object, read_tail
 from launcher.train.record.metrics_log import Number, Row, parse_line
+
+OLD_S = 120.0
+"""A figure of a node that is older says nothing of the row that is sent now."""
+LAST_BYTES = 4096
 
 
 class Steps:
@@ -107,6 +116,38 @@ class StepTimes:
             f"perf/step_s_p{percent}": ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
             for percent in (50, 90, 99)
         }
+
+
+class NodeUse:
+    """What the nodes are busy with, as the newest lines of their files say; each line once, and no old ones."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._seen: dict[Path, float] = {}
+
+    def newest(self) -> dict[str, Number]:
+        """`node/0/cpu_percent` and the like, of the nodes that have said something since."""
+        figures: dict[str, Number] = {}
+        for path in sorted(self._logs.glob("node_*.jsonl")):
+            tree = self._last(path)
+            at = tree.pop("at", None)
+            if not isinstance(at, int | float) or at <= self._seen.get(path, time.time() - OLD_S):
+                continue
+            self._seen[path] = at
+            node = path.stem.removeprefix("node_")
+            figures |= {f"node/{node}/{name}": value for name, value in tree.items() if _is_number(value)}
+        return figures
+
+    def _last(self, path: Path) -> dict[str, Any]:
+        lines = read_tail(path, LAST_BYTES).splitlines()
+        try:
+            return parse_object(lines[-1], str(path)) if lines else {}
+        except DamagedFile:
+            return {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class Tail:

@@ -589,6 +589,22 @@ def test_the_summary_says_how_long_steps_take(server: WandbStub, start: Start) -
     assert [summary[f"perf/step_s_p{percent}"] for percent in (50, 90, 99)] == [0.51, 0.91, 1.0]
 
 
+def test_rows_say_what_every_node_is_busy_with(server: WandbStub, start: Start, run_dir: Path) -> None:
+    (run_dir / "logs").mkdir()
+    now = time.time()
+    for node, at in ((0, now), (1, now), (2, now - 3600)):
+        line = json.dumps({"at": at, "cpu_percent": 40.5 + node, "name": "x"})
+        (run_dir / "logs" / f"node_{node}.jsonl").write_text(f"{line}\n")
+    (run_dir / "logs" / "node_3.jsonl").write_text("torn")
+    log, tracker = start()
+    log.train(1, {"train/loss": 1.0})
+    log.train(2, {"train/loss": 0.5})
+    tracker.finish(0)
+    first, second = rows(server.history(RUN))
+    assert first == {"_step": 1, "train/loss": 1.0, "node/0/cpu_percent": 40.5, "node/1/cpu_percent": 41.5}
+    assert second == {"_step": 2, "train/loss": 0.5}
+
+
 def test_disabled_starts_nothing(server: WandbStub, start: Start, run_dir: Path) -> None:
     _, tracker = start(mode="disabled")
     tracker.finish(0)
