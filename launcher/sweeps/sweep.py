@@ -97,6 +97,8 @@ class Sweep:
     """How many trials run side by side at most, as the newest command said; None where it left that open."""
     search: Search | None = None
     """None of a grid."""
+    each: int | None = None
+    """How many trials share a job, as the newest command said; None where each has its own."""
 
     @property
     def name(self) -> str:
@@ -184,7 +186,7 @@ def _checked_points(fixed: Sequence[str], points: Sequence[Sequence[str]], setti
     return checked
 
 
-def write(planned: Planned, at_once: int | None = None) -> Sweep:
+def write(planned: Planned, at_once: int | None = None, each: int | None = None) -> Sweep:
     """Make the run directory of every trial that isn't there, and add the new ones to the sweep's list.
 
     Raises UserError where a trial of that name is there with another plan.
@@ -193,7 +195,7 @@ def write(planned: Planned, at_once: int | None = None) -> Sweep:
     _refuse_others(planned)
     planned.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     trials = {trial.run_id: trial for trial in (*known, *(Trial(t.run_id, t.values) for t in planned.trials))}
-    sweep = Sweep(planned.directory, tuple(trials.values()), at_once, planned.search)
+    sweep = Sweep(planned.directory, tuple(trials.values()), at_once, planned.search, each)
     _write(sweep)
     for trial in planned.trials:
         path = _path(planned, trial)
@@ -267,8 +269,12 @@ def read(directory: Path) -> Sweep:
         raise DamagedFile(Problem("is not the list of a sweep's trials", where=str(path)))
     at_once = tree.get("at_once")
     trials = tuple(Trial(entry["run_id"], entry["values"]) for entry in entries)
-    most = at_once if type(at_once) is int and at_once > 0 else None
-    return Sweep(directory, trials, most, _read_search(tree.get("search"), path))
+    search = _read_search(tree.get("search"), path)
+    return Sweep(directory, trials, _count(at_once), search, _count(tree.get("each")))
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and value > 0 else None
 
 
 def _read_search(tree: object, path: Path) -> Search | None:
@@ -292,7 +298,9 @@ def _is_trial(entry: object) -> bool:
 def _write(sweep: Sweep) -> None:
     listed = [{"run_id": trial.run_id, "values": trial.values} for trial in sweep.trials]
     search = {} if sweep.search is None else {"search": tree_of(sweep.search)}
-    runs.write_json(sweep.directory / FILE, {"at_once": sweep.at_once, **search, "trials": listed})
+    runs.write_json(
+        sweep.directory / FILE, {"at_once": sweep.at_once, "each": sweep.each, **search, "trials": listed}
+    )
 
 
 def _refuse_others(planned: Planned) -> None:

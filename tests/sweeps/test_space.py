@@ -43,6 +43,7 @@ def test_ranges_and_values_are_drawn_from_and_the_rest_is_fixed() -> None:
         ("seed=1..3", "chosen by its luck"),
         ("train.lr=1e-5", "nothing to search over"),
         ("train.lr=1..2 train.lr=1..3", "given twice"),
+        ("train.lr=1..2 train.lr=1", "given twice"),
     ],
 )
 def test_a_space_that_nobody_means_is_refused(word: str, said: str) -> None:

@@ -52,7 +52,9 @@ def test_the_same_command_names_the_same_sweep_and_a_value_more_adds_its_trials(
         write(planned(tmp_path, "seed=2")).name != first.name
     )  # one value alone is fixed, and no sweep over it
 
-    left = forget(again, [trial.run_id for trial in planned(tmp_path, "seed=2,3").trials])
+    packed = write(planned(tmp_path, "seed=1..3"), at_once=6, each=2)
+    assert (read(packed.directory).at_once, read(packed.directory).each) == (6, 2)
+    left = forget(packed, [trial.run_id for trial in planned(tmp_path, "seed=2,3").trials])
     assert [run.run_id for run in left] == [first.trials[0].run_id]
     assert [trial.values for trial in read(again.directory).trials] == [{"seed": 2}, {"seed": 3}]
 

@@ -146,7 +146,7 @@ def start_sweep(
     planned.refuse_unreachable()
     packed = _packing(planned, searched, pack)
     with nothing_left_if_refused(planned):
-        sweep = write(planned, parallel)
+        sweep = write(planned, parallel, None if packed is None else packed.each)
         if prune:
             _prune(sweep, planned)
         if not as_json:
@@ -209,7 +209,7 @@ def run_sweep(sweep: Sweep, runs: Sequence[RunDir], packed: Packing | None = Non
     from launcher.executors import executor_for
 
     executor = executor_for(runs[0].read_plan().executor)
-    each = 1 if packed is None else packed.each
+    each = sweep.each or 1
     if packed is not None:
         say(f"{each} trials share a job, {packed.reason}")
     if executor.array_template is None:
