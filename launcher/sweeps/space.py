@@ -68,10 +68,9 @@ def split_space(words: Sequence[str]) -> tuple[list[str], dict[str, Domain]]:
     if not problems and not space:
         remedy = "give a key a range or several values: train.lr=1e-6..1e-4:log train.warmup=0,0.1"
         problems.append(Problem("has nothing to search over", field="--search", remedy=remedy))
-    twice = [word for word in fixed if word.partition("=")[0] in space]
-    problems += [
-        Problem("is given twice", "override", *word.split("=", 1), "keep one of the two") for word in twice
-    ]
+    for key, _, text in (word.partition("=") for word in fixed):
+        if key in space:
+            problems.append(Problem("is given twice", "override", key, text, "keep one of the two"))
     if "seed" in space:
         remedy = "search with one seed; then train the best with several: launch recipe=best.yaml seeds=5"
         problems.append(Problem("would be chosen by its luck", "override", "seed", remedy=remedy))
