@@ -16,6 +16,7 @@ from support.launched import RECIPE, Training, error_of
 from support.slurm_cluster import wait_until
 
 from launcher.health.records import read_nodes
+from launcher.health.stalls import seen_from_outside
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
 
@@ -52,19 +53,19 @@ def test_a_halted_rank_is_named_while_it_lasts_and_the_run_goes_on_without_anybo
     training.wait_for_step(25)
     run = training.run
     training.kill(1, signal.SIGSTOP)
-    training.wait_until(lambda: status(run)["stall"] is not None, "status to say that nothing happens")
+    training.wait_until(lambda: seen_from_outside(run.attempt(1)) is not None, "a sign that nothing happens")
     stall = status(run)["stall"]
     assert (stall["rank"], stall["host"]) == (1, os.uname().nodename)
     assert "rank 1" in stall["sentence"]
     assert "halted by a signal" in stall["sentence"]
 
-    training.wait_until(lambda: status(run)["attempts"] == 2, "another attempt")
+    training.wait_until(lambda: run.attempt_numbers() == [1, 2], "another attempt")
     error = (read_json(run.attempt(1).result) or {})["error"]
     assert (error["class"], error["rank"], error["host"]) == ("hang", 1, os.uname().nodename)
     assert error["step"] >= 24
     training.wait_until(lambda: "resuming from step_" in run.events.read_text(), "the attempt to resume")
     # The rank that waited has told what it was doing; the halted one could only be looked at from outside.
-    assert "gradient_buckets.py" in run.rank_log(0).read_text()
+    assert "train/loop.py" in run.rank_log(0).read_text()
     assert "halted by a signal" in run.rank_log(1).read_text()
 
 
