@@ -77,6 +77,8 @@ def _parser() -> ArgumentParser:
     export = verbs.add_parser("export")
     export.add_argument("directory", type=Path)
     export.add_argument("--output", type=Path, required=True)
+    export.add_argument("--onnx", action="store_true")
+    export.add_argument("--int8", action="store_true")
     export.set_defaults(run=export_run, loads_a_model=True)
     latency = verbs.add_parser("latency")
     latency.add_argument("directory", type=Path)
@@ -193,7 +195,17 @@ def export_run(options: Namespace, events: Events) -> dict[str, Any]:
     """A plain Hugging Face directory of the best model."""
     from launcher.train.use.inference import export_model
 
-    return {"output": str(export_model(RunDir(options.directory), options.output))}
+    run = RunDir(options.directory)
+    if not options.onnx:
+        return {"output": str(export_model(run, options.output))}
+    from launcher.train.use.onnx_export import export_onnx, refuse_missing
+
+    refuse_missing()
+    target = export_model(run, options.output)
+    events.emit("progress", name="tracing the model", done=None, total=None)
+    recipe = read_recipe_file(run.recipe)
+    found = export_onnx(run, recipe, target, options.int8, _progress(events, "comparing"))
+    return {"output": str(target), "onnx": found}
 
 
 def time_run(options: Namespace, events: Events) -> dict[str, Any]:

@@ -171,12 +171,17 @@ def _show_predictions(run: Path, result: dict[str, Any]) -> None:
 @click.command("export")
 @options.run_argument
 @click.option("--output", metavar="DIR", help="Directory to make; default RUN-model.")
+@click.option("--onnx", is_flag=True, help="Add model.onnx, compared with PyTorch on the validation data.")
+@click.option("--int8", is_flag=True, help="Add model.int8.onnx too, with weights of 8 bits.")
 @options.runs_dir
 @options.as_json
 @options.examples("""
     launch export smoke-20260131 --output my-model
+    launch export smoke-20260131 --onnx --int8
 """)
-def export_command(reference: str, output: str | None, runs_dir: Path | None, as_json: bool) -> None:
+def export_command(
+    reference: str, output: str | None, onnx: bool, int8: bool, runs_dir: Path | None, as_json: bool
+) -> None:
     """A plain Hugging Face directory of the best model, adapters merged, with a model card.
 
     The card (README.md) has the metrics, with their spread where other seeds lie beside the run, how it was made, and
@@ -192,12 +197,31 @@ def export_command(reference: str, output: str | None, runs_dir: Path | None, as
         raise UserError(
             Problem("exists already", where=str(target), remedy="choose another with --output DIR")
         )
-    result = run_verb(["export", str(run), "--output", str(target)])
+    if int8 and not onnx:
+        raise click.UsageError("--int8 goes with --onnx", click.get_current_context())
+    flags = [*(["--onnx"] if onnx else []), *(["--int8"] if int8 else [])]
+    result = run_verb(["export", str(run), "--output", str(target), *flags])
     _write_card(run, target)
     if as_json:
         show_json(result)
     else:
         show(str(result.get("output", target)))
+        if onnx:
+            show(_onnx_table(result["onnx"]))
+
+
+def _onnx_table(found: dict[str, Any]) -> str:
+    """What the verb measured."""
+    from launcher.cli.output import table
+    from launcher.figures import human_bytes
+
+    rows = [["PyTorch", "-", "-", f"{found['torch_latency_ms']:.2f} ms", "-"]]
+    for it in found["models"]:
+        difference, same = f"{it['largest_difference']:.2g}", f"{it['same_choice']:.2%}"
+        rows.append([it["file"], difference, same, f"{it['latency_ms']:.2f} ms", human_bytes(it["bytes"])])
+    headers = ("model", "largest difference", "same choice", "latency", "size")
+    told = f"over {found['examples']:,} validation examples; inputs {', '.join(found['inputs'])}"
+    return f"{table(rows, headers)}\n{told}; outputs {', '.join(found['outputs'])}"
 
 
 def _write_card(run: Path, target: Path) -> None:

@@ -1,0 +1,244 @@
+"""The best model for ONNX Runtime, as it is and with weights of 8 bits, held against PyTorch: outputs, size and latency.
+
+The classic exporter is taken: it traces one forward pass, and needs onnx alone.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from launcher.errors import UserError
+from launcher.recipe.recipe import Recipe
+from launcher.runs.directory import RunDir
+from launcher.train.compat.expected_warnings import without_expected_warnings
+from launcher.train.inputs import prepare_dataset
+from launcher.train.packed.collate import Collate, padded_collate
+from launcher.train.tasks import extra_head, get_task
+from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.tokenizer import load_tokenizer
+from launcher.train.use.evaluation import Progress, no_progress
+from launcher.train.use.latency import REPEATS, TOKENS, WARMUP
+
+OPSET = 18
+EXAMPLES = 16
+"""Examples that are compared together."""
+MOST_COMPARED = 2000
+"""Validation examples that are compared."""
+MASK = "attention_mask"
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A model for ONNX Runtime beside the PyTorch model."""
+
+    file: str
+    bytes: int
+    largest_difference: float
+    """Of any output, over real tokens of all examples that were compared."""
+    same_choice: float
+    """Share of examples (or tokens) for which the same output is the largest."""
+
+
+class Plain(torch.nn.Module):
+    """A model that takes its inputs by place and returns a tuple of tensors, as tracing wants it."""
+
+    def __init__(
+        self, model: torch.nn.Module, inputs: tuple[str, ...], outputs: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.inputs = inputs
+        self.outputs = outputs
+
+    def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = self.model(**dict(zip(self.inputs, values, strict=True)))
+        return tuple(found[name] for name in self.outputs)
+
+
+def export_onnx(
+    run: RunDir, recipe: Recipe, directory: Path, int8: bool, progress: Progress
+) -> dict[str, Any]:
+    """Write model.onnx, and model.int8.onnx where asked, into `directory`; the figures of both.
+
+    Raises UserError where the extra is not installed.
+    """
+    refuse_missing()
+    model, tokenizer, collate = _load(run, recipe)
+    split = prepare_dataset(recipe, tokenizer, no_progress).validation
+    assert split is not None  # every recipe has one
+    example = _inputs(collate, split, np.arange(min(2, len(split))))
+    plain = _plain(model, example)
+    file = directory / "model.onnx"
+    _trace(plain, example, file)
+    files = [file]
+    if int8:
+        files.append(_quantised(file))
+    found = [_compared(plain, path, collate, split, progress) for path in files]
+    text = _one_text(model, example)
+    calls = [_torch_call(plain, text), *(_onnx_call(path, text) for path in files)]
+    torch_ms, *latencies = map(_latency, calls)
+    return {
+        "inputs": list(example),
+        "outputs": list(plain.outputs),
+        "examples": min(len(split), MOST_COMPARED),
+        "torch_latency_ms": torch_ms,
+        "threads": torch.get_num_threads(),
+        "models": [{**vars(one), "latency_ms": ms} for one, ms in zip(found, latencies, strict=True)],
+    }
+
+
+def refuse_missing() -> None:
+    """Raises UserError where the extra is not installed."""
+    try:
+        import onnx  # noqa: F401  (the exporter of torch, and quantisation, look for it)
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        text = f"--onnx needs {error.name}, which is not installed"
+        raise UserError(text, "pip install 'launch-encoders[onnx]'") from None
+
+
+def _load(run: RunDir, recipe: Recipe) -> tuple[Any, Any, Collate]:
+    """Model, tokenizer and padding collate function: what stands in RUN/model, with a head of ours attached."""
+    import transformers
+
+    tokenizer = load_tokenizer(str(run.model), None)
+    task = get_task(recipe, tokenizer)
+    auto_class = getattr(transformers, task.auto_class)
+    with without_expected_warnings():
+        model = auto_class.from_pretrained(run.model, dtype=torch.float32, attn_implementation="eager")
+    extra_head.load(model, task.extra_head(model.config), run.model)
+    task.recall(model.config)
+    return model.eval(), tokenizer, padded_collate(task, tokenizer, model.config, torch.device("cpu"))
+
+
+def _inputs(collate: Collate, split: TokenSplit, examples: NDArray[np.int64]) -> Arrays:
+    """What the model is given for these examples, the mask of padding always among it."""
+    found = collate(split, examples).inputs
+    ids = found["input_ids"]
+    return {
+        name: value.numpy() for name, value in {**found, MASK: found.get(MASK, torch.ones_like(ids))}.items()
+    }
+
+
+def _plain(model: torch.nn.Module, example: Mapping[str, Any]) -> Plain:
+    with torch.inference_mode():
+        output = model(**_tensors(example))
+    names = [name for name, value in output.items() if isinstance(value, torch.Tensor)]
+    return Plain(model, tuple(example), tuple(names)).eval()
+
+
+def _trace(plain: Plain, example: Arrays, file: Path) -> None:
+    axes = {
+        name: {axis: f"axis_{axis}" for axis in range(value.ndim - 1)} | {value.ndim - 1: "length"}
+        for name, value in example.items()
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is the classic exporter, and what is constant in the trace
+        torch.onnx.export(
+            plain,
+            tuple(_tensors(example).values()),
+            str(file),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(example),
+            output_names=list(plain.outputs),
+            dynamic_axes=axes,
+        )
+
+
+def _quantised(file: Path) -> Path:
+    """The same with matrices of 8 bits, activations quantised as they come."""
+    import logging
+
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    target = file.with_name("model.int8.onnx")
+    logging.getLogger().setLevel(logging.ERROR)  # it advises on the root logger
+    quantize_dynamic(file, target, weight_type=QuantType.QInt8)
+    return target
+
+
+def _session(file: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    # Threads that wait would take the cores that PyTorch is timed on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def _run(session: Any, inputs: Arrays) -> list[NDArray[Any]]:
+    """The outputs; tracing leaves out inputs that the model does nothing with."""
+    known = {entry.name for entry in session.get_inputs()}
+    found: list[NDArray[Any]] = session.run(
+        None, {name: value for name, value in inputs.items() if name in known}
+    )
+    return found
+
+
+def _compared(plain: Plain, file: Path, collate: Collate, split: TokenSplit, progress: Progress) -> Compared:
+    session, count = _session(file), min(len(split), MOST_COMPARED)
+    largest, same, choices = 0.0, 0, 0
+    for start in range(0, count, EXAMPLES):
+        inputs = _inputs(collate, split, np.arange(start, min(start + EXAMPLES, count)))
+        with torch.inference_mode():
+            expected = [value.float().numpy() for value in plain(*_tensors(inputs).values())]
+        for one, other in zip(expected, _run(session, inputs), strict=True):
+            left, right = _real(one, inputs[MASK]), _real(other, inputs[MASK])
+            largest = max(largest, float(np.abs(left - right).max()))
+            same += int((left.argmax(-1) == right.argmax(-1)).sum())
+            choices += left[..., 0].size
+        progress(min(start + EXAMPLES, count), count)
+    return Compared(file.name, file.stat().st_size, largest, same / choices)
+
+
+def _real(values: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
+    """Outputs of tokens that are no padding, and all outputs of a sequence."""
+    return values[mask == 1] if values.shape[: mask.ndim] == mask.shape else values
+
+
+def _one_text(model: Any, example: Arrays) -> Arrays:
+    """A made-up text of TOKENS tokens with the inputs of the example."""
+    length = min(TOKENS, int(getattr(model.config, "max_position_embeddings", 0) or TOKENS) - 2)
+    shape = (1,) * (example["input_ids"].ndim - 1) + (length,)
+    ids = np.random.default_rng(0).integers(0, model.config.vocab_size, shape)
+    made = {"input_ids": ids, MASK: np.ones_like(ids)}
+    return {name: made.get(name, np.zeros_like(ids)) for name in example}
+
+
+def _torch_call(plain: Plain, text: Arrays) -> Callable[[], Any]:
+    tensors = tuple(_tensors(text).values())
+    return lambda: plain(*tensors)
+
+
+def _onnx_call(file: Path, text: Arrays) -> Callable[[], Any]:
+    session = _session(file)
+    return lambda: _run(session, text)
+
+
+def _latency(call: Callable[[], Any]) -> float:
+    """Milliseconds of the median call."""
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(WARMUP + REPEATS):
+            started = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds[WARMUP:])
+
+
+def _tensors(inputs: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(value) for name, value in inputs.items()}
