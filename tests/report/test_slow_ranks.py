@@ -28,8 +28,8 @@ def run_with(directory: Path, slow_steps: int) -> RunDir:
 
 def test_a_rank_that_was_slow_for_long_is_named_with_its_node(tmp_path: Path) -> None:
     said = "rank 3 on node2 was slow for 60 of 200 steps, 1.62 times slower than the others."
-    assert said in page(run_with(tmp_path, 60), "1")
+    assert said in page([run_with(tmp_path, 60)], "1")
 
 
 def test_a_short_spell_is_nothing_to_tell(tmp_path: Path) -> None:
-    assert "was slow" not in page(run_with(tmp_path, 40), "1")
+    assert "was slow" not in page([run_with(tmp_path, 40)], "1")
