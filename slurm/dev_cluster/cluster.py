@@ -120,6 +120,10 @@ class Cluster(abc.ABC):
             self.command(argv, cwd), self.env | dict(env or {}), check=check, timeout_s=timeout_s, cwd=cwd
         )
 
+    def start_controller(self, *options: str) -> None:
+        """Start slurmctld, first (`-c`: with no memory of other days) or after it died, without waiting until it answers."""
+        self._spawn("slurmctld", [*self._enter(), "slurmctld", "-D", *options])
+
     @abc.abstractmethod
     def start_node(self, number: int) -> None:
         """Start node `number` (from 1), first or after it went down, without waiting until it is idle."""
@@ -177,7 +181,7 @@ class Cluster(abc.ABC):
         munged = ["munged", "--foreground", "--force", *files, f"--socket={munge / 'sock'}"]
         self._spawn("munged", [*self._enter(), *munged])
         self._wait_for((munge / "sock").is_socket, "munged to listen")
-        self._spawn("slurmctld", [*self._enter(), "slurmctld", "-D", "-c"])
+        self.start_controller("-c")
         self._wait_for(self._controller_answers, "slurmctld to answer")
         for number in range(1, self.nodes + 1):
             self.start_node(number)
