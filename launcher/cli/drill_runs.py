@@ -46,6 +46,7 @@ class Fault:
 FAULTS: Mapping[str, Fault] = {
     "stop": Fault("asked to save and stop", ("stopped",), needs_checkpoint=False),
     "kill": Fault("one of its ranks killed", ("failed",)),
+    "hang": Fault("one of its ranks halted", ("failed",)),
     "node": Fault("all that trains on one of its nodes killed at once", ("failed", None)),
     "disk": Fault("its disk refusing what it writes", ("failed",)),
 }

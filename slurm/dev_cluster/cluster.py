@@ -204,6 +204,8 @@ class Cluster(abc.ABC):
         stdout: int | IO[bytes] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start a daemon that dies with this process, and that a Ctrl-C at the terminal does not reach."""
+        if former := self._daemons.get(name):
+            former.poll()  # one that died is collected
         with self._output_file(name).open("ab") as log:
             self._daemons[name] = daemon = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", *argv],

@@ -12,6 +12,7 @@ from launcher.health import clock
 from launcher.network import free_port
 
 
+@pytest.mark.fault(33)
 def test_a_clock_that_is_an_hour_ahead_is_found() -> None:
     port = free_port(7)
     told: list[int] = []

@@ -41,6 +41,7 @@ def test_an_older_driver_is_asked_for_less(smi: Path) -> None:
     assert gpus.look({}) == gpus.Gpus((Gpu(0, "GPU-1a", "V100", 16 * GIB, 0, 0),))
 
 
+@pytest.mark.fault(35)
 def test_a_gpu_that_fell_off_the_bus_is_missing_and_said(smi: Path) -> None:
     lost = "Unable to determine the device handle for gpu 0000:9D:00.0: GPU is lost. Reboot to recover"
     write(smi, f"echo '0, GPU-1a, H100, 81920, 0, 0, No, None'; echo '{lost}'; exit 15")
@@ -61,6 +62,7 @@ def test_a_machine_without_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert gpus.look({}) == gpus.Gpus(error="nvidia-smi is not on PATH")
 
 
+@pytest.mark.fault(35)
 def test_one_that_hangs_is_not_waited_for(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "TIMEOUT_S", 0.2)
     write(smi, "exec sleep 60")

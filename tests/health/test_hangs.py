@@ -48,6 +48,7 @@ def status(run: RunDir) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.fault(12)
 def test_a_halted_rank_is_named_while_it_lasts_and_the_run_goes_on_without_anybody(start: Start) -> None:
     training = start(*WORDS, ENDLESS, hang_s="15")
     training.wait_for_step(25)
@@ -69,6 +70,7 @@ def test_a_halted_rank_is_named_while_it_lasts_and_the_run_goes_on_without_anybo
     assert "halted by a signal" in run.rank_log(1).read_text()
 
 
+@pytest.mark.fault(12)
 def test_a_pause_shorter_than_the_bound_is_none(start: Start) -> None:
     training = start(*WORDS, ENDLESS, hang_s="60")
     training.wait_for_step(5)
@@ -84,6 +86,7 @@ def silences(run: RunDir) -> list[float]:
     return [rank.silent_s for node in read_nodes(run.attempt(1)) for rank in node.ranks] or [0.0]
 
 
+@pytest.mark.fault(12)
 def test_a_halted_torchrun_does_not_keep_a_finished_run_open(start: Start) -> None:
     training = start(*WORDS, "train.max_steps=60", hang_s="5")
     training.wait_for_step(5)

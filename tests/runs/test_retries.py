@@ -78,6 +78,7 @@ def test_without_requeue_only_smaller_micro_batches_are_tried(tmp_path: Path) ->
     assert fail(run, "memory", 7) == (1, "again")
 
 
+@pytest.mark.fault(15)
 def test_the_same_failure_at_the_same_step_ends_the_run(tmp_path: Path) -> None:
     run = new(tmp_path)
     assert fail(run, "crashed", 12, saved=10) == (1, "again")
@@ -86,6 +87,7 @@ def test_the_same_failure_at_the_same_step_ends_the_run(tmp_path: Path) -> None:
     assert message(run) == "it was network\nattempt 2 failed in the same way at step 12: it would come again"
 
 
+@pytest.mark.fault(15)
 def test_the_same_failure_before_any_step_ends_the_run(tmp_path: Path) -> None:
     run = new(tmp_path)
     assert fail(run, "network") == (1, "again")
@@ -99,6 +101,7 @@ def test_a_training_that_dies_at_its_start_is_not_tried_again(tmp_path: Path) ->
     assert fail(run, "killed") == (1, "stay")
 
 
+@pytest.mark.fault(15)
 def test_failures_without_a_newer_checkpoint_are_counted_and_progress_starts_anew(tmp_path: Path) -> None:
     run = new(tmp_path)
     steps = iter(range(11, 1000, 7))

@@ -106,6 +106,7 @@ def status(inside: Callable[..., str]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("fault", "said"), [(WRONG, "a product came out wrong"), (SLOW, "a product takes 1")]
 )
+@pytest.mark.fault(14)
 def test_a_node_that_computes_wrongly_or_slowly_is_done_without(
     inside: Callable[..., str], tmp_path: Path, fault: str, said: str
 ) -> None:
@@ -160,6 +161,7 @@ def on_gpus(tmp_path: Path, training: str, nodes: int = 2, **profile: Any) -> Ru
     return new_run(plan_of(recipe, cluster, run_dir=tmp_path / "runs" / "job", python=python))
 
 
+@pytest.mark.fault(14, 35)
 def test_a_node_whose_gpu_fell_off_is_kept_from_the_requeued_job(
     gpu_nodes: FlatCluster, tmp_path: Path
 ) -> None:
@@ -184,6 +186,7 @@ def test_a_node_whose_gpu_fell_off_is_kept_from_the_requeued_job(
 
 
 @pytest.mark.usefixtures("gpu_nodes")
+@pytest.mark.fault(14)
 def test_spare_nodes_let_the_job_go_on_at_once(tmp_path: Path) -> None:
     run = on_gpus(tmp_path, f'echo "$@" >>$run_dir/logs/$SLURM_NODEID; {FINISH}', spare_nodes=1)
     slurm = executor_for("slurm")
@@ -197,6 +200,7 @@ def test_spare_nodes_let_the_job_go_on_at_once(tmp_path: Path) -> None:
     assert not (run.logs / "2").exists()
 
 
+@pytest.mark.fault(14)
 def test_a_new_job_is_asked_for_without_the_nodes_that_failed(gpu_nodes: FlatCluster, tmp_path: Path) -> None:
     run = on_gpus(tmp_path, FINISH, nodes=1, sbatch={"exclude": "node3"})
     exclude(run, [Exclusion("node2", "is slow", time.time())])

@@ -89,8 +89,9 @@ ROWS: Mapping[int, Row] = {
     ),
     12: Row(
         "SIGSTOP of a rank, of torchrun, of a node",
-        "SIGSTOP",
-        "named within 90 s with the rank, over within 30 s more, and requeued",
+        "SIGSTOP to a rank, to torchrun",
+        "named with the rank, ended, and the run goes on by itself",
+        "a whole node halted: no test of it yet",
     ),
     13: Row(
         "An exception on rank k at step s",
@@ -113,9 +114,10 @@ ROWS: Mapping[int, Row] = {
         "named; the one before it is used",
     ),
     17: Row(
-        "Disk full and EIO in a save, in metrics, in logs",
-        "a full file system of 16 MiB; EIO from write and fsync by strace; RLIMIT_FSIZE",
+        "Disk full in a save, in metrics, in logs",
+        "a full file system of 16 MiB; a limit on the size of files; /dev/full",
         "the run fails by name (`checkpoint` or `disk`), the last checkpoint stays, and it resumes once there is space",
+        "EIO: no test of it yet",
     ),
     18: Row(
         "Delayed visibility on the shared file system",
@@ -137,11 +139,13 @@ ROWS: Mapping[int, Row] = {
         "Five requeues",
         "a run killed and started again",
         "one W&B run, each step once and in order",
+        "the test with a W&B server kills once; those of row 1 kill 200 times without one",
     ),
     22: Row(
         "NaN, a spike",
-        "a batch that makes the loss NaN",
-        "never in a checkpoint or model/; `train.on_nan` decides",
+        "",
+        "never in a checkpoint or model/",
+        "no test of it yet",
     ),
     23: Row(
         "Out of memory on one rank",
@@ -150,8 +154,9 @@ ROWS: Mapping[int, Row] = {
     ),
     24: Row(
         "Port busy; two runs on a node",
-        "a listener on the port; two runs of two ranks at once",
-        "another port is taken; both complete, with the losses of a run that is alone",
+        "a listener on the port",
+        "another port is taken",
+        "two runs of several ranks at once on a node: no test of it yet",
     ),
     25: Row(
         "sbatch that errs after it accepted",
@@ -197,8 +202,9 @@ ROWS: Mapping[int, Row] = {
     ),
     33: Row(
         "The clock jumps by an hour, both ways",
-        "a preloaded library shifts the wall clock of every rank in the middle of a run",
-        "the same losses; no negative time",
+        "a node whose clock is an hour ahead, as the look before a training sees it",
+        "found and named",
+        "a clock that jumps in the middle of a run: no test of it yet",
     ),
     34: Row(
         "Foreign and damaged run directories",
@@ -334,12 +340,12 @@ TEMPLATE = """\
 
 `make faults` does all of this to real trainings, on a real Slurm of four nodes on this machine where one is needed, and writes
 this page. Where it may, as root, each node has its own network, host name, processes and mounts. Nothing is simulated that can be
-done: processes are killed and halted by signals, disks are full, cables are pulled, and strace makes the kernel's own calls fail,
-wait or end a process. Where the result of a run is compared, that is with a run that nobody touched, and to the last bit.
+done: processes are killed and halted by signals, disks are full, cables are pulled, and strace ends a process at any
+of its system calls. Where the result of a run is compared, that is with a run that nobody touched, and to the last bit.
 
 The same can be proved for any recipe of yours, here or on a cluster:
 ```
-launch drill recipe=smoke --faults stop,kill,node,disk
+launch drill recipe=smoke --faults stop,kill,hang,node,disk
 ```
 
 Written on {date}: {machine}. {summary}.

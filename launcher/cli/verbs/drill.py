@@ -28,7 +28,7 @@ STEPS = 12
     default="stop",
     show_default=True,
     metavar="NAME[,NAME ...]",
-    help="What is done to runs: stop, kill (a rank), node (all that trains on one), disk (refuses to be written).",
+    help="What is done to runs: stop, kill (a rank), hang (it is halted), node (all that trains on one), disk (takes no more).",
 )
 @click.option("--kill", is_flag=True, help="The same as --faults stop,kill.")
 @click.option(
