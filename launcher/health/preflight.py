@@ -63,7 +63,7 @@ def _too_few(failed: dict[str, str], left: int, needed: int, kind: str) -> Error
     """The error of a job that has not enough nodes left."""
     named = "; ".join(f"{host}: {reason}" for host, reason in failed.items())
     count = f"{left} of the {needed} nodes that it needs" if left else "none of its nodes"
-    remedy = "spare_nodes in the cluster profile asks for more nodes than are needed; launch doctor --cluster looks at all"
+    remedy = "spare_nodes in the cluster profile asks for more nodes than are needed"
     host = next(iter(failed), None) if kind == BAD_NODE else None
     return Error(kind, f"{named} ({count} can train)", remedy, host=host)
 

@@ -28,7 +28,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     place.mkdir()
     for name, answer in {
         "scontrol": WAITING,
-        "squeue": "7|PENDING|BeginTime",
+        "squeue": "7|PENDING|BeginTime|2035-01-01T12:00:00|2035-01-02T12:00:00|",
         "sacct": "",
         "sinfo": "",
     }.items():
