@@ -65,7 +65,8 @@ def _record_fault(item: pytest.Item, report: pytest.TestReport) -> None:
     if rows and ends:
         told = report.longrepr
         reason = str(told[2] if isinstance(told, tuple) else told or "").removeprefix("Skipped: ")
-        last = reason.strip().splitlines()[-1] if reason.strip() else ""
+        lines = reason.strip().splitlines() or [""]
+        last = next((line[1:].strip() for line in lines if line.startswith("E  ")), lines[-1])
         seen = item.stash.get(SEEN, fault_rows.Seen())
         fault_rows.record(rows, item.nodeid, report.outcome, report.duration, last, seen)
 

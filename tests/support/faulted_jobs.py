@@ -45,8 +45,8 @@ class FaultedJob:
         self.run: RunDir = new_run(plan_of(tree, profile, run_dir=directory))
         self.job = ""
         self.struck_at = 0.0
-        self.at = 0
-        """Steps that were done when the fault came."""
+        self.attempt = 0
+        """The attempt that the fault came to."""
 
     def submit(self, *options: str) -> None:
         command = ["sbatch", "--parsable", *options, str(self.run.job_sbatch)]
@@ -58,7 +58,7 @@ class FaultedJob:
 
     def strike(self) -> None:
         """Say that the fault comes now."""
-        self.struck_at, self.at = time.time(), self.last_step()
+        self.struck_at, self.attempt = time.time(), max(self.run.attempt_numbers())
 
     def state(self) -> str:
         """Slurm's word for the job, empty where its controller doesn't answer."""
@@ -97,19 +97,18 @@ class FaultedJob:
 
     def seen(self) -> dict[str, Any]:
         """What `happened` takes: steps done again, seconds to the first new step, and the scheduler's part of these."""
-        later = [
-            event
-            for event in read_events(self.run.events)
-            if isinstance(event, Step) and event.t is not None and event.t > self.struck_at
-        ]
-        again = min((event.step for event in later), default=self.at + 1)
-        new = next((event.t for event in later if event.step > self.at), None)
-        number = next((event.attempt for event in later if event.step > self.at), None)
-        began = self.run.attempt(number).read().started_at if number else None
+        steps = [event for event in read_events(self.run.events) if isinstance(event, Step)]
+        before = [event.step for event in steps if (event.attempt or 0) <= self.attempt]
+        later = [event for event in steps if (event.attempt or 0) > self.attempt]
+        if not later:  # the attempt has lived on
+            return {"steps_lost": 0, "to_next_step_s": None, "scheduler_s": None}
+        at = max(before, default=0)
+        new = next((event for event in later if event.step > at and event.t is not None), None)
+        began = self.run.attempt(later[0].attempt or 0).read().started_at
         return {
-            "steps_lost": max(0, self.at + 1 - again),
-            "to_next_step_s": None if new is None else new - self.struck_at,
-            "scheduler_s": None if began is None or began < self.struck_at else began - self.struck_at,
+            "steps_lost": max(0, at + 1 - later[0].step),
+            "to_next_step_s": None if new is None or new.t is None else new.t - self.struck_at,
+            "scheduler_s": None if began is None else began - self.struck_at,
         }
 
     def losses(self) -> list[float]:
