@@ -52,7 +52,7 @@ def test_outputs_are_those_of_pytorch(name: str, tmp_path: Path, ranks: RankServ
     assert [entry.name for entry in session.get_outputs()] == found["outputs"]
     assert {entry.name for entry in session.get_inputs()} <= set(found["inputs"])
     if name == "CRF":  # what its decoding adds to the emissions is an output, too
-        texts = {entry.name: np.full((1, 5), 7) for entry in session.get_inputs()}
+        texts = {entry.name: np.ones((1, 5), np.int64) for entry in session.get_inputs()}
         steps = dict(zip(found["outputs"], session.run(None, texts), strict=True))["launcher_head"]
         np.testing.assert_array_equal(steps, load_file(run.model / "launcher_head.safetensors")["steps"])
 
