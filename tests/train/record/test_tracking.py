@@ -567,7 +567,8 @@ def test_a_training_that_fails_is_told_with_its_class_and_remedy(server: WandbSt
     error = Error("diverged", "loss nan at step 3", "lower train.lr", step=3)
     RunDir(run_dir).write_result(Result("failed", error=error))
     program = PROGRAM.replace("flush_s=1,", "flush_s=1, alerts=True,").replace("import sys", "import os, sys")
-    program = program.replace("tracker.finish(0)", "os._exit(1)")
+    begun = "while not list((directory / 'wandb').glob('run-*')): time.sleep(0.05)"
+    program = program.replace("tracker.finish(0)", f"{begun}\nos._exit(1)")
     subprocess.run([sys.executable, "-c", program, str(run_dir), "1", "3"], check=False)
     server.wait_until(lambda: server.alerts, "an alert", 60)
     assert server.alerts == [
