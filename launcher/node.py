@@ -28,7 +28,6 @@ from pathlib import Path
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 from launcher.executors import executor_for
 from launcher.executors.shared.base import Executor, Verdict, ended_for_good
-from launcher.health import facts, preflight
 from launcher.network import free_port, gloo_interface
 from launcher.runs import directory as runs
 from launcher.runs import endings, exclusions, failures, out_of_memory, retries
@@ -117,12 +116,16 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
 
 def look(run: RunDir, environ: Mapping[str, str] = os.environ) -> None:
     """Look at this node before it trains."""
+    from launcher.health import facts
+
     attempt, place = int(environ["LAUNCHER_ATTEMPT"]), facts.Place.of(environ)
     facts.look(run, attempt, place, on_gpus=run.read_plan().device == "cuda")
 
 
 def choose(run: RunDir, attempt: AttemptDir) -> str:
     """Which nodes of the attempt train, as the script reads it; `failed` where too few can, which is recorded."""
+    from launcher.health import preflight
+
     outcome = preflight.judge(run, attempt)
     if isinstance(outcome, Error):
         endings.write_result(run, "failed", outcome)
@@ -221,6 +224,8 @@ def _next(
 
 def _elsewhere(run: RunDir, attempt: AttemptDir, error: Error, decision: Decision) -> Decision:
     """Go on without the node that failed: at once where the job has a spare one, else with others."""
+    from launcher.health import preflight
+
     assert error.host is not None
     if not any(node.host == error.host for node in exclusions.exclusions(run)):
         reason = (error.message.splitlines() or [error.kind])[0]

@@ -33,11 +33,11 @@ from typing import TYPE_CHECKING, Any
 from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError, nearest
 from launcher.runs.attempts import Attempt, FailedNode, Hang
-from launcher.runs.examination import Examination
 from launcher.runs.jobs import Job
 from launcher.runs.records import make, read_json, read_text, tree_of
 
 if TYPE_CHECKING:
+    from launcher.runs.examination import Examination
     from launcher.runs.results import Latency, Result
     from launcher.runs.run_plan import RunPlan
 
@@ -166,6 +166,8 @@ class RunDir:
 
     def read_examinations(self) -> list[Examination]:
         """What is kept of each split that was examined, the validation data first. Raises DamagedFile."""
+        from launcher.runs.examination import Examination
+
         if self.evaluated.is_symlink() or not self.evaluated.is_dir():
             return []
         files = [

@@ -91,17 +91,15 @@ def make_job(
     _set_kernels(recipe, ranks)
     events.phase("loading data")
     tokenizer = tokenizer_for(recipe)
-    task = make_task(recipe, tokenizer, ranks)
-    take_own_loss(task, run)
+    task = _make_task(run, recipe, tokenizer, ranks)
     dataset = _prepare_together(ranks, recipe, tokenizer, events, stop)
-    for note in dataset.notes:
-        events.notice(note)
     if ranks.is_main:
         _record_provenance(run, attempt, recipe, dataset, events)
     task.fit(dataset.train, dataset.label_names)
     events.phase("building model")
-    shrinks = recipe.prune.shrinks
-    start = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events) if shrinks else recipe
+    start = recipe
+    if recipe.prune.shrinks:
+        start = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
     built = build_model(start, task, dataset.label_names, tokenizer)
     collate, padding = make_collate(task, tokenizer, built.model, ranks.device)
     if isinstance(task, Distilled):
@@ -115,12 +113,10 @@ def make_job(
     strategy = make_strategy(plan, run, ranks, built.model)
     checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)
     state = _newest_state(checkpoints, strategy, dataset, events)
-    found = state.max_tokens
-    if found is None:
-        found = probe_tokens(plan, ranks, strategy, collate, task, dataset.train)
-    limit = within(found, plan, smaller=attempt.plan.exists())
-    if limit is not None and ranks.is_main:
-        write_text(attempt.max_tokens, f"{limit}\n")
+    limit = state.max_tokens
+    if limit is None:
+        limit = probe_tokens(plan, ranks, strategy, collate, task, dataset.train)
+    limit = _within_limit(limit, attempt, plan, ranks)
     state, plan = dataclasses.replace(state, max_tokens=limit), with_tokens(plan, limit)
     steps = StepCounts(*step_counts(recipe, len(dataset.train)))
     record = _record(run, plan, dataset, state.step, events) if ranks.is_main else NoRecord()
@@ -137,9 +133,7 @@ def make_job(
         probes=make_probes(recipe, tokenizer, longest_input(recipe)),
         adversary=_adversary(recipe, built),
         checkpoints=checkpoints,
-        sparsity=Sparsity(built.base, recipe.prune, steps.total, state.step)
-        if recipe.prune.magnitude
-        else None,
+        sparsity=_sparsity(recipe, built, steps.total, state.step),
         graphs=_graphed_steps(plan, task, strategy, collate, events),
         record=record,
         rank_times=RankTimes(attempt, plan, ranks, events),
@@ -148,6 +142,14 @@ def make_job(
         steps=steps,
     )
     return job, state
+
+
+def _within_limit(found: int | None, attempt: AttemptDir, plan: Plan, ranks: Ranks) -> int | None:
+    """The most tokens of a micro-batch that this attempt may have, which it notes down."""
+    limit = within(found, plan, smaller=attempt.plan.exists())
+    if limit is not None and ranks.is_main:
+        write_text(attempt.max_tokens, f"{limit}\n")
+    return limit
 
 
 def _record_provenance(
@@ -161,6 +163,10 @@ def _record_provenance(
         record_data(run, recipe, dataset.fingerprint, sizes, dataset.label_names)
     except (OSError, UserError) as error:
         events.notice(f"versions and data are not recorded: {error}", "warning")
+
+
+def _sparsity(recipe: Recipe, built: BuiltModel, steps: int, done: int) -> Sparsity | None:
+    return Sparsity(built.base, recipe.prune, steps, done) if recipe.prune.magnitude else None
 
 
 def _adversary(recipe: Recipe, built: BuiltModel) -> Adversary | None:
@@ -198,17 +204,18 @@ def _graphed_steps(
     return GraphedSteps(task, strategy, collate, CudaRecorder(torch.device("cuda")), events.notice)
 
 
-def make_task(recipe: Recipe, tokenizer: Any, ranks: Ranks) -> Task:
-    """The task of the training, with a teacher where the recipe names one."""
-    if recipe.distill.teacher is not None:
-        return with_teacher(recipe, tokenizer, ranks.device)
-    return get_task(recipe, tokenizer)
+def _make_task(run: RunDir, recipe: Recipe, tokenizer: Any, ranks: Ranks) -> Task:
+    """The task of the training, with a teacher where the recipe names one, and with the user's own loss."""
+    taught = recipe.distill.teacher is not None
+    task = with_teacher(recipe, tokenizer, ranks.device) if taught else get_task(recipe, tokenizer)
+    take_own_loss(task, run)
+    return task
 
 
 def _prepare_together(
     ranks: Ranks, recipe: Recipe, tokenizer: Any, events: Events, stop: StopFlag
 ) -> Dataset:
-    """`prepare_dataset`, or RunStopped on every rank where any of them was asked to stop meanwhile."""
+    """`prepare_dataset`, with its notes told, or RunStopped on every rank where any of them was asked to stop meanwhile."""
     dataset = None
     with contextlib.suppress(RunStopped):
         dataset = prepare_dataset(
@@ -216,6 +223,8 @@ def _prepare_together(
         )
     if ranks.any(dataset is None) or dataset is None:
         raise RunStopped("stopped before the training began")
+    for note in dataset.notes:
+        events.notice(note)
     return dataset
 
 

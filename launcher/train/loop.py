@@ -103,12 +103,17 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
             job.sparsity.hold(state.step + 1)
 
         state = replace(state, step=state.step + 1)
-        job.heartbeat.results()
-        shares = job.heartbeat.shares(job.ranks.rank, job.ranks.world_size)
-        sums = job.ranks.sum_unread(done.loss, [float(done.tokens), float(job.stop()), *shares])
-        pending.add(UnreadStep(state.step, lr, batch.examples, sums, done.grad_norm, done.skipped))
+        pending.add(_summed(job, state.step, lr, batch, done))
         state, results = _read(job, state, timer, pending)
         stopping = stopping or any(result.asked_to_stop for result in results)
+
+
+def _summed(job: Job, step: int, lr: float, batch: GlobalBatch, done: Done) -> UnreadStep:
+    """What a step came to, with the sums over all ranks under way: loss, tokens, wishes to stop, and times of the parts."""
+    job.heartbeat.results()
+    shares = job.heartbeat.shares(job.ranks.rank, job.ranks.world_size)
+    sums = job.ranks.sum_unread(done.loss, [float(done.tokens), float(job.stop()), *shares])
+    return UnreadStep(step, lr, batch.examples, sums, done.grad_norm, done.skipped)
 
 
 def forward(job: Job, batch: MicroBatch) -> torch.Tensor:
