@@ -22,7 +22,7 @@ from support.slurm_cluster import Cluster, FlatCluster, hurry, wait_until
 from launcher.errors import RunFailed, UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.shared.base import Executor
-from launcher.executors.slurm import QUEUE_HOLDS_S
+from launcher.executors.shared.slurm_states import QUEUE_HOLDS_S
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
 
@@ -309,7 +309,7 @@ def test_cancelling_says_what_is_left_and_where(
     slow = tmp_path / "epilog"
     slow.write_text(f"#!/bin/sh\nuntil test -e {tmp_path}/go; do sleep 0.1; done\n")
     slow.chmod(0o755)
-    monkeypatch.setattr("launcher.executors.slurm.CANCEL_TIMEOUT_S", 2.0)
+    monkeypatch.setattr("launcher.executors.shared.slurm_cancelling.CANCEL_TIMEOUT_S", 2.0)
     run = make_run("sleep 60")
     with FlatCluster(tmp_path / "cluster", nodes=1, extra_conf=f"Epilog={slow}") as cluster:
         monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
@@ -391,7 +391,7 @@ def test_a_run_that_has_ended_is_not_cancelled_afterwards(
     slow = tmp_path / "epilog"
     slow.write_text(f"#!/bin/sh\nuntil test -e {tmp_path}/go; do sleep 0.1; done\n")
     slow.chmod(0o755)
-    monkeypatch.setattr("launcher.executors.slurm.CANCEL_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("launcher.executors.shared.slurm_cancelling.CANCEL_TIMEOUT_S", 1.0)
     with FlatCluster(tmp_path / "cluster", nodes=1, extra_conf=f"Epilog={slow}") as cluster:
         monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
         slurm = executor_for("slurm")

@@ -1,0 +1,217 @@
+"""What Slurm knows of jobs: its controller first, then accounting where there is some, then what the job itself left."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from launcher.executors.shared.base import JobState, Status, ended_for_good, recorded_state
+from launcher.executors.shared.slurm_commands import message_of, run_slurm
+from launcher.runs.directory import RunDir
+from launcher.runs.jobs import Job
+
+QUEUE_HOLDS_S = 2.0
+"""How old a list of the queue may be, which many runs are looked up in."""
+STATUSES: Mapping[str, Status] = {
+    "PENDING": "pending",
+    "CONFIGURING": "pending",
+    "REQUEUED": "pending",
+    "REQUEUE_HOLD": "pending",
+    "REQUEUE_FED": "pending",
+    "RESV_DEL_HOLD": "pending",
+    "SPECIAL_EXIT": "pending",
+    "RUNNING": "running",
+    "SUSPENDED": "running",
+    "STOPPED": "running",
+    "RESIZING": "running",
+    "SIGNALING": "running",
+    "STAGE_OUT": "completing",
+    "COMPLETING": "completing",
+    "COMPLETED": "completed",
+    "CANCELLED": "cancelled",
+    "PREEMPTED": "preempted",
+    "FAILED": "failed",
+    "TIMEOUT": "failed",
+    "NODE_FAIL": "failed",
+    "OUT_OF_MEMORY": "failed",
+    "BOOT_FAIL": "failed",
+    "DEADLINE": "failed",
+    "REVOKED": "failed",
+}
+_WAITS: Mapping[str, str] = {
+    "Resources": "for nodes to become free",
+    "Priority": "for jobs with a higher priority",
+    "Dependency": "for another job to end",
+    "DependencyNeverSatisfied": "for a job that can no longer end as asked: it will never start",
+    "BeginTime": "until its time comes: Slurm holds a requeued job back for two minutes",
+    "JobHeldUser": "until it is released: scontrol release JOB",
+    "JobHeldAdmin": "until an administrator releases it",
+    "JobArrayTaskLimit": "for other trials of its sweep: only so many may run at once",
+    "ReqNodeNotAvail": "for nodes that are down, drained or reserved",
+    "Nodes": "for nodes that are down, drained or reserved",
+    "PartitionDown": "for its partition, which is down",
+    "PartitionInactive": "for its partition, which starts no jobs now",
+    "PartitionNodeLimit": "for ever: it asks for more nodes than the partition gives a job",
+    "PartitionTimeLimit": "for ever: it asks for more time than the partition gives a job",
+    "PartitionConfig": "for ever: the partition can't give what it asks for",
+    "BadConstraints": "for ever: no node has what it asks for",
+    "Reservation": "for its reservation to begin",
+    "Licenses": "for a licence",
+    "QOSMaxJobsPerUserLimit": "for others of your jobs: its QOS lets you run only so many",
+    "QOSMaxGRESPerUser": "for others of your jobs to give GPUs back: its QOS limits how many you have",
+    "QOSMaxNodePerUserLimit": "for others of your jobs to give nodes back: its QOS limits how many you have",
+    "QOSMaxCpuPerUserLimit": "for others of your jobs to give cores back: its QOS limits how many you have",
+    "AssocGrpGRES": "for jobs of your account to give GPUs back",
+    "AssocGrpGRESMinutes": "for ever, unless your account gets more GPU time",
+    "AssocGrpCPUMinutesLimit": "for ever, unless your account gets more CPU time",
+    "AssocGrpBillingMinutes": "for ever, unless your account gets more time",
+    "AssocMaxJobsLimit": "for others of your jobs: your account may run only so many",
+    "launch_failed_requeued_held": "until it is released: its start failed (scontrol release JOB)",
+}
+"""What it means that a job is pending for this reason, as Slurm calls it."""
+_FIELD = re.compile(r"(?:^| )(JobName|JobState|Reason|ExitCode|StartTime|EndTime|NodeList)=(\S*)")
+
+
+def queued_jobs() -> dict[str, JobState] | None:
+    """This user's jobs that the controller knows, as it told within the last QUEUE_HOLDS_S; None where it doesn't answer."""
+    return _queue(int(time.monotonic() / QUEUE_HOLDS_S))
+
+
+@functools.lru_cache(maxsize=1)
+def _queue(_moment: int) -> dict[str, JobState] | None:
+    """This user's jobs that the controller knows, without exit codes; None where it doesn't answer."""
+    asked = ["--array", "--states=all", f"--user={os.geteuid()}", "--format=%i|%T|%r|%S|%e|%N"]
+    done = run_slurm(["squeue", "--noheader", *asked])
+    if done.returncode:
+        return None
+    names = ("JobState", "Reason", "StartTime", "EndTime", "NodeList")
+    rows = [line.split("|") for line in done.stdout.splitlines()]
+    return {
+        row[0]: _job_state(row[0], dict(zip(names, row[1:], strict=True))) for row in rows if len(row) == 6
+    }
+
+
+def state_of(run: RunDir, jobs: Sequence[str], told: Mapping[str, JobState]) -> JobState:
+    """The state of a run with these jobs, the newest first, of which Slurm told what it knows."""
+    if not jobs:
+        return JobState("unknown", reason="never submitted")
+    job, *earlier = jobs
+    state = told.get(job)
+    if state is None or not state.active:
+        state = next(_active(run, earlier), state)
+    if state is None:
+        return recorded_state(run, job)
+    if asked_for(job) != job and (not state.active or ended_for_good(run, job)):
+        # How a job ended that is shared says little about one of those who shared it.
+        own = recorded_state(run, job)
+        return own if own.status != "unknown" else state
+    if state.status == "failed" and recorded_state(run, job).status == "cancelled":
+        return replace(state, status="cancelled")
+    return state
+
+
+def _active(run: RunDir, jobs: Iterable[str]) -> Iterator[JobState]:
+    """Those of a run's earlier jobs that are still there. A new cluster counts from 1 again, so names are compared."""
+    for job in jobs:
+        state = _controller_state(job, run.run_id)
+        if state is not None and state.active:
+            yield state
+
+
+def known_state(job: str) -> JobState | None:
+    """What the controller or else accounting knows of a job."""
+    state = _controller_state(job)
+    if state is None or state.status == "unreachable":
+        return _accounting_state(job) or state
+    return state
+
+
+def asked_for(job: str) -> str:
+    """What Slurm is asked for: of several runs that share a job, the whole of it."""
+    found = Job.parse(job)
+    return job if found is None else found.asked
+
+
+def _controller_state(job: str, name: str | None = None) -> JobState | None:
+    """What the controller knows, where that job has this name; it forgets a job some minutes after its end.
+
+    A controller that doesn't answer hasn't forgotten the job: that is `unreachable`.
+    """
+    done = run_slurm(["scontrol", "-o", "show", "job", asked_for(job)])
+    if "Invalid job id specified" in done.stderr or done.stdout.strip() == f"Job {asked_for(job)} not found":
+        return None
+    if done.returncode or "JobState=" not in done.stdout:
+        said = message_of(done.stderr) or "it says nothing of the job"
+        return JobState("unreachable", job, f"Slurm does not answer: {said}")
+    fields: dict[str, str] = {}
+    for key, value in _FIELD.findall(done.stdout):
+        fields.setdefault(key, value)
+    own = fields.get("JobName")
+    is_element = "_" in job and name is not None and name.startswith(f"{own}.")
+    return _job_state(job, fields) if name in (None, own) or is_element else None
+
+
+def _accounting_state(job: str) -> JobState | None:
+    """What accounting knows, where the cluster has any."""
+    return accounting_states([job]).get(job)
+
+
+def accounting_states(jobs: Sequence[str]) -> dict[str, JobState]:
+    """What accounting knows of jobs, by their ids."""
+    if not jobs:
+        return {}
+    names = ("JobState", "ExitCode", "StartTime", "EndTime", "NodeList")
+    columns = "--format=JobID,State,ExitCode,Start,End,NodeList"
+    done = run_slurm(
+        [
+            "sacct",
+            "--allocations",
+            "--noheader",
+            "--parsable2",
+            f"--jobs={','.join(map(asked_for, jobs))}",
+            columns,
+        ]
+    )
+    rows = [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else []
+    found = {row[0]: dict(zip(names, row[1:], strict=False)) for row in rows}
+    return {job: _job_state(job, found[asked_for(job)]) for job in jobs if asked_for(job) in found}
+
+
+def _job_state(job: str, fields: Mapping[str, str]) -> JobState:
+    word = fields["JobState"].split()[0].rstrip("+")
+    code, _, signal_number = fields.get("ExitCode", "").partition(":")
+    state = JobState(
+        STATUSES.get(word, "unknown"),
+        job,
+        reason=_known(fields.get("Reason")),
+        nodes=_known(fields.get("NodeList")),
+        started_at=timestamp(fields.get("StartTime")),
+        ends_by=timestamp(fields.get("EndTime")),
+    )
+    if state.status == "pending":
+        return replace(state, waits_for=_WAITS.get(re.sub(r"\W.*", "", state.reason or "")))
+    if state.active:
+        return state
+    exit_code = 128 + int(signal_number) if signal_number not in ("", "0") else int(code or 0)
+    stopped = word == "FAILED" and exit_code == 75
+    return replace(
+        state,
+        status="stopped" if stopped else state.status,
+        reason=state.reason if word in ("COMPLETED", "FAILED") else word,
+        exit_code=exit_code,
+    )
+
+
+def _known(value: str | None) -> str | None:
+    return None if value in (None, "", "None", "(null)", "None assigned", "Unknown", "N/A") else value
+
+
+def timestamp(value: str | None) -> float | None:
+    text = _known(value)
+    # Slurm writes local time without a zone, which is what `timestamp` takes it for.
+    return None if text is None else dt.datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,124 @@
+"""How a job gets its number from sbatch: what it answers, what it refuses, and jobs it took without saying so."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from launcher.errors import LauncherError, Problem, RunFailed, UserError, nearest
+from launcher.executors.shared.slurm_commands import message_of, run_slurm
+from launcher.runs import directory as directories
+from launcher.runs.directory import RunDir
+from launcher.runs.exclusions import exclude_option, exclusions
+from launcher.runs.jobs import Job
+from launcher.runs.records import read_text
+
+# Slurm could not be asked, which says nothing about the request.
+_UNREACHABLE = re.compile(
+    r"unable to contact|timed out|connection refused|zero bytes|communication|munge|authentication|"
+    r"temporarily|try again|did not return|connect failure|slurm_conf|parsing config|configuration source",
+    re.IGNORECASE,
+)
+
+
+def job_number(done: subprocess.CompletedProcess[str]) -> str | None:
+    """The number that sbatch answers with, or None where it answered anything else."""
+    word = done.stdout.strip().partition(";")[0]
+    job = Job.parse(word)
+    return None if done.returncode or job is None or job.is_local else word
+
+
+def without_bad_nodes(run: RunDir) -> list[str]:
+    """The option that keeps a new job from nodes that have failed the run."""
+    request = run.read_plan().slurm
+    hosts = exclude_option(run, () if request is None else request.options)
+    return [f"--exclude={hosts}"] if hosts else []
+
+
+def all_jobs(run: RunDir) -> list[str]:
+    """The run's jobs, the newest first, with one that was accepted without saying so."""
+    if run.submitting.exists() and not run.all_jobs():
+        with contextlib.suppress(LauncherError):
+            take_up_unknown_jobs(run)
+    return run.all_jobs()
+
+
+def take_up_unknown_jobs(run: RunDir, said: str = "") -> str | None:
+    """Put jobs of this run that Slurm has, and control/jobs has not, into control/jobs; the newest, or None.
+
+    They were accepted although sbatch did not say so. Raises RunFailed where Slurm doesn't tell.
+    """
+    index, _, script = (read_text(run.submitting, directories.WORD_BYTES) or "").partition(" ")
+    if script:
+        element, _, member = index.partition(".")
+        found = [job for job in _elements_of(run, Path(script), said) if str(job.index) == element]
+        jobs = [replace(job, member=int(member)) if member.isdecimal() else job for job in found]
+    else:
+        jobs = _queued(run, run.run_id, "%Z", str(run.path), said)
+    known = run.all_jobs()
+    new = [str(job) for job in jobs if str(job) not in known]
+    for job in new:
+        run.add_job(job)
+    return new[-1] if new else None
+
+
+def unknown_array(run: RunDir, script: Path, said: str) -> str | None:
+    """The array that Slurm has of this script, or None. Raises RunFailed where Slurm doesn't tell."""
+    found = _elements_of(run, script, said)
+    return str(found[-1].number) if found else None
+
+
+def _elements_of(run: RunDir, script: Path, said: str) -> list[Job]:
+    """What is in the queue of the array with this script, which lies in its sweep's directory."""
+    return _queued(run, script.parent.name, "%o", str(script), said)
+
+
+def _queued(run: RunDir, name: str, column: str, wanted: str, said: str) -> list[Job]:
+    """Jobs of this name in the queue whose directory (%Z) or script (%o) is the wanted one, the newest last."""
+    done = run_slurm(["squeue", "--noheader", "--array", f"--name={name}", f"--format=%i|{column}"])
+    if done.returncode:
+        raise _unanswered(run, said or message_of(done.stderr))
+    rows = [line.partition("|") for line in done.stdout.splitlines()]
+    jobs = [Job.parse(job) for job, _, at in rows if at == wanted]
+    return sorted((job for job in jobs if job is not None), key=lambda job: job.number)
+
+
+def _unanswered(run: RunDir, sentence: str) -> RunFailed:
+    """The job may have been taken all the same, so the directory that it would run in stays."""
+    remedy = f"launch resume {run.run_id} once Slurm answers (scontrol ping): it looks for that job first"
+    return RunFailed("scheduler", f"Slurm did not answer: {sentence or 'sbatch said nothing'}", remedy)
+
+
+def refusal(run: RunDir, sentence: str) -> LauncherError:
+    """A UserError with Slurm's own sentence, or RunFailed where that is no refusal."""
+    if not sentence or _UNREACHABLE.search(sentence):
+        return _unanswered(run, sentence)
+    run.submitting.unlink(missing_ok=True)
+    request = run.plan_tree()["slurm"]
+    if run.last_job() is None:
+        run.discard()
+    else:
+        run.secrets.unlink(missing_ok=True)
+    remedy = _refusal_remedy(sentence, request)
+    if gone := [node.host for node in exclusions(run)]:
+        remedy += (
+            f"; {' and '.join(gone)} failed the run and are left out: rm {run.excluded} lets it have them"
+        )
+    return UserError(Problem(f"Slurm refuses the job: {sentence}", remedy=remedy))
+
+
+def _refusal_remedy(sentence: str, request: Mapping[str, object]) -> str:
+    asked = ", ".join(
+        f"{name}={value}" for name, value in request.items() if value and not isinstance(value, bool)
+    )
+    remedy = f"asked for: {asked}; nodes, gpus and time are the recipe's, the rest is the cluster profile's"
+    if "partition" in sentence.lower():
+        known = run_slurm(["sinfo", "--noheader", "--format=%R"]).stdout.split()
+        guess = nearest(str(request["partition"]), known)
+        partitions = f"partitions: {', '.join(dict.fromkeys(known))}"
+        return "; ".join(filter(None, [f"did you mean {guess}?" if guess else "", partitions, remedy]))
+    return remedy
