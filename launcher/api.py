@@ -21,6 +21,7 @@ from launcher.executors import Executor, JobState, executor_for
 from launcher.executors.shared.outcome import outcome
 from launcher.planning.prepare import Prepared, prepare
 from launcher.runs import directory as directories
+from launcher.runs import finding
 from launcher.runs.metrics import read_metrics
 from launcher.runs.results import Error
 
@@ -70,7 +71,7 @@ class Run:
     def __init__(
         self, reference: str | Path, runs_dir: str | Path = "runs", *, executor: Executor | None = None
     ) -> None:
-        self._directory = directories.find(str(reference), Path(runs_dir))
+        self._directory = finding.find(str(reference), Path(runs_dir))
         self._executor = executor or executor_for(self._directory.read_plan().executor)
 
     @property

@@ -29,13 +29,14 @@ from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 from launcher.executors import executor_for
 from launcher.executors.shared.base import Executor, Verdict, ended_for_good
 from launcher.network import free_port, gloo_interface
-from launcher.runs import directory as runs
 from launcher.runs import endings, exclusions, failures, out_of_memory, retries
+from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Attempt
-from launcher.runs.directory import AttemptDir, RunDir
+from launcher.runs.directory import RunDir
 from launcher.runs.events import append_notice
 from launcher.runs.exclusions import Exclusion
 from launcher.runs.failure_classes import ECHOES, HANG
+from launcher.runs.files import write_json, write_text
 from launcher.runs.jobs import Job
 from launcher.runs.results import Error, Outcome
 from launcher.runs.retries import Decision, Next
@@ -93,7 +94,7 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
     attempt = _new_attempt(run)
     own_plan = out_of_memory.plan_after(run, previous) if previous is not None else None
     if own_plan is not None:
-        runs.write_json(attempt.plan, own_plan)
+        write_json(attempt.plan, own_plan)
     attempt.write(
         Attempt(
             attempt.number,
@@ -129,7 +130,7 @@ def choose(run: RunDir, attempt: AttemptDir) -> str:
     outcome = preflight.judge(run, attempt)
     if isinstance(outcome, Error):
         endings.write_result(run, "failed", outcome)
-        runs.write_text(attempt.exit_code, f"{EXIT_FAILED}\n")
+        write_text(attempt.exit_code, f"{EXIT_FAILED}\n")
         return "failed"
     record = attempt.read()
     attempt.write(replace(record, hosts=outcome.chosen))

@@ -22,7 +22,8 @@ from launcher.planning.plan import Plan
 from launcher.runs import endings
 from launcher.runs import failures as failure
 from launcher.runs.attempts import Attempt, FailedNode, FailedRank
-from launcher.runs.directory import RunDir, write_json, write_text
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json, write_text
 from launcher.runs.records import read_json, tree_of
 
 

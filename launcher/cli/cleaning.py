@@ -17,7 +17,8 @@ from launcher.cli.run_state import moment
 from launcher.errors import Problem, UserError
 from launcher.executors import executor_for
 from launcher.figures import human_bytes
-from launcher.runs.directory import RunDir, believed_plan
+from launcher.runs.directory import RunDir
+from launcher.runs.trust import believed_plan
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 from launcher.errors import Problem, UserError
 from launcher.report.figures_svg import confusion_svg, reliability_svg
-from launcher.runs.directory import write_text
 from launcher.runs.examination import ClassFigures, Confusion, Examination
+from launcher.runs.files import write_text
 from launcher.runs.records import make, read_json
 
 RECORD = "examination.json"

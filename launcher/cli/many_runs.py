@@ -14,7 +14,8 @@ from launcher.errors import LauncherError, Problem, RunFailed, UserError
 from launcher.executors import Executor, executor_for
 from launcher.executors.shared.base import ACTIVE
 from launcher.figures import human_seconds
-from launcher.runs.directory import RunDir, write_text
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_text
 
 if TYPE_CHECKING:
     from launcher.sweeps.halving import Decision

@@ -91,7 +91,7 @@ def sweep_meant(reference: str, runs_dir: Path) -> Sweep | None:
 
 def runs_meant(references: Iterable[str], runs_dir: Path) -> list[RunDir]:
     """The runs that references mean, the trials of a sweep for its name, each once."""
-    from launcher.runs.directory import find
+    from launcher.runs.finding import find
 
     found: dict[Path, RunDir] = {}
     for reference in references:

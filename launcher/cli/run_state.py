@@ -19,11 +19,12 @@ from launcher.executors.shared.outcome import ending_of, is_newer, readable_resu
 from launcher.figures import human_number, human_seconds
 from launcher.health.stalls import seen_from_outside
 from launcher.runs.attempts import Hang
-from launcher.runs.directory import RunDir, believed_plan
+from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, Phase, Recent, Said, Step, StepTimes
 from launcher.runs.exclusions import Exclusion, exclusions
 from launcher.runs.records import tree_of
 from launcher.runs.results import Metrics, Result
+from launcher.runs.trust import believed_plan
 
 QUEUE_ALONE_AFTER_S = 600.0
 """A job that Slurm puts back, or that died once more, is found out by then; later the queue alone is asked."""

@@ -23,9 +23,9 @@ from launcher.executors.shared.base import (
 )
 from launcher.executors.shared.injection import inject
 from launcher.executors.shared.site import Site
-from launcher.runs import directory as runs
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
+from launcher.runs.files import write_text
 
 if TYPE_CHECKING:
     from launcher.recipe.cluster import Cluster
@@ -169,7 +169,7 @@ class LocalExecutor:
         from launcher.runs import endings
 
         script = _pid(job)
-        runs.write_text(run.cancel, "user")
+        write_text(run.cancel, "user")
         kill_below(script)
         began = time.monotonic()
         while self._is_alive(run, job):

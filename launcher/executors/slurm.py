@@ -48,9 +48,9 @@ from launcher.executors.shared.slurm_submission import (
     without_bad_nodes,
 )
 from launcher.network import resolve
-from launcher.runs import directory as directories
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
+from launcher.runs.files import write_text
 
 if TYPE_CHECKING:
     from launcher.recipe.cluster import Cluster
@@ -94,7 +94,7 @@ class SlurmExecutor:
                 locks.enter_context(run.locked())
             environments = [self._prepare(run) for run in runs]
             for place, run in zip(places, runs, strict=True):
-                directories.write_text(run.submitting, f"{place} {script}")
+                write_text(run.submitting, f"{place} {script}")
             done = run_slurm(["sbatch", "--parsable", str(script)], environments[0])
             array = job_number(done) or unknown_array(runs[0], script, message_of(done.stderr))
             if array is None:

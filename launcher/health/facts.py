@@ -18,7 +18,8 @@ from pathlib import Path
 from launcher import __version__
 from launcher.health import clock, gpus
 from launcher.health.gpus import Gpu
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 from launcher.runs.records import make, read_json, tree_of
 
 SEEN_TIMEOUT_S = 15.0

@@ -9,9 +9,11 @@ from dataclasses import replace
 from launcher.health import findings
 from launcher.health.facts import read_facts
 from launcher.health.findings import Finding, Findings
-from launcher.runs.directory import AttemptDir, RunDir, write_json
+from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.directory import RunDir
 from launcher.runs.exclusions import Exclusion, exclude, exclusions
 from launcher.runs.failures import FREE_SPACE
+from launcher.runs.files import write_json
 from launcher.runs.records import make, read_json, tree_of
 from launcher.runs.results import Error
 

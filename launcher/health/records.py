@@ -21,7 +21,7 @@ from typing import Any
 
 from launcher.errors import DamagedFile
 from launcher.health.beats import Part, Phase
-from launcher.runs.directory import AttemptDir
+from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.records import make, parse_object, read_text, tree_of
 
 MOST_BYTES = 1 << 18

@@ -9,8 +9,8 @@ from launcher.health.beats import PARTS, PHASES, Part, Phase
 from launcher.health.bounds import FLOOR_S
 from launcher.health.processes import HALTED
 from launcher.health.records import NodeHealth, RankHealth, read_nodes
+from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Hang
-from launcher.runs.directory import AttemptDir
 
 STALE_S = 15.0
 """A node whose file is so much older than the newest doesn't write any more."""

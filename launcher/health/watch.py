@@ -23,7 +23,8 @@ from launcher.health.processes import HALTED, Process
 from launcher.health.records import Member, NodeHealth, RankHealth
 from launcher.health.stacks import write_stacks
 from launcher.health.stalls import Place, Stall, places_of, stall_of
-from launcher.runs.directory import AttemptDir, RunDir
+from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.directory import RunDir
 from launcher.runs.events import append_notice
 
 POLL_S = 1.0

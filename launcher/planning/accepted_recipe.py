@@ -7,7 +7,8 @@ from typing import Any
 from launcher.errors import DamagedFile, Problem, UserError
 from launcher.loading.resolve import read_recipe_file
 from launcher.recipe.recipe import leaf_values
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 from launcher.runs.records import read_text
 
 NOT_PLANNED = ("train.", "eval.", "checkpoint.", "tracking.", "debug.", "seed", "description")

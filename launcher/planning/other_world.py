@@ -11,7 +11,8 @@ from launcher.loading import resolve as loading
 from launcher.planning import render
 from launcher.planning.plan import Plan
 from launcher.planning.prepare import check, plan_of, templates
-from launcher.runs.directory import COMPARED, RunDir, write_text
+from launcher.runs.directory import COMPARED, RunDir
+from launcher.runs.files import write_text
 from launcher.runs.records import read_text
 
 KEYS = ("nodes", "gpus")

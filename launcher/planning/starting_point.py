@@ -7,7 +7,8 @@ from pathlib import Path
 
 from launcher.errors import Problem, UserError
 from launcher.loading.resolve import Loaded
-from launcher.runs.directory import RunDir, find
+from launcher.runs.directory import RunDir
+from launcher.runs.finding import find
 
 
 def with_model_directories(loaded: Loaded, cwd: Path) -> Loaded:

@@ -8,7 +8,9 @@ from typing import Any
 
 from launcher.errors import UserError
 from launcher.report.comparison import IMMATERIAL
-from launcher.runs.directory import RunDir, checked, list_runs
+from launcher.runs.directory import RunDir
+from launcher.runs.finding import list_runs
+from launcher.runs.trust import checked
 
 
 def repetitions(run: RunDir) -> list[RunDir]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 
 from launcher.errors import Problem, UserError
-from launcher.runs.directory import COMPARED, RunDir, write_text
+from launcher.runs.directory import COMPARED, RunDir
+from launcher.runs.files import write_text
 from launcher.runs.records import read_text
 
 LINES_SHOWN = 40

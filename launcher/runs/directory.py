@@ -19,11 +19,8 @@ RUNS_DIR/RUN_ID/            mode 0700
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 import re
-import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,10 +28,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher import paths
-from launcher.errors import DamagedFile, Problem, UserError, nearest
-from launcher.runs.attempts import Attempt, FailedNode, Hang
+from launcher.errors import DamagedFile, Problem, UserError
+from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.files import WORD_BYTES, locked, write_json, write_text
 from launcher.runs.jobs import Job
-from launcher.runs.records import make, read_json, read_text, tree_of
+from launcher.runs.records import make, read_json, read_text
 
 if TYPE_CHECKING:
     from launcher.runs.examination import Examination
@@ -47,9 +45,6 @@ ORIGINS = f"{PROVENANCE}/origins.json"
 CODE_PATCH = f"{PROVENANCE}/code.patch"
 COMPARED = ("recipe.yaml", "plan.json", "ds_config.json", LOSS_FILE)
 """Files that decide the mathematics of a run, and must be on resuming what they were."""
-WORD_BYTES = 1 << 16
-"""Most that a file in control/ holds."""
-WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
@@ -343,122 +338,12 @@ class RunDir:
         return plan
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is made where it isn't there.
-
-    A file system without locks is no reason to start nothing.
-    """
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as file:  # noqa: PTH123
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def read_result(path: Path) -> Result | None:
     """The result in a file, or None where there is none. Raises DamagedFile."""
     from launcher.runs.results import Result
 
     tree = read_json(path)
     return None if tree is None else make(Result, tree, str(path))
-
-
-@dataclass(frozen=True)
-class AttemptDir:
-    """One start of the run: `attempts/N/`."""
-
-    path: Path
-
-    @property
-    def number(self) -> int:
-        return int(self.path.name)
-
-    @property
-    def plan(self) -> Path:
-        """This attempt's plan, only where it differs from the run's."""
-        return self.path / "plan.json"
-
-    @property
-    def max_tokens(self) -> Path:
-        """Most tokens of a micro-batch, where `batch.tokens=auto` found them by a trial on the GPU."""
-        return self.path / "max_tokens"
-
-    @property
-    def environment(self) -> Path:
-        """Python, packages and machine of this attempt, only where they differ from the first's."""
-        return self.path / "environment.json"
-
-    @property
-    def record(self) -> Path:
-        """Host list, start and end, job id, outcome."""
-        return self.path / "attempt.json"
-
-    @property
-    def exit_code(self) -> Path:
-        """The exit code the job script passes on: torchrun itself knows only 0 and 1."""
-        return self.path / "exit_code"
-
-    @property
-    def result(self) -> Path:
-        """The result of this attempt, once another has begun."""
-        return self.path / "result.json"
-
-    def read(self) -> Attempt:
-        """attempt.json; where there is none, all but the number is unknown. Raises DamagedFile."""
-        tree = read_json(self.record)
-        if tree is None:
-            return Attempt(self.number)
-        return make(Attempt, {"number": self.number, **tree}, str(self.record))
-
-    def write(self, attempt: Attempt) -> None:
-        """Write attempt.json."""
-        write_json(self.record, tree_of(attempt))
-
-    @property
-    def failed_ranks(self) -> Path:
-        """A file for each node where ranks failed."""
-        return self.path / "failed_ranks"
-
-    def write_failed_node(self, node: int, failed: FailedNode) -> None:
-        """Record which ranks of a node failed; nodes count from 0 in the order of the attempt's hosts."""
-        self.failed_ranks.mkdir(mode=0o700, exist_ok=True)
-        write_json(self.failed_ranks / f"{node}.json", tree_of(failed))
-
-    def failed_nodes(self) -> dict[int, FailedNode]:
-        """Which ranks failed, by node. Raises DamagedFile."""
-        if not self.failed_ranks.is_dir():
-            return {}
-        files = {
-            int(path.stem): path
-            for path in sorted(self.failed_ranks.iterdir())
-            if path.suffix == ".json" and re.fullmatch(r"[0-9]{1,6}", path.stem, re.ASCII)
-        }
-        return {node: make(FailedNode, read_json(path) or {}, str(path)) for node, path in files.items()}
-
-    @property
-    def health(self) -> Path:
-        """Where its ranks stand, as the watchers of its nodes see them."""
-        return self.path / "health"
-
-    @property
-    def hang(self) -> Path:
-        """Why a watcher has ended this attempt."""
-        return self.path / "hang.json"
-
-    def read_hang(self) -> Hang | None:
-        """hang.json, or None where nothing hung. Raises DamagedFile."""
-        tree = read_json(self.hang)
-        return None if tree is None else make(Hang, tree, str(self.hang))
-
-    def write_hang(self, hang: Hang) -> None:
-        """Write hang.json. Raises FileExistsError where another node has done so before."""
-        with open(os.open(self.hang, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
-            file.write(json.dumps(tree_of(hang)))
-
-    def number_in(self, path: Path) -> int | None:
-        """The whole number that a small file of this attempt holds, or None."""
-        text = (read_text(path, WORD_BYTES) or "").strip()
-        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII) else None
 
 
 def create(path: Path, files: Mapping[str, str]) -> RunDir:
@@ -508,133 +393,6 @@ def removed_if_refused(runs_dir: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 runs_dir.rmdir()
         raise
-
-
-def find(reference: str, runs_dir: Path) -> RunDir:
-    """The run meant by a run id, a unique prefix of one, or a path.
-
-    Raises UserError where there is none or more than one, or the reference is empty.
-    """
-    if not reference:
-        # As a path it would be the working directory, and every name starts with it: an unset variable of a script's.
-        raise UserError(Problem("RUN is empty", remedy="name the run: launch status lists them"))
-    as_path = Path(reference)
-    if paths.exists(as_path / "plan.json"):
-        return checked(RunDir(as_path.resolve()))
-    runs = {run.run_id: run for run in list_runs(runs_dir)}
-    if reference in runs:
-        return checked(runs[reference])
-    matches = sorted(run_id for run_id in runs if run_id.startswith(reference))
-    if len(matches) == 1:
-        return checked(runs[matches[0]])
-    if matches:
-        raise UserError(
-            Problem(
-                f"{reference!r} is the start of several runs: {', '.join(matches)}", remedy="give more of it"
-            )
-        )
-    if "/" in reference and paths.is_dir(as_path):
-        raise UserError(Problem("is not a run directory: it has no plan.json", where=reference))
-    guess = nearest(reference, list(runs))
-    known = f"did you mean {guess}?" if guess else "launch status lists the runs"
-    raise UserError(Problem(f"no run {reference!r} in {runs_dir}", remedy=known))
-
-
-def list_runs(runs_dir: Path) -> Iterator[RunDir]:
-    """Every run in `runs_dir`, by name."""
-    if not runs_dir.is_dir():
-        return
-    for entry in sorted(runs_dir.iterdir()):
-        if not entry.name.startswith(".") and os.path.lexists(entry / "plan.json"):
-            yield RunDir(entry.resolve())
-
-
-def checked(run: RunDir) -> RunDir:
-    """A run that is believed: see `believed_plan`."""
-    believed_plan(run)
-    return run
-
-
-def believed_plan(run: RunDir) -> RunPlan:
-    """The plan of a run that is believed: the directory and its files are ours alone, and its plan is one.
-
-    Root is no exception: it would execute what somebody else has written. Raises UserError, or DamagedFile.
-    """
-    _refuse_foreign(run, run.path)
-    for directory, names in (
-        (run.path, BELIEVED),
-        (run.control, REQUESTS),
-        (run.attempts, None),
-        (run.checkpoints, None),
-    ):
-        for entry in _entries(directory):
-            if names is None or entry.name in names:
-                _refuse_foreign(run, entry)
-    return run.read_plan()
-
-
-def _names(*paths: Path) -> frozenset[str]:
-    return frozenset(path.name for path in paths)
-
-
-_ANY = RunDir(Path())
-BELIEVED = _names(
-    *(_ANY.control, _ANY.attempts, _ANY.logs, _ANY.checkpoints, _ANY.model, _ANY.provenance),
-    *(_ANY.result, _ANY.metrics),
-    *(_ANY.recipe, _ANY.plan, _ANY.ds_config, _ANY.loss, _ANY.job_sbatch, _ANY.job_sh, _ANY.code_patch),
-)
-"""What is executed or read, if it is there."""
-REQUESTS = _names(_ANY.jobs, _ANY.stop, _ANY.cancel, _ANY.secrets, _ANY.lock)
-
-
-def _entries(directory: Path) -> list[os.DirEntry[str]]:
-    """What lies in a directory; nothing where it is none."""
-    try:
-        with os.scandir(directory) as entries:
-            return list(entries)
-    except OSError:
-        return []
-
-
-def _refuse_foreign(run: RunDir, path: Path | os.DirEntry[str]) -> None:
-    """Raises UserError where others own or may change it, or it is a link."""
-    try:
-        found = path.stat(follow_symlinks=False)
-    except OSError:
-        return
-    remedy = None
-    if stat.S_ISLNK(found.st_mode):
-        reason = "is a link, and links in a run directory are not followed"
-        remedy = "put what it points at in its place"
-    elif found.st_uid != os.geteuid():
-        reason = f"belongs to user {found.st_uid}, and you are user {os.geteuid()}"
-        remedy = "use it as its owner, or make it yours once you have read it: cp -r, then chmod -R go-w"
-    elif found.st_mode & WRITABLE_BY_OTHERS:
-        reason = "can be changed by others: nothing in it is believed or executed"
-        remedy = f"look at what it holds, then: chmod -R go-w {run.path}"
-    else:
-        return
-    raise UserError(Problem(reason, where=os.fspath(path), remedy=remedy))
-
-
-def write_text(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
-    """`write_text` of indented JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", mode)
 
 
 def _remove_tree(path: Path) -> None:

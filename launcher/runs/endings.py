@@ -9,8 +9,9 @@ import time
 from dataclasses import replace
 
 from launcher.runs import failures, out_of_memory, recovered_result, retries
+from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Attempt
-from launcher.runs.directory import AttemptDir, RunDir
+from launcher.runs.directory import RunDir
 from launcher.runs.results import Error, Outcome
 
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from launcher.runs.directory import RunDir, locked, write_json
+from launcher.runs.directory import RunDir
+from launcher.runs.files import locked, write_json
 from launcher.runs.records import make, read_json, tree_of
 
 FORGOTTEN_AFTER_S = 24 * 3600.0

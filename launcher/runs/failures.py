@@ -8,8 +8,9 @@ import signal
 from dataclasses import dataclass
 
 from launcher.errors import EXIT_STOPPED
+from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Attempt, FailedRank, Hang
-from launcher.runs.directory import AttemptDir, RunDir
+from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, last_events
 from launcher.runs.failure_classes import HANG
 from launcher.runs.jobs import Job

@@ -9,7 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from launcher.runs.directory import AttemptDir, RunDir, read_result
+from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.directory import RunDir, read_result
 from launcher.runs.failure_classes import MEMORY
 from launcher.runs.records import read_json
 from launcher.runs.results import Result

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from launcher.runs import out_of_memory
-from launcher.runs.directory import AttemptDir, RunDir, read_result
+from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.directory import RunDir, read_result
 from launcher.runs.failure_classes import HERE_TOO, ONCE_IT_TRAINS, answer_to
 from launcher.runs.results import Error
 

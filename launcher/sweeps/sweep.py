@@ -23,6 +23,7 @@ from launcher.recipe.fields import SAFE_NAME
 from launcher.recipe.recipe import leaf_values
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
+from launcher.runs.files import locked, write_json
 from launcher.runs.records import make, read_json, tree_of
 from launcher.sweeps.grid import points, split_words
 
@@ -119,7 +120,7 @@ class Sweep:
 
     def locked(self) -> AbstractContextManager[None]:
         """Wait until no other command is submitting trials, and keep others waiting meanwhile."""
-        return runs.locked(self.directory / "lock")
+        return locked(self.directory / "lock")
 
     def next_array(self) -> Path:
         """Where the next script that starts many trials is written."""
@@ -298,7 +299,7 @@ def _is_trial(entry: object) -> bool:
 def _write(sweep: Sweep) -> None:
     listed = [{"run_id": trial.run_id, "values": trial.values} for trial in sweep.trials]
     search = {} if sweep.search is None else {"search": tree_of(sweep.search)}
-    runs.write_json(
+    write_json(
         sweep.directory / FILE, {"at_once": sweep.at_once, "each": sweep.each, **search, "trials": listed}
     )
 

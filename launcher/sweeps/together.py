@@ -9,7 +9,9 @@ from launcher.executors import Executor
 from launcher.planning.prepare import templates
 from launcher.planning.render import array_request, render_array
 from launcher.runs.changes import refuse_changes
-from launcher.runs.directory import RunDir, checked, write_text
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_text
+from launcher.runs.trust import checked
 from launcher.sweeps.queue import completed
 from launcher.sweeps.sweep import Sweep
 

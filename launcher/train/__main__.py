@@ -22,8 +22,9 @@ from typing import NoReturn
 
 from launcher.errors import EXIT_OK, EXIT_USAGE, UserError
 from launcher.parent_death import die_with_parent
-from launcher.runs.directory import RunDir, checked
+from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
+from launcher.runs.trust import checked
 from launcher.train.process.heartbeat import show_signs_of_life, start_watcher
 from launcher.train.process.stop_requests import StopFlag
 

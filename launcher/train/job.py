@@ -16,7 +16,9 @@ import torch
 from launcher.errors import RunStopped, UserError
 from launcher.planning.plan import Plan, step_counts
 from launcher.recipe.recipe import Recipe
-from launcher.runs.directory import AttemptDir, RunDir, write_text
+from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_text
 from launcher.train.compress.compression import start_smaller
 from launcher.train.compress.distillation import Distilled, with_teacher
 from launcher.train.compress.magnitude_pruning import Sparsity

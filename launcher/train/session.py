@@ -17,8 +17,10 @@ from launcher.cards import model_card
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, RunFailed, RunStopped, UserError
 from launcher.health.facts import this_node
 from launcher.planning.plan import Plan
-from launcher.runs.directory import AttemptDir, RunDir, write_text
+from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.directory import RunDir
 from launcher.runs.failures import last_step
+from launcher.runs.files import write_text
 from launcher.runs.results import Best, Measured, Result, Tracking
 from launcher.train.compress.compression import compression_report
 from launcher.train.job import Job, make_job

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 
 Launch = Callable[..., Any]
 Planned = Callable[..., RunDir]

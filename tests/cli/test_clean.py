@@ -15,7 +15,8 @@ from support.slurm_cluster import wait_until
 from launcher.cli.cleaning import delete, leftovers
 from launcher.errors import UserError
 from launcher.executors import executor_for
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 
 Launch = Callable[..., Any]
 MakeRun = Callable[..., RunDir]

@@ -147,7 +147,7 @@ def test_whatever_else_the_system_refuses(refusal: Refusal, monkeypatch: pytest.
     def find(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "noread/x/plan.json")
 
-    monkeypatch.setattr("launcher.runs.directory.find", find)
+    monkeypatch.setattr("launcher.runs.finding.find", find)
     problem = refusal("logs", "noread/x")
     assert (problem["where"], problem["message"]) == ("noread/x/plan.json", "Permission denied")
 

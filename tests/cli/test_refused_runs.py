@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from launcher.errors import UserError
-from launcher.runs.directory import RunDir, find
+from launcher.runs.directory import RunDir
+from launcher.runs.finding import find
 
 Launch = Callable[..., Any]
 MakeRun = Callable[..., RunDir]

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from launcher.cli.output import fitted, table
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, Phase, Recent, Step
+from launcher.runs.files import write_json
 
 Launch = Callable[..., Any]
 Planned = Callable[..., RunDir]

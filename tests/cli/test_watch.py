@@ -19,7 +19,8 @@ from launcher.cli.watch_app import WatchApp
 from launcher.cli.watched import Watch
 from launcher.executors import executor_for
 from launcher.report.terminal_chart import chart
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 
 MakeRun = Callable[..., RunDir]
 LASTS = "touch $run_dir/logs/ready; while [ ! -e $run_dir/control/stop ]; do sleep 0.1; done"

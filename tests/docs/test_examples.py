@@ -27,7 +27,7 @@ from launcher.loading.resolve import Loaded, load
 from launcher.loading.schema import schema_of
 from launcher.recipe.data_formats import format_named
 from launcher.recipe.recipe import Recipe
-from launcher.runs.directory import find
+from launcher.runs.finding import find
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE = ("cli.md", "keys.md")

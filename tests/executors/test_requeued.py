@@ -13,7 +13,8 @@ from support.plans import new_run, plan_of
 
 from launcher.cli.app import cli
 from launcher.runs.attempts import Attempt
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 
 WAITING = (
     "JobId=7 JobName=r JobState=PENDING Reason=BeginTime Dependency=(null) Requeue=1 Restarts=1 ExitCode=0:0 "

@@ -18,7 +18,7 @@ from launcher.health.records import (
     write_member,
     write_node,
 )
-from launcher.runs.directory import AttemptDir
+from launcher.runs.attempt_directory import AttemptDir
 from launcher.train.process.heartbeat import Heartbeat
 
 

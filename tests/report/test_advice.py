@@ -13,7 +13,8 @@ from support.plans import new_run, plan_of
 
 from launcher.errors import UserError
 from launcher.report.advice import Finding, diagnose, read_curves
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 
 Curve = Callable[[float], float]
 STEPS = 200

@@ -12,7 +12,8 @@ from support.plans import TINY, new_run, plan_of
 
 from launcher.errors import UserError
 from launcher.report.comparison import Figures, compare, doubts, figures
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 
 HERE = "this-machine"
 

@@ -12,7 +12,8 @@ from support.plans import new_run, plan_of
 
 from launcher.cli.app import cli
 from launcher.report import advice
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 from launcher.runs.metrics import read_metrics
 
 STEPS = 12

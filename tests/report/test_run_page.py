@@ -16,7 +16,8 @@ from support.plans import new_run, plan_of
 from launcher.errors import DamagedFile
 from launcher.report.curves import MOST_POINTS, drawn, read_curves
 from launcher.report.run_page import page
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 
 CAUSE = "loss nan <script>alert(1)</script>"
 

@@ -11,8 +11,9 @@ from support.plans import new_run, plan_of
 
 from launcher import node
 from launcher.node import begin, end
-from launcher.runs.directory import RunDir, write_json, write_text
+from launcher.runs.directory import RunDir
 from launcher.runs.failure_classes import ANSWERS
+from launcher.runs.files import write_json, write_text
 from launcher.runs.records import read_json
 from launcher.runs.retries import MOST_FAILURES, MOST_INTERRUPTIONS, WAITS_S
 

@@ -11,8 +11,9 @@ from support.training import Fault, RankServer, make_run, recipe, result
 
 from launcher.cli.verbs.models import trained_run
 from launcher.runs.best_model import step_of
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
 from launcher.runs.events import Notice, read_events
+from launcher.runs.files import write_json
 
 
 def stopped(path: Path, data: Path, ranks: RankServer) -> RunDir:

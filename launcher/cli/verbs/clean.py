@@ -81,7 +81,7 @@ def clean_command(
 def _meant(references: Sequence[str], directory: Path) -> list[RunDir]:
     """The runs that are named, or all of a directory; none that is there only as a link. Raises UserError for such a name."""
     from launcher.errors import Problem, UserError
-    from launcher.runs.directory import list_runs
+    from launcher.runs.finding import list_runs
 
     home, named = directory.resolve(), {Path(reference).absolute() for reference in references}
     found = options.runs_meant(references, directory) if references else list_runs(directory)

@@ -218,7 +218,7 @@ def _has_latency(run: RunDir, machine: str) -> bool:
 def _measure(run: RunDir, machine: str) -> None:
     """Time the model in a process of its own and keep the figure with the run."""
     from launcher.cli.train_process import run_verb
-    from launcher.runs.directory import write_json
+    from launcher.runs.files import write_json
 
     write_json(run.latency, {"machine": machine, **run_verb(["latency", str(run.path)])})
 

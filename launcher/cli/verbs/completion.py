@@ -44,7 +44,7 @@ def completion_command(shell: str | None, prints: bool) -> None:
 
 def _install(shell: str, text: str) -> list[Path]:
     """Write what the shell reads; returns the files that were changed."""
-    from launcher.runs.directory import write_text
+    from launcher.runs.files import write_text
 
     home = Path.home()
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")

@@ -26,7 +26,7 @@ def diagnose_command(reference: str, runs_dir: Path | None, as_json: bool) -> No
 
     from launcher.cli.output import say, show, show_json
     from launcher.report.advice import diagnose, read_curves
-    from launcher.runs.directory import find
+    from launcher.runs.finding import find
     from launcher.runs.metrics import read_metrics
 
     run = find(reference, options.resolve_runs_dir(runs_dir))

@@ -31,7 +31,7 @@ def diff_command(first: str, second: str, runs_dir: Path | None, as_json: bool) 
     """
     from launcher.cli.output import show, show_json
     from launcher.report.difference import differences
-    from launcher.runs.directory import find
+    from launcher.runs.finding import find
 
     directory = options.resolve_runs_dir(runs_dir)
     one, two = find(first, directory), find(second, directory)

@@ -77,7 +77,7 @@ def drill_command(
     """
     from launcher.cli.drill_runs import DrillRuns
     from launcher.cli.output import show, show_json
-    from launcher.runs.directory import write_json, write_text
+    from launcher.runs.files import write_json, write_text
     from launcher.runs.records import tree_of
 
     ways = _chosen("stop,kill" if kill else faults)

@@ -42,7 +42,8 @@ def explain_command(
     from launcher.cli.verbs.models import check_writable, trained_run
     from launcher.loading.resolve import read_recipe_file
     from launcher.report.attribution_page import page
-    from launcher.runs.directory import RunDir, write_text
+    from launcher.runs.directory import RunDir
+    from launcher.runs.files import write_text
 
     run = trained_run(reference, runs_dir)
     directory = RunDir(run)

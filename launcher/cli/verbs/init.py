@@ -221,7 +221,7 @@ def _target(output: str | None, default: str, *, force: bool) -> Path | None:
 def _give(text: str, target: Path | None, document: dict[str, Any], *, as_json: bool) -> None:
     """Write the file, or print it; on stdout stands the file's path, or the document."""
     from launcher.cli.output import show, show_json
-    from launcher.runs.directory import write_text
+    from launcher.runs.files import write_text
 
     if target is not None:
         target.parent.mkdir(exist_ok=True)

@@ -57,7 +57,7 @@ def plan_command(
 
 def _write_out(directory: Path, prepared: Prepared) -> None:
     from launcher.errors import Problem, UserError
-    from launcher.runs.directory import write_text
+    from launcher.runs.files import write_text
 
     try:
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
@@ -145,7 +145,7 @@ def resume_command(
     """
     from launcher.cli.attached import Session
     from launcher.cli.verbs.sweep import resume_sweep
-    from launcher.runs.directory import find
+    from launcher.runs.finding import find
 
     directory = options.resolve_runs_dir(runs_dir)
     if not words and (sweep := options.sweep_meant(reference, directory)) is not None:

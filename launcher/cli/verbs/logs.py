@@ -43,7 +43,7 @@ def logs_command(
     """
     from launcher.cli.output import say, show, show_json
     from launcher.errors import Problem, UserError
-    from launcher.runs.directory import find
+    from launcher.runs.finding import find
 
     if follow and as_json:
         raise click.UsageError(

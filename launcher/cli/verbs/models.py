@@ -228,7 +228,8 @@ def _write_card(run: Path, target: Path) -> None:
     """README.md, with the spread of metrics where the training was done with several seeds."""
     from launcher.cards.model_card import NAME, model_card
     from launcher.report.repetitions import repetitions
-    from launcher.runs.directory import RunDir, write_text
+    from launcher.runs.directory import RunDir
+    from launcher.runs.files import write_text
 
     found = RunDir(run)
     write_text(target / NAME, model_card(found, repetitions=repetitions(found)), mode=0o644)
@@ -261,7 +262,7 @@ def prefetch_command(assignments: tuple[str, ...], as_json: bool) -> None:
 def trained_run(reference: str, runs_dir: Path | None) -> Path:
     """The directory of a run that has a model. Raises UserError where it has none yet."""
     from launcher.errors import Problem, UserError
-    from launcher.runs.directory import find
+    from launcher.runs.finding import find
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
     if not (run.model / "config.json").is_file():

@@ -46,7 +46,7 @@ def report_command(
     from launcher.cli.output import show, show_json
     from launcher.cli.verbs.models import check_writable
     from launcher.report.run_page import page
-    from launcher.runs.directory import write_text
+    from launcher.runs.files import write_text
 
     directory = options.resolve_runs_dir(runs_dir)
     runs = options.runs_meant(references, directory)

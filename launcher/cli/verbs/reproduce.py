@@ -42,7 +42,7 @@ def reproduce_command(
     from launcher.cli.reproduction import perform, reproduction
     from launcher.errors import EXIT_FAILED, EXIT_OK, UserError
     from launcher.report.sameness import computed_alike
-    from launcher.runs.directory import find
+    from launcher.runs.finding import find
 
     directory = options.resolve_runs_dir(runs_dir)
     run = find(reference, directory)

@@ -58,7 +58,7 @@ def status_command(
     from launcher.cli.many_runs import show_status
     from launcher.cli.output import say, show, show_json
     from launcher.cli.run_state import attempt_records, run_state, state_lines
-    from launcher.runs.directory import find
+    from launcher.runs.finding import find
     from launcher.runs.metrics import read_metrics
 
     directory = options.resolve_runs_dir(runs_dir)
@@ -85,7 +85,7 @@ def status_command(
 def _show_runs(directory: Path, states: Sequence[str], since_s: float | None, as_json: bool) -> None:
     from launcher.cli.many_runs import changed_since, lines_of, show_list
     from launcher.cli.output import say
-    from launcher.runs.directory import list_runs
+    from launcher.runs.finding import list_runs
 
     runs = list(list_runs(directory))
     recent = runs if since_s is None else changed_since(runs, time.time() - since_s)
@@ -152,7 +152,7 @@ def cancel_command(reference: str, runs_dir: Path | None, as_json: bool) -> None
 
 def _with_state(reference: str, runs_dir: Path | None) -> tuple[RunDir, Executor, JobState]:
     from launcher.executors import executor_for
-    from launcher.runs.directory import find
+    from launcher.runs.finding import find
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
     executor = executor_for(run.read_plan().executor)

@@ -75,7 +75,8 @@ def _line(tree: dict[str, Any]) -> str:
 
 def _offline(directory: Path) -> list[RunDir]:
     """Runs with a part that W&B's client has written here, and nobody has sent."""
-    from launcher.runs.directory import checked, list_runs
+    from launcher.runs.finding import list_runs
+    from launcher.runs.trust import checked
 
     return [checked(run) for run in list_runs(directory) if _has_unsent(run)]
 

@@ -51,7 +51,7 @@ def watch_command(references: tuple[str, ...], as_wandb: bool, runs_dir: Path | 
 
 def _newest(directory: Path) -> Sequence[RunDir]:
     from launcher.cli.many_runs import changed_at
-    from launcher.runs.directory import list_runs
+    from launcher.runs.finding import list_runs
 
     return sorted(list_runs(directory), key=changed_at, reverse=True)[:NEWEST]
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 from launcher.errors import DamagedFile, Problem, RunFailed, UserError
 from launcher.executors.shared.environment import split_environment
 from launcher.executors.shared.site import Site
-from launcher.runs import directory as runs
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json, write_text
+from launcher.runs.trust import checked
 
 if TYPE_CHECKING:
     from launcher.recipe.cluster import Cluster
@@ -166,12 +167,12 @@ def prepare_start(run: RunDir, state: JobState, environ: Mapping[str, str]) -> d
                 remedy=f"launch status {run.run_id}, or first launch stop {run.run_id}",
             )
         )
-    runs.checked(run)
+    checked(run)
     run.stop.unlink(missing_ok=True)
     run.cancel.unlink(missing_ok=True)
     environment = split_environment(environ, run.read_plan().passed_variables)
     if environment.secrets:
-        runs.write_json(run.secrets, environment.secrets, mode=0o600)
+        write_json(run.secrets, environment.secrets, mode=0o600)
     else:
         run.secrets.unlink(missing_ok=True)
     return environment.passed
@@ -189,7 +190,7 @@ def refuse_idle(run: RunDir, state: JobState) -> None:
 
 def request_stop(run: RunDir) -> None:
     """Write the stop file; training polls it."""
-    runs.write_text(run.stop, "user")
+    write_text(run.stop, "user")
 
 
 def ended_for_good(run: RunDir, job: str) -> bool:

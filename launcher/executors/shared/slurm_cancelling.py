@@ -10,8 +10,8 @@ from launcher.errors import RunFailed
 from launcher.executors.shared.base import JobState, ended_for_good, recorded_state
 from launcher.executors.shared.slurm_commands import message_of, run_slurm
 from launcher.executors.shared.slurm_states import asked_for, known_state, timestamp
-from launcher.runs import directory as directories
 from launcher.runs.directory import RunDir
+from launcher.runs.files import write_text
 
 RECORD_TIMEOUT_S = 5.0
 """Longest to wait for the script of a killed training to record that."""
@@ -25,7 +25,7 @@ def kill(run: RunDir, state: JobState) -> None:
     # Slurm may take long over what is left of a job: how its run ended stays as it is.
     has_said = state.status == "completing" and recorded_state(run, state.job_id).status != "unknown"
     if not has_said:
-        directories.write_text(run.cancel, "user")
+        write_text(run.cancel, "user")
     if state.status == "running":
         # The training first, with no time to save; its script lives on for a moment and records the end.
         steps = run_slurm(["squeue", "--steps", "--noheader", f"--jobs={state.job_id}", "--format=%i"])
@@ -45,7 +45,7 @@ def kill(run: RunDir, state: JobState) -> None:
 def cancel_member(run: RunDir, state: JobState) -> None:
     """End a run that shares its job with others, which go on: the job's script sees the request and kills it."""
     assert state.job_id is not None
-    directories.write_text(run.cancel, "user")
+    write_text(run.cancel, "user")
     if state.status != "pending":
         _wait(lambda: not run.cancel.exists(), CANCEL_TIMEOUT_S)
     elif run.cancel.exists():

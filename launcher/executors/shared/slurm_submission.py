@@ -11,9 +11,9 @@ from pathlib import Path
 
 from launcher.errors import LauncherError, Problem, RunFailed, UserError, nearest
 from launcher.executors.shared.slurm_commands import message_of, run_slurm
-from launcher.runs import directory as directories
 from launcher.runs.directory import RunDir
 from launcher.runs.exclusions import exclude_option, exclusions
+from launcher.runs.files import WORD_BYTES
 from launcher.runs.jobs import Job
 from launcher.runs.records import read_text
 
@@ -52,7 +52,7 @@ def take_up_unknown_jobs(run: RunDir, said: str = "") -> str | None:
 
     They were accepted although sbatch did not say so. Raises RunFailed where Slurm doesn't tell.
     """
-    index, _, script = (read_text(run.submitting, directories.WORD_BYTES) or "").partition(" ")
+    index, _, script = (read_text(run.submitting, WORD_BYTES) or "").partition(" ")
     if script:
         element, _, member = index.partition(".")
         found = [job for job in _elements_of(run, Path(script), said) if str(job.index) == element]

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from launcher.paths import user_cache
-from launcher.runs.directory import write_json
+from launcher.runs.files import write_json
 from launcher.train.compat.switch import say_gone
 
 

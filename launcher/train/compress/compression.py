@@ -10,7 +10,8 @@ import torch
 
 from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 from launcher.runs.records import read_json
 from launcher.runs.results import Compressed, Compression
 from launcher.train.compat.empty_weights import empty_weights

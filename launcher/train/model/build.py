@@ -17,7 +17,7 @@ from launcher.families.shared.names import DropoutKeys, Sizes
 from launcher.recipe.model import Dropout, Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.runs.best_model import STEP_FILE, Kept
-from launcher.runs.directory import write_json
+from launcher.runs.files import write_json
 from launcher.runs.records import tree_of
 from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.compat.expected_warnings import without_expected_warnings

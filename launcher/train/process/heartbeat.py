@@ -18,7 +18,8 @@ from launcher.health.beats import PARTS, PHASES, TIMED, Beats, Phase
 from launcher.health.processes import Process
 from launcher.health.records import Member, write_member
 from launcher.health.stacks import SIGNAL
-from launcher.runs.directory import AttemptDir, RunDir
+from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.directory import RunDir
 
 FIRST_STEPS = 2
 """Steps that may compile and warm up."""

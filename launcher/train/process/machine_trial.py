@@ -20,8 +20,10 @@ from launcher.errors import RunFailed
 from launcher.health.facts import this_node
 from launcher.health.preflight import BAD_NODE, are_to_blame
 from launcher.planning.plan import Plan
-from launcher.runs.directory import AttemptDir, RunDir, write_json
+from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.directory import RunDir
 from launcher.runs.exclusions import Exclusion, exclude
+from launcher.runs.files import write_json
 from launcher.runs.records import tree_of
 from launcher.train.process.events import Events
 from launcher.train.process.ranks import Ranks

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from launcher.runs.directory import write_text
+from launcher.runs.files import write_text
 from launcher.runs.metrics import Key, Recorded, row_key, scan
 
 Number = float | int | None

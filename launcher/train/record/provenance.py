@@ -16,7 +16,9 @@ from launcher.reading.check import files, read_options
 from launcher.reading.files import content_hash, read_rows, resolve_format
 from launcher.reading.opening import open_file, size_of
 from launcher.recipe.recipe import Recipe
-from launcher.runs.directory import AttemptDir, RunDir, write_json, write_text
+from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json, write_text
 from launcher.runs.line_digests import digests_of, write_digests
 from launcher.runs.provenance import (
     DataFile,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from launcher.health.beats import Part
 from launcher.health.stragglers import STRETCH, STRETCHES, Stragglers
 from launcher.planning.plan import Plan
-from launcher.runs.directory import AttemptDir
+from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.events import StepTimes
 from launcher.train.process.events import Events
 from launcher.train.process.ranks import Ranks

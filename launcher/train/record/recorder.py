@@ -7,7 +7,8 @@ from typing import Any
 
 from launcher import tasks
 from launcher.planning.plan import Plan
-from launcher.runs.directory import RunDir, write_text
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_text
 from launcher.train.process.events import Events
 from launcher.train.record.metrics_log import MetricsLog, Number, Split
 from launcher.train.record.repair import put_right

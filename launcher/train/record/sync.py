@@ -15,7 +15,8 @@ from typing import Any
 
 from launcher.errors import DamagedFile, Problem, RunFailed, UserError
 from launcher.planning.plan import Plan
-from launcher.runs.directory import RunDir, write_text
+from launcher.runs.directory import RunDir
+from launcher.runs.files import write_text
 from launcher.runs.records import read_json
 from launcher.train.process.events import Events
 from launcher.train.record.ending import Ending

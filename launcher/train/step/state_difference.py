@@ -13,8 +13,9 @@ import torch
 from safetensors import safe_open
 
 from launcher.errors import RunFailed
-from launcher.runs.directory import RunDir, write_json
+from launcher.runs.directory import RunDir
 from launcher.runs.drills import TensorDifference
+from launcher.runs.files import write_json
 from launcher.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from launcher.runs.records import tree_of
 from launcher.train.step.checkpoints import STATE, verify

@@ -10,8 +10,8 @@ from typing import Any
 from launcher.reading.cleaning import cleaner, in_given
 from launcher.reading.given_files import given_rows
 from launcher.reading.nested import dotted_names, without_reached
-from launcher.runs.directory import write_json
 from launcher.runs.examination import Bootstrap, Examination
+from launcher.runs.files import write_json
 from launcher.runs.records import tree_of
 from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import rows_of

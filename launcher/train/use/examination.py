@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from launcher.runs.directory import write_json
 from launcher.runs.examination import MOST_LETTERS, MOST_MISTAKES, Examination, Mistake
+from launcher.runs.files import write_json
 from launcher.runs.records import tree_of
 from launcher.train.tasks import Task
 from launcher.train.tasks.base import Scores

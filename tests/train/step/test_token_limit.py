@@ -61,7 +61,7 @@ def test_after_an_attempt_without_memory_half_of_what_it_had_found_is_the_most(
 ) -> None:
     from launcher.planning.plan import Plan
     from launcher.runs import out_of_memory as smaller
-    from launcher.runs.directory import write_json
+    from launcher.runs.files import write_json
 
     run = make_run(tmp_path / "run", recipe(tiny_data, batch={"tokens": "auto"}))
     first = run.attempt(1)

@@ -1,0 +1,111 @@
+"""The directory of one start of a run, and its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.runs.attempts import Attempt, FailedNode, Hang
+from launcher.runs.files import WORD_BYTES, write_json
+from launcher.runs.records import make, read_json, read_text, tree_of
+
+
+@dataclass(frozen=True)
+class AttemptDir:
+    """One start of the run: `attempts/N/`."""
+
+    path: Path
+
+    @property
+    def number(self) -> int:
+        return int(self.path.name)
+
+    @property
+    def plan(self) -> Path:
+        """This attempt's plan, only where it differs from the run's."""
+        return self.path / "plan.json"
+
+    @property
+    def max_tokens(self) -> Path:
+        """Most tokens of a micro-batch, where `batch.tokens=auto` found them by a trial on the GPU."""
+        return self.path / "max_tokens"
+
+    @property
+    def environment(self) -> Path:
+        """Python, packages and machine of this attempt, only where they differ from the first's."""
+        return self.path / "environment.json"
+
+    @property
+    def record(self) -> Path:
+        """Host list, start and end, job id, outcome."""
+        return self.path / "attempt.json"
+
+    @property
+    def exit_code(self) -> Path:
+        """The exit code the job script passes on: torchrun itself knows only 0 and 1."""
+        return self.path / "exit_code"
+
+    @property
+    def result(self) -> Path:
+        """The result of this attempt, once another has begun."""
+        return self.path / "result.json"
+
+    def read(self) -> Attempt:
+        """attempt.json; where there is none, all but the number is unknown. Raises DamagedFile."""
+        tree = read_json(self.record)
+        if tree is None:
+            return Attempt(self.number)
+        return make(Attempt, {"number": self.number, **tree}, str(self.record))
+
+    def write(self, attempt: Attempt) -> None:
+        """Write attempt.json."""
+        write_json(self.record, tree_of(attempt))
+
+    @property
+    def failed_ranks(self) -> Path:
+        """A file for each node where ranks failed."""
+        return self.path / "failed_ranks"
+
+    def write_failed_node(self, node: int, failed: FailedNode) -> None:
+        """Record which ranks of a node failed; nodes count from 0 in the order of the attempt's hosts."""
+        self.failed_ranks.mkdir(mode=0o700, exist_ok=True)
+        write_json(self.failed_ranks / f"{node}.json", tree_of(failed))
+
+    def failed_nodes(self) -> dict[int, FailedNode]:
+        """Which ranks failed, by node. Raises DamagedFile."""
+        if not self.failed_ranks.is_dir():
+            return {}
+        files = {
+            int(path.stem): path
+            for path in sorted(self.failed_ranks.iterdir())
+            if path.suffix == ".json" and re.fullmatch(r"[0-9]{1,6}", path.stem, re.ASCII)
+        }
+        return {node: make(FailedNode, read_json(path) or {}, str(path)) for node, path in files.items()}
+
+    @property
+    def health(self) -> Path:
+        """Where its ranks stand, as the watchers of its nodes see them."""
+        return self.path / "health"
+
+    @property
+    def hang(self) -> Path:
+        """Why a watcher has ended this attempt."""
+        return self.path / "hang.json"
+
+    def read_hang(self) -> Hang | None:
+        """hang.json, or None where nothing hung. Raises DamagedFile."""
+        tree = read_json(self.hang)
+        return None if tree is None else make(Hang, tree, str(self.hang))
+
+    def write_hang(self, hang: Hang) -> None:
+        """Write hang.json. Raises FileExistsError where another node has done so before."""
+        with open(os.open(self.hang, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+            file.write(json.dumps(tree_of(hang)))
+
+    def number_in(self, path: Path) -> int | None:
+        """The whole number that a small file of this attempt holds, or None."""
+        text = (read_text(path, WORD_BYTES) or "").strip()
+        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII) else None

@@ -1,0 +1,85 @@
+"""Which run directories are believed: what others could have written is neither read nor executed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher.errors import Problem, UserError
+from launcher.runs.directory import RunDir
+
+if TYPE_CHECKING:
+    from launcher.runs.run_plan import RunPlan
+
+
+WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def checked(run: RunDir) -> RunDir:
+    """A run that is believed: see `believed_plan`."""
+    believed_plan(run)
+    return run
+
+
+def believed_plan(run: RunDir) -> RunPlan:
+    """The plan of a run that is believed: the directory and its files are ours alone, and its plan is one.
+
+    Root is no exception: it would execute what somebody else has written. Raises UserError, or DamagedFile.
+    """
+    _refuse_foreign(run, run.path)
+    for directory, names in (
+        (run.path, BELIEVED),
+        (run.control, REQUESTS),
+        (run.attempts, None),
+        (run.checkpoints, None),
+    ):
+        for entry in _entries(directory):
+            if names is None or entry.name in names:
+                _refuse_foreign(run, entry)
+    return run.read_plan()
+
+
+def _names(*paths: Path) -> frozenset[str]:
+    return frozenset(path.name for path in paths)
+
+
+_ANY = RunDir(Path())
+BELIEVED = _names(
+    *(_ANY.control, _ANY.attempts, _ANY.logs, _ANY.checkpoints, _ANY.model, _ANY.provenance),
+    *(_ANY.result, _ANY.metrics),
+    *(_ANY.recipe, _ANY.plan, _ANY.ds_config, _ANY.loss, _ANY.job_sbatch, _ANY.job_sh, _ANY.code_patch),
+)
+"""What is executed or read, if it is there."""
+REQUESTS = _names(_ANY.jobs, _ANY.stop, _ANY.cancel, _ANY.secrets, _ANY.lock)
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    """What lies in a directory; nothing where it is none."""
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except OSError:
+        return []
+
+
+def _refuse_foreign(run: RunDir, path: Path | os.DirEntry[str]) -> None:
+    """Raises UserError where others own or may change it, or it is a link."""
+    try:
+        found = path.stat(follow_symlinks=False)
+    except OSError:
+        return
+    remedy = None
+    if stat.S_ISLNK(found.st_mode):
+        reason = "is a link, and links in a run directory are not followed"
+        remedy = "put what it points at in its place"
+    elif found.st_uid != os.geteuid():
+        reason = f"belongs to user {found.st_uid}, and you are user {os.geteuid()}"
+        remedy = "use it as its owner, or make it yours once you have read it: cp -r, then chmod -R go-w"
+    elif found.st_mode & WRITABLE_BY_OTHERS:
+        reason = "can be changed by others: nothing in it is believed or executed"
+        remedy = f"look at what it holds, then: chmod -R go-w {run.path}"
+    else:
+        return
+    raise UserError(Problem(reason, where=os.fspath(path), remedy=remedy))
