@@ -22,7 +22,7 @@ TAIL_LINES = 12
 SCRIPT_LINES = 2
 FULL_BELOW = 1 << 20
 """A disk with fewer bytes free is taken for full."""
-FREE_SPACE = "free space on the run directory's disk, then launch resume"
+FREE_SPACE = "free space on the run directory's disk, or make it writable, then launch resume"
 SHUTDOWN_S = 300
 """Ranks that torchrun still finds so long after the first has failed are killed; its job's script says so long."""
 MEMORY = re.compile(r"oom[-_]kill|out[ -]of[ -]memory|Cannot allocate memory", re.IGNORECASE)

@@ -39,6 +39,12 @@ class StepTimer:
         """Count from now on."""
         self.started = time.perf_counter()
 
+    def add_save(self, seconds: float) -> None:
+        """Note that the last save held the training up for so long once more."""
+        if self.save_seconds:
+            self.save_seconds[-1] += seconds
+        self.started += seconds
+
     def add(self, steps: int) -> float:
         """Note that `steps` more steps have ended; the seconds that each of them took."""
         now = time.perf_counter()
@@ -182,6 +188,7 @@ def _read(
         results += pending.results(everything=True)
     job.heartbeat.end_step()
     state = _log(job, state, timer, results)
+    _keep_up(job, state, timer)
     bad = [result for result in results if is_bad(job, result)]
     return (go_on(job, state, bad) if bad else state), results
 
@@ -286,6 +293,13 @@ def _save(job: Job, state: TrainState, timer: StepTimer) -> None:
     stall = job.checkpoints.save(job.strategy, state)
     timer.save_seconds.append(stall)
     job.events.emit("checkpoint", step=state.step, stall_s=stall)
+    _keep_up(job, state, timer)
+
+
+def _keep_up(job: Job, state: TrainState, timer: StepTimer) -> None:
+    """Go on only a little while the last checkpoint is being written. RunFailed as soon as it could not be written."""
+    interval = _steps_between(job.recipe.checkpoint.every, job.steps.per_epoch) or job.steps.per_epoch
+    timer.add_save(job.checkpoints.keep_up(state.step, interval, job.heartbeat.save))
 
 
 def _save_start(job: Job, state: TrainState) -> None:

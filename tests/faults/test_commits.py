@@ -13,7 +13,7 @@ import pytest
 import torch
 from support.fault_rows import Seen
 from support.models import NoTokenizer, small_model
-from support.system_calls import CHANGES, MOVES, killed_at, require_strace
+from support.system_calls import CHANGES, MOVES, calls_of, killed_at, require_strace
 
 from launcher.runs.best_model import step_of
 from launcher.runs.directory import RunDir
@@ -86,6 +86,26 @@ def resumed(run: RunDir) -> int:
     weights = torch.load(directory / "model.pt", weights_only=True)
     assert torch.equal(weights, Weights(state.step).values)
     return state.step
+
+
+def test_the_best_model_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> None:
+    """Else a node that loses its power leaves a model/ of empty files."""
+    require_strace()
+    model = small_model("bert", layers=1)
+    built = BuiltModel(model, model, lora=False)  # type: ignore[arg-type]
+    run = RunDir(tmp_path / "run")
+    run.path.mkdir()
+    calls = calls_of(
+        lambda: save_model(built, cpu_state(model), NoTokenizer(), run.model, 2),
+        ("fsync", "rename", "renameat"),
+        tmp_path / "calls",
+    )
+    [moved] = [number for number, line in enumerate(calls) if "rename" in line and f'"{run.model}"' in line]
+    before, after = "\n".join(calls[:moved]), "\n".join(calls[moved:])
+    staging = run.path / ".model.new"
+    for path in (staging, *(staging / file.name for file in run.model.iterdir())):
+        assert f"<{path}>" in before, f"{path.name} is not synced before\n{before}"
+    assert f"<{run.path}>" in after
 
 
 @pytest.mark.fault(3)

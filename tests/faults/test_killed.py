@@ -7,11 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from support.fault_rows import Seen
 from support.launched import RECIPE, STEPS, Training, error_of, training_processes
 from support.slurm_cluster import wait_until
+from support.system_calls import require_strace, slowed
 from support.training import losses
 
 from launcher.runs.directory import RunDir
@@ -77,6 +80,42 @@ def test_killed_while_it_writes_checkpoints(start: Start, undisturbed: Undisturb
     assert left, "no kill has met an unfinished checkpoint"
     assert unfinished(run) == []
     assert losses(run) == undisturbed(1)
+
+
+@pytest.mark.fault(1)
+def test_killed_at_the_worst_moment_it_loses_one_save_interval(
+    start: Start, undisturbed: Undisturbed, happened: Seen
+) -> None:
+    """A disk so slow that the next save would be due before the last is written: training waits instead of running ahead."""
+    require_strace()
+    words = [word for word in RECIPE if not word.startswith("checkpoint.every")]
+    training = start(*words, "gpus=1", "run_id=r", "checkpoint.every=20")
+    training.wait_until((training.run.checkpoints / "step_20" / "manifest.json").exists, "a checkpoint")
+    with slowed(training.process_of(0), "fsync", 10.0):
+        training.wait_until(lambda: bool(unfinished(training.run)), "a save that takes long")
+        wait_until(partial(stands_still, training), "training to wait", timeout_s=120)
+        done, [kept] = (
+            training.steps(),
+            sorted(map(step_of, training.run.checkpoints.glob("step_*")))[-1:],
+        )
+        training.kill(0, signal.SIGKILL)
+    training.end(code=1)
+    lost = done - kept
+    assert 20 <= lost <= 22
+
+    assert f"resuming from step_{kept}" in start("resume", "r").end(code=0)
+    assert losses(training.run) == undisturbed(1)
+    happened(
+        f"killed while a checkpoint was written to a slow disk, with checkpoint.every=20: {lost} steps lost",
+        steps_lost=lost,
+    )
+
+
+def stands_still(training: Training) -> bool:
+    """Whether it has done no step in the last two seconds."""
+    before = training.steps()
+    time.sleep(2)
+    return training.steps() == before
 
 
 def unfinished(run: RunDir) -> list[Path]:

@@ -52,7 +52,7 @@ class Training:
 
     def wait_for_step(self, step: int) -> None:
         """Return as soon as that step is recorded."""
-        self.wait_until(lambda: self._steps() >= step, f"step {step}")
+        self.wait_until(lambda: self.steps() >= step, f"step {step}")
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         def holds() -> bool:
@@ -89,7 +89,8 @@ class Training:
             self._process.terminate()
             self._process.communicate(timeout=60)
 
-    def _steps(self) -> int:
+    def steps(self) -> int:
+        """Steps that are recorded."""
         return self.run.metrics.read_bytes().count(b"train/loss") if self.run.metrics.exists() else 0
 
 

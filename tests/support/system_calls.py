@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,49 @@ def killed_at(work: Callable[[], object], call: str, number: int) -> bool:
 
     False where it came to its end before.
     """
+    inject = f"inject={call}:signal=SIGKILL:when={number}"
+    words = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}", "-e", inject]
+    child = _halted_child(work)
+    code = _continued(child, [*words, "-p", str(child)])
+    assert code in (0, -signal.SIGKILL), f"{call} {number}: {code}"
+    return code != 0
+
+
+@contextlib.contextmanager
+def slowed(process: int, call: str, seconds: float) -> Iterator[None]:
+    """Have every thread of a process wait so long before each system call of this name, as a slow disk does."""
+    inject = f"inject={call}:delay_enter={round(seconds * 1e6)}"
+    words = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}", "-e", inject, "-p", str(process)]
+    strace = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: _tracer(process) != "0", "strace to attach")
+        yield
+    finally:
+        strace.terminate()
+        strace.wait(timeout=60)
+
+
+def calls_of(work: Callable[[], object], calls: Iterable[str], record: Path) -> list[str]:
+    """Do `work` in a child; its system calls of these names as strace writes them, paths of descriptors with them."""
+    child = _halted_child(work)
+    words = [
+        "strace",
+        "-f",
+        "-qq",
+        "-y",
+        "-o",
+        str(record),
+        "-e",
+        f"trace={','.join(calls)}",
+        "-p",
+        str(child),
+    ]
+    code = _continued(child, words)
+    assert code == 0, code
+    return record.read_text(encoding="utf-8").splitlines()
+
+
+def _halted_child(work: Callable[[], object]) -> int:
     child = os.fork()
     if child == 0:
         code = 1
@@ -40,18 +84,19 @@ def killed_at(work: Callable[[], object], call: str, number: int) -> bool:
             code = 0
         finally:
             os._exit(code)
-    os.waitpid(child, os.WUNTRACED)  # it has halted
-    inject = f"inject={call}:signal=SIGKILL:when={number}"
-    words = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}", "-e", inject, "-p", str(child)]
-    strace = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+    os.waitpid(child, os.WUNTRACED)
+    return child
+
+
+def _continued(child: int, strace_words: list[str]) -> int:
+    """Let a halted child go on beneath strace; its exit code."""
+    strace = subprocess.Popen(strace_words, stdin=subprocess.DEVNULL)
     try:
         wait_until(lambda: _tracer(child) != "0", "strace to attach")
         os.kill(child, signal.SIGCONT)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
         strace.wait(timeout=60)
-    assert code in (0, -signal.SIGKILL), f"{call} {number}: {code}"
-    return code != 0
 
 
 def _tracer(pid: int) -> str:

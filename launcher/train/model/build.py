@@ -17,8 +17,10 @@ from launcher.families.shared.names import DropoutKeys, Sizes
 from launcher.recipe.model import Dropout, Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.runs.best_model import STEP_FILE, Kept
+from launcher.runs.failures import FREE_SPACE
 from launcher.runs.files import write_json
 from launcher.runs.records import tree_of
+from launcher.runs.synced_files import sync, sync_tree
 from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.compat.sharded_tensors import without_sharded_tensors
@@ -262,15 +264,16 @@ def save_model(
             tokenizer.save_pretrained(staging)
         if step is not None:
             write_json(staging / STEP_FILE, tree_of(Kept(step)))
+        sync_tree(staging)
         shutil.rmtree(old, ignore_errors=True)
         if directory.exists():
             directory.rename(old)
         staging.rename(directory)
+        sync(directory.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(staging, ignore_errors=True)
-        remedy = "free space on the run directory's disk, or make it writable, then launch resume"
         raise RunFailed(
-            "checkpoint", f"the model could not be written: {_first_line(error)}", remedy
+            "checkpoint", f"the model could not be written: {_first_line(error)}", FREE_SPACE
         ) from error
     shutil.rmtree(old, ignore_errors=True)
 

@@ -51,7 +51,8 @@ MISTAKES = (
     AssertionError,
 )
 """What a program gets wrong in the same way each time. Not ValueError, which libraries raise for many other reasons."""
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What file systems say that take no more: full, over a quota or a limit on files, mounted to be read only."""
 STORAGE = frozenset(
     {
         errno.EIO,

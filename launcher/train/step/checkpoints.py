@@ -12,24 +12,28 @@ Dropout and data order are functions of (seed, step, rank), so no random-number 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.errors import DamagedFile, RunFailed
 from launcher.runs.directory import RunDir
+from launcher.runs.failures import FREE_SPACE
 from launcher.runs.files import write_json
 from launcher.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from launcher.runs.records import make, read_json, tree_of
+from launcher.runs.synced_files import files_in, sync, sync_tree
 from launcher.train.process.failure import STORAGE_REMEDY, of_storage
 from launcher.train.process.ranks import Ranks
 from launcher.train.step.strategy import Strategy
 
 STATE = "state.json"
+MOST_BEHIND = 10
+"""Training goes on by one in so many steps of a save interval while a checkpoint is being written, and then waits: what a
+crash can lose beyond the interval."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Checkpoints:
         """Copy the state, and let a thread write it while training goes on; returns the seconds that training waited.
 
         Raises RunFailed('checkpoint' or 'storage') where it can't be written; an error of the thread that writes is raised by the
-        next call.
+        next call of any method.
         """
         started = time.perf_counter()
         self.wait()
@@ -138,6 +142,22 @@ class Checkpoints:
         if told:
             raise _not_written(*told)
 
+    def keep_up(self, step: int, interval: int, waiting: Callable[[], None]) -> float:
+        """After `step` steps, wait for the last checkpoint if training is `interval` // MOST_BEHIND steps beyond it.
+
+        Only the rank that writes waits, for so many seconds, after a call of `waiting`; others wait for it in their next step.
+        Raises RunFailed('checkpoint' or 'storage'), on that rank alone, as soon as the checkpoint could not be written.
+        """
+        if self._writer is None or self._saved is None:
+            return 0.0
+        started = time.perf_counter()
+        if self._writer.is_alive() and step - self._saved >= interval // MOST_BEHIND:
+            waiting()
+            self._writer.join()
+        if self._error is not None:
+            raise _not_written(_class_of(self._error), _said_by_disk(self._error))
+        return time.perf_counter() - started
+
     def newest(self, on_bad: Callable[[str], None]) -> tuple[Path, TrainState] | None:
         """The newest checkpoint whose files are all what its manifest says; rank 0 chooses for everyone.
 
@@ -166,10 +186,11 @@ class Checkpoints:
         try:
             write_rest()
             write_json(staging / STATE, tree_of(state))
+            sync_tree(staging)
             write_json(staging / MANIFEST, tree_of(Manifest(state.step, _digest(staging))))
-            _sync_directory(staging)
+            sync(staging)
             staging.rename(final)
-            _sync_directory(final.parent)
+            sync(final.parent)
             for old in self._on_disk()[: -self._keep]:
                 _remove(old)
         except BaseException as error:  # noqa: BLE001  (raised again by `wait`, in the thread that trains)
@@ -211,7 +232,7 @@ def read_state(directory: Path) -> TrainState:
 
 
 def _compare(directory: Path, expected: Mapping[str, FileEntry]) -> str | None:
-    found = {str(path.relative_to(directory)) for path in _files(directory)} - {MANIFEST}
+    found = {str(path.relative_to(directory)) for path in files_in(directory)} - {MANIFEST}
     for name in sorted({STATE, *expected} - found):
         return f"{name} is missing"
     for name in sorted(found - expected.keys()):
@@ -249,38 +270,23 @@ def _disk_error_in(error: BaseException) -> OSError | None:
 
 
 def _not_written(error_class: str, cause: str) -> RunFailed:
-    remedy = "free space on the run directory's disk, or make it writable, then launch resume"
     return RunFailed(
         error_class,
         f"the checkpoint could not be written: {cause}",
-        STORAGE_REMEDY if error_class == "storage" else remedy,
+        STORAGE_REMEDY if error_class == "storage" else FREE_SPACE,
     )
 
 
 def _digest(directory: Path) -> dict[str, FileEntry]:
     files = {}
-    for path in _files(directory):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    for path in files_in(directory):
         files[str(path.relative_to(directory))] = FileEntry(path.stat().st_size, _sha256(path))
     return files
-
-
-def _files(directory: Path) -> Iterator[Path]:
-    return (path for path in sorted(directory.rglob("*")) if path.is_file())
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _emptied(directory: Path) -> Path:

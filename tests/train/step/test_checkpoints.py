@@ -8,6 +8,8 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -254,8 +256,42 @@ def test_a_run_whose_disk_takes_no_more_says_so(tmp_path: Path, tiny_data: Path)
     assert result(run)["status"] == "failed"
     assert result(run)["error"]["class"] == "checkpoint"
     assert "free space" in result(run)["error"]["remedy"]
+    assert result(run)["steps"] == 2, "it noticed only at the next save"
     assert run.attempt(1).exit_code.read_text() == "1\n"
     assert list(run.checkpoints.iterdir()) == []
+
+
+def test_training_goes_on_by_a_tenth_of_an_interval_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+    run, disk_goes_on, told = RunDir(tmp_path), threading.Event(), threading.Event()
+    run.checkpoints.mkdir()
+    checkpoints = Checkpoints(run, ONE_RANK, 3)
+    checkpoints.save(Weights(lambda _: disk_goes_on.wait(60)), TrainState(step=20))  # type: ignore[arg-type]
+    checkpoints.keep_up(20, 20, told.set)
+    checkpoints.keep_up(21, 20, told.set)
+    assert not told.is_set()
+    threading.Thread(target=lambda: (told.wait(60), disk_goes_on.set())).start()
+    checkpoints.keep_up(22, 20, told.set)
+    assert told.is_set()
+    assert verify(run.checkpoints / "step_20") is None
+
+
+def test_with_short_intervals_training_waits_for_each_checkpoint(tmp_path: Path) -> None:
+    run, told = RunDir(tmp_path), threading.Event()
+    run.checkpoints.mkdir()
+    checkpoints = Checkpoints(run, ONE_RANK, 3)
+    checkpoints.save(Weights(lambda _: told.wait(60)), TrainState(step=9))  # type: ignore[arg-type]
+    checkpoints.keep_up(9, 9, told.set)
+    assert verify(run.checkpoints / "step_9") is None
+
+
+@pytest.mark.fault(17)
+def test_a_refused_checkpoint_is_told_at_the_next_step(tmp_path: Path) -> None:
+    checkpoints = _saved(RunDir(tmp_path), 2)
+    checkpoints.save(Weights(lambda path: path.symlink_to("/dev/full")), TrainState(step=4))  # type: ignore[arg-type]
+    with pytest.raises(RunFailed, match="No space left on device"):  # noqa: PT012  (the writer takes a moment)
+        for _ in range(600):
+            checkpoints.keep_up(5, 1000, pytest.fail)
+            time.sleep(0.1)
 
 
 @pytest.mark.fault(16)
