@@ -77,6 +77,16 @@ def model_card(run: RunDir, name: str = ".", repetitions: Sequence[RunDir] = ())
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
+def card_to_publish(run: RunDir, name: str, repetitions: Sequence[RunDir] = ()) -> str:
+    """The card for a repository of that name: what its owner has written into model/README.md stays. Raises DamagedFile."""
+    path = run.model / NAME
+    written = path.read_text(encoding="utf-8") if path.is_file() else None
+    if written is None or written == model_card(run):
+        return model_card(run, name, repetitions)
+    recipe = _recipe(run)
+    return written.replace(_snippet(recipe, "."), _snippet(recipe, name))
+
+
 def _recipe(run: RunDir) -> Recipe:
     from pydantic import ValidationError
 

@@ -44,6 +44,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "diagnose": Verb("diagnose", "what the curves of a run say about its settings, and what to try"),
         "explain": Verb("explain", "which words speak for and against a prediction"),
         "export": Verb("models", "a plain Hugging Face directory of the best model"),
+        "push": Verb("push", "upload the best model to a hub, after showing what and asking"),
     },
     "Check": {
         "doctor": Verb("doctor", "check this machine or cluster"),

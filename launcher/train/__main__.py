@@ -8,6 +8,7 @@ python -m launcher.train explain RUN_DIR --text T... [--label L]
 python -m launcher.train latency RUN_DIR
 python -m launcher.train sync RUN_DIR [--to wandb|tensorboard|mlflow] [--follow]
 python -m launcher.train prefetch RECIPE | data RECIPE
+python -m launcher.train push RUN_DIR --repo OWNER/NAME [--public] [--yes]
 python -m launcher.train states RUN_DIR RUN_DIR... | plant RUN_DIR
 python -m launcher.train doctor | prebuild
 """
@@ -29,7 +30,19 @@ from launcher.train.process.heartbeat import show_signs_of_life, start_watcher
 from launcher.train.process.stop_requests import StopFlag
 
 VERBS = (
-    *("eval", "predict", "explain", "export", "latency", "sync", "prefetch", "data", "states", "plant"),
+    *(
+        "eval",
+        "predict",
+        "explain",
+        "export",
+        "latency",
+        "sync",
+        "push",
+        "prefetch",
+        "data",
+        "states",
+        "plant",
+    ),
     *("doctor", "prebuild"),
 )
 """A first word that is one of these is a verb, whatever is called so in the working directory."""

@@ -101,6 +101,13 @@ def _parser() -> ArgumentParser:
     sync.add_argument("--to", default="wandb", choices=("wandb", "tensorboard", "mlflow"))
     sync.add_argument("--follow", action="store_true")
     sync.set_defaults(run=sync_run)
+    push = verbs.add_parser("push")
+    push.add_argument("directory", type=Path)
+    push.add_argument("--repo", required=True)
+    push.add_argument("--public", action="store_true")
+    push.add_argument("--repetition", type=Path, action="append", default=[])  # runs with other seeds
+    push.add_argument("--yes", action="store_true")  # without it, say what would be sent
+    push.set_defaults(run=push_run)
     verbs.add_parser("doctor").set_defaults(run=examine)
     verbs.add_parser("prebuild").set_defaults(run=prebuild)
     return parser
@@ -116,6 +123,19 @@ def sync_run(options: Namespace, events: Events) -> dict[str, Any]:
     from launcher.train.record.exports import export
 
     return tree_of(export(run, options.to, follow=options.follow))
+
+
+def push_run(options: Namespace, events: Events) -> dict[str, Any]:
+    """Upload the best model to a hub, or say what would be uploaded."""
+    from launcher.train.use.hub_upload import planned_upload, upload
+
+    run, repetitions = RunDir(options.directory), [RunDir(path) for path in options.repetition]
+    events.emit("progress", name="asking the hub", done=None, total=None)
+    plan = planned_upload(run, options.repo, public=options.public, repetitions=repetitions)
+    if not options.yes:
+        return tree_of(plan)
+    events.emit("progress", name="uploading", done=None, total=None)
+    return tree_of(upload(run, plan, repetitions=repetitions))
 
 
 def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
