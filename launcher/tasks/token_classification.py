@@ -101,6 +101,13 @@ class TokenClassification(TaskSpec):
                     "use data.augment.synonyms or data.augment.typos",
                 )
 
+    def most_shared(self, longest: int) -> int | None:
+        return max(0, longest - 3)
+
+    @property
+    def cuts_windows(self) -> bool:
+        return True
+
     def metrics_of(self, names: Sequence[str] | None) -> tuple[str, ...]:
         every = super().metrics_of(names)
         if names is None:

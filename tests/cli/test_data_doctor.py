@@ -142,7 +142,17 @@ def test_texts_that_are_cut(examine: Examine) -> None:
 def test_lines_of_masked_words_are_cut_into_windows(examine: Examine) -> None:
     found = examine("a b c d e f g\n" + "a b\n" * 3, "b c\n", "masked-lm", "txt", max_length=6)
     cut = finding(found, "long")
-    assert cut["message"] == "train: 1 of 4 (25%) texts are longer than 6 tokens and are cut into windows"
+    assert cut["message"] == "train: 1 of 4 (25%) texts are longer than 6 tokens and are cut into 2 windows"
+    assert cut["level"] == "note"
+    assert found["splits"]["train"]["tokens"]["windows"] == 2
+
+
+def test_long_sentences_are_cut_into_windows_and_none_is_warned_of(examine: Examine) -> None:
+    sentence = "".join(f"w{number} {'B-PER' if number == 4 else 'O'}\n" for number in range(9))
+    found = examine(sentence + "\nshort O\n", "one B-PER\n", "token-classification", "conll", max_length=6)
+    cut = finding(found, "long")
+    # Windows of 4 words share 2: words 0 to 3, 2 to 5, 4 to 7 and 6 to 8.
+    assert cut["message"] == "train: 1 of 2 (50%) texts are longer than 6 tokens and are cut into 4 windows"
     assert cut["level"] == "note"
 
 

@@ -9,6 +9,8 @@ class SmallTokenizer:
     """`[CLS] words [SEP]`; knows letters, `text`, and the numbers below 20000."""
 
     model_max_length = 10**30
+    pad_token_id = 0
+    mask_token = "[UNK]"
     model_input_names = ("input_ids", "token_type_ids", "attention_mask")
 
     def __init__(self, backend: Tokenizer | None = None) -> None:

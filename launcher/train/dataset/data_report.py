@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from launcher import tasks
 from launcher.errors import RunFailed
 from launcher.recipe.recipe import LONGEST, Recipe
+from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.rows import Row
 from launcher.train.reading.data_doctor import Finding, Level, examine, share, worst_first
 from launcher.train.reading.row_statistics import Limits, Survey
 from launcher.train.reading.sources import Source, open_sources, text_of
 from launcher.train.reading.splits import Part
-from launcher.train.tasks import get_task
+from launcher.train.tasks import Task, get_task
 from launcher.train.tokens.encoder import Encoder
 
 BATCH = 2048
@@ -29,6 +30,8 @@ CUT_SHARE = 0.01
 LABELS_SHOWN = 50
 
 Progress = Callable[[str], None]
+NamedRow = tuple[str, Row]
+"""The name of a row's file, and the row."""
 
 
 def report(recipe: Recipe, tokenizer: Any, position_limit: int | None, progress: Progress) -> dict[str, Any]:
@@ -50,8 +53,9 @@ def report(recipe: Recipe, tokenizer: Any, position_limit: int | None, progress:
     if tokenizer is not None:
         progress("counting tokens")
         encoder = Encoder.of(recipe, tokenizer, position_limit)
+        task = get_task(recipe, tokenizer)
         lengths = {
-            split: _lengths(recipe, encoder, sources[part.source], part) for split, part in parts.items()
+            split: _lengths(task, encoder, sources[part.source], part) for split, part in parts.items()
         }
         findings += _cut(recipe, lengths, encoder.max_length, min(position_limit or LONGEST, LONGEST))
     return {
@@ -73,35 +77,48 @@ def _split(seen: Survey, lengths: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _lengths(recipe: Recipe, encoder: Encoder, source: Source, part: Part) -> dict[str, Any]:
-    """Quantiles of the tokens of a sequence before any is cut, and how many are too long."""
-    found = np.concatenate([np.zeros(0, np.int64), *_token_counts(recipe, encoder, source, part)])
-    if not len(found):
+def _lengths(task: Task, encoder: Encoder, source: Source, part: Part) -> dict[str, Any]:
+    """Quantiles of the tokens of a sequence before any is cut, how many are too long, and the windows that these make."""
+    counts, windows = [np.zeros(0, np.int64)], 0
+    for rows in _batches(source, part):
+        found, longer = _token_counts(task.spec, encoder, rows)
+        counts.append(found)
+        if task.spec.cuts_windows and longer:
+            windows += len(task.encode(encoder, longer, None, ()).lengths)
+    every = np.concatenate(counts)
+    if not len(every):
         return {"longer": 0, "of": 0}
-    values = np.quantile(found, QUANTILES, method="higher").tolist()
+    values = np.quantile(every, QUANTILES, method="higher").tolist()
     names = ("median", "p90", "p99", "longest")
     return {
         **dict(zip(names, values, strict=True)),
-        "longer": int((found > encoder.max_length).sum()),
-        "of": len(found),
+        "longer": int((every > encoder.max_length).sum()),
+        "of": len(every),
+        **({"windows": windows} if task.spec.cuts_windows else {}),
     }
 
 
-def _token_counts(
-    recipe: Recipe, encoder: Encoder, source: Source, part: Part
-) -> Iterator[NDArray[np.int64]]:
-    from tokenizers import Tokenizer
-
-    backend = Tokenizer.from_str(encoder.backend.to_str())
-    backend.no_truncation()
-    spec = tasks.of(recipe)
+def _batches(source: Source, part: Part) -> Iterator[list[NamedRow]]:
     chosen = np.zeros(int(part.rows[-1]) + 1 if len(part.rows) else 0, bool)
     chosen[part.rows] = True
     rows = (named for named, taken in zip(source.rows(), chosen.tolist(), strict=False) if taken)
     while batch := list(islice(rows, BATCH)):
-        texts = [text for name, row in batch for text in spec.sequences(row, partial(_text_of, name, row))]
-        encodings = backend.encode_batch(texts, is_pretokenized=spec.words)
-        yield np.fromiter((len(encoding) for encoding in encodings), np.int64, len(encodings))
+        yield batch
+
+
+def _token_counts(
+    spec: TaskSpec, encoder: Encoder, rows: Sequence[NamedRow]
+) -> tuple[NDArray[np.int64], list[NamedRow]]:
+    """Tokens of each sequence of the rows, and the rows that have one that is too long."""
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_str(encoder.backend.to_str())
+    backend.no_truncation()
+    texts = [list(spec.sequences(row, partial(_text_of, name, row))) for name, row in rows]
+    encodings = backend.encode_batch(list(chain.from_iterable(texts)), is_pretokenized=spec.words)
+    counts = np.fromiter(map(len, encodings), np.int64, len(encodings))
+    owners = np.repeat(np.arange(len(rows)), list(map(len, texts)))
+    return counts, [rows[index] for index in np.unique(owners[counts > encoder.max_length])]
 
 
 def _text_of(name: str, row: Row, column: str) -> str:
@@ -117,7 +134,7 @@ def _cut(
         count, of = found["longer"], found["of"]
         if not count:
             continue
-        what = "are cut into windows" if windows else "are cut off"
+        what = f"are cut into {found['windows']:,} windows" if windows else "are cut off"
         text = f"{split}: {share(count, of)} texts are longer than {max_length} tokens and {what}"
         level: Level = "note" if windows or count < CUT_SHARE * of else "warning"
         remedies = []

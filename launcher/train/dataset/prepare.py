@@ -46,7 +46,7 @@ from launcher.train.tokens.encoder import Encoder, Tokens
 
 __all__ = ["Dataset", "TokenSplit", "default_cache_dir", "encode_texts", "prepare", "training_texts"]
 
-FORMAT = 5
+FORMAT = 6
 """Version of everything below that decides what is in a cache; a change makes old caches unused."""
 CONTENTS = {
     "sources": ("data.source", "data.train", "data.validation", "data.test"),

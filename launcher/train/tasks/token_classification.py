@@ -1,8 +1,9 @@
 """A tag for each word, such as the entities in a sentence: softmax over each word's tags, or a linear-chain CRF.
 
 The first token of a word carries its tag, the others and the special tokens are left out, so that words that a tokenizer
-cuts up count once. A sentence longer than data.max_length is cut: the words beyond count as O in every metric and
-prediction, and so does a word that the tokenizer makes nothing of.
+cuts up count once. A sentence longer than data.max_length is cut into windows that overlap by data.stride tokens. Each of its
+words is judged in one of them, where it has most context: loss, CRF, decoding and metrics are those of the whole sentence. A word
+that the tokenizer makes nothing of counts as O in every metric and prediction.
 """
 
 from __future__ import annotations
@@ -66,13 +67,13 @@ class TokenClassification(TokenTask):
         words = [self._words(name, row) for name, row in rows]
         tags = None if targets is None else self._tags(rows, targets, names)
         number = {name: index for index, name in enumerate(names)}
-        tokens, word_ids = encoder.encode_words(words)
+        tokens, windows = encoder.encode_words(words, self.recipe.data.stride)
         marks, records = [], []
-        for index, ids in enumerate(word_ids):
-            first = np.diff(ids, prepend=-1) != 0
-            kept = ids[first & (ids >= 0)]
-            mark = np.full(len(ids), IGNORE, np.int32)
-            mark[first & (ids >= 0)] = WORD if tags is None else [number[tags[index][word]] for word in kept]
+        for index, parts in enumerate(windows):
+            word = np.concatenate(parts)
+            begins, mark = word >= 0, np.full(len(word), IGNORE, np.int32)
+            kept = word[begins]
+            mark[begins] = WORD if tags is None else [number[tags[index][each]] for each in kept]
             marks.append(mark)
             missing = np.setdiff1d(np.arange(len(words[index])), kept).tolist()
             records.append({"tags": None if tags is None else tags[index], "missing": missing})
@@ -265,9 +266,9 @@ def _mean_probability(
 
 
 def _sentences(rows: torch.Tensor, batch: MicroBatch, kept: torch.Tensor) -> tuple[Sentences, torch.Tensor]:
-    """The emissions of the marked tokens alone, sentence by sentence."""
-    assert batch.lengths is not None
-    lengths = torch.from_numpy(batch.lengths).to(rows.device)
+    """The emissions of the marked tokens alone, sentence by sentence, whatever windows these are cut into."""
+    assert batch.rows is not None
+    lengths = torch.from_numpy(batch.rows).to(rows.device)
     sentence = torch.arange(len(lengths), device=rows.device).repeat_interleave(
         lengths, output_size=len(rows)
     )

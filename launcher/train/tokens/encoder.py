@@ -14,10 +14,13 @@ from launcher import tasks
 from launcher.errors import RunFailed
 from launcher.recipe.recipe import LONGEST, Recipe
 from launcher.train.tokens.tokenizer import for_words
+from launcher.train.tokens.word_windows import judged_words
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+Cut = Literal["longest_first", "only_second"]
+"""What of a pair that is too long gives way."""
 MOST_SHARED = 128
 """Tokens that windows share where data.stride doesn't say it and they are long enough: of 384, as in BERT's own code."""
 
@@ -95,43 +98,53 @@ class Encoder:
         """Tokens of examples that are `counts[i]` pairs each, given one after another."""
         return replace(self.encode(pairs), sequences=counts)
 
-    def encode_words(self, texts: Sequence[Sequence[str]]) -> tuple[Tokens, list[NDArray[np.int64]]]:
-        """Tokens of texts that are cut into words; for each text the word that each token belongs to, -1 for none."""
-        encodings = self.backend.encode_batch(texts, is_pretokenized=True)
-        tokens = self._tokens(encodings, empty=sum(not words for words in texts))
-        words = [
-            np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
-            for encoding in encodings
-        ]
-        return replace(tokens, truncated=sum(1 for encoding in encodings if encoding.overflowing)), words
+    def encode_words(
+        self, texts: Sequence[Sequence[str]], stride: int | None
+    ) -> tuple[Tokens, list[list[NDArray[np.int64]]]]:
+        """Tokens of texts that are cut into words, in windows where they are too long, which have `stride` tokens in common.
+
+        For each window also (t,) the word that begins at each token and is judged in this window, -1 where there is none.
+        """
+        shared = self._shared(stride, pairs=False)
+        windows = Windows(self._windows(texts, shared, "longest_first", words=True))
+        step = self.max_length - self.backend.num_special_tokens_to_add(False) - shared
+        judged = [judged_words([_word_ids(window) for window in parts], step) for parts in windows]
+        return self.tokens(windows, empty=sum(not words for words in texts)), judged
 
     def windows(
         self,
         texts: Sequence[Any],
         stride: int | None,
-        cut: Literal["longest_first", "only_second"] = "longest_first",
+        cut: Cut = "longest_first",
     ) -> Windows:
         """For each text or pair the encodings of its windows, which have `stride` tokens in common; none is left out.
 
         With `only_second` a first text that leaves less than half of a window to the second is cut to that half.
         """
         pairs = bool(texts) and isinstance(texts[0], tuple)
+        shared = self._shared(stride, pairs, cut)
+        if cut == "only_second":
+            room = self.max_length - self.backend.num_special_tokens_to_add(pairs)
+            return self._behind_questions(texts, shared, room)
+        return Windows(self._windows(texts, shared, cut))
+
+    def _shared(self, stride: int | None, pairs: bool, cut: Cut = "longest_first") -> int:
+        """How many tokens neighbouring windows have in common. Raises RunFailed where that leaves nothing to go on by."""
         room = self.max_length - self.backend.num_special_tokens_to_add(pairs)
         most = room // 2 - 1 if pairs and cut == "longest_first" else room - 1
         shared = min(MOST_SHARED, self.max_length // 3, max(most, 0)) if stride is None else stride
         if shared > max(most, 0):
             text = f"texts can't be cut into windows of {self.max_length} tokens with {shared} in common"
             raise RunFailed("data", text, "raise data.max_length or lower data.stride")
+        return shared
+
+    def _windows(self, texts: Sequence[Any], stride: int, cut: Cut, words: bool = False) -> list[list[Any]]:
+        self.backend.enable_truncation(self.max_length, stride=stride, strategy=cut)
         try:
-            if cut == "only_second":
-                return self._behind_questions(texts, shared, room)
-            return Windows(self._windows(texts, shared, cut))
+            encodings = self.backend.encode_batch(texts, is_pretokenized=words)
         finally:
             self.backend.enable_truncation(self.max_length)
-
-    def _windows(self, texts: Sequence[Any], stride: int, cut: str) -> list[list[Any]]:
-        self.backend.enable_truncation(self.max_length, stride=stride, strategy=cut)
-        return [[encoding, *encoding.overflowing] for encoding in self.backend.encode_batch(texts)]
+        return [[encoding, *encoding.overflowing] for encoding in encodings]
 
     def _behind_questions(self, pairs: Sequence[tuple[str, str]], stride: int, room: int) -> Windows:
         """Windows of the second texts, each behind the whole first one; fewer tokens are shared where that takes their place."""
@@ -182,3 +195,8 @@ class Encoder:
             truncated=0,
             empty=empty,
         )
+
+
+def _word_ids(encoding: Any) -> NDArray[np.int64]:
+    """(t,) the word that each token belongs to, -1 for none."""
+    return np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
