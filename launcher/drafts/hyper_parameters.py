@@ -71,7 +71,7 @@ def lengths_of(sample: Sample, recipe: Recipe) -> dict[str, Said]:
         return {"data.max_length": Said(length, why), "data.windows": Said("mean", windows)}
     if spec.cuts_windows:
         length = min(
-            length, max((found.data.max_length or 0 for found in shipped(recipe.task)), default=length)
+            length, max((found.data.max_length or LONGEST for found in shipped(recipe.task)), default=length)
         )
         why += " Longer ones are cut into windows, and nothing is lost."
     elif longer > LONG:
