@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.fault_rows import Seen
 from support.faulted_jobs import STEPS, FaultedJob
+from support.launched import training_processes
 from support.slurm_cluster import Cluster, FlatCluster, NetnsCluster, processes_of, require_slurm, wait_until
 from support.training import losses
 
@@ -136,6 +137,33 @@ def test_a_daemon_dies_beneath_a_job_and_comes_back(tmp_path: Path, daemon: str,
         assert len(job.losses()) == STEPS
         assert job.run.attempt_numbers() == [1]
     happened(f"{daemon} away for 20 s under a running job: one attempt, nothing lost", steps_lost=0)
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.fault(5)
+def test_the_step_daemon_of_the_second_node_dies(tmp_path: Path, happened: Seen) -> None:
+    require_slurm()
+    with FlatCluster(tmp_path / "cluster", nodes=2) as cluster:
+        whole = FaultedJob(cluster, tmp_path / "runs" / "whole", TWO_NODES)
+        whole.submit()
+        assert whole.wait_for_end() == "COMPLETED", whole.report()
+        job = FaultedJob(cluster, tmp_path / "runs" / "r", TWO_NODES)
+        job.submit()
+        job.wait_for_step(30)
+        job.strike()
+        os.kill(step_daemon_of(job, rank=1), signal.SIGKILL)
+        assert job.wait_for_end(hurry=True) == "COMPLETED", job.report()
+        assert job.losses() == whole.losses()
+    happened("the step daemon of the second of two nodes killed: the job went on by itself", **job.seen())
+
+
+def step_daemon_of(job: FaultedJob, rank: int) -> int:
+    """Process of the step daemon above that rank."""
+    pid = next(pid for pid, seen in training_processes(job.run) if seen.get("RANK") == str(rank))
+    while name_of(pid) != "slurmstepd":
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid
 
 
 def name_of(pid: int) -> str:

@@ -60,8 +60,6 @@ ROWS: Mapping[int, Row] = {
         "Slurm's step daemon or node daemon killed",
         "SIGKILL to slurmstepd and to slurmd of a node of a running job",
         "the run goes on, or ends by name and resumes to the same losses",
-        "a step daemon killed on the second of two nodes was tried once: after 300 s the job had not ended, "
-        "and why was not looked into; the suite has no test of it",
     ),
     6: Row(
         "Time limit; a limit too short to train a step",

@@ -9,27 +9,37 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
 from launcher.runs.attempts import FailedNode, FailedRank
-from launcher.runs.directory import RunDir
+from launcher.runs.directory import AttemptDir, RunDir
+
+POLL_S = 0.5
 
 
 def main(arguments: list[str]) -> None:
     """Run the ranks of this node. Raises ChildFailedError where one failed."""
+    attempt = RunDir(Path(arguments[-1])).attempt(int(os.environ["LAUNCHER_ATTEMPT"]))
     try:
         torchrun(arguments)
     except ChildFailedError as error:
-        attempt = RunDir(Path(arguments[-1])).attempt(int(os.environ["LAUNCHER_ATTEMPT"]))
         failed = [
             FailedRank(rank, failure.exitcode, float(failure.timestamp))
             for rank, failure in error.failures.items()
         ]
         attempt.write_failed_node(int(os.environ["LAUNCHER_NODE"]), FailedNode(tuple(failed)))
         raise
+    wait_for_the_end(attempt)
+
+
+def wait_for_the_end(attempt: AttemptDir) -> None:
+    """Wait until rank 0 has recorded the end: it may evaluate for long, and a scheduler takes who leaves early for a sign."""
+    while not attempt.exit_code.exists():
+        time.sleep(POLL_S)
 
 
 if __name__ == "__main__":
