@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from launcher.figures import human_bytes, human_count
+from launcher.cli.run_state import moment
+from launcher.executors.shared.base import Forecast
+from launcher.figures import human_bytes, human_count, human_seconds
 from launcher.planning.plan import Memory, Plan
 from launcher.planning.sharding import Way
 from launcher.planning.throughput import Throughput
 
 WIDTH = 11
+SOON_S = 60
+"""A job that starts within this many seconds starts now."""
 KERNELS = {"graph": "a CUDA graph for each size of step", "inductor": "fused by torch.compile"}
 
 
-def plan_lines(plan: Plan, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def plan_lines(
+    plan: Plan, files: Mapping[str, str], forecast: Forecast | None = None
+) -> Iterator[tuple[str, str]]:
     """Everything about a plan: (heading, text) of each line, to be printed one after the other."""
     yield plan.name, _title(plan)
-    for name, texts in _rows(plan, files):
+    for name, texts in _rows(plan, files, forecast):
         for number, text in enumerate(texts):
             yield f"  {(name if number == 0 else '').ljust(WIDTH)}", text
     for name in ("ds_config.json", "job.sbatch", "job.sh"):
@@ -31,10 +38,12 @@ def _title(plan: Plan) -> str:
     return f": {recipe.task}, {model}, {tuning}, {plan.precision}"
 
 
-def _rows(plan: Plan, files: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
+def _rows(plan: Plan, files: Mapping[str, str], forecast: Forecast | None) -> Iterator[tuple[str, list[str]]]:
     if plan.advice:
         yield "advice", list(plan.advice)
     yield "executor", [_executor(plan)]
+    if forecast is not None:
+        yield "start", [_start(forecast)]
     yield "ranks", [f"{_count(plan.nodes, 'node')} x {_per_node(plan)} = {plan.world_size} on {plan.device}"]
     yield "strategy", ["plain" if plan.strategy == "plain" else f"deepspeed, ZeRO stage {plan.zero_stage}"]
     if plan.compile != "none":
@@ -65,6 +74,14 @@ def _executor(plan: Plan) -> str:
     if asked.gpu_option:
         parts.append(asked.gpu_option)
     return "slurm: " + ", ".join(parts)
+
+
+def _start(forecast: Forecast) -> str:
+    if forecast.starts_at is None:
+        return f"would be refused: {forecast.refusal}"
+    wait_s = forecast.starts_at - time.time()
+    when = "now" if wait_s < SOON_S else f"{moment(forecast.starts_at)}, in {human_seconds(wait_s)}"
+    return f"{when}, as the scheduler sees it"
 
 
 def _per_node(plan: Plan) -> str:

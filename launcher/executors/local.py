@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from launcher.errors import UserError
 from launcher.executors.shared.base import (
     Finding,
+    Forecast,
     JobState,
     Verdict,
     prepare_start,
@@ -148,6 +149,21 @@ class LocalExecutor:
 
         del partition
         return len(os.sched_getaffinity(0)), psutil.virtual_memory().available
+
+    def predicted_start(self, script: str) -> Forecast | None:
+        """It starts at once."""
+        del script
+        return None
+
+    def grace_s(self, partition: str | None) -> float | None:
+        """Nobody here ends a job for another."""
+        del partition
+        return None
+
+    def ends_by(self, job: str) -> float | None:
+        """There is no time limit here."""
+        del job
+        return None
 
     def may_start_again(self, job: str | None) -> bool:
         """Nothing here starts a job again by itself."""

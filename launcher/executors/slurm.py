@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from launcher.commands import TIMEOUT_S, ask
 from launcher.errors import RunFailed
-from launcher.executors.shared import slurm_site
+from launcher.executors.shared import slurm_site, slurm_times
 from launcher.executors.shared.base import (
     Finding,
+    Forecast,
     JobState,
     Verdict,
     prepare_start,
@@ -246,6 +247,18 @@ class SlurmExecutor:
         return min((cores for cores, _ in asked), default=None), min(
             (size for _, size in asked), default=None
         )
+
+    def predicted_start(self, script: str) -> Forecast | None:
+        """What sbatch --test-only says."""
+        return slurm_times.predicted_start(script)
+
+    def grace_s(self, partition: str | None) -> float | None:
+        """GraceTime of the partitions that give way, and KillWait."""
+        return slurm_times.grace_s(partition)
+
+    def ends_by(self, job: str) -> float | None:
+        """EndTime of the job, which moves where its limit is changed, or it is preempted with a grace."""
+        return slurm_times.ends_by(job)
 
     def may_start_again(self, job: str | None) -> bool:
         """Whether the job is in the queue, which is asked for once in some seconds however many runs are looked at."""

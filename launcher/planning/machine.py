@@ -29,6 +29,7 @@ def observe(recipe: Recipe, cluster: Cluster, submits: bool = True) -> Machine:
         submits=submits,
     )
     executor = executor_for(resolve_executor(recipe, machine))
+    machine = replace(machine, grace_s=executor.grace_s(cluster.partition))
     if not executor.takes_nodes or recipe.device == "cpu" or cluster.gpus_per_node is not None:
         return machine
     return replace(machine, scheduler_gpus=executor.gpus_per_node(cluster.partition))

@@ -17,6 +17,7 @@ from launcher.families.shared.base import ModelShape
 from launcher.planning.compile_mode import Compile, Place, resolve_compile
 from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic
 from launcher.planning.layout import Layout, layout_of, setup_of
+from launcher.planning.save_time import checkpoint_bytes, save_notes
 from launcher.planning.sharding import Resolved, Way, advice, ways
 from launcher.planning.slurm_request import SlurmRequest, slurm_request
 from launcher.planning.step_time import Planned, known_device
@@ -42,6 +43,8 @@ class Machine:
     """CPU cores of this machine."""
     scheduler_gpus: int | None = None
     """GPUs of a node as the scheduler declares them; None where nobody could say."""
+    grace_s: float | None = None
+    """Seconds that a job gets which gives way to another; None where that doesn't happen, or nobody could say."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,7 @@ def make_plan(
     compared = shape is not None and (world_size > 1 or setup.zero_stage > 0)
     found = ways(recipe, shape, resolve) if shape is not None and compared else ()
     memory = _memory(cluster, shape, _graphed(setup, layout), layout)
+    traffic = _traffic(shape, setup, layout)
     fields: dict[str, Any] = {
         "executor": executor,
         "device": device,
@@ -186,7 +190,7 @@ def make_plan(
         "layout": layout,
         "steps": _steps(recipe, data),
         "memory": memory,
-        "traffic": _traffic(shape, setup, layout),
+        "traffic": traffic,
         "throughput": predict(
             shape,
             facts,
@@ -195,7 +199,11 @@ def make_plan(
         ),
         "sharding": found,
         "advice": tuple(advice(recipe, device, world_size, found, memory.capacity)),
-        "notes": (*_notes(recipe, cluster, machine, executor, shape, data, setup), *([why] if why else [])),
+        "notes": (
+            *_notes(recipe, cluster, machine, executor, shape, data, setup),
+            *([why] if why else []),
+            *_time_notes(recipe, cluster, machine, executor, traffic.trainable_parameters, memory, setup),
+        ),
         "loss_sha256": None if own_loss is None else hashlib.sha256(own_loss.encode()).hexdigest(),
         "recipe": recipe,
         "cluster": cluster,
@@ -373,6 +381,20 @@ def _notes(
             else "how many hub data there are is not known here"
         )
         yield f"{why}: steps are counted on the node"
+
+
+def _time_notes(
+    recipe: Recipe,
+    cluster: Cluster,
+    machine: Machine,
+    executor: str,
+    trained: int | None,
+    memory: Memory,
+    setup: Setup,
+) -> Iterator[str]:
+    if executor_for(executor).takes_nodes:
+        size = checkpoint_bytes(trained, memory.optimizer, setup.world_size if setup.zero_stage else 1)
+        yield from save_notes(recipe.time, cluster.grace_s, machine.grace_s, size)
 
 
 def _plan_id(name: str, fields: dict[str, Any]) -> str:

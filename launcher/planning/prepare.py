@@ -16,6 +16,7 @@ from typing import TypeVar
 from launcher import __version__, families, paths, resources
 from launcher.errors import Problem, UserError
 from launcher.executors import executor_for
+from launcher.executors.shared.base import Forecast
 from launcher.executors.shared.environment import secret_values
 from launcher.families.shared.base import ModelShape
 from launcher.families.shared.names import Sizes
@@ -65,6 +66,10 @@ class Prepared:
     def script(self) -> str:
         """The text of the job script."""
         return self.files[executor_for(self.plan.executor).script]
+
+    def predicted_start(self) -> Forecast | None:
+        """What the scheduler says of the job, where it is here and answers within seconds."""
+        return executor_for(self.plan.executor).predicted_start(self.script())
 
 
 def prepare(

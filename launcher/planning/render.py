@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from launcher.errors import Problem, UserError
 from launcher.executors import executor_for
 from launcher.planning.plan import Plan
-from launcher.runs.time_limits import minutes
+from launcher.planning.save_time import checkpoint_bytes, notice_s
 
 if TYPE_CHECKING:
     import jinja2
@@ -20,8 +20,6 @@ Templates = Mapping[str, str]
 """Text of each template by its file name: `job.sbatch.j2` and the other .j2 in slurm/, `zero2.json` and the others in
 ds_configs/."""
 
-NOTICE_S = 120
-"""Seconds before the time limit at which Slurm asks the job to save and stop."""
 OF_ONE_RUN = tuple(f"#SBATCH --{name}" for name in ("job-name=", "output=", "open-mode=", "chdir="))
 """Lines of a job script that an array of many has for itself."""
 SMALLEST_BUCKET = 100_000
@@ -162,8 +160,10 @@ def _script(plan: Plan, templates: Templates, name: str) -> str:
 
 
 def allocated_nodes(plan: Plan) -> int:
-    """Nodes that a scheduler is asked for: a job of several has the profile's spare ones, too."""
-    return plan.nodes + (plan.cluster.spare_nodes if plan.nodes > 1 else 0)
+    """Nodes that a scheduler is asked for: a job of several has the profile's spare ones, too, as far as its limit allows."""
+    wanted = plan.nodes + (plan.cluster.spare_nodes if plan.nodes > 1 else 0)
+    most = plan.cluster.limits.nodes
+    return wanted if most is None else max(plan.nodes, min(wanted, most))
 
 
 def _environment(templates: Templates) -> jinja2.Environment:
@@ -200,12 +200,10 @@ def _percent(path: str) -> str:
 
 
 def _notice_s(plan: Plan) -> int:
-    """How long before the time limit to stop: as the profile says, else at most a quarter of it, or a short job would stop
-    as it starts."""
-    if plan.cluster.grace_s is not None:
-        return plan.cluster.grace_s
-    limit = plan.slurm.time if plan.slurm else None
-    return NOTICE_S if limit is None else max(1, min(NOTICE_S, int(minutes(limit) * 15)))
+    """How long before the time limit the scheduler asks the job to stop."""
+    shards = plan.world_size if plan.zero_stage else 1
+    size = checkpoint_bytes(plan.traffic.trainable_parameters, plan.memory.optimizer, shards)
+    return notice_s(plan.slurm.time if plan.slurm else None, plan.cluster.grace_s, size)
 
 
 def _json(value: Mapping[str, Any]) -> str:

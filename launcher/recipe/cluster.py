@@ -148,7 +148,7 @@ class Cluster(Section):
     grace_s: Count | None = None
     """Seconds before the time limit at which a job saves and stops; null means 120, or a quarter of a short limit."""
     spare_nodes: Annotated[int, Field(ge=0)] = 0
-    """Nodes asked for beyond those of a job of several, to go on with where one is found bad."""
+    """Nodes asked for beyond those of a job of several, as far as limits.nodes allows, to go on with where one is found bad."""
     gpus_per_node: Annotated[int, Field(ge=0)] | None = None
     """GPUs that a node has; 0 says that the site has none."""
     gpu_request: Literal["gpus-per-node", "gres"] = "gpus-per-node"

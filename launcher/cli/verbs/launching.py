@@ -45,13 +45,16 @@ def plan_command(
         _write_out(Path(out), prepared)
         say(f"written to {out}: {', '.join(sorted(prepared.files))}; nothing was submitted")
     if as_json:
-        show_json(prepared.plan.tree())
+        forecast = prepared.predicted_start()
+        show_json(
+            {**prepared.plan.tree(), "predicted_start": None if forecast is None else forecast.starts_at}
+        )
     elif script:
         show(prepared.script().rstrip("\n"))
     elif ds_config:
         show(prepared.files.get("ds_config.json", "null").rstrip("\n"))
     elif out is None:
-        for heading, text in plan_lines(prepared.plan, prepared.files):
+        for heading, text in plan_lines(prepared.plan, prepared.files, prepared.predicted_start()):
             show(text, heading)
 
 

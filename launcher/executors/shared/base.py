@@ -70,6 +70,15 @@ class Finding(NamedTuple):
     remedy: str | None = None
 
 
+class Forecast(NamedTuple):
+    """What a scheduler says of a job that it is not given yet."""
+
+    starts_at: float | None = None
+    """Unix seconds."""
+    refusal: str | None = None
+    """Why it wouldn't take such a job, in its own words."""
+
+
 class Executor(Protocol):
     """One way to run jobs. Every method can be called by another process than the one that started the job."""
 
@@ -104,6 +113,12 @@ class Executor(Protocol):
 
     def node_capacity(self, partition: str | None) -> tuple[int | None, int | None]:
         """Cores and bytes of main memory of its smallest node, in the partition where there are such; None where unknown."""
+
+    def predicted_start(self, script: str) -> Forecast | None:
+        """When a job with this script would start; None where nobody can say within seconds, or it starts at once."""
+
+    def grace_s(self, partition: str | None) -> float | None:
+        """Seconds that a job is given to save before it is killed for another one; None where that doesn't happen, or unknown."""
 
     def start(self, run: RunDir) -> str:
         """Start the rendered job of a new run, or again after it ended; returns the job's id.
@@ -142,6 +157,9 @@ class Executor(Protocol):
 
     def addresses(self, hosts: Sequence[str]) -> tuple[str, ...]:
         """One address or resolvable name of each node of the job, in order."""
+
+    def ends_by(self, job: str) -> float | None:
+        """When the time limit of a running job is up, in Unix seconds, as it is now; None where it has none, or unknown."""
 
     def verdict(self, attempt: Attempt) -> Verdict:
         """What the scheduler has decided about the job of this attempt."""

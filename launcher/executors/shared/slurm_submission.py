@@ -18,7 +18,7 @@ from launcher.runs.jobs import Job
 from launcher.runs.records import read_text
 
 # Slurm could not be asked, which says nothing about the request.
-_UNREACHABLE = re.compile(
+UNREACHABLE = re.compile(
     r"unable to contact|timed out|connection refused|zero bytes|communication|munge|authentication|"
     r"temporarily|try again|did not return|connect failure|slurm_conf|parsing config|configuration source",
     re.IGNORECASE,
@@ -95,7 +95,7 @@ def _unanswered(run: RunDir, sentence: str) -> RunFailed:
 
 def refusal(run: RunDir, sentence: str) -> LauncherError:
     """A UserError with Slurm's own sentence, or RunFailed where that is no refusal."""
-    if not sentence or _UNREACHABLE.search(sentence):
+    if not sentence or UNREACHABLE.search(sentence):
         return _unanswered(run, sentence)
     run.submitting.unlink(missing_ok=True)
     request = run.plan_tree()["slurm"]

@@ -15,8 +15,9 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
+from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import FailedNode, FailedRank
-from launcher.runs.directory import AttemptDir, RunDir
+from launcher.runs.directory import RunDir
 
 POLL_S = 0.5
 

@@ -1,0 +1,88 @@
+"""Time on a real Slurm: when a job will start, and what its partition gives it to save."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.slurm_cluster import Cluster, wait_until
+
+Launch = Callable[..., Any]
+WORDS = ("recipe=smoke", "device=cpu", "gpus=1", "time=10", "executor=slurm")
+PLANNED = (*WORDS, "nodes=2")
+LARGE = ("model.scratch.hidden=2048", "model.scratch.layers=24", "model.scratch.heads=16")
+
+
+@pytest.fixture
+def on_slurm(launch: Launch, cluster: Cluster) -> Launch:
+    """`launch` with this cluster's sbatch on PATH and configured."""
+    env = {**os.environ, **cluster.env}
+    return lambda *args, **options: launch(*args, env=env, **options)
+
+
+@pytest.fixture
+def full(cluster: Cluster) -> Iterator[float]:
+    """All nodes are taken for half an hour; yields when that began."""
+    began = time.time()
+    everything = [
+        "sbatch",
+        "--parsable",
+        f"--nodes={cluster.nodes}",
+        "--exclusive",
+        "--time=30",
+        "--output=/dev/null",
+    ]
+    job = cluster.run([*everything, "--wrap=sleep 1800"]).stdout.strip()
+    show = ["scontrol", "-o", "show", "job", job]
+    wait_until(lambda: "JobState=RUNNING" in cluster.run(show).stdout, "the cluster to be full")
+    yield began
+    cluster.run(["scancel", job])
+
+
+def start_of(plan: Any) -> str:
+    return next(line for line in plan.stdout.splitlines() if line.startswith("  start"))
+
+
+def test_a_plan_says_when_its_job_would_start(on_slurm: Launch) -> None:
+    assert start_of(on_slurm("plan", *PLANNED)).split(maxsplit=1)[1] == "now, as the scheduler sees it"
+    assert json.loads(on_slurm("plan", *PLANNED, "--json").stdout)["predicted_start"] is not None
+
+
+def test_a_plan_says_that_its_job_would_be_refused(on_slurm: Launch) -> None:
+    said = start_of(on_slurm("plan", *WORDS, "nodes=9"))
+    assert "would be refused: Requested node configuration is not available" in said
+
+
+@pytest.mark.slow
+def test_a_job_that_waits_knows_when_it_will_start(on_slurm: Launch, full: float) -> None:
+    plan = on_slurm("plan", *PLANNED)
+    assert ", in " in start_of(plan), plan.stdout
+    on_slurm(*PLANNED, "run_id=r", "tracking.wandb.mode=disabled")
+
+    def starts_at() -> float | None:
+        found: float | None = json.loads(on_slurm("status", "r", "--json").stdout)["job"]["started_at"]
+        return found
+
+    wait_until(lambda: starts_at() is not None, "Slurm to work out when it starts", timeout_s=120)
+    assert full + 29 * 60 < (starts_at() or 0) < full + 60 * 60
+    assert "  starts      20" in on_slurm("status", "r").stdout
+    assert "starts 20" in on_slurm("status").stdout
+    on_slurm("cancel", "r")
+
+
+def test_a_plan_says_what_a_partition_that_gives_way_has_no_time_for(on_slurm: Launch, tmp_path: Any) -> None:
+    (tmp_path / "low.yaml").write_text("partition: low\n")
+    (tmp_path / "high.yaml").write_text("partition: high\n")
+    low = on_slurm("plan", *PLANNED, *LARGE, f"cluster={tmp_path / 'low.yaml'}")
+    assert "a job of this partition is given 13 s when it must give way to another" in low.stdout
+    high = on_slurm("plan", *PLANNED, *LARGE, f"cluster={tmp_path / 'high.yaml'}")
+    assert "must give way" not in high.stdout
+
+
+def test_without_slurm_nothing_is_said(launch: Launch) -> None:
+    plan = launch("plan", *PLANNED, env={**os.environ, "PATH": "/nowhere"})
+    assert "\n  start " not in plan.stdout
