@@ -14,7 +14,7 @@ from launcher import tasks
 from launcher.families import shape_from_config
 from launcher.families.shared.base import resolve_lora_targets
 from launcher.planning.model_config import find_config
-from launcher.reading.check import files, read_options
+from launcher.reading.data_section import files, read_options
 from launcher.reading.files import read_rows
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.answers import answers

@@ -18,7 +18,7 @@ from launcher.cli.recorded_code import recorded_code
 from launcher.errors import Problem, UserError
 from launcher.executors import SCHEDULERS
 from launcher.planning.prepare import prepare
-from launcher.reading.check import files
+from launcher.reading.data_section import files
 from launcher.reading.files import content_hash
 from launcher.report.difference import plan_entries, version_entries
 from launcher.report.planned_recipe import planned_recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from launcher.errors import Problem, UserError
 from launcher.loading.resolve import changed
-from launcher.reading.check import options_for
+from launcher.reading.data_section import options_for
 from launcher.recipe.recipe import Recipe
 
 KEYS = tuple(

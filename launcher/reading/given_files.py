@@ -11,11 +11,12 @@ from pathlib import Path
 from launcher import tasks
 from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
-from launcher.reading.check import FIRST_ROWS, SMALL_BYTES, bad_cells, options_for
 from launcher.reading.cleaning import cleaner
+from launcher.reading.data_section import options_for
 from launcher.reading.files import Peek, read_rows, resolve_format
 from launcher.reading.messages import where
 from launcher.reading.opening import size_of
+from launcher.reading.split_reading import FIRST_ROWS, SMALL_BYTES, bad_cells
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Mistake, Row
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from launcher import paths
 from launcher.errors import UserError
-from launcher.reading.check import read_options
+from launcher.reading.data_section import read_options
 from launcher.reading.files import content_hash, read_rows
 from launcher.reading.opening import open_file
 from launcher.report.planned_recipe import planned_recipe

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from launcher.errors import UserError
-from launcher.reading import check as datacheck
-from launcher.reading.check import DataFacts, check_data, cut_fractions, options_for
+from launcher.reading import split_reading
+from launcher.reading.check import DataFacts, check_data
+from launcher.reading.data_section import cut_fractions, options_for
 from launcher.reading.files import resolve_format
 from launcher.recipe.ranking import Ranking
 from launcher.recipe.recipe import Recipe
@@ -115,8 +116,8 @@ def test_of_hub_data_nothing_is_known() -> None:
 def test_of_a_large_file_the_lines_are_counted_and_the_classes_are_left_open(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datacheck, "SMALL_BYTES", 100)
-    monkeypatch.setattr(datacheck, "FIRST_ROWS", 10)
+    monkeypatch.setattr(split_reading, "SMALL_BYTES", 100)
+    monkeypatch.setattr(split_reading, "FIRST_ROWS", 10)
     facts = check_data(
         recipe(train=write("train.csv", rows(100)), validation=write("validation.csv", rows(4)))
     )

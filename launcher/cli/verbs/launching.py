@@ -96,7 +96,7 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
     """
     from launcher.cli.attached import Session
     from launcher.cli.output import say
-    from launcher.cli.verbs.sweep import seeds_as_values, start_sweep
+    from launcher.cli.sweep_run import seeds_as_values, start_sweep
     from launcher.planning.prepare import prepare
     from launcher.runs import directory as runs
 
@@ -147,7 +147,7 @@ def resume_command(
     Of a sweep, whatever is missing, as many trials at a time as its command said.
     """
     from launcher.cli.attached import Session
-    from launcher.cli.verbs.sweep import resume_sweep
+    from launcher.cli.sweep_run import resume_sweep
     from launcher.runs.finding import find
 
     directory = options.resolve_runs_dir(runs_dir)

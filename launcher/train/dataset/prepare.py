@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from launcher import tasks
 from launcher.errors import RunFailed, RunStopped
 from launcher.paths import user_cache
-from launcher.reading.check import cut_fractions
 from launcher.reading.cleaning import cleaner, text_key
+from launcher.reading.data_section import cut_fractions
 from launcher.recipe.fields import leaves
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row

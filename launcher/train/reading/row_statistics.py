@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from launcher import tasks
-from launcher.reading.check import read_options
 from launcher.reading.cleaning import label_key, oddities, text_key
+from launcher.reading.data_section import read_options
 from launcher.reading.files import words_are_lines
 from launcher.reading.messages import where
 from launcher.recipe.recipe import Recipe

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 from launcher import tasks
 from launcher.errors import RunFailed, UserError, choices
 from launcher.reading.cells import plain
-from launcher.reading.check import files, lacks_columns, read_options
 from launcher.reading.cleaning import kept
+from launcher.reading.data_section import files, read_options
 from launcher.reading.files import content_hash, peek, read_rows, reading_of
 from launcher.reading.messages import where
 from launcher.reading.nested import add_reached, dotted_names
 from launcher.reading.options import ReadOptions
+from launcher.reading.split_reading import lacks_columns
 from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row, Value

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.errors import RunFailed
-from launcher.reading.check import cut_fractions
+from launcher.reading.data_section import cut_fractions
 from launcher.reading.files import split_sizes
 from launcher.recipe.recipe import Recipe
 from launcher.train.tokens.cache import SPLITS

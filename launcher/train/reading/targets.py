@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from launcher import tasks
 from launcher.errors import RunFailed
-from launcher.reading.check import unknown_label
+from launcher.reading.label_check import unknown_label
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Seen

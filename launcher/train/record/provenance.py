@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from launcher.reading.check import files, read_options
+from launcher.reading.data_section import files, read_options
 from launcher.reading.files import content_hash, read_rows, resolve_format
 from launcher.reading.opening import open_file, size_of
 from launcher.recipe.recipe import Recipe

@@ -23,7 +23,9 @@ from launcher.train.record.ending import Ending
 from launcher.train.record.recorder import tracking_settings
 from launcher.train.record.sender import Sender
 from launcher.train.record.tracking import TrackingSettings, client_environment
-from launcher.train.record.wandb_process import Job, Session, init_run, mark_synced, one_line, probe
+from launcher.train.record.wandb_client import Job, init_run, one_line, probe
+from launcher.train.record.wandb_process import mark_synced
+from launcher.train.record.wandb_session import Session
 
 FLUSH_S = 5
 TRY_AGAIN_S = (5.0, 15.0, 60.0)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from launcher.errors import RunFailed
-from launcher.reading.check import unknown_label
+from launcher.reading.label_check import unknown_label
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared import tagging
 from launcher.tasks.shared.rows import Row

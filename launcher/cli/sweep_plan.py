@@ -1,0 +1,72 @@
+"""What the trials of a sweep are and take together, before anything is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from launcher.sweeps.packing import Packing
+    from launcher.sweeps.search import Searched
+    from launcher.sweeps.sweep import Planned, PlannedTrial
+
+
+def plan_document(planned: Planned, searched: Searched | None, packed: Packing | None) -> dict[str, Any]:
+    """What the trials are and what all of them take, as far as it can be predicted."""
+    trials = [_trial_document(trial) for trial in planned.trials]
+    example = planned.trials[0] if searched is None else searched.example
+    to_come = 0 if searched is None else searched.search.trials - len(trials)
+    ranks = [*(trial.prepared.plan.world_size for trial in planned.trials), example.prepared.plan.world_size]
+    seconds = [*(trial["predicted_s"] for trial in trials), _trial_document(example)["predicted_s"]]
+    counts = [*(1 for _ in trials), to_come]
+    known = [a * b * n for a, b, n in zip(ranks, seconds, counts, strict=True) if b is not None]
+    return {
+        "sweep": planned.name,
+        "directory": str(planned.directory),
+        "device": example.prepared.plan.device,
+        "search": None if planned.search is None else planned.search.method,
+        "rank_hours": sum(known) / 3600 if len(known) == len(seconds) else None,
+        "to_come": to_come,
+        "packed": None
+        if packed is None
+        else {"each": packed.each, "jobs": -(-len(trials) // packed.each), "reason": packed.reason},
+        "trials": trials,
+    }
+
+
+def _trial_document(trial: PlannedTrial) -> dict[str, Any]:
+    plan = trial.prepared.plan
+    step_s, total = plan.throughput.step_s, plan.steps.total
+    return {
+        "run_id": trial.run_id,
+        "values": trial.values,
+        "plan_id": plan.plan_id,
+        "steps": total,
+        "predicted_s": None if step_s is None or total is None else step_s * total,
+        "exists": Path(plan.run_dir).exists(),
+    }
+
+
+def plan_text(document: dict[str, Any]) -> str:
+    """The same as a table, and what it costs in all."""
+    from launcher.cli.output import table
+    from launcher.figures import human_count, human_seconds
+
+    rows = [
+        (
+            trial["run_id"],
+            human_count(trial["steps"]),
+            human_seconds(trial["predicted_s"]),
+            "is there" if trial["exists"] else "new",
+        )
+        for trial in document["trials"]
+    ]
+    what = "GPU hours" if document["device"] == "cuda" else "hours of a process"
+    hours = "unknown" if document["rank_hours"] is None else f"{document['rank_hours']:.2g}"
+    count = len(rows) + document["to_come"]
+    drawn = f" ({document['to_come']} drawn as results come)" if document["to_come"] else ""
+    total = f"{count} trials{drawn}, {hours} {what} of training steps (predicted); nothing was started"
+    if packed := document["packed"]:
+        each, jobs = packed["each"], packed["jobs"]
+        total = f"{each} trials share a job, {packed['reason']}: {jobs} jobs instead of {len(rows)}\n{total}"
+    return table(rows, ["trial", "steps", "training", ""]) + "\n" + total if rows else total

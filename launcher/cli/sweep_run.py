@@ -1,0 +1,318 @@
+"""Has the trials of a sweep done: here, one after the other or some at a time, or by the scheduler."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from launcher.executors import Executor
+    from launcher.runs.directory import RunDir
+    from launcher.sweeps.packing import Packing
+    from launcher.sweeps.queue import Company, Wish
+    from launcher.sweeps.search import Searched
+    from launcher.sweeps.sweep import Method, Planned, Search, Setting, Sweep
+
+
+WISHES: tuple[Wish, ...] = ("go on", "stop", "cancel")
+"""After no, one and two Ctrl-C, where the trials run here."""
+LEAVING: tuple[Wish, ...] = ("go on", "leave")
+"""The same where they run on a cluster."""
+CLUSTER_POLL_S = 2.0
+AT_ONCE_ON_A_CLUSTER = 4
+"""Trials of a search that learns: the more at the same time, the less each knows of the others."""
+
+
+def plan_trials(
+    words: Sequence[str], method: Method | None, trials: int | None, setting: Setting
+) -> tuple[Planned, Searched | None]:
+    """What the words name, and the search where it is one. Raises UserError; creates nothing."""
+    from launcher.sweeps.sweep import plan_sweep
+
+    if method is None or trials is None:
+        return plan_sweep(words, setting.environ, setting.cwd, setting.name, setting.loss), None
+    from launcher.sweeps.search import plan_search
+
+    searched = plan_search(words, method, trials, setting)
+    return searched.planned, searched
+
+
+def start_sweep(
+    words: Sequence[str],
+    setting: Setting,
+    method: Method | None = None,
+    trials: int | None = None,
+    parallel: int | None = None,
+    *,
+    prune: bool = False,
+    pack: str | None = None,
+    as_json: bool,
+) -> int:
+    """Plan the trials that the words name, and have those done that are missing; returns the exit code."""
+    from launcher.cli.output import say, show
+    from launcher.sweeps.sweep import nothing_left_if_refused, write
+
+    planned, searched = plan_trials(words, method, trials, setting)
+    planned.refuse_unreachable()
+    packed = packing_of(planned, searched, pack)
+    with nothing_left_if_refused(planned):
+        sweep = write(planned, parallel, None if packed is None else packed.each)
+        if prune:
+            _prune(sweep, planned)
+        if not as_json:
+            show(sweep.name)
+        count = len(planned.trials) if searched is None else searched.search.trials
+        say(f"{count} trials; the same command goes on with what is missing")
+        named = {trial.run_id for trial in planned.trials}
+        runs = [run for run in sweep.runs() if run.run_id in named]
+        if searched is not None and searched.search.method != "random":
+            return _drive(sweep, searched, runs, as_json=as_json)
+        return run_sweep(sweep, runs, packed, as_json=as_json)
+
+
+def seeds_as_values(words: Sequence[str]) -> list[str] | None:
+    """The words of a run with `seeds=N` as those of a sweep over the seeds 1 to N; None where it has none."""
+    from launcher.errors import Problem, UserError
+    from launcher.sweeps.grid import MOST_TRIALS
+
+    given = [word.partition("=")[2] for word in words if word.startswith("seeds=")]
+    if not given:
+        return None
+    others = [word for word in words if not word.startswith("seeds=")]
+    if len(given) > 1 or any(word.startswith("seed=") for word in others):
+        remedy = "leave one out, or name the seeds: launch sweep ... seed=3,7"
+        raise UserError(Problem("is given twice", "override", "seeds", ", ".join(given), remedy))
+    count = int(given[0]) if re.fullmatch("[0-9]{1,9}", given[0]) else 0
+    if not 2 <= count <= MOST_TRIALS:
+        message = f"must be a whole number from 2 to {MOST_TRIALS:,}"
+        raise UserError(Problem(message, "override", "seeds", given[0], "one seed alone is seed=N"))
+    return [*others, f"seed=1..{count}"]
+
+
+def packing_of(planned: Planned, searched: Searched | None, pack: str | None) -> Packing | None:
+    """How many trials share a job; None where each has its own. Raises UserError."""
+    from launcher.errors import Problem, UserError
+    from launcher.executors import executor_for
+    from launcher.runs.directory import RunDir
+    from launcher.sweeps.packing import MOST, measured_runs, packing
+
+    if pack is None:
+        return None
+    asked = int(pack) if re.fullmatch("[0-9]{1,4}", pack) else None
+    if (asked is None and pack != "auto") or (asked is not None and not 1 <= asked <= MOST):
+        raise UserError(Problem(f"must be auto or from 1 to {MOST}", field="--pack", value=pack))
+    if searched is not None and searched.search.method != "random":
+        raise UserError(
+            Problem("is for a grid, or for --search random", field="--pack", remedy="use --parallel")
+        )
+    runs = measured_runs([RunDir(planned.directory.parent / trial.run_id) for trial in planned.trials])
+    found = [
+        packing(trial.prepared.plan, executor_for(trial.prepared.plan.executor), runs, asked)
+        for trial in planned.trials
+    ]
+    return min(found, key=lambda each: each.each)
+
+
+def run_sweep(sweep: Sweep, runs: Sequence[RunDir], packed: Packing | None = None, *, as_json: bool) -> int:
+    """Have these trials done, as many at a time as the sweep says; returns the exit code."""
+    from launcher.cli.output import say
+    from launcher.executors import executor_for
+
+    executor = executor_for(runs[0].read_plan().executor)
+    each = sweep.each or 1
+    if packed is not None:
+        say(f"{each} trials share a job, {packed.reason}")
+    if executor.array_template is None:
+        at_once = sweep.at_once or each
+        return _work_off(sweep, runs, executor, at_once, as_json=as_json)
+    return _submit(sweep, runs, executor, each, as_json=as_json)
+
+
+def resume_sweep(sweep: Sweep, *, accept_changes: bool, follow: bool, as_json: bool) -> int:
+    """Have what is missing of a sweep done; returns the exit code."""
+    from launcher.cli.output import say
+    from launcher.errors import Problem, UserError
+
+    if accept_changes or follow:
+        option = "--accept-changes" if accept_changes else "--follow"
+        raise UserError(Problem("is for one run", None, option, remedy="name a trial of the sweep"))
+    if sweep.search is not None and sweep.search.method != "random":
+        return _search_again(sweep, sweep.search, as_json=as_json)
+    there = [run for run in sweep.runs() if run.plan.exists()]
+    for run in sweep.runs():
+        if run not in there:
+            say(f"note: {run.run_id} is gone; the sweep's own command makes it again")
+    if not there:
+        raise UserError(Problem("has no trial that is there", where=sweep.name, remedy="launch sweep ..."))
+    return run_sweep(sweep, there, as_json=as_json)
+
+
+def _search_again(sweep: Sweep, search: Search, *, as_json: bool) -> int:
+    """Go on with a search by the words of its own command."""
+    from launcher.sweeps.sweep import Setting
+
+    loss = None if search.loss_file is None else Path(search.loss_file)
+    words = [
+        *(word for word in search.words if not word.startswith("runs_dir=")),
+        f"runs_dir={sweep.directory.parent}",
+    ]
+    setting = Setting(os.environ, Path(search.cwd), sweep.name, loss)
+    return start_sweep(words, setting, search.method, search.trials, sweep.at_once, as_json=as_json)
+
+
+def _submit(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, each: int, *, as_json: bool) -> int:
+    """Hand what is missing to the scheduler, and say what becomes of it."""
+    from launcher.cli.output import say, show_json
+    from launcher.errors import EXIT_OK
+    from launcher.sweeps.together import submit
+
+    done = submit(sweep, runs, executor, sweep.at_once, each)
+    if as_json:
+        show_json({"sweep": sweep.name, "trials": done.trials, "jobs": list(done.jobs)})
+    if done.jobs:
+        say(f"{done.started} submitted as job {', '.join(done.jobs)}; watch them: launch status {sweep.name}")
+    else:
+        say(f"nothing is missing: launch status {sweep.name}")
+    return EXIT_OK
+
+
+def _work_off(
+    sweep: Sweep, runs: Sequence[RunDir], executor: Executor, at_once: int, *, as_json: bool
+) -> int:
+    """Do the trials here, one after the other or some at a time; returns when no more is to be done."""
+    from launcher.cli.output import say
+    from launcher.sweeps.queue import work_off
+
+    with _wishes(sweep, WISHES) as wish:
+        ended = work_off(runs, executor, at_once, lambda run, what: say(f"{run.run_id}: {what}"), wish)
+    return _told(sweep, ended, as_json=as_json)
+
+
+def _drive(sweep: Sweep, searched: Searched, runs: Sequence[RunDir], *, as_json: bool) -> int:
+    """Stay with a search that asks or decides as its trials go on; returns when no more is to be done.
+
+    On a cluster, trials that don't depend on results are submitted at once, and whoever leaves them leaves them running.
+    """
+    from launcher.cli.output import say
+    from launcher.executors import executor_for
+    from launcher.sweeps.halving import stopped_early
+    from launcher.sweeps.queue import POLL_S, work_off
+    from launcher.sweeps.search import only_driver
+    from launcher.sweeps.together import submit
+
+    executor = executor_for(searched.example.prepared.plan.executor)
+    is_here = executor.array_template is None
+    learns = searched.search.needs_results
+    with only_driver(sweep.directory), _wishes(sweep, WISHES if is_here else LEAVING) as wish:
+        at_once = sweep.at_once or (1 if is_here else AT_ONCE_ON_A_CLUSTER)
+        if not is_here and not learns:
+            early = stopped_early(sweep.directory)
+            submit(sweep, [run for run in runs if run.run_id not in early], executor, sweep.at_once)
+            at_once = len(runs)
+        ended = work_off(
+            runs,
+            executor,
+            at_once,
+            lambda run, what: say(f"{run.run_id}: {what}"),
+            wish,
+            _company(sweep, searched, executor),
+            POLL_S if is_here else CLUSTER_POLL_S,
+        )
+    early = stopped_early(sweep.directory)
+    return _told(
+        sweep,
+        {name: "stopped early" if name in early and was == "stopped" else was for name, was in ended.items()},
+        as_json=as_json,
+    )
+
+
+def _company(sweep: Sweep, searched: Searched, executor: Executor) -> Company:
+    """What goes on beside the trials of a search: points that are asked for, or trials that are stopped."""
+    from launcher.cli.output import say
+    from launcher.errors import LauncherError
+    from launcher.sweeps.halving import stopped_early
+    from launcher.sweeps.queue import Company, completed
+    from launcher.sweeps.search import Guide, halving_of
+
+    if searched.search.needs_results:
+        guide = Guide(searched, sweep.at_once, lambda words, error: say(f"{words}: refused: {error}"))
+        guide.tell()
+        return Company(next=guide.next)
+    halving = halving_of(searched)
+
+    def look(active: Sequence[RunDir]) -> None:
+        for decision in halving.look(active):
+            say(f"{decision.run_id}: {decision}")
+        early = stopped_early(sweep.directory)
+        for run in active:
+            if run.run_id in early and not run.stop.exists():
+                with suppress(LauncherError):  # it has just ended by itself
+                    executor.stop(run)
+
+    def is_over(run: RunDir) -> bool:
+        return completed(run) or (
+            run.run_id in stopped_early(sweep.directory) and not executor.state(run).active
+        )
+
+    return Company(look=look, is_over=is_over)
+
+
+def _told(sweep: Sweep, ended: dict[str, str], *, as_json: bool) -> int:
+    """Say how the trials ended; returns the exit code."""
+    from launcher.cli.many_runs import counted, counts_text
+    from launcher.cli.output import say, show_json
+    from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
+
+    say(f"{sweep.name}: {counts_text(counted(ended.values()))}")
+    if as_json:
+        show_json({"sweep": sweep.name, "trials": ended})
+    if "active" in ended.values():
+        say("what runs goes on without you; the same command takes it up again")
+    elif set(ended.values()) <= {"completed", "stopped early"}:
+        say(f"launch compare {sweep.name} shows them best first, launch report {sweep.name} as a page")
+        return EXIT_OK
+    return EXIT_FAILED if "failed" in ended.values() else EXIT_STOPPED
+
+
+@contextmanager
+def _wishes(sweep: Sweep, after: Sequence[Wish]) -> Iterator[Any]:
+    """What Ctrl-C and TERM, the n-th of which means `after[n]`, and `launch stop` or `cancel` have asked for so far."""
+    from launcher.runs.records import read_text
+
+    count = 0
+
+    def more(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    def wish() -> Wish:
+        pressed = after[min(count, len(after) - 1)]
+        asked = (read_text(sweep.request) or "").strip()
+        others: list[Wish] = [known for known in WISHES if known == asked]
+        return pressed if pressed == "leave" else max([pressed, *others], key=WISHES.index)
+
+    sweep.request.unlink(missing_ok=True)
+    before = {number: signal.signal(number, more) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield wish
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _prune(sweep: Sweep, planned: Planned) -> None:
+    """Cancel and take off the list the trials that the command no longer names."""
+    from launcher.cli.output import say
+    from launcher.executors import executor_for
+    from launcher.sweeps.sweep import forget
+
+    for run in forget(sweep, [trial.run_id for trial in planned.trials]):
+        executor = executor_for(run.read_plan().executor)
+        if executor.state(run).active:
+            executor.cancel(run)
+        say(f"{run.run_id}: no longer in the sweep; its directory stays")

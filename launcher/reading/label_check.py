@@ -1,0 +1,116 @@
+"""Labels checked before a launch: between the splits, and against the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from launcher import tasks
+from launcher.errors import Problem, nearest
+from launcher.reading.split_reading import EXAMPLES_SHOWN, Split
+from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.labels import likeness
+from launcher.tasks.shared.rows import shown
+
+MANY_CLASSES = 50
+"""With more classes than these nobody looks for the nearest name, and hardly one example for each is doubtful."""
+
+
+def unknown_label(name: str, known: Sequence[str], given: bool = False) -> tuple[str, str]:
+    """Message and remedy for a label that the training data, or data.labels where they are given, don't have."""
+    most = 20 if len(known) <= MANY_CLASSES else EXAMPLES_SHOWN
+    listed = known if len(known) <= most else (*known[:most], f"{len(known) - most:,} more")
+    same = next((other for other in known if likeness(other) == likeness(name)), None)
+    guess = same or nearest(name, known) if len(known) <= MANY_CLASSES else None
+    hint = f"did you mean {guess}? " if guess else ""
+    owner = "data.labels" if given else "the training data"
+    return f"label {shown(name)} is not in {owner}", f"{hint}labels there: {', '.join(listed)}"
+
+
+def label_sets(recipe: Recipe, train: Split, others: Sequence[Split]) -> Iterator[Problem]:
+    """What is wrong with the labels of the splits, between them and against the recipe."""
+    spec = tasks.of(recipe)
+    given = spec.given_classes
+    if not train.complete and (joint := spec.joint_problem(tuple(train.names))) is not None:
+        yield joint
+    if given is None and (not train.names or not train.complete or train.failed):
+        return
+    known = given or known_classes(recipe, train)
+    problem = spec.class_problem(known, train.names)
+    if problem is not None:
+        yield problem
+    else:
+        yield from _metric_problems(spec, known)
+    if len(known) == 1 < spec.least_classes:
+        yield Problem(
+            f"every row has the label {known[0]!r}: there is nothing to learn",
+            field="data.label",
+            value=recipe.data.label,
+            remedy="give data with at least two classes, or name another column",
+        )
+    if given is None and _class_per_row(recipe, train):
+        text = f"has {len(train.names):,} classes in {train.rows:,} rows"
+        remedy = "one class per row: is this the label column?" + _other_columns(recipe, train)
+        yield Problem(text, None, "data.label", recipe.data.label, remedy)
+        return
+    unknown = [
+        problem
+        for split in (others if given is None else (train, *others))
+        for problem in _unknown_labels(recipe, split, known)
+    ]
+    for doubt in spec.class_doubts(known, train.names) if unknown else ():
+        yield Problem(doubt.message, "data.train", "data.label", recipe.data.label, doubt.remedy)
+    yield from unknown
+
+
+def _metric_problems(spec: TaskSpec, known: Sequence[str]) -> Iterator[Problem]:
+    """Metrics that are not computed of these classes, though of others they may be."""
+    for key, metric in spec.asked_metrics:
+        problem = spec.metric_problem(metric, known)
+        if problem is not None and spec.metric_problem(metric) is None:
+            yield Problem(problem[0], None, key, metric, problem[1])
+
+
+def _class_per_row(recipe: Recipe, train: Split) -> bool:
+    """Whether nearly every row has a class of its own, as in a column of texts, numbers or ids."""
+    return (
+        tasks.of(recipe).one_class
+        and len(train.names) > MANY_CLASSES
+        and len(train.names) >= 0.9 * train.rows
+    )
+
+
+def _other_columns(recipe: Recipe, train: Split) -> str:
+    others = [
+        name for name in train.columns if name not in (*tasks.of(recipe).text_columns, recipe.data.label)
+    ]
+    return f" There are also: {', '.join(others)}" if others else ""
+
+
+def _unknown_labels(recipe: Recipe, split: Split, known: Sequence[str]) -> Iterator[Problem]:
+    spec = tasks.of(recipe)
+    unknown = {name for name in split.names if spec.taken_for(name, known) is None}
+    found = [(name, seen.place) for name, seen in split.names.items() if name in unknown]
+    for name, place in found[:EXAMPLES_SHOWN]:
+        message, remedy = unknown_label(name, known, recipe.data.labels is not None)
+        yield Problem(message, place, "data.label", recipe.data.label, remedy)
+    if len(found) > EXAMPLES_SHOWN:
+        text = f"{len(found) - EXAMPLES_SHOWN:,} more labels that are not known in data.{split.name}"
+        yield Problem(text, field="data.label", value=recipe.data.label)
+
+
+def label_count(recipe: Recipe, train: Split) -> int | None:
+    """Outputs of the head; None where a node must count them."""
+    spec = tasks.of(recipe)
+    if not spec.classes:
+        return spec.head_outputs
+    if isinstance(recipe.data.label, tuple):
+        return len(recipe.data.label)
+    if recipe.data.labels is not None:
+        return len(recipe.data.labels)
+    return len(known_classes(recipe, train)) if train.complete and train.names else None
+
+
+def known_classes(recipe: Recipe, train: Split) -> tuple[str, ...]:
+    """The classes of the training data; of tags all those that the same types may need."""
+    return tasks.of(recipe).known_classes(tasks.of(recipe).classes_of(train.names))

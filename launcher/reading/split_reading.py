@@ -1,0 +1,174 @@
+"""What is learnt from the files of one split before a launch, and which of their cells don't fit the task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Set
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from launcher import tasks
+from launcher.errors import Problem, UserError
+from launcher.reading import missing_columns
+from launcher.reading.cleaning import kept
+from launcher.reading.data_section import files, options_for, read_options
+from launcher.reading.files import Peek, peek, words_are_lines
+from launcher.reading.messages import where
+from launcher.reading.opening import size_of
+from launcher.reading.options import ReadOptions
+from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.findings import Seen
+from launcher.tasks.shared.rows import Mistake, Row, Value
+
+SMALL_BYTES = 1 << 20
+"""Files up to this size are read whole, in about a tenth of a second."""
+FIRST_ROWS = 1000
+"""Rows read of larger files."""
+EXAMPLES_SHOWN = 3
+"""Bad cells reported for each file, and unknown labels for each split; the others are counted."""
+
+
+@dataclass
+class Split:
+    """What was learnt from reading the files of one split."""
+
+    name: str
+    given: bool
+    count: int | None = 0
+    complete: bool = True
+    columns: tuple[str, ...] = ()
+    counts: Counter[str] = field(default_factory=Counter)
+    """Class -> how often it was seen."""
+    places: dict[str, str] = field(default_factory=dict)
+    """Class -> where it was seen first."""
+    kept: list[tuple[str, Row]] = field(default_factory=list)
+    """Rows read, where data.clean may leave some of them out."""
+    rows: int = 0
+    characters: int = 0
+    empty: int = 0
+    doubts: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Kind of finding that is worth a note -> how often, and where first."""
+    failed: bool = False
+
+    @property
+    def names(self) -> dict[str, Seen]:
+        """Class -> how often, and where first."""
+        return {name: Seen(count, self.places[name]) for name, count in self.counts.items()}
+
+    @classmethod
+    def read(cls, name: str, recipe: Recipe, problems: list[Problem]) -> Split:
+        paths = files(getattr(recipe.data, name))
+        split = cls(name, given=bool(paths))
+        for path in paths:
+            try:
+                split._add(path, read_options(recipe.data), recipe, problems)
+            except UserError as error:
+                split.failed = True
+                problems.extend(with_field(error.problems, f"data.{name}"))
+        if split.kept:
+            split.count = sum(1 for _ in kept(recipe, split.kept)) if split.complete else None
+        return split
+
+    @classmethod
+    def of_file(cls, name: str, path: Path, recipe: Recipe, problems: list[Problem]) -> Split:
+        """A file of eval.extra."""
+        split = cls(name, given=True)
+        try:
+            split._add(path, options_for(path, recipe.data), recipe, problems)
+        except UserError as error:
+            problems.extend(with_field(error.problems, "eval.extra"))
+        return split
+
+    def _add(self, path: Path, options: ReadOptions, recipe: Recipe, problems: list[Problem]) -> None:
+        seen = _read(path, options)
+        self.columns = self.columns or seen.columns
+        self.complete = self.complete and seen.complete
+        self.count = None if self.count is None or seen.count is None else self.count + seen.count
+        missing = lacks_columns(recipe, path, seen, self.name, options)
+        if missing is not None:
+            problems.append(missing)
+            self.failed = True
+            return
+        spec = tasks.of(recipe)
+        mistakes = spec.training_mistakes if self.name == "train" else spec.mistakes
+        problems.extend(bad_cells(recipe, path, seen.rows, options, mistakes))
+        if recipe.data.clean.drop_empty or recipe.data.clean.drop_duplicates:
+            self.kept.extend((str(path), row) for row in seen.rows)
+        told = {kind for kind, said in spec.kinds({}).items() if said.before_launch}
+        lines = words_are_lines(path, options)
+        for row in seen.rows:
+            self._learn(spec, path, row, told)
+            self._learn_classes(spec, path, row, lines)
+
+    def _learn(self, spec: TaskSpec, path: Path, row: Row, told: Set[str]) -> None:
+        characters = sum(_characters(row.values.get(column)) for column in spec.text_columns)
+        self.rows += 1
+        self.characters += characters
+        self.empty += not characters
+        for finding in spec.findings(row, ()) if told else ():
+            if finding.kind in told:
+                count, first = self.doubts.get(finding.kind, (0, where(path, row.position)))
+                self.doubts[finding.kind] = count + 1, first
+
+    def _learn_classes(self, spec: TaskSpec, path: Path, row: Row, lines: bool) -> None:
+        """`lines` says whether each word of a row has a line of its own."""
+        if not isinstance(spec.recipe.data.label, str):
+            return
+        for number, name in enumerate(spec.class_names(row)):
+            self.counts[name] += 1
+            if self.counts[name] == 1:
+                self.places[name] = where(path, row.position + (number if lines else 0))
+
+
+def _characters(value: Value) -> int:
+    if isinstance(value, list):
+        return sum(len(word) + 1 for word in value if isinstance(word, str))
+    return 0 if value is None else len(str(value))
+
+
+def _read(path: Path, options: ReadOptions) -> Peek:
+    small = size_of(path) <= SMALL_BYTES
+    return peek(path, options, rows=SMALL_BYTES if small else FIRST_ROWS)
+
+
+def lacks_columns(
+    recipe: Recipe, path: Path, seen: Peek, split: str, options: ReadOptions | None = None
+) -> Problem | None:
+    """What is wrong with a file that hasn't all columns of text and label; `options` are those it was read with."""
+    options, spec = options or read_options(recipe.data), tasks.of(recipe)
+    wanted = [("data.text", name) for name in spec.given_texts]
+    wanted += [("data.choices", name) for name in spec.choice_columns]
+    wanted += [("data.label", column) for column in spec.label_columns]
+    if recipe.data.group is not None and split == "train":
+        wanted.append(("data.group", recipe.data.group))
+    problem = missing_columns.missing(path, seen, options, wanted)
+    if problem is not None and split == "test" and problem.field == "data.label":
+        problem = replace(problem, remedy=f"{problem.remedy}; data.test needs labels, launch predict doesn't")
+    return problem
+
+
+def bad_cells(
+    recipe: Recipe,
+    path: Path,
+    rows: Iterable[Row],
+    options: ReadOptions,
+    mistakes: Callable[[Row], Iterable[Mistake]],
+) -> Iterator[Problem]:
+    """Problems with the first cells of a file that don't fit the task, and how many more there are."""
+    lines, spec = words_are_lines(path, options), tasks.of(recipe)
+    found = 0
+    for row in rows:
+        for key, column, wrong, offset in mistakes(row):
+            found += 1
+            if found <= EXAMPLES_SHOWN:
+                place = where(path, row.position + (offset if lines else 0))
+                yield Problem(wrong, place, key, column, spec.cell_remedy(key))
+    if found > EXAMPLES_SHOWN:
+        yield Problem(f"{found - EXAMPLES_SHOWN} more cells like these", str(path))
+
+
+def with_field(problems: Iterable[Problem], key: str) -> Iterator[Problem]:
+    """The same problems, with the key of the recipe that they are about."""
+    for problem in problems:
+        yield Problem(problem.message, problem.where, key, problem.value, problem.remedy)
