@@ -25,7 +25,7 @@ class EarlyStopping(Section):
 
 
 class Loss(Section):
-    """What is minimised in classification, multilabel and regression; the other tasks have one loss each."""
+    """What is minimised, where a task leaves a choice; docs/techniques.md says which task takes what."""
 
     decides = Decides("training")
 

@@ -15,6 +15,7 @@ class Classification(TaskSpec):
     metrics = ("accuracy", "macro_f1", "micro_f1", "mcc", "f1")
     fair_metrics = ("macro_f1", "mcc")
     losses = ("cross_entropy", "focal", "custom")
+    deep_head = True
     windows = True
     explained = True
 

@@ -28,6 +28,7 @@ class MultiLabel(TaskSpec):
     metrics = ("accuracy", "exact_match", "macro_f1", "micro_f1")
     fair_metrics = ("macro_f1",)
     losses = ("cross_entropy", "focal", "custom")
+    deep_head = True
     windows = True
     explained = True
     several = True

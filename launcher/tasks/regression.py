@@ -19,6 +19,7 @@ class Regression(TaskSpec):
     metrics = ("pearson", "spearman", "mse", "mae")
     lower_is_better = frozenset({"mse", "mae"})
     losses = ("mse", "mae", "huber", "custom")
+    deep_head = True
     windows = True
     explained = True
     classes = False

@@ -58,6 +58,7 @@ class TokenClassification(TaskSpec):
     called = ("AutoModelForTokenClassification", "TOKEN_CLS")
     metrics = ("f1", "precision", "recall", "lenient_f1", "accuracy")
     label_metrics = ("f1", "lenient_f1")
+    losses = ("cross_entropy", "focal")
     reads = "all"
     fixed_shape = False
     several = True
@@ -93,6 +94,7 @@ class TokenClassification(TaskSpec):
         return Guess(0.99, why, keys)
 
     def conflicts(self) -> Iterator[Conflict]:
+        yield from self._loss_conflicts()
         for name in ("insert", "swap", "delete", "back_translation"):
             if getattr(self.recipe.data.augment, name):
                 yield Conflict(
@@ -100,6 +102,18 @@ class TokenClassification(TaskSpec):
                     "would tear words from their tags",
                     "use data.augment.synonyms or data.augment.typos",
                 )
+
+    def _loss_conflicts(self) -> Iterator[Conflict]:
+        loss = self.recipe.train.loss
+        given = {
+            "name": loss.name == "focal",
+            "class_weights": loss.class_weights is not None,
+            "label_smoothing": bool(loss.label_smoothing),
+        }
+        for key in given if self.recipe.tagging.crf else ():
+            if given[key]:
+                text = "is about words one by one, and the loss of a CRF is that of whole sentences"
+                yield Conflict((f"train.loss.{key}", "tagging.crf"), text, "leave one of the two out")
 
     def most_shared(self, longest: int) -> int | None:
         return max(0, longest - 3)

@@ -51,6 +51,8 @@ class TaskSpec:
     """Whether the head's shapes depend on nothing but the number of examples, so that a step can be a CUDA graph."""
     losses: ClassVar[tuple[str, ...]] = ()
     """Values of train.loss.name, where there is a choice."""
+    deep_head: ClassVar[bool] = False
+    """Whether the head can be several layers (model.head.layers)."""
     windows: ClassVar[bool] = False
     """Whether the logits of several windows of a text can be pooled (data.windows)."""
     explained: ClassVar[bool] = False

@@ -28,10 +28,10 @@ def _task_conflicts(recipe: Recipe, spec: TaskSpec) -> Iterator[Conflict]:
     if recipe.data.shots is not None and not spec.one_class:
         text = "counts examples of each class, and this task has no classes"
         yield Conflict(("data.shots", "task"), text, "use data.limit")
-    if recipe.model.head.layers and not spec.losses:
+    if recipe.model.head.layers and not spec.deep_head:
         yield Conflict(
             ("model.head.layers", "task"),
-            f"is for {_those_with('losses')}",
+            f"is for {_those_with('deep_head')}",
             "leave it out: the head of this task is the one of the model's family",
         )
     if recipe.distill.hidden and spec.reads != "first":

@@ -11,28 +11,16 @@ from launcher.runs.directory import RunDir
 from launcher.train.tasks.base import MicroBatch, Task
 from launcher.train.tasks.deep_head import DeepHead
 from launcher.train.tasks.losses import LossFunction, load_loss, own_terms
-
-WEIGHTS = "class_weights"
-"""Entry of the model's configuration with the weights of the training's loss, so that evaluating gives the same loss."""
+from launcher.train.tasks.weighted import WeightedTask
 
 
-class LabelledTask(Task):
+class LabelledTask(WeightedTask):
     """A task with one target, class, number or set of labels, for each example."""
 
     def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
         super().__init__(recipe, tokenizer)
-        self.weights: list[float] | None = None
-        """Weight of each class, once `fit` or `recall` has been called, where there are weights."""
-        self._placed: torch.Tensor | None = None
-        """The weights on the model's device: copying them there would make the host wait in each step."""
         self.own_loss: LossFunction | None = None
         """The user's loss, where there is one."""
-
-    def remembered(self) -> dict[str, Any]:
-        return {WEIGHTS: self.weights}  # also None, which replaces what an earlier training left there
-
-    def recall(self, config: Any) -> None:
-        self.weights = getattr(config, WEIGHTS, None)
 
     def extra_head(self, config: Any) -> torch.nn.Module | None:
         head = self.recipe.model.head
@@ -50,14 +38,6 @@ class LabelledTask(Task):
         if self.own_loss is not None:
             return own_terms(self.own_loss, logits, batch.labels).sum()
         return self.terms(logits, batch.labels).sum()
-
-    def weights_on(self, logits: torch.Tensor) -> torch.Tensor | None:
-        """(L,) the weights where the logits are."""
-        if self.weights is None:
-            return None
-        if self._placed is None or self._placed.device != logits.device:
-            self._placed = logits.new_tensor(self.weights)
-        return self._placed
 
 
 def take_own_loss(task: Task, run: RunDir) -> None:

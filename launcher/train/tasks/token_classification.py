@@ -30,16 +30,19 @@ from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, Tok
 from launcher.train.tasks.confusion import confusion_matrix
 from launcher.train.tasks.crf import Sentences, Transitions
 from launcher.train.tasks.entity_scores import entity_figures, entity_metrics, legal_steps, sentence_counts
+from launcher.train.tasks.losses import class_weights, cross_entropy
 from launcher.train.tasks.outcomes import Certainty, Outcomes, confusion_of
+from launcher.train.tasks.weighted import WeightedTask
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.encoder import Encoder, Tokens
+from launcher.train.tokens.gather import EVALUATION, Indices
 from launcher.train.tokens.masking import IGNORE
 
 WORD = 0
 """Mark of a word's first token where there are no tags."""
 
 
-class TokenClassification(TokenTask):
+class TokenClassification(WeightedTask, TokenTask):
     spec: TagSpec
     auto_class = "AutoModelForTokenClassification"
     peft_type = "TOKEN_CLS"
@@ -106,8 +109,11 @@ class TokenClassification(TokenTask):
 
     def fit(self, train: TokenSplit, label_names: Sequence[str]) -> None:
         self.classes = tuple(label_names)
+        marks = np.asarray(train.marks)
+        self.weights = class_weights(self.recipe.train.loss, label_names, marks[marks != IGNORE])
 
     def recall(self, config: Any) -> None:
+        super().recall(config)
         self.classes = self.names_in(config)
 
     def extra_head(self, config: Any) -> torch.nn.Module | None:
@@ -115,27 +121,60 @@ class TokenClassification(TokenTask):
 
     # Loss and metrics
 
+    def units(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> float:
+        """Sum of the weights of the words' tags: the number of words where there are no weights."""
+        if self.weights is None:
+            return super().units(split, examples, epoch)
+        marks = self.gather(split, examples, epoch).marks
+        assert marks is not None
+        return float(np.asarray(self.weights)[marks[marks != IGNORE]].sum())
+
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         """Sum over words of the cross-entropy, or over sentences of -log P(their tags); and the penalty."""
         assert batch.marks is not None
         rows, options = batch.token_rows(output.logits), self.recipe.tagging
         if not options.crf and not options.penalty:
-            return functional.cross_entropy(rows, batch.marks, ignore_index=IGNORE, reduction="sum")
+            return self._of_words(rows, batch.marks)
         kept = batch.marks != IGNORE
         sentences, places = _sentences(rows, batch, kept)
         steps = _steps(output, rows)
         every = crf.log_partition(sentences, steps)
-        tags = sentences.lay_out(batch.marks[kept], places)
-        loss = (every - crf.score(sentences, tags, steps)).sum()
+        if options.crf:
+            tags = sentences.lay_out(batch.marks[kept], places)
+            loss = (every - crf.score(sentences, tags, steps)).sum()
+        else:
+            loss = self._of_words(rows, batch.marks)
         if options.penalty:
             legal = crf.log_partition(sentences, crf.forbid(steps, self._legal()))
             loss = loss + options.penalty * (every - legal).sum()
         return loss
 
+    def _of_words(self, rows: torch.Tensor, marks: torch.Tensor) -> torch.Tensor:
+        """Sum over words of the cross-entropy, or focal loss, of their tags; float32 scalar."""
+        settings, weights = self.recipe.train.loss, self.weights_on(rows)
+        if settings.name == "focal":
+            kept = marks != IGNORE
+            return cross_entropy(rows[kept], marks[kept], settings, weights).sum()
+        return functional.cross_entropy(
+            rows,
+            marks,
+            weights,
+            ignore_index=IGNORE,
+            reduction="sum",
+            label_smoothing=settings.label_smoothing,
+        )
+
     def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         """(words, tags); with a CRF, what it adds its transitions to."""
         assert batch.marks is not None
         return batch.token_rows(output.logits)[batch.marks != IGNORE]
+
+    def weigh(self, differences: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+        weights = self.weights_on(differences)
+        if weights is None:
+            return differences.sum()
+        assert batch.marks is not None
+        return (differences * weights[batch.marks[batch.marks != IGNORE]]).sum()
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         """For each example (tags (w,) of its words by number, probabilities (w, L)), words without tokens left out."""

@@ -124,6 +124,7 @@ def test_a_weight_for_a_label_that_does_not_exist_names_those_that_do() -> None:
         ("masked-lm", {"name": "cross_entropy"}, "train.loss.name"),
         ("classification", {"name": "focal", "label_smoothing": 0.1}, "train.loss.label_smoothing"),
         ("regression", {"class_weights": "balanced"}, "train.loss.class_weights"),
+        ("token-classification", {"name": "custom"}, "train.loss.name"),
     ],
 )
 def test_a_loss_of_another_task_is_refused(task: str, loss: dict[str, Any], field: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from support.small_tokenizer import SmallTokenizer
 from support.training import RankServer, losses, make_run, metrics, recipe, result
+from torch.nn import functional
 from transformers import BertConfig
 
 from launcher.errors import RunFailed
@@ -142,6 +143,92 @@ def test_an_entity_across_the_edge_of_a_window_is_one_entity() -> None:
     assert task.metrics(scores, task.truth(split))["f1"] == 1
 
 
+# Rare tags
+
+
+def fitted(data: dict[str, Any], *rows: Row, **loss: Any) -> tuple[Task, TokenSplit]:
+    wanted = {"task": "token-classification", "data": data, "train": {"loss": loss}}
+    task = get_task(Recipe.model_validate(wanted), SmallTokenizer())
+    split = encoded(task, *rows)
+    task.fit(split, NAMES)
+    return task, split
+
+
+def mean_loss(
+    task: Task, split: TokenSplit, table: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The loss, and the logits and tags of all words, one after another."""
+    batch = collated(task, split, "packed")
+    logits = table[batch.inputs["input_ids"] % len(table)]
+    assert batch.marks is not None
+    kept = batch.marks != IGNORE
+    found = task.loss_sum(Output(logits), batch) / task.units(split, np.arange(len(split)))
+    return found, logits[0][kept], batch.marks[kept]
+
+
+TABLE = torch.randn(4096, 5, generator=torch.Generator().manual_seed(9))
+
+
+@pytest.mark.parametrize("longest", [8, 64])
+def test_weights_focal_and_smoothed_losses_are_those_of_the_words(longest: int) -> None:
+    rows, data = [sentence(23), sentence(5, 2)], {"max_length": longest}
+    task, split = fitted(data, *rows, class_weights={"B-PER": 3.0}, label_smoothing=0.1)
+    found, logits, tags = mean_loss(task, split, TABLE)
+    weights = torch.tensor([1.0, 3.0, 1.0, 1.0, 1.0])
+    torch.testing.assert_close(found, functional.cross_entropy(logits, tags, weights, label_smoothing=0.1))
+
+    task, split = fitted(data, *rows, name="focal", focal_gamma=1.5, class_weights={"B-PER": 3.0})
+    found, logits, tags = mean_loss(task, split, TABLE)
+    right = logits.softmax(-1)[torch.arange(28), tags]
+    expected = (-((1 - right) ** 1.5) * right.log() * weights[tags]).sum() / weights[tags].sum()
+    torch.testing.assert_close(found, expected)
+
+
+def test_balanced_tags_count_the_same_and_the_penalty_is_added() -> None:
+    tags = ["O"] * 9 + ["B-PER", "B-PER", "B-LOC"]
+    row = Row({"text": list(map(str, range(12))), "label": tags}, 1)
+    task, split = fitted({"max_length": 64}, row, class_weights="balanced")
+    found, logits, numbers = mean_loss(task, split, TABLE)
+    terms = functional.cross_entropy(logits, numbers, reduction="none")
+    by_tag = [terms[numbers == NAMES.index(tag)].mean() for tag in ("O", "B-PER", "B-LOC")]
+    torch.testing.assert_close(found, sum(by_tag) / 3)
+    apart = task.weigh(terms, collated(task, split, "packed")) / task.units(split, np.arange(1))
+    torch.testing.assert_close(apart, found)
+
+    both, _ = fitted({"max_length": 64}, row, class_weights="balanced")
+    both.recipe = both.recipe.model_copy(
+        update={"tagging": both.recipe.tagging.model_copy(update={"penalty": 2.0})}
+    )
+    penalty = task_of({"max_length": 64}, penalty=2.0)
+    plain = task_of({"max_length": 64})
+    batch = collated(task, split, "packed")
+    output = Output(TABLE[batch.inputs["input_ids"] % len(TABLE)])
+    added = penalty.loss_sum(output, batch) - plain.loss_sum(output, batch)
+    torch.testing.assert_close(both.loss_sum(output, batch) - task.loss_sum(output, batch), added)
+
+
+def test_a_crf_has_no_loss_of_single_words_to_weigh() -> None:
+    for key, value in {"name": "focal", "class_weights": "balanced", "label_smoothing": 0.1}.items():
+        wanted = {
+            "task": "token-classification",
+            "data": {"train": "x.conll"},
+            "train": {"loss": {key: value}},
+        }
+        for crf in (False, True):
+            found = conflicts(Recipe.model_validate({**wanted, "tagging": {"crf": crf}}))
+            told = [conflict for conflict in found if conflict.fields[0] == f"train.loss.{key}"]
+            assert len(told) == crf
+
+
+def test_a_weight_for_a_tag_that_does_not_exist_names_those_that_do() -> None:
+    with pytest.raises(RunFailed, match="no label 'B-PRE'") as caught:
+        fitted({}, sentence(5), class_weights={"B-PRE": 2.0})
+    assert "did you mean B-PER?" in str(caught.value.remedy)
+
+
+# Whole runs
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Documents of six to 45 words, of which every third is a name."""
@@ -182,3 +269,30 @@ def test_a_run_on_documents_learns_and_predicts_every_word(
     assert len(found["prediction"]) == len(found["probabilities"]) == 72
     assert None not in found["probabilities"]
     assert len(found["entities"]) == 24
+
+
+def test_weighted_tags_of_windows_cost_the_same_on_two_ranks(
+    data: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    files = {split: str(data / f"{split}.conll") for split in ("train", "validation")} | {"test": None}
+    found = []
+    for count, batch in ((1, {}), (2, {"micro": 3})):
+        wanted = recipe(
+            data,
+            task="token-classification",
+            gpus=count,
+            data={**files, "format": "conll", "max_length": 12},
+            model={"dropout": {"hidden": 0.0, "attention": 0.0, "classifier": 0.0}},
+            batch={"global": 16, **batch},
+            train={"max_steps": 3, "lr": 3e-3, "loss": {"name": "focal", "class_weights": "balanced"}},
+            eval={"every": None},
+            checkpoint={"every": None},
+        )
+        found.append(ranks.complete(make_run(tmp_path / f"run{count}", wanted), count))
+    one, two = found
+    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
+    assert metrics(two, "validation")[-1]["eval/loss"] == pytest.approx(
+        metrics(one, "validation")[-1]["eval/loss"], abs=1e-5
+    )
+    again = ranks.verb("eval", one.path)
+    assert again["validation"]["loss"] == pytest.approx(metrics(one, "validation")[-1]["eval/loss"], abs=1e-5)
