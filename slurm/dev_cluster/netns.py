@@ -85,6 +85,14 @@ class NetnsCluster(Cluster):
         os.kill(self._inits.pop(name), signal.SIGKILL)
         self._daemons.pop(name).wait()
 
+    def halt_node(self, number: int) -> None:
+        """Have every process on node `number` stand still, its daemons too."""
+        self._signal(self._inits[self._running(number)], signal.SIGSTOP)
+
+    def continue_node(self, number: int) -> None:
+        """Have what `halt_node` has halted go on."""
+        self._signal(self._inits[self._running(number)], signal.SIGCONT)
+
     def cut_network(self, number: int) -> None:
         """Pull the cable of node `number`; what runs on it runs on."""
         self._link("set", self._running(number), "down")
@@ -110,6 +118,15 @@ class NetnsCluster(Cluster):
         if name not in self._inits:
             raise Mistake(f"{name} is not running")
         return name
+
+    @staticmethod
+    def _signal(init: int, number: signal.Signals) -> None:
+        """Send a signal to all processes of a machine."""
+        machine = Path(f"/proc/{init}/ns/pid").readlink()
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and (entry / "ns" / "pid").readlink() == machine:
+                    os.kill(int(entry.name), number)
 
     def _link(self, *words: str, check: bool = True) -> None:
         """Run `ip link` among the cables of the bridge, each named after its node."""

@@ -93,6 +93,24 @@ def test_a_node_loses_its_power(
 
 @pytest.mark.slow
 @pytest.mark.slurm
+@pytest.mark.fault(12)
+def test_a_whole_node_is_halted(
+    machines: NetnsCluster, undisturbed: list[float], job: FaultedJob, happened: Seen
+) -> None:
+    """Its training, its watchers and Slurm's own daemons stand still, but none of them is gone."""
+    node = second_node(job)
+    job.strike()
+    machines.halt_node(node)
+    try:
+        job.wait_for_end(hurry=True)
+        assert losses(job.complete()) == undisturbed
+    finally:
+        machines.continue_node(node)
+    happened("every process of a node of two halted: the run went on on another", **job.seen())
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
 @pytest.mark.fault(32)
 @pytest.mark.parametrize("seconds", [3, 30, None])
 def test_the_network_of_a_node_is_cut(

@@ -17,6 +17,7 @@ from support.slurm_cluster import wait_until
 from support.system_calls import require_strace, slowed
 from support.training import losses
 
+from launcher.executors import executor_for
 from launcher.runs.directory import RunDir
 
 Start = Callable[..., Training]
@@ -111,6 +112,34 @@ def test_killed_at_the_worst_moment_it_loses_one_save_interval(
     )
 
 
+@pytest.mark.fault(11)
+def test_a_save_takes_longer_than_the_grace(start: Start, undisturbed: Undisturbed, happened: Seen) -> None:
+    """Asked to stop, it saves, which takes its time; it is killed before that is done, as Slurm does when the grace is over."""
+    require_strace()
+    training = start(*RECIPE, "gpus=1", "run_id=r")
+    training.wait_for_step(20)
+    with slowed(training.process_of(0), "fsync", 10.0):
+        stop(training)
+        training.wait_until(lambda: bool(unfinished(training.run)), "the save to begin")
+        time.sleep(1)
+        kept, done = max(map(step_of, training.run.checkpoints.glob("step_*"))), training.steps()
+        training.kill(0, signal.SIGKILL)
+    training.end(code=1)
+    [torn] = unfinished(training.run)
+    assert not (torn / "manifest.json").exists()
+
+    assert f"resuming from step_{kept}" in start("resume", "r").end(code=0)
+    assert losses(training.run) == undisturbed(1)
+    happened(
+        "the torn save was no checkpoint; resumed from the one before, bit for bit", steps_lost=done - kept
+    )
+
+
+def stop(training: Training) -> None:
+    """As `launch stop`, without the time that it takes to start."""
+    executor_for("local").stop(training.run)
+
+
 def stands_still(training: Training) -> bool:
     """Whether it has done no step in the last two seconds."""
     before = training.steps()
@@ -129,7 +158,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
 ) -> None:
     training = start(*RECIPE, "gpus=2", "run_id=r", f"zero.stage={stage}")
     training.wait_for_step(40)
-    start("stop", "r").end(code=0)
+    stop(training)
     training.end(code=75)
     newest, before = sorted(training.run.checkpoints.iterdir(), key=step_of)[:-3:-1]
     largest = max(

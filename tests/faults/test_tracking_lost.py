@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.fault_rows import Seen
 from support.launched import RECIPE, STEPS, Training
 from support.training import losses
 from support.wandb_stub import WandbStub
@@ -66,3 +67,26 @@ def client_of(training: Training) -> int:
         if entry.name.isdigit() and job in (entry / "cmdline").read_bytes().split(b"\0"):
             return int(entry.name)
     raise AssertionError("no client")
+
+
+@pytest.mark.fault(21)
+def test_five_restarts_are_one_run_with_each_step_once(
+    start: Start, undisturbed: Undisturbed, server: WandbStub, happened: Seen
+) -> None:
+    words = (*RECIPE[:-1], "tracking.wandb.mode=online", "gpus=1", "run_id=r")
+    training = start(*words)
+    for attempt in range(1, 6):
+        training.wait_for_step(20 * attempt)
+        os.kill(training.script(), signal.SIGKILL)
+        training.end(code=1)
+        training = start("resume", "r")
+    training.end(code=0)
+    assert training.run.attempt_numbers() == [1, 2, 3, 4, 5, 6]
+    assert list(server.runs) == ["r"]
+    assert losses(training.run) == undisturbed(1)
+    history = [row for row in server.history("r") if "train/loss" in row]
+    assert [row["_step"] for row in history] == list(range(1, STEPS + 1))
+    assert [row["train/loss"] for row in history] == undisturbed(1)
+    happened(
+        "killed and started again five times: one W&B run, each of its steps once and with the loss of an undisturbed run"
+    )

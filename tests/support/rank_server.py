@@ -8,16 +8,19 @@ tests/train/process/test_torchrun.py shows that ranks started by torchrun itself
 
 A fault happens when rank R has got to event E (of step S): a real signal to the process, a real limit, or the stop file;
 or the rank dawdles, and reports the event a second later than the others get there. The event `save` is the start of a save.
+With `hide` the rank doesn't see the checkpoint of step S, for `after_s` seconds or for good.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -32,8 +35,12 @@ from launcher.train import __main__ as train_main
 from launcher.train import session  # noqa: F401
 from launcher.train.process import stop_requests as preempt
 from launcher.train.process.events import Events
+from launcher.train.step import checkpoints
 from launcher.train.step.checkpoints import Checkpoints
 from launcher.train.step.zero import import_deepspeed
+
+NEW_MOUNTS = 0x00020000
+"""CLONE_NEWNS."""
 
 
 def main() -> None:
@@ -98,8 +105,11 @@ def _rank(request: dict[str, Any], rank: int, port: int) -> int:
     run = RunDir(Path(request["run"]))
     fault = request["fault"]
     if fault is not None and fault["rank"] == rank:
-        preempt.POLL_S = 0.0
-        _arm(fault, run)
+        if fault["action"] == "hide":
+            _hide(run.checkpoints / f"step_{fault['step']}", fault["after_s"])
+        else:
+            preempt.POLL_S = 0.0
+            _arm(fault, run)
     return train_main.train(run)
 
 
@@ -127,6 +137,18 @@ def _arm(fault: dict[str, Any], run: RunDir) -> None:
     Events.emit = emit_and_act  # type: ignore[method-assign]
     if fault["event"] == "save":
         _act_in_saves(fault, act)
+
+
+def _hide(directory: Path, seconds: float) -> None:
+    """Have this process see an empty directory there: for so long, or for good where that is 0."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.unshare(NEW_MOUNTS) == 0, os.strerror(ctypes.get_errno())
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(directory)], check=True)
+    if seconds:
+        threading.Timer(seconds, lambda: subprocess.run(["umount", str(directory)], check=True)).start()
+    else:
+        checkpoints.VISIBLE_WITHIN_S = 2.0
 
 
 def _act_in_saves(fault: dict[str, Any], act: Callable[[], object]) -> None:

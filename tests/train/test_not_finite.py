@@ -84,6 +84,7 @@ def all_numbers(run: RunDir) -> None:
         ("1 rank, LoRA", "rollback"),
     ],
 )
+@pytest.mark.fault(22)
 def test_the_run_goes_on_without_the_step_and_resumes_exactly(
     layout: str, answer: str, tmp_path: Path, tiny_data: Path, tiny_run: RunDir, ranks: RankServer
 ) -> None:
@@ -107,6 +108,7 @@ def test_the_run_goes_on_without_the_step_and_resumes_exactly(
     assert (result(again)["left_out"], result(again)["rolled_back"]) == expected
 
 
+@pytest.mark.fault(22)
 def test_what_is_left_out_changes_nothing(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     run, _ = poisoned(tmp_path / "run", tiny_data, "skip", checkpoint={"every": 1, "keep": 20})
     ranks.complete(run)
@@ -115,6 +117,7 @@ def test_what_is_left_out_changes_nothing(tmp_path: Path, tiny_data: Path, ranks
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.fault(22)
 def test_a_rollback_takes_back_what_the_window_has_learnt(
     tmp_path: Path, tiny_data: Path, ranks: RankServer
 ) -> None:
@@ -129,6 +132,7 @@ def test_a_rollback_takes_back_what_the_window_has_learnt(
 
 
 @pytest.mark.parametrize("ranks_", [1, 2])
+@pytest.mark.fault(22)
 def test_weights_that_overflow_are_never_kept(
     ranks_: int, tmp_path: Path, tiny_data: Path, ranks: RankServer
 ) -> None:
@@ -144,6 +148,7 @@ def test_weights_that_overflow_are_never_kept(
     assert [path.name for path in run.checkpoints.iterdir()] == []
 
 
+@pytest.mark.fault(22)
 def test_there_is_an_end_to_it(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     for answer in ("skip", "rollback"):
         run, _ = poisoned(tmp_path / answer, tiny_data, answer, bad=tuple(range(4, 14)))

@@ -34,6 +34,7 @@ def wanted(data: Path, **changes: Any) -> Any:
     )
 
 
+@pytest.mark.fault(27)
 def test_four_ranks_then_two_then_four(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     expected = ranks.complete(make_run(tmp_path / "expected", wanted(tiny_data)), 4)
     run = make_run(tmp_path / "run", wanted(tiny_data))
@@ -57,6 +58,7 @@ def test_four_ranks_then_two_then_four(tmp_path: Path, tiny_data: Path, ranks: R
     assert result(run)["attempts"] == 3
 
 
+@pytest.mark.fault(27)
 def test_what_cannot_change_is_refused_and_nothing_is_written(tmp_path: Path, tiny_data: Path) -> None:
     run = make_run(tmp_path / "run", wanted(tiny_data))
     before = read_json(run.plan)

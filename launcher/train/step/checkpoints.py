@@ -11,7 +11,9 @@ Dropout and data order are functions of (seed, step, rank), so no random-number 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import shutil
 import threading
 import time
@@ -34,6 +36,9 @@ STATE = "state.json"
 MOST_BEHIND = 10
 """Training goes on by one in so many steps of a save interval while a checkpoint is being written, and then waits: what a
 crash can lose beyond the interval."""
+
+VISIBLE_WITHIN_S = 60.0
+"""How long a rank waits to see the checkpoint that rank 0 has chosen; clients of NFS remember names for that long at most."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,7 @@ class Checkpoints:
         choice = self._ranks.broadcast(choice)
         if choice is None:
             return None
+        _wait_to_see(Path(choice), self._ranks.rank)
         state = read_state(Path(choice))
         self._saved = state.step
         return Path(choice), state
@@ -219,6 +225,23 @@ def verify(directory: Path) -> str | None:
         return f"manifest unreadable: {error}"
     except OSError as error:
         return f"unreadable: {error.strerror}"
+
+
+def _wait_to_see(directory: Path, rank: int) -> None:
+    """A shared file system may show one node later what another has written.
+
+    Raises RunFailed('storage') where it doesn't within VISIBLE_WITHIN_S.
+    """
+    deadline = time.monotonic() + VISIBLE_WITHIN_S
+    while not (directory / MANIFEST).exists():
+        if time.monotonic() > deadline:
+            message = (
+                f"rank {rank} doesn't see {directory.name}, from which rank 0 goes on, in {directory.parent}"
+            )
+            raise RunFailed("storage", message, STORAGE_REMEDY)
+        time.sleep(0.1)
+        with contextlib.suppress(OSError):
+            os.listdir(directory.parent)  # noqa: PTH208  (has NFS look anew)
 
 
 def read_state(directory: Path) -> TrainState:

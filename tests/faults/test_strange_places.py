@@ -1,0 +1,58 @@
+"""A place as few have it: no locale, files that nobody else may read, and a path with blanks and Chinese."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.fault_rows import Seen
+from support.launched import RECIPE
+from support.training import losses
+
+from launcher.runs.directory import RunDir
+
+Undisturbed = Callable[[int], list[float]]
+
+
+@pytest.mark.fault(30)
+def test_the_whole_path_without_a_locale_and_under_a_strange_name(
+    tmp_path: Path, undisturbed: Undisturbed, happened: Seen
+) -> None:
+    place = tmp_path / "a b  \u5b9e\u9a8c '1'"
+    place.mkdir()
+    launch = Launch(place)
+    launch(*RECIPE, "gpus=2", "run_id=r")
+    run = RunDir(place / "runs" / "r")
+    assert losses(run) == undisturbed(2)
+    assert json.loads(launch("status", "r", "--json"))["status"] == "completed"
+    assert "positive" in launch("predict", "r", "--text", "\u4e00\u4e2a\u597d good day")
+    shared = [path for path in run.path.rglob("*") if path.stat().st_mode & 0o077]
+    assert shared == []
+    happened("trained on two ranks, shown and used: the losses of any other place")
+
+
+class Launch:
+    """`launch` in a place, without a locale, where new files are their owner's alone."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._env = {
+            name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))
+        }
+
+    def __call__(self, *words: str) -> str:
+        done = subprocess.run(
+            ["sh", "-c", 'umask 077; exec "$@"', "sh", sys.executable, "-m", "launcher", *words],
+            cwd=self._place,
+            env={**self._env, "LANG": "C", "LC_ALL": "C"},
+            capture_output=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
