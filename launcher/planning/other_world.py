@@ -14,6 +14,7 @@ from launcher.planning.prepare import check, plan_of, templates
 from launcher.runs.directory import COMPARED, RunDir
 from launcher.runs.files import write_text
 from launcher.runs.records import read_text
+from launcher.runs.run_plan import RunPlan
 
 KEYS = ("nodes", "gpus")
 
@@ -25,14 +26,16 @@ def replan(run: RunDir, words: Sequence[str], environ: Mapping[str, str], cwd: P
     """
     _refuse_others(words)
     before = run.read_plan()
-    if before.zero_stage:
-        reason = f"ZeRO-{before.zero_stage} saves a part of the state for each of {before.world_size} ranks"
-        remedy = f"resume it on {before.nodes} nodes with {before.gpus} ranks each; with zero.stage=0 this can change"
-        raise UserError(Problem(reason, where=run.run_id, field=words[0].partition("=")[0], remedy=remedy))
-    fixed = (f"recipe={run.recipe}", "run_id=null", f"executor={before.executor}", "zero.stage=0")
+    fixed = (
+        f"recipe={run.recipe}",
+        "run_id=null",
+        f"executor={before.executor}",
+        f"zero.stage={before.zero_stage}",
+    )
     surroundings = {name: value for name, value in environ.items() if not name.startswith("LAUNCH_")}
     own_loss = read_text(run.loss)
     planned = plan_of(check([*fixed, *words], surroundings, cwd), cwd, own_loss)
+    _refuse_sharded(run, before, planned.recipe.zero.offload, words)
     recipe = planned.recipe.model_copy(update={"run_id": before.recipe.run_id})
     identity = {"name": before.name, "run_id": run.run_id, "run_dir": str(run.path), "recipe": recipe}
     plan = planned.model_copy(update=identity)
@@ -45,6 +48,16 @@ def _write(run: RunDir, files: Mapping[str, str]) -> None:
         write_text(run.path / name, text)
         if name in COMPARED and run.rendered.is_dir():
             write_text(run.rendered / name, text)
+
+
+def _refuse_sharded(run: RunDir, before: RunPlan, offload: str, words: Sequence[str]) -> None:
+    """Raises UserError where the state was cut in a way that only the same ranks can take up."""
+    if before.zero_stage < 3 and (before.zero_stage == 0 or offload == "none"):
+        return
+    how = f"ZeRO-{before.zero_stage}" + ("" if offload == "none" else f" with zero.offload={offload}")
+    reason = f"{how} saves a part of the state for each of {before.world_size} ranks"
+    remedy = f"resume it on {before.nodes} nodes with {before.gpus} ranks each; without ZeRO-3 and offload this can change"
+    raise UserError(Problem(reason, where=run.run_id, field=words[0].partition("=")[0], remedy=remedy))
 
 
 def _refuse_others(words: Sequence[str]) -> None:

@@ -86,19 +86,16 @@ ROWS: Mapping[int, Row] = {
         "A save that takes longer than the grace",
         "strace delays every fsync; SIGKILL before the save that a stop asked for is done",
         "the torn save is no checkpoint; the run resumes from the one before, bit for bit",
-        "no test of it yet",
     ),
     12: Row(
         "SIGSTOP of a rank, of torchrun, of a node",
-        "SIGSTOP to a rank, to torchrun",
+        "SIGSTOP to a rank, to torchrun, to every process of a node",
         "named with the rank, ended, and the run goes on by itself",
-        "a whole node halted: no test of it yet",
     ),
     13: Row(
         "An exception on rank k at step s",
         "a loss file that raises on one rank at one step",
         "rank and step are named, its own words quoted, exit code 1",
-        "no test of it yet",
     ),
     14: Row(
         "A bad node",
@@ -123,15 +120,14 @@ ROWS: Mapping[int, Row] = {
     ),
     18: Row(
         "Delayed visibility on the shared file system",
-        "",
-        "a node that doesn't see the run directory yet waits or says so",
-        "one machine has one page cache: what a node writes is seen by all at once, and nothing here delays it",
+        "an empty file system is mounted over the newest checkpoint, for one of two ranks, and taken away after 4 s",
+        "what a rank doesn't see yet is waited for; what it never sees is said",
+        "one machine has one page cache: nothing here delays what a node sees of the other files",
     ),
     19: Row(
         "Ranks that see different checkpoints",
         "the newest checkpoint is hidden from one of two ranks",
         "rank 0 chooses for all; who can't read it fails by name; nobody trains on another state",
-        "no test of it yet",
     ),
     20: Row(
         "W&B down at the start, in the middle, at the end; wrong key; client killed; dripping",
@@ -140,15 +136,13 @@ ROWS: Mapping[int, Row] = {
     ),
     21: Row(
         "Five requeues",
-        "a run killed and started again",
+        "a run of real trainings, killed and started again five times, that sends to a W&B server of the tests' own",
         "one W&B run, each step once and in order",
-        "the test with a W&B server kills once; those of row 1 kill 200 times without one",
     ),
     22: Row(
         "NaN, a spike",
-        "",
-        "never in a checkpoint or model/",
-        "no test of it yet",
+        "a loss that is NaN in some steps, on one rank; a learning rate that overflows the weights",
+        "never in a checkpoint or model/; the run stops, leaves the step out or goes back, as asked",
     ),
     23: Row(
         "Out of memory on one rank",
@@ -174,9 +168,9 @@ ROWS: Mapping[int, Row] = {
     ),
     27: Row(
         "Another world size",
-        "`launch resume RUN gpus=1`",
+        "stopped on 4 ranks, resumed on 2, then on 4; from 2 ranks on 1",
         "the same global batches go on; how far off is said",
-        "no test of it yet",
+        "ZeRO-3 and offload are refused another number of ranks",
     ),
     28: Row(
         "Recipe, data, code, plan changed",
@@ -193,7 +187,6 @@ ROWS: Mapping[int, Row] = {
         "LANG=C, umask 077, blanks and Chinese in the path",
         "the whole main path in such a place",
         "the same losses",
-        "no test of it yet",
     ),
     31: Row(
         "Power-off of a node",

@@ -18,6 +18,7 @@ from launcher.paths import user_cache
 from launcher.planning.plan import Plan
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
+from launcher.train.compat.zero_shards import load_from_other_world, shards_in
 from launcher.train.model.build import cpu_state
 from launcher.train.process.ranks import Ranks
 from launcher.train.step.optimizers import make_optimizer, set_learning_rate
@@ -105,6 +106,10 @@ class ZeroRedundancy(Strategy):
         return nothing_left_to_write
 
     def load(self, directory: Path) -> None:
+        writers = len(shards_in(directory / "engine"))
+        if writers != self._ranks.world_size and self._plan.zero_stage < 3:
+            load_from_other_world(self._engine, directory, "engine")
+            return
         path, _ = self._engine.load_checkpoint(str(directory), tag="engine", load_module_strict=False)
         if path is None:
             raise RunFailed("checkpoint", f"DeepSpeed could not load {directory}")
