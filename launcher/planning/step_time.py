@@ -46,10 +46,11 @@ def step_flops(shape: ModelShape, setup: Setup, *, tokens: int, mean_length: flo
 
 
 def _attention_lengths(shape: ModelShape, mean_length: float) -> float:
-    """Tokens that a token attends to, summed over the layers; DeBERTa also scores every relative position."""
+    """Tokens that a token attends to, summed over the layers; relative positions score each distance twice."""
     whole = shape.layers if shape.global_layers < 0 else shape.global_layers
     local = (shape.layers - whole) * min(mean_length, shape.local_window)
-    return whole * mean_length + local + shape.layers * 2 * shape.relative_span
+    distances = 2 * mean_length if shape.relative_span else 0.0
+    return whole * mean_length + local + shape.layers * distances
 
 
 @dataclass(frozen=True)

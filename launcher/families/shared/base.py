@@ -57,6 +57,8 @@ class Family:
 
     packed_by: str | None = None
     """The module of train/model that lets the encoder read packed examples; None: its examples are padded."""
+    heads_drop_inputs: bool = False
+    """Whether transformers' models with a head give the encoder no argument that they don't know."""
     can_capture: bool = False
     """Whether its steps can be CUDA graphs: packed attention is one kernel of fixed shape in all layers."""
     can_shrink: bool = False
