@@ -131,7 +131,7 @@ def trainable_parameters(shape: ModelShape, setup: Setup) -> int:
         frozen = shape.body_parameters
         frozen -= shape.vocab * shape.embedding_size if setup.train_embeddings else 0
     else:
-        frozen = min(setup.frozen_layers, shape.layers) * shape.layer_parameters
+        frozen = min(setup.frozen_layers, shape.own_layers) * shape.layer_parameters
         frozen += shape.embedding_parameters if setup.frozen_embeddings else 0
     return total_parameters(shape, setup) - frozen
 
@@ -249,7 +249,7 @@ def _layer_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> i
     inputs = (readers + 1) * c * hidden if full else 0
     # Query, key, value and the result; flash keeps a rotated query and key beside the whole fused matrix.
     attention = (6 if fused and setup.attention == "flash" else 4) * c * hidden
-    elementwise = (3 if shape.gated else 1) * c * inner
+    elementwise = (3 if shape.gated else shape.family.activation_tensors) * c * inner
     product = c * inner if full else 0
     masks = shape.family.dropout_masks * _mask(setup, c) * hidden
     per_token = norms + inputs + attention + elementwise + product + masks
@@ -261,7 +261,7 @@ def _layer_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> i
 def _adapter_bytes(shape: ModelShape, setup: Setup, tokens: int) -> int:
     """Each adapter of a layer keeps its own cast of the input, the mask of its dropout, and r values."""
     c, mask = _width(setup), _mask(setup, FP32)
-    adapted = ((count // shape.layers, inputs) for count, inputs, _ in _adapted(shape, setup))
+    adapted = ((count // shape.own_layers, inputs) for count, inputs, _ in _adapted(shape, setup))
     return tokens * sum(count * ((c + mask) * inputs + c * setup.lora_r) for count, inputs in adapted)
 
 

@@ -38,8 +38,8 @@ def step_flops(shape: ModelShape, setup: Setup, *, tokens: int, mean_length: flo
     per example count as nothing.
     """
     attention = 4 * shape.hidden * _attention_lengths(shape, mean_length)
-    adapters = adapter_parameters(shape, setup)
-    weights, passes = shape.linear_weights, 3 if setup.tuning == "full" else 2
+    adapters = adapter_parameters(shape, setup) * (shape.layers // shape.own_layers)
+    weights, passes = shape.multiplied_weights, 3 if setup.tuning == "full" else 2
     forward = 2 * (weights + adapters) + attention
     again = forward if setup.gradient_checkpointing else 0
     return tokens * (passes * 2 * weights + 6 * adapters + 3 * attention + again)
@@ -272,7 +272,7 @@ def pass_bytes(shape: ModelShape, setup: Setup, tokens: int, length: float, micr
     """
     width = FP32 if setup.precision == "fp32" else 2
     cast = 0 if setup.precision == "fp32" else FP32 + width
-    weights = shape.linear_weights * (2 * width + cast)
+    weights = shape.multiplied_weights * 2 * width + shape.linear_weights * cast
     gradients = FP32 * trainable_parameters(shape, setup)
     kept = activation_bytes(shape, setup, tokens=tokens, length=max(1, round(length)))
     return micro_batches * (weights + gradients) + 2 * kept

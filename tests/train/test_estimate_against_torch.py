@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from launcher.families import FAMILIES, known_shape, shape_from_config
+from launcher.families import FAMILIES, find, known_shape, shape_from_config
 from launcher.planning import estimate
 from launcher.planning.estimate import Setup, activation_bytes, adapter_parameters
 from launcher.planning.step_time import step_flops
@@ -134,7 +134,8 @@ def trained_model(config: PreTrainedConfig, setup: Setup) -> torch.nn.Module:
         model = AutoModelForTokenClassification.from_config(config).train()
         assert enable_packing(model, torch.device("cpu"), rows="all")
         return model
-    implementation = "sdpa" if setup.attention == "flash" else "eager"
+    has_flash = find(config.model_type).has_flash_attention
+    implementation = "sdpa" if setup.attention == "flash" and has_flash else "eager"
     return AutoModel.from_config(config, attn_implementation=implementation).train()
 
 
@@ -182,13 +183,16 @@ ACTIVATIONS = [
     for family in FAMILIES
     for precision in ("fp32", "bf16")
     for attention in ("flash", "eager")
-    if family != "xlm-roberta" and (family, attention) != ("deberta-v2", "flash")
+    if family not in ("xlm-roberta", "camembert")
+    and (attention == "eager" or find(family).has_flash_attention)
+    # Behind a projection, autocast on a CPU keeps norms in bf16, which it doesn't on a GPU.
+    and (family, precision) != ("albert", "bf16")
 ]
 
 
 ACTIVATION_OPTIONS = {
     "deberta-v2": DEBERTA_V3,
-    # With a projection, autocast on a CPU keeps ELECTRA's norms in bf16, which it doesn't on a GPU.
+    # Without a projection, for the same reason.
     "electra": {"embedding_size": HIDDEN},
     # A window that covers everything, for which no mask is kept.
     "modernbert": {"local_attention": 1024},

@@ -57,6 +57,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "roberta": ("roberta", {**BERT_LIKE, "type_vocab_size": 1, "max_position_embeddings": 130}),
     "xlm-roberta": ("xlm-roberta", {**BERT_LIKE, "type_vocab_size": 1, "max_position_embeddings": 130}),
     "electra": ("electra", {**BERT_LIKE, "embedding_size": 16}),
+    "camembert": ("camembert", {**BERT_LIKE, "type_vocab_size": 1, "max_position_embeddings": 130}),
+    "albert": ("albert", {**BERT_LIKE, "embedding_size": 16}),
     "distilbert": ("distilbert", {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}),
     "deberta-v2": ("deberta-v2", {**BERT_LIKE, **DEBERTA_V2}),
     "deberta-v3": ("deberta-v2", {**BERT_LIKE, **DEBERTA_V3}),
@@ -72,6 +74,11 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 NO_DROPOUT = {
     "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    "albert": {
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "classifier_dropout_prob": 0.0,
+    },
     "distilbert": {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0},
     "modernbert": {},
 }
@@ -86,8 +93,11 @@ LENGTHS = {
 
 WIDE_HEADS = {
     "distilbert": {"dim": 64},
-    **{family: {"hidden_size": 64} for family in ("bert", "roberta", "xlm-roberta", "electra", "modernbert")},
-    "deberta-v2": {"hidden_size": 64},
+    **{
+        kind: {"hidden_size": 64}
+        for kind in ("bert", "roberta", "xlm-roberta", "camembert", "albert", "electra")
+    },
+    **{kind: {"hidden_size": 64} for kind in ("modernbert", "deberta-v2")},
 }
 """The flash kernel wants heads whose width is a multiple of 8."""
 
@@ -246,7 +256,7 @@ def test_adapters_may_be_added_before_or_after(name, packing_first):
     assert relative_error(plain, expected[0]) <= 1e-5
 
 
-@all_models
+@pytest.mark.parametrize("name", [name for name in MODELS if find(MODELS[name][0]).can_checkpoint])
 def test_gradient_checkpointing_changes_nothing_and_repeats_its_dropout(name):
     kind = MODELS[name][0]
     attention = (

@@ -31,6 +31,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "pos_att_type": ["p2c", "c2p"], "share_att_key": True, "norm_rel_ebd": "layer_norm",
         "position_biased_input": False, "type_vocab_size": 0,
     },
+    "albert": {**SHAPE, "embedding_size": 16},
     "modernbert": {**SHAPE, "local_attention": 8, "global_attn_every_n_layers": 2},
 }  # fmt: skip
 NO_DROPOUT = {
