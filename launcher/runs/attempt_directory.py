@@ -34,6 +34,11 @@ class AttemptDir:
         return self.path / "max_tokens"
 
     @property
+    def engine(self) -> Path:
+        """Which way it computes, and why; launcher.engine.findings says what is in it."""
+        return self.path / "engine.json"
+
+    @property
     def environment(self) -> Path:
         """Python, packages and machine of this attempt, only where they differ from the first's."""
         return self.path / "environment.json"

@@ -10,7 +10,7 @@ python -m launcher.train sync RUN_DIR [--to wandb|tensorboard|mlflow] [--follow]
 python -m launcher.train prefetch RECIPE | data RECIPE
 python -m launcher.train push RUN_DIR --repo OWNER/NAME [--public] [--yes]
 python -m launcher.train states RUN_DIR RUN_DIR... | plant RUN_DIR
-python -m launcher.train doctor | prebuild
+python -m launcher.train doctor | engine | prebuild
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ VERBS = (
         "states",
         "plant",
     ),
-    *("doctor", "prebuild"),
+    *("doctor", "engine", "prebuild"),
 )
 """A first word that is one of these is a verb, whatever is called so in the working directory."""
 

@@ -28,11 +28,11 @@ from launcher.train.model.build import BuiltModel, build_model
 from launcher.train.model.unpadded import make_collate
 from launcher.train.packed.collate import Collate
 from launcher.train.packed.packing import PackedCollate
+from launcher.train.probe.of_job import settle_engine
 from launcher.train.process.events import Events
 from launcher.train.process.heartbeat import Heartbeat
 from launcher.train.process.ranks import Ranks
 from launcher.train.process.stop_requests import StopFlag
-from launcher.train.record.pace import PaceLog
 from launcher.train.record.provenance import record_data, record_environment
 from launcher.train.record.rank_times import RankTimes
 from launcher.train.record.recorder import NoRecord, Record, open_record
@@ -72,7 +72,6 @@ class Job:
     graphs: GraphedSteps | None
     record: Record
     rank_times: RankTimes
-    pace: PaceLog
     events: Events
     stop: StopFlag
     steps: StepCounts
@@ -110,6 +109,9 @@ def make_job(
         task.watch(built.base)
     if padding is not None:
         events.notice(padding)
+    plan, collate = settle_engine(
+        run, attempt, plan, ranks, events, built, task, tokenizer, collate, dataset.train
+    )
     if plan.compile == "inductor":
         compile_layers(built.base)
         events.heartbeat.compiles_in_steps()
@@ -141,7 +143,6 @@ def make_job(
         graphs=_graphed_steps(plan, task, strategy, collate, events),
         record=record,
         rank_times=RankTimes(attempt, plan, ranks, events),
-        pace=PaceLog(attempt if ranks.is_main else None),
         events=events,
         stop=stop,
         steps=steps,

@@ -109,6 +109,7 @@ def _parser() -> ArgumentParser:
     push.add_argument("--yes", action="store_true")  # without it, say what would be sent
     push.set_defaults(run=push_run)
     verbs.add_parser("doctor").set_defaults(run=examine)
+    verbs.add_parser("engine").set_defaults(run=try_engine, loads_a_model=True)
     verbs.add_parser("prebuild").set_defaults(run=prebuild)
     return parser
 
@@ -316,6 +317,14 @@ def examine(options: Namespace, events: Events) -> dict[str, Any]:
         "gloo": torch.distributed.is_gloo_available(),
         "nccl": torch.distributed.is_nccl_available(),
     }
+
+
+def try_engine(options: Namespace, events: Events) -> dict[str, Any]:
+    """Every family on a tiny encoder: is each way of computing a step right here, and how fast?"""
+    from launcher.train.probe.families import try_families
+
+    tried = try_families(lambda name, done, total: events.emit("progress", name=name, done=done, total=total))
+    return {"families": [tree_of(each) for each in tried]}
 
 
 def prebuild(options: Namespace, events: Events) -> dict[str, Any]:

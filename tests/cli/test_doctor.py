@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from launcher.families import FAMILIES
+
 Launch = Callable[..., Any]
 
 
@@ -40,3 +42,15 @@ def test_a_stale_lock_is_broken_and_a_key_is_not_shown(launch: Launch, tmp_path:
     assert "offline by HF_HUB_OFFLINE" in text["hub"]
     assert "can't be reached" in text["wandb"]
     assert "gloo yes" in text["torch"]
+
+
+def test_the_engine_is_tried_in_every_family(launch: Launch) -> None:
+    document = json.loads(launch("doctor", "--engine", "--json").stdout)
+    assert document["ok"] is True
+    names = {each["family"] for each in document["families"]}
+    assert names == set(FAMILIES)
+    for each in document["families"]:
+        states = {part["state"] for part in each["finding"]["parts"]}
+        assert "right" in states
+        assert "wrong" not in states
+        assert each["taken"]["is_fallback"] is False

@@ -31,7 +31,8 @@ LAYERS = {
     "loading": "recipe tasks yaml",
     "reading": "recipe tasks pyarrow charset_normalizer",
     "runs": f"{BASE} tasks",
-    "planning": "recipe tasks families loading reading runs executors jinja2",
+    "engine": "runs",
+    "planning": "recipe tasks families loading reading runs executors engine jinja2",
     "executors": "runs psutil",
     "health": "runs",
     "node": "executors health",
@@ -41,7 +42,7 @@ LAYERS = {
     "report": "runs tasks reading jinja2",
     "api": "planning executors train",
     "cli": "planning executors health sweeps drafts report cards node click rich textual",
-    "train": "recipe tasks families reading planning runs cards health *",
+    "train": "recipe tasks families reading planning runs cards health engine *",
 }
 
 # What turns the same recipe into the same files can't look at the machine it runs on. Of planning, four modules do:
@@ -75,7 +76,8 @@ TRAIN = {
     "use": "inputs",
     "compress": "use",
     "inputs": "dataset model",
-    "job": "inputs compress step record",
+    "probe": "step",
+    "job": "inputs compress step record probe",
     "batches": "job",
     "validation": "job",
     "not_finite": "job",

@@ -88,18 +88,20 @@ def make_run(path: Path, wanted: Recipe) -> RunDir:
     return create(path, render(plan, templates(), dump_recipe(plan.recipe)))
 
 
-def train_here(run: RunDir, compiled: str, max_steps: int | None = None, device: str = "cpu") -> Any:
-    """Train in this process, where a test can change things; the job."""
+def train_here(
+    run: RunDir, compiled: str, max_steps: int | None = None, device: str = "cpu", number: int = 1
+) -> Any:
+    """Train in this process, where a test can change things, as the attempt of this number; the job."""
     tree = json.loads(run.plan.read_text())
     tree["compile"] = compiled
     if max_steps is not None:
         tree["recipe"]["train"]["max_steps"] = max_steps
     plan = Plan.model_validate_json(json.dumps(tree))
-    run.attempt(1).path.mkdir(parents=True, exist_ok=True)
+    run.attempt(number).path.mkdir(parents=True, exist_ok=True)
     run.logs.mkdir(exist_ok=True)
     with run.events.open("a") as stream:
         ranks = Ranks(0, 0, 1, torch.device(device))
-        job, state = make_job(run, run.attempt(1), plan, ranks, Events(stream, 1), StopFlag(run))
+        job, state = make_job(run, run.attempt(number), plan, ranks, Events(stream, number), StopFlag(run))
         train(job, state)
         job.checkpoints.wait()
         job.record.finish(0)

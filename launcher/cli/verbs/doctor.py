@@ -13,16 +13,26 @@ from launcher.errors import EXIT_FAILED, EXIT_OK
 
 @click.command("doctor")
 @options.runs_dir
+@click.option(
+    "--engine",
+    "engine",
+    is_flag=True,
+    help="try the engine instead: each model family, packed, padded and compiled",
+)
 @options.as_json
 @options.examples("""
     launch doctor
+    launch doctor --engine
     launch doctor --runs-dir /shared/me/runs --json
 """)
-def doctor_command(runs_dir: Path | None, as_json: bool) -> int:
+def doctor_command(runs_dir: Path | None, engine: bool, as_json: bool) -> int:
     """Check this machine or cluster: Python, packages, GPUs, Slurm, disks, caches, W&B, compiler.
 
-    Exit code 1 when something that every run needs is broken.
+    With --engine, train a step of a tiny encoder of each model family in every way that is known, and say whether the ways
+    agree and how fast they are here. Exit code 1 when something that every run needs is broken, or a way computes wrongly.
     """
+    if engine:
+        return _try_engine(as_json=as_json)
     from launcher.cli.machine_checks import Check, launch_side_checks
     from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb
@@ -48,6 +58,29 @@ def doctor_command(runs_dir: Path | None, as_json: bool) -> int:
             show(_line(asdict(check)))
         show("something is broken" if broken else "ready")
     return EXIT_FAILED if broken else EXIT_OK
+
+
+def _try_engine(*, as_json: bool) -> int:
+    """Every family on a tiny encoder of random weights, as a table."""
+    from launcher.cli.output import show, show_json
+    from launcher.cli.train_process import run_verb
+    from launcher.engine.table import TriedFamily, lines
+    from launcher.runs.records import make
+
+    found = run_verb(["engine"])
+    tried = [make(TriedFamily, tree, "what was tried") for tree in found["families"]]
+    is_right = not any(each.faults for each in tried)
+    if as_json:
+        show_json({"ok": is_right, "families": found["families"]})
+    else:
+        device = {each.taken.device for each in tried}
+        show(
+            f"the engine on {', '.join(sorted(device))}: a step of tiny encoders, each way beside the others"
+        )
+        for line in lines(tried):
+            show(line)
+        show("every way is right" if is_right else "a run does without what is wrong here, and says so")
+    return EXIT_OK if is_right else EXIT_FAILED
 
 
 def _line(check: dict[str, str | None]) -> str:

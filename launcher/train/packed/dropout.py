@@ -70,3 +70,10 @@ def use_cheap_dropout(model: torch.nn.Module) -> None:
     for module in model.modules():
         if type(module) is torch.nn.Dropout:
             module.__class__ = CpuDropout
+
+
+def use_stock_dropout(model: torch.nn.Module) -> None:
+    """The inverse of `use_cheap_dropout`."""
+    for module in model.modules():
+        if type(module) is CpuDropout:
+            module.__class__ = torch.nn.Dropout  # type: ignore[assignment]  # CpuDropout is one

@@ -35,8 +35,7 @@ class Job:
     def read(cls, path: Path) -> Job:
         fields = json.loads(path.read_text())
         settings = fields["settings"]
-        settings.update(directory=Path(settings["directory"]))
-        settings.update({name: tuple(settings[name]) for name in ("tags", "upload")})
+        settings.update(directory=Path(settings["directory"]), tags=tuple(settings["tags"]))
         return cls(
             settings=TrackingSettings(**settings),
             metrics=Path(fields["metrics"]),
@@ -117,7 +116,6 @@ def init_run(job: Job, wandb: Any, mode: str, on_stop: Callable[[], None], *, me
             silent=True,
             program="launcher",
             x_save_requirements=False,
-            sweep_id=settings.sweep,
             x_stats_pid=job.trainer_pid,
             x_disable_stats=not measures,
             stop_fn=on_stop,

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from launcher.engine.attempts import taken_before
 from launcher.errors import Problem, RunFailed, UserError
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
@@ -20,7 +21,7 @@ from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.model.precision import autocast
 from launcher.train.model.unpadded import make_collate
-from launcher.train.packed.collate import Collate
+from launcher.train.packed.collate import Collate, padded_collate
 from launcher.train.process.ranks import Ranks
 from launcher.train.tasks import Task, extra_head, get_task
 from launcher.train.tasks.base import Scores
@@ -67,6 +68,11 @@ class Predictor:
         if device.type == "cpu" and precision == "fp16":
             precision = "bf16"
         collate, _ = make_collate(task, tokenizer, model, device)
+        taken = taken_before(run)
+        if (
+            taken is not None and taken.layout == "padded"
+        ):  # where packing is wrong, it is so in evaluating too
+            collate = padded_collate(task, tokenizer, model.config, device)
         return cls(model, tokenizer, task, collate, names, device, precision)
 
     def score(self, split: TokenSplit, progress: Progress = no_progress) -> tuple[Scores, float | None]:
