@@ -227,7 +227,8 @@ def test_many_runs_are_told_as_each_is_alone(
     shutil.copytree(failed.path, new.path)
     new.jobs.unlink()
     runs = [new, failed, forgotten]
-    assert slurm.states(runs) == list(map(slurm.state, runs))
+    # Until Slurm's accounting has the job, its end is told by the run's own files.
+    wait_until(lambda: slurm.states(runs) == list(map(slurm.state, runs)), "one answer from both")
     assert [state.status for state in slurm.states(runs)] == ["unknown", "failed", "unknown"]
 
     conf = Path(os.environ["SLURM_CONF"]).read_text()
