@@ -29,8 +29,22 @@ class Loss(Section):
 
     decides = Decides("training")
 
-    name: Literal["cross_entropy", "focal", "mse", "mae", "huber", "custom"] | None = None
-    """cross_entropy or focal for classes, mse, mae or huber for numbers; null: the first of these. custom: --loss-file."""
+    name: (
+        Literal[
+            "cross_entropy",
+            "focal",
+            "mse",
+            "mae",
+            "huber",
+            "custom",
+            "pointwise",
+            "pairwise",
+            "listwise",
+            "lambda",
+        ]
+        | None
+    ) = None
+    """Classes: cross_entropy, focal; numbers: mse, mae, huber; ranking: the last four; null: the first. custom: --loss-file."""
     label_smoothing: Probability = 0.0
     """Share of the probability that is spread over all classes (Szegedy et al., 2016); of cross_entropy."""
     focal_gamma: NonNegative = 2.0

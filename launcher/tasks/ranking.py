@@ -26,7 +26,8 @@ REPEATED = 1.5
 
 class Ranking(TaskSpec):
     metric = "ndcg"
-    metrics = ("accuracy", "mrr", "ndcg")
+    metrics = ("accuracy", "mrr", "map", "ndcg", "ndcg@1", "ndcg@5")
+    losses = ("pointwise", "pairwise", "listwise", "lambda")
     fixed_shape = False
     pipeline_tag = "text-ranking"
     classes = False

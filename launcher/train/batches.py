@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from launcher.errors import RunFailed
 from launcher.train.job import Job
 from launcher.train.packed.batch_layout import (
     CPU_OVERHEAD,
@@ -18,6 +20,7 @@ from launcher.train.packed.batch_layout import (
     lay_out,
 )
 from launcher.train.packed.collate import token_lengths
+from launcher.train.packed.groups import Groups
 from launcher.train.tasks import MicroBatch
 
 
@@ -56,15 +59,17 @@ class Part:
 def global_batches(job: Job, start: int) -> Iterator[GlobalBatch]:
     """Each global batch from step `start` on, epoch after epoch."""
     train, per_epoch = job.dataset.train, job.steps.per_epoch
-    step, epoch, order = start, -1, np.empty(0, dtype=np.int64)
+    groups, batches = _groups(job), list[Indices]()
+    step, epoch = start, -1
     while True:
         if step // per_epoch != epoch:
             epoch = step // per_epoch
-            order = epoch_order(len(train), job.recipe.seed, epoch)
-        examples = global_batch(order, step % per_epoch, job.plan.layout.global_batch_size)
+            batches = _epoch(job, groups, epoch)
+        chosen = batches[step % per_epoch]
+        examples = chosen if groups is None else groups.examples(chosen)
         # Where nothing is labelled, the loss is 0.
         units = job.task.units(train, examples, epoch) or 1.0
-        yield GlobalBatch(step, epoch, len(examples), units, _own_parts(job, examples))
+        yield GlobalBatch(step, epoch, len(examples), units, _own_parts(job, examples, groups, chosen))
         step += 1
 
 
@@ -77,11 +82,37 @@ def micro_batches(job: Job, batch: GlobalBatch) -> Iterator[Part]:
         yield Part(made, float(counts), made.tokens * counts, last=index == len(batch.parts) - 1)
 
 
-def _own_parts(job: Job, examples: Indices) -> list[Indices | None]:
+def _groups(job: Job) -> Groups | None:
+    """The examples that the loss compares with each other. RunFailed where there are fewer groups of them than steps."""
+    train, steps = job.dataset.train, job.steps.per_epoch
+    numbers = job.task.groups(train)
+    groups = None if numbers is None else Groups.of(numbers)
+    if groups is not None and len(groups) < steps:
+        size, mean = job.plan.layout.global_batch_size, len(train) / len(groups)
+        text = f"batch.global={size} is less than what the loss compares: {mean:.1f} examples on average"
+        raise RunFailed("recipe", text, f"use batch.global={8 * math.ceil(mean)} or so")
+    return groups
+
+
+def _epoch(job: Job, groups: Groups | None, epoch: int) -> list[Indices]:
+    """The examples of each step of an epoch, or the groups of them."""
+    seed, steps = job.recipe.seed, job.steps.per_epoch
+    if groups is not None:
+        return groups.epoch(seed, epoch, steps)
+    order = epoch_order(len(job.dataset.train), seed, epoch)
+    return [global_batch(order, step, job.plan.layout.global_batch_size) for step in range(steps)]
+
+
+def _own_parts(job: Job, examples: Indices, groups: Groups | None, chosen: Indices) -> list[Indices | None]:
+    """This rank's micro-batches of these examples, which are those of the `chosen` groups where there are groups."""
     layout = job.plan.layout
     overhead = CUDA_OVERHEAD if job.ranks.device.type == "cuda" else CPU_OVERHEAD
     limits = Limits(layout.micro_batch_size, layout.max_tokens, overhead, job.collate.pads)
-    shares = lay_out(token_lengths(job.dataset.train, examples), job.ranks.world_size, limits)
+    lengths, world_size = token_lengths(job.dataset.train, examples), job.ranks.world_size
+    if groups is None:
+        shares = lay_out(lengths, world_size, limits)
+    else:
+        shares = groups.lay_out(chosen, lengths, world_size, limits)
     mine: list[Indices | None] = [examples[positions] for positions in shares[job.ranks.rank]]
     if job.strategy.even_micro_batches:
         mine += [None] * (max(map(len, shares)) - len(mine))

@@ -175,6 +175,13 @@ class Task:
         """Number of loss terms in these examples: what the loss is averaged over."""
         return float(len(examples))
 
+    def groups(self, split: TokenSplit) -> NDArray[Any] | None:
+        """(n,) the same number for all examples that the loss compares with each other; None where each counts by itself.
+
+        They go through the model together: no layout cuts them apart.
+        """
+        return None
+
     def logits(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         """(examples, L) float32 logits, pooled over the windows of an example where there are several."""
         logits: torch.Tensor = output.logits.float()
@@ -184,6 +191,10 @@ class Task:
         parts = torch.split(logits, batch.sequences.tolist())
         pool = torch.mean if how == "mean" else torch.amax
         return torch.stack([pool(part, dim=0) for part in parts])
+
+    def nothing_to_measure(self, split: str) -> RunFailed:
+        """The failure of a run whose validation examples have no loss term."""
+        return nothing_to_measure(split)
 
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         """Sum, not mean, of the loss terms of the micro-batch; float32 scalar. `output` is what the model returns."""

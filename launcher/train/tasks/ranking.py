@@ -1,12 +1,13 @@
 """How relevant a document is to a query, both read together: a cross-encoder (Nogueira and Cho, 2019).
 
-Trained pair by pair with binary cross-entropy on relevance / ranking.max_relevance; evaluated by how it orders the
-documents of each query.
+Trained row by row with binary cross-entropy on relevance / ranking.max_relevance, or by how the documents of a query are
+ordered (`ranking_losses`); evaluated by that order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from launcher.errors import RunFailed
 from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source
 from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, Task, sigmoid
 from launcher.train.tasks.losses import yes_or_no
 from launcher.train.tasks.outcomes import Outcomes, far_off
+from launcher.train.tasks.ranking_losses import ORDER_LOSSES, OrderLoss
 from launcher.train.tokens.cache import TokenSplit
-from launcher.train.tokens.gather import Indices
+from launcher.train.tokens.gather import EVALUATION, Indices
 
 CUT = 10
 """Documents of a query that MRR and nDCG look at."""
@@ -40,56 +43,92 @@ class Ranking(Task):
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         return {"num_labels": 1, "problem_type": "regression"}
 
+    def groups(self, split: TokenSplit) -> NDArray[Any] | None:
+        return self._labels(split)[:, 1] if self._orders is not None else None
+
+    def fit(self, train: TokenSplit, label_names: Sequence[str]) -> None:
+        """Raises RunFailed('data') where no query says anything about the order of its documents."""
+        if not self.units(train, np.arange(len(train))):
+            raise self.nothing_to_measure("training")
+
+    def nothing_to_measure(self, split: str) -> RunFailed:
+        if self._orders is None:
+            return super().nothing_to_measure(split)
+        text = f"no {split} query has documents of different relevance"
+        return RunFailed("data", text, "train.loss.name=pointwise learns from each row alone")
+
+    def units(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> float:
+        """Number of rows, or of queries whose documents differ in relevance."""
+        if self._orders is None:
+            return float(len(examples))
+        labels = self._labels(split)[examples]
+        return float(sum(np.ptp(labels[places, 0]) > 0 for places in _by_query(labels[:, 1])))
+
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         assert batch.labels is not None
-        wanted = (batch.labels[:, 0] / self.recipe.ranking.max_relevance).float()
-        logits = self.logits(output, batch).squeeze(-1)
+        logits, relevance = self.logits(output, batch).squeeze(-1), batch.labels[:, 0]
+        if self._orders is not None:
+            return self._orders(logits, relevance.float(), _together(batch)).sum()
+        wanted = (relevance / self.recipe.ranking.max_relevance).float()
         return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
 
     def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
-        return yes_or_no(self.logits(output, batch).squeeze(-1))
+        """(n, 2) relevant or not; of a loss of order (n, n) which of its query's documents is the best, in each of their rows."""
+        logits = self.logits(output, batch).squeeze(-1)
+        if self._orders is None:
+            return yes_or_no(logits)
+        return logits.expand(len(logits), -1).masked_fill(~_together(batch), -torch.inf)
+
+    def weigh(self, differences: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+        """Each query once."""
+        if self._orders is not None:
+            differences = differences / _together(batch).sum(dim=-1)
+        return differences.sum()
+
+    @property
+    def _orders(self) -> OrderLoss | None:
+        """The loss of a query's documents together; None where each row counts by itself."""
+        return ORDER_LOSSES.get(self.recipe.train.loss.name or "")
+
+    def _labels(self, split: TokenSplit) -> NDArray[Any]:
+        assert split.labels is not None
+        return np.asarray(split.labels)
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         return np.asarray(self.logits(output, batch).squeeze(-1).cpu().numpy())
 
     def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
-        """`accuracy` counts pairs told apart at one half; `mrr` and `ndcg` are means over queries, of the first ten.
+        """`accuracy` counts rows told apart at one half, which means something after the loss of single rows alone.
 
-        Queries without any relevant document count in neither.
+        The others are means over queries, those without any relevant document left out: `map` over all documents, `mrr`
+        and `ndcg` over the first ten, `ndcg@k` over the first k.
         """
-        values = np.asarray(scores, np.float64)
-        relevant = truth[:, 0] > self.recipe.ranking.max_relevance / 2
-        ordered = [
-            truth[places[np.argsort(-values[places], kind="stable")], 0]
-            for places in _by_query(truth[:, 1])
-            if truth[places, 0].any()
-        ]
-        return {
-            "accuracy": float(((values > 0) == relevant).mean()),
-            "mrr": float(np.mean([reciprocal_rank(row) for row in ordered])) if ordered else float("nan"),
-            "ndcg": float(np.mean([ndcg(row) for row in ordered])) if ordered else float("nan"),
-        }
+        resampling = self.resampling(scores, truth)
+        return dict(resampling.metrics(np.arange(resampling.units)))
 
     def resampling(self, scores: Scores, truth: Any) -> Resampling:
         """Queries are drawn, each with all of its documents: those are not independent of each other."""
-        values, places = np.asarray(scores, np.float64), list(_by_query(truth[:, 1]))
-        sums = np.array([self._sums(values[own], truth[own, 0]) for own in places])
+        values = np.asarray(scores, np.float64)
+        sums = np.array([self._sums(values[own], truth[own, 0]) for own in _by_query(truth[:, 1])])
 
         def metrics(chosen: Indices) -> dict[str, float]:
-            right, pairs, mrr, gain, measured = sums[chosen].sum(axis=0)
-            found = {"mrr": mrr / measured, "ndcg": gain / measured} if measured else {}
-            return {"accuracy": right / pairs, "mrr": np.nan, "ndcg": np.nan, **found}
+            right, pairs, measured, *figures = sums[chosen].sum(axis=0)
+            means = {
+                name: float(figure / measured) if measured else float("nan")
+                for name, figure in zip(FIGURES, figures, strict=True)
+            }
+            return {"accuracy": float(right / pairs), **means}
 
-        return Resampling(len(places), metrics, "queries")
+        return Resampling(len(sums), metrics, "queries")
 
     def _sums(self, values: NDArray[np.float64], relevance: NDArray[np.float64]) -> tuple[float, ...]:
-        """Of one query: pairs told apart, pairs, reciprocal rank, gain, and 1 where the latter two count."""
+        """Of one query: rows told apart, rows, 1 where its figures count, and these."""
         relevant = relevance > self.recipe.ranking.max_relevance / 2
         right = float(((values > 0) == relevant).sum())
         if not relevance.any():
-            return right, len(values), 0.0, 0.0, 0.0
+            return right, len(values), 0.0, *(0.0 for _ in FIGURES)
         ordered = relevance[np.argsort(-values, kind="stable")]
-        return right, len(values), reciprocal_rank(ordered), ndcg(ordered), 1.0
+        return right, len(values), 1.0, *(figure(ordered) for figure in FIGURES.values())
 
     def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
         return far_off(sigmoid(np.asarray(scores)) * self.recipe.ranking.max_relevance, truth[:, 0])
@@ -114,15 +153,38 @@ def reciprocal_rank(relevance: NDArray[np.float64]) -> float:
     return 1.0 / (int(hits[0]) + 1) if len(hits) else 0.0
 
 
-def ndcg(relevance: NDArray[np.float64]) -> float:
-    """Normalised discounted cumulative gain of the first CUT in this order (Järvelin and Kekäläinen, 2002), gain 2^r - 1."""
-    discounts = 1 / np.log2(np.arange(2, CUT + 2))
+def average_precision(relevance: NDArray[np.float64]) -> float:
+    """Mean over the relevant documents in this order of the share of relevant ones down to each."""
+    places = np.flatnonzero(relevance > 0)
+    return float((np.arange(1, len(places) + 1) / (places + 1)).mean())
+
+
+def ndcg(relevance: NDArray[np.float64], cut: int = CUT) -> float:
+    """Normalised discounted cumulative gain of the first `cut` in this order (Järvelin and Kekäläinen, 2002), gain 2^r - 1."""
+    discounts = 1 / np.log2(np.arange(2, cut + 2))
 
     def gain(order: NDArray[np.float64]) -> float:
-        first = order[:CUT]
+        first = order[:cut]
         return float(((2.0**first - 1) * discounts[: len(first)]).sum())
 
     return gain(relevance) / gain(np.sort(relevance)[::-1])
+
+
+FIGURES: dict[str, Callable[[NDArray[np.float64]], float]] = {
+    "mrr": reciprocal_rank,
+    "map": average_precision,
+    "ndcg": ndcg,
+    "ndcg@1": partial(ndcg, cut=1),
+    "ndcg@5": partial(ndcg, cut=5),
+}
+"""Metric -> its value for the relevance (documents,) of a query's documents in their order, one of which is relevant at least."""
+
+
+def _together(batch: MicroBatch) -> torch.Tensor:
+    """(n, n) whether two rows of a micro-batch have the same query."""
+    assert batch.labels is not None
+    query = batch.labels[:, 1]
+    return query[:, None] == query
 
 
 def _by_query(numbers: NDArray[Any]) -> Iterator[NDArray[np.int64]]:

@@ -10,10 +10,11 @@ import torch
 
 from launcher.train.packed.batch_layout import Limits, in_length_order
 from launcher.train.packed.collate import Collate
+from launcher.train.packed.groups import Groups
 from launcher.train.process.ranks import Ranks
 from launcher.train.process.stop_requests import never
 from launcher.train.tasks import Task
-from launcher.train.tasks.base import Scores, in_order, nothing_to_measure
+from launcher.train.tasks.base import Scores, in_order
 from launcher.train.tokens.cache import TokenSplit
 
 EXAMPLES = {"cpu": 32, "cuda": 256}
@@ -64,7 +65,11 @@ class Evaluator:
         """
         device, rank = self.ranks.device, self.ranks.rank
         limits = Limits(EXAMPLES[device.type], TOKENS[device.type], overhead=0)
-        deals = in_length_order(split.lengths, self.ranks.world_size, limits)
+        groups = self.task.groups(split) if split.labelled else None
+        if groups is None:
+            deals = in_length_order(split.lengths, self.ranks.world_size, limits)
+        else:
+            deals = Groups.of(groups).in_length_order(split.lengths, self.ranks.world_size, limits)
         scores: list[Scores] = []
         loss = torch.zeros((), device=device, dtype=torch.float64)
         units, done = 0.0, 0
@@ -102,7 +107,7 @@ class Evaluator:
         """
         scored = self.score(split, progress, stop)
         if scored.loss is None:
-            raise nothing_to_measure("validation")
+            raise self.task.nothing_to_measure("validation")
         metrics = None
         if scored.scores is not None:
             truth = self.task.truth(split)
