@@ -7,6 +7,10 @@
                                                       or one word: failed
     python -m launcher.node end RUN_DIR ATTEMPT CODE  prints: EXIT_CODE stay|requeue|again SECONDS [HOST,...]
                                                       the hosts are those that a requeued job must do without
+    python -m launcher.node warned RUN_DIR ATTEMPT SECONDS
+                                                      on the scheduler's warning, so long before the limit; prints: stop | wait
+    python -m launcher.node watch RUN_DIR ATTEMPT NODE LOCAL_WORLD_SIZE WORLD_SIZE
+                                                      beside the ranks of a node, see launcher.health.watch
 
 The script tells by the environment: LAUNCHER_JOB, a scheduler's job id or `local PID`, and LAUNCHER_HOSTS, the nodes in
 order, and LAUNCHER_RESTARTS, how often the scheduler has started the job again; `look` needs LAUNCHER_ATTEMPT, LAUNCHER_NODE,
@@ -177,6 +181,30 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
     return exit_code, going
 
 
+def warned(attempt: AttemptDir, notice_s: float) -> str:
+    """What the job does on its scheduler's warning: `wait` where the training will be stopped in time, but later."""
+    from launcher.health import time_limit
+
+    record = attempt.read()
+    ends_by = (
+        executor_for(record.executor).ends_by(record.job_id) if record.executor and record.job_id else None
+    )
+    return "stop" if time_limit.heeds(attempt, ends_by, notice_s) else "wait"
+
+
+def watch(run: RunDir, attempt: AttemptDir, node: int, sizes: tuple[int, int]) -> None:
+    """Watch the ranks of a node; on the first one, keep the time of the job."""
+    from launcher.health import watch as watching
+    from launcher.health.time_limit import TimeKeeper
+
+    keeper, record, request = None, attempt.read(), run.read_plan().slurm
+    if node == 0 and request is not None and record.job_id is not None:
+        executor, job = executor_for(run.read_plan().executor), record.job_id
+        partition = request.partition
+        keeper = TimeKeeper(run, attempt, lambda: executor.ends_by(job), lambda: executor.grace_s(partition))
+    watching.watch(run, attempt, node, sizes, keeper)
+
+
 def main(argv: Sequence[str]) -> None:
     """The command line in this module's docstring."""
     verb, run = argv[0], RunDir(Path(argv[1]))
@@ -189,6 +217,12 @@ def main(argv: Sequence[str]) -> None:
         return
     elif verb == "choose":
         answer = choose(run, run.attempt(int(argv[2])))
+    elif verb == "warned":
+        answer = warned(run.attempt(int(argv[2])), float(argv[3]))
+    elif verb == "watch":
+        number, node, here, everywhere = map(int, argv[2:6])
+        watch(run, run.attempt(number), node, (here, everywhere))
+        return
     else:
         assert verb == "end", verb
         attempt = run.attempt(int(argv[2]))

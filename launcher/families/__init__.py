@@ -20,7 +20,7 @@ FAMILIES = module_names("families")
 """Names of all families: the `model_type` values of config.json that can be trained."""
 
 # The hub moved its oldest models into these organisations and answers to both names.
-_ADOPTED = ("google-bert/", "FacebookAI/", "distilbert/")
+_ADOPTED = ("google-bert/", "FacebookAI/", "distilbert/", "albert/")
 
 
 @functools.cache

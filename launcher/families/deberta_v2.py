@@ -72,6 +72,8 @@ FAMILY = Family(
     ),
     lora_targets=("query_proj", "value_proj"),
     dropout=DropoutKeys(classifier=("cls_dropout", "pooler_dropout")),
+    packed_by="deberta_v2",
+    heads_drop_inputs=True,
     overflows_in_fp16=_is_multilingual,
     projects_before_norm=True,
     has_flash_attention=False,

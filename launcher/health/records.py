@@ -2,6 +2,7 @@
 
 health/rank_R.json    a rank by its process, written once
 health/node_K.json    the ranks of a node, written again every few seconds while they live
+health/pace.json      what rank 0 has measured of steps, evaluations and saves
 
 A node's file is written in its place, not renamed over the old one: on NFS that is what another machine sees at once.
 Nothing here is fsynced: it is worth nothing after a power cut.
@@ -14,6 +15,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,9 @@ from launcher.runs.records import make, parse_object, read_text, tree_of
 
 MOST_BYTES = 1 << 18
 PADDED_TO = 4096
+PACE = "pace.json"
+FRESH_S = 30.0
+"""A watcher writes every few seconds; one whose file is older than this is gone."""
 _NODE = re.compile(r"node_[0-9]{1,6}\.json", re.ASCII)
 _RANK = re.compile(r"rank_[0-9]{1,6}\.json", re.ASCII)
 
@@ -80,13 +85,47 @@ class NodeHealth:
     others: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How long a training needs for what comes before it can stop, in seconds: the longest of late."""
+
+    step_s: float
+    evaluation_s: float
+    """0 before the first."""
+    save_s: float
+    """From the beginning of a save until it is on disk."""
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_pace(attempt: AttemptDir, pace: Pace) -> None:
+    """Let the watcher know. Raises OSError."""
+    attempt.health.mkdir(mode=0o700, exist_ok=True)
+    _replace(attempt.health / PACE, pace)
+
+
+def read_pace(attempt: AttemptDir) -> Pace | None:
+    """What was measured; None before the first save, or where that can't be read."""
+    with contextlib.suppress(DamagedFile):
+        text = read_text(attempt.health / PACE, MOST_BYTES)
+        return None if text is None else make(Pace, parse_object(text, PACE), PACE)
+    return None
+
+
+def is_watched(attempt: AttemptDir, node: int) -> bool:
+    """Whether the watcher of a node has written of late."""
+    return any(each.node == node and abs(time.time() - each.at) < FRESH_S for each in read_nodes(attempt))
+
+
 def write_member(attempt: AttemptDir, member: Member) -> None:
     """Let the watchers know of a rank."""
     attempt.health.mkdir(mode=0o700, exist_ok=True)
-    path = attempt.health / f"rank_{member.rank}.json"
+    _replace(attempt.health / f"rank_{member.rank}.json", member)
+
+
+def _replace(path: Path, record: Member | Pace) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(tree_of(member), file)
+        json.dump(tree_of(record), file)
     Path(temporary).replace(path)
 
 

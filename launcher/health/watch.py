@@ -1,9 +1,10 @@
 """The watcher of a node: a small process beside its ranks that tells where they stand and ends an attempt that hangs.
 
-    python -m launcher.health.watch RUN_DIR ATTEMPT NODE LOCAL_WORLD_SIZE WORLD_SIZE
+    python -m launcher.node watch RUN_DIR ATTEMPT NODE LOCAL_WORLD_SIZE WORLD_SIZE
 
 The node's first rank starts it. It is no thread of a rank, since all of that may be halted or stuck; and it lives as long as
-a rank or torchrun does. It counts seconds by its own clock, so no other clock's jump, and no pause of its own, is a hang.
+a rank or torchrun does. It counts seconds by its own clock, so no other clock's jump, and no pause of its own, is a hang. That of
+the first node keeps the time, too.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 from launcher.health import bounds, records
 from launcher.health.beats import Beat, BeatsOf
@@ -23,6 +23,7 @@ from launcher.health.processes import HALTED, Process
 from launcher.health.records import Member, NodeHealth, RankHealth
 from launcher.health.stacks import write_stacks
 from launcher.health.stalls import Place, Stall, places_of, stall_of
+from launcher.health.time_limit import TimeKeeper
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
 from launcher.runs.events import append_notice
@@ -73,13 +74,20 @@ class Watcher:
     """Looks at the ranks of a node once a second."""
 
     def __init__(
-        self, run: RunDir, attempt: AttemptDir, node: int, sizes: tuple[int, int], floor: float | None
+        self,
+        run: RunDir,
+        attempt: AttemptDir,
+        node: int,
+        sizes: tuple[int, int],
+        floor: float | None,
+        keeper: TimeKeeper | None = None,
     ) -> None:
         self._run = run
         self._attempt = attempt
         self._node = node
         self._local_size, self._world_size = sizes
         self._floor = floor
+        self._keeper = keeper
         self._starter = Process.of(os.getppid())
         self._host = _host(attempt, node)
         self._ranks: dict[int, Watched] = {}
@@ -102,6 +110,8 @@ class Watcher:
                 self._end(stall)
                 return
             self._end_halted_agents(passed_s)
+            if self._keeper is not None:
+                self._keeper.look()
             self._wait()
 
     def _passed(self) -> float:
@@ -238,19 +248,16 @@ def _longest_before(run: RunDir, attempt: AttemptDir, node: int) -> dict[str, fl
     return longest
 
 
-def main(arguments: Sequence[str]) -> None:
-    """The command line in this module's docstring."""
+def watch(
+    run: RunDir, attempt: AttemptDir, node: int, sizes: tuple[int, int], keeper: TimeKeeper | None
+) -> None:
+    """Watch the ranks of a node, of which there are so many here and in all, until they are gone."""
     for wish in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(wish, signal.SIG_IGN)  # its ranks save now, and it goes with them
-    run, number, node, *sizes = RunDir(Path(arguments[0])), *map(int, arguments[1:5])
     word = os.environ.get(bounds.VARIABLE)
     try:
         floor = bounds.floor_s(word)
     except ValueError:
         floor = bounds.FLOOR_S
         sys.stderr.write(f"{bounds.VARIABLE}={word!r} is neither seconds nor `off`: {floor:.0f} is taken\n")
-    Watcher(run, run.attempt(number), node, (sizes[0], sizes[1]), floor).watch()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    Watcher(run, attempt, node, sizes, floor, keeper).watch()

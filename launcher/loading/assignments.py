@@ -17,6 +17,14 @@ from launcher.recipe.recipe import Recipe
 PREFIX = "LAUNCH_"
 OTHER_VARIABLES = frozenset({"LAUNCH_COMPAT"})
 """Variables that are read elsewhere and are no keys of a recipe."""
+NAMED_BY_AN_AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID")
+OF_AN_AGENT = {
+    "WANDB_SWEEP_ID": "tracking.wandb.sweep",
+    "WANDB_RUN_ID": "run_id",
+    "WANDB_PROJECT": "tracking.wandb.project",
+    "WANDB_ENTITY": "tracking.wandb.entity",
+}
+"""What `wandb agent` sets for each run that it starts."""
 TYPO = 0.8
 """How alike a variable and a key must be, from 0 to 1, for one to be taken for the other mistyped."""
 RECIPE, ENVIRONMENT, OVERRIDE = 1, 2, 3
@@ -99,7 +107,16 @@ def from_environment(environ: Mapping[str, str], cwd: Path, mistakes: Mistakes) 
             continue  # a variable of somebody else's; unknown_variables names it
         else:
             _accept(key, environ[name], where, ENVIRONMENT, cwd, found, mistakes)
+    for name, key in _of_an_agent(environ).items():
+        _accept(key, environ[name], f"environment {name}", ENVIRONMENT, cwd, found, mistakes)
     return found
+
+
+def _of_an_agent(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variable -> key, of those by which `wandb agent` says which run of which sweep it starts; nothing where there is none."""
+    if any(hidden_character(environ.get(name, "")) or not environ.get(name) for name in NAMED_BY_AN_AGENT):
+        return {}
+    return {name: key for name, key in OF_AN_AGENT.items() if environ.get(name)}
 
 
 def unknown_variables(environ: Mapping[str, str]) -> str | None:

@@ -116,6 +116,18 @@ def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
             f"the hidden states of this {shape.family.name} encoder exceed 65,504, which fp16 can't hold",
             "use precision=bf16, or precision=fp32 on a GPU without bf16",
         )
+    if recipe.model.gradient_checkpointing and not shape.family.can_checkpoint:
+        yield Conflict(
+            ("model.gradient_checkpointing", "model.name"),
+            f"transformers can't compute the layers of a {shape.family.name} encoder again",
+            "leave it out; a smaller batch.micro needs less memory too",
+        )
+    if recipe.model.dropout.classifier is not None and not shape.family.dropout.classifier:
+        yield Conflict(
+            ("model.dropout.classifier", "model.name"),
+            f"the heads of {shape.family.name} encoders have no dropout of their own",
+            "set model.dropout.hidden, which they follow",
+        )
     if recipe.prune.shrinks and not shape.family.can_shrink:
         key = next(key for key in ("heads", "ffn", "layers") if getattr(recipe.prune, key))
         yield Conflict(
@@ -127,11 +139,12 @@ def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
         ("freeze.layers", recipe.model.freeze.layers),
         ("reinit_layers", recipe.model.reinit_layers),
     ):
-        if layers > shape.layers:
+        if layers > shape.own_layers:
+            sharing = ", which share one set of weights" if shape.own_layers == 1 < shape.layers else ""
             yield Conflict(
                 (f"model.{key}", "model.name"),
-                f"the model has {shape.layers} layers",
-                f"use model.{key}={shape.layers} or less",
+                f"the model has {shape.layers} layers{sharing}",
+                f"use model.{key}={shape.own_layers} or less",
             )
     if recipe.tuning == "lora":
         try:

@@ -27,6 +27,10 @@ NCCL_BYTES = 300 * 2**20
 """NCCL's channels and buffers with several ranks: an assumption."""
 HOST_PROCESS_BYTES = 700 * 2**20
 """A Python process with torch and transformers loaded, resident."""
+SCORES_KEPT = 2**24
+"""Most attention scores of a layer that are kept where positions are relative; more are computed again, in groups."""
+SCORES_IN_WORK = 2**22
+"""Most scores of such a group."""
 SLACK = 0.05
 """Share of the allocator's memory that is lost to fragmentation: an assumption."""
 
@@ -127,7 +131,7 @@ def trainable_parameters(shape: ModelShape, setup: Setup) -> int:
         frozen = shape.body_parameters
         frozen -= shape.vocab * shape.embedding_size if setup.train_embeddings else 0
     else:
-        frozen = min(setup.frozen_layers, shape.layers) * shape.layer_parameters
+        frozen = min(setup.frozen_layers, shape.own_layers) * shape.layer_parameters
         frozen += shape.embedding_parameters if setup.frozen_embeddings else 0
     return total_parameters(shape, setup) - frozen
 
@@ -232,7 +236,7 @@ def activation_bytes(shape: ModelShape, setup: Setup, *, tokens: int, length: in
     hidden_and_ids = tokens * (4 * shape.hidden + 32)
     # Backward of the feed-forward holds the gradients at both sides of the activation and of the residual.
     work = tokens * (2 * _width(setup) * shape.intermediate + 8 * shape.hidden)
-    return layers + embeddings + hidden_and_ids + work + 2 * _score_count(shape, setup, tokens, length) * FP32
+    return layers + embeddings + hidden_and_ids + work + _score_work(shape, setup, tokens, length)
 
 
 def _layer_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> int:
@@ -245,7 +249,7 @@ def _layer_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> i
     inputs = (readers + 1) * c * hidden if full else 0
     # Query, key, value and the result; flash keeps a rotated query and key beside the whole fused matrix.
     attention = (6 if fused and setup.attention == "flash" else 4) * c * hidden
-    elementwise = (3 if shape.gated else 1) * c * inner
+    elementwise = (3 if shape.gated else shape.family.activation_tensors) * c * inner
     product = c * inner if full else 0
     masks = shape.family.dropout_masks * _mask(setup, c) * hidden
     per_token = norms + inputs + attention + elementwise + product + masks
@@ -257,24 +261,32 @@ def _layer_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> i
 def _adapter_bytes(shape: ModelShape, setup: Setup, tokens: int) -> int:
     """Each adapter of a layer keeps its own cast of the input, the mask of its dropout, and r values."""
     c, mask = _width(setup), _mask(setup, FP32)
-    adapted = ((count // shape.layers, inputs) for count, inputs, _ in _adapted(shape, setup))
+    adapted = ((count // shape.own_layers, inputs) for count, inputs, _ in _adapted(shape, setup))
     return tokens * sum(count * ((c + mask) * inputs + c * setup.lora_r) for count, inputs in adapted)
 
 
 def _score_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> int:
-    """What one layer keeps of the attention scores; DeBERTa adds those of its positions."""
+    """What one layer keeps of the attention scores, and of relative positions."""
+    count = _score_count(shape, setup, tokens, length)
     c = _width(setup)
+    if shape.relative_span:
+        kept = (FP32 + _mask(setup, FP32)) * (count if count <= SCORES_KEPT else 0)
+        # Query, key and value are gathered in fp32 on a CPU.
+        gathered = 3 * ((FP32 if setup.device == "cpu" else c) - c)
+        # Query and key share an input of their own: one more than all three have in fp32, one less than autocast's casts.
+        gathered += 0 if setup.tuning == "lora" else c if c == FP32 else -c
+        # A row for each distance, as embedded, normed, projected twice and laid out.
+        return kept + shape.hidden * (tokens * gathered + 2 * length * (2 * c + 2 * FP32))
     # Autocast computes softmax in fp32 on a GPU only; some families do so anywhere.
     softmax = c if setup.device == "cpu" and not shape.family.softmax_in_fp32 else FP32
     dropped = c if setup.dropout or softmax != c else 0
-    scores = _score_count(shape, setup, tokens, length) * (softmax + dropped + _mask(setup, softmax))
-    if not shape.relative_span:
-        return scores
-    positions = 2 * shape.relative_span
-    gathered = 2 * tokens * shape.heads * positions * c
-    tables = 2 * -(-tokens // length) * positions * shape.hidden * c
-    indices = 2 * 8 * length * length
-    return scores + gathered + tables + indices + tokens * (c * shape.hidden + length)
+    return count * (softmax + dropped + _mask(setup, softmax))
+
+
+def _score_work(shape: ModelShape, setup: Setup, tokens: int, length: int) -> int:
+    """What the backward pass of one layer's scores holds: their gradient twice, with positions that of products by distance."""
+    count = _score_count(shape, setup, tokens, length)
+    return 8 * min(count, SCORES_IN_WORK) * FP32 if shape.relative_span else 2 * count * FP32
 
 
 def _score_count(shape: ModelShape, setup: Setup, tokens: int, length: int) -> int:

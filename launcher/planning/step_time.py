@@ -38,18 +38,19 @@ def step_flops(shape: ModelShape, setup: Setup, *, tokens: int, mean_length: flo
     per example count as nothing.
     """
     attention = 4 * shape.hidden * _attention_lengths(shape, mean_length)
-    adapters = adapter_parameters(shape, setup)
-    weights, passes = shape.linear_weights, 3 if setup.tuning == "full" else 2
+    adapters = adapter_parameters(shape, setup) * (shape.layers // shape.own_layers)
+    weights, passes = shape.multiplied_weights, 3 if setup.tuning == "full" else 2
     forward = 2 * (weights + adapters) + attention
     again = forward if setup.gradient_checkpointing else 0
     return tokens * (passes * 2 * weights + 6 * adapters + 3 * attention + again)
 
 
 def _attention_lengths(shape: ModelShape, mean_length: float) -> float:
-    """Tokens that a token attends to, summed over the layers; DeBERTa also scores every relative position."""
+    """Tokens that a token attends to, summed over the layers; relative positions score each distance twice."""
     whole = shape.layers if shape.global_layers < 0 else shape.global_layers
     local = (shape.layers - whole) * min(mean_length, shape.local_window)
-    return whole * mean_length + local + shape.layers * 2 * shape.relative_span
+    distances = 2 * mean_length if shape.relative_span else 0.0
+    return whole * mean_length + local + shape.layers * distances
 
 
 @dataclass(frozen=True)
@@ -271,7 +272,7 @@ def pass_bytes(shape: ModelShape, setup: Setup, tokens: int, length: float, micr
     """
     width = FP32 if setup.precision == "fp32" else 2
     cast = 0 if setup.precision == "fp32" else FP32 + width
-    weights = shape.linear_weights * (2 * width + cast)
+    weights = shape.multiplied_weights * 2 * width + shape.linear_weights * cast
     gradients = FP32 * trainable_parameters(shape, setup)
     kept = activation_bytes(shape, setup, tokens=tokens, length=max(1, round(length)))
     return micro_batches * (weights + gradients) + 2 * kept

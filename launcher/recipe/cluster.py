@@ -146,7 +146,7 @@ class Cluster(Section):
     sbatch: dict[SbatchOption, Line | int | bool] = Field(default_factory=dict)
     """Further sbatch options by their long names, such as {exclude: node7, nice: 100}; true for those without a value."""
     grace_s: Count | None = None
-    """Seconds before the time limit at which a job saves and stops; null means 120, or a quarter of a short limit."""
+    """Seconds before the time limit at which a job saves and stops, as long as nothing is measured; null means 120 or more."""
     spare_nodes: Annotated[int, Field(ge=0)] = 0
     """Nodes asked for beyond those of a job of several, as far as limits.nodes allows, to go on with where one is found bad."""
     gpus_per_node: Annotated[int, Field(ge=0)] | None = None

@@ -14,6 +14,7 @@ LONGEST_NAME, LONGEST_TAG = 128, 64
 """Characters that W&B takes, in names of any kind and in a tag."""
 NOT_IN_PROJECT = "/\\#?%:"
 """Characters that wandb's own settings refuse in a project."""
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ENTITY = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -41,9 +42,16 @@ def _tag(value: str) -> str:
     return value
 
 
+def _id(value: str) -> str:
+    if not ID.fullmatch(value):
+        raise ValueError("must be an id of W&B: letters, digits, '-' and '_'")
+    return value
+
+
 WandbName = Annotated[Line, AfterValidator(_name)]
 Project = Annotated[Line, AfterValidator(_project)]
 Entity = Annotated[Line, AfterValidator(_entity)]
+Id = Annotated[Line, AfterValidator(_id)]
 Tag = Annotated[Line, AfterValidator(_tag)]
 
 
@@ -70,6 +78,10 @@ class Wandb(Section):
     """A longer note, shown on the run's page."""
     alerts: bool = False
     """Whether W&B tells you, as your settings there say, when the run fails, diverges or is completed."""
+    upload: tuple[Literal["mistakes", "model"], ...] = ()
+    """What else goes there: mistakes, the worst ones with their texts; model, the best model as an artifact."""
+    sweep: Id | None = None
+    """Sweep of W&B's that the run belongs to; `wandb agent` gives it."""
 
 
 class Tracking(Section):

@@ -205,7 +205,7 @@ class RunDir:
 
     @property
     def stop(self) -> Path:
-        """Its existence asks the run to save and stop; its text says who asked: `user`, `signal` or `wandb`."""
+        """Its existence asks the run to save and stop; its text says who asked: `user`, `signal`, `time-limit` or `wandb`."""
         return self.control / "stop"
 
     @property

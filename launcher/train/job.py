@@ -33,6 +33,7 @@ from launcher.train.process.events import Events
 from launcher.train.process.heartbeat import Heartbeat
 from launcher.train.process.ranks import Ranks
 from launcher.train.process.stop_requests import StopFlag
+from launcher.train.record.pace import PaceLog
 from launcher.train.record.provenance import record_data, record_environment
 from launcher.train.record.rank_times import RankTimes
 from launcher.train.record.recorder import NoRecord, Record, open_record
@@ -72,6 +73,7 @@ class Job:
     graphs: GraphedSteps | None
     record: Record
     rank_times: RankTimes
+    pace: PaceLog
     events: Events
     stop: StopFlag
     steps: StepCounts
@@ -143,6 +145,7 @@ def make_job(
         graphs=_graphed_steps(plan, task, strategy, collate, events),
         record=record,
         rank_times=RankTimes(attempt, plan, ranks, events),
+        pace=PaceLog(attempt if ranks.is_main else None),
         events=events,
         stop=stop,
         steps=steps,

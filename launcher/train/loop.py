@@ -200,6 +200,7 @@ def _log(job: Job, state: TrainState, timer: StepTimer, results: list[StepResult
         skipped, wall_s = state.skipped_steps + result.skipped, state.wall_s + seconds
         state = replace(state, skipped_steps=skipped, wall_s=wall_s)
         _report(job, state, timer, result, seconds)
+    job.pace.note(timer.step_seconds, timer.evaluation_seconds, job.checkpoints.seconds)
     return state
 
 

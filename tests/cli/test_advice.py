@@ -70,15 +70,33 @@ def test_what_can_not_be_compressed(
     assert said in launch("plan", *tiny, *(word.format(done=done) for word in words), code=2).stderr
 
 
-def test_families_that_can_not_be_taken_apart(launch: Launch, tiny: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "words", "said"),
+    [
+        (
+            "deberta-v2",
+            ("prune.layers=1",),
+            "prune.layers=1: nothing can be taken out of a deberta-v2 encoder yet",
+        ),
+        (
+            "mpnet",
+            ("model.gradient_checkpointing=true",),
+            "transformers can't compute the layers of a mpnet encoder again",
+        ),
+        ("mpnet", ("model.dropout.classifier=0.2",), "set model.dropout.hidden, which they follow"),
+        ("albert", ("model.freeze.layers=2",), "the model has 2 layers, which share one set of weights"),
+    ],
+)
+def test_what_a_family_can_not_do(
+    launch: Launch, tiny: tuple[str, ...], tmp_path: Path, family: str, words: tuple[str, ...], said: str
+) -> None:
     (tmp_path / "model").mkdir()
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    config = {"model_type": "deberta-v2", "vocab_size": 100, "max_position_embeddings": 64, **sizes}
+    config = {"model_type": family, "vocab_size": 100, "max_position_embeddings": 64, **sizes}
     for name, content in {
         "config.json": config,
         "tokenizer.json": {},
         "model.safetensors": "weights",
     }.items():
         (tmp_path / "model" / name).write_text(json.dumps(content))
-    told = launch("plan", *tiny, "init_from=./model", "prune.layers=1", code=2).stderr
-    assert "prune.layers=1: nothing can be taken out of a deberta-v2 encoder yet" in told
+    assert said in launch("plan", *tiny, "init_from=./model", *words, code=2).stderr

@@ -50,6 +50,21 @@ def known(name):
         ("microsoft/mdeberta-v3-base", 86 + 190),
         ("answerdotai/ModernBERT-base", 149),
         ("answerdotai/ModernBERT-large", 395),
+        ("jhu-clsp/ettin-encoder-17m", 17),
+        ("jhu-clsp/ettin-encoder-32m", 32),
+        ("jhu-clsp/ettin-encoder-68m", 68),
+        ("jhu-clsp/ettin-encoder-150m", 150),
+        ("jhu-clsp/ettin-encoder-400m", 400),
+        ("jhu-clsp/ettin-encoder-1b", 1028),
+        ("jhu-clsp/mmBERT-small", 140),
+        ("jhu-clsp/mmBERT-base", 307),
+        ("almanach/camembert-base", 110),
+        ("almanach/camembert-large", 335),
+        ("microsoft/mpnet-base", 110),
+        ("albert-base-v2", 11.7),  # as its repository states; the paper rounds
+        ("albert/albert-large-v2", 17.7),
+        ("albert-xlarge-v2", 58.7),
+        ("albert-xxlarge-v2", 223),
         ("sentence-transformers/all-MiniLM-L6-v2", 22.7),
         ("prajjwal1/bert-tiny", 4.4),
     ],
@@ -148,8 +163,8 @@ def test_a_config_may_leave_everything_to_the_defaults(family):
 
 def test_an_unsupported_family_is_refused_with_those_that_are_supported():
     with pytest.raises(UserError) as error:
-        shape_from_config({"model_type": "albert"}, "models/x/config.json")
-    assert str(error.value).startswith("models/x/config.json: model_type=albert: this model family is not")
+        shape_from_config({"model_type": "gpt2"}, "models/x/config.json")
+    assert str(error.value).startswith("models/x/config.json: model_type=gpt2: this model family is not")
     assert all(family in str(error.value) for family in FAMILIES)
 
 

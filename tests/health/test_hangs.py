@@ -120,7 +120,7 @@ def test_no_watcher_outlives_its_ranks(start: Start) -> None:
 
     def watchers() -> list[bytes]:
         commands = [_command(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        return [command for command in commands if b"launcher.health.watch" in command and mark in command]
+        return [command for command in commands if b"launcher.node\0watch\0" in command and mark in command]
 
     wait_until(lambda: not watchers(), "the end of the watcher")
 

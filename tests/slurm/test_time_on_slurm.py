@@ -1,4 +1,4 @@
-"""Time on a real Slurm: when a job will start, and what its partition gives it to save."""
+"""Time on a real Slurm: when a job will start, what its partition gives it to save, and a limit that is moved."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.slurm_cluster import Cluster, wait_until
 
+from launcher.health.records import read_pace
+from launcher.runs.directory import RunDir
+
 Launch = Callable[..., Any]
 WORDS = ("recipe=smoke", "device=cpu", "gpus=1", "time=10", "executor=slurm")
 PLANNED = (*WORDS, "nodes=2")
+TRAINED = (
+    *("recipe=smoke", "device=cpu", "gpus=1", "executor=slurm", "tracking.wandb.mode=disabled"),
+    *("model.scratch.hidden=16", "model.scratch.layers=1", "model.scratch.vocab=200", "data.max_length=16"),
+    *("data.limit=64", "batch.global=8", "eval.every=null", "checkpoint.every=50", "train.max_steps=1000000"),
+)
 LARGE = ("model.scratch.hidden=2048", "model.scratch.layers=24", "model.scratch.heads=16")
 
 
@@ -74,7 +83,9 @@ def test_a_job_that_waits_knows_when_it_will_start(on_slurm: Launch, full: float
     on_slurm("cancel", "r")
 
 
-def test_a_plan_says_what_a_partition_that_gives_way_has_no_time_for(on_slurm: Launch, tmp_path: Any) -> None:
+def test_a_plan_says_what_a_partition_that_gives_way_has_no_time_for(
+    on_slurm: Launch, tmp_path: Path
+) -> None:
     (tmp_path / "low.yaml").write_text("partition: low\n")
     (tmp_path / "high.yaml").write_text("partition: high\n")
     low = on_slurm("plan", *PLANNED, *LARGE, f"cluster={tmp_path / 'low.yaml'}")
@@ -86,3 +97,39 @@ def test_a_plan_says_what_a_partition_that_gives_way_has_no_time_for(on_slurm: L
 def test_without_slurm_nothing_is_said(launch: Launch) -> None:
     plan = launch("plan", *PLANNED, env={**os.environ, "PATH": "/nowhere"})
     assert "\n  start " not in plan.stdout
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_until_a_save_just_fits_into_its_limit_which_is_moved_both_ways(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
+    on_slurm(*TRAINED, "time=4", "run_id=r")
+    run = RunDir(tmp_path / "runs" / "r")
+    attempt = run.attempt(1)
+    wait_until(lambda: read_pace(attempt) is not None, "the first save", timeout_s=300)
+    log = run.job_log(run.last_job() or "")
+
+    move_limit(cluster, run, left_s=30 * 60)
+    move_limit(cluster, run, left_s=80)
+    cluster.run(["scancel", "--signal=USR1", "--batch", run.last_job() or ""])  # as Slurm itself warns
+    wait_until(
+        lambda: "goes on for as long as a save still fits" in log.read_text(), "the script", timeout_s=120
+    )
+    assert not run.stop.exists()
+
+    move_limit(cluster, run, left_s=0)
+    wait_until(lambda: attempt.read().ended_at is not None, "the end of the attempt", timeout_s=300)
+    record = attempt.read()
+    assert record.stop in ("time-limit", "signal"), (
+        record
+    )  # the watcher or Slurm, whichever is first to see it
+    assert (record.exit_code, record.next) == (75, "requeue"), record
+    assert (record.saved_step or 0) >= (record.last_step or 0) > 0
+    on_slurm("cancel", "r")
+
+
+def move_limit(cluster: Cluster, run: RunDir, left_s: float) -> None:
+    """Let the job's time limit be up in so many seconds, or up to a minute later: Slurm counts in minutes."""
+    began = run.attempt(1).read().started_at or 0.0
+    minutes = (time.time() - began + left_s) // 60 + 1
+    cluster.run(["scontrol", "update", f"jobid={run.last_job()}", f"TimeLimit={minutes:.0f}"])

@@ -42,7 +42,7 @@ def small_config(family: str, *, layers: int = 2, labels: int = 3) -> Any:
     }
     if family == "distilbert":
         shape = {"vocab_size": 60, "dim": 32, "n_layers": layers, "n_heads": 2, "hidden_dim": 48}
-    elif family == "electra":
+    elif family in ("electra", "albert"):
         shape["embedding_size"] = 16
     elif family == "deberta-v2":
         relative = {"relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm"}

@@ -76,6 +76,28 @@ class Run:
         }
 
 
+@dataclass
+class Artifact:
+    """A version of an artifact: its files as they were uploaded."""
+
+    kind: str
+    aliases: list[str]
+    metadata: dict[str, Any]
+    files: dict[str, bytes] = field(default_factory=dict)
+    committed: bool = False
+
+
+@dataclass
+class Sweep:
+    """A sweep that W&B controls: its configuration as YAML, and the runs that agents are still to start."""
+
+    config: str
+    trials: dict[str, dict[str, Any]]
+    """Run id -> parameter -> value."""
+    ended: dict[str, bool] = field(default_factory=dict)
+    """Run id -> whether it is over, of those that were given out."""
+
+
 @dataclass(frozen=True)
 class Received:
     """One request, without its Authorization header."""
@@ -95,6 +117,9 @@ class WandbStub:
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
         self.received: list[Received] = []
+        self.artifacts: dict[str, Artifact] = {}
+        """By name."""
+        self.sweeps: dict[str, Sweep] = {}
         self.alerts: list[dict[str, Any]] = []
         """Title, text and severity of each alert."""
         self.unknown: list[str] = []
@@ -274,6 +299,73 @@ class WandbStub:
         self.alerts.append({key: variables.get(key) for key in ("title", "text", "severity")})
         return {"notifyScriptableRunAlert": {"success": True}}
 
+    def _on_ArtifactType(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return {"project": {"artifact": None}}
+
+    def _on_CreateArtifact(self, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        asked = variables["input"]
+        name = asked["artifactCollectionName"]
+        aliases = [alias["alias"] for alias in asked["aliases"]]
+        self.artifacts[name] = Artifact(
+            asked["artifactTypeName"], aliases, json.loads(asked["metadata"] or "{}")
+        )
+        return {
+            "createArtifact": {
+                "artifact": {"id": name, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
+            }
+        }
+
+    def _on_CreateArtifactFiles(self, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        nodes = [
+            {
+                "storagePath": f"{file['artifactID']}/{file['name']}",
+                "uploadUrl": f"{self.url}/artifact/{file['artifactID']}/{file['name']}",
+                "uploadHeaders": [],
+                "uploadMultipartUrls": None,
+                "artifact": {"id": file["artifactID"]},
+            }
+            for file in variables["input"]["artifactFiles"]
+        ]
+        return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
+
+    def _on_CreateArtifactManifest(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        file = {"id": "Rg==", "uploadUrl": f"{self.url}/manifest", "uploadHeaders": []}
+        return {"createArtifactManifest": {"artifactManifest": {"id": "TQ==", "file": file}}}
+
+    def _on_CommitArtifact(self, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        name = variables["artifactID"]
+        self.artifacts[name].committed = True
+        return {"commitArtifact": {"artifact": {"id": name, "digest": "d"}}}
+
+    def _on_UpdateArtifact(self, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return {"updateArtifact": {"artifact": {"id": variables.get("artifactID")}}}
+
+    def _on_SweepWithRuns(self, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        found = self.sweeps.get(variables["sweep"])
+        tree = (
+            None
+            if found is None
+            else {"id": variables["sweep"], "config": found.config, "runs": {"edges": []}}
+        )
+        return {"project": {"sweep": tree}}
+
+    def _on_CreateAgent(self, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return {"createAgent": {"agent": {"id": variables["sweep"]}}}
+
+    def _on_Heartbeat(self, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        """One trial after the other, and then the order to leave."""
+        sweep, alive = self.sweeps[variables["id"]], json.loads(variables["runState"])
+        sweep.ended = {run: run not in alive for run in sweep.ended}
+        commands: list[dict[str, Any]] = []
+        waiting = [run for run in sweep.trials if run not in sweep.ended]
+        if waiting and all(sweep.ended.values()):
+            args = {name: {"value": value} for name, value in sweep.trials[waiting[0]].items()}
+            commands = [{"type": "run", "run_id": waiting[0], "program": "launch", "args": args}]
+            sweep.ended[waiting[0]] = False
+        elif not waiting and all(sweep.ended.values()):
+            commands = [{"type": "exit"}]
+        return {"agentHeartbeat": {"agent": {"id": variables["id"]}, "commands": json.dumps(commands)}}
+
     def _on_MarkRunFilesUploaded(self, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         return {"markRunFilesUploaded": {"success": True}}
 
@@ -324,6 +416,8 @@ class _Handler(BaseHTTPRequestHandler):
         match = re.match(r"/upload/([^/]+)/(.+)", self.path)
         if match:
             self.server.stub.runs[match[1]].files[unquote(match[2])] = body
+        if match := re.match(r"/artifact/([^/]+)/(.+)", self.path):
+            self.server.stub.artifacts[unquote(match[1])].files[unquote(match[2])] = body
         self._answer(200, {})
 
     def do_POST(self) -> None:

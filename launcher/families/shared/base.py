@@ -57,19 +57,27 @@ class Family:
 
     packed_by: str | None = None
     """The module of train/model that lets the encoder read packed examples; None: its examples are padded."""
+    heads_drop_inputs: bool = False
+    """Whether transformers' models with a head give the encoder no argument that they don't know."""
     can_capture: bool = False
     """Whether its steps can be CUDA graphs: packed attention is one kernel of fixed shape in all layers."""
     can_shrink: bool = False
     """Whether heads, neurons and layers can be taken out of it."""
+    can_checkpoint: bool = True
+    """Whether transformers can compute its layers again in the backward pass."""
     overflows_in_fp16: Callable[[ModelShape], bool] = _never
     """Whether the hidden states of such a model exceed 65,504, which fp16 can't hold."""
 
     projects_before_norm: bool = False
     """Whether embeddings of another width are projected, without a bias, before their norm."""
+    always_projects: bool = False
+    """Whether embeddings are projected even where they are as wide as the hidden states."""
     head_has_norm: bool = False
     """Whether the classification head has a norm."""
     dropout_masks: int = 2
     """Masks of hidden width that dropout keeps in a layer."""
+    activation_tensors: int = 1
+    """Tensors as wide as the feed-forward layer that the activation function keeps; with a gate there are three."""
     softmax_in_fp32: bool = False
     """Whether softmax is computed in fp32 on a CPU too."""
     has_flash_attention: bool = True
@@ -142,6 +150,15 @@ class ModelShape:
     relative_projections: tuple[str, ...] = ()
     """DeBERTa: projections of the positions where they aren't shared with the keys and queries."""
     conv_kernel: int = 0
+    bias_parameters: int = 0
+    """MPNet: entries of the one table of attention biases that all layers read."""
+    distinct_layers: int = -1
+    """ALBERT: layers with parameters of their own, each of which is used several times; -1 means all of them."""
+
+    @property
+    def own_layers(self) -> int:
+        """Layers that have parameters of their own."""
+        return self.layers if self.distinct_layers < 0 else self.distinct_layers
 
     @property
     def max_length(self) -> int:
@@ -156,7 +173,7 @@ class ModelShape:
     @property
     def body_parameters(self) -> int:
         """Parameters of embeddings and layers; poolers and heads are counted with the task's head."""
-        return self.embedding_parameters + self.layers * self.layer_parameters + self._shared_parameters
+        return self.embedding_parameters + self.own_layers * self.layer_parameters + self._shared_parameters
 
     @property
     def embedding_parameters(self) -> int:
@@ -174,10 +191,18 @@ class ModelShape:
 
     @property
     def linear_weights(self) -> int:
-        """Elements of all weight matrices that each token is multiplied with (autocast copies these)."""
+        """Elements of all weight matrices of the encoder (autocast copies these)."""
+        return self._linear_weights(self.own_layers)
+
+    @property
+    def multiplied_weights(self) -> int:
+        """Elements of the weight matrices that each token is multiplied with; one that is used twice counts twice."""
+        return self._linear_weights(self.layers)
+
+    def _linear_weights(self, layers: int) -> int:
         per_layer = sum(inputs * outputs for _, inputs, outputs, _ in self._layer())
-        projection = self.embedding_size * self.hidden if self.embedding_size != self.hidden else 0
-        return self.layers * per_layer + projection
+        projection = self.embedding_size * self.hidden if self._is_projected else 0
+        return layers * per_layer + projection
 
     def classifier_parameters(self, labels: int) -> int:
         """What `AutoModelForSequenceClassification` adds to the body: pooler or dense, then the output.
@@ -197,7 +222,7 @@ class ModelShape:
         found: dict[str, dict[tuple[int, int], int]] = {}
         for leaf, inputs, outputs, _ in self._layer():
             widths = found.setdefault(leaf, {})
-            widths[inputs, outputs] = widths.get((inputs, outputs), 0) + self.layers
+            widths[inputs, outputs] = widths.get((inputs, outputs), 0) + self.own_layers
         return {
             leaf: tuple(Linear(count, *width) for width, count in widths.items())
             for leaf, widths in found.items()
@@ -223,19 +248,23 @@ class ModelShape:
         return 2 * width if self.norm_bias else width
 
     @property
+    def _is_projected(self) -> bool:
+        return self.family.always_projects or self.embedding_size != self.hidden
+
+    @property
     def _projection(self) -> int:
-        if self.embedding_size == self.hidden:
+        if not self._is_projected:
             return 0
         bias = 0 if self.family.projects_before_norm else self.hidden
         return self.embedding_size * self.hidden + bias
 
     @property
     def _shared_parameters(self) -> int:
-        """DeBERTa's relative positions and convolution, which belong to no single layer.
+        """DeBERTa's relative positions and convolution and MPNet's biases, which belong to no single layer.
 
         ModernBERT's first layer lacks a norm and its last is followed by one, so both cancel.
         """
-        relative = 2 * self.relative_span * self.hidden
+        relative = 2 * self.relative_span * self.hidden + self.bias_parameters
         norm = self._norm(self.hidden) if self.relative_norm else 0
         if not self.conv_kernel:
             return relative + norm

@@ -60,7 +60,7 @@ class Modules:
 
 @dataclass(frozen=True)
 class DropoutKeys:
-    """Entries of config.json that hold each kind of dropout."""
+    """Entries of config.json that hold each kind of dropout; none where there is none of this kind."""
 
     hidden: tuple[str, ...] = ("hidden_dropout_prob",)
     attention: tuple[str, ...] = ("attention_probs_dropout_prob",)

@@ -13,9 +13,9 @@ NAME = "_softmax_backward_data"
 
 
 def softmax_derivative(gradient: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The gradient with respect to the scores, where `weights` are their softmax over the last axis in float32."""
+    """The gradient with respect to the scores, where `weights` are their softmax over the last axis."""
     kernel = getattr(torch, NAME, None) if saves_time() else None
     if kernel is None:
         return weights * (gradient - (gradient * weights).sum(dim=-1, keepdim=True))
-    found: torch.Tensor = kernel(gradient, weights, -1, torch.float32)
+    found: torch.Tensor = kernel(gradient, weights, -1, weights.dtype)
     return found

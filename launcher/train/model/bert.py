@@ -1,4 +1,4 @@
-"""Packed examples in BERT, RoBERTa, XLM-RoBERTa and ELECTRA, whose layers are the same."""
+"""Packed examples in BERT, RoBERTa, XLM-RoBERTa, CamemBERT and ELECTRA, whose layers are the same."""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ from launcher.train.tasks import extra_head
 
 
 def depths(model: torch.nn.Module) -> dict[str, int]:
-    """Depth of each parameter by its name: 0 the embeddings, 1 to L the layers, L + 1 the head."""
+    """Depth of each parameter by its name: 0 the embeddings, 1 to L the layers that have parameters, L + 1 the head."""
     whole = _whole(model)
     names = family_of(whole.config).modules
     prefix, layers = f"{whole.base_model_prefix}.", f"{names.layers}."
     below = tuple(f"{name}." for name in names.below)
-    top: int = whole.config.num_hidden_layers
+    top = len(whole.base_model.get_submodule(names.layers))
 
     def depth(name: str) -> int:
         inner = name.removeprefix("base_model.model.")

@@ -24,7 +24,7 @@ def adapt(encoder: Any, rows: Rows) -> None:
         encoder.layers[-1].register_forward_hook(examples_first, with_kwargs=True)
 
 
-def ready_mask(_device: torch.device) -> dict[str, None]:
+def ready_mask(_packing: Packing) -> dict[str, None]:
     """Masks that the encoder passes on as they are and nobody reads: they keep (tokens, tokens) from being made."""
     return {"full_attention": None, "sliding_attention": None}
 

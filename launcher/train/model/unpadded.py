@@ -17,13 +17,12 @@ from launcher.tasks.shared.base import Rows
 from launcher.train.model.family import family_of
 from launcher.train.packed.collate import Collate, Mover, padded_collate
 from launcher.train.packed.dropout import use_cheap_dropout
-from launcher.train.packed.in_place import selected_tokens
+from launcher.train.packed.in_place import PACKED_INPUTS, PassesPackedInputs, selected_tokens, teach
 from launcher.train.packed.packing import PackedCollate, Packing
 from launcher.train.tasks.base import Task
 
 READ_FIRST = ("ForSequenceClassification", "ForMultipleChoice")
 """Ends of the names of models whose heads read the first token, or the mean of all, and nothing else."""
-PACKED_INPUTS = ("lengths", "cu_seqlens", "selected", "bucket")
 
 
 def make_collate(
@@ -59,8 +58,9 @@ def enable_packing(model: nn.Module, device: torch.device, rows: Rows = "first")
     whole = _transformers_model(model)
     encoder = whole.base_model
     kind = whole.config.model_type  # a teacher may be of a family that can't be trained
-    packed_by = find(kind).packed_by if kind in FAMILIES else None
-    if packed_by is None or encoder is whole or getattr(whole.config, "is_decoder", False):
+    family = find(kind) if kind in FAMILIES else None
+    packed_by = None if family is None else family.packed_by
+    if family is None or packed_by is None or encoder is whole or getattr(whole.config, "is_decoder", False):
         return False
     if rows == "first" and not type(whole).__name__.endswith(READ_FIRST):
         return False
@@ -70,6 +70,8 @@ def enable_packing(model: nn.Module, device: torch.device, rows: Rows = "first")
         encoder.reads_packed_inputs = True
         encoder.register_forward_pre_hook(_read_packing, with_kwargs=True)
         _code(packed_by).adapt(encoder, rows)
+        if family.heads_drop_inputs:
+            teach(whole, PassesPackedInputs)
         if rows == "selected":
             encoder.register_forward_hook(selected_tokens, with_kwargs=True)
     return True
@@ -90,14 +92,14 @@ def _read_packing(
     encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """Before the encoder: turn the packed inputs into the one object that the layers read."""
-    if PACKED_INPUTS[0] not in kwargs:
+    given = {**kwargs, **vars(encoder).pop("packed_inputs", {})}
+    if PACKED_INPUTS[0] not in given:
         return None
-    rest = {name: value for name, value in kwargs.items() if name not in PACKED_INPUTS}
-    rest["packing"] = Packing(
-        kwargs["lengths"], kwargs["cu_seqlens"], kwargs.get("selected"), kwargs.get("bucket")
-    )
+    rest = {name: value for name, value in given.items() if name not in PACKED_INPUTS}
+    packing = Packing(given["lengths"], given["cu_seqlens"], given.get("selected"), given.get("bucket"))
+    rest["packing"] = packing
     # Some models' multiple choice gives positions on with a dimension for the choices.
     rest["position_ids"] = kwargs["position_ids"].view(1, -1)
     packed_by = family_of(encoder.config).packed_by
-    rest["attention_mask"] = _code(str(packed_by)).ready_mask(kwargs["cu_seqlens"].device)
+    rest["attention_mask"] = _code(str(packed_by)).ready_mask(packing)
     return args, rest

@@ -131,10 +131,10 @@ class GroupedAttention(torch.autograd.Function):
         dropout: float,
     ) -> torch.Tensor:
         with torch.autocast(query.device.type, enabled=False):
-            q = _gather(query, groups.query_rows).mul_(scale)
-            k = _gather(key, groups.key_rows)
-            v = _gather(value, groups.key_rows)
-            random = _Random(dropout, query.device)
+            q = gather(query, groups.query_rows).mul_(scale)
+            k = gather(key, groups.key_rows)
+            v = gather(value, groups.key_rows)
+            masks = Masks(dropout, query.device)
             keep = sum(g.batch * g.queries * g.keys for g in groups.groups) <= KEPT_WEIGHTS
             kept: list[torch.Tensor] = []
             output = torch.empty_like(q)
@@ -148,23 +148,23 @@ class GroupedAttention(torch.autograd.Function):
             )
             for group, q_part, k_part, v_part, output_part in parts:
                 weights = _weights(group, groups.heads, q_part, k_part)
-                mask = random.mask(weights)
+                mask = masks.draw(weights)
                 torch.bmm(weights if mask is None else weights * mask, v_part, out=output_part)
                 if keep:
                     kept += [weights] if mask is None else [weights, mask]
             ctx.save_for_backward(q, k, v, *kept)
-            ctx.groups, ctx.scale, ctx.random, ctx.kept = groups, scale, random, keep
+            ctx.groups, ctx.scale, ctx.masks, ctx.kept = groups, scale, masks, keep
             ctx.dtype = query.dtype
-            return _scatter(output, groups.query_places, groups.heads).to(query.dtype)
+            return scatter(output, groups.query_places, groups.heads).to(query.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         groups: Groups = ctx.groups
         q, k, v, *kept = ctx.saved_tensors
-        random: _Random = ctx.random.again()
+        masks: Masks = ctx.masks.again()
         with torch.autocast(q.device.type, enabled=False):
-            d_output = _gather(gradients[0], groups.query_rows)
+            d_output = gather(gradients[0], groups.query_rows)
             d_output.index_fill_(0, groups.query_padding, 0.0)
             d_q, d_k, d_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
             d_parts = zip(groups.queries(d_q), groups.keys(d_k), groups.keys(d_v), strict=True)
@@ -182,10 +182,10 @@ class GroupedAttention(torch.autograd.Function):
             ):
                 if ctx.kept:
                     weights = next(remaining)
-                    mask = next(remaining) if random.dropout else None
+                    mask = next(remaining) if masks.dropout else None
                 else:
                     weights = _weights(group, groups.heads, q_part, k_part)
-                    mask = random.mask(weights)
+                    mask = masks.draw(weights)
                 used = weights if mask is None else weights * mask
                 torch.bmm(used.transpose(1, 2), d_o, out=d_v_part)
                 d_used = torch.bmm(d_o, v_part.transpose(1, 2))
@@ -194,16 +194,16 @@ class GroupedAttention(torch.autograd.Function):
                 torch.bmm(d_scores, k_part, out=d_q_part)
                 torch.bmm(d_scores.transpose(1, 2), q_part, out=d_k_part)
             return (
-                _scatter(d_q.mul_(ctx.scale), groups.query_places, groups.heads).to(ctx.dtype),
-                _scatter(d_k, groups.key_places, groups.heads).to(ctx.dtype),
-                _scatter(d_v, groups.key_places, groups.heads).to(ctx.dtype),
+                scatter(d_q.mul_(ctx.scale), groups.query_places, groups.heads).to(ctx.dtype),
+                scatter(d_k, groups.key_places, groups.heads).to(ctx.dtype),
+                scatter(d_v, groups.key_places, groups.heads).to(ctx.dtype),
                 None,
                 None,
                 None,
             )
 
 
-class _Random:
+class Masks:
     """Dropout masks that can be drawn a second time."""
 
     def __init__(self, dropout: float, device: torch.device, seed: int | None = None) -> None:
@@ -213,10 +213,10 @@ class _Random:
             self._seed = int(torch.randint(2**63 - 1, ())) if seed is None else seed
             self._generator = torch.Generator(device).manual_seed(self._seed)
 
-    def again(self) -> _Random:
-        return _Random(self.dropout, self._device, self._seed if self.dropout else None)
+    def again(self) -> Masks:
+        return Masks(self.dropout, self._device, self._seed if self.dropout else None)
 
-    def mask(self, weights: torch.Tensor) -> torch.Tensor | None:
+    def draw(self, weights: torch.Tensor) -> torch.Tensor | None:
         """What to multiply the weights with: 0, or the inverse of the probability to be kept."""
         if not self.dropout:
             return None
@@ -232,11 +232,11 @@ def _weights(group: Group, heads: int, q: torch.Tensor, k: torch.Tensor) -> torc
     return torch.softmax(scores, -1)
 
 
-def _gather(tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """(tokens, heads, width) -> (rows, width) in float32."""
-    return tensor.reshape(-1, tensor.shape[-1]).index_select(0, rows).float()
+def gather(tensor: torch.Tensor, rows: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """(tokens, heads, width) -> (rows, width) in this type."""
+    return tensor.reshape(-1, tensor.shape[-1]).index_select(0, rows).to(dtype)
 
 
-def _scatter(rows: torch.Tensor, places: torch.Tensor, heads: int) -> torch.Tensor:
-    """The inverse of `_gather`: (tokens, heads, width)."""
+def scatter(rows: torch.Tensor, places: torch.Tensor, heads: int) -> torch.Tensor:
+    """The inverse of `gather`: (tokens, heads, width)."""
     return rows.index_select(0, places).view(-1, heads, rows.shape[-1])

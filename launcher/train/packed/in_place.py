@@ -19,7 +19,20 @@ def teach(module: nn.Module, behaviour: type) -> None:
 
 @functools.cache
 def _subclass(behaviour: type, stock: type) -> type:
-    return type(f"Packed{stock.__name__}", (behaviour, stock), {"__module__": __name__})
+    """Of the same name, which transformers writes into config.json."""
+    return type(stock.__name__, (behaviour, stock), {"__module__": __name__})
+
+
+PACKED_INPUTS = ("lengths", "cu_seqlens", "selected", "bucket")
+
+
+class PassesPackedInputs(nn.Module):
+    """A model with a head that would give its encoder only what it knows itself: the packed inputs go past it."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        packed = {name: kwargs.pop(name) for name in PACKED_INPUTS if name in kwargs}
+        self.base_model.packed_inputs = packed  # type: ignore[union-attr]  # a PreTrainedModel has it
+        return super().forward(*args, **kwargs)
 
 
 def examples_first(
@@ -49,9 +62,9 @@ def selected_tokens(
     return output
 
 
-def ready_mask(device: torch.device) -> torch.Tensor:
+def ready_mask(packing: Packing) -> torch.Tensor:
     """A mask that transformers passes on as it is and nobody reads: it keeps (tokens, tokens) from being made."""
-    return torch.zeros(1, 1, 1, 1, device=device)
+    return torch.zeros(1, 1, 1, 1, device=packing.cu_seqlens.device)
 
 
 def cast_once(hidden: torch.Tensor) -> torch.Tensor:

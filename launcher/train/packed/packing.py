@@ -138,7 +138,7 @@ class Packing:
         """(examples,) where the first token of each example is."""
         self.tokens = int(self.lengths[: self._examples].sum())
         """Tokens of those examples."""
-        self._groups: dict[tuple[int, bool, int | None], Groups] = {}
+        self._groups: dict[tuple[int, bool, int | None, bool], Groups] = {}
 
     def __len__(self) -> int:
         """Examples that somebody reads."""
@@ -147,6 +147,13 @@ class Packing:
     def first(self, hidden: torch.Tensor) -> torch.Tensor:
         """The rows of the first tokens: (1, tokens, width) -> (1, examples, width)."""
         return hidden.index_select(1, self.first_rows)
+
+    def apart(self, hidden: torch.Tensor, distance: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(1, tokens, width) with `distance` rows of zeros between two examples, and the places of the tokens (tokens,)."""
+        example = np.repeat(np.arange(len(self.lengths)), self.lengths)
+        places = torch.from_numpy(np.arange(len(example)) + distance * example).to(hidden.device)
+        rows = len(example) + distance * (len(self.lengths) - 1)
+        return hidden.new_zeros(1, rows, hidden.shape[-1]).index_copy(1, places, hidden), places
 
     def mean(self, hidden: torch.Tensor) -> torch.Tensor:
         """The mean over each example's tokens: (1, tokens, width) -> (examples, 1, width)."""
@@ -161,14 +168,22 @@ class Packing:
         """(all examples + 1,) bounds of the queries where each has a single one, also those that fill up the row."""
         return torch.arange(len(self.lengths) + 1, dtype=torch.int32, device=self.cu_seqlens.device)
 
-    def groups(self, heads: int, first_only: bool, window: int | None) -> Groups:
-        """The examples in groups of like length, laid out for batched products."""
+    @property
+    def widest(self) -> int:
+        """Places that the longest example is padded to inside attention."""
+        return _rounded(self.longest)
+
+    def groups(
+        self, heads: int, first_only: bool, window: int | None = None, by_head: bool = False
+    ) -> Groups:
+        """The examples in groups of like length, laid out for batched products; see `Groups.of`."""
         # A window wider than every example hides nothing.
         window = None if window is None or window >= self.longest - 1 else window
-        key = (heads, first_only, window)
+        key = (heads, first_only, window, by_head)
         if key not in self._groups:
             lengths = self.lengths[: len(self)] if first_only else self.lengths
-            self._groups[key] = Groups.of(lengths, heads, first_only, window, self.cu_seqlens.device)
+            device = self.cu_seqlens.device
+            self._groups[key] = Groups.of(lengths, heads, first_only, window, device, by_head)
         return self._groups[key]
 
 
@@ -201,15 +216,24 @@ class Groups:
 
     @classmethod
     def of(
-        cls, lengths: Array, heads: int, first_only: bool, window: int | None, device: torch.device
+        cls,
+        lengths: Array,
+        heads: int,
+        first_only: bool,
+        window: int | None,
+        device: torch.device,
+        by_head: bool = False,
     ) -> Groups:
-        """Lay out examples of these lengths; with `first_only` each has its first token as the only query."""
+        """Lay out examples of these lengths; with `first_only` each has its first token as the only query.
+
+        A group's rows go by example, head and place, or with `by_head` by head, example and place.
+        """
         key_starts = np.cumsum(lengths) - lengths
         query_lengths = np.ones_like(lengths) if first_only else lengths
         query_starts = np.arange(len(lengths)) if first_only else key_starts
         groups: list[Group] = []
-        queries = _Gather(heads)
-        keys = _Gather(heads)
+        queries = _Gather(heads, by_head)
+        keys = _Gather(heads, by_head)
         for members in group_by_length(lengths, heads):
             longest = int(lengths[members].max())
             width = _rounded(longest)
@@ -288,18 +312,22 @@ def _bias(lengths: Array, queries: int, keys: int, window: int | None) -> NDArra
 class _Gather:
     """Collects the index arrays of one kind of rows, group by group."""
 
-    def __init__(self, heads: int) -> None:
+    def __init__(self, heads: int, by_head: bool) -> None:
         self._heads = heads
+        self._by_head = by_head
         self._rows: list[Array] = []
         self._padding: list[NDArray[np.bool_]] = []
 
     def add(self, starts: Array, lengths: Array, width: int) -> None:
-        """Gather these examples' rows (example, head, position), padded to `width`."""
+        """Gather these examples' rows, padded to `width`."""
         position = np.arange(width)
         token = starts[:, None] + np.minimum(position, lengths[:, None] - 1)
         head = np.arange(self._heads)[None, :, None]
-        padding = np.broadcast_to((position >= lengths[:, None])[:, None], (len(starts), self._heads, width))
-        self._rows.append((token[:, None, :] * self._heads + head).ravel())
+        rows = token[:, None, :] * self._heads + head
+        padding = np.broadcast_to((position >= lengths[:, None])[:, None], rows.shape)
+        if self._by_head:
+            rows, padding = rows.swapaxes(0, 1), padding.swapaxes(0, 1)
+        self._rows.append(rows.ravel())
         self._padding.append(padding.ravel())
 
     def finish(self) -> tuple[Array, Array, Array]:

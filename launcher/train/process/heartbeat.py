@@ -140,7 +140,7 @@ def start_watcher(run: RunDir, attempt: AttemptDir) -> None:
     with contextlib.suppress(OSError):
         _kept.append(
             subprocess.Popen(
-                [sys.executable, "-m", "launcher.health.watch", *arguments],
+                [sys.executable, "-m", "launcher.node", "watch", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,  # torchrun signals the group of a rank

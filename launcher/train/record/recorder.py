@@ -14,6 +14,9 @@ from launcher.train.record.metrics_log import MetricsLog, Number, Split
 from launcher.train.record.repair import put_right
 from launcher.train.record.tracking import Tracker, TrackingSettings
 
+MODEL_TIMEOUT_S = 180.0
+"""Time for the last uploads where the best model is one of them; it may hold the end of a training up for so long."""
+
 
 class Record:
     """The metrics of a run, on rank 0 alone."""
@@ -97,6 +100,9 @@ def tracking_settings(run: RunDir, plan: Plan, config: Mapping[str, Any]) -> Tra
         tags=wandb.tags,
         notes=wandb.notes,
         alerts=wandb.alerts,
+        upload=wandb.upload,
+        sweep=wandb.sweep,
+        finish_timeout_s=MODEL_TIMEOUT_S if "model" in wandb.upload else TrackingSettings.finish_timeout_s,
         config=config,
         monitor=f"eval/{task.chosen_metric}",
         monitor_mode="max" if task.higher_is_better(task.chosen_metric) else "min",

@@ -84,6 +84,10 @@ class TrackingSettings:
     """Recipe, plan, commit, job ids, versions: all that is shown as the run's config. Must hold no secrets."""
     alerts: bool = False
     """Whether W&B tells the user how the run ended."""
+    upload: tuple[str, ...] = ()
+    """What goes there besides: `mistakes`, `model`."""
+    sweep: str | None = None
+    """Sweep of W&B's that the run belongs to."""
     monitor: str | None = None
     """Metric whose best value stands in the summary, such as `eval/accuracy`."""
     monitor_mode: Literal["max", "min"] = "max"

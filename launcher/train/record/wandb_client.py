@@ -35,7 +35,8 @@ class Job:
     def read(cls, path: Path) -> Job:
         fields = json.loads(path.read_text())
         settings = fields["settings"]
-        settings.update(directory=Path(settings["directory"]), tags=tuple(settings["tags"]))
+        settings.update(directory=Path(settings["directory"]))
+        settings.update({name: tuple(settings[name]) for name in ("tags", "upload")})
         return cls(
             settings=TrackingSettings(**settings),
             metrics=Path(fields["metrics"]),
@@ -116,6 +117,7 @@ def init_run(job: Job, wandb: Any, mode: str, on_stop: Callable[[], None], *, me
             silent=True,
             program="launcher",
             x_save_requirements=False,
+            sweep_id=settings.sweep,
             x_stats_pid=job.trainer_pid,
             x_disable_stats=not measures,
             stop_fn=on_stop,

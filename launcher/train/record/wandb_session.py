@@ -6,15 +6,18 @@ import contextlib
 import re
 import threading
 import time
+import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from launcher.errors import EXIT_STOPPED
+from launcher.errors import EXIT_OK, EXIT_STOPPED
 from launcher.train.record.alerts import tell_ending
 from launcher.train.record.metrics_log import Number
 from launcher.train.record.sender import Sender
 from launcher.train.record.wandb_client import Job, one_line, probe
 from launcher.train.record.wandb_files import last_step
+from launcher.train.record.wandb_results import send_model, tables
 from launcher.train.record.wandb_rows import Best, NodeUse, Steps, StepTimes, Tail
 
 NODES_S = 5.0
@@ -84,7 +87,7 @@ class Session:
         if self._job.settings.alerts and self._online:
             tell_ending(self._run, self._job.settings.directory, exit_code)
         if exit_code is not None:
-            self._log(self._steps.take())
+            self._log(self._steps.take(), self._results() if exit_code == EXIT_OK else {})
             self._run.summary.update(self._steps.late)
         if exit_code == EXIT_STOPPED:
             self._run.mark_preempting()
@@ -119,10 +122,23 @@ class Session:
         self._nodes_at = time.monotonic() + NODES_S
         return self._nodes.newest()
 
-    def _log(self, row: tuple[int, dict[str, Number]] | None) -> None:
+    def _results(self) -> dict[str, Any]:
+        """What the last row of a completed training carries; the best model is sent besides, where that is asked for."""
+        import wandb
+
+        settings = self._job.settings
+        try:
+            if "model" in settings.upload and self._online:
+                send_model(wandb, self._run, settings.directory)
+            return tables(wandb, settings.directory, mistakes="mistakes" in settings.upload)
+        except Exception:  # noqa: BLE001 - wandb raises many kinds, and the rows go without them
+            traceback.print_exc()
+            return {}
+
+    def _log(self, row: tuple[int, dict[str, Number]] | None, more: Mapping[str, Any] | None = None) -> None:
         if row is not None:
             step, values = row
-            self._run.log({**values, **self._node_use()}, step=step, commit=True)
+            self._run.log({**values, **self._node_use(), **(more or {})}, step=step, commit=True)
             self.rows += 1
 
 

@@ -103,6 +103,8 @@ class Checkpoints:
         self._error: BaseException | None = None
         self._saved: int | None = None
         """Step of the newest checkpoint that this attempt has resumed from or saved."""
+        self.seconds: list[float] = []
+        """Of each save, from its beginning until it is on disk; on rank 0."""
 
     def save(self, strategy: Strategy, state: TrainState) -> float:
         """Copy the state, and let a thread write it while training goes on; returns the seconds that training waited.
@@ -128,7 +130,7 @@ class Checkpoints:
             raise _not_written(_class_of(error), _said_by_disk(error)) from error
         if self._ranks.is_main:
             self._writer = threading.Thread(
-                target=self._publish, args=(staging, state, write_rest), name="checkpoint-writer"
+                target=self._publish, args=(staging, state, write_rest, started), name="checkpoint-writer"
             )
             self._writer.start()
         self._saved = state.step
@@ -187,7 +189,9 @@ class Checkpoints:
         self._saved = state.step
         return Path(choice), state
 
-    def _publish(self, staging: Path, state: TrainState, write_rest: Callable[[], None]) -> None:
+    def _publish(
+        self, staging: Path, state: TrainState, write_rest: Callable[[], None], started: float
+    ) -> None:
         final = self._run.checkpoints / f"step_{state.step}"
         try:
             write_rest()
@@ -197,6 +201,7 @@ class Checkpoints:
             sync(staging)
             staging.rename(final)
             sync(final.parent)
+            self.seconds.append(time.perf_counter() - started)
             for old in self._on_disk()[: -self._keep]:
                 _remove(old)
         except BaseException as error:  # noqa: BLE001  (raised again by `wait`, in the thread that trains)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan f19483827aee5a8c.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 932360de2df8f968.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan ab32bf155f200dc6.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 1ee94604d4f44606.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail

@@ -26,8 +26,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "roberta": SHAPE,
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48},
     "electra": {**SHAPE, "embedding_size": 32},
+    "deberta-v2": {
+        **SHAPE, "relative_attention": True, "position_buckets": 8, "max_position_embeddings": 64,
+        "pos_att_type": ["p2c", "c2p"], "share_att_key": True, "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False, "type_vocab_size": 0,
+    },
+    "albert": {**SHAPE, "embedding_size": 16},
     "modernbert": {**SHAPE, "local_attention": 8, "global_attn_every_n_layers": 2},
-}
+}  # fmt: skip
 NO_DROPOUT = {
     "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "dropout": 0.0, "attention_dropout": 0.0,
     "qa_dropout": 0.0, "embedding_dropout": 0.0, "mlp_dropout": 0.0, "classifier_dropout": 0.0,

@@ -21,14 +21,14 @@ DATA = (
     "data.text=text",
     "data.label=label",
 )
-SPECIFICATION = '''"""CamemBERT (Martin et al., 2020, arXiv:1911.03894): RoBERTa for French."""
+SPECIFICATION = '''"""data2vec (Baevski et al., 2022, arXiv:2202.03555): RoBERTa, trained in another way."""
 
 from launcher.families.shared.base import Family
 from launcher.families.shared.names import Sizes, SpecialTokens
 
 FAMILY = Family(
-    name="camembert",
-    known={{"almanach/camembert-base": {{"vocab_size": 32005, "max_position_embeddings": 514, "type_vocab_size": 1}}}},
+    name="data2vec-text",
+    known={{"facebook/data2vec-text-base": {{"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}}}},
     sizes=Sizes(vocab=30522),
     positions_start_behind_padding=True,
     has_pooler=True,
@@ -45,7 +45,7 @@ FAMILY = Family(
     ),
 )
 '''
-PACKED_LAYERS = '''"""Packed examples in CamemBERT, whose layers are BERT's."""
+PACKED_LAYERS = '''"""Packed examples in data2vec, whose layers are BERT's."""
 
 from launcher.train.model.bert import adapt, ready_mask
 
@@ -53,7 +53,7 @@ __all__ = ["adapt", "ready_mask"]
 '''
 
 
-@pytest.fixture(params=[None, "camembert"], ids=["without code of its own", "with packed layers"])
+@pytest.fixture(params=[None, "data2vec_text"], ids=["without code of its own", "with packed layers"])
 def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A directory with a copy of the package that knows the family, and data beside it."""
     home = tmp_path / "copy"
@@ -61,9 +61,9 @@ def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     for shipped in ("recipes", "slurm", "ds_configs"):
         (home / shipped).symlink_to(PACKAGE.parent / shipped)
     specification = SPECIFICATION.format(packed_by=request.param)
-    (home / "launcher" / "families" / "camembert.py").write_text(specification)
+    (home / "launcher" / "families" / "data2vec_text.py").write_text(specification)
     if request.param is not None:
-        (home / "launcher" / "train" / "model" / "camembert.py").write_text(PACKED_LAYERS)
+        (home / "launcher" / "train" / "model" / "data2vec_text.py").write_text(PACKED_LAYERS)
     rows = [f"{word} {noun},{word}" for word in ("bon", "mauvais") for noun in ("jour", "pain", "vin", "mot")]
     (home / "data.csv").write_text("text,label\n" + "\n".join(rows * 4) + "\n")
     return home
@@ -82,25 +82,25 @@ def launch(home: Path, *words: str) -> str:
 
 def test_a_new_family_is_planned_trained_and_used(copy: Path) -> None:
     known = json.loads(
-        launch(copy, "plan", "recipe=bert-cls", "model.name=almanach/camembert-base", *DATA, "--json")
+        launch(copy, "plan", "recipe=bert-cls", "model.name=facebook/data2vec-text-base", *DATA, "--json")
     )
-    assert known["traffic"]["parameters"] == pytest.approx(111e6, rel=0.01)  # as its paper says
+    assert known["traffic"]["parameters"] == pytest.approx(124e6, rel=0.01)  # as its paper says
 
     scratch = (
         "model.init=scratch",
         "model.name=null",
-        "model.scratch.family=camembert",
+        "model.scratch.family=data2vec-text",
         "train.max_steps=10",
     )
     run = launch(
         copy, "run", "recipe=smoke", *DATA, *scratch, "device=cpu", "gpus=1", "executor=local"
     ).strip()
     config = json.loads((copy / "runs" / run / "model" / "config.json").read_text())
-    assert (config["model_type"], config["max_position_embeddings"]) == ("camembert", 514)
+    assert (config["model_type"], config["max_position_embeddings"]) == ("data2vec-text", 514)
     assert json.loads((copy / "runs" / run / "result.json").read_text())["steps"] == 10
     said = (copy / "runs" / run / "logs").glob("**/*")
     padded = any("examples are padded" in file.read_text() for file in said if file.is_file())
-    assert padded == (not (copy / "launcher" / "train" / "model" / "camembert.py").exists())
+    assert padded == (not (copy / "launcher" / "train" / "model" / "data2vec_text.py").exists())
 
     predicted = launch(copy, "predict", run, "--text", "bon vin", "--json")
     assert "bon" in predicted

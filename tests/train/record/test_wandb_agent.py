@@ -1,0 +1,114 @@
+"""A sweep that W&B controls: the real `wandb agent` starts `launch` for each trial; and what a completed run shows there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from support.wandb_stub import Sweep, WandbStub
+
+from launcher.errors import UserError
+from launcher.loading.resolve import load
+from launcher.runs.directory import RunDir
+
+OF_THE_SWEEP = (
+    "recipe=smoke",
+    "executor=local",
+    "device=cpu",
+    "model.scratch.hidden=16",
+    "model.scratch.layers=1",
+    "model.scratch.vocab=200",
+    "data.max_length=16",
+    "data.limit=64",
+    "train.max_steps=4",
+    "tracking.wandb.mode=online",
+    "tracking.wandb.upload=[mistakes,model]",
+)
+TRIALS = {
+    "aa11bb22": {"train.lr": 1e-05, "batch.global": 8},
+    "12345678": {"train.lr": 0.001, "batch.global": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[WandbStub, Path]:
+    """The server and the directory, after an agent has started every trial and left."""
+    directory = tmp_path_factory.mktemp("swept")
+    command = [sys.executable, "-m", "launcher", *OF_THE_SWEEP, "${args_no_hyphens}"]
+    config = {"method": "random", "metric": {"name": "best/accuracy", "goal": "maximize"}, "command": command}
+    with WandbStub() as server:
+        server.sweeps["sw123456"] = Sweep(yaml.safe_dump(config), TRIALS)
+        agent = [sys.executable, "-m", "wandb", "agent", "a-team/a-project/sw123456"]
+        quiet = {"WANDB_DIR": str(directory), "WANDB_ERROR_REPORTING": "false"}
+        done = subprocess.run(
+            agent,
+            cwd=directory,
+            env={**os.environ, **server.environment(), **quiet},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert server.unknown == []
+    return server, directory
+
+
+def test_every_trial_is_a_run_with_its_values_in_the_sweep(swept: tuple[WandbStub, Path]) -> None:
+    server, directory = swept
+    for run_id, values in TRIALS.items():
+        run = RunDir(directory / "runs" / run_id)
+        recipe = run.plan_tree()["recipe"]
+        assert (recipe["train"]["lr"], recipe["batch"]["global"]) == tuple(values.values())
+        result = run.read_result()
+        assert result is not None
+        assert result.status == "completed"
+        there = server.run(run_id)
+        assert (there.attributes["sweep"], there.entity, there.project) == ("sw123456", "a-team", "a-project")
+        assert [row["_step"] for row in server.history(run_id)] == [1, 2, 3, 4]
+        assert there.exit_code == 0
+
+
+def test_a_completed_run_has_tables_of_its_classes_and_mistakes(swept: tuple[WandbStub, Path]) -> None:
+    server, directory = swept
+    last = server.history("aa11bb22")[-1]
+    tables = {
+        name: json.loads(server.run("aa11bb22").files[value["path"]])
+        for name, value in last.items()
+        if isinstance(value, dict) and "path" in value
+    }
+    assert {"eval/classes", "eval/confusion_table", "eval/mistakes", "test/classes"} <= tables.keys()
+    kept = json.loads((directory / "runs" / "aa11bb22" / "evaluated" / "validation.json").read_text())
+    shown = [count for *_, count in tables["eval/confusion_table"]["data"]]
+    assert shown == [count for row in kept["confusion"]["counts"] for count in row]
+    texts = {tuple(mistake["text"]) for mistake in kept["mistakes"]}
+    assert {(text,) for text, *_ in tables["eval/mistakes"]["data"]} == texts
+
+
+def test_the_best_model_is_an_artifact(swept: tuple[WandbStub, Path]) -> None:
+    server, directory = swept
+    artifact = server.artifacts["12345678-model"]
+    assert (artifact.kind, artifact.committed) == ("model", True)
+    assert "best" in artifact.aliases
+    model = RunDir(directory / "runs" / "12345678").model
+    weights = (model / "model.safetensors").read_bytes()
+    assert artifact.files["model.safetensors"] == weights
+
+
+def test_variables_of_an_agent_are_keys_only_together(tmp_path: Path) -> None:
+    agent = {"WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "1e5", "WANDB_PROJECT": "p", "WANDB_ENTITY": "e"}
+    loaded = load(["recipe=smoke"], environ=agent, cwd=tmp_path)
+    wandb = loaded.recipe.tracking.wandb
+    assert (loaded.recipe.run_id, wandb.sweep, wandb.project, wandb.entity) == ("1e5", "s1", "p", "e")
+    assert loaded.origins["run_id"] == "environment WANDB_RUN_ID"
+    alone = load(["recipe=smoke"], environ={"WANDB_RUN_ID": "r", "WANDB_PROJECT": "p"}, cwd=tmp_path)
+    assert alone.recipe.run_id is None
+    assert alone.recipe.tracking.wandb.project == "launcher"
+    with pytest.raises(UserError, match="must be an id of W&B"):
+        load(["recipe=smoke"], environ={**agent, "WANDB_SWEEP_ID": "a/b"}, cwd=tmp_path)
