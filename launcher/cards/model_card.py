@@ -16,6 +16,7 @@ from launcher.errors import DamagedFile
 from launcher.figures import human_number, human_seconds
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.runs.directory import RunDir
+from launcher.runs.examination import Confusion
 from launcher.runs.metrics import read_metrics
 from launcher.runs.provenance import read_data_used, read_environment
 
@@ -53,6 +54,8 @@ TYPES = {
 """What the hub calls metrics that have another name there."""
 VERSIONS = ("torch", "transformers", "tokenizers", "deepspeed", "peft", "datasets")
 MOST_LABELS = 30
+MOST_CONFUSED = 12
+"""Classes of a confusion matrix in the card."""
 INTENDED = "*To be written by those who trained it: what the model is for, what it is not for, and where it is known to fail.*"
 
 
@@ -70,7 +73,7 @@ def model_card(run: RunDir, name: str = ".", repetitions: Sequence[RunDir] = ())
         _about(recipe),
         "## Use\n\n```python\n" + _snippet(recipe, name) + "```" + _left_out(recipe),
         f"## Intended use and limits\n\n{INTENDED}",
-        "## Evaluation\n\n" + _evaluation(evaluations, 1 + len(repetitions)),
+        "## Evaluation\n\n" + _evaluation(evaluations, 1 + len(repetitions)) + _confusions(run),
         "## Training data\n\n" + _data(run, recipe),
         "## Training\n\n" + _training(run, recipe),
     ]
@@ -226,6 +229,34 @@ def _evaluation(evaluations: Evaluations, runs: int) -> str:
     if runs > 1:
         told += f" Mean ± standard deviation over {runs} seeds; the weights here are those of one."
     return "\n".join([*lines, "", told])
+
+
+def _confusions(run: RunDir) -> str:
+    """A table of each confusion matrix that is not too wide to be read."""
+    try:
+        found = run.read_examinations()
+    except DamagedFile:
+        return ""
+    return "".join(
+        f"\n\n{_confusion(each.split, each.confusion)}"
+        for each in found
+        if each.confusion is not None and 1 < len(each.confusion.names) <= MOST_CONFUSED
+    )
+
+
+def _confusion(split: str, found: Confusion) -> str:
+    names = [_plain(name) for name in found.names]
+    lines = [
+        f"On the {split} data, {found.of} of each class (rows) by what was predicted (columns):",
+        "",
+        f"| | {' | '.join(names)} |",
+        f"|---|{'---|' * len(names)}",
+    ]
+    lines += [
+        f"| {name} | {' | '.join(f'{count:,}' for count in row)} |"
+        for name, row in zip(names, found.counts, strict=True)
+    ]
+    return "\n".join(lines)
 
 
 def _cell(values: Sequence[float]) -> str:

@@ -11,8 +11,6 @@ from launcher.report.curves import Curve
 from launcher.report.story import Story
 from launcher.report.visible import visible
 
-MOST_LINES = 16
-
 
 @dataclass(frozen=True)
 class Line:
@@ -88,21 +86,15 @@ def charts_of(stories: Sequence[Story]) -> Iterator[Chart]:
     ):
         yield from _chart(title, _lines(stories, key, title.lower() if alone else ""))
     if alone:
-        yield from _system(stories[0])
+        yield from _machines(stories[0])
 
 
-def _system(story: Story) -> Iterator[Chart]:
-    """What was recorded of the machines, figures of one kind in one frame: `system/node1/memory` and `system/node2/memory`."""
-    kinds: dict[str, list[str]] = {}
-    for key in story.curves.train:
-        if key.startswith("system/"):
-            kinds.setdefault(key.rpartition("/")[2], []).append(key)
-    for kind, keys in kinds.items():
-        lines = [
-            Line(key.removeprefix("system/"), story.curves.train[key], index)
-            for index, key in enumerate(keys[:MOST_LINES])
-        ]
-        yield from _chart(f"Machines: {kind}", lines)
+def _machines(story: Story) -> Iterator[Chart]:
+    """What was recorded of the machines, figures of one kind in one frame."""
+    for title, nodes in story.machines.items():
+        yield from _chart(
+            title, [Line(node, curve, index) for index, (node, curve) in enumerate(nodes.items())]
+        )
 
 
 def _chart(title: str, lines: Sequence[Line]) -> Iterator[Chart]:

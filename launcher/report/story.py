@@ -13,8 +13,9 @@ from launcher.errors import LauncherError, UserError
 from launcher.figures import human_bytes, human_count, human_number, human_seconds
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.report import advice
-from launcher.report.curves import MOST_POINTS, Curves, curves_of
+from launcher.report.curves import MOST_POINTS, Curve, Curves, curves_of
 from launcher.report.examined import Examined
+from launcher.report.machines import machine_curves
 from launcher.report.planned_recipe import planned_recipe
 from launcher.report.slow_ranks import slow_ranks
 from launcher.report.timeline_svg import timeline
@@ -51,6 +52,7 @@ class Story:
         self.result: Tree = {} if result is None else result.tree()
         self._recorded = read_metrics(run)
         self.curves: Curves = curves_of(self._recorded.rows, points)
+        self._points = points
 
     @property
     def status(self) -> str:
@@ -226,6 +228,11 @@ class Story:
         """What the training said about its data and itself, each sentence once."""
         found = (event.text for event in read_events(self.run.events) if isinstance(event, Notice))
         return list(dict.fromkeys(found))[:MOST_SAID]
+
+    @cached_property
+    def machines(self) -> dict[str, dict[str, Curve]]:
+        """What the nodes were busy with: title -> node -> curve."""
+        return machine_curves(self.run, self._points)
 
     @property
     def timeline(self) -> str:

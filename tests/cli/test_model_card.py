@@ -75,6 +75,22 @@ def test_an_export_has_means_and_spread_over_seeds(
     assert "±" not in model_card(seeds[3])
 
 
+def test_few_classes_have_their_confusions_in_it(finished: tuple[RunDir, Any], tmp_path: Path) -> None:
+    run = finished[0]
+    (kept,) = [each.confusion for each in run.read_examinations() if each.split == "validation"]
+    assert kept is not None
+    card = (run.model / "README.md").read_text()
+    assert f"| | {' | '.join(kept.names)} |" in card
+    for name, row in zip(kept.names, kept.counts, strict=True):
+        assert f"| {name} | {' | '.join(map(str, row))} |" in card
+
+    other = RunDir(tmp_path / "r")
+    shutil.copytree(run.path, other.path)
+    damaged = other.evaluated / "validation.json"
+    damaged.write_text("{")
+    assert "On the validation data, examples" not in model_card(other)
+
+
 def test_names_in_data_cannot_write_into_the_page(finished: tuple[RunDir, Any], tmp_path: Path) -> None:
     run = RunDir(tmp_path / "r")
     shutil.copytree(finished[0].path, run.path)

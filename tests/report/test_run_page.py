@@ -15,6 +15,7 @@ from support.plans import new_run, plan_of
 
 from launcher.errors import DamagedFile
 from launcher.report.curves import MOST_POINTS, drawn, read_curves
+from launcher.report.machines import machine_curves
 from launcher.report.run_page import page
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
@@ -148,6 +149,23 @@ def test_a_sweep_is_told_by_its_best_and_stays_small(tmp_path: Path) -> None:
     assert time.process_time() - started < 30
     assert text.index("run-12</td>") < text.index("run-1</td>"), "the best comes first"
     assert "Of 12 runs the first 2 are told in full" in text
+
+
+def test_machines_are_drawn_over_the_steps(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    run.logs.mkdir(exist_ok=True)
+    events = [{"event": "step", "t": 1000.0 + step, "step": step} for step in range(1, 121)]
+    run.events.write_text("".join(json.dumps(event) + "\n" for event in events))
+    for node, busy in ((0, 90), (1, 50), (10, 10)):
+        lines = [
+            {"at": at, "cpu_percent": busy, "memory_percent": 20.5} for at in (990.0, 1030.5, 1030.7, 1060.0)
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        run.logs.joinpath(f"node_{node}.jsonl").write_text(text + '{"at": 1070, "cpu_percent": true}\n{"at"')
+    curves = machine_curves(run, MOST_POINTS)["Cores busy, percent"]
+    assert list(curves) == ["node 0", "node 1", "node 10"]
+    assert (curves["node 1"].steps, curves["node 1"].values) == ([0, 30, 60], [50, 50, 50])
+    assert "Cores busy, percent. node 0: from 90.0000" in page([run], "1")
 
 
 def test_curves_of_many_steps_are_drawn_together_and_lose_no_extreme() -> None:
