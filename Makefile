@@ -36,9 +36,10 @@ $(VENV)/compiled: $(VENV)/installed
 smoke: install ## Train a tiny model on this machine and use it: the whole main path in about a minute
 	@scripts/smoke $(BIN)/launch $(ARGS)
 
-test: install ## Run all tests but long faults (installs Slurm and Chromium from the distribution where it may)
+test: install ## Run all tests but long faults (installs Slurm, Chromium, zsh and fish where it may)
 	@scripts/install-slurm
 	@scripts/install-browser
+	@scripts/install-shells
 	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder -m 'not (fault and slow)' $(ARGS)
 
 test-faults: install ## Run the tests that kill, cut off and fill up

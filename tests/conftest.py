@@ -1,7 +1,7 @@
 """What every test shares: the repository, public data, a clean environment, the command line and golden files.
 
 pytest --update-goldens     writes the golden files anew; review the diff before committing it
-CI=true pytest              fails a test that is skipped for another reason than missing data or a missing GPU
+CI=true pytest              fails a test that is skipped for another reason than missing data, a missing GPU or shell
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GOLDENS = ROOT / "tests" / "golden"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 SEEN = pytest.StashKey[fault_rows.Seen]()
-MAY_BE_SKIPPED = {"realdata", "gpu"}
+MAY_BE_SKIPPED = {"realdata", "gpu", "shell"}
 
 
 def pytest_configure() -> None:

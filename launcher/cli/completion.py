@@ -41,6 +41,35 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 """The words of a line are cut by launch itself: to bash `key=value` is three of them."""
 
 
+ZSH = """\
+#compdef %(prog_name)s
+
+%(complete_func)s() {
+    local -a whole begun
+    local line
+    (( ! $+commands[%(prog_name)s] )) && return 1
+    for line in "${(@f)$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) \\
+        %(complete_var)s=zsh_complete %(prog_name)s 2>/dev/null)}"; do
+        case "$line" in
+            '') ;;
+            *[=/]) begun+=("$line") ;;
+            *) whole+=("$line") ;;
+        esac
+    done
+    (( $#whole )) && compadd -U -V whole -a whole
+    (( $#begun )) && compadd -U -V begun -S '' -a begun
+}
+
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    %(complete_func)s "$@"
+else
+    (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
+    compdef %(complete_func)s %(prog_name)s
+fi
+"""
+"""Nothing is put behind `key=` and `directory/`; and a zsh whose own start file doesn't switch completion on gets it by this."""
+
+
 class _Completes(ShellComplete):
     """What is completed, whatever the shell."""
 
@@ -71,7 +100,10 @@ class Bash(_Completes, BashComplete):
 
 
 class Zsh(_Completes, ZshComplete):
-    pass
+    source_template: ClassVar[str] = ZSH
+
+    def format_completion(self, item: CompletionItem) -> str:
+        return item.value
 
 
 class Fish(_Completes, FishComplete):

@@ -1,13 +1,17 @@
-"""Completion in a real bash at a real terminal, and what is written to have it."""
+"""Completion in real shells at a real terminal, and what is written to have it."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import shutil
+import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,22 +27,25 @@ DEADLINE_S = 60
 
 
 class Terminal:
-    """An interactive bash that has read its start file, in a directory."""
+    """An interactive shell that has read its start file, in a directory."""
 
-    def __init__(self, home: Path, directory: Path) -> None:
+    def __init__(self, home: Path, directory: Path, shell: str = "bash") -> None:
         environment = {
             "HOME": str(home),
             "PATH": f"{home}/bin:/usr/bin:/bin",
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "TERM": "dumb",
         }
+        path = shutil.which(shell)
+        assert path is not None
+        start = ["--rcfile", str(home / ".bashrc")] if shell == "bash" else []
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
             os.chdir(directory)
-            os.execve(
-                shutil.which("bash") or "bash", ["bash", "--rcfile", str(home / ".bashrc"), "-i"], environment
-            )
-        self.type("bind 'set enable-bracketed-paste off'; PS1=; echo rea''dy\n", "ready")
+            os.execve(path, [shell, *start, "-i"], environment)
+        fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        quiet = "bind 'set enable-bracketed-paste off'; PS1=; " if shell == "bash" else ""
+        self.type(f"{quiet}echo rea''dy\n", "ready")
 
     def type(self, text: str, until: str) -> str:
         """Type some text, and return what is shown until that appears."""
@@ -114,6 +121,25 @@ def test_a_tabulator_completes_at_a_terminal(home: Path, tmp_path: Path) -> None
         os.close(terminal.descriptor)
         os.waitpid(terminal.pid, 0)
     assert "train.lr" in shown
+
+
+@pytest.mark.shell
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_complete_at_a_terminal(shell: str, home: Path, launch: Launch, tmp_path: Path) -> None:
+    """Of zsh with an empty start file, too; and nothing is put behind a key's `=`."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
+    installed = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": "", "XDG_CONFIG_HOME": ""}
+    launch("completion", shell, env=installed)
+    terminal = Terminal(home, tmp_path, shell)
+    try:
+        line = "launch plan recipe=smo\t zero.off\tnone batch.glo\t7 --js\t; echo do''ne\n"
+        shown = terminal.type(line, "done")
+    finally:
+        os.kill(terminal.pid, signal.SIGKILL)
+        os.close(terminal.descriptor)
+        os.waitpid(terminal.pid, 0)
+    assert '"plan_id"' in shown
 
 
 @pytest.mark.parametrize(
