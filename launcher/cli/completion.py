@@ -103,7 +103,7 @@ class Zsh(_Completes, ZshComplete):
     source_template: ClassVar[str] = ZSH
 
     def format_completion(self, item: CompletionItem) -> str:
-        return item.value
+        return str(item.value)
 
 
 class Fish(_Completes, FishComplete):

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from launcher.cli import options
+
+if TYPE_CHECKING:
+    from launcher.recipe.recipe import Recipe
 
 FEW = 6
 """Fewer keys than these are explained in full."""
 
 
 @click.command("recipes")
-@click.argument("words", nargs=-1, metavar="[show NAME [key=value ...] | explain KEY | schema [profile]]")
+@click.argument(
+    "words", nargs=-1, metavar="[show NAME [key=value ...] | explain KEY [RECIPE|RUN] | schema [profile]]"
+)
+@options.runs_dir
 @options.as_json
 @options.examples("""
     launch recipes
     launch recipes show roberta-cls
     launch recipes show roberta-cls train.lr=1e-5 --json
     launch recipes explain train.warmup
+    launch recipes explain train.lr smoke-20260131
     launch recipes schema > recipe.schema.json
 """)
-def recipes_command(words: tuple[str, ...], as_json: bool) -> None:
+def recipes_command(words: tuple[str, ...], runs_dir: Path | None, as_json: bool) -> None:
     """List the recipes; show one resolved; explain a key; print the JSON Schema of recipes or profiles.
 
-    With a value stands its origin: a line of a file, `cluster`, `environment`, `override` or `default`. A part of a key's
-    name explains all that have it.
+    With a value stands its origin: a line of a file, `cluster`, `environment`, `override` or `default`. A key is explained
+    with the recipes that set it, or its value in a recipe or a run; a part of a key's name explains all that have it.
     """
     match words:
         case ():
@@ -36,11 +45,13 @@ def recipes_command(words: tuple[str, ...], as_json: bool) -> None:
         case ("show", name, *overrides):
             _show(name if name.startswith("recipe=") else f"recipe={name}", overrides, as_json)
         case ("explain", key):
-            _explain(key, as_json)
+            _explain(key, _in_recipes(key), as_json)
+        case ("explain", key, reference):
+            _explain(key, _in_one(key, reference, runs_dir), as_json)
         case ("schema",) | ("schema", "profile"):
             _schema(profile=len(words) > 1)
         case _:
-            expected = "expected nothing, or: show NAME [key=value ...], explain KEY, schema, schema profile"
+            expected = "expected nothing, or: show NAME [key=value ...], explain KEY [RECIPE|RUN], schema"
             raise click.UsageError(expected, click.get_current_context())
 
 
@@ -86,27 +97,81 @@ def _plain(value: object) -> str:
     return str(value)
 
 
-def _explain(word: str, as_json: bool) -> None:
-    """The key of that name, or all keys with this part in their names."""
+def _explain(word: str, places: list[tuple[str, str]], as_json: bool) -> None:
+    """The key of that name with the places that give it a value, or all keys with this part in their names."""
     from launcher.cli.output import show, show_json
     from launcher.loading.schema import described
 
     found = described(word)
     if as_json:
-        show_json(found)
+        given = [{"value": value, "origin": origin} for value, origin in places]
+        show_json([{**key, "set": given} if key["key"] == word else key for key in found])
+    elif len(found) < FEW:
+        show("\n\n".join(_explained(key, places if key["key"] == word else []) for key in found))
     else:
-        show("\n\n".join(map(_explained, found)) if len(found) < FEW else "\n".join(map(_in_a_line, found)))
+        show("\n".join(map(_in_a_line, found)))
 
 
-def _explained(key: Mapping[str, str]) -> str:
+def _explained(key: Mapping[str, Any], places: list[tuple[str, str]]) -> str:
+    from launcher.cli.output import table
+
     decides = key["decides"] or "nothing"
-    return (
+    told = (
         f"{key['key']}   ({key['of']})\n  {key['meaning']}\n  takes    {key['takes']}"
         f"\n  default  {key['default']}\n  decides  {decides}"
     )
+    return told + (f"\n  set\n{table(places, indent='    ')}" if places else "")
 
 
-def _in_a_line(key: Mapping[str, str]) -> str:
+def _in_recipes(key: str) -> list[tuple[str, str]]:
+    """Value and place of a key in each recipe that can be called by name and sets it."""
+    from launcher.errors import UserError
+    from launcher.loading import resolve as loading
+
+    found = []
+    for entry in loading.list_recipes(Path.cwd()):
+        with suppress(UserError):  # such a recipe is told of when it is used
+            loaded = loading.load([f"recipe={entry.path}"], environ={}, cwd=Path.cwd())
+            if key in loaded.origins and loaded.origins[key] != "default":
+                found.append(_value_and_origin(key, loaded.recipe, loaded.origins))
+    return found
+
+
+def _in_one(key: str, reference: str, runs_dir: Path | None) -> list[tuple[str, str]]:
+    """The same of one recipe, as it would be trained now, or of a run. Raises UserError where there is neither."""
+    from launcher.loading import resolve as loading
+    from launcher.report.planned_recipe import planned_recipe
+    from launcher.runs.finding import find
+    from launcher.runs.provenance import read_origins
+
+    _refuse_part(key)
+    if reference in loading.names_of("recipes", Path.cwd()) or reference.endswith((".yaml", ".yml")):
+        loaded = loading.load([f"recipe={reference}"], environ=os.environ, cwd=Path.cwd())
+        return [_value_and_origin(key, loaded.recipe, loaded.origins)]
+    run = find(reference, options.resolve_runs_dir(runs_dir))
+    return [_value_and_origin(key, planned_recipe(run), read_origins(run))]
+
+
+def _refuse_part(key: str) -> None:
+    """Raises UserError for what is no key of a recipe, whose value could be told."""
+    from launcher.errors import Problem, UserError
+    from launcher.loading.schema import schema_of, unknown_key
+    from launcher.recipe.recipe import Recipe
+
+    schema = schema_of(Recipe)
+    if key not in schema.leaves:
+        message, remedy = unknown_key(key, schema)
+        raise UserError(Problem(message, field=key, remedy=remedy))
+
+
+def _value_and_origin(key: str, recipe: Recipe, origins: Mapping[str, str]) -> tuple[str, str]:
+    value: Any = recipe.tree()
+    for name in key.split("."):
+        value = value[name]
+    return _plain(value), str(origins.get(key, "default"))
+
+
+def _in_a_line(key: Mapping[str, Any]) -> str:
     return f"{key['key']:<34} {key['meaning']}"
 
 
