@@ -7,15 +7,16 @@
                                                       or one word: failed
     python -m launcher.node end RUN_DIR ATTEMPT CODE  prints: EXIT_CODE stay|requeue|again SECONDS [HOST,...]
                                                       the hosts are those that a requeued job must do without
+    python -m launcher.node succeeded RUN_DIR JOB     notes down the job that takes the place of this one
     python -m launcher.node warned RUN_DIR ATTEMPT SECONDS
                                                       on the scheduler's warning, so long before the limit; prints: stop | wait
     python -m launcher.node watch RUN_DIR ATTEMPT NODE LOCAL_WORLD_SIZE WORLD_SIZE
                                                       beside the ranks of a node, see launcher.health.watch
 
 The script tells by the environment: LAUNCHER_JOB, a scheduler's job id or `local PID`, and LAUNCHER_HOSTS, the nodes in
-order, and LAUNCHER_RESTARTS, how often the scheduler has started the job again; `look` needs LAUNCHER_ATTEMPT, LAUNCHER_NODE,
-LAUNCHER_NODE_NAME, LAUNCHER_HEAD, LAUNCHER_PORT and LAUNCHER_ADDRESSES. This starts on every launch, so it imports little
-more than the standard library.
+order, and LAUNCHER_RESTARTS, how often the scheduler has started the job again, and LAUNCHER_CHAIN, the first of the jobs that
+took each other's place, where there are several; `look` needs LAUNCHER_ATTEMPT, LAUNCHER_NODE, LAUNCHER_NODE_NAME, LAUNCHER_HEAD,
+LAUNCHER_PORT and LAUNCHER_ADDRESSES. This starts on every launch, so it imports little more than the standard library.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ class Start:
         )
 
 
-def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start | str:
+def begin(
+    run: RunDir, job: str, restarts: int, hosts: Sequence[str], chain: str | None = None
+) -> Start | str:
     """Make the next attempt of the run, or say why there is none: `completed`, `cancelled` or `failed`."""
     result = run.read_result()
     if result is not None and result.status == "completed":
@@ -89,7 +92,7 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
     run.put_model_back()
     if previous is not None:
         endings.close(run, previous)
-    enough = retries.without_end(run, job)
+    enough = retries.without_end(run, chain or job)
     if enough is not None:
         endings.write_result(run, "failed", Error("node", enough, ENDLESS.format(run=run.run_id)))
         run.secrets.unlink(missing_ok=True)
@@ -108,6 +111,7 @@ def begin(run: RunDir, job: str, restarts: int, hosts: Sequence[str]) -> Start |
             hosts=tuple(hosts),
             executor=kind,
             log_offset=_size(run, job),
+            chain=chain,
         )
     )
     if run.last_job() != job:
@@ -211,12 +215,16 @@ def main(argv: Sequence[str]) -> None:
     if verb == "begin":
         restarts = int(os.environ.get("LAUNCHER_RESTARTS", "0"))
         hosts = os.environ.get("LAUNCHER_HOSTS", "").split() or [socket.gethostname()]
-        answer = str(begin(run, os.environ["LAUNCHER_JOB"], restarts, hosts))
+        chain = os.environ.get("LAUNCHER_CHAIN")
+        answer = str(begin(run, os.environ["LAUNCHER_JOB"], restarts, hosts, chain))
     elif verb == "look":
         look(run)
         return
     elif verb == "choose":
         answer = choose(run, run.attempt(int(argv[2])))
+    elif verb == "succeeded":
+        run.add_job(argv[2])
+        return
     elif verb == "warned":
         answer = warned(run.attempt(int(argv[2])), float(argv[3]))
     elif verb == "watch":
@@ -313,14 +321,15 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
 
 
 def _judge_time_limit(run: RunDir, attempt: AttemptDir, record: Attempt) -> int:
-    """Say so where the time limit ended two attempts in a row before their first step; returns the exit code."""
+    """Say so where the time limit ended the last attempt, and the one before, before its first step; returns the exit code."""
     request = run.read_plan().slurm
     limit_s = None if request is None or request.time is None else 60 * minutes(request.time)
     lasted_s = time.time() - (record.started_at or time.time())
     if limit_s is None or lasted_s < limit_s / 4 or _progressed(run, attempt):
         return EXIT_STOPPED
+    tries = "two attempts, each" if attempt.number > 1 and _may_requeue(run) else "an attempt"
     message = (
-        f"the time limit of {limit_s:.0f} s ended two attempts before their first step; {lasted_s:.0f} s of the last were "
+        f"the time limit of {limit_s:.0f} s ended {tries} before its first step; {lasted_s:.0f} s of the last were "
         "spent on starting, reading data and building the model"
     )
     needed = f"time={max(2, round(4 * lasted_s / 60))}"
@@ -343,14 +352,16 @@ def _new_attempt(run: RunDir) -> AttemptDir:
 
 
 def _may_requeue(run: RunDir) -> bool:
-    request = run.read_plan().slurm
-    return request is not None and request.requeue
+    plan = run.read_plan()
+    return plan.slurm is not None and plan.recipe.requeue
 
 
 def _progressed(run: RunDir, attempt: AttemptDir) -> bool:
     """Whether this attempt or the one before it trained at all: a job that never gets to train must not go round."""
     numbers = (attempt.number, attempt.number - 1)
-    return attempt.number == 1 or any(failures.last_step(run, number) is not None for number in numbers)
+    return (attempt.number == 1 and _may_requeue(run)) or any(
+        failures.last_step(run, number) is not None for number in numbers
+    )
 
 
 def _size(run: RunDir, job: str) -> int:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -395,3 +396,31 @@ def test_a_time_limit_too_short_for_a_step_is_named_after_the_second_time(tmp_pa
     assert error["class"] == "time-limit"
     assert "60 s" in error["message"]
     assert "time=3" in error["remedy"]
+
+
+@pytest.mark.fault(6)
+def test_a_run_that_is_not_to_go_on_hears_of_its_short_time_limit_at_once(tmp_path: Path) -> None:
+    recipe = {"executor": "slurm", "nodes": 1, "time": "1", "requeue": False}
+    run = new_run(plan_of(recipe, run_dir=tmp_path / "runs" / "r"))
+    begin(run, "12", 0, ["localhost"])
+    run.attempt(1).write(replace(run.attempt(1).read(), started_at=time.time() - 50))
+    write_text(run.stop, "signal")
+    finish(run, 1, 75, status="stopped")
+    assert end(run, run.attempt(1), 0) == (1, "stay")
+    error = (read_json(run.result) or {})["error"]
+    assert (error["class"], "ended an attempt before its first step" in error["message"]) == (
+        "time-limit",
+        True,
+    )
+
+
+def test_a_site_that_puts_no_job_back_still_has_its_runs_go_on(tmp_path: Path) -> None:
+    run = new_run(plan_of({"executor": "slurm"}, {"requeue": False}, run_dir=tmp_path / "runs" / "r"))
+    assert "#SBATCH --no-requeue" in run.job_sbatch.read_text()
+    begin(run, "13", 0, ["localhost"], chain="12")
+    assert run.attempt(1).read().chain == "12"
+    write_text(run.stop, "signal")
+    finish(run, 1, 75, status="stopped")
+    assert end(run, run.attempt(1), 0) == (75, "requeue")
+    node.main(["succeeded", str(run.path), "14"])
+    assert run.last_job() == "14"

@@ -74,7 +74,8 @@ class SlurmExecutor:
             environment = self._prepare(run)
             run.submitting.touch(mode=0o600)
             done = run_slurm(
-                ["sbatch", "--parsable", *without_bad_nodes(run), str(run.job_sbatch)], environment
+                ["sbatch", "--parsable", *_expedited(run), *without_bad_nodes(run), str(run.job_sbatch)],
+                environment,
             )
             job = job_number(done)
             if job is not None:
@@ -96,7 +97,7 @@ class SlurmExecutor:
             environments = [self._prepare(run) for run in runs]
             for place, run in zip(places, runs, strict=True):
                 write_text(run.submitting, f"{place} {script}")
-            done = run_slurm(["sbatch", "--parsable", str(script)], environments[0])
+            done = run_slurm(["sbatch", "--parsable", *_expedited(runs[0]), str(script)], environments[0])
             array = job_number(done) or unknown_array(runs[0], script, message_of(done.stderr))
             if array is None:
                 refusals = [refusal(run, message_of(done.stderr)) for run in runs]
@@ -288,6 +289,14 @@ class SlurmExecutor:
         if int(fields.get("Restarts", 0)) > attempt.restart_count:
             return "requeued"
         return None if fields.get("Reason") == "TimeLimit" else "cancelled"
+
+
+def _expedited(run: RunDir) -> list[str]:
+    """The option by which a job is started again at once after a node is lost, where the site has that."""
+    request = run.read_plan().slurm
+    return (
+        ["--requeue=expedite"] if request is not None and request.requeue and slurm_times.expedites() else []
+    )
 
 
 def _partition_text(line: str) -> str:

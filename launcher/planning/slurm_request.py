@@ -26,6 +26,7 @@ class SlurmRequest(Record):
     memory: str | None
     exclusive: bool
     requeue: bool
+    """Whether Slurm may put the job back; where it may not, and the recipe has it go on, another job takes its place."""
     options: tuple[str, ...] = ()
     """The profile's further options, whole, such as `--exclude=node7`."""
 
@@ -49,7 +50,7 @@ def slurm_request(recipe: Recipe, cluster: Cluster, device: str, gpus: int) -> S
         cpus_per_task=cluster.cpus_per_task or (gpus * CPUS_PER_GPU_RANK if device == "cuda" else gpus),
         memory=cluster.memory,
         exclusive=cluster.exclusive,
-        requeue=recipe.requeue,
+        requeue=recipe.requeue and cluster.requeue,
         options=tuple(_sbatch_options(cluster)),
     )
 

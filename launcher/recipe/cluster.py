@@ -149,6 +149,8 @@ class Cluster(Section):
     """Seconds before the time limit at which a job saves and stops, as long as nothing is measured; null means 120 or more."""
     spare_nodes: Annotated[int, Field(ge=0)] = 0
     """Nodes asked for beyond those of a job of several, as far as limits.nodes allows, to go on with where one is found bad."""
+    requeue: bool = True
+    """Whether the site lets Slurm put a job back; false: another job takes its place, where a recipe has it go on."""
     gpus_per_node: Annotated[int, Field(ge=0)] | None = None
     """GPUs that a node has; 0 says that the site has none."""
     gpu_request: Literal["gpus-per-node", "gres"] = "gpus-per-node"

@@ -35,7 +35,14 @@ class Attempt:
     last_step: int | None = None
     saved_step: int | None = None
     """Step of the newest finished checkpoint at its end; 0 where there was none."""
+    chain: str | None = None
+    """The first of the jobs that took each other's place, where Slurm doesn't put jobs back; None for that one itself."""
     others: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def went_on_by_itself_in(self) -> str | None:
+        """What is one job for those who count its attempts: nobody has started it again by hand."""
+        return self.chain or self.job_id
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Whether a run goes on by itself after a failure, when, and if not, why: progress earns a retry.
 
-Only attempts of the same job are looked at: whoever resumes a run by hand has looked at it, and starts the count anew.
+Only attempts of the same job are looked at, and of those that took its place: whoever resumes a run by hand has looked at it, and
+starts the count anew.
 """
 
 from __future__ import annotations
@@ -77,7 +78,11 @@ def without_end(run: RunDir, job: str) -> str | None:
     interrupted = 0
     for number in reversed(run.attempt_numbers()):
         record = run.attempt(number).read()
-        if record.job_id != job or record.status != "interrupted" or (record.saved_step or 0) != saved:
+        if (
+            record.went_on_by_itself_in != job
+            or record.status != "interrupted"
+            or (record.saved_step or 0) != saved
+        ):
             break
         interrupted += 1
     if interrupted < MOST_INTERRUPTIONS:
@@ -93,11 +98,16 @@ def saved_step(run: RunDir) -> int:
 
 def _failures_before(run: RunDir, attempt: AttemptDir) -> Iterator[Failure]:
     """Earlier attempts of the same job that failed, the newest last."""
-    job = attempt.read().job_id
+    job = attempt.read().went_on_by_itself_in
     for number in run.attempt_numbers():
         earlier = run.attempt(number)
         record, result = earlier.read(), read_result(earlier.result)
-        if number >= attempt.number or record.job_id != job or result is None or result.error is None:
+        if (
+            number >= attempt.number
+            or record.went_on_by_itself_in != job
+            or result is None
+            or result.error is None
+        ):
             continue
         error = result.error
         yield Failure(number, error.kind, error.step, record.saved_step or 0, _node(error))

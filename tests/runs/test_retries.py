@@ -131,6 +131,17 @@ def test_who_resumes_by_hand_starts_the_count_anew(tmp_path: Path) -> None:
     assert fail(run, "network", 7, job="13") == (1, "again")
 
 
+def test_a_job_that_took_the_place_of_another_goes_on_counting(tmp_path: Path) -> None:
+    run = new(tmp_path)
+    for number in (1, 2):
+        assert fail(run, "killed", step=number, saved=0) == (1, "again")
+    begin(run, "13", 0, ["localhost"], chain="12")
+    write_json(run.result, {"status": "failed", "error": {"class": "killed", "message": "", "step": 3}})
+    write_text(run.attempt(3).exit_code, "1\n")
+    assert end(run, run.attempt(3), 1) == (1, "stay")
+    assert "3 attempts in a row" in message(run)
+
+
 def test_a_signal_of_the_scheduler_leaves_no_time_for_another_attempt(tmp_path: Path) -> None:
     run = new(tmp_path)
     number = start(run)

@@ -14,6 +14,7 @@ from support.slurm_cluster import Cluster, wait_until
 
 from launcher.health.records import read_pace
 from launcher.runs.directory import RunDir
+from launcher.runs.records import read_json_lines
 
 Launch = Callable[..., Any]
 WORDS = ("recipe=smoke", "device=cpu", "gpus=1", "time=10", "executor=slurm")
@@ -133,3 +134,22 @@ def move_limit(cluster: Cluster, run: RunDir, left_s: float) -> None:
     began = run.attempt(1).read().started_at or 0.0
     minutes = (time.time() - began + left_s) // 60 + 1
     cluster.run(["scontrol", "update", f"jobid={run.last_job()}", f"TimeLimit={minutes:.0f}"])
+
+
+@pytest.mark.slow
+def test_where_slurm_puts_no_job_back_another_takes_its_place(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
+    on_slurm(*(word for word in TRAINED if "max_steps" not in word), "train.max_steps=400", "run_id=r")
+    run = RunDir(tmp_path / "runs" / "r")
+    first = run.last_job() or ""
+    wait_until(lambda: read_pace(run.attempt(1)) is not None, "the first save", timeout_s=300)
+    cluster.run(["scontrol", "update", f"jobid={first}", "Requeue=0"])
+    cluster.run(["scancel", "--signal=USR1", "--batch", first])
+    wait_until(lambda: len(run.all_jobs()) == 2, "the job that takes its place", timeout_s=300)
+    on_slurm("status", "r")
+    wait_until(lambda: getattr(run.read_result(), "status", "") == "completed", "the end", timeout_s=300)
+    one, two = (run.attempt(number).read() for number in (1, 2))
+    assert (one.next, one.chain, two.chain, two.job_id) == ("requeue", None, first, run.last_job())
+    steps = [line["step"] for line in read_json_lines(run.metrics) if "train/loss" in line]
+    assert steps == list(range(1, 401))

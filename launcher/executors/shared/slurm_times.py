@@ -45,6 +45,16 @@ def ends_by(job: str) -> float | None:
     return timestamp(found[1]) if found is not None and " JobState=RUNNING " in output else None
 
 
+def expedites() -> bool:
+    """Whether a job may ask to start again at once after a node was lost: from Slurm 25.11 on, where it is switched on."""
+    config = _config()
+    return "enable_expedited_requeue" in config.get("SchedulerParameters", "").split(",")
+
+
+def _config() -> dict[str, str]:
+    return dict(re.findall(r"^(\w+)\s*= (.*?)\s*$", ask(["scontrol", "show", "config"]) or "", re.MULTILINE))
+
+
 def grace_s(partition: str | None) -> float | None:
     """Seconds from the first signal to the kill, for a job that gives way to another: the least of the partitions.
 

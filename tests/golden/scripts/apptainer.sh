@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 932360de2df8f968.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan df34e8dc74ca1c8e.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail

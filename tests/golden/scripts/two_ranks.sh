@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 1ee94604d4f44606.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 4da8808286da5b87.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail

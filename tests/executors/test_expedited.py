@@ -1,0 +1,38 @@
+"""A job asks to be started again at once after a lost node, where the site's Slurm has that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.plans import new_run, plan_of
+
+from launcher.executors import executor_for
+
+CONFIG = "SchedulerParameters     = {}\nPreemptType             = preempt/none\n"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "requeue", "expected"),
+    [
+        ("bf_interval=1,enable_expedited_requeue", True, "--requeue=expedite "),
+        ("bf_interval=1,enable_expedited_requeue", False, ""),
+        ("bf_interval=1", True, ""),
+        ("(null)", True, ""),
+    ],
+)
+def test_expedited_requeue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: str, requeue: bool, expected: str
+) -> None:
+    run = new_run(plan_of({"executor": "slurm", "requeue": requeue}, run_dir=tmp_path / "runs" / "r"))
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, body in (
+        ("scontrol", f"cat <<'.'\n{CONFIG.format(parameters)}."),
+        ("sbatch", f'echo "$@" >{tmp_path}/asked; echo 7'),
+    ):
+        (commands / name).write_text(f"#!/bin/sh\n{body}\n")
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}:/usr/bin:/bin")
+    assert executor_for("slurm").start(run) == "7"
+    assert (tmp_path / "asked").read_text() == f"--parsable {expected}{run.job_sbatch}\n"
