@@ -138,7 +138,7 @@ def _header(run: RunDir, recipe: Recipe, evaluations: Evaluations) -> str:
         "---",
         "# license: the licence of this model; the base model and the data may say which it can be",
         "# language: en",
-        "library_name: transformers",
+        f"library_name: {spec.library}",
         f"pipeline_tag: {spec.pipeline_tag}",
     ]
     if (base := _base_model(recipe)) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from launcher import tasks
 from launcher.families.shared.base import ModelShape
 from launcher.planning.estimate import Setup, largest_micro_batch
 from launcher.recipe.cluster import Cluster
@@ -64,7 +65,7 @@ def setup_of(recipe: Recipe, world_size: int, device: Literal["cuda", "cpu"]) ->
 
 def layout_of(recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup: Setup) -> Layout:
     """The most examples and tokens of a micro-batch that fit, and how many of them make a step."""
-    per_rank = math.ceil(recipe.batch.global_ / setup.world_size)
+    per_rank, sequences = math.ceil(recipe.batch.global_ / setup.world_size), tasks.of(recipe).sequences_each
     max_length = resolve_max_length(recipe, shape)
     max_tokens = _max_tokens(recipe, cluster, shape, setup, max_length)
     micro = per_rank
@@ -77,10 +78,10 @@ def layout_of(recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup:
             setup,
             capacity=capacity,
             max_length=max_length,
-            cap=per_rank,
+            cap=per_rank * sequences,
             max_tokens=max_tokens,
         )
-        micro = max(1, fits)
+        micro = max(1, fits // sequences)
     return Layout(
         global_batch_size=recipe.batch.global_,
         examples_per_rank=per_rank,
@@ -106,7 +107,7 @@ def _max_tokens(
         setup,
         capacity=int(cluster.gpu_memory_gib * 2**30),
         max_length=max_length,
-        cap=recipe.batch.global_,
+        cap=recipe.batch.global_ * tasks.of(recipe).sequences_each,
     )
     return max(1, examples) * max_length
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from launcher import tasks
 from launcher.executors import LOCAL, SCHEDULERS, executor_for
 from launcher.families.shared.base import ModelShape
 from launcher.planning.compile_mode import Compile, Place, resolve_compile
@@ -175,7 +176,7 @@ def make_plan(
 
     compared = shape is not None and (world_size > 1 or setup.zero_stage > 0)
     found = ways(recipe, shape, resolve) if shape is not None and compared else ()
-    memory = _memory(cluster, shape, _graphed(setup, layout), layout)
+    memory = _memory(recipe, cluster, shape, _graphed(setup, layout), layout)
     traffic = _traffic(shape, setup, layout)
     fields: dict[str, Any] = {
         "executor": executor,
@@ -305,14 +306,16 @@ def _graphed(setup: Setup, layout: Layout) -> Setup:
     return replace(setup, graphed=setup.graphed and layout.gradient_accumulation_steps == 1)
 
 
-def _memory(cluster: Cluster, shape: ModelShape | None, setup: Setup, layout: Layout) -> Memory:
+def _memory(
+    recipe: Recipe, cluster: Cluster, shape: ModelShape | None, setup: Setup, layout: Layout
+) -> Memory:
     capacity = int(cluster.gpu_memory_gib * 2**30) if cluster.gpu_memory_gib else None
     if shape is None:
         return Memory(capacity=capacity)
     predicted = estimate_memory(
         shape,
         setup,
-        micro_batch_size=layout.micro_batch_size,
+        micro_batch_size=layout.micro_batch_size * tasks.of(recipe).sequences_each,
         max_length=layout.max_length,
         max_tokens=layout.max_tokens,
     )
@@ -339,6 +342,7 @@ def _speed_facts(
         examples=layout.global_batch_size,
         max_length=layout.max_length,
         mean_chars=data.mean_chars,
+        sequences=tasks.of(recipe).sequences_each,
         nodes=recipe.nodes,
         gpus=gpus,
         gpu_model=cluster.gpu_model,

@@ -82,6 +82,8 @@ class Facts:
     gpu_model: str | None
     cores: int
     """Cores of a rank on a CPU."""
+    sequences: int = 1
+    """Of an example."""
     pretrained: bool = True
     """Whether adapters could take the place of full training: not on random weights."""
     native_bf16: bool = True
@@ -139,7 +141,8 @@ def mean_length(facts: Facts) -> float | None:
     """Tokens of an example, guessed from its characters; None where nobody knows these."""
     if facts.mean_chars is None:
         return None
-    return min(facts.max_length, facts.mean_chars / CHARACTERS_PER_TOKEN + SPECIAL_TOKENS)
+    special = SPECIAL_TOKENS * facts.sequences
+    return min(facts.max_length * facts.sequences, facts.mean_chars / CHARACTERS_PER_TOKEN + special)
 
 
 def _device_name(kind: str, facts: Facts) -> str | None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from launcher import tasks
 from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
-from launcher.reading.data_section import cut_fractions
-from launcher.reading.files import split_sizes
+from launcher.reading.data_section import cut_fractions, options_for
+from launcher.reading.files import peek, split_sizes
 from launcher.reading.label_check import known_classes, label_count, label_sets
 from launcher.reading.opening import missing_files
-from launcher.reading.split_reading import Split, with_field
+from launcher.reading.split_reading import FIRST_ROWS, Split, with_field
 from launcher.recipe.data import Augment, Data
 from launcher.recipe.recipe import Recipe
 
@@ -42,7 +42,7 @@ class DataFacts:
 
 def check_data(recipe: Recipe) -> DataFacts:
     """What local files hold; UserError with every mistake found in them or between them and the recipe."""
-    problems = [*_contradictions(recipe.data), *_missing_helpers(recipe.data.augment)]
+    problems = [*_contradictions(recipe.data), *_missing_helpers(recipe.data.augment), *_corpus(recipe)]
     extra = [Split.of_file(name, Path(path), recipe, problems) for name, path in recipe.eval.extra.items()]
     if recipe.data.train is None or recipe.data.source is not None:
         return _done(DataFacts(), problems)
@@ -92,6 +92,22 @@ def _missing_helpers(augment: Augment) -> Iterator[Problem]:
             remedy = "give two directories of Marian models, such as opus-mt-en-de and opus-mt-de-en"
             text = "is no directory of a model: there is no config.json"
             yield Problem(text, directory, "data.augment.back_translation", None, remedy)
+
+
+def _corpus(recipe: Recipe) -> Iterator[Problem]:
+    """What is wrong with the file that evaluation searches."""
+    spec = tasks.of(recipe)
+    if spec.corpus is None:
+        return
+    path = Path(spec.corpus)
+    options = options_for(path, recipe.data)
+    try:
+        wanted = [("data.text", spec.given_texts[-1])]
+        problem = missing_columns.missing(path, peek(path, options, rows=FIRST_ROWS), options, wanted)
+        if problem is not None:
+            yield problem
+    except UserError as error:
+        yield from with_field(error.problems, spec.corpus_key)
 
 
 def _sizes(

@@ -76,10 +76,11 @@ def given_rows(path: Path, recipe: Recipe, *, labelled: bool = False, most: int 
     rows = list(islice(read_rows(path, options), most))
     if not rows:
         raise UserError(Problem("holds no rows", where=str(path)))
-    wanted = [("data.text", name) for name in spec.given_texts]
+    columns = tuple(dict.fromkeys(name for row in rows for name in row.values))
+    texts = spec.given_texts if labelled else spec.texts_to_predict(columns)
+    wanted = [("data.text", name) for name in texts]
     wanted += [("data.choices", name) for name in spec.choice_columns]
     wanted += [("data.label", name) for name in spec.label_columns if labelled]
-    columns = tuple(dict.fromkeys(name for row in rows for name in row.values))
     missing = missing_columns.missing(path, Peek(columns, tuple(rows), None), options, wanted)
     if missing is not None:
         raise UserError(missing)

@@ -14,7 +14,7 @@ MISSING = object()
 
 def dotted_names(data: Data) -> tuple[str, ...]:
     """The columns named in a recipe that may lie within an object."""
-    given = (data.text, data.label, data.choices, data.group)
+    given = (data.text, data.label, data.choices, data.negatives, data.group)
     names = [name for value in given for name in ((value,) if isinstance(value, str) else value or ())]
     return tuple(dict.fromkeys(name for name in names if "." in name))
 

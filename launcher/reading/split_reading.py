@@ -140,6 +140,7 @@ def lacks_columns(
     wanted = [("data.text", name) for name in spec.given_texts]
     wanted += [("data.choices", name) for name in spec.choice_columns]
     wanted += [("data.label", column) for column in spec.label_columns]
+    wanted += [("data.negatives", column) for column in spec.negative_columns if split == "train"]
     if recipe.data.group is not None and split == "train":
         wanted.append(("data.group", recipe.data.group))
     problem = missing_columns.missing(path, seen, options, wanted)

@@ -104,6 +104,8 @@ class Data(Section):
     """Column that holds the label or score; for multilabel also a list of 0/1 columns."""
     choices: Line | Annotated[tuple[Line, ...], Field(min_length=2)] | None = None
     """For multiple-choice: the columns that hold the choices, or one column that holds a list of them."""
+    negatives: Line | Annotated[tuple[Line, ...], Field(min_length=1)] | None = None
+    """For embedding: the column or columns of training data that hold a negative of the row's first text, or a list of them."""
     labels: Annotated[tuple[Line, ...], Field(min_length=2)] | None = None
     """Every label in the order they are numbered; null sorts those of the training data, numbers by value."""
     windows: Annotated[Literal["mean", "max"] | None, Decides("tokens", "training")] = None

@@ -18,6 +18,7 @@ from launcher.recipe.data import Data
 from launcher.recipe.debug import Debug
 from launcher.recipe.decides import Decides, Subject
 from launcher.recipe.distill import Distill
+from launcher.recipe.embedding import Embedding
 from launcher.recipe.eval import Eval
 from launcher.recipe.fields import Count, Line, LocalPath, Name, PathOrId, Section, TimeLimit, leaves
 from launcher.recipe.lora import Lora
@@ -94,6 +95,8 @@ class Recipe(Section):
     """Question answering."""
     ranking: Ranking = Ranking()
     """Ranking documents for queries."""
+    embedding: Embedding = Embedding()
+    """Vectors of texts."""
     batch: Batch = Batch.model_validate({})
     """Batch sizes."""
     train: Train = Train()

@@ -41,10 +41,14 @@ class Loss(Section):
             "pairwise",
             "listwise",
             "lambda",
+            "infonce",
+            "cosent",
+            "cosine",
+            "triplet",
         ]
         | None
     ) = None
-    """Classes: cross_entropy, focal; numbers: mse, mae, huber; ranking: the last four; null: the first. custom: --loss-file."""
+    """Of classes, numbers, ranking or vectors: docs/techniques.md says whose; null: the first. custom: --loss-file."""
     label_smoothing: Probability = 0.0
     """Share of the probability that is spread over all classes (Szegedy et al., 2016); of cross_entropy."""
     focal_gamma: NonNegative = 2.0

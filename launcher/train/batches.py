@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from launcher.errors import RunFailed
 from launcher.train.job import Job
@@ -35,12 +36,28 @@ class GlobalBatch:
     """Over all ranks."""
     units: float
     """Loss terms over all ranks: what the loss is averaged over."""
+    everyone: Indices
+    """The examples over all ranks, in their order."""
     parts: list[Indices | None]
     """The examples of each of this rank's micro-batches; None stands for one that only keeps step with the other ranks."""
 
     def example_ids(self) -> list[int]:
         """The examples that this rank computes, in order."""
         return [int(example) for part in self.parts if part is not None for example in part]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a micro-batch has of the loss of its whole global batch."""
+
+    seed: int
+    """Of its dropout."""
+    loss_sum: torch.Tensor
+    """The sum of the loss terms of its examples."""
+    gradient: torch.Tensor
+    """(texts, d) derivative of the summed loss by its vectors."""
+    vectors: torch.Tensor | None
+    """(texts, d) where they are known with their graph; None where they have to be computed again."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,8 @@ class Part:
     """Real tokens that count."""
     last: bool
     """Whether it is this rank's last of the step."""
+    share: Share | None = None
+    """Where the loss is one of the whole global batch."""
 
 
 def global_batches(job: Job, start: int) -> Iterator[GlobalBatch]:
@@ -69,7 +88,9 @@ def global_batches(job: Job, start: int) -> Iterator[GlobalBatch]:
         examples = chosen if groups is None else groups.examples(chosen)
         # Where nothing is labelled, the loss is 0.
         units = job.task.units(train, examples, epoch) or 1.0
-        yield GlobalBatch(step, epoch, len(examples), units, _own_parts(job, examples, groups, chosen))
+        yield GlobalBatch(
+            step, epoch, len(examples), units, examples, _own_parts(job, examples, groups, chosen)
+        )
         step += 1
 
 

@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
 import torch
 
 from launcher.recipe.fields import Every
-from launcher.train.batches import GlobalBatch, global_batches, micro_batches
+from launcher.train.batches import GlobalBatch, Share, global_batches
 from launcher.train.job import Job
 from launcher.train.model.layer_depth import depths
 from launcher.train.not_finite import go_on, is_bad, with_sound_weights
+from launcher.train.process.random_state import dropout_seed, seed_dropout
 from launcher.train.record.samples import SampleLog
 from launcher.train.record.time_left import Work, time_left
 from launcher.train.step.captured_steps import Done
@@ -22,6 +22,7 @@ from launcher.train.step.pending_steps import PendingSteps, StepResult, UnreadSt
 from launcher.train.step.schedule import learning_rate
 from launcher.train.tasks import MicroBatch
 from launcher.train.validation import evaluate_and_keep_best, out_of_patience, try_probes
+from launcher.train.whole_batch import parts_of, share_of_loss
 
 Ending = Literal["completed", "stopped"]
 
@@ -88,9 +89,9 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
         done = _replay(job, batch, lr)
         if done is None:
             loss, tokens = torch.zeros((), device=job.ranks.device), 0
-            for part in micro_batches(job, batch):
+            for part in parts_of(job, batch):
                 job.heartbeat.forward()
-                loss_sum = forward(job, part.batch) * part.weight
+                loss_sum = forward(job, part.batch, part.share) * part.weight
                 job.heartbeat.backward()
                 job.strategy.backward(loss_sum, batch.units, last=part.last and job.adversary is None)
                 if job.adversary is not None:
@@ -122,8 +123,10 @@ def _summed(job: Job, step: int, lr: float, batch: GlobalBatch, done: Done) -> U
     return UnreadStep(step, lr, batch.examples, sums, done.grad_norm, done.skipped)
 
 
-def forward(job: Job, batch: MicroBatch) -> torch.Tensor:
+def forward(job: Job, batch: MicroBatch, share: Share | None = None) -> torch.Tensor:
     """The sum of a micro-batch's loss terms; with R-Drop, that of two passes."""
+    if share is not None:
+        return share_of_loss(job, batch, share)
     output = job.strategy.forward(batch.inputs)
     alpha = job.recipe.train.r_drop
     if not alpha:
@@ -133,7 +136,7 @@ def forward(job: Job, batch: MicroBatch) -> torch.Tensor:
 
 def _begin_step(job: Job, batch: GlobalBatch) -> None:
     _unfreeze(job, batch.step)
-    _seed_dropout(job.ranks.device, _dropout_seed(job.recipe.seed, batch.step, job.ranks.rank))
+    seed_dropout(job.ranks.device, dropout_seed(job.recipe.seed, batch.step, job.ranks.rank))
     job.strategy.train_mode(True)
 
 
@@ -160,18 +163,6 @@ def _unfreeze(job: Job, step: int) -> None:
     if every is not None:
         steps = job.steps.per_epoch if every == "epoch" else every
         job.strategy.unfreeze(max(0, max(depths(job.built.model).values()) - step // steps))
-
-
-def _dropout_seed(seed: int, step: int, rank: int) -> int:
-    """Dropout is a function of (seed, step, rank): a resumed run needs no saved generator."""
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _seed_dropout(device: torch.device, seed: int) -> None:
-    """As torch.manual_seed, which also writes down a traceback for each kind of device that isn't there."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
 
 
 def _checked(job: Job, state: TrainState, stopping: bool) -> TrainState:

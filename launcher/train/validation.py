@@ -11,10 +11,12 @@ from pathlib import Path
 
 from launcher.errors import RunFailed
 from launcher.runs.best_model import step_of
+from launcher.train.inputs import longest_input
 from launcher.train.job import Job
 from launcher.train.model.build import save_model
 from launcher.train.step.checkpoints import TrainState
 from launcher.train.tasks.base import Scores
+from launcher.train.tokens.encoder import length_of
 from launcher.train.use.evaluation import Evaluator, Interrupted
 from launcher.train.use.examination import examine, keep
 
@@ -139,7 +141,12 @@ def _keep_model(job: Job, step: int) -> None:
     weights = job.strategy.full_state()
     if weights is not None:
         job.built.base.config.update(job.task.remembered())
-        save_model(job.built, weights, job.tokenizer, job.run.model, step)
+        config, longest = (
+            job.built.base.config,
+            length_of(job.recipe, job.tokenizer, longest_input(job.recipe)),
+        )
+        further = job.task.further_files(config, longest)
+        save_model(job.built, weights, job.tokenizer, job.run.model, step, further)
     job.ranks.barrier()
 
 

@@ -21,9 +21,10 @@ from launcher.runs.records import tree_of
 from launcher.train.compat.start import shorten_start
 from launcher.train.process.events import Events
 from launcher.train.use.inference_files import labelled_split
-from launcher.train.use.written_rows import write_rows
+from launcher.train.use.written_rows import write_array, write_rows
 
 OUTPUT_FORMATS = (".csv", ".jsonl")
+ARRAY = ".npy"
 
 
 def run_verb(arguments: list[str]) -> int:
@@ -169,7 +170,7 @@ def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
 
 
 def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
-    """Predictions for a file or for texts: in the result, or in a csv or jsonl file."""
+    """Predictions for a file or for texts: in the result, or in a csv or jsonl file; vectors also in an array."""
     from launcher.train.use.inference import Predictor, best_device
     from launcher.train.use.predictions import predict_rows
 
@@ -180,10 +181,10 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
     if output is None and options.file is not None:
         suffix = options.file.suffix if options.file.suffix in OUTPUT_FORMATS else ".csv"
         output = Path(f"{options.file.stem}.predictions{suffix}").absolute()
-    if output is not None and output.suffix not in OUTPUT_FORMATS:
-        raise UserError(
-            Problem("can't be written", where=str(output), remedy="use a name that ends in .csv or .jsonl")
-        )
+    forms = OUTPUT_FORMATS if spec.array is None else (*OUTPUT_FORMATS, ARRAY)
+    if output is not None and output.suffix not in forms:
+        remedy = f"use a name that ends in {' or '.join(forms)}"
+        raise UserError(Problem("can't be written", where=str(output), remedy=remedy))
     rows = spec.rows_of(options.text) if options.file is None else rows_to_predict(options.file, recipe)
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
@@ -191,7 +192,10 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
     joined = predict_rows(predictor, rows, name, _progress(events, "predicting"))
     if output is None:
         return {"predictions": joined}
-    write_rows(output, joined)
+    if output.suffix == ARRAY:
+        write_array(output, [row[str(spec.array)] for row in joined])
+    else:
+        write_rows(output, joined)
     return {"output": str(output), "rows": len(joined)}
 
 

@@ -49,7 +49,7 @@ def test_a_recipe_is_short_and_says_where_its_numbers_come_from(name: str) -> No
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_runs_on_files_and_a_local_model(name: str, tmp_path: Path) -> None:
-    pair = shipped(name, tmp_path).recipe.task in ("question-answering", "ranking")
+    pair = shipped(name, tmp_path).recipe.task in ("question-answering", "ranking", "embedding")
     words = [
         "model.init=pretrained",
         "model.name=./minilm",

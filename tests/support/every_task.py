@@ -36,6 +36,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "question-answering": {"text": ["text", "other"], "label": "answers", "stride": 4},
     "multiple-choice": {"text": "text", "choices": "choices", "label": "right"},
     "ranking": {"text": ["text", "other"], "label": "number"},
+    "embedding": {"text": ["text", "other"]},
 }
 
 

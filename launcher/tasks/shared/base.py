@@ -81,6 +81,8 @@ class TaskSpec:
     """What to do about another number of them."""
     choices: ClassVar[bool] = False
     """Whether there are columns of choices."""
+    negatives: ClassVar[bool] = False
+    """Whether there may be columns of negatives."""
     words: ClassVar[bool] = False
     """Whether the text is a list of words."""
     probes: ClassVar[bool] = False
@@ -88,8 +90,15 @@ class TaskSpec:
 
     pipeline_tag: ClassVar[str] = "text-classification"
     """What the hub calls models of this kind."""
+    library: ClassVar[str] = "transformers"
+    """The library that loads them, as the hub calls it."""
     outputs: ClassVar[tuple[str, ...]] = ("prediction", "probabilities")
     """The columns that `predict` adds to those of the input."""
+
+    corpus_key: ClassVar[str] = ""
+    """The key that names the file which evaluation searches."""
+    array: ClassVar[str | None] = None
+    """The one of them that is a vector, and may be written as an array."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -172,6 +181,25 @@ class TaskSpec:
         return ()
 
     @property
+    def negative_columns(self) -> tuple[str, ...]:
+        """The columns of training data that hold negatives."""
+        return ()
+
+    @property
+    def optional_columns(self) -> tuple[str, ...]:
+        """Columns that are read where data have them."""
+        return ()
+
+    @property
+    def corpus(self) -> str | None:
+        """The file of texts, in the last column of data.text, that evaluation searches."""
+        return None
+
+    def texts_to_predict(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """The columns of text that predictions need of a file with these columns."""
+        return self.given_texts
+
+    @property
     def text_columns(self) -> tuple[str, ...]:
         """The columns of text: one, a pair, or those of a question and its choices."""
         return self.given_texts + self.choice_columns
@@ -188,6 +216,11 @@ class TaskSpec:
     def altered_columns(self) -> tuple[str, ...]:
         """The columns whose texts may change without changing what the label says."""
         return self.given_texts
+
+    @property
+    def sequences_each(self) -> int:
+        """Sequences of an example, as far as the recipe tells, where each of its texts is one."""
+        return 1
 
     @property
     def is_pair(self) -> bool:

@@ -48,6 +48,8 @@ def _column_conflicts(recipe: Recipe, spec: TaskSpec) -> Iterator[Conflict]:
         yield Conflict(("data.text", "task"), f"task={recipe.task} needs {needed}", spec.example_columns)
     if recipe.data.choices is not None and not spec.choices:
         yield Conflict(("data.choices", "task"), f"is for task={_those_with('choices')}", "leave it out")
+    if recipe.data.negatives is not None and not spec.negatives:
+        yield Conflict(("data.negatives", "task"), f"is for task={_those_with('negatives')}", "leave it out")
 
 
 def _window_conflicts(recipe: Recipe, spec: TaskSpec) -> Iterator[Conflict]:

@@ -50,9 +50,13 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
     """
     torch.manual_seed(recipe.seed)
     config = make_config(recipe, task, label_names, tokenizer)
+    task.check_model(config)
     family = family_of(config)
     with without_expected_warnings():
         base = _load(recipe, task, config)
+    for name in task.unread:
+        if isinstance(module := getattr(base, name, None), torch.nn.Module):
+            module.requires_grad_(False)
     if recipe.model.reinit_layers:
         reinitialise(base, recipe.model.reinit_layers)
     if recipe.model.gradient_checkpointing:
@@ -236,11 +240,12 @@ def save_model(
     tokenizer: Any,
     directory: Path,
     step: int | None = None,
+    further: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a plain Hugging Face directory: there whole or not at all, replacing an older one.
 
     `state` are the weights under the names of `built.model`, which are used up. Adapters are merged; they stand in
-    `adapter/` as well. `step` is kept beside it.
+    `adapter/` as well. `step` is kept beside it, and `further` JSON files by path.
     Raises RunFailed('checkpoint') where the disk doesn't take it.
     """
     from safetensors import SafetensorError
@@ -264,6 +269,9 @@ def save_model(
             tokenizer.save_pretrained(staging)
         if step is not None:
             write_json(staging / STEP_FILE, tree_of(Kept(step)))
+        for path, content in (further or {}).items():
+            (staging / path).parent.mkdir(mode=0o700, exist_ok=True)
+            write_json(staging / path, content)
         sync_tree(staging)
         shutil.rmtree(old, ignore_errors=True)
         if directory.exists():

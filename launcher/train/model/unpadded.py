@@ -60,7 +60,7 @@ def enable_packing(model: nn.Module, device: torch.device, rows: Rows = "first")
     kind = whole.config.model_type  # a teacher may be of a family that can't be trained
     family = find(kind) if kind in FAMILIES else None
     packed_by = None if family is None else family.packed_by
-    if family is None or packed_by is None or encoder is whole or getattr(whole.config, "is_decoder", False):
+    if family is None or packed_by is None or getattr(whole.config, "is_decoder", False):
         return False
     if rows == "first" and not type(whole).__name__.endswith(READ_FIRST):
         return False

@@ -157,8 +157,8 @@ def _open_hub(recipe: Recipe) -> dict[str, Source]:
     data, spec = recipe.data, tasks.of(recipe)
     splits = _load_hub(str(data.source))
     wanted = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
-    columns = list(dict.fromkeys((*spec.text_columns, *spec.label_columns)))
-    groups = [] if data.group is None else [data.group]
+    columns = list(dict.fromkeys((*spec.given_texts, *spec.choice_columns, *spec.label_columns)))
+    of_training = [*([] if data.group is None else [data.group]), *spec.negative_columns]
     label = data.label if isinstance(data.label, str) else None
     sources: dict[str, Source] = {}
     for split, name in wanted.items():
@@ -167,8 +167,9 @@ def _open_hub(recipe: Recipe) -> dict[str, Source]:
         if name not in splits:
             text = f"data.{split}_split={name}: {data.source} has no such split"
             raise RunFailed("data", text, choices(name, list(splits)))
-        wanted_here = [*columns, *(groups if split == "train" else [])]
         names = splits[name].column_names
+        wanted_here = [*columns, *(of_training if split == "train" else [])]
+        wanted_here += [column for column in spec.optional_columns if column in names]
         held = {column: column if column in names else column.partition(".")[0] for column in wanted_here}
         missing = [column for column, owner in held.items() if owner not in names]
         if missing:

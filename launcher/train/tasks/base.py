@@ -83,10 +83,15 @@ class Task:
     ready_head: ClassVar[bool] = False
     """Whether the head comes with the model, so that adapters are trained without it."""
 
+    unread: ClassVar[tuple[str, ...]] = ()
+    """Modules of the model that nobody reads: they don't train."""
+
     def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
         self.recipe = recipe
         self.spec = tasks.of(recipe)
         self.tokenizer = tokenizer
+        self.corpus: TokenSplit | None = None
+        """What evaluation scores behind the examples of a split, once it has been read, where there is anything."""
 
     # From rows to tokens
 
@@ -161,6 +166,13 @@ class Task:
         """Parameters that the task needs besides encoder and linear head; `extra_head.attach` says how they are called."""
         return None
 
+    def check_model(self, config: Any) -> None:
+        """Raise RunFailed('recipe') where the recipe asks for what this model hasn't got."""
+
+    def further_files(self, config: Any, longest: int) -> dict[str, Any]:
+        """JSON files of a saved model beside those of transformers: path -> content; texts are cut to `longest` tokens."""
+        return {}
+
     def model_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The micro-batch's inputs as this kind of model wants them."""
         return inputs
@@ -198,6 +210,19 @@ class Task:
 
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         """Sum, not mean, of the loss terms of the micro-batch; float32 scalar. `output` is what the model returns."""
+        raise NotImplementedError
+
+    @property
+    def whole_batch(self) -> bool:
+        """Whether a loss term depends on other examples of the global batch, through their `vectors`."""
+        return False
+
+    def vectors(self, output: Any, batch: MicroBatch) -> torch.Tensor:
+        """(sequences, d) float32 vectors that the loss of a whole batch compares."""
+        raise NotImplementedError
+
+    def joint_terms(self, vectors: torch.Tensor, split: TokenSplit, examples: Indices) -> torch.Tensor:
+        """(n,) loss terms of examples of a split, from the vectors of all their sequences in order."""
         raise NotImplementedError
 
     def agreeing_loss_sum(self, first: Any, second: Any, batch: MicroBatch, alpha: float) -> torch.Tensor:

@@ -54,6 +54,12 @@ class Windows(list[list[Any]]):
     """Pairs whose first text was cut."""
 
 
+def length_of(recipe: Recipe, tokenizer: Any, position_limit: int | None) -> int:
+    """Tokens that a sequence is cut to."""
+    limit = min(tokenizer.model_max_length, position_limit or tokenizer.model_max_length)
+    return recipe.data.max_length or min(limit, LONGEST)
+
+
 @dataclass(frozen=True)
 class Encoder:
     """The tokenizer's fast part, with our own truncation and no padding, whatever its files say."""
@@ -70,8 +76,7 @@ class Encoder:
 
         spec = tasks.of(recipe)
         pair = spec.is_pair
-        limit = min(tokenizer.model_max_length, position_limit or tokenizer.model_max_length)
-        length = recipe.data.max_length or min(limit, LONGEST)
+        length = length_of(recipe, tokenizer, position_limit)
         if position_limit is not None and length > position_limit:
             text = f"data.max_length={length} is longer than the model allows"
             raise RunFailed("data", text, f"data.max_length={position_limit} or less")
@@ -94,9 +99,11 @@ class Encoder:
         longest = compress(encodings, (tokens.lengths == self.max_length).tolist())
         return replace(tokens, truncated=sum(1 for encoding in longest if encoding.overflowing))
 
-    def encode_together(self, pairs: Sequence[tuple[str, str]], counts: NDArray[np.int64]) -> Tokens:
-        """Tokens of examples that are `counts[i]` pairs each, given one after another."""
-        return replace(self.encode(pairs), sequences=counts)
+    def encode_together(
+        self, texts: Sequence[str] | Sequence[tuple[str, str]], counts: NDArray[np.int64], empty: int = 0
+    ) -> Tokens:
+        """Tokens of examples that are `counts[i]` texts or pairs each, given one after another; `empty` of them hold nothing."""
+        return replace(self.encode(texts, empty), sequences=counts)
 
     def encode_words(
         self, texts: Sequence[Sequence[str]], stride: int | None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from launcher.train.packed.batch_layout import Limits, in_length_order
@@ -16,6 +17,7 @@ from launcher.train.process.stop_requests import never
 from launcher.train.tasks import Task
 from launcher.train.tasks.base import Scores, in_order
 from launcher.train.tokens.cache import TokenSplit
+from launcher.train.use.corpus import corpus_of
 
 EXAMPLES = {"cpu": 32, "cuda": 256}
 """Most examples of a micro-batch that is evaluated, by kind of device."""
@@ -39,7 +41,7 @@ class Scored:
     """A split that has gone through the model."""
 
     scores: Scores | None
-    """Of all examples in order, on rank 0; None on the others."""
+    """Of all examples in order, and of the task's corpus behind them, on rank 0; None on the others."""
     loss: float | None
     """Mean over the loss terms, the same on every rank; None where there are none, as without labels."""
 
@@ -88,13 +90,29 @@ class Evaluator:
             batch = self.collate(split, examples)
             output = self.forward(batch.inputs)
             scores.append(self.task.scores(output, batch))
-            if batch.labelled:
+            if batch.labelled and not self.task.whole_batch:
                 loss += self.task.loss_sum(output, batch).double()
                 units += self.task.units(split, examples)
         progress(done, len(split))
+        ordered = _ordered(self.ranks.gather((deals[rank], scores)), len(split))
+        if ordered is not None and self.task.whole_batch and split.labelled:
+            loss, units = self._joint_loss(split, ordered), self.task.units(split, np.arange(len(split)))
         total_loss, units = self.ranks.sum([float(loss), units])
-        gathered = self.ranks.gather((deals[rank], scores))
-        return Scored(_ordered(gathered, len(split)), total_loss / units if units else None)
+        corpus = corpus_of(self.task) if split.labelled else None
+        if corpus is not None:
+            documents = self.score(corpus, progress, stop).scores
+            ordered = None if ordered is None or documents is None else [*ordered, *documents]
+        return Scored(ordered, total_loss / units if units else None)
+
+    def _joint_loss(self, split: TokenSplit, vectors: Scores) -> torch.Tensor:
+        """Sum of the loss terms where each group of batch.global examples, in the order of the split, is a whole batch."""
+        size, device = self.task.recipe.batch.global_, self.ranks.device
+        loss = torch.zeros((), device=device, dtype=torch.float64)
+        for start in range(0, len(split), size):
+            examples = np.arange(start, min(start + size, len(split)))
+            whole = torch.from_numpy(np.concatenate(vectors[start : start + size])).to(device)
+            loss += self.task.joint_terms(whole, split, examples).double().sum()
+        return loss
 
     def validate(
         self, split: TokenSplit, progress: Progress, stop: Callable[[], bool]

@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan df34e8dc74ca1c8e.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 96199f8f190af38a.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail
