@@ -321,7 +321,7 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ("time=0-00:00", "must be more than 0", "Time limit"),
         (
             "task=translation",
-            "must be one of classification, masked-lm, multilabel",
+            "must be one of classification, embedding, masked-lm",
             "What the model learns",
         ),
     ],
@@ -385,8 +385,8 @@ def test_mistakes_in_the_shape_of_a_file(recipe: Path) -> None:
     )
     assert mistakes(recipe) == [
         (
-            "mine.yaml: task: is needed: one of classification, masked-lm, multilabel, multiple-choice, ordinal, "
-            "question-answering, ranking, regression, token-classification\n    -> What the model learns to do."
+            "mine.yaml: task: is needed: one of classification, embedding, masked-lm, multilabel, multiple-choice, "
+            "ordinal, question-answering, ranking, regression, token-classification\n    -> What the model learns to do."
         ),
         (
             "mine.yaml:1: model=bert: is a section, not a value\n"
