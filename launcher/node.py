@@ -3,6 +3,7 @@
     python -m launcher.node begin RUN_DIR             prints: ATTEMPT HEAD PORT INTERFACE ADDRESS...
                                                       or one word: completed | cancelled | failed
     python -m launcher.node look RUN_DIR              on each node, before it trains: writes down what it finds
+    python -m launcher.node examine DIR DEVICE        the same, on each node that `launch doctor --cluster` looks at
     python -m launcher.node choose RUN_DIR ATTEMPT    prints: HOST,HOST,... HEAD ADDRESS..., which are the nodes that train
                                                       or one word: failed
     python -m launcher.node end RUN_DIR ATTEMPT CODE  prints: EXIT_CODE stay|requeue|again SECONDS [HOST,...]
@@ -131,6 +132,13 @@ def look(run: RunDir, environ: Mapping[str, str] = os.environ) -> None:
     facts.look(run, attempt, place, on_gpus=run.read_plan().device == "cuda")
 
 
+def examine(directory: RunDir, device: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Look at this node for whoever asks about the cluster, in a directory that holds no run."""
+    from launcher.health import facts
+
+    facts.look(directory, int(environ["LAUNCHER_ATTEMPT"]), facts.Place.of(environ), on_gpus=device == "cuda")
+
+
 def choose(run: RunDir, attempt: AttemptDir) -> str:
     """Which nodes of the attempt train, as the script reads it; `failed` where too few can, which is recorded."""
     from launcher.health import preflight
@@ -219,6 +227,9 @@ def main(argv: Sequence[str]) -> None:
         answer = str(begin(run, os.environ["LAUNCHER_JOB"], restarts, hosts, chain))
     elif verb == "look":
         look(run)
+        return
+    elif verb == "examine":
+        examine(run, argv[2])
         return
     elif verb == "choose":
         answer = choose(run, run.attempt(int(argv[2])))

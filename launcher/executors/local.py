@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from launcher.executors.shared.base import (
     request_stop,
 )
 from launcher.executors.shared.injection import inject
-from launcher.executors.shared.site import Site
+from launcher.executors.shared.site import Node, Site
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_text
@@ -142,6 +142,17 @@ class LocalExecutor:
     def probe(self, profile: Cluster, script: str) -> str:  # noqa: ARG002
         """Raises UserError as `site` does."""
         raise UserError(NO_SCHEDULER)
+
+    def nodes(self, profile: Cluster, wanted: str | None, *, may_share: bool) -> Sequence[Node]:
+        """Raises UserError as `site` does."""
+        del profile, wanted, may_share
+        raise UserError(NO_SCHEDULER)
+
+    def run_on_nodes(
+        self, profile: Cluster, hosts: Sequence[str], gpus: int, script: str, options: Mapping[str, str]
+    ) -> str | None:
+        """There are no such nodes."""
+        raise AssertionError(profile, hosts, gpus, script, options)
 
     def node_capacity(self, partition: str | None) -> tuple[int | None, int | None]:
         """This machine's."""

@@ -8,14 +8,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.commands import TIMEOUT_S, ask
 from launcher.errors import RunFailed
-from launcher.executors.shared import slurm_site, slurm_times
+from launcher.executors.shared import slurm_nodes, slurm_site, slurm_times
 from launcher.executors.shared.base import (
     Finding,
     Forecast,
@@ -25,7 +25,7 @@ from launcher.executors.shared.base import (
     refuse_idle,
     request_stop,
 )
-from launcher.executors.shared.site import Site
+from launcher.executors.shared.site import Node, Site
 from launcher.executors.shared.slurm_cancelling import (
     cancel_member,
     kill,
@@ -227,14 +227,19 @@ class SlurmExecutor:
 
     def probe(self, profile: Cluster, script: str) -> str:
         """Through srun, with one GPU where the profile has some."""
-        kind = f"{profile.gpu_type}:" if profile.gpu_type else ""
-        gpu = f"{kind}1" if profile.gpu_request != "gres" else f"gpu:{kind}1"
-        asked = {
-            name: getattr(profile, name)
-            for name in ("partition", "account", "qos", "constraint", "reservation")
-        }
-        options = {**asked, profile.gpu_request: gpu if profile.gpus_per_node else None}
+        options = _job_options(profile, 1 if profile.gpus_per_node else 0)
         return slurm_site.run_on_a_node(options, script)
+
+    def nodes(self, profile: Cluster, wanted: str | None, *, may_share: bool) -> Sequence[Node]:
+        """What sinfo says of them."""
+        return slurm_nodes.read_nodes(profile.partition, wanted, may_share=may_share)
+
+    def run_on_nodes(
+        self, profile: Cluster, hosts: Sequence[str], gpus: int, script: str, options: Mapping[str, str]
+    ) -> str | None:
+        """Through srun."""
+        asked = {**_job_options(profile, gpus), **options}
+        return slurm_nodes.run_on_nodes(asked, hosts, script, profile.pass_env)
 
     def node_capacity(self, partition: str | None) -> tuple[int | None, int | None]:
         """The least of the nodes in the partitions, the default one where None."""
@@ -289,6 +294,15 @@ class SlurmExecutor:
         if int(fields.get("Restarts", 0)) > attempt.restart_count:
             return "requeued"
         return None if fields.get("Reason") == "TimeLimit" else "cancelled"
+
+
+def _job_options(profile: Cluster, gpus: int) -> dict[str, object]:
+    """What a small job asks of Slurm by srun, with so many GPUs on a node."""
+    kind = f"{profile.gpu_type}:" if profile.gpu_type else ""
+    gpu = f"{kind}{gpus}" if profile.gpu_request != "gres" else f"gpu:{kind}{gpus}"
+    names = ("partition", "account", "qos", "constraint", "reservation")
+    asked = {name: getattr(profile, name) for name in names}
+    return {**asked, profile.gpu_request: gpu if gpus else None}
 
 
 def _expedited(run: RunDir) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from launcher.figures import human_bytes, human_seconds
 from launcher.health.facts import NodeFacts
@@ -54,7 +54,22 @@ class Findings:
         }
 
 
-def find(plan: RunPlan, hosts: Sequence[str], facts: Mapping[int, NodeFacts]) -> list[Finding]:
+class Need(Protocol):
+    """What nodes are held against: a run's plan, or less."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def gpus(self) -> int:
+        """Of each node."""
+
+    @property
+    def memory(self) -> Mapping[str, int | None]:
+        """Bytes of a rank; `total` is what it needs."""
+
+
+def find(plan: Need, hosts: Sequence[str], facts: Mapping[int, NodeFacts]) -> list[Finding]:
     """Everything that is wrong with these nodes; what each said stands under its number."""
     found: list[Finding] = []
     for number, host in enumerate(hosts):
@@ -69,7 +84,7 @@ def find(plan: RunPlan, hosts: Sequence[str], facts: Mapping[int, NodeFacts]) ->
 Said = tuple[str, Literal["failed", "note"], str]
 
 
-def _of_one(plan: RunPlan, node: NodeFacts) -> Iterator[Said]:
+def _of_one(plan: Need, node: NodeFacts) -> Iterator[Said]:
     """What is wrong with a node by itself."""
     if node.run_error is not None:
         yield "run directory", "failed", node.run_error
@@ -83,7 +98,7 @@ def _of_one(plan: RunPlan, node: NodeFacts) -> Iterator[Said]:
         yield "clock", "failed" if abs(offset) > MOST_SKEW_S else "note", text
 
 
-def _gpu_findings(plan: RunPlan, node: NodeFacts) -> Iterator[Said]:
+def _gpu_findings(plan: Need, node: NodeFacts) -> Iterator[Said]:
     if not node.gpus and node.gpu_error is not None and "not on PATH" in node.gpu_error:
         yield "gpus", "note", f"{node.gpu_error}: GPUs are not counted"
         return
@@ -115,7 +130,7 @@ def _of_gpu(gpu: Gpu) -> Iterator[Said]:
         )
 
 
-def _memory_findings(plan: RunPlan, node: NodeFacts) -> Iterator[Said]:
+def _memory_findings(plan: Need, node: NodeFacts) -> Iterator[Said]:
     free = node.memory_available
     predicted = plan.memory.get("total" if plan.device == "cpu" else "host") or 0
     needed = max(LEAST_MEMORY, predicted * plan.gpus)

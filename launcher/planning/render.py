@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from launcher.planning.save_time import checkpoint_bytes, notice_s
 
 if TYPE_CHECKING:
     import jinja2
+
+    from launcher.recipe.cluster import Cluster
 
 Templates = Mapping[str, str]
 """Text of each template by its file name: `job.sbatch.j2` and the other .j2 in slurm/, `zero2.json` and the others in
@@ -94,6 +97,41 @@ def _for_many(request: Sequence[str], count: int) -> Iterator[str]:
             yield line
         else:
             yield f"{name}{equals}{int(amount[1]) * count}{amount[2]}"
+
+
+def render_examination(
+    cluster: Cluster,
+    templates: Templates,
+    directory: str,
+    device: str,
+    addresses: Mapping[str, str],
+    port: int,
+) -> str:
+    """The shell lines that look at a node of `addresses`, its name -> its address; the first of them is the one that is asked."""
+    python = cluster.python or sys.executable
+    plan = {"cluster": cluster, "run_dir": directory, "device": device, "python": python, "gpus": 1}
+    return (
+        _environment(templates)
+        .get_template("examine.sh.j2")
+        .render(
+            plan=plan,
+            slurm=True,
+            threads=1,
+            container=cluster.container or {"runtime": None},
+            hosts=list(addresses),
+            addresses=list(addresses.values()),
+            port=port,
+        )
+    )
+
+
+def examination_options(cluster: Cluster, directory: str) -> dict[str, str]:
+    """Options of the job that runs it, where the profile's container is the scheduler's own business."""
+    container = cluster.container
+    if container is None or container.runtime != "pyxis":
+        return {}
+    mounts = ",".join([f"{directory}:{directory}", *container.mounts])
+    return {"container-image": container.image, "container-mounts": mounts, "container-workdir": directory}
 
 
 def array_request(script: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
 from launcher.errors import DamagedFile, Problem, RunFailed, UserError
 from launcher.executors.shared.environment import split_environment
-from launcher.executors.shared.site import Site
+from launcher.executors.shared.site import Node, Site
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json, write_text
@@ -109,6 +109,20 @@ class Executor(Protocol):
         """What a script prints in a job of a minute on one node, asked for as the profile says.
 
         Raises UserError where the job is refused, RunFailed where it doesn't start in time.
+        """
+
+    def nodes(self, profile: Cluster, wanted: str | None, *, may_share: bool) -> Sequence[Node]:
+        """The nodes of the profile's partition, or those of a list in the scheduler's notation.
+
+        A job that may share them needs no node to itself. Raises UserError where there are none.
+        """
+
+    def run_on_nodes(
+        self, profile: Cluster, hosts: Sequence[str], gpus: int, script: str, options: Mapping[str, str]
+    ) -> str | None:
+        """Run a script once on each of these nodes with all its GPUs, in a job of minutes; what it printed.
+
+        None where they can't be had now. It is ended after two minutes. Raises UserError where the job is refused.
         """
 
     def node_capacity(self, partition: str | None) -> tuple[int | None, int | None]:

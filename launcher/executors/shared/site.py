@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 PROBE = """
 echo "host=$(hostname)"
@@ -58,6 +59,16 @@ class Site:
     """Whether GPUs can be asked for by `gpus-per-node`; otherwise as a generic resource."""
     containers: tuple[str, ...]
     """Container runtimes that the scheduler itself offers."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node, and whether a job could start on it now."""
+
+    name: str
+    state: Literal["free", "busy", "away"]
+    why: str | None = None
+    """What it is busy with, or why it is not there, in the scheduler's words."""
 
 
 @dataclass(frozen=True)
