@@ -8,6 +8,7 @@ python -m launcher.train explain RUN_DIR --text T... [--label L]
 python -m launcher.train latency RUN_DIR
 python -m launcher.train sync RUN_DIR [--to wandb|tensorboard|mlflow] [--follow]
 python -m launcher.train prefetch RECIPE | data RECIPE
+python -m launcher.train workspace RUN_DIR
 python -m launcher.train push RUN_DIR --repo OWNER/NAME [--public] [--yes]
 python -m launcher.train states RUN_DIR RUN_DIR... | plant RUN_DIR
 python -m launcher.train doctor | engine | prebuild
@@ -37,6 +38,7 @@ VERBS = (
         "export",
         "latency",
         "sync",
+        "workspace",
         "push",
         "prefetch",
         "data",

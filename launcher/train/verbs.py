@@ -102,6 +102,9 @@ def _parser() -> ArgumentParser:
     sync.add_argument("--to", default="wandb", choices=("wandb", "tensorboard", "mlflow"))
     sync.add_argument("--follow", action="store_true")
     sync.set_defaults(run=sync_run)
+    workspace = verbs.add_parser("workspace")
+    workspace.add_argument("directory", type=Path)
+    workspace.set_defaults(run=lay_out_workspace)
     push = verbs.add_parser("push")
     push.add_argument("directory", type=Path)
     push.add_argument("--repo", required=True)
@@ -125,6 +128,14 @@ def sync_run(options: Namespace, events: Events) -> dict[str, Any]:
     from launcher.train.record.exports import export
 
     return tree_of(export(run, options.to, follow=options.follow))
+
+
+def lay_out_workspace(options: Namespace, events: Events) -> dict[str, Any]:
+    """Lay out the panels of a run's project at W&B."""
+    from launcher.train.record.workspace import lay_out
+
+    events.emit("progress", name="asking W&B", done=None, total=None)
+    return {"run_id": options.directory.name, "url": lay_out(RunDir(options.directory))}
 
 
 def push_run(options: Namespace, events: Events) -> dict[str, Any]:

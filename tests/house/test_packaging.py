@@ -22,6 +22,7 @@ PACKAGES = {
     "pytorch-optimizer": "pytorch_optimizer",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
+    "wandb-workspaces": "wandb_workspaces",
 }
 NOT_IMPORTED = {"sentencepiece"}
 

@@ -120,6 +120,8 @@ class WandbStub:
         self.artifacts: dict[str, Artifact] = {}
         """By name."""
         self.sweeps: dict[str, Sweep] = {}
+        self.workspaces: dict[str, dict[str, Any]] = {}
+        """What they show, by name."""
         self.alerts: list[dict[str, Any]] = []
         """Title, text and severity of each alert."""
         self.unknown: list[str] = []
@@ -339,6 +341,11 @@ class WandbStub:
 
     def _on_UpdateArtifact(self, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         return {"updateArtifact": {"artifact": {"id": variables.get("artifactID")}}}
+
+    def _on_UpsertView2(self, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self.workspaces[variables["displayName"]] = json.loads(variables["spec"])
+        view = {"id": "Vg==", "name": variables["name"]}
+        return {"upsertView": {"view": view, "inserted": True}}
 
     def _on_SweepWithRuns(self, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         found = self.sweeps.get(variables["sweep"])

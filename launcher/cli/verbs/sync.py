@@ -28,15 +28,22 @@ AT_ONCE = 2
     show_default=True,
     help="tensorboard: files in the run's directory; mlflow: the server of MLFLOW_TRACKING_URI.",
 )
+@click.option("--workspace", is_flag=True, help="Lay out panels in the run's project at W&B instead.")
 @options.runs_dir
 @options.as_json
 @options.examples("""
     launch sync
     launch sync roberta-20260131 --follow
     launch sync SWEEP --to tensorboard
+    launch sync roberta-20260131 --workspace
 """)
 def sync_command(
-    references: tuple[str, ...], follow: bool, to: str, runs_dir: Path | None, as_json: bool
+    references: tuple[str, ...],
+    follow: bool,
+    to: str,
+    workspace: bool,
+    runs_dir: Path | None,
+    as_json: bool,
 ) -> int:
     """Bring the records of runs to W&B, TensorBoard or MLflow: what was offline, each step once.
 
@@ -48,6 +55,9 @@ def sync_command(
     from launcher.errors import EXIT_FAILED, EXIT_OK, Problem, UserError
 
     directory = options.resolve_runs_dir(runs_dir)
+    if workspace:
+        _lay_out(references, directory, plain=to == "wandb" and not follow, as_json=as_json)
+        return EXIT_OK
     if not references and to != "wandb":
         raise UserError(Problem("which run?", field="--to", value=to, remedy=f"launch sync RUN --to {to}"))
     runs = options.runs_meant(references, directory) if references else _offline(directory)
@@ -66,6 +76,19 @@ def sync_command(
     if not errors:
         return EXIT_OK
     return max(error.exit_code for error in errors.values()) if not done else EXIT_FAILED
+
+
+def _lay_out(references: tuple[str, ...], directory: Path, *, plain: bool, as_json: bool) -> None:
+    from launcher.cli.output import show, show_json
+    from launcher.cli.train_process import run_verb
+
+    if not references or not plain:
+        raise click.UsageError(
+            "--workspace goes with a RUN alone: its project gets it", click.get_current_context()
+        )
+    run = options.runs_meant(references, directory)[0]
+    done = run_verb(["workspace", str(run.path)])
+    show_json(done) if as_json else show(str(done["url"]))
 
 
 def _line(tree: dict[str, Any]) -> str:

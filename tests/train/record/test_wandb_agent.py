@@ -57,6 +57,13 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[WandbStub, Path]:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert server.unknown == []
+        there = {**os.environ, **server.environment(), **quiet}
+        lay_out = [sys.executable, "-m", "launcher", "sync", "12345678", "--workspace"]
+        done = subprocess.run(
+            lay_out, cwd=directory, env=there, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"{server.url}/a-team/a-project?nw=")
     return server, directory
 
 
@@ -99,6 +106,21 @@ def test_the_best_model_is_an_artifact(swept: tuple[WandbStub, Path]) -> None:
     model = RunDir(directory / "runs" / "12345678").model
     weights = (model / "model.safetensors").read_bytes()
     assert artifact.files["model.safetensors"] == weights
+
+
+def test_a_workspace_has_panels_for_what_runs_record(swept: tuple[WandbStub, Path]) -> None:
+    server, _ = swept
+    sections = server.workspaces["launch"]["section"]["panelBankConfig"]["sections"]
+    drawn = {
+        section["name"]: [key for panel in section["panels"] for key in panel["config"]["metrics"]]
+        for section in sections
+    }
+    assert list(drawn) == ["Loss", "Evaluation", "Speed", "Machines"]
+    assert drawn["Evaluation"][:2] == ["eval/accuracy", "test/accuracy"]
+    assert drawn["Machines"] == ["node/0/cpu_percent", "node/0/memory_percent"]
+    recorded = {key for row in server.history("12345678") for key in row}
+    assert set(drawn["Loss"] + drawn["Speed"]) <= recorded
+    assert set(drawn["Evaluation"]) <= recorded
 
 
 def test_variables_of_an_agent_are_keys_only_together(tmp_path: Path) -> None:
