@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from launcher.cli.drill_runs import Interrupted
 from launcher.cli.train_process import run_verb
 from launcher.errors import RunFailed
-from launcher.report.sameness import first_step, interrupted_at, reported_alike
+from launcher.report.sameness import first_step, interrupted_at, near_losses, reported_alike
 from launcher.runs.directory import RunDir
 from launcher.runs.drills import Finding, Interruption, TensorDifference
 from launcher.runs.events import Step, read_events
@@ -16,14 +18,32 @@ from launcher.runs.records import make
 
 def compare(whole: RunDir, interrupted: Sequence[Interrupted]) -> list[Interruption]:
     """What each interrupted run has in common with the one that nobody touched."""
-    states = _states(whole, [each.run for each in interrupted])
-    return [_compare(whole, each, *state) for each, state in zip(interrupted, states, strict=True)]
+    exact = [each for each in interrupted if each.whole == whole]
+    states = dict(
+        zip((each.way for each in exact), _states(whole, [each.run for each in exact]), strict=True)
+    )
+    return [
+        _compare(each.whole, each, *states[each.way]) if each.way in states else _compare_nearly(each)
+        for each in interrupted
+    ]
+
+
+def _compare_nearly(each: Interrupted) -> Interruption:
+    """For a run that went on with other ranks, whose sums are rounded in another order."""
+    near = near_losses(each.whole, each.run, each.whole.plan_tree()["precision"])
+    return _interruption(
+        each, (near.finding,), largest_difference=near.largest if math.isfinite(near.largest) else None
+    )
 
 
 def _compare(
     whole: RunDir, each: Interrupted, final: Finding, first_tensor: TensorDifference | None
 ) -> Interruption:
     findings = (*reported_alike(whole, each.run, attempts=True), final)
+    return _interruption(each, findings, first_step=first_step(whole, each.run), first_tensor=first_tensor)
+
+
+def _interruption(each: Interrupted, findings: tuple[Finding, ...], **differences: Any) -> Interruption:
     at = interrupted_at(each.run)
     resumed_from = _resumed_from(each.run, at)
     return Interruption(
@@ -38,13 +58,14 @@ def _compare(
         findings=findings,
         error=each.error,
         planted=each.planted,
-        first_step=first_step(whole, each.run),
-        first_tensor=first_tensor,
+        **differences,
     )
 
 
 def _states(whole: RunDir, others: Sequence[RunDir]) -> list[tuple[Finding, TensorDifference | None]]:
     """(what the final states have in common, the first tensor that differs) for each of the other runs."""
+    if not others:
+        return []
     what = "tensors and values of the final state"
     try:
         compared = run_verb(["states", *(str(run.path) for run in (whole, *others))])["states"]

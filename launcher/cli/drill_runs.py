@@ -14,10 +14,12 @@ from launcher.cli.follow import Tail, every
 from launcher.cli.output import say
 from launcher.cli.summary import cause
 from launcher.cli.train_process import run_verb
-from launcher.errors import RunFailed, UserError
+from launcher.errors import Problem, RunFailed, UserError
 from launcher.executors import Executor, executor_for
+from launcher.planning.other_world import cut_for_its_ranks, replan
 from launcher.planning.plan import Plan
-from launcher.planning.prepare import prepare
+from launcher.planning.prepare import Prepared, prepare
+from launcher.recipe.recipe import Recipe
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Saved, Step, read_events
@@ -49,7 +51,14 @@ FAULTS: Mapping[str, Fault] = {
     "hang": Fault("one of its ranks halted", ("failed",)),
     "node": Fault("all that trains on one of its nodes killed at once", ("failed", None)),
     "disk": Fault("its disk refusing what it writes", ("failed",)),
+    "world": Fault(
+        "asked to save and stop, and to go on with another number of ranks",
+        ("stopped",),
+        needs_checkpoint=False,
+    ),
 }
+WITHOUT_DROPOUT = ("still", "world")
+"""Runs that are compared across numbers of ranks."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,8 @@ class Interrupted:
     error: str | None
     """The class of the error that it recorded for it."""
     planted: str | None
+    whole: RunDir
+    """The run that nobody touched, to compare it with."""
 
 
 class DrillRuns:
@@ -94,18 +105,31 @@ class DrillRuns:
         Raises RunFailed where a run fails by itself, or ends otherwise than its fault should make it.
         """
         whole = self._long_enough()
+        still = self._whole("still") if "world" in ways else whole
         done: list[Interrupted] = []
         while len(done) < len(ways):
-            interrupted = self._interrupted(ways[len(done)])
+            way = ways[len(done)]
+            interrupted = self._interrupted(way, still if way == "world" else whole)
             if interrupted is not None:
                 done.append(interrupted)
                 continue
-            for run in (whole, *(each.run for each in done)):
+            for run in {whole, still, *(each.run for each in done)}:
                 run.discard()
             done.clear()
             self._lengthen(GROWTH * self.steps)
             whole = self._whole()
+            still = self._whole("still") if "world" in ways else whole
         return whole, done
+
+    def refuse(self, ways: Sequence[str]) -> None:
+        """Raises UserError for a way that this recipe can't go, before anything runs."""
+        if "world" not in ways:
+            return
+        plan = self._prepared("world").plan
+        how = cut_for_its_ranks(plan.zero_stage, plan.recipe.zero.offload)
+        if how is not None:
+            reason = f"{how} resumes on the number of ranks that it had"
+            raise UserError(Problem(reason, where="--faults", value="world", remedy="leave world out"))
 
     def _long_enough(self) -> RunDir:
         """An undisturbed run of as many steps as it takes to meet a run in the middle."""
@@ -125,15 +149,16 @@ class DrillRuns:
         say(f"its steps are too quick to interrupt it: again with {steps}")
         self.steps = steps
 
-    def _whole(self) -> RunDir:
-        run, executor, _ = self._create("whole")
-        say(f"{run.run_id}: {self.steps} steps, undisturbed")
+    def _whole(self, name: str = "whole") -> RunDir:
+        run, executor, _ = self._create(name)
+        without = ", without dropout" if name == "still" else ""
+        say(f"{run.run_id}: {self.steps} steps, undisturbed{without}")
         executor.start(run)
         _wait(run, executor)
         _expect(run, ("completed",))
         return run
 
-    def _interrupted(self, way: str) -> Interrupted | None:
+    def _interrupted(self, way: str, whole: RunDir) -> Interrupted | None:
         """A run that was interrupted half-way and resumed; None where it was too quick for that."""
         run, executor, plan = self._create(way)
         fault = FAULTS[way]
@@ -152,12 +177,27 @@ class DrillRuns:
         _expect(run, fault.leaves)
         error = None if result is None or result.error is None else result.error.kind
         planted = _planted(run) if self._plant else None
+        if way == "world":
+            injected = self._change_world(run, plan)
         executor.start(run)
         _wait(run, executor)
         _expect(run, ("completed",))
-        return Interrupted(way, run, injected, struck_at, error, planted)
+        return Interrupted(way, run, injected, struck_at, error, planted, whole)
+
+    def _change_world(self, run: RunDir, plan: Plan) -> str:
+        """Plan the rest of a run for half of its ranks, or for two where it has one."""
+        word = f"nodes={plan.nodes // 2}" if plan.nodes > 1 else f"gpus={plan.gpus // 2 or 1}"
+        if plan.world_size == 1:
+            word = "gpus=2"
+        now = replan(run, [word], self._environ, self._cwd)
+        return f"launch stop, and launch resume {word}: from {plan.world_size} ranks to {now.world_size}"
 
     def _create(self, name: str) -> tuple[RunDir, Executor, Plan]:
+        prepared = self._prepared(name)
+        run = runs.create(Path(prepared.plan.run_dir), prepared.files)
+        return run, executor_for(prepared.plan.executor), prepared.plan
+
+    def _prepared(self, name: str) -> Prepared:
         given = {word.partition("=")[0] for word in self._words}
         ours = {
             STEPS_KEY: self.steps,
@@ -167,15 +207,25 @@ class DrillRuns:
             "tracking.wandb.mode": "disabled",
         }
         words = [f"{key}={value}" for key, value in ours.items() if key not in given]
-        run_id = f"{self._prefix}-{name}-{self.steps}"
-        prepared = prepare([*self._words, *words, f"run_id={run_id}"], self._environ, self._cwd)
-        run = runs.create(Path(prepared.plan.run_dir), prepared.files)
-        return run, executor_for(prepared.plan.executor), prepared.plan
+        words = [*self._words, *words, f"run_id={self._prefix}-{name}-{self.steps}"]
+        prepared = prepare(words, self._environ, self._cwd)
+        if name not in WITHOUT_DROPOUT:
+            return prepared
+        keys = _dropout_keys(prepared.plan.recipe)
+        kept = [word for word in words if word.partition("=")[0] not in keys]
+        return prepare([*kept, *(f"{key}=0" for key in keys)], self._environ, self._cwd)
+
+
+def _dropout_keys(recipe: Recipe) -> list[str]:
+    """Keys of all dropout that this recipe has: its masks depend on the number of ranks."""
+    keys = [f"model.dropout.{kind}" for kind in type(recipe.model.dropout).model_fields]
+    adapters = ["lora.dropout"] if recipe.tuning == "lora" else []
+    return [*keys, *adapters, *(["model.head.dropout"] if recipe.model.head.layers else [])]
 
 
 def _strike(run: RunDir, executor: Executor, way: str, plan: Plan) -> str:
     """Do to a run what its fault says; returns that in words."""
-    if way == "stop":
+    if way in ("stop", "world"):
         executor.stop(run)
         return "launch stop"
     last = plan.world_size - 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from launcher.runs.metrics import read_metrics
 
 WEIGHTS = ("model.pt", "optimizer.pt")
 """Files of a checkpoint of the plain strategy, whose bytes depend on their content alone."""
+FAR_OFF = {"fp32": 1e-3, "bf16": 2e-2}
+"""How far losses may come from each other by rounding alone, over a drill's steps."""
 
 
 def computed_alike(one: RunDir, two: RunDir) -> tuple[Finding, ...]:
@@ -33,6 +37,33 @@ def reported_alike(one: RunDir, two: RunDir, attempts: bool = False) -> tuple[Fi
         *(again if attempts else ()),
         _same("evaluations", _evaluations(one), _evaluations(two)),
     )
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How far the losses of two runs are from each other."""
+
+    finding: Finding
+    largest: float
+
+
+def near_losses(one: RunDir, two: RunDir, precision: str) -> Nearness:
+    """The losses of two runs whose sums are rounded in another order: the same within FAR_OFF, as a share of the loss."""
+    expected, found = _losses(one), _losses(two)
+    far = {key: _distance(expected.get(key), found.get(key)) for key in dict.fromkeys([*expected, *found])}
+    bound = FAR_OFF.get(precision, FAR_OFF["bf16"])
+    different = [
+        key
+        for key, distance in far.items()
+        if not distance <= bound * max(1.0, abs(expected.get(key) or 0.0))
+    ]
+    first = next((f"{key}: {expected.get(key)} and {found.get(key)}" for key in different), None)
+    what = f"training losses, within {bound:.0e}"
+    return Nearness(Finding(what, len(far) - len(different), len(far), first), max(far.values(), default=0.0))
+
+
+def _distance(one: float | None, two: float | None) -> float:
+    return math.inf if one is None or two is None else abs(one - two)
 
 
 def first_step(one: RunDir, two: RunDir) -> StepDifference | None:

@@ -88,6 +88,8 @@ class Interruption:
     """What was changed on purpose before it went on."""
     first_step: StepDifference | None = None
     first_tensor: TensorDifference | None = None
+    largest_difference: float | None = None
+    """The largest difference between losses, where they are not expected to be the same to the last bit."""
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,20 @@ class Saved(Said):
 
 
 @dataclass(frozen=True)
+class Spiked(Said):
+    """The loss of a step stood out."""
+
+    step: int = 0
+    loss: float | None = None
+    """None where it was no number."""
+    usual: float | None = None
+    """The median of the steps before it."""
+    examples: tuple[int, ...] = ()
+    """Of the tokenised training data: those of the step, or the first of them."""
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Ended(Said):
     """The attempt is over."""
 
@@ -188,7 +202,18 @@ class VerbDone(Said):
 
 
 Event = (
-    VerbFailed | VerbDone | Phase | Step | StepTimes | Evaluated | Probed | Notice | Tracked | Saved | Ended
+    VerbFailed
+    | VerbDone
+    | Phase
+    | Step
+    | StepTimes
+    | Evaluated
+    | Probed
+    | Notice
+    | Tracked
+    | Saved
+    | Spiked
+    | Ended
 )
 KINDS: dict[str, type[Event]] = {
     "phase": Phase,
@@ -200,6 +225,7 @@ KINDS: dict[str, type[Event]] = {
     "notice": Notice,
     "tracking": Tracked,
     "checkpoint": Saved,
+    "spike": Spiked,
     "end": Ended,
     "error": VerbFailed,
     "result": VerbDone,

@@ -42,6 +42,7 @@ VERBS = (
         "push",
         "prefetch",
         "data",
+        "step",
         "states",
         "plant",
     ),

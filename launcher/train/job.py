@@ -33,6 +33,7 @@ from launcher.train.process.events import Events
 from launcher.train.process.heartbeat import Heartbeat
 from launcher.train.process.ranks import Ranks
 from launcher.train.process.stop_requests import StopFlag
+from launcher.train.record.loss_spikes import LossSpikes
 from launcher.train.record.pace import PaceLog
 from launcher.train.record.provenance import record_data, record_environment
 from launcher.train.record.rank_times import RankTimes
@@ -77,6 +78,7 @@ class Job:
     events: Events
     stop: StopFlag
     steps: StepCounts
+    spikes: LossSpikes = dataclasses.field(default_factory=LossSpikes)
 
     @property
     def recipe(self) -> Recipe:

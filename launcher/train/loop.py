@@ -13,7 +13,9 @@ from launcher.train.batches import GlobalBatch, Share, global_batches
 from launcher.train.job import Job
 from launcher.train.model.layer_depth import depths
 from launcher.train.not_finite import go_on, is_bad, with_sound_weights
+from launcher.train.packed.batch_layout import examples_of_step
 from launcher.train.process.random_state import dropout_seed, seed_dropout
+from launcher.train.record.loss_spikes import MOST_EXAMPLES
 from launcher.train.record.samples import SampleLog
 from launcher.train.record.time_left import Work, time_left
 from launcher.train.step.captured_steps import Done
@@ -223,6 +225,21 @@ def _report(job: Job, state: TrainState, timer: StepTimer, result: StepResult, s
         tokens_per_s=result.tokens / seconds,
         eta_s=_time_left(job, timer, result.step),
     )
+    _tell_spike(job, result)
+
+
+def _tell_spike(job: Job, result: StepResult) -> None:
+    """Record which examples a step had whose loss stands out; every rank computes the order of data, so nobody is asked."""
+    usual = job.spikes.usual_if_spike(result.loss)
+    if usual is None or not job.ranks.is_main:
+        return
+    size = job.plan.layout.global_batch_size
+    examples = examples_of_step(result.step, len(job.dataset.train), job.recipe.seed, size)[:MOST_EXAMPLES]
+    job.events.emit(
+        "spike", step=result.step, loss=result.loss, usual=usual, examples=[int(each) for each in examples]
+    )
+    look = f"launch data --step {result.step} {job.run.run_id} shows its texts"
+    job.events.notice(f"loss {result.loss:.4g} at step {result.step}, usually {usual:.4g}: {look}", "warning")
 
 
 def _time_left(job: Job, timer: StepTimer, step: int) -> float:

@@ -90,6 +90,10 @@ def _parser() -> ArgumentParser:
     data = verbs.add_parser("data")
     data.add_argument("recipe", type=Path)
     data.set_defaults(run=examine_data)
+    step = verbs.add_parser("step")
+    step.add_argument("directory", type=Path)
+    step.add_argument("step", type=int)
+    step.set_defaults(run=show_step)
     states = verbs.add_parser("states")
     states.add_argument("expected", type=Path)
     states.add_argument("found", type=Path, nargs="+")
@@ -293,6 +297,13 @@ def examine_data(options: Namespace, events: Events) -> dict[str, Any]:
     return report(
         recipe, tokenizer, limit, lambda name: events.emit("progress", name=name, done=None, total=None)
     )
+
+
+def show_step(options: Namespace, events: Events) -> dict[str, Any]:
+    """The examples that a step of a run is made of."""
+    from launcher.train.use.trained_step import examples_of
+
+    return examples_of(RunDir(options.directory), options.step, partial(events.phase, "tokenising"))
 
 
 def compare_runs(options: Namespace, events: Events) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from launcher.report.drill_page import page
-from launcher.report.sameness import first_step, reported_alike
+from launcher.report.sameness import first_step, near_losses, reported_alike
 from launcher.runs.directory import RunDir
 from launcher.runs.drills import Drill, StepDifference
 from launcher.runs.records import make, read_json
@@ -82,6 +82,26 @@ def test_a_step_done_again_must_come_to_the_same_loss(tmp_path: Path) -> None:
     assert (again.same, again.count) == (2, 3)
     assert again.difference == "step 2 in attempt 2: 0.25 and 0.3"
     assert first_step(one, other) == StepDifference(2, 0.25, 0.3, attempt=2)
+
+
+def test_on_another_number_of_ranks_losses_must_stay_near(tmp_path: Path) -> None:
+    one = make_run(tmp_path / "one", [0.5, 0.25])
+    near = near_losses(one, make_run(tmp_path / "near", [0.5, 0.25001]), "fp32")
+    assert near.finding.passed
+    assert near.largest == pytest.approx(1e-5)
+    far = near_losses(one, make_run(tmp_path / "far", [0.5, 0.26]), "fp32")
+    assert far.finding.difference == "step 2: 0.25 and 0.26"
+    assert near_losses(one, make_run(tmp_path / "rounded", [0.5, 0.26]), "bf16").finding.passed
+    assert not near_losses(one, make_run(tmp_path / "short", [0.5]), "bf16").finding.passed
+
+
+def test_a_state_that_only_the_same_ranks_can_take_up_is_refused_before_anything_runs(
+    launch: Launch, tmp_path: Path
+) -> None:
+    words = ("recipe=smoke", "device=cpu", "gpus=2", "zero.stage=3", "--faults", "stop,world")
+    said = launch("drill", *words, code=2).stderr
+    assert "ZeRO-3 resumes on the number of ranks that it had" in said
+    assert not (tmp_path / "runs").exists()
 
 
 FAILED = {

@@ -11,7 +11,7 @@ from support.fault_rows import Seen
 from support.training import Fault, RankServer, events, log, losses, make_run, recipe, result
 
 from launcher.runs.directory import RunDir
-from launcher.train.loop import _dropout_seed
+from launcher.train.process.random_state import dropout_seed
 
 STEPS = 18
 LOSS = """
@@ -36,7 +36,7 @@ def test_an_exception_on_one_rank_is_named_with_its_rank_and_step(
 ) -> None:
     bad = wanted(tiny_data, train={"max_steps": STEPS, "loss": {"name": "custom"}})
     run = make_run(tmp_path / "run", bad)
-    run.loss.write_text(LOSS.format(seed=_dropout_seed(bad.seed, 7, rank)))
+    run.loss.write_text(LOSS.format(seed=dropout_seed(bad.seed, 7, rank)))
     assert ranks.attempt(run, 2) == [1, 1]
     error = result(run)["error"]
     assert (error["class"], error["rank"], error["step"]) == ("code", rank, 7), log(run)

@@ -343,7 +343,7 @@ of its system calls. Where the result of a run is compared, that is with a run t
 
 The same can be proved for any recipe of yours, here or on a cluster:
 ```
-launch drill recipe=smoke --faults stop,kill,hang,node,disk
+launch drill recipe=smoke gpus=2 --faults stop,kill,hang,node,disk,world
 ```
 
 Written on {date}: {machine}. {summary}.

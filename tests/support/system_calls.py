@@ -49,6 +49,9 @@ def slowed(process: int, call: str, seconds: float) -> Iterator[None]:
         yield
     finally:
         strace.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            strace.wait(timeout=5)
+        strace.kill()  # it may still wait out a delay of a process that is gone
         strace.wait(timeout=60)
 
 

@@ -23,7 +23,7 @@ from support.training import (
 
 from launcher.runs.directory import RunDir
 from launcher.train import not_finite
-from launcher.train.loop import _dropout_seed
+from launcher.train.process.random_state import dropout_seed
 
 BAD = 8
 """The step, from 1, in which the last rank's loss is NaN."""
@@ -60,7 +60,7 @@ def poisoned(
         },
     )
     run = make_run(path, wanted)
-    seeds = {_dropout_seed(wanted.seed, step - 1, count - 1) for step in bad}
+    seeds = {dropout_seed(wanted.seed, step - 1, count - 1) for step in bad}
     run.loss.write_text(LOSS.format(seeds=seeds))
     return run, count
 

@@ -21,13 +21,30 @@ LEVELS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 @click.command("data")
-@options.assignments
+@click.argument("assignments", nargs=-1, metavar="recipe=NAME|PATH [key=value ...] | --step N RUN")
+@click.option(
+    "--step",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Show the texts that step N of a run was trained on.",
+)
+@options.runs_dir
 @options.as_json
 @options.examples("""
     launch data recipe=bert-cls data.train=train.csv data.text=sentence
+    launch data --step 120 smoke-20260131
 """)
-def data_command(assignments: tuple[str, ...], as_json: bool) -> None:
-    """Examine the data of a recipe: splits, labels, lengths, and what is doubtful, with places and what to do."""
+def data_command(
+    assignments: tuple[str, ...], step: int | None, runs_dir: Path | None, as_json: bool
+) -> None:
+    """Examine the data of a recipe: splits, labels, lengths, and what is doubtful, with places and what to do.
+
+    With --step, of a run: the examples of that step, in the order of their batch.
+    """
+    if step is not None:
+        _show_step(_only_run(assignments), step, runs_dir, as_json=as_json)
+        return
     from launcher.cli.output import show_json, show_rich
     from launcher.cli.train_process import run_verb, write_recipe
     from launcher.loading import resolve as loading
@@ -42,6 +59,35 @@ def data_command(assignments: tuple[str, ...], as_json: bool) -> None:
         show_json({"columns": list(facts.columns), **result})
         return
     show_rich(report(result))
+
+
+def _only_run(words: tuple[str, ...]) -> str:
+    from launcher.errors import Problem, UserError
+
+    if len(words) != 1 or "=" in words[0]:
+        remedy = "give a run and nothing else: launch data --step N RUN"
+        raise UserError(Problem("is a step of a run", where="--step", value=" ".join(words), remedy=remedy))
+    return words[0]
+
+
+def _show_step(reference: str, step: int, runs_dir: Path | None, *, as_json: bool) -> None:
+    from launcher.cli.output import printable, show, show_json
+    from launcher.cli.train_process import run_verb
+    from launcher.runs.finding import find
+
+    run = find(reference, options.resolve_runs_dir(runs_dir))
+    result = run_verb(["step", str(run.path), str(step)])
+    if as_json:
+        show_json(result)
+        return
+    examples = result["examples"]
+    show(f"step {step} of {run.run_id}, epoch {result['epoch'] + 1}: {len(examples)} examples")
+    for example in examples:
+        place = example.get("place") or f"example {example['example']}"
+        show(f"{printable(place)} ({example['tokens']} tokens)")
+        values = example.get("values") or {f"text {n}": text for n, text in enumerate(example["texts"], 1)}
+        for name, value in values.items():
+            show(f"    {printable(str(name))}: {printable(str(value))}")
 
 
 def report(result: dict[str, Any]) -> Iterator[Table | Text]:

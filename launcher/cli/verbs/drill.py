@@ -16,7 +16,7 @@ from launcher.errors import EXIT_FAILED, EXIT_OK, Problem, UserError, choices
 if TYPE_CHECKING:
     from launcher.cli.drill_runs import DrillRuns, Interrupted
     from launcher.runs.directory import RunDir
-    from launcher.runs.drills import Drill
+    from launcher.runs.drills import Drill, Finding, Interruption
 
 STEPS = 12
 
@@ -28,7 +28,8 @@ STEPS = 12
     default="stop",
     show_default=True,
     metavar="NAME[,NAME ...]",
-    help="What is done to runs: stop, kill (a rank), hang (it is halted), node (all that trains on one), disk (takes no more).",
+    help="What is done to runs: stop, kill (a rank), hang (it is halted), node (all that trains on one), disk (takes no more), "
+    "world (goes on with other ranks: losses must stay near).",
 )
 @click.option("--kill", is_flag=True, help="The same as --faults stop,kill.")
 @click.option(
@@ -56,7 +57,7 @@ STEPS = 12
 @options.as_json
 @options.examples("""
     launch drill recipe=smoke
-    launch drill recipe=smoke gpus=4 --faults stop,kill,node,disk
+    launch drill recipe=smoke gpus=4 --faults stop,kill,node,disk,world
     launch drill recipe=roberta-cls nodes=2 zero.stage=2 --faults kill,node
     launch drill recipe=smoke --plant
 """)
@@ -85,6 +86,7 @@ def drill_command(
     runs = DrillRuns(
         assignments, os.environ, Path.cwd(), f"drill-{secrets.token_hex(3)}", steps=steps, plant=plant
     )
+    runs.refuse(ways)
     began_at = time.time()
     whole, interrupted = runs.perform(ways)
     drill = _record(runs, whole, interrupted, assignments, began_at)
@@ -96,7 +98,7 @@ def drill_command(
         show(_table(drill))
         show("PASS" if drill.passed else "FAIL")
     if drill.passed and not keep:
-        for run in (whole, *(each.run for each in interrupted)):
+        for run in {whole, *(each.run for each in interrupted), *(each.whole for each in interrupted)}:
             run.discard()
     return EXIT_OK if drill.passed else EXIT_FAILED
 
@@ -160,11 +162,23 @@ def _page(drill: Drill) -> str:
     return page(drill)
 
 
+def _difference(run: Interruption, finding: Finding) -> str:
+    if finding.difference is None and run.largest_difference is not None:
+        return f"at most {run.largest_difference:.1e} apart"
+    return finding.difference or ""
+
+
 def _table(drill: Drill) -> str:
     from launcher.cli.output import table
 
     rows = [
-        [f"{run.way} at step {run.interrupted_at}", it.what, str(it.same), str(it.count), it.difference or ""]
+        [
+            f"{run.way} at step {run.interrupted_at}",
+            it.what,
+            str(it.same),
+            str(it.count),
+            _difference(run, it),
+        ]
         for run in drill.runs
         for it in run.findings
     ]

@@ -1,0 +1,101 @@
+"""The examples that a step of a run was made of: the order of data is a function of seed and epoch, and can be had again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import Problem, UserError
+from launcher.loading.resolve import read_recipe_file
+from launcher.planning.plan import step_counts
+from launcher.recipe.recipe import Recipe
+from launcher.runs.directory import RunDir
+from launcher.runs.provenance import DataUsed, read_data_used
+from launcher.train.dataset.prepare import Dataset, rows_of
+from launcher.train.inputs import prepare_dataset, tokenizer_for
+from launcher.train.packed.batch_layout import examples_of_step
+from launcher.train.tasks import get_task
+from launcher.train.tokens.cache import TokenSplit
+
+
+def examples_of(run: RunDir, step: int, progress: Callable[[int, int], None]) -> dict[str, Any]:
+    """`step`, `epoch` from 0, and `examples` in their order: `example`, `texts` as the tokenizer has cut them, `tokens`.
+
+    Where each is one row of the data, also its `place` and `values`.
+
+    Raises UserError where the run has no such step, or its data are no longer those that it trained on.
+    """
+    recipe = read_recipe_file(run.recipe)
+    used = read_data_used(run)
+    if used is None:
+        raise UserError(Problem("has read no data yet", where=run.run_id, remedy="ask again once it trains"))
+    _refuse_other_step(recipe, step, used)
+    tokenizer = tokenizer_for(recipe)
+    dataset = prepare_dataset(recipe, tokenizer, progress)
+    _refuse_changed(run, used, dataset)
+    per_epoch = step_counts(recipe, len(dataset.train))[0]
+    ids = examples_of_step(step, len(dataset.train), recipe.seed, recipe.batch.global_)
+    rows = _rows(recipe, tokenizer, dataset)
+    return {
+        "step": step,
+        "epoch": (step - 1) // per_epoch,
+        "examples": [
+            {
+                "example": int(each),
+                "texts": list(_texts(dataset.train, int(each), tokenizer)),
+                "tokens": int(dataset.train.lengths[each]),
+                **(rows[each] if rows else {}),
+            }
+            for each in ids
+        ],
+    }
+
+
+def _refuse_other_step(recipe: Recipe, step: int, used: DataUsed) -> None:
+    total = step_counts(recipe, used.examples["train"])[1]
+    if not 1 <= step <= total:
+        problem = Problem("there is no such step", where="--step", value=step, remedy=f"1 to {total}")
+        raise UserError(problem)
+
+
+def _refuse_changed(run: RunDir, used: DataUsed, dataset: Dataset) -> None:
+    if dataset.fingerprint != used.fingerprint:
+        then, now = used.examples["train"], len(dataset.train)
+        counts = (
+            f"{then} examples then, {now} now" if then != now else f"{now} examples, but not the same ones"
+        )
+        reason = f"the data, or what reads them, are not those that it trained on: {counts}"
+        remedy = f"restore the files; launch diff {run.run_id} RUN says what changed since another run"
+        raise UserError(Problem(reason, where=run.run_id, remedy=remedy))
+
+
+def _rows(recipe: Recipe, tokenizer: Any, dataset: Dataset) -> list[dict[str, Any]] | None:
+    """`place` and `values` of each training example, where an example is a row; else None: texts may be cut or altered."""
+    rows = rows_of(recipe, get_task(recipe, tokenizer), "train")
+    train = dataset.train
+    if len(rows) != len(train) or train.sequences is not None or recipe.data.augment.any:
+        return None
+    files = recipe.data.train
+    file = Path(files).name if isinstance(files, str) else None
+    return [
+        {"place": f"{file}:{row.position}" if file else f"row {row.position}", "values": row.values}
+        for row in rows
+    ]
+
+
+def _texts(split: TokenSplit, example: int, tokenizer: Any) -> Iterator[str]:
+    """What the model sees of an example, text by text: a sequence is cut at the tokens that separate its texts."""
+    first, last = (
+        (example, example + 1) if split.sequences is None else split.sequences[example : example + 2]
+    )
+    for sequence in range(int(first), int(last)):
+        ids = split.ids[split.offsets[sequence] : split.offsets[sequence + 1]].tolist()
+        part: list[int] = []
+        for token in [*ids, tokenizer.sep_token_id]:
+            if token != tokenizer.sep_token_id:
+                part.append(token)
+                continue
+            if text := tokenizer.decode(part, skip_special_tokens=True).strip():
+                yield text
+            part = []
