@@ -39,3 +39,10 @@ def human_number(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None else str(value)
+
+
+def moment(unix_s: float) -> str:
+    """A time in Unix seconds as a local date and time."""
+    import datetime as dt
+
+    return f"{dt.datetime.fromtimestamp(unix_s).astimezone():%Y-%m-%d %H:%M}"

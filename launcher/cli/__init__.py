@@ -10,9 +10,13 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from launcher import start_up
+
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the console script; `args` are those of the process where none are given."""
+    start_up.without_plugins()
+    start_up.collect_seldom()
     sys.exit(execute(sys.argv[1:] if args is None else args))
 
 

@@ -13,10 +13,9 @@ from typing import Any
 
 from launcher.cli.many_runs import HEADERS, LAST, Line, changed_at, lines_of
 from launcher.cli.output import fitted, say, show, table
-from launcher.cli.run_state import moment
 from launcher.errors import Problem, UserError
 from launcher.executors import executor_for
-from launcher.figures import human_bytes
+from launcher.figures import human_bytes, moment
 from launcher.runs.directory import RunDir
 from launcher.runs.trust import believed_plan
 

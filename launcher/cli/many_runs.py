@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from launcher.cli.output import fitted, say, show, show_json, table
-from launcher.cli.run_state import Look, looks, metric_text, moment, remark
+from launcher.cli.run_state import Look, looks, metric_text, remark
 from launcher.cli.waiting import left_of
 from launcher.errors import LauncherError, Problem, RunFailed, UserError
 from launcher.executors import Executor, executor_for
 from launcher.executors.shared.base import ACTIVE
-from launcher.figures import human_seconds
+from launcher.figures import human_seconds, moment
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_text
 

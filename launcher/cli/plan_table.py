@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from launcher.cli.run_state import moment
 from launcher.executors.shared.base import Forecast
-from launcher.figures import human_bytes, human_count, human_seconds
+from launcher.figures import human_bytes, human_count, human_seconds, moment
 from launcher.planning.plan import Memory, Plan
 from launcher.planning.sharding import Way
 from launcher.planning.throughput import Throughput

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +15,7 @@ from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recip
 from launcher.errors import LauncherError, UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.shared.outcome import ending_of, is_newer, readable_result, without_result
-from launcher.figures import human_number, human_seconds
+from launcher.figures import human_number, human_seconds, moment
 from launcher.health.stalls import seen_from_outside
 from launcher.runs.attempts import Hang
 from launcher.runs.directory import RunDir
@@ -391,11 +390,6 @@ def remark(look: Look) -> str:
     if error is not None and job.status == "failed":
         return f"{error.kind}: {error.message.strip().splitlines()[0] if error.message.strip() else ''}"
     return metric_text(look)
-
-
-def moment(unix_s: float) -> str:
-    """A time in Unix seconds as a local date and time."""
-    return f"{dt.datetime.fromtimestamp(unix_s).astimezone():%Y-%m-%d %H:%M}"
 
 
 def attempt_records(run: RunDir) -> list[dict[str, Any]]:

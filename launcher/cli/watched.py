@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from launcher.cli.follow import Tail
 from launcher.cli.many_runs import Line, lines_of
-from launcher.cli.run_state import RunState, moment
+from launcher.cli.run_state import RunState
 from launcher.errors import DamagedFile, LauncherError
-from launcher.figures import human_number, human_seconds
+from launcher.figures import human_number, human_seconds, moment
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.metrics import MOST_STEPS

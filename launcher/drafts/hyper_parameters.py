@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 
 from launcher import resources, tasks
@@ -81,7 +82,7 @@ def lengths_of(sample: Sample, recipe: Recipe) -> dict[str, Said]:
 
 def _tokens(value: object) -> float:
     text = as_text(value) if value is not None else ""
-    ideographs = len(HAN.findall(text))
+    ideographs = len(re.findall(HAN, text))
     return ideographs + (len(text) - ideographs) / CHARACTERS
 
 

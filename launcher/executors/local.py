@@ -22,7 +22,6 @@ from launcher.executors.shared.base import (
     refuse_idle,
     request_stop,
 )
-from launcher.executors.shared.injection import inject
 from launcher.executors.shared.site import Node, Site
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
@@ -115,6 +114,8 @@ class LocalExecutor:
         scripts = [_pid(job) for job in self._living(run)] if fault == "node" else []
         for script in scripts:
             os.kill(script, signal.SIGSTOP)
+        from launcher.executors.shared.injection import inject
+
         done = inject(run, fault, rank)
         for script in scripts:
             os.kill(script, signal.SIGKILL)

@@ -7,13 +7,14 @@ in a file is a `UserError` that names the file and, where the format has lines, 
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from launcher.reading.formats import conll, conllu, delimited, json_list, jsonl, parquet, squad, txt
 from launcher.reading.messages import mistake
 from launcher.reading.nested import add_reached
 from launcher.reading.opening import inner_name, open_as_it_is, size_of
@@ -24,6 +25,11 @@ from launcher.tasks.shared.rows import Row
 FULL_READ_BYTES = 50 << 20
 """Files up to this size are read whole where their rows can't be counted otherwise."""
 NAME_A_FORMAT = "give data.format, one of: " + ", ".join(FORMATS)
+MODULES: Mapping[FormatName, str] = {"csv": "delimited", "tsv": "delimited", "json": "json_list"}
+"""Modules of formats that aren't called as these are."""
+DIALECTS: Mapping[FormatName, str] = {"csv": "CSV", "tsv": "TSV"}
+EDITIONS: Mapping[FormatName, int] = {"json": 2, "jsonl": 2, "parquet": 2, "conll": 2}
+"""Raised when the same file gives other rows than before: tokenised data of an earlier edition aren't used again."""
 WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 
@@ -35,24 +41,17 @@ class Reader:
     count: Callable[[Path, ReadOptions], int | None] | None = None
     """Rows in a file, None where that would take long; without this function small files are read to count them."""
     edition: int = 1
-    """Raised when the same file gives other rows than before: tokenised data of an earlier edition aren't used again."""
+    """See EDITIONS."""
 
 
-READERS: Mapping[FormatName, Reader] = {
-    "csv": Reader(
-        partial(delimited.rows, dialect=delimited.CSV), partial(delimited.count, dialect=delimited.CSV)
-    ),
-    "tsv": Reader(
-        partial(delimited.rows, dialect=delimited.TSV), partial(delimited.count, dialect=delimited.TSV)
-    ),
-    "json": Reader(json_list.rows, edition=2),
-    "jsonl": Reader(jsonl.rows, jsonl.count, edition=2),
-    "parquet": Reader(parquet.rows, parquet.count, edition=2),
-    "txt": Reader(txt.rows, txt.count),
-    "conll": Reader(conll.rows, edition=2),
-    "conllu": Reader(conllu.rows),
-    "squad": Reader(squad.rows),
-}
+@cache
+def reader_of(name: FormatName) -> Reader:
+    """How files of this format are read; the modules of the other formats are not imported."""
+    module: Any = importlib.import_module(f"launcher.reading.formats.{MODULES.get(name, name)}")
+    if name in DIALECTS:
+        dialect = getattr(module, DIALECTS[name])
+        return Reader(partial(module.rows, dialect=dialect), partial(module.count, dialect=dialect))
+    return Reader(module.rows, getattr(module, "count", None), EDITIONS.get(name, 1))
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def words_are_lines(path: Path, options: ReadOptions) -> bool:
 
 def read_rows(path: Path, options: ReadOptions) -> Iterator[Row]:
     """Every row of a file, in order; UserError at the first that can't be read."""
-    rows = READERS[resolve_format(path, options)].rows(path, options)
+    rows = reader_of(resolve_format(path, options)).rows(path, options)
     if not options.nested:
         return rows
     return (Row(add_reached(row.values, options.nested), row.position) for row in rows)
@@ -112,7 +111,7 @@ def peek(path: Path, options: ReadOptions, rows: int = 1000) -> Peek:
 
 def count_rows(path: Path, options: ReadOptions) -> int | None:
     """Rows in the file, or None where that would mean reading a large file through a parser."""
-    reader = READERS[resolve_format(path, options)]
+    reader = reader_of(resolve_format(path, options))
     if reader.count is not None:
         return reader.count(path, options)
     return sum(1 for _ in reader.rows(path, options)) if size_of(path) <= FULL_READ_BYTES else None
@@ -121,7 +120,7 @@ def count_rows(path: Path, options: ReadOptions) -> int | None:
 def reading_of(path: Path, options: ReadOptions) -> str:
     """What makes rows of a file: its format, and the edition of the module that reads it."""
     name = resolve_format(path, options)
-    edition = READERS[name].edition
+    edition = reader_of(name).edition
     return name if edition == 1 else f"{name} {edition}"
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from launcher import tasks
 from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
-from launcher.reading.cleaning import kept
 from launcher.reading.data_section import files, options_for, read_options
 from launcher.reading.files import Peek, peek, words_are_lines
 from launcher.reading.messages import where
@@ -67,6 +66,8 @@ class Split:
                 split.failed = True
                 problems.extend(with_field(error.problems, f"data.{name}"))
         if split.kept:
+            from launcher.reading.cleaning import kept
+
             split.count = sum(1 for _ in kept(recipe, split.kept)) if split.complete else None
         return split
 

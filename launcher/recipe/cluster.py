@@ -181,7 +181,7 @@ class Cluster(Section):
     """Network interface of gloo and NCCL (GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME)."""
     container: Container | None = None
     """Container to train in."""
-    limits: Limits = Limits()
+    limits: Limits = Limits.default()
     """Limits of the site."""
 
     def fills(self) -> dict[str, Any]:

@@ -140,9 +140,9 @@ class Data(Section):
     """Whether double quotes enclose fields; null means yes in csv and no in tsv."""
     format: FormatName | None = None
     """Format of the files where their extension lies."""
-    clean: Clean = Clean()
+    clean: Clean = Clean.default()
     """What is mended in texts and left out."""
-    augment: Augment = Augment()
+    augment: Augment = Augment.default()
     """Altered copies of training examples."""
     cache_dir: Annotated[LocalPath | None, Decides("execution")] = None
     """Where tokenised data are kept and shared between runs; null means the user's cache directory."""

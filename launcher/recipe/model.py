@@ -87,15 +87,15 @@ class Model(Section):
     """Branch, tag or commit on the hub; null takes the main branch."""
     init: Literal["pretrained", "scratch"] = "pretrained"
     """Load pretrained weights, or start from random ones (and, with a null name, a tokenizer trained on the data)."""
-    dropout: Dropout = Dropout()
+    dropout: Dropout = Dropout.default()
     """Dropout of each kind, in one place for all families."""
-    head: Head = Head()
+    head: Head = Head.default()
     """A deeper head for one label, several or a number."""
-    freeze: Freeze = Freeze()
+    freeze: Freeze = Freeze.default()
     """What doesn't train."""
     reinit_layers: Annotated[int, Field(ge=0)] = 0
     """How many of the top layers start from random weights (Zhang et al., 2021)."""
     gradient_checkpointing: Annotated[bool, Decides("execution")] = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    scratch: Scratch = Scratch()
+    scratch: Scratch = Scratch.default()
     """The architecture to make from nothing."""

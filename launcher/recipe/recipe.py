@@ -79,41 +79,41 @@ class Recipe(Section):
     """bf16 and fp16 are autocast over fp32 parameters; fp16 scales the loss."""
     tuning: Annotated[Literal["full", "lora"], Decides("training")] = "full"
     """Train every parameter, or low-rank adapters and the head."""
-    lora: Lora = Lora()
+    lora: Lora = Lora.default()
     """Low-rank adaptation."""
     init_from: Annotated[PathOrId | None, Decides("contents", "training")] = None
     """Another run (id, start of one, or directory) or a model's directory to start from instead of model.name."""
-    model: Model = Model()
+    model: Model = Model.default()
     """The encoder."""
-    data: Data = Data()
+    data: Data = Data.default()
     """The data."""
-    tagging: Tagging = Tagging()
+    tagging: Tagging = Tagging.default()
     """Tagging words."""
-    mlm: MaskedWords = MaskedWords()
+    mlm: MaskedWords = MaskedWords.default()
     """Masked language modelling."""
-    qa: Questions = Questions()
+    qa: Questions = Questions.default()
     """Question answering."""
-    ranking: Ranking = Ranking()
+    ranking: Ranking = Ranking.default()
     """Ranking documents for queries."""
-    embedding: Embedding = Embedding()
+    embedding: Embedding = Embedding.default()
     """Vectors of texts."""
-    batch: Batch = Batch.model_validate({})
+    batch: Batch = Batch.default()
     """Batch sizes."""
-    train: Train = Train()
+    train: Train = Train.default()
     """Optimization."""
-    prune: Prune = Prune()
+    prune: Prune = Prune.default()
     """Making the model smaller, or sparse."""
-    distill: Distill = Distill()
+    distill: Distill = Distill.default()
     """Learning from a teacher."""
-    eval: Eval = Eval()
+    eval: Eval = Eval.default()
     """Evaluation."""
-    checkpoint: Checkpoint = Checkpoint()
+    checkpoint: Checkpoint = Checkpoint.default()
     """Resumable state."""
-    zero: Zero = Zero()
+    zero: Zero = Zero.default()
     """Sharding through DeepSpeed."""
-    tracking: Tracking = Tracking()
+    tracking: Tracking = Tracking.default()
     """Tracking."""
-    debug: Debug = Debug()
+    debug: Debug = Debug.default()
     """Debugging."""
 
     @property

@@ -87,5 +87,5 @@ class Wandb(Section):
 class Tracking(Section):
     """Where metrics go besides metrics.jsonl."""
 
-    wandb: Wandb = Wandb()
+    wandb: Wandb = Wandb.default()
     """Weights & Biases."""

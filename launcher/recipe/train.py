@@ -95,7 +95,7 @@ class Train(Section):
         "linear", "cosine", "constant", "step", "exponential", "polynomial", "inverse_sqrt", "plateau"
     ] = "linear"
     """Learning rate after warm-up; plateau cuts it when eval.metric stops improving. train.decay has the details."""
-    decay: Decay = Decay()
+    decay: Decay = Decay.default()
     """Details of the schedule."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Each layer learns at this multiple of the rate of the layer above it; the head has the full rate."""
@@ -117,7 +117,7 @@ class Train(Section):
     """Added to the denominator of the update, but in sgd and adafactor."""
     weight_decay: NonNegative = 0.01
     """Weight decay, on matrices only: decoupled in adamw, lamb and adafactor, added to the gradient (L2) in the others."""
-    loss: Loss = Loss()
+    loss: Loss = Loss.default()
     """The loss."""
     l1: NonNegative = 0.0
     """Penalty on the sum of the absolute weights of matrices, added to the loss."""
@@ -137,5 +137,5 @@ class Train(Section):
     """At a loss or gradient that is no number: fail, leave the step out, or go back to the last checkpoint, both bounded."""
     compile: Annotated[Literal["auto", "none", "graph", "inductor"], Decides("execution")] = "auto"
     """How kernels are launched: as CUDA graphs, or fused by torch.compile; auto takes the first that works, none on a CPU."""
-    early_stopping: EarlyStopping = EarlyStopping()
+    early_stopping: EarlyStopping = EarlyStopping.default()
     """When to stop before the last step."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from string import ascii_uppercase
 from typing import Any
@@ -69,7 +70,7 @@ class MultipleChoice(TaskSpec):
                 "data.choices=[a,b,c,d], or one column that holds a list",
             )
 
-    @property
+    @cached_property
     def choice_columns(self) -> tuple[str, ...]:
         choices = self.recipe.data.choices
         return (choices,) if isinstance(choices, str) else choices or ()

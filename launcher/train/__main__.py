@@ -22,6 +22,7 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
+from launcher import start_up
 from launcher.errors import EXIT_OK, EXIT_USAGE, UserError
 from launcher.parent_death import die_with_parent
 from launcher.runs.directory import RunDir
@@ -82,7 +83,8 @@ def train(run: RunDir) -> int:
         from launcher.train.compat.start import shorten_start
 
         shorten_start()
-    from launcher.train.session import run_attempt
+    with start_up.without_collections():
+        from launcher.train.session import run_attempt
 
     code = run_attempt(run, attempt, stop, heartbeat)
     if code == EXIT_OK:  # whoever waits for a rank that failed waits for one that is gone
@@ -121,4 +123,5 @@ def leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    start_up.without_plugins()
     leave(main(sys.argv[1:]))

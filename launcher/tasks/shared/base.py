@@ -7,6 +7,7 @@ the same name in `launcher.train.tasks`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from launcher.errors import Conflict, Problem, UserError, choices
@@ -169,13 +170,13 @@ class TaskSpec:
 
     # Columns
 
-    @property
+    @cached_property
     def given_texts(self) -> tuple[str, ...]:
         """The columns that data.text names."""
         text = self.recipe.data.text
         return (text,) if isinstance(text, str) else text
 
-    @property
+    @cached_property
     def choice_columns(self) -> tuple[str, ...]:
         """The columns that hold the choices, or the one that holds their list."""
         return ()
@@ -199,12 +200,12 @@ class TaskSpec:
         """The columns of text that predictions need of a file with these columns."""
         return self.given_texts
 
-    @property
+    @cached_property
     def text_columns(self) -> tuple[str, ...]:
         """The columns of text: one, a pair, or those of a question and its choices."""
         return self.given_texts + self.choice_columns
 
-    @property
+    @cached_property
     def label_columns(self) -> tuple[str, ...]:
         """The label column, or the 0/1 columns; none for a task that needs no labels."""
         if not self.labelled:

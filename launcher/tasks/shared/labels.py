@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from launcher.tasks.shared.rows import Value, shown
 from launcher.tasks.shared.written_lists import unwritten
@@ -29,9 +30,13 @@ def class_name(value: Value) -> str | None:
         if math.isnan(value):
             return None
         value = int(value) if value.is_integer() else value
-    if value is None:
-        return None
-    name = str(value).strip()
+    return None if value is None else _written_name(str(value))
+
+
+@lru_cache(maxsize=1 << 12)
+def _written_name(text: str) -> str | None:
+    """A class as a text has it; remembered, since a column of labels holds few texts many times."""
+    name = text.strip()
     whole = WHOLE.fullmatch(name)
     return (whole[1] or whole[2]) if whole else name or None
 

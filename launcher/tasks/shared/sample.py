@@ -120,7 +120,7 @@ class Column:
         if not self.characters or self.numbers or self.is_id:
             return False
         some = [str(value) for value in self.filled[:2000]]
-        words = sum(len(text.split()) + len(HAN.findall(text)) / 2 for text in some) / len(some)
+        words = sum(len(text.split()) + len(re.findall(HAN, text)) / 2 for text in some) / len(some)
         return words >= 3 and len(set(some)) >= max(2, 0.05 * len(some))
 
     @cached_property
@@ -131,7 +131,7 @@ class Column:
         texts = [str(value).strip() for value in self.filled if not isinstance(value, list | dict)]
         whole = all(text.isdecimal() or not re.search(r"[\s.]", text) for text in texts)
         few = 20
-        return whole and len(texts) >= few and len(set(texts)) == len(texts) and not HAN.search(texts[0])
+        return whole and len(texts) >= few and len(set(texts)) == len(texts) and not re.search(HAN, texts[0])
 
     @cached_property
     def is_flag(self) -> bool:

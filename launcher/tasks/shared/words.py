@@ -11,9 +11,10 @@ from launcher.tasks.shared.rows import Value
 from launcher.tasks.shared.written_lists import unwritten
 
 IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-HAN = re.compile(f"[{IDEOGRAPHS}]")
-BETWEEN_HAN = re.compile(f"(?<=[{IDEOGRAPHS}]) (?=[{IDEOGRAPHS}])")
-CHARACTERS = re.compile(rf"[^\W{IDEOGRAPHS}]+|\S")
+# Patterns as texts, which `re` compiles once it needs them: for such ranges that takes 5 ms.
+HAN = f"[{IDEOGRAPHS}]"
+BETWEEN_HAN = f"(?<=[{IDEOGRAPHS}]) (?=[{IDEOGRAPHS}])"
+CHARACTERS = rf"[^\W{IDEOGRAPHS}]+|\S"
 """A character of a text without blanks; letters and digits of other scripts stay together."""
 
 
@@ -27,7 +28,7 @@ def words(value: Value) -> list[str] | None:
         listed = value
     value = listed
     if isinstance(value, str):
-        return CHARACTERS.findall(value) if joint(value) else value.split()
+        return re.findall(CHARACTERS, value) if joint(value) else value.split()
     return value if isinstance(value, list) and _are_texts(value) else None
 
 
@@ -37,12 +38,12 @@ def _are_texts(items: Iterable[Any]) -> bool:
 
 def joint(value: Value) -> bool:
     """Whether a text is written without blanks between its words: there are none, but Chinese characters or kana."""
-    return isinstance(value, str) and len(value.split()) == 1 and HAN.search(value) is not None
+    return isinstance(value, str) and len(value.split()) == 1 and re.search(HAN, value) is not None
 
 
 def joined(found: Sequence[str], blank: str = " ") -> str:
     """Words as a text: with blanks between them, but not between Chinese characters or kana."""
-    return BETWEEN_HAN.sub("", blank.join(found))
+    return re.sub(BETWEEN_HAN, "", blank.join(found))
 
 
 def tags(value: Value) -> tuple[str, ...] | None:

@@ -58,7 +58,7 @@ def split(text: str, segment: Segment = list) -> tuple[list[Word], str]:
     end = 0
     for found in PIECE.finditer(text):
         gap, piece = found.groups()
-        parts = segment(piece) if HAN.match(piece) else (piece,)
+        parts = segment(piece) if re.match(HAN, piece) else (piece,)
         words += [Word(gap if number == 0 else "", part) for number, part in enumerate(parts)]
         end = found.end()
     return words, text[end:]
@@ -89,7 +89,7 @@ def insert(words: Sequence[Word], share: float, synonyms: Synonyms, random: Rand
         if other is None:
             continue
         place = random.randrange(len(changed) + 1)
-        gap = "" if HAN.match(other) else " "
+        gap = "" if re.match(HAN, other) else " "
         new = Word(gap if place else "", other)
         if place == 0 and gap and not changed[0].gap:
             changed[0] = replace(changed[0], gap=gap)
@@ -142,12 +142,12 @@ def _mistyped(text: str, share: float, alike: Mapping[str, str], random: Random)
 def _mistype(characters: list[str], place: int, alike: Mapping[str, str], random: Random) -> int:
     """Change one character in place; returns how many more are done with."""
     character = characters[place]
-    if alike and HAN.match(character):
+    if alike and re.match(HAN, character):
         characters[place] = random.choice(alike.get(character, character))
         return 0
     if not character.isalpha():
         return 0
-    kinds = ["swap", "drop"] if HAN.match(character) else ["swap", "drop", "double", "beside"]
+    kinds = ["swap", "drop"] if re.match(HAN, character) else ["swap", "drop", "double", "beside"]
     kind = random.choice(kinds)
     beside = BESIDE.get(character.lower())
     if kind == "beside" and beside:

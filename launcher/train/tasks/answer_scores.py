@@ -42,7 +42,7 @@ def f1(predicted: str, answers: Sequence[str], how: How = "auto") -> float:
 
 
 def _by_characters(answers: Sequence[str], how: How) -> bool:
-    return how == "characters" or (how == "auto" and any(HAN.search(answer) for answer in answers))
+    return how == "characters" or (how == "auto" and any(re.search(HAN, answer) for answer in answers))
 
 
 def _tokens(text: str) -> list[str]:
