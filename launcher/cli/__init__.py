@@ -15,9 +15,13 @@ from launcher import start_up
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the console script; `args` are those of the process where none are given."""
+    if args is not None:
+        sys.exit(execute(args))
     start_up.without_plugins()
     start_up.collect_seldom()
-    sys.exit(execute(sys.argv[1:] if args is None else args))
+    code = execute(sys.argv[1:])
+    start_up.leave_garbage()
+    sys.exit(code)
 
 
 def execute(args: Sequence[str]) -> int:

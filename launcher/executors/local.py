@@ -111,11 +111,11 @@ class LocalExecutor:
 
     def inject(self, run: RunDir, fault: str, rank: int) -> str:
         """Harm a rank; a machine that is lost takes the script along, which records nothing then."""
+        from launcher.executors.shared.injection import inject
+
         scripts = [_pid(job) for job in self._living(run)] if fault == "node" else []
         for script in scripts:
             os.kill(script, signal.SIGSTOP)
-        from launcher.executors.shared.injection import inject
-
         done = inject(run, fault, rank)
         for script in scripts:
             os.kill(script, signal.SIGKILL)
