@@ -31,6 +31,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from launcher import start_up
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 from launcher.executors import executor_for
 from launcher.executors.shared.base import Executor, Verdict, ended_for_good
@@ -384,3 +385,4 @@ def _size(run: RunDir, job: str) -> int:
 
 if __name__ == "__main__":
     main(sys.argv[1:])
+    start_up.leave_garbage()

@@ -79,11 +79,11 @@ def train(run: RunDir) -> int:
     _read_secrets(run)
     stop = StopFlag(run)
     stop.install()
-    if not run.ds_config.exists():
-        from launcher.train.compat.start import shorten_start
-
-        shorten_start()
     with start_up.without_collections():
+        if not run.ds_config.exists():
+            from launcher.train.compat.start import shorten_start
+
+            shorten_start()
         from launcher.train.session import run_attempt
 
     code = run_attempt(run, attempt, stop, heartbeat)

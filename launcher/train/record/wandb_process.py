@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from launcher import start_up
 from launcher.train.record.sender import Sender
 from launcher.train.record.tracking import LATE
 from launcher.train.record.wandb_client import Job, choose_mode, init_run, one_line
@@ -78,6 +79,7 @@ def main(path: str) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
+    start_up.without_plugins()
     try:
         job = Job.read(Path(path))
         control = Control(job.trainer_pid, patience_s=job.settings.finish_timeout_s + 10)
@@ -93,7 +95,8 @@ def main(path: str) -> NoReturn:
 def _track(job: Job, control: Control) -> int:
     mode = "unknown"
     try:
-        import wandb
+        with start_up.without_collections():
+            import wandb
 
         mode, server, reason = choose_mode(job, wandb)
         if mode == "disabled":
