@@ -38,7 +38,7 @@ class Embedding(Section):
     """triplet: how much farther than the positive a negative has to be, in Euclidean distance."""
     max_score: Annotated[Positive, Decides("tokens", "training")] = 1.0
     """The highest score of a pair in data.label; the lowest is 0."""
-    prompts: Prompts = Prompts()
+    prompts: Prompts = Prompts.default()
     """What is put before each text."""
     corpus: Annotated[LocalPath | None, Decides("evaluation")] = None
     """File of more documents, in data.text's second column, that recall, mrr and ndcg find positives among."""
