@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from launcher.families import find
 from launcher.recipe.model import Scratch
 
 SMOKE = Path(__file__).parents[1] / "recipes" / "smoke"
@@ -101,11 +102,21 @@ SHAPES = {
         "num_attention_heads": 16,
         "intermediate_size": 4096,
     },
+    "deberta-v3-small": {
+        "hidden_size": 768,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+    },
 }
-"""Random weights in these shapes (Liu et al., 2019; Devlin et al., 2019): their speed is that of the published ones."""
+"""Random weights in these shapes (Liu et al. and Devlin et al., 2019; He et al., 2021): their speed is that of the published."""
 FAMILIES: dict[str, tuple[str, Row]] = {
     "roberta": ("roberta", {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}),
     "bert": ("bert", {"vocab_size": 30522}),
+    "deberta": (
+        "deberta-v2",
+        {**find("deberta-v2").scratch_entries, "vocab_size": 30522, "type_vocab_size": 0},
+    ),
 }
 
 

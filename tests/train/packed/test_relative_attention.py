@@ -285,3 +285,23 @@ def test_products_in_half_precision_stay_near(monkeypatch):
         found = gradients(model, packed)
     flat = [torch.cat([each[name].flatten() for name in exact]) for each in (found, exact)]
     assert (flat[0] - flat[1]).norm() <= 3e-2 * flat[1].norm()
+
+
+def test_twenty_steps_have_the_losses_of_the_padded_model():
+    split = make_split(LENGTHS)
+    losses = []
+    for packs in (False, True):
+        model = make_model()
+        padded, packed = batches(model, split)
+        assert not packs or enable_packing(model, CPU)
+        batch = packed if packs else padded
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+        losses.append([])
+        for _ in range(20):
+            loss = torch.nn.functional.cross_entropy(model(**batch.inputs).logits, batch.labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses[-1].append(loss.item())
+    assert losses[1][-1] < losses[1][0] - 0.1
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
