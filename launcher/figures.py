@@ -46,3 +46,8 @@ def moment(unix_s: float) -> str:
     import datetime as dt
 
     return f"{dt.datetime.fromtimestamp(unix_s).astimezone():%Y-%m-%d %H:%M}"
+
+
+def human_milliseconds(seconds: float) -> str:
+    """A short time in milliseconds, three digits of it."""
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.cli.progress import metric_items
-from launcher.figures import human_bytes, human_count, human_number, human_seconds
+from launcher.figures import human_bytes, human_count, human_milliseconds, human_number, human_seconds
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Tracked, last_events
 from launcher.runs.results import Compression, Error, Result
@@ -35,6 +35,8 @@ def summary(run: RunDir, plan: RunPlan, result: Result) -> str:
 def _completed(run: RunDir, plan: RunPlan, result: Result) -> Iterator[str]:
     yield f"{run.run_id} is trained: {human_count(result.steps)} steps in {human_seconds(result.wall_s)}"
     yield _row("trained", trained(plan))
+    if step := _step_time(result):
+        yield _row("a step", step)
     best = result.best
     if best is not None:
         value = human_number(best.value)
@@ -52,6 +54,16 @@ def _completed(run: RunDir, plan: RunPlan, result: Result) -> Iterator[str]:
     yield "What to try next:"
     yield f"  launch predict {_reference(run)} {_example_text(run)}"
     yield f"  launch eval {_reference(run)} FILE"
+
+
+def _step_time(result: Result) -> str | None:
+    """The measured step beside the predicted one."""
+    if result.measured is None or result.measured.step_s is None:
+        return None
+    seconds = result.measured.step_s
+    predicted = (result.predicted or {}).get("step_s")
+    told = "" if predicted is None else f"predicted {human_milliseconds(predicted)}, "
+    return f"{told}measured {human_milliseconds(seconds)}"
 
 
 def _stopped(run: RunDir, result: Result) -> Iterator[str]:

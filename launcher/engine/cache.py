@@ -15,6 +15,9 @@ from launcher.runs.files import write_json
 from launcher.runs.records import make, read_json, tree_of
 from launcher.runs.trust import WRITABLE_BY_OTHERS
 
+MOST_FILES = 500
+"""Records of a kind that are read: a plan waits for them."""
+
 
 def directory() -> Path | None:
     """Where they are kept; None where there is no place, or one that others may write to."""
@@ -29,7 +32,7 @@ def directory() -> Path | None:
 
 def read_finding(key: Mapping[str, str]) -> Finding | None:
     """What a probe of the same things has found, or None."""
-    for tree, path in _records(f"finding-{digest(key)}.json"):
+    for tree, path in read_all(f"finding-{digest(key)}.json"):
         with contextlib.suppress(DamagedFile):
             found = make(Finding, tree, str(path))
             if dict(found.key) == dict(key):
@@ -54,10 +57,10 @@ def keep(name: str, tree: Mapping[str, Any]) -> bool:
     return True
 
 
-def _records(pattern: str) -> Iterator[tuple[dict[str, Any], Path]]:
+def read_all(pattern: str) -> Iterator[tuple[dict[str, Any], Path]]:
     """The readable records of these names."""
     place = directory()
-    for path in sorted(place.glob(pattern)) if place is not None else ():
+    for path in sorted(place.glob(pattern))[:MOST_FILES] if place is not None else ():
         with contextlib.suppress(DamagedFile):
             tree = read_json(path)
             if tree is not None:

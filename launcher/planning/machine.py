@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.commands import ask
+from launcher.engine.machine import cpu_name
+from launcher.engine.speeds import read_known
 from launcher.executors import SCHEDULERS, executor_for
 from launcher.planning.plan import Machine, resolve_executor
 from launcher.recipe.cluster import Cluster
@@ -27,6 +29,8 @@ def observe(recipe: Recipe, cluster: Cluster, submits: bool = True) -> Machine:
         native_bf16=native_bf16(),
         cores=len(os.sched_getaffinity(0)),
         submits=submits,
+        cpu=cpu_name(),
+        known=read_known(),
     )
     executor = executor_for(resolve_executor(recipe, machine))
     machine = replace(machine, grace_s=executor.grace_s(cluster.partition))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from launcher import tasks
+from launcher.engine.speeds import NOTHING, Known
 from launcher.executors import LOCAL, SCHEDULERS, executor_for
 from launcher.families.shared.base import ModelShape
 from launcher.planning.compile_mode import Compile, Place, resolve_compile
@@ -42,6 +43,10 @@ class Machine:
     """Whether this machine's CPU computes in bf16 itself."""
     cores: int = 1
     """CPU cores of this machine."""
+    cpu: str | None = None
+    """What this machine's CPU calls itself."""
+    known: Known = NOTHING
+    """What was seen of devices before."""
     scheduler_gpus: int | None = None
     """GPUs of a node as the scheduler declares them; None where nobody could say."""
     grace_s: float | None = None
@@ -349,6 +354,9 @@ def _speed_facts(
         cores=max(1, cores // gpus),
         pretrained=recipe.model.init == "pretrained",
         native_bf16=machine.native_bf16 or elsewhere,
+        crowded=1.0 if elsewhere else max(1.0, gpus / machine.cores),
+        cpu=None if elsewhere else machine.cpu,
+        known=machine.known,
     )
 
 

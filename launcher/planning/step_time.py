@@ -90,9 +90,15 @@ DEVICES = {
 
 def known_device(name: str) -> Device | None:
     """The device that a name such as `NVIDIA H200` or `a100` means, or None."""
+    key = device_key(name)
+    return None if key is None else DEVICES[key]
+
+
+def device_key(name: str) -> str | None:
+    """What such a device is called in the table, or None."""
     words = name.upper().replace("-", " ").split()
     named = (key for key in DEVICES if all(any(w.startswith(part) for w in words) for part in key.split()))
-    return next((DEVICES[key] for key in named), None)
+    return next(named, None)
 
 
 @dataclass(frozen=True)
@@ -202,9 +208,30 @@ class Prediction:
     """Share of the backward pass behind which communication can hide (backward is two thirds of the step)."""
     planned: Callable[[int], Planned] | None = None
     """What the plan for a number of nodes is; None means the same set-up and micro-batch on any."""
+    ratio: float = 1.0
+    """How many times as long as this steps were seen to take."""
+    floor: Prediction | None = None
+    """The same with rates that nothing exceeds: no step is predicted to be faster."""
 
     def step(self, nodes: int) -> StepTime:
-        """One step on this many nodes: the slowest rank's work, then what of the exchange shows, then the update."""
+        """One step on this many nodes, by what was seen of such steps, and never under the floor."""
+        plain = self._step(nodes)
+        seen = StepTime(plain.compute_s * self.ratio, plain.exchange_s * self.ratio, plain.examples)
+        missing = 0.0 if self.floor is None else self.floor.step(nodes).total_s - seen.total_s
+        return replace(seen, compute_s=seen.compute_s + missing) if missing > 0 else seen
+
+    def rank_flops(self, nodes: int) -> float:
+        """Floating-point operations of a rank in a step on so many nodes."""
+        return self._flops * -(-self.work.examples // (nodes * self.gpus)) / self.work.examples
+
+    def of_work(self, share: float) -> Prediction:
+        """The same for a batch of so many times the examples."""
+        examples, work = max(1, round(self.work.examples * share)), self.work
+        tokens = round(work.tokens * examples / work.examples)
+        return replace(self, work=replace(work, examples=examples, tokens=tokens))
+
+    def _step(self, nodes: int) -> StepTime:
+        """The slowest rank's work, then what of the exchange shows, then the update."""
         ranks, work = nodes * self.gpus, self.work
         setup, size = self.planned(nodes) if self.planned else Planned(self.setup, work.micro_batch_size)
         setup = replace(setup, world_size=ranks)

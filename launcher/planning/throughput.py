@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from launcher.engine.speeds import NOTHING, Known, Point, Rates
 from launcher.families.shared.base import ModelShape
+from launcher.planning.estimate import Setup
 from launcher.planning.step_time import (
     BEST,
     WORST,
@@ -25,8 +27,19 @@ from launcher.planning.step_time import (
     Work,
     known_device,
 )
+from launcher.planning.taught import (
+    RANGES,
+    floor_speed,
+    kind_of,
+    label,
+    probed_link,
+    probed_speed,
+    seen_seconds,
+)
 from launcher.recipe.fields import Record
 
+UNLISTED = Device(0, 100e12, 20e12, 0.5e12)
+"""Stands for a device outside the table of which steps were seen: it only says how steps of two sizes compare."""
 CHARACTERS_PER_TOKEN = 4.3
 """Of English text in sub-word tokens."""
 SPECIAL_TOKENS = 2
@@ -88,6 +101,12 @@ class Facts:
     """Whether adapters could take the place of full training: not on random weights."""
     native_bf16: bool = True
     """Whether a CPU computes in bf16 itself."""
+    crowded: float = 1.0
+    """Ranks of a CPU that share a core, at least one."""
+    cpu: str | None = None
+    """What the CPU calls itself, where it is known which one trains."""
+    known: Known = NOTHING
+    """What was seen of devices before."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +130,16 @@ def predict(
     name, device, length = _device_name(setup.device, facts), _device(setup.device, facts), mean_length(facts)
     if shape is None or name is None or device is None or length is None:
         return Throughput()
-    prediction = _prediction(shape, facts, Variant(1, facts.examples, tuning), plan_of, length)
+    assumed = _prediction(shape, facts, Variant(1, facts.examples, tuning), plan_of, length)
+    seen = _points(shape, facts, setup)
+    prediction = _as_seen(assumed, facts, seen)
     step = prediction.step(facts.nodes)
-    best, worst = (_with_luck(prediction, facts, luck).step(facts.nodes) for luck in (BEST, WORST))
+    fastest_s, slowest_s = _range(prediction, facts, is_seen=bool(seen))
     return Throughput(
         step_s=step.total_s,
-        fastest_step_s=best.total_s,
-        slowest_step_s=worst.total_s,
-        measured_on=device.measured,
+        fastest_step_s=fastest_s,
+        slowest_step_s=slowest_s,
+        measured_on=_measured_on(shape, facts, setup, device, len(seen)),
         examples_per_s=step.examples_per_s,
         tokens_per_example=length,
         device=f"{facts.cores} CPU cores" if name == "CPU" else name,
@@ -134,7 +155,65 @@ def step_seconds(shape: ModelShape, facts: Facts, planned: Planned) -> float | N
     if length is None or _device(setup.device, facts) is None:
         return None
     variant = Variant(facts.nodes, facts.examples, setup.tuning)
-    return _prediction(shape, facts, variant, lambda _: planned, length).step(facts.nodes).total_s
+    assumed = _prediction(shape, facts, variant, lambda _: planned, length)
+    return _as_seen(assumed, facts, _points(shape, facts, setup)).step(facts.nodes).total_s
+
+
+def training_kind(shape: ModelShape, facts: Facts, setup: Setup) -> dict[str, str] | None:
+    """What a step of this training has in common with others that it can be compared with; None on a device without a name."""
+    device = facts.cpu if setup.device == "cpu" else facts.gpu_model
+    if device is None:
+        return None
+    return kind_of(device, shape, setup, nodes=facts.nodes, gpus=facts.gpus, cores=facts.cores)
+
+
+def planned_point(shape: ModelShape, facts: Facts, planned: Planned, seconds: float) -> Point | None:
+    """A measured step beside the work that is planned for it; None where the length of the texts isn't known."""
+    length = mean_length(facts)
+    if length is None:
+        return None
+    variant = Variant(facts.nodes, facts.examples, planned.setup.tuning)
+    flops = _prediction(shape, facts, variant, lambda _: planned, length).rank_flops(facts.nodes)
+    return Point(flops, seconds)
+
+
+def _points(shape: ModelShape, facts: Facts, setup: Setup) -> tuple[Point, ...]:
+    kind = training_kind(shape, facts, setup)
+    return () if kind is None else facts.known.points(kind)
+
+
+def _as_seen(assumed: Prediction, facts: Facts, points: Sequence[Point]) -> Prediction:
+    """A prediction brought to what steps of its kind were seen to take."""
+    bare, nodes = replace(assumed, floor=None), facts.nodes
+    flops = bare.rank_flops(nodes)
+    seen = seen_seconds(points, flops, lambda work: bare.of_work(work / flops).step(nodes).total_s)
+    return assumed if seen is None else replace(assumed, ratio=seen / bare.step(nodes).total_s)
+
+
+def _range(prediction: Prediction, facts: Facts, *, is_seen: bool) -> tuple[float, float]:
+    """Seconds that a step takes at best and at worst."""
+    if is_seen:
+        seconds, wide = prediction.step(facts.nodes).total_s, RANGES["runs"]
+        least = 0.0 if prediction.floor is None else prediction.floor.step(facts.nodes).total_s
+        return min(seconds, max(least, seconds / wide)), seconds * wide
+    best, worst = (_with_luck(prediction, facts, luck).step(facts.nodes) for luck in (BEST, WORST))
+    return best.total_s, worst.total_s
+
+
+def _measured_on(shape: ModelShape, facts: Facts, setup: Setup, device: Device, runs: int) -> str | None:
+    if runs:
+        return f"such a device, in {runs} {'run' if runs == 1 else 'runs'} of this model"
+    if _rates(shape, facts, setup) is not None:
+        return "such a device, by a probe of its engine"
+    return device.measured
+
+
+def _rates(shape: ModelShape, facts: Facts, setup: Setup) -> Rates | None:
+    name = facts.cpu if setup.device == "cpu" else facts.gpu_model
+    ranks = facts.gpus if setup.device == "cpu" else 1
+    if name is None:
+        return None
+    return facts.known.rates_of(label(name), setup.precision, ranks, shape.hidden)
 
 
 def mean_length(facts: Facts) -> float | None:
@@ -151,7 +230,10 @@ def _device_name(kind: str, facts: Facts) -> str | None:
 
 def _device(kind: str, facts: Facts) -> Device | None:
     name = _device_name(kind, facts)
-    return known_device(name) if name else None
+    if name is None:
+        return None
+    seen = {each.kind.get("device") for each in facts.known.steps} | {r.device for r in facts.known.rates}
+    return known_device(name) or (UNLISTED if label(name) in seen else None)
 
 
 def _prediction(
@@ -159,26 +241,47 @@ def _prediction(
 ) -> Prediction:
     """The speed of a variant on any number of nodes, each with the plan that it would get."""
     setup, micro_batch_size = plan_of(variant)
-    kind, examples = setup.device, variant.examples
-    return Prediction(
+    kind, examples, rates = setup.device, variant.examples, _rates(shape, facts, setup)
+    prediction = Prediction(
         shape=shape,
         setup=setup,
         work=Work(examples, round(examples * length), length, micro_batch_size),
-        device=_device_speed(setup.device, setup.precision, facts, None),
+        device=_device_speed(shape, setup, facts, None),
         link=LINKS[kind],
         gpus=facts.gpus,
-        inside=INSIDE[kind],
+        inside=INSIDE[kind] if rates is None else probed_link(rates, INSIDE[kind]),
         overlap=OVERLAP[kind],
         planned=functools.cache(lambda nodes: plan_of(replace(variant, nodes=nodes))),
     )
+    return _floored(prediction, facts)
 
 
-def _device_speed(kind: str, precision: str, facts: Facts, luck: Luck | None) -> DeviceSpeed:
-    device = _device(kind, facts)
-    assert device is not None
+def _floored(prediction: Prediction, facts: Facts) -> Prediction:
+    """The prediction with its floor, where the device stands in the table."""
+    setup, inside = prediction.setup, prediction.inside
+    if setup.device == "cpu" or facts.gpu_model is None or inside is None:
+        return prediction
+    speed = floor_speed(facts.gpu_model, setup.precision)
+    if speed is None:
+        return prediction
+    link, near = (
+        Link(each.latency_s * BEST.launches, each.bytes_per_s) for each in (LINKS["cuda"], INSIDE["cuda"])
+    )
+    return replace(prediction, floor=replace(prediction, device=speed, link=link, inside=near))
+
+
+def _device_speed(shape: ModelShape, setup: Setup, facts: Facts, luck: Luck | None) -> DeviceSpeed:
+    rates, kind, precision = _rates(shape, facts, setup), setup.device, setup.precision
+    if rates is not None:
+        return probed_speed(rates, luck, graphed_replay_s=1e-6 if kind == "cuda" else 0.0)
+    device = _device(kind, facts) or UNLISTED
     if kind == "cpu" and not facts.native_bf16:
         device = replace(device, half_flops=device.fp32_flops / IMITATED_BF16)
-    return DeviceSpeed.of(device, precision, facts.cores if kind == "cpu" else 1, luck)
+    speed = DeviceSpeed.of(device, precision, facts.cores if kind == "cpu" else 1, luck)
+    crowded = facts.crowded if kind == "cpu" else 1.0
+    return replace(
+        speed, flops_per_s=speed.flops_per_s / crowded, layer_launch_s=speed.layer_launch_s * crowded
+    )
 
 
 def _with_luck(prediction: Prediction, facts: Facts, luck: Luck) -> Prediction:
@@ -187,7 +290,7 @@ def _with_luck(prediction: Prediction, facts: Facts, luck: Luck) -> Prediction:
     assert inside is not None
     return replace(
         prediction,
-        device=_device_speed(setup.device, setup.precision, facts, luck),
+        device=_device_speed(prediction.shape, setup, facts, luck),
         link=Link(link.latency_s * luck.launches, link.bytes_per_s * luck.bandwidth),
         inside=Link(inside.latency_s * luck.launches, inside.bytes_per_s * luck.bandwidth),
     )

@@ -25,6 +25,7 @@ from launcher.runs.results import Best, Measured, Result, Tracking
 from launcher.train.compress.compression import compression_report
 from launcher.train.job import Job, make_job
 from launcher.train.loop import Ending, StepTimer, train
+from launcher.train.probe.teaching import teach_steps
 from launcher.train.process import ranks as distributed
 from launcher.train.process.events import Events
 from launcher.train.process.failure import describe_failure
@@ -92,6 +93,7 @@ def _finish(
     measured = _measured(job, timer)
     if not job.ranks.is_main:
         return
+    teach_steps(job.plan, job.built.base, job.ranks.device, _mean_tokens(job), timer.step_seconds[2:])
     metrics: dict[str, dict[str, Any]] = {}
     compression = None
     if ending == "completed":
@@ -119,6 +121,11 @@ def _finish(
     _end(job.run, attempt, job.events, code, started, result)
     if ending == "completed":
         _write_card(job)
+
+
+def _mean_tokens(job: Job) -> float:
+    """Tokens of an example of the training data."""
+    return float(job.dataset.train.lengths.mean())
 
 
 def _write_card(job: Job) -> None:

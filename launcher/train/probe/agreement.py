@@ -44,6 +44,8 @@ class Question:
     subject: Callable[[], Subject]
     """Makes what is tried, where anything has to be."""
     plans: Plans
+    learn: Callable[[Subject, Finding], None] = lambda _subject, _finding: None
+    """Measures what else is worth knowing, on all ranks together."""
 
 
 def settle(run: RunDir, attempt: AttemptDir, ranks: Ranks, events: Events, question: Question) -> Taken:
@@ -54,8 +56,10 @@ def settle(run: RunDir, attempt: AttemptDir, ranks: Ranks, events: Events, quest
         _tell(attempt, ranks, events, taken, is_news=taken.is_fallback)
         return taken
     events.phase("trying the engine")
-    found = tree_of(probe(question.subject(), question.key, question.plans))
-    everyone = ranks.gather(found)
+    subject = question.subject()
+    own = probe(subject, question.key, question.plans)
+    question.learn(subject, own)
+    everyone = ranks.gather(tree_of(own))
     decided = None
     if everyone is not None:
         finding = together([make(Finding, tree, "a rank's finding") for tree in everyone])

@@ -23,6 +23,7 @@ from launcher.train.probe.agreement import Question, key_of, settle
 from launcher.train.probe.kernels import try_captured, try_compiled
 from launcher.train.probe.probe import Plans
 from launcher.train.probe.subject import Subject, small_split
+from launcher.train.probe.teaching import learn_rates
 from launcher.train.process.events import Events
 from launcher.train.process.ranks import Ranks
 from launcher.train.step.captured_steps import CudaRecorder
@@ -59,6 +60,7 @@ def settle_engine(
         key_of(_subject_key(plan, built, task), ranks.device),
         subject,
         _plans(plan, ranks, packed is not None, len(train), built),
+        lambda subject, finding: learn_rates(plan, subject, finding, ranks),
     )
     taken = settle(run, attempt, ranks, events, question)
     return _followed(taken, plan, built, collate, padded)

@@ -47,6 +47,8 @@ class Clocked:
 
     seconds: list[float]
     elapsed: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    """Seconds of this process's threads, which other work on the machine doesn't lengthen."""
 
     @property
     def median_s(self) -> float:
@@ -71,9 +73,10 @@ def take_turns(ways: Mapping[str, Callable[[], object]], device: torch.device) -
         clocked.seconds.clear()
     for _ in range(repeats):
         for name, action in ways.items():
-            started = time.monotonic()
+            started, used = time.monotonic(), time.process_time()
             found[name].seconds.append(seconds_of(action, device))
             found[name].elapsed.append(time.monotonic() - started)
+            found[name].cpu.append(time.process_time() - used)
     return found
 
 

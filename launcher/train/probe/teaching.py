@@ -1,0 +1,118 @@
+"""What is learnt of a device for the next plan: from a probe its rates, from a run that has ended its steps."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from launcher.engine.findings import Finding
+from launcher.engine.speeds import Rates, keep_rates, teach
+from launcher.errors import UserError
+from launcher.families import shape_from_config
+from launcher.families.shared.base import ModelShape
+from launcher.planning.estimate import Setup
+from launcher.planning.lesson import LEAST_STEPS, lesson, setup_of_plan
+from launcher.planning.plan import Plan
+from launcher.planning.step_time import step_flops
+from launcher.planning.taught import label
+from launcher.train.probe.agreement import device_name
+from launcher.train.probe.kernels import pass_over
+from launcher.train.probe.subject import Subject, leaving_no_trace
+from launcher.train.probe.timing import median_seconds, seconds_of
+from launcher.train.process.ranks import Ranks
+
+COPIED = {"cpu": 2**24, "cuda": 2**27}
+"""Elements of float32 that a copy is timed on: more than caches hold."""
+SUMMED = 2**20
+"""Elements of float32 that a sum over the ranks is timed on."""
+REPEATS = 3
+
+
+def shape_of(base: Any) -> ModelShape | None:
+    """The shape of a transformers model."""
+    try:
+        return shape_from_config(base.config.to_dict(), "the model")
+    except UserError:
+        return None
+
+
+def learn_rates(plan: Plan, subject: Subject, finding: Finding, ranks: Ranks) -> None:
+    """Measure what the finding leaves open, and keep it; every rank must call it."""
+    latency_s, link = _link(ranks)
+    shape = shape_of(subject.base)
+    if shape is None or not finding.timings:
+        return
+    whole = finding.timings[0]
+    layout = whole.layout
+    one = replace(subject, split=subject.first(1).split)
+    with leaving_no_trace(subject.model, subject.device):
+        pass_over(one, layout)
+        one_s = median_seconds(lambda: pass_over(one, layout), subject.device, REPEATS)
+    setup = setup_of_plan(plan)
+    rate, fixed_s = _fitted(_flops(shape, setup, subject), whole.pass_s, _flops(shape, setup, one), one_s)
+    ranks_beside = plan.gpus if plan.device == "cpu" else 1
+    found = Rates(
+        label(device_name(subject.device)),
+        plan.precision,
+        ranks_beside,
+        shape.hidden,
+        rate,
+        fixed_s / shape.layers,
+        _bandwidth(subject.device),
+        latency_s,
+        link,
+    )
+    if ranks.is_main:
+        keep_rates(found)
+
+
+def _flops(shape: ModelShape, setup: Setup, subject: Subject) -> float:
+    lengths = subject.split.lengths.astype(float)
+    mean = float((lengths**2).sum() / lengths.sum())
+    return step_flops(shape, setup, tokens=int(lengths.sum()), mean_length=mean)
+
+
+def _fitted(flops: float, seconds: float, few_flops: float, few_s: float) -> tuple[float, float]:
+    """Rate, and seconds that don't shrink with the work, of a large and a small pass."""
+    if flops < 2 * few_flops or seconds <= few_s:
+        return flops / seconds, 0.0
+    rate = (flops - few_flops) / (seconds - few_s)
+    return rate, max(0.0, few_s - few_flops / rate)
+
+
+def _bandwidth(device: torch.device) -> float:
+    """Bytes a second that a copy reads and writes, the best of some."""
+    source = torch.ones(COPIED[device.type], device=device)
+    target = torch.empty_like(source)
+    best = min(seconds_of(lambda: target.copy_(source), device) for _ in range(REPEATS))
+    return 2.0 * source.numel() * source.element_size() / best
+
+
+def _link(ranks: Ranks) -> tuple[float | None, float | None]:
+    """Seconds of a small sum over all ranks and bytes a second of a large one, by what a rank sends."""
+    if ranks.world_size == 1:
+        return None, None
+    small, large = (torch.ones(n, device=ranks.device) for n in (1, SUMMED))
+    small_s, large_s = (
+        median_seconds(lambda tensor=tensor: dist.all_reduce(tensor), ranks.device, REPEATS)  # type: ignore[misc]
+        for tensor in (small, large)
+    )
+    sent = 2.0 * large.numel() * large.element_size() * (ranks.world_size - 1) / ranks.world_size
+    hops = 2 * (ranks.world_size - 1).bit_length()
+    return small_s / hops, sent / max(large_s - small_s, 1e-6)
+
+
+def teach_steps(plan: Plan, base: Any, device: torch.device, tokens: float, seconds: list[float]) -> None:
+    """Keep the median step of a run that has ended, where there were enough."""
+    shape = shape_of(base)
+    if shape is None or len(seconds) < LEAST_STEPS:
+        return
+    cores = max(1, len(os.sched_getaffinity(0)) // plan.gpus)
+    median = sorted(seconds)[len(seconds) // 2]
+    found = lesson(plan, shape, device_name(device), cores=cores, tokens=tokens, seconds=median)
+    if found is not None:
+        teach(*found)
