@@ -45,6 +45,7 @@ from launcher.runs.exclusions import Exclusion
 from launcher.runs.failure_classes import ECHOES, HANG
 from launcher.runs.files import write_json, write_text
 from launcher.runs.jobs import Job
+from launcher.runs.requests import drop_others, is_asked
 from launcher.runs.results import Error, Outcome
 from launcher.runs.retries import Decision, Next
 from launcher.runs.time_limits import minutes
@@ -79,11 +80,13 @@ def begin(
     run: RunDir, job: str, restarts: int, hosts: Sequence[str], chain: str | None = None
 ) -> Start | str:
     """Make the next attempt of the run, or say why there is none: `completed`, `cancelled` or `failed`."""
+    for sentence in drop_others(run):
+        sys.stderr.write(f"{sentence}\n")
     result = run.read_result()
     if result is not None and result.status == "completed":
         run.secrets.unlink(missing_ok=True)
         return "completed"
-    if run.cancel.exists():
+    if is_asked(run.cancel):
         endings.cancelled(run)
         return "cancelled"
     if (found := Job.parse(job)) is not None and found.member is not None and ended_for_good(run, job):
@@ -160,6 +163,8 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
 
     `code` is that of the process the script waited for; what the training itself wrote is believed first.
     """
+    for sentence in drop_others(run):
+        sys.stderr.write(f"{sentence}\n")
     record = attempt.read()
     stop = run.stop_requested_by()
     executor = None if record.executor is None else executor_for(record.executor)
@@ -314,7 +319,7 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
         return EXIT_OK
     # The command that killed the job may have recorded so already.
     recorded = result is not None and result.status == "cancelled"
-    if recorded or run.cancel.exists() or verdict == "cancelled":
+    if recorded or is_asked(run.cancel) or verdict == "cancelled":
         endings.cancelled(run)
         return EXIT_FAILED
     if written is None and verdict == "requeued":

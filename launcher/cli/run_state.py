@@ -22,6 +22,7 @@ from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, Phase, Recent, Said, Step, StepTimes
 from launcher.runs.exclusions import Exclusion, exclusions
 from launcher.runs.records import tree_of
+from launcher.runs.requests import is_asked
 from launcher.runs.results import Metrics, Result
 from launcher.runs.trust import believed_plan
 
@@ -226,7 +227,7 @@ class Look:
             metrics=None if validation is None else validation.metrics,
             metrics_step=None if validation is None else validation.step,
             evaluations=self.evaluations,
-            stop_requested=run.stop.exists(),
+            stop_requested=is_asked(run.stop),
             excluded=exclusions(run),
             stall=self.stall,
             step_times=self._recent.newest(StepTimes),

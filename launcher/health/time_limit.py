@@ -17,6 +17,7 @@ from launcher.health.records import Pace
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
 from launcher.runs.events import append_notice
+from launcher.runs.requests import is_asked
 
 ASK_S = 60.0
 """Seconds between two questions about the limit."""
@@ -83,7 +84,7 @@ class TimeKeeper:
 
     def _stop(self, pace: Pace) -> None:
         self._done = True
-        if self._run.cancel.exists() or not _ask_for_stop(self._run):
+        if is_asked(self._run.cancel) or not _ask_for_stop(self._run):
             return
         assert self._ends_by is not None
         left, lead = human_seconds(max(0.0, self._ends_by - time.time())), human_seconds(lead_s(pace))

@@ -52,7 +52,7 @@ BELIEVED = _names(
     *(_ANY.recipe, _ANY.plan, _ANY.ds_config, _ANY.loss, _ANY.job_sbatch, _ANY.job_sh, _ANY.code_patch),
 )
 """What is executed or read, if it is there."""
-REQUESTS = _names(_ANY.jobs, _ANY.stop, _ANY.cancel, _ANY.secrets, _ANY.lock)
+REQUESTS = _names(_ANY.jobs, _ANY.stop, _ANY.cancel, _ANY.secrets, _ANY.lock, _ANY.submitting)
 
 
 def _entries(directory: Path) -> list[os.DirEntry[str]]:
@@ -65,7 +65,7 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
 
 
 def _refuse_foreign(run: RunDir, path: Path | os.DirEntry[str]) -> None:
-    """Raises UserError where others own or may change it, or it is a link."""
+    """Raises UserError where others own or may change it, or it is a link, a pipe or a device."""
     try:
         found = path.stat(follow_symlinks=False)
     except OSError:
@@ -80,6 +80,9 @@ def _refuse_foreign(run: RunDir, path: Path | os.DirEntry[str]) -> None:
     elif found.st_mode & WRITABLE_BY_OTHERS:
         reason = "can be changed by others: nothing in it is believed or executed"
         remedy = f"look at what it holds, then: chmod -R go-w {run.path}"
+    elif not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        reason = "is neither a file nor a directory: a pipe or a device is never read"
+        remedy = f"remove it: rm {os.fspath(path)}"
     else:
         return
     raise UserError(Problem(reason, where=os.fspath(path), remedy=remedy))

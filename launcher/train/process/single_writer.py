@@ -33,7 +33,7 @@ def become_writer(run: RunDir, ranks: Ranks) -> None:
 def _lock(path: Path) -> str | None:
     """Hold the lock for good, or tell who has it."""
     path.parent.mkdir(exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     if not _acquire(descriptor):
         return path.read_text(encoding="utf-8").strip() or "another process"
     os.ftruncate(descriptor, 0)

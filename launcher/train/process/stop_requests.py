@@ -11,6 +11,7 @@ import time
 from types import FrameType
 
 from launcher.runs.directory import RunDir
+from launcher.runs.requests import is_asked
 
 POLL_S = 0.5
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
@@ -40,7 +41,7 @@ class StopFlag:
     def __call__(self) -> bool:
         if not self._asked and time.monotonic() - self._polled_at > POLL_S:
             self._polled_at = time.monotonic()
-            self._asked = self._run.stop.exists()
+            self._asked = is_asked(self._run.stop)
         return self._asked
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:

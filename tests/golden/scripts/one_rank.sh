@@ -25,12 +25,20 @@ prepare() {
     :
 }
 
+# Whether somebody asks for it: only a regular file is a request.
+asked() {
+    [[ -f $run_dir/control/$1 && ! -L $run_dir/control/$1 ]]
+}
+
 # A signal only asks the training to save and stop; it is never passed on. A request of the user's is left as it is.
 signalled=
 # shellcheck disable=SC2317,SC2329
 on_signal() {
     signalled=yes
-    if [[ ! -e $run_dir/control/cancel ]]; then
+    if ! asked cancel; then
+        if [[ -L $run_dir/control/stop || (-e $run_dir/control/stop && ! -f $run_dir/control/stop) ]]; then
+            rm -f "$run_dir/control/stop" || true # a link, a pipe or a device is no request, and nothing is written to it
+        fi
         (set -o noclobber && printf signal >"$run_dir/control/stop") 2>/dev/null || true
     fi
 }
@@ -60,7 +68,7 @@ esac
 read -r LAUNCHER_ATTEMPT LAUNCHER_HEAD LAUNCHER_PORT _ LAUNCHER_ADDRESSES <<<"$facts"
 export LAUNCHER_ATTEMPT LAUNCHER_HEAD LAUNCHER_PORT LAUNCHER_ADDRESSES
 
-if [[ ! -e $run_dir/control/cancel ]]; then
+if ! asked cancel; then
     /env/bin/python -m launcher.train "$run_dir" &
     await $!
 fi
@@ -75,7 +83,7 @@ if [[ $going == again ]]; then
     signalled=
     sleep "$wait_s" &
     wait $! || kill $! 2>/dev/null || true
-    if [[ -z $signalled && ! -e $run_dir/control/cancel && ! -e $run_dir/control/stop ]]; then
+    if [[ -z $signalled ]] && ! asked cancel && ! asked stop; then
         exec bash "$run_dir/job.sh"
     fi
     outcome=$(node end "$run_dir" "$LAUNCHER_ATTEMPT" "$code") || outcome="1 stay 0"

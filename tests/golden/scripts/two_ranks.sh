@@ -35,12 +35,20 @@ prepare() {
     set -u
 }
 
+# Whether somebody asks for it: only a regular file is a request.
+asked() {
+    [[ -f $run_dir/control/$1 && ! -L $run_dir/control/$1 ]]
+}
+
 # A signal only asks the training to save and stop; it is never passed on. A request of the user's is left as it is.
 signalled=
 # shellcheck disable=SC2317,SC2329
 on_signal() {
     signalled=yes
-    if [[ ! -e $run_dir/control/cancel ]]; then
+    if ! asked cancel; then
+        if [[ -L $run_dir/control/stop || (-e $run_dir/control/stop && ! -f $run_dir/control/stop) ]]; then
+            rm -f "$run_dir/control/stop" || true # a link, a pipe or a device is no request, and nothing is written to it
+        fi
         (set -o noclobber && printf signal >"$run_dir/control/stop") 2>/dev/null || true
     fi
 }
@@ -70,7 +78,7 @@ esac
 read -r LAUNCHER_ATTEMPT LAUNCHER_HEAD LAUNCHER_PORT _ LAUNCHER_ADDRESSES <<<"$facts"
 export LAUNCHER_ATTEMPT LAUNCHER_HEAD LAUNCHER_PORT LAUNCHER_ADDRESSES
 
-if [[ ! -e $run_dir/control/cancel ]]; then
+if ! asked cancel; then
     LAUNCHER_NODE=0 /env/bin/python -m launcher.parent_death -m launcher.train.process.torchrun \
         --nnodes=1 --nproc-per-node=2 --max-restarts=0 --shutdown-timeout=300 \
         --rdzv-backend=c10d --rdzv-endpoint="$LAUNCHER_HEAD:$LAUNCHER_PORT" \
@@ -89,7 +97,7 @@ if [[ $going == again ]]; then
     signalled=
     sleep "$wait_s" &
     wait $! || kill $! 2>/dev/null || true
-    if [[ -z $signalled && ! -e $run_dir/control/cancel && ! -e $run_dir/control/stop ]]; then
+    if [[ -z $signalled ]] && ! asked cancel && ! asked stop; then
         exec bash "$run_dir/job.sh"
     fi
     outcome=$(node end "$run_dir" "$LAUNCHER_ATTEMPT" "$code") || outcome="1 stay 0"
