@@ -47,6 +47,16 @@ def _trial_document(trial: PlannedTrial) -> dict[str, Any]:
     }
 
 
+def _cost(document: dict[str, Any]) -> str:
+    """What all steps take: hours of GPUs, which are paid for, or else time of processes."""
+    from launcher.figures import human_seconds
+
+    hours, on_gpu = document["rank_hours"], document["device"] == "cuda"
+    if on_gpu:
+        return "unknown GPU hours" if hours is None else f"{hours:.2g} GPU hours"
+    return human_seconds(None if hours is None else 3600 * hours)
+
+
 def plan_text(document: dict[str, Any]) -> str:
     """The same as a table, and what it costs in all."""
     from launcher.cli.output import table
@@ -61,11 +71,9 @@ def plan_text(document: dict[str, Any]) -> str:
         )
         for trial in document["trials"]
     ]
-    what = "GPU hours" if document["device"] == "cuda" else "hours of a process"
-    hours = "unknown" if document["rank_hours"] is None else f"{document['rank_hours']:.2g}"
     count = len(rows) + document["to_come"]
     drawn = f" ({document['to_come']} drawn as results come)" if document["to_come"] else ""
-    total = f"{count} trials{drawn}, {hours} {what} of training steps (predicted); nothing was started"
+    total = f"{count} trials{drawn}, {_cost(document)} of training steps (predicted); nothing was started"
     if packed := document["packed"]:
         each, jobs = packed["each"], packed["jobs"]
         total = f"{each} trials share a job, {packed['reason']}: {jobs} jobs instead of {len(rows)}\n{total}"
