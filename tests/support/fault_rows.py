@@ -1,6 +1,6 @@
 """The faults that the suite tries: what each row is, what its tests left on record, and the page that is made of both.
 
-    python tests/support/fault_rows.py RECORD.jsonl docs/reliability.md
+    python tests/support/fault_rows.py RECORD.jsonl docs/reliability.md [NOTE]
 
 A test says by `@pytest.mark.fault(N)` which row it is of, and by the fixture `happened` what it saw. With FAULTS_RECORD set
 each such test leaves one JSON line in that file: `row` `test` `outcome` `seconds` `reason` and what it saw.
@@ -254,20 +254,20 @@ def record(rows: Iterable[int], test: str, outcome: str, seconds: float, reason:
 
 def main(arguments: Sequence[str]) -> None:
     """The command line in this module's docstring."""
-    source, target = map(Path, arguments)
+    source, target = map(Path, arguments[:2])
     lines = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
-    target.write_text(page(lines), encoding="utf-8")
+    target.write_text(page(lines, *arguments[2:]), encoding="utf-8")
     print(f"{target}: {summary(lines)}")
 
 
-def page(lines: Sequence[Mapping[str, Any]]) -> str:
-    """docs/reliability.md."""
+def page(lines: Sequence[Mapping[str, Any]], note: str = "") -> str:
+    """docs/reliability.md; `note` is what else is to be known of these runs."""
     newest = {(line["row"], line["test"]): line for line in lines}
     tests = {row: [line for (of, _), line in newest.items() if of == row] for row in ROWS}
     return TEMPLATE.format(
         date=time.strftime("%Y-%m-%d"),
         machine=f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        summary=summary(lines),
+        summary=f"{summary(lines)}. {note}".rstrip(". "),
         table="\n".join(_line(number, row, tests[number]) for number, row in ROWS.items()),
         figures="\n".join(_figures(tests)) or "None of the rows that measure it was run.",
         failures="\n".join(_failures(tests)) or "None.",

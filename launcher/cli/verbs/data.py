@@ -65,8 +65,8 @@ def _only_run(words: tuple[str, ...]) -> str:
     from launcher.errors import Problem, UserError
 
     if len(words) != 1 or "=" in words[0]:
-        remedy = "give a run and nothing else: launch data --step N RUN"
-        raise UserError(Problem("is a step of a run", where="--step", value=" ".join(words), remedy=remedy))
+        message = f"needs a run and nothing else, not {' '.join(words) or 'none'}"
+        raise UserError(Problem(message, where="--step", remedy="launch data --step N RUN"))
     return words[0]
 
 
