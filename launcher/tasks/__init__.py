@@ -32,6 +32,14 @@ def refuse_unexplained(recipe: Recipe) -> None:
         raise UserError(f"a prediction of task={recipe.task} can't be explained yet", f"tasks: {known}")
 
 
+def refuse_without_negatives(recipe: Recipe) -> None:
+    """Raise UserError where no negatives can be found by a model of a recipe's task."""
+    if named(recipe.task).negatives_by is None:
+        known = " and ".join(name for name in names() if named(name).negatives_by)
+        text = f"--negatives: a model of task={recipe.task} can't say which documents are near a query"
+        raise UserError(text, f"use a run of {known}")
+
+
 def of(recipe: Recipe) -> TaskSpec:
     """The task of a recipe, as the recipe has it."""
     return named(recipe.task)(recipe)

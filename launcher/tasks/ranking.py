@@ -33,6 +33,7 @@ class Ranking(TaskSpec):
     classes = False
     texts = (2,)
     example_columns = "data.text=[query,document]"
+    negatives_by = "pairs"
     outputs = ("prediction", "rank")
 
     @classmethod
@@ -71,6 +72,11 @@ class Ranking(TaskSpec):
     def label(self, row: Row) -> Label:
         (column,) = self.label_columns
         return labels.score(row.values.get(column))
+
+    def positive_pair(self, row: Row) -> tuple[str, str, float] | None:
+        query, document = (str(row.values.get(column) or "") for column in self.text_columns)
+        relevance = self.label(row)
+        return (query, document, relevance) if relevance and query and document else None
 
     def sample_texts(self) -> tuple[str, ...]:
         return ("a query", "a document")

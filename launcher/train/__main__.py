@@ -3,6 +3,7 @@
 python -m launcher.train RUN_DIR                      one rank of an attempt
 python -m launcher.train eval RUN_DIR [DATA]          verbs: JSON events on stdout
 python -m launcher.train predict RUN_DIR [FILE] [--text T]... [--output F]
+python -m launcher.train negatives RUN_DIR CORPUS --count K [--margin M] [--labelled] --output F
 python -m launcher.train export RUN_DIR --output DIR
 python -m launcher.train explain RUN_DIR --text T... [--label L]
 python -m launcher.train latency RUN_DIR
@@ -35,6 +36,7 @@ VERBS = (
     *(
         "eval",
         "predict",
+        "negatives",
         "explain",
         "export",
         "latency",

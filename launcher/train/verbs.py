@@ -13,6 +13,7 @@ from launcher import tasks
 from launcher.errors import EXIT_OK, LauncherError, Problem, RunFailed, UserError
 from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner
+from launcher.reading.corpus import documents
 from launcher.reading.given_files import rows_to_predict
 from launcher.recipe.recipe import LONGEST
 from launcher.runs.best_model import step_of
@@ -70,6 +71,15 @@ def _parser() -> ArgumentParser:
     predict.add_argument("--output", type=Path)
     predict.add_argument("--recipe", type=Path)
     predict.set_defaults(run=predict_run, loads_a_model=True)
+    negatives = verbs.add_parser("negatives")
+    negatives.add_argument("directory", type=Path)
+    negatives.add_argument("corpus", type=Path)
+    negatives.add_argument("--count", type=int, required=True)
+    negatives.add_argument("--margin", type=float)
+    negatives.add_argument("--labelled", action="store_true")
+    negatives.add_argument("--output", type=Path, required=True)
+    negatives.add_argument("--recipe", type=Path)  # how the corpus is read
+    negatives.set_defaults(run=find_negatives, loads_a_model=True)
     explain = verbs.add_parser("explain")
     explain.add_argument("directory", type=Path)
     explain.add_argument("--text", action="append", default=[])
@@ -212,6 +222,34 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
     else:
         write_rows(output, joined)
     return {"output": str(output), "rows": len(joined)}
+
+
+def find_negatives(options: Namespace, events: Events) -> dict[str, Any]:
+    """Hard negatives for the queries of a run's training data, in a csv or jsonl file."""
+    from launcher.train.use.inference import Predictor, best_device
+    from launcher.train.use.negatives import Wanted, labelled_table, mine, queries_of, table
+
+    run = RunDir(options.directory)
+    recipe = read_recipe_file(run.recipe)
+    corpus = documents(options.corpus, read_recipe_file(options.recipe) if options.recipe else recipe)
+    events.emit("progress", name="loading the model", done=None, total=None)
+    predictor = Predictor.load(run, recipe, best_device(recipe))
+    queries, wanted = queries_of(predictor), Wanted(options.count, options.margin)
+    found = list(mine(predictor, queries, corpus, wanted, _progress(events, "finding negatives")))
+    first, second = predictor.task.spec.given_texts
+    if options.labelled:
+        (label,) = predictor.task.spec.label_columns
+        write_rows(options.output, rows := list(labelled_table(found, (first, second, label))))
+    else:
+        write_rows(options.output, rows := list(table(found, wanted, (first, second))))
+    return {
+        "output": str(options.output),
+        "rows": len(rows),
+        "queries": len(queries),
+        "documents": len(corpus),
+        "negatives": sum(len(each.negatives) for each in found),
+        "short": sum(len(each.negatives) < wanted.count for each in found),
+    }
 
 
 def explain_run(options: Namespace, events: Events) -> dict[str, Any]:

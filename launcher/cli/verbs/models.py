@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,18 +92,40 @@ def _evaluate_into(directory: Path, command: list[str], as_json: bool) -> None:
     help="Write csv or jsonl there; default: stdout for --text, FILE.predictions.csv for FILE "
     "(FILE.predictions.jsonl for jsonl).",
 )
+@click.option(
+    "--negatives",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Take FILE for a corpus, and find K hard negatives in it for each query of the run's training data; "
+    "default output: FILE.negatives.csv.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0, max=1),
+    metavar="M",
+    help="With --negatives: none that scores higher than M below the positive, which may be a positive too.",
+)
+@click.option(
+    "--labelled",
+    is_flag=True,
+    help="With --negatives: a row for each document with its label, as ranking is trained on.",
+)
 @options.runs_dir
 @options.as_json
 @options.examples("""
     launch predict smoke-20260131 --text "a sentence of yours"
     launch predict smoke-20260131 new.csv --output predictions.csv
     launch predict smoke-20260131 other.csv data.text=review
+    launch predict ranking-20260131 passages.txt --negatives 4 --margin 0.1
 """)
 def predict_command(
     reference: str,
     given: tuple[str, ...],
     texts: tuple[str, ...],
     output: str | None,
+    negatives: int | None,
+    margin: float | None,
+    labelled: bool,
     runs_dir: Path | None,
     as_json: bool,
 ) -> None:
@@ -114,14 +137,21 @@ def predict_command(
     from launcher.runs.directory import RunDir
 
     file, words = _file_and_words(given)
+    if negatives is None and (margin is not None or labelled):
+        raise click.UsageError("--margin and --labelled go with --negatives K", click.get_current_context())
     if bool(file) == bool(texts):
         raise click.UsageError("give a FILE or --text, one of them", click.get_current_context())
+    if negatives is not None and file is None:
+        raise click.UsageError("--negatives needs a FILE: the corpus", click.get_current_context())
     run = trained_run(reference, runs_dir)
+    if negatives is not None and file is not None:
+        _find_negatives(run, file, words, Asked(negatives, margin, labelled, output), as_json)
+        return
     if texts:
         tasks.of(read_recipe_file(RunDir(run).recipe)).rows_of(texts)
     command = ["predict", str(run), *_existing(file)]
     command += [word for text in texts for word in ("--text", text)]
-    command += _output(file, output)
+    command += _output(file, output, "predictions")
     with _recipe_for(run, file, words, labelled=False) as recipe:
         result = run_verb([*command, *recipe])
     if as_json:
@@ -130,7 +160,54 @@ def predict_command(
         _show_predictions(run, result)
 
 
-def _output(file: str | None, given: str | None) -> list[str]:
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of negatives."""
+
+    count: int
+    margin: float | None
+    labelled: bool
+    output: str | None
+
+    def words(self) -> list[str]:
+        """The same for the verb."""
+        margin = [] if self.margin is None else ["--margin", str(self.margin)]
+        return ["--count", str(self.count), *margin, *(["--labelled"] if self.labelled else [])]
+
+
+def _find_negatives(run: Path, corpus: str, words: list[str], asked: Asked, as_json: bool) -> None:
+    from launcher import tasks
+    from launcher.cli.output import say, show, show_json
+    from launcher.cli.train_process import run_verb, write_recipe
+    from launcher.errors import UserError
+    from launcher.loading.resolve import dump_recipe, read_recipe_file
+    from launcher.planning.given_data import recipe_for
+    from launcher.reading.corpus import documents
+    from launcher.runs.directory import RunDir
+
+    recipe = read_recipe_file(RunDir(run).recipe)
+    tasks.refuse_without_negatives(recipe)
+    if asked.labelled and not tasks.of(recipe).label_columns:
+        raise UserError(f"--labelled: task={recipe.task} learns no label here", "leave it out")
+    file = _existing(corpus)
+    read_as = recipe_for(recipe, Path(corpus), words, Path.cwd())
+    documents(Path(corpus).absolute(), read_as)  # what is wrong with it is told before the model is loaded
+    output = _output(corpus, asked.output, "negatives")
+    with tempfile.TemporaryDirectory(prefix="launch-recipe-") as directory:
+        how = ["--recipe", str(write_recipe(Path(directory), dump_recipe(read_as)))]
+        result = run_verb(["negatives", str(run), *file, *asked.words(), *output, *how])
+    if as_json:
+        show_json(result)
+        return
+    say(
+        f"{result['negatives']:,} negatives for {result['queries']:,} queries, out of {result['documents']:,} documents"
+    )
+    if result["short"]:
+        say(f"note: {result['short']:,} positives have fewer than {asked.count}: no more documents qualified")
+    show(result["output"])
+
+
+def _output(file: str | None, given: str | None, kind: str) -> list[str]:
     """Where predictions go: the file given, one beside the input, or, for texts, none."""
     from launcher import paths
     from launcher.errors import Problem, UserError
@@ -138,7 +215,7 @@ def _output(file: str | None, given: str | None) -> list[str]:
     if not given and file is None:
         return []
     form = ".jsonl" if file is not None and Path(file).suffix == ".jsonl" else ".csv"
-    target = Path(given or f"{file}.predictions{form}")
+    target = Path(given or f"{file}.{kind}{form}")
     check_writable(target, "--output")
     if file is not None and paths.exists(target) and target.samefile(file):
         remedy = "give another name: the predictions would take the place of what they are made from"

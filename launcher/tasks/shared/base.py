@@ -89,6 +89,9 @@ class TaskSpec:
     probes: ClassVar[bool] = False
     """Whether mlm.probes can be tried."""
 
+    negatives_by: ClassVar[Literal["pairs", "vectors"] | None] = None
+    """How a model tells which documents are near a query, where it can: by reading both together, or by their vectors."""
+
     pipeline_tag: ClassVar[str] = "text-classification"
     """What the hub calls models of this kind."""
     library: ClassVar[str] = "transformers"
@@ -364,6 +367,10 @@ class TaskSpec:
         return self.classes and not self.several
 
     # Use
+
+    def positive_pair(self, row: Row) -> tuple[str, str, float] | None:
+        """A query, a document that is relevant to it, and how relevant; None where a row of training data says no such thing."""
+        return None
 
     def sample_texts(self) -> tuple[str, ...]:
         """Texts to try a model with, as `launch predict --text` takes them."""

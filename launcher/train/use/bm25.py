@@ -1,0 +1,63 @@
+"""BM25 (Robertson and Zaragoza, 2009): the documents of a corpus that share rare words with a query."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from launcher.tasks.shared.words import IDEOGRAPHS
+
+WORDS = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+")
+"""Characters of Chinese and Japanese, and words of other scripts; no punctuation."""
+K1 = 1.2
+B = 0.75
+"""How soon a word that comes again adds nothing, and how far long documents count less: the usual values."""
+
+
+class Bm25:
+    """A corpus, indexed by its words."""
+
+    def __init__(self, documents: Sequence[str]) -> None:
+        from scipy import sparse
+
+        counts = [Counter(_words(document)) for document in documents]
+        self._numbers = {
+            word: index for index, word in enumerate(dict.fromkeys(w for c in counts for w in c))
+        }
+        each = np.array([len(count) for count in counts], np.int64)
+        document = np.repeat(np.arange(len(counts)), each)
+        word = np.fromiter((self._numbers[w] for count in counts for w in count), np.int64, int(each.sum()))
+        often = np.fromiter((n for count in counts for n in count.values()), np.float64, len(word))
+        shape = (len(counts), max(1, len(self._numbers)))
+        weights = self._weights(document, word, often, shape)
+        self._table = sparse.csc_array((weights, (document, word)), shape=shape)
+
+    @staticmethod
+    def _weights(
+        document: NDArray[np.int64],
+        word: NDArray[np.int64],
+        often: NDArray[np.float64],
+        shape: tuple[int, int],
+    ) -> NDArray[np.float64]:
+        holding = np.bincount(word, minlength=shape[1])
+        rarity = np.log1p((shape[0] - holding + 0.5) / (holding + 0.5))
+        lengths = np.bincount(document, often, minlength=shape[0])
+        fair = 1 - B + B * lengths / max(lengths.mean(), 1e-9)
+        weights: NDArray[np.float64] = rarity[word] * often * (K1 + 1) / (often + K1 * fair[document])
+        return weights
+
+    def best(self, queries: Sequence[str], most: int) -> Iterator[NDArray[np.int64]]:
+        """For each query up to `most` documents by number, the best first; none that shares no word with it."""
+        for query in queries:
+            known = [self._numbers[word] for word in set(_words(query)) if word in self._numbers]
+            scores = np.asarray(self._table[:, known].sum(axis=1)).ravel() if known else np.zeros(0)
+            found = np.flatnonzero(scores)
+            yield found[np.argsort(-scores[found], kind="stable")[:most]]
+
+
+def _words(text: str) -> list[str]:
+    return WORDS.findall(text.lower())
