@@ -30,8 +30,8 @@ CANDIDATES = 100
 """Documents by BM25 that a model scores for each query, where it reads both together."""
 EACH = 4
 """Candidates for each negative that is asked for, at least."""
-BATCH = 256
-"""Queries that are compared with the corpus at once."""
+BATCH = 64
+"""Queries whose documents are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -113,21 +113,25 @@ def _together(
     most = max(CANDIDATES, EACH * wanted.count)
     every = np.arange(len(documents))
     index = None if len(documents) <= most else Bm25(documents)
-    step = max(1, BATCH // most)
-    for start in range(0, len(queries), step):
-        progress(start, len(queries))
-        some = queries[start : start + step]
+    for start in range(0, len(queries), BATCH):
+        some = queries[start : start + BATCH]
         found = [every] * len(some) if index is None else list(index.best([each.text for each in some], most))
         texts = [
             [*each.positives, *(documents[at] for at in places)]
             for each, places in zip(some, found, strict=True)
         ]
         pairs = [(each.text, text) for each, own in zip(some, texts, strict=True) for text in own]
-        scores = sigmoid(np.asarray(_scores(predictor, pairs)))
+        scores = sigmoid(
+            np.asarray(_scores(predictor, pairs, _within(progress, start, len(some), len(queries))))
+        )
         parts = np.split(scores, np.cumsum([len(own) for own in texts])[:-1])
         for each, places, own in zip(some, found, parts, strict=True):
             yield each, own[: len(each.positives)], places, own[len(each.positives) :]
-    progress(len(queries), len(queries))
+
+
+def _within(progress: Progress, start: int, count: int, queries: int) -> Progress:
+    """Progress on the pairs of `count` queries, told as progress on all queries."""
+    return lambda done, total: progress(start + count * done // max(total, 1), queries)
 
 
 def _by_vectors(
@@ -156,10 +160,10 @@ def _by_vectors(
             yield query, positives, places, row[places]
 
 
-def _scores(predictor: Predictor, pairs: Sequence[tuple[str, str]]) -> Any:
+def _scores(predictor: Predictor, pairs: Sequence[tuple[str, str]], progress: Progress) -> Any:
     columns = predictor.task.spec.given_texts
     rows = [Row(dict(zip(columns, pair, strict=True)), index) for index, pair in enumerate(pairs, 1)]
-    return predictor.score(_encoded(predictor, rows))[0]
+    return predictor.score(_encoded(predictor, rows), progress)[0]
 
 
 def _vectors(

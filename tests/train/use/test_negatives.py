@@ -59,7 +59,8 @@ WORDS = {"CAT": 0.95, "good": 0.9, "near": 0.85, "fair": 0.6, "low": 0.1, "poor"
 def predictor(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A model that finds documents as relevant as WORDS says, whatever the query."""
 
-    def scores(_: Any, pairs: Sequence[tuple[str, str]]) -> Any:
+    def scores(_: Any, pairs: Sequence[tuple[str, str]], progress: Any) -> Any:
+        del progress
         chances = np.array([WORDS[text.split()[0]] for _, text in pairs])
         return np.log(chances / (1 - chances))
 
