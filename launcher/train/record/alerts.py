@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import EXIT_OK, EXIT_STOPPED, DamagedFile
-from launcher.runs.directory import RunDir
+from launcher.runs.directory import RunDir, read_result
 from launcher.runs.results import Result
 
+CAUSE = "failure"
+"""Name of a run's cause in its summary."""
 RECORD_TIMEOUT_S = 5.0
 """Longest to wait for the record of a training that failed."""
 
@@ -24,6 +26,25 @@ def tell_ending(run: Any, directory: Path, exit_code: int | None) -> None:
     # An alert that can't be sent is no reason not to send the rows.
     with contextlib.suppress(Exception):
         run.alert(title=title, text=text, level="INFO" if exit_code == EXIT_OK else "ERROR", wait_duration=0)
+
+
+def cause(directory: Path, exit_code: int | None) -> dict[str, str | None]:
+    """What the summary of a run says of why it failed, as its result.json does; None takes back what an earlier attempt said."""
+    run = RunDir(directory)
+    if exit_code == EXIT_OK and any(_failed(run, number) for number in run.attempt_numbers()):
+        return {CAUSE: None}
+    if exit_code in (EXIT_OK, EXIT_STOPPED):
+        return {}
+    result = _result(run, wait_s=RECORD_TIMEOUT_S if exit_code is None else 0.0)
+    error = None if result is None else result.error
+    return {} if error is None else {CAUSE: error.sentence()}
+
+
+def _failed(run: RunDir, attempt: int) -> bool:
+    with contextlib.suppress(DamagedFile):
+        result = read_result(run.attempt(attempt).result)
+        return result is not None and result.error is not None
+    return False
 
 
 def _words(run_id: str, result: Result | None, *, is_well: bool) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from launcher.errors import EXIT_OK, EXIT_STOPPED
-from launcher.train.record.alerts import tell_ending
+from launcher.train.record.alerts import cause, tell_ending
 from launcher.train.record.metrics_log import Number
 from launcher.train.record.sender import Sender
 from launcher.train.record.wandb_client import Job, one_line, probe
@@ -83,9 +83,10 @@ class Session:
     def finish(self) -> None:
         """End the W&B run. After a crash the newest step stays back: its evaluation may come in the next attempt."""
         exit_code = self._control.exit_code
-        self._run.summary.update(self._times.summary())
+        directory = self._job.settings.directory
+        self._run.summary.update({**self._times.summary(), **cause(directory, exit_code)})
         if self._job.settings.alerts and self._online:
-            tell_ending(self._run, self._job.settings.directory, exit_code)
+            tell_ending(self._run, directory, exit_code)
         if exit_code is not None:
             self._log(self._steps.take(), self._results() if exit_code == EXIT_OK else {})
             self._run.summary.update(self._steps.late)

@@ -22,8 +22,10 @@ import pytest
 from support.wandb_stub import API_KEY, WandbStub
 
 from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 from launcher.runs.results import Error, Result
 from launcher.train.record import wandb_files
+from launcher.train.record.alerts import cause
 from launcher.train.record.metrics_log import MetricsLog
 from launcher.train.record.tracking import Tracker, TrackingSettings
 from launcher.train.record.wandb_rows import Best, Steps
@@ -578,7 +580,18 @@ def test_a_training_that_fails_is_told_with_its_class_and_remedy(server: WandbSt
             "severity": "ERROR",
         }
     ]
+    server.wait_until(lambda: "failure" in server.run(RUN).summary, "the cause in the summary", 60)
+    assert server.run(RUN).summary["failure"] == error.sentence()
     wait_until(lambda: not clients(run_dir) and not cores(run_dir), "all processes to end")
+
+
+def test_a_run_that_completes_takes_back_the_cause_of_an_attempt_that_failed(run_dir: Path) -> None:
+    assert cause(run_dir, 0) == cause(run_dir, 75) == {}
+    earlier = RunDir(run_dir).attempt(1)
+    earlier.path.mkdir(parents=True, exist_ok=True)
+    write_json(earlier.result, Result("failed", error=Error("network", "lost", None)).tree())
+    assert cause(run_dir, 0) == {"failure": None}
+    assert cause(run_dir, 75) == {}
 
 
 def test_the_summary_says_how_long_steps_take(server: WandbStub, start: Start) -> None:
