@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
@@ -21,8 +22,9 @@ def saves_time() -> bool:
     return os.environ.get("LAUNCH_COMPAT") != "off"
 
 
+@functools.cache
 def say_gone(part: str, instead: str) -> None:
-    """Print one line, which stands in the rank's log, about a part that the installed version doesn't have."""
+    """Print one line, once, which stands in the rank's log, about a part that the installed version doesn't have."""
     print(f"launch: {part} is gone from the installed version; {instead}", file=sys.stderr)
 
 

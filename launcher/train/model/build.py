@@ -24,6 +24,7 @@ from launcher.runs.synced_files import sync, sync_tree
 from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.compat.sharded_tensors import without_sharded_tensors
+from launcher.train.compat.switch import say_gone
 from launcher.train.model.adapters import add_adapters, save_merged
 from launcher.train.model.family import family_of
 from launcher.train.model.fresh_and_frozen import freeze, reinitialise
@@ -264,6 +265,7 @@ def save_model(
                     with without_sharded_tensors():
                         built.base.save_pretrained(staging, state_dict=dict(plain))
                 except ImportError:  # another version of transformers may not do without
+                    say_gone("saving without torch.distributed.tensor", "models are saved with it")
                     built.base.save_pretrained(staging, state_dict=plain)
                 extra_head.save(own, staging)
             tokenizer.save_pretrained(staging)

@@ -13,7 +13,13 @@ import torch
 from support.training import ROOT, events, losses, make_run, metrics, recipe, result
 
 from launcher.runs.directory import RunDir
-from launcher.train.compat import dataset_fingerprint, flash_attention, softmax_derivative, switch
+from launcher.train.compat import (
+    dataset_fingerprint,
+    flash_attention,
+    fused_optimizers,
+    softmax_derivative,
+    switch,
+)
 
 STOCK = """
 import sys
@@ -58,6 +64,43 @@ def test_the_derivative_of_softmax_written_out_is_that_of_torch(monkeypatch: pyt
         monkeypatch.setenv("LAUNCH_COMPAT", setting)
         found = softmax_derivative.softmax_derivative(gradient, weights.detach())
         torch.testing.assert_close(found, scores.grad)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_said() -> None:
+    switch.say_gone.cache_clear()
+
+
+def test_without_the_kernel_the_derivative_of_softmax_is_written_out_and_that_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gradient, weights = torch.randn(3, 4), torch.randn(3, 4).softmax(-1)
+    usual = softmax_derivative.softmax_derivative(gradient, weights)
+    monkeypatch.delattr(torch, "_softmax_backward_data")
+    for _ in range(2):
+        torch.testing.assert_close(softmax_derivative.softmax_derivative(gradient, weights), usual)
+    assert capsys.readouterr().err.splitlines() == [
+        (
+            "launch: torch._softmax_backward_data is gone from the installed version; "
+            "the derivative of softmax takes four kernels"
+        )
+    ]
+
+
+def test_a_fused_optimizer_that_cannot_leave_a_step_out_is_named_once_and_the_host_decides(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    plain, fused = torch.optim.AdamW([weight]), torch.optim.AdamW([weight], fused=True)
+    del fused._step_supports_amp_scaling
+    for optimizer in (plain, fused, fused):
+        assert not fused_optimizers.step_if_finite(optimizer, torch.tensor(1.0))
+    assert capsys.readouterr().err.splitlines() == [
+        (
+            "launch: AdamW._step_supports_amp_scaling is gone from the installed version; "
+            "the host waits for the norm of every step"
+        )
+    ]
 
 
 def test_a_part_that_is_gone_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
