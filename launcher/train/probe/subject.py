@@ -101,12 +101,13 @@ def compute(subject: Subject, batch: MicroBatch, precision: str) -> Computed:
 
 
 def rows_of(output: Any, batch: MicroBatch) -> torch.Tensor:
-    """The outputs row by row."""
-    values = (
-        output.logits
-        if hasattr(output, "logits")
-        else torch.stack([output.start_logits, output.end_logits], -1)
-    )
+    """The outputs row by row; none of a task that has no logits."""
+    if hasattr(output, "logits"):
+        values = output.logits
+    elif hasattr(output, "start_logits"):
+        values = torch.stack([output.start_logits, output.end_logits], -1)
+    else:
+        return torch.empty(0, 1)
     rows = batch.token_rows(values) if values.dim() == 3 else values.float()
     return rows.detach()
 
