@@ -40,6 +40,7 @@ class Embedding(TaskSpec):
     head_outputs = 0
     example_columns = "data.text=[anchor,positive]"
     negatives = True
+    negatives_by = "vectors"
     pipeline_tag = "sentence-similarity"
     library = "sentence-transformers"
     outputs = ("embedding", "similarity")
@@ -182,6 +183,16 @@ class Embedding(TaskSpec):
         return [str(text) for text in texts if text not in (None, "")]
 
     # Use
+
+    def positive_pair(self, row: Row) -> tuple[str, str, float] | None:
+        """Of pairs with scores, those that are more alike than not."""
+        if len(self.given_texts) != 2:
+            return None
+        anchor, positive = (str(row.values.get(column) or "") for column in self.given_texts)
+        score, most = self.label(row), self.recipe.embedding.max_score
+        if not self.learns_scores or score is None:
+            score = most
+        return (anchor, positive, score) if anchor and positive and score > most / 2 else None
 
     def sample_texts(self) -> tuple[str, ...]:
         return ("a sentence of yours",)

@@ -99,6 +99,23 @@ def test_rows_have_a_column_for_each_negative_or_a_row_for_each_document(predict
     ]  # fmt: skip
 
 
+def test_vectors_are_compared_by_their_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+    directions = {"cat": 0, "good cat": 20, "near cat": 30, "fair cat": 40, "low cat": 90, "poor cat": 120}
+
+    def vectors(_: Any, column: str, texts: Sequence[str], progress: Any) -> Any:
+        del column, progress
+        angles = np.radians([directions[text] for text in texts])
+        return np.stack([3 * np.cos(angles), 3 * np.sin(angles)], axis=1).astype(np.float32)
+
+    monkeypatch.setattr(negatives, "_vectors", vectors)
+    spec = SimpleNamespace(negatives_by="vectors", given_texts=("query", "document"))
+    corpus = ["poor cat", "low cat", "fair cat", "near cat", "good cat"]
+    query, model = Query("cat", ("good cat",), (1.0,)), SimpleNamespace(task=SimpleNamespace(spec=spec))
+    for margin, expected in ((None, ("near cat", "fair cat")), (0.1, ("fair cat", "low cat"))):
+        (each,) = mine(model, [query], corpus, Wanted(2, margin), no_progress)  # type: ignore[arg-type]
+        assert each.negatives == expected
+
+
 # A real model
 
 
@@ -156,4 +173,30 @@ def test_a_ranking_model_finds_negatives_that_train_it_again(
         ranking={"max_relevance": 2.0},
         train={"max_steps": 2, "loss": {"name": "listwise"}},
     )  # fmt: skip
+    assert result(ranks.complete(make_run(tmp_path / "again", wanted)))["status"] == "completed"
+
+
+def test_an_embedding_model_finds_negatives_that_its_recipe_trains_on(
+    tmp_path: Path, ranks: RankServer
+) -> None:
+    rows = [{"query": f"where is {word}", "answer": f"here is {word}"} for word in "abcdefghijklmnopqrst"]
+    for name in ("train", "validation"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data: dict[str, Any] = {split: str(tmp_path / f"{split}.jsonl") for split in ("train", "validation")}
+    data |= {"test": None, "text": ["query", "answer"]}
+    quiet: dict[str, Any] = {
+        "train": {"max_steps": 2},
+        "eval": {"every": None},
+        "checkpoint": {"every": None},
+    }
+    run = ranks.complete(make_run(tmp_path / "run", recipe(tmp_path, task="embedding", data=data, **quiet)))
+    corpus, output = tmp_path / "corpus.txt", tmp_path / "found.csv"
+    corpus.write_text("".join(row["answer"] + "\n" for row in rows) + "something else\n")
+    told = ranks.verb("negatives", run.path, corpus, "--count", "2", "--output", output)
+    assert (told["queries"], told["documents"], told["negatives"]) == (20, 21, 40)
+    with output.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert all(row["answer"] not in (row["negative_1"], row["negative_2"]) for row in found)
+    again = {**data, "train": str(output), "negatives": ["negative_1", "negative_2"]}
+    wanted = recipe(tmp_path, task="embedding", data=again, **quiet)
     assert result(ranks.complete(make_run(tmp_path / "again", wanted)))["status"] == "completed"
