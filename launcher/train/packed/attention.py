@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from launcher.train.compat import flash_attention
-from launcher.train.compat.softmax_derivative import softmax_derivative
 from launcher.train.packed.dropout import keep_mask, keep_probability
 from launcher.train.packed.packing import Group, Groups, Packing
 
@@ -240,3 +239,9 @@ def gather(tensor: torch.Tensor, rows: torch.Tensor, dtype: torch.dtype = torch.
 def scatter(rows: torch.Tensor, places: torch.Tensor, heads: int) -> torch.Tensor:
     """The inverse of `gather`: (tokens, heads, width)."""
     return rows.index_select(0, places).view(-1, heads, rows.shape[-1])
+
+
+def softmax_derivative(gradient: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The gradient with respect to the scores, whose softmax over the last axis is `weights`; written over `gradient`."""
+    product = gradient.mul_(weights)
+    return product.addcmul_(weights, product.sum(dim=-1, keepdim=True), value=-1)

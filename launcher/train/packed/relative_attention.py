@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from launcher.train.compat.softmax_derivative import softmax_derivative
-from launcher.train.packed.attention import KEPT_WEIGHTS, Masks, gather, scatter
+from launcher.train.packed.attention import KEPT_WEIGHTS, Masks, gather, scatter, softmax_derivative
 from launcher.train.packed.packing import Group, Groups, Packing
 
 

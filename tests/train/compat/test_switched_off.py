@@ -17,7 +17,6 @@ from launcher.train.compat import (
     dataset_fingerprint,
     flash_attention,
     fused_optimizers,
-    softmax_derivative,
     switch,
 )
 
@@ -54,37 +53,9 @@ def test_a_training_gives_the_same_without_what_only_saves_time(tmp_path: Path, 
     assert len(events(usual, "eval")) == len(events(plain, "eval"))
 
 
-def test_the_derivative_of_softmax_written_out_is_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    scores = torch.randn(3, 4, 5, requires_grad=True)
-    gradient = torch.randn(3, 4, 5)
-    weights = scores.softmax(-1)
-    weights.backward(gradient)
-    for setting in ("on", "off"):
-        monkeypatch.setenv("LAUNCH_COMPAT", setting)
-        found = softmax_derivative.softmax_derivative(gradient, weights.detach())
-        torch.testing.assert_close(found, scores.grad)
-
-
 @pytest.fixture(autouse=True)
 def _nothing_was_said() -> None:
     switch.say_gone.cache_clear()
-
-
-def test_without_the_kernel_the_derivative_of_softmax_is_written_out_and_that_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    gradient, weights = torch.randn(3, 4), torch.randn(3, 4).softmax(-1)
-    usual = softmax_derivative.softmax_derivative(gradient, weights)
-    monkeypatch.delattr(torch, "_softmax_backward_data")
-    for _ in range(2):
-        torch.testing.assert_close(softmax_derivative.softmax_derivative(gradient, weights), usual)
-    assert capsys.readouterr().err.splitlines() == [
-        (
-            "launch: torch._softmax_backward_data is gone from the installed version; "
-            "the derivative of softmax takes four kernels"
-        )
-    ]
 
 
 def test_a_fused_optimizer_that_cannot_leave_a_step_out_is_named_once_and_the_host_decides(

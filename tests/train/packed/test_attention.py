@@ -548,3 +548,12 @@ def test_on_a_gpu_attention_dropout_keeps_the_mean():
     )
     assert float(draws.mean()) == pytest.approx(1.0, abs=0.01)
     assert float(draws[:, :6].var(0).mean()) == pytest.approx(0.25 / 0.75 / 6, rel=0.2)
+
+
+def test_the_derivative_of_softmax_is_that_of_torch() -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(3, 4, 5, requires_grad=True)
+    gradient = torch.randn(3, 4, 5)
+    weights = scores.softmax(-1)
+    weights.backward(gradient)
+    torch.testing.assert_close(attention.softmax_derivative(gradient.clone(), weights.detach()), scores.grad)
