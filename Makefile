@@ -36,15 +36,15 @@ $(VENV)/compiled: $(VENV)/installed
 smoke: install ## Train a tiny model on this machine and use it: the whole main path in about a minute
 	@scripts/smoke $(BIN)/launch $(ARGS)
 
-test: install ## Run all tests but long faults (installs Slurm, Chromium, zsh and fish where it may)
+test: install ## Run all tests but long ones (installs Slurm, Chromium, zsh and fish where it may)
 	@scripts/install-slurm
 	@scripts/install-browser
 	@scripts/install-shells
-	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder -m 'not (fault and slow)' $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder -m 'not long' $(ARGS)
 
-test-faults: install ## Run the tests that kill, cut off and fill up
+test-faults: install ## Run what make test leaves out: the tests that kill, cut off and fill up, and whatever takes long
 	@scripts/install-slurm
-	@$(BIN)/python -m pytest tests/faults $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile -m 'fault or long' tests/faults tests $(ARGS)
 
 faults: install ## Do every fault of docs/reliability.md to real trainings, and write that page (about half an hour on two cores)
 	@scripts/install-slurm

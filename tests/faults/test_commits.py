@@ -88,6 +88,7 @@ def resumed(run: RunDir) -> int:
     return state.step
 
 
+@pytest.mark.fault(2)
 def test_the_best_model_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> None:
     """Else a node that loses its power leaves a model/ of empty files."""
     require_strace()

@@ -103,6 +103,7 @@ def status(inside: Callable[..., str]) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "said"), [(WRONG, "a product came out wrong"), (SLOW, "a product takes 1")]
 )

@@ -76,6 +76,7 @@ def status(on_slurm: Launch) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.fault(12)
 def test_a_rank_that_sleeps_in_a_step_is_named_and_the_run_completes_by_itself(
     on_slurm: Launch, started: RunDir
@@ -104,6 +105,7 @@ def test_a_rank_that_sleeps_in_a_step_is_named_and_the_run_completes_by_itself(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.fault(12)
 def test_a_node_that_stands_still_is_named_by_the_others(
     on_slurm: Launch, cluster: Cluster, started: RunDir

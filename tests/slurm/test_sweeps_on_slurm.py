@@ -57,6 +57,7 @@ def wait_for_reason(on_slurm: Launch, run: RunDir, reason: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_grid_is_an_array_that_loses_nothing_and_does_nothing_twice(
     on_slurm: Launch, tmp_path: Path
 ) -> None:
@@ -186,6 +187,7 @@ def test_packed_trials_share_a_job_and_keep_their_losses(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_one_of_packed_trials_ends_alone_and_a_requeue_starts_the_others(
     on_slurm: Launch, cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_without_slurm_nothing_is_said(launch: Launch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_training_goes_on_until_a_save_just_fits_into_its_limit_which_is_moved_both_ways(
     on_slurm: Launch, cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ def move_limit(cluster: Cluster, run: RunDir, left_s: float) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_where_slurm_puts_no_job_back_another_takes_its_place(
     on_slurm: Launch, cluster: Cluster, tmp_path: Path
 ) -> None:
