@@ -5,7 +5,8 @@
 VENV ?= .venv
 PYTHON ?=
 ARGS ?=
-JOBS ?= 2
+# More than cores: tests of Slurm wait most of the time.
+JOBS ?= 3
 BENCH ?= quality sst2
 BIN := $(VENV)/bin
 # Beside the public data sets, the tests that measure quality have a pretrained model to start from.

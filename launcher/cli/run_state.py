@@ -263,7 +263,10 @@ def looks(runs: Iterable[RunDir]) -> dict[Path, Look | LauncherError]:
 
 def _is_old(result: Path) -> bool:
     """Whether only the queue is asked about a job with this result: a list of many runs has many of them."""
-    return time.time() - result.stat().st_mtime > QUEUE_ALONE_AFTER_S
+    try:
+        return time.time() - result.stat().st_mtime > QUEUE_ALONE_AFTER_S
+    except FileNotFoundError:  # the next attempt has begun meanwhile
+        return False
 
 
 def _told_by_others(run: RunDir, job: JobState) -> Result | None:

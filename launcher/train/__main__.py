@@ -31,6 +31,7 @@ from launcher.runs.records import read_json
 from launcher.runs.trust import checked
 from launcher.train.process.heartbeat import show_signs_of_life, start_watcher
 from launcher.train.process.stop_requests import StopFlag
+from launcher.train.process.threads import CHECKPOINT_WRITER
 
 VERBS = (
     *(
@@ -115,8 +116,8 @@ def leave(code: int) -> NoReturn:
     After a failure that second stays: a rank that lost a killed one must not be gone before torchrun has seen who was first.
     """
     for thread in threading.enumerate():
-        if thread is not threading.main_thread() and not thread.daemon:
-            thread.join()  # a checkpoint may still be on its way to the disk
+        if thread.name == CHECKPOINT_WRITER:
+            thread.join()
     if code:
         sys.exit(code)
     sys.stdout.flush()

@@ -58,8 +58,15 @@ def state_text(state: JobState) -> str:
 
 
 def is_newer(path: Path, other: Path) -> bool:
-    """Whether a file was written after another one, or alone."""
-    return not other.exists() or path.stat().st_mtime_ns >= other.stat().st_mtime_ns
+    """Whether a file is there and was written after another one, or alone."""
+    try:
+        written = path.stat().st_mtime_ns
+    except FileNotFoundError:  # a new attempt takes the result of the last one away
+        return False
+    try:
+        return written >= other.stat().st_mtime_ns
+    except FileNotFoundError:
+        return True
 
 
 def readable_result(run: RunDir) -> Result | None:

@@ -30,6 +30,7 @@ from launcher.runs.records import make, read_json, tree_of
 from launcher.runs.synced_files import files_in, sync, sync_tree
 from launcher.train.process.failure import STORAGE_REMEDY, of_storage
 from launcher.train.process.ranks import Ranks
+from launcher.train.process.threads import CHECKPOINT_WRITER
 from launcher.train.step.strategy import Strategy
 
 STATE = "state.json"
@@ -130,7 +131,7 @@ class Checkpoints:
             raise _not_written(_class_of(error), _said_by_disk(error)) from error
         if self._ranks.is_main:
             self._writer = threading.Thread(
-                target=self._publish, args=(staging, state, write_rest, started), name="checkpoint-writer"
+                target=self._publish, args=(staging, state, write_rest, started), name=CHECKPOINT_WRITER
             )
             self._writer.start()
         self._saved = state.step
