@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from launcher.families.roberta import SPECIAL_TOKENS
+from launcher.families.roberta import BASE, LARGE, SPECIAL_TOKENS
 from launcher.families.shared.base import Family
 
-_BASE = {"vocab_size": 32005, "max_position_embeddings": 514, "type_vocab_size": 1}
-_LARGE = {
-    **_BASE,
-    "num_hidden_layers": 24,
-    "hidden_size": 1024,
-    "num_attention_heads": 16,
-    "intermediate_size": 4096,
-}
+_VOCABULARY: dict[str, object] = {"vocab_size": 32005}
+_BASE, _LARGE = _VOCABULARY | BASE, _VOCABULARY | LARGE
 
 FAMILY = Family(
     name="camembert",

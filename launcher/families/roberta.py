@@ -15,9 +15,9 @@ SPECIAL_TOKENS = SpecialTokens(
     pair="<s>:0 $A:0 </s>:0 </s>:0 $B:0 </s>:0",
     token_types=False,
 )
-_BASE = {"max_position_embeddings": 514, "type_vocab_size": 1}
-_LARGE = {
-    **_BASE,
+BASE: dict[str, object] = {"max_position_embeddings": 514, "type_vocab_size": 1}
+LARGE: dict[str, object] = {
+    **BASE,
     "num_hidden_layers": 24,
     "hidden_size": 1024,
     "num_attention_heads": 16,
@@ -29,10 +29,10 @@ FAMILY = Family(
     speaks={"en": "FacebookAI/roberta-base"},
     read_gb=160,
     known={
-        "roberta-base": _BASE,
-        "roberta-large": _LARGE,
-        "roberta-large-mnli": _LARGE,
-        "distilroberta-base": {**_BASE, "num_hidden_layers": 6},
+        "roberta-base": BASE,
+        "roberta-large": LARGE,
+        "roberta-large-mnli": LARGE,
+        "distilroberta-base": {**BASE, "num_hidden_layers": 6},
     },
     sizes=Sizes(vocab=50265),
     positions_start_behind_padding=True,
