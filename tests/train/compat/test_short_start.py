@@ -139,14 +139,18 @@ print(sorted(set(dir(transformers))), transformers.BertModel, transformers.model
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_a_checkpoint_on_its_way_to_the_disk_arrives(tmp_path: Path, code: int) -> None:
-    """Even where the attempt failed meanwhile; what was printed is there, too."""
+    """Even where the attempt failed meanwhile; what was printed is there, too. Nobody waits for a library's idle threads."""
     script = """
 import sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
 from launcher.train.__main__ import leave
+from launcher.train.process.threads import CHECKPOINT_WRITER
+pool = ThreadPoolExecutor()
+pool.submit(int).result()
 def write():
     time.sleep(0.3)
     open(sys.argv[1], "w").write("whole")
-threading.Thread(target=write).start()
+threading.Thread(target=write, name=CHECKPOINT_WRITER).start()
 print("last words")
 leave(int(sys.argv[2]))
 """
