@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from launcher.engine.findings import Dropout, Finding, Kernels, Layout, Part, Taken, Timing
@@ -123,8 +122,3 @@ def is_worth_probing(passes: int) -> bool:
 def is_worth_compiling(passes: int, pass_s: float) -> bool:
     """Whether a training is long enough to find out what torch.compile makes of it."""
     return COMPILE_SHARE * passes * pass_s >= COMPILE_TRIAL_S
-
-
-def faults_of(finding: Finding) -> Iterator[Part]:
-    """Everything that is wrong, whatever it is of."""
-    return (part for part in finding.parts if part.state == "wrong")

@@ -58,8 +58,8 @@ class Finding:
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def wrong(self, *of: Of) -> Iterator[Part]:
-        """The parts of these that are wrong."""
-        return (part for part in self.parts if part.state == "wrong" and part.of in of)
+        """The parts of these that are wrong; all that are where nothing is named."""
+        return (part for part in self.parts if part.state == "wrong" and (not of or part.of in of))
 
     def timing(self, layout: Layout, kernels: Kernels) -> Timing | None:
         """The time of one way, None where it wasn't tried."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from launcher.engine.choice import faults_of, way_name
+from launcher.engine.choice import way_name
 from launcher.engine.findings import Finding, Part, Taken
 
 HEAD = ("family", "precision", "checks", "packed", "padded", "other", "a run takes")
@@ -23,7 +23,7 @@ class TriedFamily:
     @property
     def faults(self) -> tuple[Part, ...]:
         """What is wrong with it."""
-        return tuple(faults_of(self.finding))
+        return tuple(self.finding.wrong())
 
 
 def lines(tried: Sequence[TriedFamily]) -> Iterator[str]:

@@ -116,17 +116,14 @@ def make_job(
     plan, collate = settle_engine(
         run, attempt, plan, ranks, events, built, task, tokenizer, collate, dataset.train
     )
-    if plan.compile == "inductor":
-        compile_layers(built.base)
-        events.heartbeat.compiles_in_steps()
-    events.heartbeat.phase("compiling")
+    _compile(plan, built, events)
     strategy = make_strategy(plan, run, ranks, built.model)
     checkpoints = Checkpoints(run, ranks, recipe.checkpoint.keep)
     state = _newest_state(checkpoints, strategy, dataset, events)
-    limit = state.max_tokens
-    if limit is None:
-        limit = probe_tokens(plan, ranks, strategy, collate, task, dataset.train)
-    limit = _within_limit(limit, attempt, plan, ranks)
+    found = state.max_tokens
+    if found is None:
+        found = probe_tokens(plan, ranks, strategy, collate, task, dataset.train)
+    limit = _within_limit(found, attempt, plan, ranks)
     state, plan = dataclasses.replace(state, max_tokens=limit), with_tokens(plan, limit)
     steps = StepCounts(*step_counts(recipe, len(dataset.train)))
     record = _record(run, plan, dataset, state.step, events) if ranks.is_main else NoRecord()
@@ -153,6 +150,13 @@ def make_job(
         steps=steps,
     )
     return job, state
+
+
+def _compile(plan: Plan, built: BuiltModel, events: Events) -> None:
+    if plan.compile == "inductor":
+        compile_layers(built.base)
+        events.heartbeat.compiles_in_steps()
+    events.heartbeat.phase("compiling")
 
 
 def _within_limit(found: int | None, attempt: AttemptDir, plan: Plan, ranks: Ranks) -> int | None:

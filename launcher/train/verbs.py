@@ -58,6 +58,16 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m launcher.train")
     parser.set_defaults(loads_a_model=False)
     verbs = parser.add_subparsers(required=True)
+    _add_uses_of_models(verbs)
+    _add_looks_at_data(verbs)
+    _add_looks_at_runs(verbs)
+    verbs.add_parser("doctor").set_defaults(run=examine)
+    verbs.add_parser("engine").set_defaults(run=try_engine, loads_a_model=True)
+    verbs.add_parser("prebuild").set_defaults(run=prebuild)
+    return parser
+
+
+def _add_uses_of_models(verbs: Any) -> None:
     evaluate = verbs.add_parser("eval")
     evaluate.add_argument("directory", type=Path)
     evaluate.add_argument("data", type=Path, nargs="?")
@@ -94,6 +104,9 @@ def _parser() -> ArgumentParser:
     latency = verbs.add_parser("latency")
     latency.add_argument("directory", type=Path)
     latency.set_defaults(run=time_run, loads_a_model=True)
+
+
+def _add_looks_at_data(verbs: Any) -> None:
     prefetch = verbs.add_parser("prefetch")
     prefetch.add_argument("recipe", type=Path)
     prefetch.set_defaults(run=prefetch_recipe)
@@ -104,6 +117,9 @@ def _parser() -> ArgumentParser:
     step.add_argument("directory", type=Path)
     step.add_argument("step", type=int)
     step.set_defaults(run=show_step)
+
+
+def _add_looks_at_runs(verbs: Any) -> None:
     states = verbs.add_parser("states")
     states.add_argument("expected", type=Path)
     states.add_argument("found", type=Path, nargs="+")
@@ -126,10 +142,6 @@ def _parser() -> ArgumentParser:
     push.add_argument("--repetition", type=Path, action="append", default=[])  # runs with other seeds
     push.add_argument("--yes", action="store_true")  # without it, say what would be sent
     push.set_defaults(run=push_run)
-    verbs.add_parser("doctor").set_defaults(run=examine)
-    verbs.add_parser("engine").set_defaults(run=try_engine, loads_a_model=True)
-    verbs.add_parser("prebuild").set_defaults(run=prebuild)
-    return parser
 
 
 def sync_run(options: Namespace, events: Events) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def together(findings: list[Finding]) -> Finding:
 
 def _new(parts: list[Part], first: Finding) -> list[Part]:
     """One of each name, where rank 0 hasn't found the same."""
-    known = {part.name for part in first.wrong("packed", "padded", "graph", "inductor", "dropout", "times")}
+    known = {part.name for part in first.wrong()}
     return list({part.name: part for part in parts if part.name not in known}.values())
 
 
