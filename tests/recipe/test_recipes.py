@@ -73,6 +73,13 @@ def test_the_published_hyper_parameters(tmp_path: Path) -> None:
     assert key_figures("roberta-cls-lora") == (5e-4, 16, 60)
     assert key_figures("roberta-large-cls") == (1e-5, 32, 10)
     assert key_figures("roberta-regression") == (2e-5, 16, 10)
+    assert key_figures("modernbert-mnli") == (5e-5, 64, 1)
+    assert key_figures("modernbert-rte") == (5e-5, 64, 3)
+    assert key_figures("modernbert-mrpc") == (5e-5, 64, 10)
+    assert key_figures("modernbert-stsb") == (8e-5, 64, 10)
+    assert key_figures("ettin-cls") == (8e-5, 64, 2)
+    assert key_figures("chinese-bert-tnews") == (2e-5, 16, 3)
+    assert key_figures("chinese-bert-ner") == (4e-5, 4, 5)
 
 
 def test_smoke_needs_nothing_from_outside(tmp_path: Path) -> None:
