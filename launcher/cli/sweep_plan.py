@@ -29,7 +29,11 @@ def plan_document(planned: Planned, searched: Searched | None, packed: Packing |
         "to_come": to_come,
         "packed": None
         if packed is None
-        else {"each": packed.each, "jobs": -(-len(trials) // packed.each), "reason": packed.reason},
+        else {
+            "each": packed.each,
+            "jobs": -(-(len(trials) + to_come) // packed.each),
+            "reason": packed.reason,
+        },
         "trials": trials,
     }
 
@@ -72,9 +76,10 @@ def plan_text(document: dict[str, Any]) -> str:
         for trial in document["trials"]
     ]
     count = len(rows) + document["to_come"]
-    drawn = f" ({document['to_come']} drawn as results come)" if document["to_come"] else ""
+    waves = f"{document['packed']['each']} at a time " if document["packed"] else ""
+    drawn = f" ({document['to_come']} drawn {waves}as results come)" if document["to_come"] else ""
     total = f"{count} trials{drawn}, {_cost(document)} of training steps (predicted); nothing was started"
     if packed := document["packed"]:
         each, jobs = packed["each"], packed["jobs"]
-        total = f"{each} trials share a job, {packed['reason']}: {jobs} jobs instead of {len(rows)}\n{total}"
+        total = f"{each} trials share a job, {packed['reason']}: {jobs} jobs instead of {count}\n{total}"
     return table(rows, ["trial", "steps", "training", ""]) + "\n" + total if rows else total

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from launcher.executors import Executor
     from launcher.runs.directory import RunDir
     from launcher.sweeps.packing import Packing
-    from launcher.sweeps.queue import Company, Wish
+    from launcher.sweeps.queue import Company, Pack, Wish
     from launcher.sweeps.search import Searched
     from launcher.sweeps.sweep import Method, Planned, Search, Setting, Sweep
 
@@ -71,6 +71,7 @@ def start_sweep(
         named = {trial.run_id for trial in planned.trials}
         runs = [run for run in sweep.runs() if run.run_id in named]
         if searched is not None and searched.search.method != "random":
+            _tell_packing(packed)
             return _drive(sweep, searched, runs, as_json=as_json)
         return run_sweep(sweep, runs, packed, as_json=as_json)
 
@@ -106,27 +107,31 @@ def packing_of(planned: Planned, searched: Searched | None, pack: str | None) ->
     asked = int(pack) if re.fullmatch("[0-9]{1,4}", pack) else None
     if (asked is None and pack != "auto") or (asked is not None and not 1 <= asked <= MOST):
         raise UserError(Problem(f"must be auto or from 1 to {MOST}", field="--pack", value=pack))
-    if searched is not None and searched.search.method != "random":
-        raise UserError(
-            Problem("is for a grid, or for --search random", field="--pack", remedy="use --parallel")
-        )
+    trials = [*planned.trials]
+    if searched is not None and searched.search.needs_results:
+        trials += searched.examples() if asked is None else [searched.example]
     runs = measured_runs([RunDir(planned.directory.parent / trial.run_id) for trial in planned.trials])
     found = [
         packing(trial.prepared.plan, executor_for(trial.prepared.plan.executor), runs, asked)
-        for trial in planned.trials
+        for trial in trials
     ]
     return min(found, key=lambda each: each.each)
 
 
+def _tell_packing(packed: Packing | None) -> None:
+    from launcher.cli.output import say
+
+    if packed is not None:
+        say(f"{packed.each} trials share a job, {packed.reason}")
+
+
 def run_sweep(sweep: Sweep, runs: Sequence[RunDir], packed: Packing | None = None, *, as_json: bool) -> int:
     """Have these trials done, as many at a time as the sweep says; returns the exit code."""
-    from launcher.cli.output import say
     from launcher.executors import executor_for
 
     executor = executor_for(runs[0].read_plan().executor)
     each = sweep.each or 1
-    if packed is not None:
-        say(f"{each} trials share a job, {packed.reason}")
+    _tell_packing(packed)
     if executor.array_template is None:
         at_once = sweep.at_once or each
         return _work_off(sweep, runs, executor, at_once, as_json=as_json)
@@ -162,7 +167,10 @@ def _search_again(sweep: Sweep, search: Search, *, as_json: bool) -> int:
         f"runs_dir={sweep.directory.parent}",
     ]
     setting = Setting(os.environ, Path(search.cwd), sweep.name, loss)
-    return start_sweep(words, setting, search.method, search.trials, sweep.at_once, as_json=as_json)
+    pack = None if sweep.each is None else str(sweep.each)
+    return start_sweep(
+        words, setting, search.method, search.trials, sweep.at_once, pack=pack, as_json=as_json
+    )
 
 
 def _submit(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, each: int, *, as_json: bool) -> int:
@@ -196,7 +204,8 @@ def _work_off(
 def _drive(sweep: Sweep, searched: Searched, runs: Sequence[RunDir], *, as_json: bool) -> int:
     """Stay with a search that asks or decides as its trials go on; returns when no more is to be done.
 
-    On a cluster, trials that don't depend on results are submitted at once, and whoever leaves them leaves them running.
+    On a cluster, trials that don't depend on results are submitted at once, and whoever leaves them leaves them running;
+    those that do begin together where they share a job.
     """
     from launcher.cli.output import say
     from launcher.executors import executor_for
@@ -209,10 +218,11 @@ def _drive(sweep: Sweep, searched: Searched, runs: Sequence[RunDir], *, as_json:
     is_here = executor.array_template is None
     learns = searched.search.needs_results
     with only_driver(sweep.directory), _wishes(sweep, WISHES if is_here else LEAVING) as wish:
-        at_once = sweep.at_once or (1 if is_here else AT_ONCE_ON_A_CLUSTER)
+        each = sweep.each or 1
+        at_once = max(each, sweep.at_once or (1 if is_here else AT_ONCE_ON_A_CLUSTER))
         if not is_here and not learns:
             early = stopped_early(sweep.directory)
-            submit(sweep, [run for run in runs if run.run_id not in early], executor, sweep.at_once)
+            submit(sweep, [run for run in runs if run.run_id not in early], executor, sweep.at_once, each)
             at_once = len(runs)
         ended = work_off(
             runs,
@@ -240,9 +250,11 @@ def _company(sweep: Sweep, searched: Searched, executor: Executor) -> Company:
     from launcher.sweeps.search import Guide, halving_of
 
     if searched.search.needs_results:
-        guide = Guide(searched, sweep.at_once, lambda words, error: say(f"{words}: refused: {error}"))
+        guide = Guide(
+            searched, sweep.at_once, lambda words, error: say(f"{words}: refused: {error}"), sweep.each
+        )
         guide.tell()
-        return Company(next=guide.next)
+        return Company(next=guide.next, pack=_pack(sweep, executor))
     halving = halving_of(searched)
 
     def look(active: Sequence[RunDir]) -> None:
@@ -260,6 +272,17 @@ def _company(sweep: Sweep, searched: Searched, executor: Executor) -> Company:
         )
 
     return Company(look=look, is_over=is_over)
+
+
+def _pack(sweep: Sweep, executor: Executor) -> Pack | None:
+    """Trials that share a job of a scheduler's; None where each is started by itself."""
+    from launcher.sweeps.queue import Pack
+    from launcher.sweeps.together import submit
+
+    each = sweep.each or 1
+    if each == 1 or executor.array_template is None:
+        return None
+    return Pack(each, lambda runs: submit(sweep, runs, executor, None, each))
 
 
 def _told(sweep: Sweep, ended: dict[str, str], *, as_json: bool) -> int:

@@ -85,6 +85,9 @@ def charts_of(stories: Sequence[Story]) -> Iterator[Chart]:
         ("perf/tokens_per_s", "Tokens a second"),
     ):
         yield from _chart(title, _lines(stories, key, title.lower() if alone else ""))
+    if any(story.padding for story in stories):
+        title = "Padding, as a share of the positions computed"
+        yield from _chart(title, _lines(stories, "perf/padding", "padding" if alone else ""))
     if alone:
         yield from _machines(stories[0])
 

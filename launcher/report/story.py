@@ -109,8 +109,7 @@ class Story:
     def cards(self) -> tuple[Card, ...]:
         """The figures that a reader looks for first."""
         best, test, measured = self.best, self.result.get("test") or {}, self.result.get("measured") or {}
-        speed = self.curves.train.get("perf/examples_per_s")
-        known = [value for value in speed.values if value is not None] if speed else []
+        speed, tokens = map(self._median, ("perf/examples_per_s", "perf/tokens_per_s"))
         return (
             Card(
                 f"best {self.metric}",
@@ -128,10 +127,23 @@ class Story:
                 human_seconds(self.result.get("wall_s")),
                 _count(len(self.attempts), "attempt"),
             ),
-            Card("speed", f"{sorted(known)[len(known) // 2]:,.0f}/s" if known else "-", "examples, median"),
+            Card("speed", _per_second(speed), "examples, median"),
+            Card(
+                "tokens", _per_second(tokens), "" if self.padding is None else f"{self.padding:.1%} padding"
+            ),
             Card("peak memory", human_bytes(measured.get("total")), "of the fullest rank"),
             Card("parameters", human_count(measured.get("parameters")), _trainable(measured)),
         )
+
+    @property
+    def padding(self) -> float | None:
+        """Share of the positions computed that were padding, the median over the steps; None where nobody said."""
+        return self._median("perf/padding")
+
+    def _median(self, key: str) -> float | None:
+        curve = self.curves.train.get(key)
+        known = sorted(value for value in curve.values if value is not None) if curve else []
+        return known[len(known) // 2] if known else None
 
     def card(self, name: str) -> str:
         """The value of the card of that name, `-` where this run has none."""
@@ -312,6 +324,10 @@ def plain(value: object) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+
+
+def _per_second(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:,.0f}/s"
 
 
 def _count(count: int, what: str) -> str:

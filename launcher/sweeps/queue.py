@@ -30,6 +30,15 @@ def _status(run: RunDir) -> str | None:
 
 
 @dataclass(frozen=True)
+class Pack:
+    """Trials that begin at the same time, in one job of a scheduler's."""
+
+    each: int
+    start: Callable[[Sequence[RunDir]], object]
+    """Submits such a job; raises LauncherError."""
+
+
+@dataclass(frozen=True)
 class Company:
     """What a sweep needs beside starting its trials."""
 
@@ -39,6 +48,8 @@ class Company:
     """Looks at the trials that are active, every LOOK_S seconds."""
     is_over: Callable[[RunDir], bool] = completed
     """Whether nothing is left to do for a trial."""
+    pack: Pack | None = None
+    """None where each trial is started by itself."""
 
 
 def work_off(
@@ -52,6 +63,8 @@ def work_off(
 ) -> dict[str, str]:
     """Run to its end whatever isn't completed, `at_once` at most side by side; returns the status of each run by its id.
 
+    Where several begin together, `at_once` is no fewer.
+
     Runs that are stopped or failed go on from their checkpoints. `wish` is asked again and again: from `stop` on nothing
     is started and what runs is asked to save and stop, `cancel` kills it, `leave` leaves it to itself.
     """
@@ -60,9 +73,12 @@ def work_off(
     active: list[RunDir] = []
     asked: Wish = "go on"
     looked_at = -math.inf
+    each = 1 if company.pack is None else company.pack.each
     while asked != "leave":
-        while asked == "go on" and len(active) < at_once and (run := _next(waiting, company)) is not None:
-            _start(run, executor, active, ended, news)
+        while asked == "go on" and len(active) + each <= at_once:
+            if not (group := _next(waiting, company, each)):
+                break
+            _start(group, executor, company, active, ended, news)
         if not active:
             break
         time.sleep(poll_s)
@@ -82,22 +98,44 @@ def work_off(
     return ended | left
 
 
-def _next(waiting: list[RunDir], company: Company) -> RunDir | None:
-    return waiting.pop(0) if waiting else company.next()
+def _next(waiting: list[RunDir], company: Company, each: int) -> list[RunDir]:
+    """The trials that begin next, none where there are none for now."""
+    group: list[RunDir] = []
+    while len(group) < each:
+        run = waiting.pop(0) if waiting else company.next()
+        if run is None:
+            break
+        group.append(run)
+    return group
 
 
-def _start(run: RunDir, executor: Executor, active: list[RunDir], ended: dict[str, str], news: News) -> None:
-    """Start a run, or take up one that somebody else has started; one that is refused doesn't hold the others up."""
+def _start(
+    group: Sequence[RunDir],
+    executor: Executor,
+    company: Company,
+    active: list[RunDir],
+    ended: dict[str, str],
+    news: News,
+) -> None:
+    """Start runs, or take up those that somebody else has started; one that is refused doesn't hold the others up."""
     try:
-        is_there = executor.state(run).active
-        if not is_there:
-            executor.start(run)
+        there = [run for run in group if executor.state(run).active]
+        missing = [run for run in group if run not in there]
+        if company.pack is not None and missing:
+            company.pack.start(missing)
+        elif missing:
+            executor.start(missing[0])
     except LauncherError as error:
-        ended[run.run_id] = "failed"
-        news(run, f"refused: {error}")
+        if len(group) > 1:
+            for run in group:
+                _start([run], executor, company, active, ended, news)
+            return
+        ended[group[0].run_id] = "failed"
+        news(group[0], f"refused: {error}")
         return
-    active.append(run)
-    news(run, "goes on" if is_there else "started")
+    active += group
+    for run in group:
+        news(run, "goes on" if run in there else "started")
 
 
 def _ask(run: RunDir, executor: Executor, wish: Wish) -> None:

@@ -20,7 +20,7 @@ from launcher.runs.directory import RunDir
 from launcher.sweeps.draws import JOURNAL, Point, Study, draw
 from launcher.sweeps.grid import MOST_TRIALS
 from launcher.sweeps.halving import Halving
-from launcher.sweeps.space import Domain, described, split_space, words_of
+from launcher.sweeps.space import Domain, described, ends, split_space, words_of
 from launcher.sweeps.sweep import (
     Method,
     Planned,
@@ -31,6 +31,8 @@ from launcher.sweeps.sweep import (
     write,
 )
 
+EXAMPLES = 8
+"""Points that are looked at to see what any trial may take."""
 Refused = Callable[[str, UserError], None]
 """Told of a point that can't be planned: its words, and why."""
 
@@ -64,6 +66,15 @@ class Searched:
     @property
     def _recipe(self) -> Recipe:
         return self.example.prepared.plan.recipe
+
+    def examples(self) -> list[PlannedTrial]:
+        """Trials that the search may come to: those of both ends of all keys, and of some points between."""
+        drawn = [*ends(self.space), *draw(self.space, EXAMPLES)]
+        found = [self.example]
+        for point in drawn:
+            with contextlib.suppress(UserError):  # a point that can't be planned is no trial
+                found += self.plan([point]).trials
+        return found
 
     def plan(self, points: Sequence[Point]) -> Planned:
         """The trials of these points. Raises UserError."""
@@ -118,9 +129,12 @@ def halving_of(searched: Searched) -> Halving:
 class Guide:
     """Asks for the next trial of a search that learns, and tells what the others have reached."""
 
-    def __init__(self, searched: Searched, at_once: int | None, refused: Refused) -> None:
+    def __init__(
+        self, searched: Searched, at_once: int | None, refused: Refused, each: int | None = None
+    ) -> None:
+        """`at_once` and `each` are what the sweep's own command said of its trials."""
         self._searched = searched
-        self._at_once = at_once
+        self._at_once, self._each = at_once, each
         self._refused = refused
         self._study = _study(searched)
         self._runs_dir = searched.planned.directory.parent
@@ -154,7 +168,7 @@ class Guide:
         planned = self._searched.plan([point])
         run = self._run_of(point, planned)
         is_new = not run.path.exists()
-        write(planned, self._at_once)
+        write(planned, self._at_once, self._each)
         return run, is_new
 
     def _run_of(self, point: Point, planned: Planned | None = None) -> RunDir:

@@ -84,6 +84,17 @@ def words_of(space: Mapping[str, Domain], drawn: Mapping[str, Value]) -> list[st
     return [f"{key}={_text(domain, drawn[key])}" for key, domain in space.items()]
 
 
+def ends(space: Mapping[str, Domain]) -> list[dict[str, Value]]:
+    """Two points: the first or least value of every key, and the last or greatest."""
+    both = {
+        key: (domain.values[0], domain.values[-1])
+        if isinstance(domain, Choice)
+        else (domain.low, domain.high)
+        for key, domain in space.items()
+    }
+    return [{key: values[place] for key, values in both.items()} for place in (0, 1)]
+
+
 def described(space: Mapping[str, Domain]) -> dict[str, str]:
     """The space as text, the same however it was written."""
     return {key: _described(domain) for key, domain in sorted(space.items())}

@@ -69,6 +69,8 @@ class Part:
     """1, or 0 where the micro-batch only keeps step with the other ranks."""
     tokens: int
     """Real tokens that count."""
+    positions: int
+    """The same with padding."""
     last: bool
     """Whether it is this rank's last of the step."""
     share: Share | None = None
@@ -100,7 +102,8 @@ def micro_batches(job: Job, batch: GlobalBatch) -> Iterator[Part]:
         examples = np.zeros(1, np.int64) if part is None else part
         made = job.collate(job.dataset.train, examples, batch.epoch)
         counts = part is not None
-        yield Part(made, float(counts), made.tokens * counts, last=index == len(batch.parts) - 1)
+        is_last = index == len(batch.parts) - 1
+        yield Part(made, float(counts), made.tokens * counts, made.positions * counts, is_last)
 
 
 def _groups(job: Job) -> Groups | None:

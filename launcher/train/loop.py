@@ -90,7 +90,7 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
         _begin_step(job, batch)
         done = _replay(job, batch, lr)
         if done is None:
-            loss, tokens = torch.zeros((), device=job.ranks.device), 0
+            loss, tokens, positions = torch.zeros((), device=job.ranks.device), 0, 0
             for part in parts_of(job, batch):
                 job.heartbeat.forward()
                 loss_sum = forward(job, part.batch, part.share) * part.weight
@@ -102,12 +102,13 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
                         job.strategy.backward(moved, batch.units, last=part.last)
                 loss += loss_sum.detach() / batch.units
                 tokens += part.tokens
+                positions += part.positions
                 job.heartbeat.data()
             job.heartbeat.gradients()
             job.strategy.clip()
             job.heartbeat.optimizer()
             outcome = job.strategy.step(lr)
-            done = Done(loss, outcome.grad_norm, tokens, outcome.skipped)
+            done = Done(loss, outcome.grad_norm, tokens, positions, outcome.skipped)
         if job.sparsity is not None:
             job.sparsity.hold(state.step + 1)
 
@@ -121,7 +122,8 @@ def _summed(job: Job, step: int, lr: float, batch: GlobalBatch, done: Done) -> U
     """What a step came to, with the sums over all ranks under way: loss, tokens, wishes to stop, and times of the parts."""
     job.heartbeat.results()
     shares = job.heartbeat.shares(job.ranks.rank, job.ranks.world_size)
-    sums = job.ranks.sum_unread(done.loss, [float(done.tokens), float(job.stop()), *shares])
+    counts = (float(done.tokens), float(done.positions), float(job.stop()))
+    sums = job.ranks.sum_unread(done.loss, [*counts, *shares])
     return UnreadStep(step, lr, batch.examples, sums, done.grad_norm, done.skipped)
 
 
@@ -210,6 +212,7 @@ def _report(job: Job, state: TrainState, timer: StepTimer, result: StepResult, s
             "train/skipped_steps": state.skipped_steps,
             "perf/examples_per_s": result.examples / seconds,
             "perf/tokens_per_s": result.tokens / seconds,
+            "perf/padding": result.padding,
             "perf/step_s": seconds,
             **job.rank_times.slowest(),
         },

@@ -105,5 +105,5 @@ def _offline(directory: Path) -> list[RunDir]:
 
 
 def _has_unsent(run: RunDir) -> bool:
-    files = run.path.glob(f"wandb/offline-run-*-{run.run_id}/run-{run.run_id}.wandb")
-    return any(not Path(f"{file}.synced").exists() for file in files)
+    parts = run.path.glob(f"wandb/offline-run-*-{run.run_id}")
+    return any(not (part / f"run-{run.run_id}.wandb.synced").exists() for part in parts)

@@ -6,6 +6,7 @@ own client stays offline.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import traceback
@@ -13,14 +14,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.errors import DamagedFile, Problem, RunFailed, UserError
+from launcher.errors import DamagedFile, LauncherError, Problem, RunFailed, UserError
+from launcher.executors import executor_for
 from launcher.planning.plan import Plan
 from launcher.runs.directory import RunDir
+from launcher.runs.events import Step, last_events
 from launcher.runs.files import write_text
 from launcher.runs.records import read_json
 from launcher.train.process.events import Events
 from launcher.train.record.ending import Ending
 from launcher.train.record.recorder import tracking_settings
+from launcher.train.record.repair import put_right
 from launcher.train.record.sender import Sender
 from launcher.train.record.tracking import TrackingSettings, client_environment
 from launcher.train.record.wandb_client import Job, init_run, one_line, probe
@@ -46,6 +50,7 @@ class Sent:
 
 def sync(run: RunDir, events: Events, *, follow: bool, flush_s: int = FLUSH_S) -> Sent:
     """Send what W&B lacks of a run. Raises UserError where it can't be sent, RunFailed where the server doesn't take it."""
+    _mend(run, events)
     if not run.metrics.is_file():
         raise UserError(Problem("has no metrics yet", where=run.run_id, remedy=f"launch status {run.run_id}"))
     settings = _settings(run, flush_s)
@@ -63,6 +68,16 @@ def sync(run: RunDir, events: Events, *, follow: bool, flush_s: int = FLUSH_S) -
         return _send(run, settings, ending, events)
     finally:
         sender.release()
+
+
+def _mend(run: RunDir, events: Events) -> None:
+    """Put the record right where no training writes it any more, which its scheduler may not tell."""
+    with contextlib.suppress(LauncherError), run.locked():
+        if executor_for(run.read_plan().executor).state(run).active:
+            return
+        result = run.read_result()
+        told = [event.step for event in last_events(run.events) if isinstance(event, Step)]
+        put_right(run, max([*told, 0 if result is None else result.steps or 0]), events)
 
 
 def _hide_environment(run: RunDir) -> None:

@@ -158,8 +158,8 @@ def _follow(session: Session, server: str | None, control: Control) -> bool:
 
 def mark_synced(directory: Path, run_id: str) -> None:
     """Keep `wandb sync` from sending the offline parts of a run that the server now has in full."""
-    for file in directory.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"):
-        Path(f"{file}.synced").touch()
+    for part in directory.glob(f"offline-run-*-{run_id}"):
+        (part / f"run-{run_id}.wandb.synced").touch()
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ def panels(plan: Plan) -> Sections:
         "Loss": {"loss": ["train/loss", "eval/loss"]}
         | {key: [f"train/{key}"] for key in ("lr", "grad_norm")},
         "Evaluation": {name: [f"eval/{name}", f"test/{name}"] for name in metrics if name != "loss"},
-        "Speed": {key: [f"perf/{key}"] for key in ("step_s", "examples_per_s", "tokens_per_s")},
+        "Speed": {key: [f"perf/{key}"] for key in ("step_s", "examples_per_s", "tokens_per_s", "padding")},
         "Machines": dict(_machines(min(plan.nodes, MOST_NODES), plan.device == "cuda")),
     }
 

@@ -41,6 +41,8 @@ class Done:
     grad_norm: torch.Tensor
     tokens: int
     """Real tokens."""
+    positions: int
+    """What was computed for them: tokens, and what fills up rows."""
     skipped: bool = False
     """Whether fp16 overflowed, and the weights are what they were."""
 
@@ -162,9 +164,9 @@ class GraphedSteps:
                 self._give_up(error)
                 return None
         if bucketed.replay is not None:
-            return Done(*bucketed.replay(), batch.tokens)
+            return Done(*bucketed.replay(), batch.tokens, batch.positions)
         try:
-            return Done(*self.recorder.warm(body), batch.tokens)
+            return Done(*self.recorder.warm(body), batch.tokens, batch.positions)
         except torch.OutOfMemoryError as error:  # the graphs keep what an ordinary step would have
             if not self._recorded():
                 raise

@@ -26,6 +26,8 @@ class StepResult:
     loss: float
     tokens: float
     """Real tokens over all ranks."""
+    padding: float
+    """Share of the positions computed over all ranks that are no real tokens; 0 where rows are packed."""
     grad_norm: float
     skipped: bool
     """Left out because fp16 overflowed."""
@@ -43,7 +45,7 @@ class UnreadStep:
     lr: float
     examples: int
     sums: torch.Tensor
-    """(3 + shares,) loss, tokens, requests to stop and what `Heartbeat.shares` gave, over all ranks."""
+    """(4 + shares,) loss, tokens, positions, requests to stop and what `Heartbeat.shares` gave, over all ranks."""
     grad_norm: torch.Tensor
     skipped: bool
 
@@ -80,13 +82,14 @@ class PendingSteps:
 def _read(step: UnreadStep, values: torch.Tensor, event: torch.cuda.Event | None) -> StepResult:
     if event is not None:
         event.synchronize()
-    loss, tokens, asked, *shares, grad_norm = values.tolist()
+    loss, tokens, positions, asked, *shares, grad_norm = values.tolist()
     return StepResult(
         step=step.step,
         lr=step.lr,
         examples=step.examples,
         loss=loss,
         tokens=tokens,
+        padding=1 - tokens / positions if positions else 0.0,
         grad_norm=grad_norm,
         skipped=step.skipped,
         asked_to_stop=asked > 0,

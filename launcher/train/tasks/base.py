@@ -57,6 +57,11 @@ class MicroBatch:
     labelled: bool = True
     """Whether there is a loss."""
 
+    @property
+    def positions(self) -> int:
+        """Positions that the model computes: the real tokens, and those that fill up rows."""
+        return self.inputs["input_ids"].numel()
+
     def token_rows(self, logits: torch.Tensor) -> torch.Tensor:
         """(tokens, L) float32 logits of the tokens that `marks` speaks of; `logits` are (1 or sequences, tokens, L)."""
         rows = logits.reshape(-1, logits.shape[-1])

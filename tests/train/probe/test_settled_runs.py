@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.training import Fault, RankServer, events, losses, make_run, recipe, train_here
+from support.training import Fault, RankServer, events, losses, make_run, metrics, recipe, train_here
 
 from launcher.engine import choice
 from launcher.engine.cache import directory
@@ -91,6 +91,10 @@ def test_what_is_wrong_is_left_loudly_and_stays_left_on_resuming(
     assert isinstance(train_here(run, "none", number=2).collate, PaddedCollate)
     assert taken(run, 2) == taken(run)
     assert isinstance(train_here(sound, "none").collate, PackedCollate)
+    padding = [row["perf/padding"] for row in metrics(run)]
+    assert 0 < max(padding) < 1
+    assert min(padding) >= 0
+    assert {row["perf/padding"] for row in metrics(sound)} == {0.0}
 
 
 def saved(job: Any, directory: Path) -> Path:

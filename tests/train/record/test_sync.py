@@ -20,6 +20,8 @@ from launcher.runs.results import Result
 from launcher.train.record.exports import export
 from launcher.train.record.metrics_log import MetricsLog
 from launcher.train.record.sender import Sender
+from launcher.train.record.tracking import Tracker, TrackingSettings
+from launcher.train.record.wandb_files import history
 
 STEPS = 12
 Sync = Callable[..., dict[str, Any]]
@@ -114,6 +116,46 @@ def test_what_goes_on_is_marked_and_its_newest_step_waits_for_its_evaluation(
     run.write_result(Result("completed", steps=STEPS))
     assert sync()["rows"] == 1
     assert shown(server) == expected()
+
+
+def test_what_metrics_and_a_torn_offline_file_hold_together_is_sent(
+    server: WandbStub, sync: Sync, run: RunDir
+) -> None:
+    """The offline file ends in the middle of a row; metrics.jsonl has lost a line, and the end of the training."""
+    log = MetricsLog(run.metrics)
+    Tracker(TrackingSettings("r", run.path, mode="offline", flush_s=1, poll_s=0.1), log).finish(0)
+    log.close()
+    (file,) = run.path.glob("wandb/offline-run-*/run-r.wandb")
+    content, whole = file.read_bytes(), list(history(file))
+    assert [row["_step"] for row in whole] == list(range(1, STEPS + 1))
+    for place in range(0, len(content), len(content) // 200):
+        damaged = content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :]
+        file.write_bytes(damaged)
+        assert all(row in whole for row in history(file)), "a flipped bit changes no figure"
+    file.write_bytes(content[: content.index(b"0.1111")])  # the loss of step 9
+    lines = run.metrics.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith('{"step": 5,')]
+    run.metrics.write_text("".join(kept)[: -len("".join(lines[-3:])) - 20])  # torn in step 11
+    done = sync()
+    assert done["event"] == "result", done
+    sent = [row["_step"] for row in shown(server)]
+    assert sent == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert shown(server) == expected()[:10]
+    assert sync()["rows"] == 0
+
+
+def test_an_offline_file_that_is_gone_or_no_file_of_wandb_is_no_obstacle(
+    server: WandbStub, sync: Sync, run: RunDir
+) -> None:
+    part = run.path / "wandb" / "offline-run-20260101_000000-r"
+    part.mkdir(parents=True)
+    run.metrics.unlink()
+    told = ({"event": "step", "attempt": 1, "step": step, "loss": 1 / step} for step in range(1, 4))
+    run.events.parent.mkdir(exist_ok=True)
+    run.events.write_text("".join(json.dumps(event) + "\n" for event in told))
+    (part / "run-r.wandb").write_bytes(b"\x00\xff" * 50_000)
+    assert sync()["rows"] == 3
+    assert [(row["_step"], row["train/loss"]) for row in shown(server)] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
 
 
 @pytest.mark.usefixtures("server")

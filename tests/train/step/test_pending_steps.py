@@ -18,7 +18,9 @@ CPU = torch.device("cpu")
 
 
 def unread(step: int, asked: float = 0.0) -> UnreadStep:
-    return UnreadStep(step, 0.1, 16, torch.tensor([step / 2, 7.0, asked]).double(), torch.tensor(3.0), False)
+    return UnreadStep(
+        step, 0.1, 16, torch.tensor([step / 2, 7.0, 8.0, asked]).double(), torch.tensor(3.0), False
+    )
 
 
 def late(monkeypatch: pytest.MonkeyPatch) -> PendingSteps:
@@ -30,7 +32,7 @@ def test_on_a_cpu_each_step_is_read_at_once() -> None:
     steps = PendingSteps(CPU)
     steps.add(unread(1))
     (found,) = steps.results(everything=False)
-    assert (found.step, found.loss, found.tokens, found.grad_norm) == (1, 0.5, 7.0, 3.0)
+    assert (found.step, found.loss, found.tokens, found.padding, found.grad_norm) == (1, 0.5, 7.0, 0.125, 3.0)
     assert not steps
 
 
