@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,6 +186,50 @@ def test_packed_trials_share_a_job_and_keep_their_losses(
     assert losses(RunDir(tmp_path / "runs" / "alone")) == losses(runs[1])
     again = json.loads(on_slurm("sweep", *words, "seed=1..3", "--pack", "auto", "--plan", "--json").stdout)
     assert "trials have measured" in again["packed"]["reason"] or "cores" in again["packed"]["reason"]
+
+
+@pytest.mark.slow
+def test_a_search_that_learns_asks_for_the_trials_of_a_job_together(on_slurm: Launch, tmp_path: Path) -> None:
+    words = (*TINY, "train.max_steps=10", "train.lr=1e-4..1e-1:log", "--search", "tpe", "--trials", 3)
+    command = ("sweep", *words, "--pack", 2, "--parallel", 2, "--name", "s")
+    plan = json.loads(on_slurm(*command, "--plan", "--json").stdout)
+    assert (plan["packed"], plan["to_come"]) == ({"each": 2, "jobs": 2, "reason": "as asked"}, 3)
+    done = json.loads(on_slurm(*command, "--json").stdout)
+    assert list(done["trials"].values()) == ["completed"] * 3
+    first, second, third = (RunDir(tmp_path / "runs" / run_id).last_job() for run_id in done["trials"])
+    assert first is not None
+    array = first.partition("_")[0]
+    assert (first, second, third) == (f"{array}_0.0", f"{array}_0.1", f"{int(array) + 1}_0")
+    assert "started" not in on_slurm("resume", "s").stderr
+    auto = json.loads(on_slurm("sweep", *words, "--name", "s", "--pack", "auto", "--plan", "--json").stdout)
+    assert auto["packed"]["each"] == 4, "the cores of a node"
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_halving_stops_packed_trials_and_leaves_the_others_of_their_job(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
+    words = [word for word in TINY if not word.startswith("eval.every")]
+    words += ["eval.every=20", "eval.metric=loss", "train.max_steps=100000", "checkpoint.every=null"]
+    search = ("train.lr=1e-5..1e-1:log", "--search", "halving", "--trials", "4", "--pack", "4", "--name", "s")
+    command = [sys.executable, "-m", "launcher", "sweep", *words, *search]
+    with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **cluster.env}) as watching:
+        try:
+            early = tmp_path / "runs" / "s" / "halving.jsonl"
+            wait_until(
+                lambda: "stopped early" in statuses(on_slurm, "s") if early.exists() else False, "a stop", 400
+            )
+            assert "running" in statuses(on_slurm, "s")
+            assert len({str(run.last_job()).partition(".")[0] for run in trials(tmp_path)}) == 1
+            on_slurm("cancel", "s")
+            assert watching.wait(120) == 75
+        finally:
+            watching.kill()
+
+
+def trials(directory: Path) -> list[RunDir]:
+    return [RunDir(path) for path in directory.glob("runs/s.*")]
 
 
 @pytest.mark.slow
