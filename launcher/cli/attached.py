@@ -46,7 +46,17 @@ class Session:
     def start(self, run: RunDir) -> int:
         """Start the job; returns the exit code: that of the run where it is followed, otherwise 0."""
         tail = follow.Tail.at_end(run.events)
-        job_id = self._executor.start(run)
+        return self._with(run, self._executor.start(run), tail)
+
+    def take_up(self, run: RunDir) -> int:
+        """The same where it may have a job already."""
+        state = self._executor.state(run)
+        if not state.active or state.job_id is None:
+            return self.start(run)
+        return self._with(run, state.job_id, follow.Tail.at_end(run.events))
+
+    def _with(self, run: RunDir, job_id: str, tail: follow.Tail) -> int:
+        """Show the job, where it is followed to its end."""
         document: dict[str, Any] = {
             "run_id": run.run_id,
             "run_dir": str(run.path),

@@ -363,6 +363,14 @@ class WandbStub:
         """One trial after the other, and then the order to leave."""
         sweep, alive = self.sweeps[variables["id"]], json.loads(variables["runState"])
         sweep.ended = {run: run not in alive for run in sweep.ended}
+        for run in sweep.ended:
+            if sweep.ended[run] and self.runs[run].preempting:  # what was preempted is given out again
+                self.runs[run].preempting = sweep.ended[run] = False
+                args = {name: {"value": value} for name, value in sweep.trials[run].items()}
+                command = {"type": "resume", "run_id": run, "program": "launch", "args": args}
+                return {
+                    "agentHeartbeat": {"agent": {"id": variables["id"]}, "commands": json.dumps([command])}
+                }
         commands: list[dict[str, Any]] = []
         waiting = [run for run in sweep.trials if run not in sweep.ended]
         if waiting and all(sweep.ended.values()):

@@ -97,6 +97,7 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
     from launcher.cli.attached import Session
     from launcher.cli.output import say
     from launcher.cli.sweep_run import seeds_as_values, start_sweep
+    from launcher.planning.begun_run import begun_by_agent
     from launcher.planning.prepare import prepare
     from launcher.runs import directory as runs
 
@@ -108,6 +109,8 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
         from launcher.sweeps.sweep import Setting
 
         return start_sweep(grid, Setting(os.environ, Path.cwd(), loss=loss_file), as_json=as_json)
+    if (begun := begun_by_agent(assignments, os.environ, Path.cwd(), loss_file)) is not None:
+        return _go_on(begun, follow=follow, as_json=as_json)
     prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
     prepared.refuse_unreachable()
     for sentence in prepared.plan.advice:
@@ -118,6 +121,23 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
         Session(prepared.plan.executor, follow=follow, as_json=as_json) as session,
     ):
         return session.start(runs.create(path, prepared.files))
+
+
+def _go_on(run: RunDir, *, follow: bool, as_json: bool) -> int:
+    """Do what is left of a run that is there; returns the exit code."""
+    from launcher.cli.attached import Session
+    from launcher.cli.output import say, show, show_json
+    from launcher.errors import EXIT_OK
+
+    result = run.read_result()
+    if result is not None and result.status == "completed":
+        say(f"{run.run_id} is completed: there is nothing left to do")
+        show_json({"run_id": run.run_id, "result": result.tree()}) if as_json else show(run.run_id)
+        return EXIT_OK
+    say(f"{run.run_id} is there, and goes on")
+    _check_changes(run, accept=False)
+    with Session(run.read_plan().executor, follow=follow, as_json=as_json) as session:
+        return session.take_up(run)
 
 
 @click.command("resume")

@@ -7,14 +7,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from support.slurm_cluster import wait_until
 from support.wandb_stub import Sweep, WandbStub
 
 from launcher.errors import UserError
 from launcher.loading.resolve import load
-from launcher.runs.directory import RunDir
+from launcher.planning.begun_run import begun_by_agent
+from launcher.planning.prepare import prepare
+from launcher.runs.directory import RunDir, create
 
 OF_THE_SWEEP = (
     "recipe=smoke",
@@ -29,7 +33,9 @@ OF_THE_SWEEP = (
     "tracking.wandb.mode=online",
     "tracking.wandb.upload=[mistakes,model]",
 )
-TRIALS = {
+LONG = 1000
+"""Steps of a trial that is stopped on the way."""
+TRIALS: dict[str, dict[str, Any]] = {
     "aa11bb22": {"train.lr": 1e-05, "batch.global": 8},
     "12345678": {"train.lr": 0.001, "batch.global": 16},
 }
@@ -82,6 +88,44 @@ def test_every_trial_is_a_run_with_its_values_in_the_sweep(swept: tuple[WandbStu
         assert there.exit_code == 0
 
 
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_trial_that_was_preempted_is_taken_up_again_under_its_id(tmp_path: Path) -> None:
+    words = [
+        word for word in OF_THE_SWEEP if not word.startswith(("train.max_steps", "tracking.wandb.upload"))
+    ]
+    command = [sys.executable, "-m", "launcher", *words, f"train.max_steps={LONG}", "eval.every=null"]
+    config = {"method": "random", "command": [*command, "${args_no_hyphens}"]}
+    run = RunDir(tmp_path / "runs" / "aa11bb22")
+    with WandbStub() as server:
+        server.sweeps["sw123456"] = Sweep(yaml.safe_dump(config), {"aa11bb22": TRIALS["aa11bb22"]})
+        environment = {**os.environ, **server.environment(), "WANDB_DIR": str(tmp_path)}
+        agent = [sys.executable, "-m", "wandb", "agent", "a-team/a-project/sw123456"]
+        with subprocess.Popen(
+            agent, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+        ) as process:
+            wait_until(
+                lambda: run.metrics.exists() and len(run.metrics.read_text().splitlines()) > 5, "steps", 300
+            )
+            run.stop.write_text("preempted")
+            assert process.wait(500) == 0, process.stdout
+        result = run.read_result()
+        assert result is not None
+        assert (result.status, len(run.attempt_numbers())) == ("completed", 2)
+        assert [row["_step"] for row in server.history("aa11bb22")] == list(range(1, LONG + 1))
+
+        again = {**environment, "WANDB_RUN_ID": "aa11bb22", "WANDB_SWEEP_ID": "sw123456"}
+        again |= {"WANDB_PROJECT": "a-project", "WANDB_ENTITY": "a-team"}
+        for more, code, said in (
+            (("train.lr=1e-05", "batch.global=8"), 0, "is completed: there is nothing left to do"),
+            (("train.lr=1e-04", "batch.global=8"), 2, "was started with another recipe"),
+        ):
+            done = subprocess.run(
+                [*command, *more], cwd=tmp_path, env=again, capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
 def test_a_completed_run_has_tables_of_its_classes_and_mistakes(swept: tuple[WandbStub, Path]) -> None:
     server, directory = swept
     last = server.history("aa11bb22")[-1]
@@ -121,6 +165,19 @@ def test_a_workspace_has_panels_for_what_runs_record(swept: tuple[WandbStub, Pat
     recorded = {key for row in server.history("12345678") for key in row}
     assert set(drawn["Loss"] + drawn["Speed"]) <= recorded
     assert set(drawn["Evaluation"]) <= recorded
+
+
+def test_a_run_that_an_agent_names_is_taken_up_where_its_recipe_is_the_same(tmp_path: Path) -> None:
+    words = ["recipe=smoke", "executor=local", "device=cpu", "tracking.wandb.mode=disabled"]
+    agent = {"WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "aa11", "WANDB_PROJECT": "p", "WANDB_ENTITY": "e"}
+    assert begun_by_agent(words, agent, tmp_path) is None
+    prepared = prepare(words, agent, tmp_path)
+    run = create(Path(prepared.plan.run_dir), prepared.files)
+    assert begun_by_agent(words, agent, tmp_path) == run
+    assert begun_by_agent([*words, "run_id=aa11"], agent, tmp_path) is None, "it is named by the command"
+    assert begun_by_agent([*words, "run_id=aa11"], {}, tmp_path) is None
+    with pytest.raises(UserError, match="was started with another recipe"):
+        begun_by_agent([*words, "train.lr=0.5"], agent, tmp_path)
 
 
 def test_variables_of_an_agent_are_keys_only_together(tmp_path: Path) -> None:
