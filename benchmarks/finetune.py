@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.stock import PEERS, PeerData, command, environment, write_job
-from benchmarks.workloads import SHAPES, WORKLOADS, write_data, write_model
+from benchmarks.stock import LEFT_OUT, PEERS, PeerData, command, environment, why_not, write_job
+from benchmarks.workloads import SHAPES, WORKLOADS, Workload, write_data, write_model
 from launcher.loading.resolve import dump_recipe
 from launcher.recipe.recipe import Recipe
 
@@ -90,7 +90,9 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     bench = prepare(options)
     gates = check_gradients(bench)
-    contenders = [*(PEERS if "all" in options.peers else options.peers), OURS]
+    wanted = (*PEERS, *LEFT_OUT) if "all" in options.peers else options.peers
+    refused = {peer: reason for peer in wanted if (reason := why_not(peer, bench.recipe))}
+    contenders = [*(peer for peer in wanted if peer not in refused), OURS]
     if not options.cold:
         for contender in contenders:
             say(f"warming up: {contender}")
@@ -110,6 +112,7 @@ def main() -> None:
         "mean_tokens": bench.train_tokens / options.rows,
         "mean_length": bench.mean_length,
         "gradients": gates,
+        "not measured": refused,
         **{key: str(value) for key, value in vars(options).items()},
     }
     report.write(options.output, options.name, facts, [asdict(each) for each in found])
@@ -127,7 +130,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", choices=("minilm", *SHAPES), default="minilm")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="of ours; fp32 on a CPU, bf16 on a GPU")
-    parser.add_argument("--peers", nargs="+", choices=(*PEERS, "all"), default=list(DEFAULT_PEERS))
+    parser.add_argument("--peers", nargs="+", choices=(*PEERS, *LEFT_OUT, "all"), default=list(DEFAULT_PEERS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cold", action="store_true", help="without a first short run that fills caches")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="further overrides of ours")
@@ -175,6 +178,7 @@ def prepare(options: argparse.Namespace) -> Bench:
                 "data": {
                     "train": str(data / "train.jsonl"),
                     "validation": str(data / "validation.jsonl"),
+                    "text": list(WORKLOADS[options.workload].columns),
                     "max_length": WORKLOADS[options.workload].max_length,
                 },
                 "batch": {"global": options.batch},
@@ -186,17 +190,18 @@ def prepare(options: argparse.Namespace) -> Bench:
         )
     )
     (work / "recipe.yaml").write_text(dump_recipe(recipe))
-    lengths = token_counts(model, data / "train.jsonl", WORKLOADS[options.workload].max_length)
+    lengths = token_counts(model, data / "train.jsonl", WORKLOADS[options.workload])
     peer_data = PeerData.write(recipe, data / "peer")
     mean_length = float((lengths**2).sum() / lengths.sum())
     return Bench(options, work, recipe, peer_data, int(lengths.sum()), mean_length)
 
 
-def token_counts(model: Path, rows: Path, longest: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def token_counts(model: Path, rows: Path, workload: Workload) -> np.ndarray[Any, np.dtype[np.float64]]:
     from transformers import AutoTokenizer
 
-    texts = [json.loads(line)["text"] for line in rows.read_text().splitlines()]
-    encoded = AutoTokenizer.from_pretrained(model)(texts, truncation=True, max_length=longest)
+    lines = [json.loads(line) for line in rows.read_text().splitlines()]
+    texts = [[line[column] for line in lines] for column in workload.columns]
+    encoded = AutoTokenizer.from_pretrained(model)(*texts, truncation=True, max_length=workload.max_length)
     return np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.float64)
 
 
@@ -221,7 +226,7 @@ def run(bench: Bench, contender: str, seed: int, max_steps: int | None = None) -
     job = bench.directory / "peer"
     recipe = bench.recipe.model_copy(update={"seed": seed, "train": train})
     write_job(recipe, bench.data, flags, job)
-    process = timed(command(job), environment(flags, os.environ), bench.directory / "peer.log")
+    process = timed(command(job, flags.script), environment(flags, os.environ), bench.directory / "peer.log")
     result = json.loads((job / "result.json").read_text())
     return Measured(
         contender,

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from launcher import tasks
 from launcher.loading.resolve import read_recipe_file
 from launcher.train.model.unpadded import make_collate
 from launcher.train.packed.packing import PackedCollate
@@ -33,11 +34,13 @@ def main(recipe_file: Path) -> None:
     rows = [json.loads(line) for line in Path(str(recipe.data.train)).read_text().splitlines()]
     rows = rows[: recipe.batch.global_]
     labels = torch.tensor([row["label"] for row in rows], device=device)
-    texts = [row["text"] for row in rows]
+    texts = [[row[column] for row in rows] for column in tasks.of(recipe).text_columns]
     limits = {"truncation": True, "max_length": recipe.data.max_length}
-    padded = tokenizer(texts, padding=True, return_tensors="pt", **limits).to(device)
-    if recipe_has_no_types(recipe.model.name):
+    padded = tokenizer(*texts, padding=True, return_tensors="pt", **limits).to(device)
+    encoded = tokenizer(*texts, **limits)
+    if not has_types(recipe.model.name):
         padded.pop("token_type_ids", None)
+        encoded.pop("token_type_ids", None)
     model = _model(recipe.model.name, device)
     exact = gradient(model, padded, labels, autocast=False)
     half = gradient(model, padded, labels, autocast=True)
@@ -47,15 +50,16 @@ def main(recipe_file: Path) -> None:
     errors = {"padded, bf16": error(half, exact)}
     for kind, filled in (("", False), (", filled up", True)):  # as steps are, one by one and as CUDA graphs
         collate = dataclasses.replace(collate, fill=filled)
-        packed = collate(_split(tokenizer(texts, **limits)["input_ids"]), np.arange(len(rows))).inputs
+        packed = collate(_split(encoded), np.arange(len(rows))).inputs
         errors[f"fp32{kind}"] = error(gradient(model, packed, labels, autocast=False), exact)
         errors[f"bf16{kind}"] = error(gradient(model, packed, labels, autocast=True), exact)
     print(json.dumps(errors))
 
 
-def recipe_has_no_types(model: str | None) -> bool:
+def has_types(model: str | None) -> bool:
+    """Whether a model tells the two texts of a pair apart."""
     config = json.loads((Path(str(model)) / "config.json").read_text())
-    return bool(config["type_vocab_size"] == 1)
+    return bool(config["type_vocab_size"] > 1)
 
 
 def _model(name: str | None, device: torch.device) -> Any:
@@ -63,12 +67,14 @@ def _model(name: str | None, device: torch.device) -> Any:
     return model.to(device).eval()
 
 
-def _split(ids: list[list[int]]) -> Any:
+def _split(encoded: Any) -> Any:
     from launcher.train.tokens.cache import TokenSplit, offsets_of
 
+    ids, types = encoded["input_ids"], encoded.get("token_type_ids")
     return TokenSplit(
         ids=np.concatenate([np.array(row, dtype=np.int32) for row in ids]),
         offsets=offsets_of([np.array([len(row) for row in ids])]),
+        type_ids=None if types is None else np.concatenate([np.array(row, dtype=np.uint8) for row in types]),
     )
 
 

