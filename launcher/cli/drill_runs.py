@@ -6,7 +6,7 @@ import contextlib
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from launcher.cli.follow import Tail, every
 from launcher.cli.output import say
 from launcher.cli.summary import cause
 from launcher.cli.train_process import run_verb
-from launcher.errors import Problem, RunFailed, UserError
+from launcher.errors import LauncherError, Problem, RunFailed, UserError
 from launcher.executors import Executor, executor_for
 from launcher.planning.other_world import cut_for_its_ranks, replan
 from launcher.planning.plan import Plan
@@ -26,6 +26,8 @@ from launcher.runs.events import Saved, Step, read_events
 
 POLL_S = 0.02
 SCHEDULER_POLL_S = 1.0
+ENDS_S = 10.0
+"""Longest that a run that is over may still have a job."""
 GROWTH = 4
 LONGEST = 5000
 LEAST_S = 3.0
@@ -153,9 +155,7 @@ class DrillRuns:
         run, executor, _ = self._create(name)
         without = ", without dropout" if name == "still" else ""
         say(f"{run.run_id}: {self.steps} steps, undisturbed{without}")
-        executor.start(run)
-        _wait(run, executor)
-        _expect(run, ("completed",))
+        _complete(run, executor)
         return run
 
     def _interrupted(self, way: str, whole: RunDir) -> Interrupted | None:
@@ -163,12 +163,12 @@ class DrillRuns:
         run, executor, plan = self._create(way)
         fault = FAULTS[way]
         say(f"{run.run_id}: {self.steps} steps, {fault.said} half-way, and resumed")
-        executor.start(run)
-        injected, struck_at = "nothing", time.time()
-        if _reaches(run, executor, self.steps // 2, with_checkpoint=fault.needs_checkpoint):
-            with contextlib.suppress(UserError, RunFailed):  # it ended just now
-                injected = _strike(run, executor, way, plan)
+        with _ended_on_failure(run, executor):
+            executor.start(run)
+            injected, struck_at = "nothing", time.time()
+            if _reaches(run, executor, self.steps // 2, with_checkpoint=fault.needs_checkpoint):
                 struck_at = time.time()
+                injected = _strike(run, executor, way, plan)
             _wait(run, executor)
         result = run.read_result()
         if result is not None and result.status == "completed":
@@ -179,9 +179,7 @@ class DrillRuns:
         planted = _planted(run) if self._plant else None
         if way == "world":
             injected = self._change_world(run, plan)
-        executor.start(run)
-        _wait(run, executor)
-        _expect(run, ("completed",))
+        _complete(run, executor)
         return Interrupted(way, run, injected, struck_at, error, planted, whole)
 
     def _change_world(self, run: RunDir, plan: Plan) -> str:
@@ -223,13 +221,42 @@ def _dropout_keys(recipe: Recipe) -> list[str]:
     return [*keys, *adapters, *(["model.head.dropout"] if recipe.model.head.layers else [])]
 
 
+@contextlib.contextmanager
+def _ended_on_failure(run: RunDir, executor: Executor) -> Iterator[None]:
+    """No job goes on whose drill has ended, by a Ctrl-C or otherwise."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(LauncherError):
+            if executor.state(run).active:
+                executor.cancel(run)
+        raise
+
+
+def _complete(run: RunDir, executor: Executor) -> None:
+    """Start a run and wait for its end. Raises RunFailed where that isn't the end of its steps."""
+    with _ended_on_failure(run, executor):
+        executor.start(run)
+        _wait(run, executor)
+    _expect(run, ("completed",))
+
+
 def _strike(run: RunDir, executor: Executor, way: str, plan: Plan) -> str:
-    """Do to a run what its fault says; returns that in words."""
-    if way in ("stop", "world"):
-        executor.stop(run)
-        return "launch stop"
-    last = plan.world_size - 1
-    return executor.inject(run, way, last if way == "node" else secrets.randbelow(last + 1))
+    """Do to a run what its fault says; returns that in words. Raises LauncherError where it couldn't be done."""
+    try:
+        if way in ("stop", "world"):
+            executor.stop(run)
+            return "launch stop"
+        return executor.inject(run, way, _struck_rank(way, plan.world_size))
+    except LauncherError:
+        if _ends(run, executor, ENDS_S):  # it was over already
+            return "nothing"
+        raise
+
+
+def _struck_rank(way: str, world_size: int) -> int:
+    """The last node is lost; the disk is that of the rank that always writes; any rank is killed or halted."""
+    return {"node": world_size - 1, "disk": 0}.get(way, secrets.randbelow(world_size))
 
 
 def _planted(run: RunDir) -> str:
@@ -257,9 +284,15 @@ def _reaches(run: RunDir, executor: Executor, step: int, *, with_checkpoint: boo
 
 
 def _wait(run: RunDir, executor: Executor) -> None:
-    is_over = _is_over(run, executor)
-    while not is_over():
+    _ends(run, executor, math.inf)
+
+
+def _ends(run: RunDir, executor: Executor, timeout_s: float) -> bool:
+    """Wait until the run has no job any more; False where it still has one then."""
+    is_over, began = _is_over(run, executor), time.monotonic()
+    while not (over := is_over()) and time.monotonic() - began < timeout_s:
         time.sleep(POLL_S)
+    return over
 
 
 def _is_over(run: RunDir, executor: Executor) -> Callable[[], bool]:

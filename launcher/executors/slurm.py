@@ -168,26 +168,13 @@ class SlurmExecutor:
                 kill(run, state)
 
     def inject(self, run: RunDir, fault: str, rank: int) -> str:
-        """Harm a rank from a step of its own, beside the training on its node."""
-        state, attempt, plan = self.state(run), run.last_attempt(), run.plan_tree()
-        if state.job_id is None or attempt is None:
+        """Harm a rank from a step of the job's; a node that is lost is down in Slurm, too, where that may be done."""
+        from launcher.executors.shared.slurm_harm import harm
+
+        job = self.state(run).job_id
+        if job is None:
             raise RunFailed("drill", f"{run.run_id} has no job")
-        node = attempt.read().hosts[rank // plan["gpus"]]
-        step = ["--overlap", "--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--nodelist={node}"]
-        harm = [
-            plan["python"],
-            "-P",
-            "-m",
-            "launcher.executors.shared.injection",
-            str(run.path),
-            fault,
-            str(rank),
-        ]
-        done = run_slurm(["srun", f"--jobid={asked_for(state.job_id)}", *step, *harm])
-        # A node that is lost may take the step along that did it.
-        if done.returncode and not done.stdout:
-            raise RunFailed("drill", f"{node} could not be reached: {message_of(done.stderr)}")
-        return f"{done.stdout.strip()} on {node}"
+        return harm(run, job, fault, rank)
 
     def is_set_up(self) -> bool:
         """Whether sbatch is on PATH and has a configuration: the distribution's client alone has no cluster.

@@ -56,8 +56,9 @@ def render(plan: Plan, templates: Templates, recipe_text: str, own_loss: str | N
 
 def render_array(
     name: str,
-    directory: str,
+    path: str,
     scripts: Mapping[str, str],
+    templates: Templates,
     template: str,
     at_once: int | None = None,
     after: str | None = None,
@@ -65,22 +66,25 @@ def render_array(
 ) -> str:
     """The script that submits runs as one array: directory of each run -> text of its job script, all with one request.
 
-    `template` is the template's text, `at_once` how many elements may run side by side, `after` the job that must have ended
-    before, `each` how many runs share an element.
+    `path` is where the script will lie, `template` the name of its template, `at_once` how many elements may run side by
+    side, `after` the job that must have ended before, `each` how many runs share an element.
     """
-    request = {tuple(_for_many(array_request(text), each)) for text in scripts.values()}
-    assert len(request) == 1, request
+    requests = {tuple(_for_many(array_request(text), each)) for text in scripts.values()}
+    assert len(requests) == 1, requests
+    (request,) = requests
     return (
-        _environment({"array": template})
-        .get_template("array")
+        _environment(templates)
+        .get_template(template)
         .render(
             name=name,
-            directory=directory,
+            path=path,
+            directory=path.rpartition("/")[0],
             run_dirs=list(scripts),
             at_once=at_once,
             after=after,
             each=each,
-            request=request.pop(),
+            request=request,
+            requeue="#SBATCH --requeue" in request,
         )
     )
 

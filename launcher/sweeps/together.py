@@ -80,11 +80,10 @@ def _start(
 ) -> str:
     name = executor.array_template if each == 1 else executor.pack_template
     assert name is not None
-    template = templates()[name]
     elements = None if at_once is None else max(1, at_once // each)
     scripts = {str(run.path): _script(run, executor) for run in group}
     path = sweep.next_array()
-    write_text(path, render_array(sweep.name, str(sweep.directory), scripts, template, elements, after, each))
+    write_text(path, render_array(sweep.name, str(path), scripts, templates(), name, elements, after, each))
     return executor.start_together(path, group, each)
 
 

@@ -21,6 +21,7 @@ from launcher.planning.prepare import prepare
 from launcher.planning.render import ds_config, render, render_array, sbatch_quote
 
 Golden = Callable[[str, str], None]
+GRID = "/runs/grid/array_1.sbatch"
 
 A100S = {
     "partition": "gpu,gpu-long",
@@ -145,7 +146,7 @@ def test_arrays(name: str, at_once: int | None, after: str | None, golden: Golde
         f"/runs/grid.seed{seed}": script({"nodes": 2, "time": "2:00:00", "seed": seed}, A100S)
         for seed in (1, 2)
     }
-    text = render_array("grid", "/runs/grid", scripts, templates()["array.sbatch.j2"], at_once, after)
+    text = render_array("grid", GRID, scripts, templates(), "array.sbatch.j2", at_once, after)
     check_shell(text)
     golden(f"scripts/{name}.sbatch", text)
 
@@ -157,7 +158,7 @@ def test_jobs_that_trials_share(golden: Golden) -> None:
         )
         for seed in (1, 2)
     }
-    text = render_array("grid", "/runs/grid", scripts, templates()["pack.sbatch.j2"], 1, None, each=2)
+    text = render_array("grid", GRID, scripts, templates(), "pack.sbatch.j2", 1, None, each=2)
     check_shell(text)
     assert "#SBATCH --cpus-per-task=4\n#SBATCH --mem=16G\n" in text
     golden("scripts/pack.sbatch", text)
@@ -168,9 +169,8 @@ def test_hostile_directories_in_an_array(value: str, tmp_path: Path) -> None:
     run_dir = tmp_path / f"runs {value}" / "r"
     (run_dir / "logs").mkdir(parents=True)
     (run_dir / "job.sbatch").write_text('echo "here: $PWD"\n')
-    text = render_array(
-        "s", str(run_dir.parent), {"/nowhere": "", str(run_dir): ""}, templates()["array.sbatch.j2"]
-    )
+    path, scripts = str(run_dir.parent / "array_1.sbatch"), {"/nowhere": "", str(run_dir): ""}
+    text = render_array("s", path, scripts, templates(), "array.sbatch.j2")
     check_shell(text, "error")
     environment = {**os.environ, "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}
     subprocess.run(["bash"], input=text, cwd=tmp_path, text=True, check=True, env=environment)

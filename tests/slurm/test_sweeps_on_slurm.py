@@ -260,6 +260,35 @@ def test_one_of_packed_trials_ends_alone_and_a_requeue_starts_the_others(
 
 
 @pytest.mark.slow
+@pytest.mark.long
+def test_where_slurm_puts_no_packed_job_back_another_takes_its_place(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+) -> None:
+    words = (*TINY, "checkpoint.every=null", "train.max_steps=1000")
+    first = json.loads(on_slurm("sweep", *words, "seed=1..3", "--pack", 3, "--json").stdout)
+    name, job = first["sweep"], f"{first['jobs'][0]}_0"
+    runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]
+    wait_until(lambda: all(steps(run) > 0 for run in runs), "three trials to train", 300)
+    on_slurm("stop", runs[1].run_id, "--wait")
+    cluster.run(["scontrol", "update", f"jobid={job}", "Requeue=0"])
+    cluster.run(["scancel", "--signal=USR1", "--batch", job])
+
+    wait_until(lambda: all(len(runs[at].all_jobs()) == 2 for at in (0, 2)), "a job in its place", 300)
+    wait_until(lambda: statuses(on_slurm, name) == ["completed", "stopped", "completed"], "the end", 400)
+    assert [steps(run) for run in (runs[0], runs[2])] == [1000] * 2
+    assert [len(run.attempt_numbers()) for run in runs] == [2, 1, 2]
+    one, two = (runs[2].attempt(number).read() for number in (1, 2))
+    assert (one.next, one.chain, two.chain, two.job_id) == (
+        "requeue",
+        None,
+        f"{job}.2",
+        runs[2].last_job(),
+    )
+    on_slurm("resume", name)
+    wait_until(lambda: statuses(on_slurm, name) == ["completed"] * 3, "the trial that was stopped", 400)
+
+
+@pytest.mark.slow
 def test_packed_trials_that_wait_leave_the_queue_with_the_last_of_them(
     on_slurm: Launch, cluster: Cluster
 ) -> None:

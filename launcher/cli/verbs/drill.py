@@ -28,8 +28,9 @@ STEPS = 12
     default="stop",
     show_default=True,
     metavar="NAME[,NAME ...]",
-    help="What is done to runs: stop, kill (a rank), hang (it is halted), node (all that trains on one), disk (takes no more), "
-    "world (goes on with other ranks: losses must stay near).",
+    help="What is done to runs: stop, kill (a rank), hang (it is halted), node (all that trains on one is killed; on Slurm it is "
+    "taken down, too, where that may be done and nobody else uses it), disk (takes no more), world (goes on with other ranks: "
+    "losses must stay near).",
 )
 @click.option("--kill", is_flag=True, help="The same as --faults stop,kill.")
 @click.option(

