@@ -2,15 +2,15 @@
 
     python -m benchmarks.overhead [--steps N] [--directory DIR]
 
-Two ranks train a model of the smoke recipe's size, then MiniLM (or one of its shape, where that isn't installed). Blocks of steps
-with everything on, each of which begins with a checkpoint, take turns with blocks in which no mark is made, no times are
-exchanged, nothing is saved and the watcher is halted. `ratio` is the median over pairs of neighbouring blocks of what a step takes with over
-without, with its standard error; `cpu_ratio` is that of the processor time of rank 0, which other work on the machine disturbs
-less. `marks_us` is what the marks of a step and the comparison of times need by themselves, `watcher_share` the processor time of
-the watcher as a share of one core, and `share` both as a share of a step on the cores that the ranks have. `save_s` and
-`save_cpu_s` are how much longer a block with a checkpoint takes, and its processor time: its stall, its writing, and what that
-takes from the steps beside it. `share_of_epochs` is all of it as a share of training at default settings, which save after
-each epoch, for epochs of so many steps.
+Two ranks train a model of the smoke recipe's size, then MiniLM (or one of its shape, where that isn't installed). Blocks of
+steps with everything on, each of which begins with a checkpoint, take turns with blocks in which no mark is made, no times are
+exchanged, nothing is saved and the watcher is halted. `ratio` is the median over pairs of neighbouring blocks of what a step
+takes with over without, with its standard error; `cpu_ratio` is that of the processor time of rank 0, which other work on the
+machine disturbs less. `marks_us` is what the marks of a step and the comparison of times need by themselves, `watcher_share` the
+processor time of the watcher as a share of one core, and `share` both as a share of a step on the cores that the ranks have.
+`save_s` and `save_cpu_s` are how much longer a block with a checkpoint takes, and its processor time: its stall, its writing,
+and what that takes from the steps beside it. `share_of_epochs` is all of it as a share of training at default settings, which
+save after each epoch, for epochs of so many steps.
 """
 
 from __future__ import annotations

@@ -52,9 +52,7 @@ def _write(run: RunDir, files: Mapping[str, str]) -> None:
 
 def cut_for_its_ranks(zero_stage: int, offload: str) -> str | None:
     """Which saved state only the same number of ranks can take up, in words; None where any can."""
-    if zero_stage < 3 and (zero_stage == 0 or offload == "none"):
-        return None
-    return f"ZeRO-{zero_stage}" + ("" if offload == "none" else f" with zero.offload={offload}")
+    return f"ZeRO-{zero_stage} with zero.offload={offload}" if zero_stage and offload != "none" else None
 
 
 def _refuse_sharded(run: RunDir, before: RunPlan, offload: str, words: Sequence[str]) -> None:
@@ -62,7 +60,9 @@ def _refuse_sharded(run: RunDir, before: RunPlan, offload: str, words: Sequence[
     if how is None:
         return
     reason = f"{how} saves a part of the state for each of {before.world_size} ranks"
-    remedy = f"resume it on {before.nodes} nodes with {before.gpus} ranks each; without ZeRO-3 and offload this can change"
+    remedy = (
+        f"resume it on {before.nodes} nodes with {before.gpus} ranks each; without offload this can change"
+    )
     raise UserError(Problem(reason, where=run.run_id, field=words[0].partition("=")[0], remedy=remedy))
 
 

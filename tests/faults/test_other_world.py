@@ -35,7 +35,7 @@ def wanted(data: Path, **changes: Any) -> Any:
 
 
 @pytest.mark.fault(27)
-@pytest.mark.parametrize("stage", [0, 1, 2])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_four_ranks_then_two_then_four(
     stage: int, tmp_path: Path, tiny_data: Path, ranks: RankServer, happened: Seen
 ) -> None:

@@ -21,6 +21,8 @@ def test_what_cannot_change_is_refused_and_nothing_is_written(tmp_path: Path, ti
     with pytest.raises(UserError, match="gpus"):
         replan(run, ["gpus=none"], {}, tmp_path)
     assert read_json(run.plan) == before
-    sharded = make_run(tmp_path / "sharded", recipe(tiny_data, gpus=4, zero={"stage": 3}))
-    with pytest.raises(UserError, match="ZeRO-3 saves a part of the state for each of 4 ranks"):
+    sharded = make_run(tmp_path / "sharded", recipe(tiny_data, gpus=4, zero={"stage": 3, "offload": "cpu"}))
+    with pytest.raises(
+        UserError, match="ZeRO-3 with zero.offload=cpu saves a part of the state for each of 4 ranks"
+    ):
         replan(sharded, ["gpus=2"], {}, tmp_path)

@@ -1,4 +1,4 @@
-"""A checkpoint of ZeRO 1 or 2 taken up by another number of ranks: every parameter's state put together by name, and cut anew.
+"""A checkpoint of ZeRO taken up by another number of ranks: every parameter's state put together by name, and cut anew.
 
 What lies where in a rank's shard is read from the shard itself. Tested with deepspeed 0.19; where another version has other
 names, the run fails by name and resumes on the number of ranks that it had.
@@ -44,8 +44,13 @@ def load_from_other_world(engine: Any, directory: Path, tag: str) -> None:
     """Take up the checkpoint whichever number of ranks wrote it. Raises RunFailed where DeepSpeed is not as it was tested."""
     paths = shards_in(directory / tag)
     try:
-        engine.load_checkpoint(str(directory), tag=tag, load_module_strict=False, load_optimizer_states=False)
-        _give(engine, whole_state(paths))
+        if engine.zero_optimization_stage() == 3:
+            _give_parts(engine, paths)
+        else:
+            engine.load_checkpoint(
+                str(directory), tag=tag, load_module_strict=False, load_optimizer_states=False
+            )
+            _give(engine, whole_state(paths))
     except (AttributeError, KeyError, IndexError, TypeError, ImportError) as error:
         raise RunFailed(
             "checkpoint",
@@ -55,15 +60,12 @@ def load_from_other_world(engine: Any, directory: Path, tag: str) -> None:
 
 
 def whole_state(paths: Sequence[Path]) -> WholeState:
-    """The shards of all ranks put together. They are ours, and whole by the manifest of their checkpoint."""
-    shards = [
-        torch.load(path, map_location="cpu", weights_only=False, mmap=True)["optimizer_state_dict"]
-        for path in paths
-    ]
+    """The shards of all ranks put together."""
+    shards = [_loaded(path)["optimizer_state_dict"] for path in paths]
     states = [shard["base_optimizer_state"]["state"] for shard in shards]
     flat = [shard["single_partition_of_fp32_groups"] for shard in shards]
     first = states[0]
-    names = [key for key, value in first[0].items() if torch.is_tensor(value) and value.dim() == 1]
+    names = [key for key, value in first[0].items() if _is_flat(value)]
     return WholeState(
         _joined(shards, flat),
         {
@@ -106,6 +108,67 @@ def _give(engine: Any, whole: WholeState) -> None:
             for key, values in whole.moments.items():
                 safe_set_full_optimizer_state(parameter, values[name].reshape(parameter.shape), key)
     optimizer.loss_scaler = whole.scaler
+
+
+def _give_parts(engine: Any, paths: Sequence[Path]) -> None:
+    """ZeRO-3: have every rank load the shard that it would have written.
+
+    A shard's flat tensors hold, end to end, an equal part of each parameter of a group, filled up with zeros on the last rank.
+    """
+    saved = _loaded(paths[0].with_name(paths[0].name.replace("_optim_states", "_model_states")))
+    groups = [
+        {engine.param_names[each]: each.ds_numel for each in group} for group in engine.optimizer.fp16_groups
+    ]
+    if [list(shapes) for shapes in saved["param_shapes"]] != [list(group) for group in groups]:
+        raise KeyError("groups of other parameters")
+    shards = [_loaded(path)["optimizer_state_dict"] for path in paths]
+    mine = _shard_of(
+        shards, [list(group.values()) for group in groups], engine.global_rank, engine.world_size
+    )
+    engine.optimizer.load_state_dict([mine] * engine.world_size)
+    engine.skipped_steps = saved["skipped_steps"]
+
+
+def _shard_of(shards: Sequence[Any], sizes: Sequence[Sequence[int]], rank: int, count: int) -> dict[str, Any]:
+    """What one of `count` ranks would have written, from what those that wrote did, of groups of parameters of these sizes."""
+
+    def cut(parts: Sequence[torch.Tensor], group: int) -> torch.Tensor:
+        return _cut(parts, sizes[group], rank, count)
+
+    flat = [shard["fp32_flat_groups"] for shard in shards]
+    states = [shard["optimizer_state_dict"]["state"] for shard in shards]
+    state = {
+        group: {
+            key: cut([each[group][key] for each in states], group) if _is_flat(value) else value
+            for key, value in first.items()
+        }
+        for group, first in states[0].items()
+    }
+    return {
+        **shards[0],
+        "fp32_flat_groups": [cut(parts, group) for group, parts in enumerate(zip(*flat, strict=True))],
+        "optimizer_state_dict": {**shards[0]["optimizer_state_dict"], "state": state},
+    }
+
+
+def _cut(parts: Sequence[torch.Tensor], sizes: Sequence[int], rank: int, count: int) -> torch.Tensor:
+    """The flat tensor of one of `count` ranks, from those of all that wrote."""
+    mine, at = [], 0
+    for size in sizes:
+        before, now = -(-size // len(parts)), -(-size // count)
+        whole = torch.cat([part.narrow(0, at, before) for part in parts])[:size]
+        mine.append(torch.nn.functional.pad(whole, (0, now * count - size)).narrow(0, now * rank, now))
+        at += before
+    return torch.cat(mine)
+
+
+def _loaded(path: Path) -> Any:
+    """A file of a checkpoint, which is ours, and whole by its manifest."""
+    return torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+
+
+def _is_flat(value: Any) -> bool:
+    return torch.is_tensor(value) and value.dim() == 1
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Strategy(Protocol):
         """
 
     def load(self, directory: Path) -> None:
-        """Take up what `save` wrote; every rank must call it. ZeRO-3 needs the same world size."""
+        """Take up what `save` wrote; every rank must call it."""
 
 
 @torch.no_grad()

@@ -107,7 +107,7 @@ class ZeroRedundancy(Strategy):
 
     def load(self, directory: Path) -> None:
         writers = len(shards_in(directory / "engine"))
-        if writers != self._ranks.world_size and self._plan.zero_stage < 3:
+        if writers != self._ranks.world_size:
             load_from_other_world(self._engine, directory, "engine")
             return
         path, _ = self._engine.load_checkpoint(str(directory), tag="engine", load_module_strict=False)
