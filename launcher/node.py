@@ -55,6 +55,8 @@ NONE = "-"
 STAYS_STOPPED = ("user", "wandb")
 """Who asked for a stop that the scheduler must not undo; a `signal` is the scheduler's own wish."""
 ENDLESS = "see what ends them (launch logs {run}), or lower checkpoint.every in a new run; launch resume {run} tries again"
+LOST = "the scheduler has given up a node of the job, and so ended it"
+RESUMED = "launch resume {run} goes on from the newest checkpoint, on other nodes"
 STATUS_OF_CODE: dict[int, Outcome] = {EXIT_OK: "completed", EXIT_STOPPED: "stopped"}
 
 
@@ -321,6 +323,9 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
     recorded = result is not None and result.status == "cancelled"
     if recorded or is_asked(run.cancel) or verdict == "cancelled":
         endings.cancelled(run)
+        return EXIT_FAILED
+    if verdict == "lost":
+        endings.write_result(run, "failed", Error("node", LOST, RESUMED.format(run=run.run_id)))
         return EXIT_FAILED
     if written is None and verdict == "requeued":
         return EXIT_STOPPED

@@ -424,3 +424,16 @@ def test_a_site_that_puts_no_job_back_still_has_its_runs_go_on(tmp_path: Path) -
     assert end(run, run.attempt(1), 0) == (75, "requeue")
     node.main(["succeeded", str(run.path), "14"])
     assert run.last_job() == "14"
+
+
+def test_a_job_whose_node_was_lost_has_failed(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm kills what is left of it, as it does with a cancelled one; only its reason is another."""
+    scontrol = run.path / "scontrol"
+    scontrol.write_text("#!/bin/sh\necho JobId=7 JobState=COMPLETING Reason=NodeDown Restarts=0\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{run.path}:/usr/bin:/bin")
+    assert isinstance(begin(run, "7", 0, ["localhost"]), node.Start)
+    assert end(run, run.attempt(1), 137) == (1, "stay")
+    result = read_json(run.result) or {}
+    assert (result["status"], result["error"]["class"]) == ("failed", "node")
+    assert "launch resume r" in result["error"]["remedy"]

@@ -280,7 +280,8 @@ class SlurmExecutor:
             return None
         if int(fields.get("Restarts", 0)) > attempt.restart_count:
             return "requeued"
-        return None if fields.get("Reason") == "TimeLimit" else "cancelled"
+        decided: dict[str | None, Verdict] = {"TimeLimit": None, "NodeDown": "lost"}
+        return decided.get(fields.get("Reason"), "cancelled")
 
 
 def _job_options(profile: Cluster, gpus: int) -> dict[str, object]:

@@ -238,12 +238,11 @@ def test_a_job_is_preempted(
         f"--output={tmp_path}/rival",
     ]
     preemptive.run(rival)
+    job.wait_for_end(hurry=True)
     if mode == "requeue":
-        job.wait_for_end(hurry=True)
         assert losses(job.run) == alone, job.report()
         said = "went on by itself"
     else:
-        job.wait_for_end()
         assert losses(job.complete()) == alone
         said = "resumed"
     seen = job.seen()

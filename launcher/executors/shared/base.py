@@ -58,8 +58,9 @@ class JobState:
         return self.status in ACTIVE
 
 
-Verdict = Literal["cancelled", "requeued"] | None
-"""What a scheduler has decided about a job while its script still runs; None where it has decided nothing."""
+Verdict = Literal["cancelled", "requeued", "lost"] | None
+"""What a scheduler has decided about a job while its script still runs: `lost`, as one of its nodes was; None where it has
+decided nothing."""
 
 
 class Finding(NamedTuple):
