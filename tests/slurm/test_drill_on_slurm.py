@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.slurm_cluster import NetnsCluster, require_slurm
+from support.slurm_cluster import NetnsCluster, require_slurm, wait_until
 
 from launcher.runs.drills import Drill
 from launcher.runs.records import make
@@ -43,6 +43,11 @@ def drill(machines: NetnsCluster, place: Path, *words: str) -> tuple[Drill, str]
     return make(Drill, json.loads(done.stdout), "drill.json"), done.stderr
 
 
+def node_states(machines: NetnsCluster) -> list[str]:
+    columns = ["--noheader", "--Node", "--partition=main", "--format=%T"]
+    return machines.run(["sinfo", *columns]).stdout.split()
+
+
 @pytest.mark.slow
 @pytest.mark.long
 def test_nothing_that_is_done_to_a_job_changes_what_it_comes_to(
@@ -56,9 +61,8 @@ def test_nothing_that_is_done_to_a_job_changes_what_it_comes_to(
     assert done["node"].endswith("the node was taken down, and given back once Slurm had ended the job")
     assert "bytes can be written" in done["disk"]
     assert "from 2 ranks to 1" in done["world"]
-    states = machines.run(["sinfo", "--noheader", "--Node", "--partition=main", "--format=%T"]).stdout
-    assert set(states.split()) == {"idle"}
-    assert machines.run(["squeue", "--noheader"]).stdout == ""
+    wait_until(lambda: node_states(machines) == ["idle"] * 3, "all nodes to be given back", 120)
+    assert machines.run(["squeue", "--noheader", "--states=pending,running"]).stdout == ""
 
 
 @pytest.mark.slow
