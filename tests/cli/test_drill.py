@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.launched import training_processes
+from support.slurm_cluster import wait_until
 
 from launcher.report.drill_page import page
 from launcher.report.sameness import first_step, near_losses, reported_alike
@@ -37,6 +42,23 @@ def test_stopped_and_killed_runs_end_as_an_undisturbed_one(
         assert run.seconds_to_next_step > 0
     assert list((tmp_path / "runs").iterdir()) == []
     assert "every loss and every tensor" in (tmp_path / "drill.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_drill_that_is_interrupted_leaves_no_training_behind(tiny: tuple[str, ...], tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "launcher", "drill", *tiny, "train.max_steps=5000", "gpus=1"]
+    drill = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    runs = tmp_path / "runs"
+
+    def ranks() -> list[int]:
+        return [pid for path in runs.glob("*") for pid, _ in training_processes(RunDir(path))]
+
+    wait_until(lambda: bool(ranks()), "a training", timeout_s=240)
+    drill.send_signal(signal.SIGINT)
+    said = drill.communicate(timeout=120)[1]
+    assert drill.returncode not in (0, 2), said
+    wait_until(lambda: ranks() == [], "the end of the training", timeout_s=30)
 
 
 def test_a_fault_that_there_is_not_is_refused_before_anything_runs(launch: Launch, tmp_path: Path) -> None:
