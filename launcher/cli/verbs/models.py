@@ -292,13 +292,21 @@ def _onnx_table(found: dict[str, Any]) -> str:
     from launcher.cli.output import table
     from launcher.figures import human_bytes
 
-    rows = [["PyTorch", "-", "-", f"{found['torch_latency_ms']:.2f} ms", "-"]]
+    rows = [
+        ["PyTorch", "-", "-", *_times(found["torch_latency_ms"], found["torch_latency_many_ms"]), "-"],
+    ]
     for it in found["models"]:
-        difference, same = f"{it['largest_difference']:.2g}", f"{it['same_choice']:.2%}"
-        rows.append([it["file"], difference, same, f"{it['latency_ms']:.2f} ms", human_bytes(it["bytes"])])
-    headers = ("model", "largest difference", "same choice", "latency", "size")
+        difference = f"{it['largest_difference']:.2g}"
+        same = "-" if it["same_choice"] is None else f"{it['same_choice']:.2%}"
+        times = _times(it["latency_ms"], it["latency_many_ms"])
+        rows.append([it["file"], difference, same, *times, human_bytes(it["bytes"])])
+    headers = ("model", "largest difference", "same choice", "one text", f"{found['many']} texts", "size")
     told = f"over {found['examples']:,} validation examples; inputs {', '.join(found['inputs'])}"
     return f"{table(rows, headers)}\n{told}; outputs {', '.join(found['outputs'])}"
+
+
+def _times(one: float, many: float) -> tuple[str, str]:
+    return f"{one:.2f} ms", f"{many:.1f} ms"
 
 
 def _write_card(run: Path, target: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ EXAMPLES = 16
 """Examples that are compared together."""
 MOST_COMPARED = 2000
 """Validation examples that are compared."""
+MANY = 32
+"""Texts that are timed together, besides one alone."""
 MASK = "attention_mask"
 Arrays = dict[str, NDArray[Any]]
 
@@ -46,8 +48,8 @@ class Compared:
     bytes: int
     largest_difference: float
     """Of any output, over real tokens of all examples that were compared."""
-    same_choice: float
-    """Share of examples (or tokens) for which the same output is the largest."""
+    same_choice: float | None
+    """Share of examples (or tokens) for which the same output is the largest; None where outputs are no choice."""
 
 
 class Plain(torch.nn.Module):
@@ -88,16 +90,20 @@ def export_onnx(
     if int8:
         files.append(_quantised(file))
     found = [_compared(plain, path, collate, split, progress) for path in files]
-    text = _one_text(model, example)
-    calls = [_torch_call(plain, text), *(_onnx_call(path, text) for path in files)]
-    torch_ms, *latencies = map(_latency, calls)
+    one = _latencies(plain, files, _texts(model, example, 1), REPEATS)
+    many = _latencies(plain, files, _texts(model, example, MANY), REPEATS // 4)
     return {
         "inputs": list(example),
         "outputs": list(plain.outputs),
         "examples": min(len(split), MOST_COMPARED),
-        "torch_latency_ms": torch_ms,
+        "torch_latency_ms": one[0],
+        "torch_latency_many_ms": many[0],
+        "many": MANY,
         "threads": torch.get_num_threads(),
-        "models": [{**vars(one), "latency_ms": ms} for one, ms in zip(found, latencies, strict=True)],
+        "models": [
+            {**vars(model), "latency_ms": ms, "latency_many_ms": many_ms}
+            for model, ms, many_ms in zip(found, one[1:], many[1:], strict=True)
+        ],
     }
 
 
@@ -199,13 +205,14 @@ def _compared(plain: Plain, file: Path, collate: Collate, split: TokenSplit, pro
         inputs = _inputs(collate, split, np.arange(start, min(start + EXAMPLES, count)))
         with torch.inference_mode():
             expected = [value.float().numpy() for value in plain(*_tensors(inputs).values())]
-        for one, other in zip(expected, _run(session, inputs), strict=True):
+        for name, one, other in zip(plain.outputs, expected, _run(session, inputs), strict=True):
             left, right = _real(one, inputs[MASK]), _real(other, inputs[MASK])
             largest = max(largest, float(np.abs(left - right).max()))
-            same += int((left.argmax(-1) == right.argmax(-1)).sum())
-            choices += left[..., 0].size
+            if name.endswith("logits") and left.shape[-1] > 1:
+                same += int((left.argmax(-1) == right.argmax(-1)).sum())
+                choices += left[..., 0].size
         progress(min(start + EXAMPLES, count), count)
-    return Compared(file.name, file.stat().st_size, largest, same / choices)
+    return Compared(file.name, file.stat().st_size, largest, same / choices if choices else None)
 
 
 def _real(values: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
@@ -213,10 +220,10 @@ def _real(values: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
     return values[mask == 1] if values.shape[: mask.ndim] == mask.shape else values
 
 
-def _one_text(model: Any, example: Arrays) -> Arrays:
-    """A made-up text of TOKENS tokens with the inputs of the example."""
+def _texts(model: Any, example: Arrays, count: int) -> Arrays:
+    """Made-up texts of TOKENS tokens with the inputs of the example."""
     length = min(TOKENS, int(getattr(model.config, "max_position_embeddings", 0) or TOKENS) - 2)
-    shape = (1,) * (example["input_ids"].ndim - 1) + (length,)
+    shape = (count, *(1,) * (example["input_ids"].ndim - 2), length)
     ids = np.random.default_rng(0).integers(0, model.config.vocab_size, shape)
     made = {"input_ids": ids, MASK: np.ones_like(ids)}
     return {name: made.get(name, np.zeros_like(ids)) for name in example}
@@ -232,15 +239,17 @@ def _onnx_call(file: Path, text: Arrays) -> Callable[[], Any]:
     return lambda: _run(session, text)
 
 
-def _latency(call: Callable[[], Any]) -> float:
-    """Milliseconds of the median call."""
-    seconds = []
+def _latencies(plain: Plain, files: Sequence[Path], texts: Arrays, repeats: int) -> list[float]:
+    """Milliseconds of the median call of PyTorch and of each file, turn by turn, so that what else goes on slows all alike."""
+    calls = [_torch_call(plain, texts), *(_onnx_call(path, texts) for path in files)]
+    seconds: list[list[float]] = [[] for _ in calls]
     with torch.inference_mode():
-        for _ in range(WARMUP + REPEATS):
-            started = time.perf_counter()
-            call()
-            seconds.append(time.perf_counter() - started)
-    return 1000 * statistics.median(seconds[WARMUP:])
+        for _ in range(WARMUP + repeats):
+            for call, times in zip(calls, seconds, strict=True):
+                started = time.perf_counter()
+                call()
+                times.append(time.perf_counter() - started)
+    return [1000 * statistics.median(times[WARMUP:]) for times in seconds]
 
 
 def _tensors(inputs: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
