@@ -37,9 +37,10 @@ def explain_command(
 ) -> None:
     """Which words speak for and against a prediction: integrated gradients, added up by word."""
     from launcher import tasks
+    from launcher.cli.given_file import check_writable
     from launcher.cli.output import say, show_json
     from launcher.cli.train_process import run_verb
-    from launcher.cli.verbs.models import check_writable, trained_run
+    from launcher.cli.verbs.models import trained_run
     from launcher.loading.resolve import read_recipe_file
     from launcher.report.attribution_page import page
     from launcher.runs.directory import RunDir

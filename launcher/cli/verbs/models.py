@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from launcher.cli import options
+from launcher.cli.given_file import existing, file_and_words, output_words, recipe_for_file
 
 if TYPE_CHECKING:
     from launcher.runs.directory import RunDir
-
-KEY_VALUE = re.compile(r"[a-z_]+(\.[a-z0-9_]+)*=")
 
 
 @click.command("eval")
@@ -46,9 +41,9 @@ def eval_command(
     from launcher.cli.train_process import run_verb
 
     run = trained_run(reference, runs_dir)
-    data, words = _file_and_words(given)
-    file = _existing(data)
-    with _recipe_for(run, data, words, labelled=True) as recipe:
+    data, words = file_and_words(given)
+    file = existing(data)
+    with recipe_for_file(run, data, words, labelled=True) as recipe:
         if output is not None:
             _evaluate_into(Path(output), ["eval", str(run), *file, *recipe], as_json)
             return
@@ -131,12 +126,13 @@ def predict_command(
 ) -> None:
     """Predictions of a run's best model for each row of FILE, or for the text given."""
     from launcher import tasks
+    from launcher.cli.negatives import Asked, find_negatives
     from launcher.cli.output import show_json
     from launcher.cli.train_process import run_verb
     from launcher.loading.resolve import read_recipe_file
     from launcher.runs.directory import RunDir
 
-    file, words = _file_and_words(given)
+    file, words = file_and_words(given)
     if negatives is None and (margin is not None or labelled):
         raise click.UsageError("--margin and --labelled go with --negatives K", click.get_current_context())
     if bool(file) == bool(texts):
@@ -145,82 +141,19 @@ def predict_command(
         raise click.UsageError("--negatives needs a FILE: the corpus", click.get_current_context())
     run = trained_run(reference, runs_dir)
     if negatives is not None and file is not None:
-        _find_negatives(run, file, words, Asked(negatives, margin, labelled, output), as_json)
+        find_negatives(run, file, words, Asked(negatives, margin, labelled, output), as_json)
         return
     if texts:
         tasks.of(read_recipe_file(RunDir(run).recipe)).rows_of(texts)
-    command = ["predict", str(run), *_existing(file)]
+    command = ["predict", str(run), *existing(file)]
     command += [word for text in texts for word in ("--text", text)]
-    command += _output(file, output, "predictions")
-    with _recipe_for(run, file, words, labelled=False) as recipe:
+    command += output_words(file, output, "predictions")
+    with recipe_for_file(run, file, words, labelled=False) as recipe:
         result = run_verb([*command, *recipe])
     if as_json:
         show_json(result)
     else:
         _show_predictions(run, result)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is asked of negatives."""
-
-    count: int
-    margin: float | None
-    labelled: bool
-    output: str | None
-
-    def words(self) -> list[str]:
-        """The same for the verb."""
-        margin = [] if self.margin is None else ["--margin", str(self.margin)]
-        return ["--count", str(self.count), *margin, *(["--labelled"] if self.labelled else [])]
-
-
-def _find_negatives(run: Path, corpus: str, words: list[str], asked: Asked, as_json: bool) -> None:
-    from launcher import tasks
-    from launcher.cli.output import say, show, show_json
-    from launcher.cli.train_process import run_verb, write_recipe
-    from launcher.errors import UserError
-    from launcher.loading.resolve import dump_recipe, read_recipe_file
-    from launcher.planning.given_data import recipe_for
-    from launcher.reading.corpus import documents
-    from launcher.runs.directory import RunDir
-
-    recipe = read_recipe_file(RunDir(run).recipe)
-    tasks.refuse_without_negatives(recipe)
-    if asked.labelled and not tasks.of(recipe).label_columns:
-        raise UserError(f"--labelled: task={recipe.task} learns no label here", "leave it out")
-    file = _existing(corpus)
-    read_as = recipe_for(recipe, Path(corpus), words, Path.cwd())
-    documents(Path(corpus).absolute(), read_as)  # what is wrong with it is told before the model is loaded
-    output = _output(corpus, asked.output, "negatives")
-    with tempfile.TemporaryDirectory(prefix="launch-recipe-") as directory:
-        how = ["--recipe", str(write_recipe(Path(directory), dump_recipe(read_as)))]
-        result = run_verb(["negatives", str(run), *file, *asked.words(), *output, *how])
-    if as_json:
-        show_json(result)
-        return
-    say(
-        f"{result['negatives']:,} negatives for {result['queries']:,} queries, out of {result['documents']:,} documents"
-    )
-    if result["short"]:
-        say(f"note: {result['short']:,} positives have fewer than {asked.count}: no more documents qualified")
-    show(result["output"])
-
-
-def _output(file: str | None, given: str | None, kind: str) -> list[str]:
-    """Where predictions go: the file given, one beside the input, or, for texts, none."""
-    from launcher import paths
-    from launcher.errors import Problem, UserError
-
-    if not given and file is None:
-        return []
-    form = ".jsonl" if file is not None and Path(file).suffix == ".jsonl" else ".csv"
-    target = Path(given or f"{file}.{kind}{form}")
-    check_writable(target, "--output")
-    if file is not None and paths.exists(target) and target.samefile(file):
-        remedy = "give another name: the predictions would take the place of what they are made from"
-        raise UserError(Problem("is the input itself", None, "--output", str(target), remedy))
-    return ["--output", str(target.absolute())]
 
 
 def _show_predictions(run: Path, result: dict[str, Any]) -> None:
@@ -375,73 +308,3 @@ def _tell_unfinished(run: RunDir) -> None:
     best = of_run(run, run.read_plan()).best
     of_step = f", of step {best.step}" if best else ""
     say(f"note: {run.run_id} is not completed: this is its best model so far{of_step}")
-
-
-def check_writable(target: Path, option: str) -> None:
-    """Raise UserError where no file can be made there, which is better known before a model is run."""
-    from launcher import paths
-    from launcher.errors import Problem, UserError
-
-    reason = paths.refusal(target)
-    if paths.is_dir(target):
-        reason = "it is a directory"
-    elif not paths.is_dir(target.parent):
-        reason = f"there is no directory {target.parent}"
-    try:
-        if reason is None:
-            # Permissions alone don't tell: /proc and a full disk refuse root, too.
-            tempfile.TemporaryFile(dir=target.parent).close()
-    except OSError as error:
-        reason = str(error.strerror)
-    if reason is not None:
-        remedy = f"give another file: {option} FILE"
-        raise UserError(Problem(f"can't be written: {reason}", None, option, str(target), remedy))
-
-
-def _file_and_words(given: tuple[str, ...]) -> tuple[str | None, list[str]]:
-    """The file among the words given, and the `data.KEY=VALUE` words."""
-    words = [word for word in given if KEY_VALUE.match(word)]
-    files = [word for word in given if word not in words]
-    if len(files) > 1:
-        raise click.UsageError(f"give one file, not {len(files)}", click.get_current_context())
-    return (files[0] if files else None), words
-
-
-@contextmanager
-def _recipe_for(run: Path, file: str | None, words: list[str], *, labelled: bool) -> Iterator[list[str]]:
-    """The argument that says how a file is read, after what can be known of it without a model was looked at."""
-    from launcher.cli.train_process import write_recipe
-    from launcher.errors import Problem, UserError
-    from launcher.loading.resolve import dump_recipe, read_recipe_file
-    from launcher.planning.given_data import recipe_for
-    from launcher.reading.given_files import check_given
-    from launcher.runs.directory import RunDir
-
-    if file is None:
-        if words:
-            raise UserError(
-                Problem("says how a file is read", "override", words[0], None, "give the file, too")
-            )
-        yield []
-        return
-    recipe = recipe_for(read_recipe_file(RunDir(run).recipe), Path(file), words, Path.cwd())
-    sure = any(word.startswith("data.header=") for word in words)
-    check_given(Path(file).absolute(), recipe, labelled=labelled, sure_of_header=sure)
-    if not words:
-        yield []
-        return
-    with tempfile.TemporaryDirectory(prefix="launch-recipe-") as directory:
-        yield ["--recipe", str(write_recipe(Path(directory), dump_recipe(recipe)))]
-
-
-def _existing(file: str | None) -> list[str]:
-    from launcher import paths
-    from launcher.errors import Problem, UserError
-
-    if file is None:
-        return []
-    if not paths.is_file(file):
-        reason = paths.refusal(file)
-        text = f"can't be read: {reason}" if reason else "is not a regular file"
-        raise UserError(Problem(text if paths.exists(file) or reason else "no such file", where=file))
-    return [str(Path(file).absolute())]
