@@ -202,7 +202,7 @@ def _state_bytes(shape: ModelShape, setup: Setup) -> tuple[int, int, int, int]:
     gradients = FP32 * (share if stage >= 2 else trained)
     # DeepSpeed 0.19 clones the partition in stages 1 and 2 though it is fp32 already; stage 3 shares it.
     master = FP32 * share if stage in (1, 2) or (stage == 3 and offloaded) else 0
-    optimizer = optimizer_bytes(setup) * (share if stage else trained) + master
+    optimizer = optimizer_bytes(setup) * (share if stage else trained) - saved_state(shape, setup) + master
     if not offloaded:
         return gradients, optimizer, 0, 0
     staged = FP32 * share * (1 if stage == 3 else 2)  # gradients, and below stage 3 the updated weights
@@ -216,6 +216,28 @@ def _state_bytes(shape: ModelShape, setup: Setup) -> tuple[int, int, int, int]:
 def optimizer_bytes(setup: Setup) -> int:
     """Bytes of optimizer state, and of an average of the weights, for each trained parameter."""
     return OPTIMIZERS[setup.optimizer].state_bytes + FP32 * (setup.momentum + setup.averaged)
+
+
+def saved_state(shape: ModelShape, setup: Setup) -> int:
+    """Bytes of optimizer state that the matrices of layers and adapters do without."""
+    optimizer = OPTIMIZERS[setup.optimizer]
+    if optimizer.matrix_bytes is None:
+        return 0
+    elements = sum(count * rows * columns for count, rows, columns in trained_matrices(shape, setup))
+    return (optimizer.state_bytes - optimizer.matrix_bytes) * elements
+
+
+def trained_matrices(shape: ModelShape, setup: Setup) -> list[tuple[int, int, int]]:
+    """How often the layers, or their adapters, have a matrix of so many rows and columns that trains."""
+    if setup.tuning == "lora":
+        rank, adapted = setup.lora_r, _adapted(shape, setup)
+        return [(count, rank, width) for count, *widths in adapted for width in widths]
+    layers = shape.own_layers - min(setup.frozen_layers, shape.own_layers)
+    return [
+        (count // shape.own_layers * layers, outputs, inputs)
+        for kinds in shape.linear_modules().values()
+        for count, inputs, outputs in kinds
+    ]
 
 
 def activation_bytes(shape: ModelShape, setup: Setup, *, tokens: int, length: int) -> int:

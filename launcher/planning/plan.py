@@ -26,6 +26,7 @@ from launcher.planning.step_time import Planned, known_device
 from launcher.planning.throughput import Facts, Throughput, Variant, predict, step_seconds
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import Record
+from launcher.recipe.optimizers import OPTIMIZERS
 from launcher.recipe.recipe import AUTO, Recipe
 
 
@@ -379,6 +380,12 @@ def _notes(
         yield f"batch.global={examples} over {world_size} ranks is uneven: each example counts the same"
     if recipe.precision == "bf16" and (setup.device, executor) == ("cpu", LOCAL) and not machine.native_bf16:
         yield "this CPU only imitates bf16: precision=fp32 is about three times as fast here"
+    optimizer, pretrained = recipe.train.optimizer, recipe.model.init == "pretrained"
+    if OPTIMIZERS[optimizer].harms_pretrained and pretrained and recipe.tuning == "full":
+        yield (
+            f"train.optimizer={optimizer} makes weights that were pretrained by Adam forget, the more the higher the rate "
+            "(Qu et al., 2026): adamw or tuning=lora suits them better"
+        )
     gpu = known_device(cluster.gpu_model) if cluster.gpu_model else None
     if recipe.precision == "bf16" and setup.device == "cuda" and gpu is not None and not gpu.has_bf16:
         yield f"a {cluster.gpu_model} only imitates bf16: precision=fp16 is what it is made for"

@@ -21,8 +21,11 @@ from launcher.planning.estimate import (
     adapter_parameters,
     estimate_traffic,
     optimizer_bytes,
+    saved_state,
     trainable_parameters,
+    trained_matrices,
 )
+from launcher.recipe.optimizers import OPTIMIZERS
 
 OPERATIONS = 170
 """Operations that one layer issues, forward and backward: a 12-layer step issues 1,900 to 2,500 in all."""
@@ -245,6 +248,7 @@ class Prediction:
         last = 2 * math.ceil(math.log2(ranks)) * link.latency_s
         exposed = max(last, exchange - self.overlap * passes * 2 / 3)
         update = update_bytes(self.shape, setup) / self.device.bytes_per_s
+        update += update_flops(self.shape, setup) / self.device.flops_per_s
         return StepTime(passes + update + self.device.fixed_s, exposed, work.examples)
 
     def _passes(self, setup: Setup, examples: int, micro_batches: int) -> float:
@@ -288,7 +292,14 @@ def update_bytes(shape: ModelShape, setup: Setup) -> int:
     """Bytes that the update reads and writes: gradients, then weights and optimizer state, there and back."""
     trained = trainable_parameters(shape, setup)
     own = -(-trained // setup.world_size) if setup.zero_stage else trained
-    return own * (FP32 + 2 * (FP32 + optimizer_bytes(setup)))
+    return own * (FP32 + 2 * (FP32 + optimizer_bytes(setup))) - 2 * saved_state(shape, setup)
+
+
+def update_flops(shape: ModelShape, setup: Setup) -> int:
+    """Floating-point operations of an update that orthogonalises matrices: three products an iteration (Jordan et al., 2024)."""
+    sides = ((count, *sorted(widths)) for count, *widths in trained_matrices(shape, setup))
+    once = sum(count * 2 * short * short * (2 * long + short) for count, short, long in sides)
+    return OPTIMIZERS[setup.optimizer].iterations * once
 
 
 def pass_bytes(shape: ModelShape, setup: Setup, tokens: int, length: float, micro_batches: int) -> int:

@@ -170,7 +170,7 @@ def _optimizer_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(
             ("train.momentum", "train.optimizer"),
             f"is not a setting of {train.optimizer}",
-            "leave it out (train.beta1 is the momentum of adam, adamw and lamb), or use train.optimizer=sgd",
+            "leave it out (adam, adamw and lamb have train.beta1, muon has 0.95), or use train.optimizer=sgd",
         )
     if train.nesterov and not (optimizer.takes_nesterov and train.momentum):
         yield Conflict(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-Optimizer = Literal["adamw", "adam", "sgd", "rmsprop", "adafactor", "lamb"]
+Optimizer = Literal["adamw", "adam", "sgd", "rmsprop", "adafactor", "lamb", "muon"]
 
 
 class Facts(NamedTuple):
@@ -13,6 +13,8 @@ class Facts(NamedTuple):
 
     state_bytes: int
     """State for each trained parameter, momentum aside: 8 for two fp32 moments, 4 for one; 0 where there is next to none."""
+    matrix_bytes: int | None = None
+    """The same for the elements of matrices in the layers and in adapters, where it differs."""
     rate_rule: Literal["root", "linear"] = "root"
     """How the learning rate grows with the batch: with its square root, or in proportion."""
     highest_zero: int = 3
@@ -22,6 +24,10 @@ class Facts(NamedTuple):
     takes_nesterov: bool = False
     captured: bool = False
     """Whether a CUDA graph can hold its step: it keeps its count of steps and takes its learning rate on the device."""
+    iterations: int = 0
+    """Newton-Schulz iterations in a step on each matrix of the layers and of adapters."""
+    harms_pretrained: bool = False
+    """Whether weights that were pretrained by Adam lose what they know when all of them are trained by it."""
 
 
 OPTIMIZERS: Mapping[Optimizer, Facts] = {
@@ -31,4 +37,5 @@ OPTIMIZERS: Mapping[Optimizer, Facts] = {
     "rmsprop": Facts(4, takes_momentum=True),
     "adafactor": Facts(0, highest_zero=0),
     "lamb": Facts(8, highest_zero=0),
+    "muon": Facts(8, matrix_bytes=4, highest_zero=0, iterations=5, harms_pretrained=True),
 }

@@ -104,19 +104,19 @@ class Train(Section):
     crf_lr: Positive | None = None
     """Peak learning rate of a CRF or of ordinal thresholds; null means that of the head."""
     optimizer: Optimizer = "adamw"
-    """Optimizer; lamb needs the package pytorch-optimizer."""
+    """Optimizer; lamb needs the package pytorch-optimizer. muon: for models from scratch and for LoRA."""
     momentum: Probability = 0.0
     """Momentum of sgd and rmsprop."""
     nesterov: bool = False
     """Nesterov's momentum in sgd."""
     beta1: Probability = 0.9
-    """Decay of the first moment, in adamw, adam and lamb."""
+    """Decay of the first moment, in adamw, adam and lamb, and in muon where that is AdamW."""
     beta2: Probability = 0.999
-    """Decay of the second moment, in adamw, adam, lamb and rmsprop."""
+    """Decay of the second moment, in adamw, adam, lamb, rmsprop, and in muon where that is AdamW."""
     epsilon: Positive = 1e-8
     """Added to the denominator of the update, but in sgd and adafactor."""
     weight_decay: NonNegative = 0.01
-    """Weight decay, on matrices only: decoupled in adamw, lamb and adafactor, added to the gradient (L2) in the others."""
+    """Weight decay, on matrices only: decoupled in adamw, lamb, muon and adafactor, added to the gradient (L2) in the others."""
     loss: Loss = Loss.default()
     """The loss."""
     l1: NonNegative = 0.0

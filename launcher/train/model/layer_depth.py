@@ -16,20 +16,30 @@ def depths(model: torch.nn.Module) -> dict[str, int]:
     """Depth of each parameter by its name: 0 the embeddings, 1 to L the layers that have parameters, L + 1 the head."""
     whole = _whole(model)
     names = family_of(whole.config).modules
-    prefix, layers = f"{whole.base_model_prefix}.", f"{names.layers}."
+    layers = f"{names.layers}."
     below = tuple(f"{name}." for name in names.below)
     top = len(whole.base_model.get_submodule(names.layers))
 
     def depth(name: str) -> int:
-        inner = name.removeprefix("base_model.model.")
-        if not inner.startswith(prefix) or ".pooler." in inner:
+        inner = _within_encoder(whole, name)
+        if inner is None:
             return top + 1
-        inner = inner.removeprefix(prefix)
         if inner.startswith(layers):
             return int(inner.removeprefix(layers).partition(".")[0]) + 1
         return 0 if inner.startswith(below) else top  # a norm behind the last layer
 
     return {name: depth(name) for name, _ in model.named_parameters()}
+
+
+def layer_matrices(model: torch.nn.Module) -> set[str]:
+    """Names of the matrices that stand in the layers, those of adapters included."""
+    whole = _whole(model)
+    layers = f"{family_of(whole.config).modules.layers}."
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.dim() == 2 and (_within_encoder(whole, name) or "").startswith(layers)
+    }
 
 
 def rate_scales(recipe: Recipe, model: torch.nn.Module) -> Mapping[str, float]:
@@ -61,6 +71,17 @@ def _own_rate(recipe: Recipe, name: str) -> float | None:
     if extra_head.NAME in name.split(".") and train.crf_lr is not None:
         return train.crf_lr
     return train.head_lr
+
+
+def _within_encoder(whole: Any, name: str) -> str | None:
+    """The name of a parameter within the encoder's body; None for those of poolers and heads."""
+    inner = name.removeprefix("base_model.model.")
+    if whole.base_model is not whole:
+        prefix = f"{whole.base_model_prefix}."
+        if not inner.startswith(prefix):
+            return None
+        inner = inner.removeprefix(prefix)
+    return None if inner.partition(".")[0] in ("pooler", extra_head.NAME) else inner
 
 
 def _whole(model: torch.nn.Module) -> Any:

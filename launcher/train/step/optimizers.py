@@ -11,7 +11,8 @@ from launcher.errors import RunFailed
 from launcher.recipe.optimizers import Optimizer
 from launcher.recipe.recipe import Recipe
 from launcher.recipe.train import Train
-from launcher.train.model.layer_depth import rate_scales
+from launcher.train.model.layer_depth import layer_matrices, rate_scales
+from launcher.train.step.muon import ORTHOGONAL, MuonAndAdamW
 
 Groups = list[dict[str, Any]]
 
@@ -25,21 +26,24 @@ def make_optimizer(recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optimi
 
 
 def parameter_groups(recipe: Recipe, model: torch.nn.Module) -> Groups:
-    """Groups of trainable parameters by learning rate; weight decay on matrices only."""
+    """Groups of trainable parameters by learning rate; weight decay on matrices only, Muon on those of the layers."""
     scales = rate_scales(recipe, model)
-    found: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
+    inside = layer_matrices(model) if recipe.train.optimizer == "muon" else set()
+    found: dict[tuple[float, bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            found.setdefault((scales.get(name, 1.0), parameter.dim() > 1), []).append(parameter)
-    order = sorted(found, key=lambda key: (-key[0], not key[1]))
+            key = (scales.get(name, 1.0), parameter.dim() > 1, name in inside)
+            found.setdefault(key, []).append(parameter)
+    order = sorted(found, key=lambda key: (-key[0], not key[1], not key[2]))
     return [
         {
-            "params": found[scale, matrices],
+            "params": found[scale, matrices, orthogonal],
             "weight_decay": recipe.train.weight_decay if matrices else 0.0,
             "lr": recipe.train.lr * scale,
             SCALE: scale,
+            **({ORTHOGONAL: orthogonal} if recipe.train.optimizer == "muon" else {}),
         }
-        for scale, matrices in order
+        for scale, matrices, orthogonal in order
     ]
 
 
@@ -102,6 +106,10 @@ def _lamb(groups: Groups, train: Train) -> torch.optim.Optimizer:
     return Lamb(groups, lr=train.lr, betas=(train.beta1, train.beta2), eps=train.epsilon)
 
 
+def _muon(groups: Groups, train: Train) -> torch.optim.Optimizer:
+    return MuonAndAdamW(groups, train.lr, (train.beta1, train.beta2), train.epsilon)
+
+
 MAKERS: Mapping[Optimizer, Callable[[Groups, Train], torch.optim.Optimizer]] = {
     "adamw": _adamw,
     "adam": _adam,
@@ -109,4 +117,5 @@ MAKERS: Mapping[Optimizer, Callable[[Groups, Train], torch.optim.Optimizer]] = {
     "rmsprop": _rmsprop,
     "adafactor": _adafactor,
     "lamb": _lamb,
+    "muon": _muon,
 }
