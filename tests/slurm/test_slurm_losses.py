@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from support.slurm_cluster import Cluster, wait_until
-from support.training import log, losses, make_run, metrics, recipe, result, write_data
+from support.training import log, losses, make_run, metrics, recipe, result, train_here, write_data
 from transformers import BertConfig, BertModel
 
 from launcher.executors import executor_for
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 STEPS = 20
 NO_DROPOUT = {"dropout": {"hidden": 0.0, "attention": 0.0, "classifier": 0.0}}
-LAYOUTS = [(1, 1), (1, 2), (2, 1), (2, 2)]
+LAYOUTS = [[(2, 2)], pytest.param([(1, 1), (1, 2), (2, 1)], marks=pytest.mark.long)]
 """Nodes and ranks on each."""
 
 Make = Callable[..., RunDir]
@@ -39,9 +39,9 @@ def make(tmp_path: Path) -> Make:
     """Makes the run directory of that name for a tiny recipe on Slurm; all share their data."""
     data = write_data(tmp_path / "data")
 
-    def _make(name: str, **changes: Any) -> RunDir:
+    def _make(name: str, executor: str = "slurm", **changes: Any) -> RunDir:
         quiet: dict[str, Any] = {"eval": {"every": None}, "checkpoint": {"every": None}}
-        return make_run(tmp_path / "runs" / name, recipe(data, executor="slurm", **(quiet | changes)))
+        return make_run(tmp_path / "runs" / name, recipe(data, executor=executor, **(quiet | changes)))
 
     return _make
 
@@ -52,28 +52,24 @@ def ended(executor: Executor, *runs: RunDir) -> list[str]:
     return [str(result(run)["status"]) for run in runs]
 
 
-def test_losses_are_those_of_one_rank_on_any_nodes(slurm: Executor, make: Make) -> None:
+@pytest.mark.parametrize("layouts", LAYOUTS)
+def test_losses_are_those_of_one_rank_on_any_nodes(
+    slurm: Executor, make: Make, layouts: list[tuple[int, int]]
+) -> None:
     """97 examples in batches of 16: the last batch of an epoch is a single example, for one of the ranks."""
-    runs = [
-        make(
-            f"on-{nodes}x{gpus}",
-            nodes=nodes,
-            gpus=gpus,
-            model=NO_DROPOUT,
-            train={"max_steps": STEPS, "lr": 3e-3},
-        )
-        for nodes, gpus in LAYOUTS
-    ]
+    wanted = {"model": NO_DROPOUT, "train": {"max_steps": STEPS, "lr": 3e-3}}
+    runs = [make(f"on-{nodes}x{gpus}", nodes=nodes, gpus=gpus, **wanted) for nodes, gpus in layouts]
     for run in runs:
         slurm.start(run)
+    alone = make("alone", executor="local", **wanted)
+    train_here(alone, "off")
     assert ended(slurm, *runs) == ["completed"] * len(runs), "\n".join(map(log, runs))
-    expected = losses(runs[0])
+    expected, evaluated = losses(alone), metrics(alone, "validation")[-1]["eval/loss"]
     assert len(expected) == STEPS
     assert max(expected) - min(expected) > 0.01, "it has learnt nothing: any layout would agree"
-    for run in runs[1:]:
+    for run in runs:
         assert losses(run) == pytest.approx(expected, abs=1e-4), run.run_id
-        found, wished = metrics(run, "validation")[-1], metrics(runs[0], "validation")[-1]
-        assert found["eval/loss"] == pytest.approx(wished["eval/loss"], abs=1e-4)
+        assert metrics(run, "validation")[-1]["eval/loss"] == pytest.approx(evaluated, abs=1e-4)
 
 
 def test_adapters_under_zero_3_are_stopped_and_resumed_to_the_same_losses(

@@ -71,6 +71,7 @@ def worker_on(run: RunDir, node: int) -> int:
     return pid
 
 
+@pytest.mark.long  # the tutorial has four nodes, and test_slurm_losses.py ZeRO on nodes
 def test_four_nodes_train_one_model_with_zero_2(
     slurm: Executor, make_run: Callable[[Mapping[str, Any]], RunDir]
 ) -> None:
@@ -115,7 +116,7 @@ def test_nodes_with_networks_of_their_own(
     tmp_path: Path, make_run: Callable[[Mapping[str, Any]], RunDir]
 ) -> None:
     require_slurm(netns=True)
-    run = make_run({"nodes": 2, "gpus": 2})
+    run = make_run({"nodes": 2})
     with NetnsCluster(tmp_path / "cluster", nodes=2) as cluster:
         cluster.run(["sbatch", "--wait", str(run.job_sbatch)], check=False, timeout_s=300)
     assert (read_json(run.result) or {}).get("status") == "completed", report(run)

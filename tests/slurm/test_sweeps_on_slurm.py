@@ -307,36 +307,33 @@ def test_packed_trials_that_wait_leave_the_queue_with_the_last_of_them(
 
 
 @pytest.mark.slow
-def test_twelve_trials_killed_extended_pruned_compared_and_reported(
-    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+@pytest.mark.parametrize("seeds", [2, pytest.param(6, marks=pytest.mark.long)])
+def test_trials_killed_extended_pruned_compared_and_reported(
+    on_slurm: Launch, cluster: Cluster, tmp_path: Path, seeds: int
 ) -> None:
     words = (*TINY, "train.max_steps=40", "checkpoint.every=10", "train.lr=1e-3,1e-2")
-    command = ("sweep", *words, "seed=1..6", "--pack", 2, "--json")
-    first = json.loads(on_slurm(*command).stdout)
+    command = ("sweep", *words, f"seed=1..{seeds}", "--pack", 2, "--json")
+    first = json.loads(on_slurm(*command, "--parallel", 1).stdout)
     name, runs_dir = first["sweep"], tmp_path / "runs"
-    assert len(first["trials"]) == 12
+    assert len(first["trials"]) == 2 * seeds
     wait_until(lambda: any(steps(RunDir(runs_dir / trial)) for trial in first["trials"]), "one to train", 240)
     cluster.run(["scancel", "--signal=KILL", "--full", first["jobs"][0]], check=False)
     cluster.run(["scancel", first["jobs"][0]], check=False)
     wait_until(lambda: cluster.run(["squeue", "--noheader"]).stdout == "", "an empty queue", 120)
-    assert statuses(on_slurm, name).count("completed") < 12
+    assert statuses(on_slurm, name).count("completed") < 2 * seeds
 
     on_slurm(*command)
-    more = ("sweep", *words, "seed=1..7", "--pack", 2, "--json")
+    more = ("sweep", *words, f"seed=1..{seeds + 1}", "--pack", 2, "--json")
     assert len(json.loads(on_slurm(*more).stdout)["jobs"]) == 1
-    wait_until(lambda: statuses(on_slurm, name) == ["completed"] * 14, "14 trials to be completed", 500)
+    every = 2 * (seeds + 1)
+    wait_until(lambda: statuses(on_slurm, name) == ["completed"] * every, "all to be completed", 500)
     assert "nothing is missing" in on_slurm(*more).stderr
-    on_slurm("sweep", *words, "seed=2..7", "--pack", 2, "--prune")
-    assert statuses(on_slurm, name) == ["completed"] * 12
+    on_slurm("sweep", *words, f"seed=2..{seeds + 1}", "--pack", 2, "--prune")
+    assert statuses(on_slurm, name) == ["completed"] * (2 * seeds)
 
-    every = [RunDir(path) for path in runs_dir.glob(f"{name}.*")]
-    assert len(every) == 14
-    assert [steps(run) for run in every] == [40] * 14
+    assert [steps(RunDir(path)) for path in runs_dir.glob(f"{name}.*")] == [40] * every
     rows = json.loads(on_slurm("compare", name, "--json").stdout)["rows"]
-    assert [row["seeds"] for row in rows] == [[2, 3, 4, 5, 6, 7]] * 2
-    assert rows[1]["against_best"]["seeds"] == 6
+    assert [row["seeds"] for row in rows] == [list(range(2, seeds + 2))] * 2
+    assert rows[1]["against_best"]["seeds"] == seeds
     on_slurm("report", name)
     assert name in (tmp_path / "report.html").read_text()
-    on_slurm("run", *words[:-1], "train.lr=1e-2", "seed=1", "run_id=alone", "--follow")
-    (trial,) = (run for run in every if run.run_id.endswith("lr0.01-seed1"))
-    assert losses(RunDir(runs_dir / "alone")) == losses(trial)

@@ -63,6 +63,12 @@ def requeue(cluster: Cluster, run: RunDir) -> None:
     wait_until(lambda: len(run.attempt_numbers()) > attempts, "its next attempt", 120)
 
 
+def requeue_and_train(cluster: Cluster, run: RunDir) -> None:
+    requeue(cluster, run)
+    done = steps(run)
+    wait_until(lambda: steps(run) > done + 5, "the next attempt to train", 240)
+
+
 def as_shown(run: RunDir) -> dict[int, dict[str, Any]]:
     """metrics.jsonl as W&B shows it: what belongs to a step is one row."""
     rows: dict[int, dict[str, Any]] = {}
@@ -78,29 +84,36 @@ def as_shown(run: RunDir) -> dict[int, dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_five_requeues_an_outage_and_a_sync_while_it_trains_make_one_curve(
-    launch: Launch, cluster: Cluster, server: WandbStub, environment: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("online", "while_sent"), [(0, 1), pytest.param(1, 3, marks=pytest.mark.long)], ids=["two", "five"]
+)
+def test_requeues_an_outage_and_a_sync_while_it_trains_make_one_curve(
+    launch: Launch,
+    cluster: Cluster,
+    server: WandbStub,
+    environment: dict[str, str],
+    tmp_path: Path,
+    online: int,
+    while_sent: int,
 ) -> None:
+    """Requeued so often while W&B answers, once while it doesn't, and so often while a login node sends."""
     launch("run", *TINY, "train.max_steps=1000000", "run_id=r", env=environment)
     run = RunDir(tmp_path / "runs" / "r")
     wait_until(lambda: steps(run) > 5, "it to train", 240)
     server.wait_until(lambda: "r" in server.runs, "W&B to know it", 120)
-    requeue(cluster, run)
-    done = steps(run)
-    wait_until(lambda: steps(run) > done, "the second attempt to train", 240)
+    for _ in range(online):
+        requeue_and_train(cluster, run)
     server.go_down()
     requeue(cluster, run)
-    wait_until(lambda: bool(list(run.path.glob("wandb/offline-run-*"))), "the third to be offline", 240)
+    wait_until(lambda: bool(list(run.path.glob("wandb/offline-run-*"))), "the next to be offline", 240)
     server.come_back()
 
     command = [sys.executable, "-m", "launcher", "sync", "r", "--follow", "--json"]
     login_node = subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE)
     try:
         wait_until((run.path / "wandb" / "sender").exists, "the login node to send", 120)
-        for _ in range(3):
-            requeue(cluster, run)
-            done = steps(run)
-            wait_until(lambda seen=done: steps(run) > seen + 5, "the next attempt to train", 240)
+        for _ in range(while_sent):
+            requeue_and_train(cluster, run)
         launch("stop", "r", "--wait", env=environment)
         out, _ = login_node.communicate(timeout=180)
     finally:
@@ -110,7 +123,7 @@ def test_five_requeues_an_outage_and_a_sync_while_it_trains_make_one_curve(
     (sent,) = json.loads(out)["runs"]
     assert sent["ended"]
 
-    assert len(run.attempt_numbers()) == 6
+    assert len(run.attempt_numbers()) == online + while_sent + 2
     last = steps(run)
     history = server.history("r")
     assert [row["_step"] for row in history] == list(range(1, last + 1))

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 from support.models import pretrained
-from support.training import ROOT, make_run, metrics, recipe, result, torchrun
+from support.training import ROOT, RankServer, make_run, metrics, recipe, result, torchrun
 from transformers import AutoModelForSequenceClassification
 
 from launcher.families import FAMILIES
 from launcher.runs.directory import RunDir
 from launcher.train.compat.empty_weights import empty_weights
+from launcher.train.compat.model_names import Names, kept_names
 
 UNUSED = (
     "torch._dynamo.eval_frame",
@@ -64,18 +65,17 @@ def test_a_training_imports_nothing_that_it_does_not_call(
     assert json.loads((run.path / "imported.json").read_text()) == []
 
 
-def test_two_ranks_train_without_them_as_well(tmp_path: Path, tiny_data: Path) -> None:
+def test_two_ranks_train_without_them_as_well(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     wanted: dict[str, Any] = {
         "train": {"max_steps": 2},
         "eval": {"every": None},
         "model": {"dropout": {"hidden": 0.0, "attention": 0.0}},
     }
-    alone = make_run(tmp_path / "alone", recipe(tiny_data, **wanted))
+    alone = ranks.complete(make_run(tmp_path / "alone", recipe(tiny_data, **wanted)))
     both = make_run(tmp_path / "both", recipe(tiny_data, gpus=2, **wanted))
-    for run, ranks in ((alone, 1), (both, 2)):
-        with torchrun(run, ranks) as agent:
-            printed = agent.communicate()[0]
-        assert agent.returncode == 0, printed
+    with torchrun(both, 2) as agent:
+        printed = agent.communicate()[0]
+    assert agent.returncode == 0, printed
     assert [row["train/loss"] for row in metrics(both)] == pytest.approx(
         [row["train/loss"] for row in metrics(alone)], abs=1e-5
     )
@@ -117,12 +117,12 @@ def test_a_model_is_filled_the_same_without_drawing_first(tmp_path: Path, family
 def test_names_of_models_are_kept_between_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     script = """
-from launcher.train.compat.start import shorten_start
-shorten_start()
+from launcher.train.compat.model_names import keep_model_names
+keep_model_names()
 import transformers
-print(sorted(set(dir(transformers))), transformers.BertModel, transformers.models.llama.LlamaConfig)
+print(sorted(set(dir(transformers))), transformers.BertConfig, transformers.models.llama.LlamaConfig)
 """
-    usual = python("-c", script.replace("shorten_start()", ""))
+    usual = python("-c", script.replace("keep_model_names()", ""))
     first = python("-c", script)
     kept = sorted((tmp_path / "launcher" / "imports").iterdir())
     assert len(kept) == 2  # with the prefix `models.` and without
@@ -130,11 +130,31 @@ print(sorted(set(dir(transformers))), transformers.BertModel, transformers.model
     assert usual.stdout == first.stdout == again.stdout != "", first.stderr + again.stderr
 
     for file in kept:
-        file.write_text(file.read_text().replace('"BertModel"', '"BretModel"'))
-    assert "no attribute BertModel" in python("-c", script).stderr, "the files were not read"
-    for file, text in zip(kept, ('{"stamp": ', '{"stamp": "of another installation"}'), strict=True):
-        file.write_text(text)
-    assert python("-c", script).stdout == usual.stdout
+        file.write_text(file.read_text().replace('"BertConfig"', '"BretConfig"'))
+    assert "no attribute BertConfig" in python("-c", script).stderr, "the files were not read"
+
+
+@pytest.mark.parametrize("text", ['{"stamp": ', '{"stamp": "of another installation"}', "[]"])
+def test_names_that_were_kept_for_another_or_damaged_are_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    models = tmp_path / "models"
+    models.mkdir()
+    found: Names = {frozenset({"torch"}): {"bert": {"BertModel", "BertLayer"}}}
+    reads = []
+
+    def read(path: Path, **_: object) -> Names:
+        reads.append(path)
+        return found
+
+    names = kept_names(read)
+    assert names(models) == names(models) == found
+    assert len(reads) == 1
+    (kept,) = (tmp_path / "launcher" / "imports").iterdir()
+    kept.write_text(text)
+    assert names(models) == names(models) == found
+    assert len(reads) == 2
 
 
 @pytest.mark.parametrize("code", [0, 3])
