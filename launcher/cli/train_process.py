@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
 from launcher.cli.output import say
-from launcher.cli.progress import Bar, make_bar
+from launcher.cli.progress import make_bar
 from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
 from launcher.executors.shared.environment import single_process
 from launcher.runs.events import Notice, Progress, VerbDone, VerbFailed, parse_event
@@ -26,8 +26,15 @@ def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
 
     Raises UserError with the problems that the verb reports, or RunFailed; a verb that dies shows its own traceback.
     """
+    with make_bar() as bar:
+        return _answer(arguments, bar.line, lambda event: bar.update(event.name, event.done, event.total))
+
+
+def _answer(
+    arguments: Sequence[str], tell: Callable[[str], None], show: Callable[[Progress], None]
+) -> dict[str, Any]:
     command = [sys.executable, "-P", "-m", "launcher.train", *arguments]
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors, make_bar() as bar:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -38,7 +45,7 @@ def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
         )
         assert process.stdout is not None
         try:
-            outcome = _read_events(process.stdout, bar)
+            outcome = _read_events(process.stdout, tell, show)
         except BaseException:
             process.terminate()
             raise
@@ -51,14 +58,16 @@ def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
     return dict(outcome.others)
 
 
-def _read_events(stream: IO[str], bar: Bar) -> VerbDone | VerbFailed | None:
+def _read_events(
+    stream: IO[str], tell: Callable[[str], None], show: Callable[[Progress], None]
+) -> VerbDone | VerbFailed | None:
     outcome = None
     for line in stream:
         match parse_event(line):
             case Progress() as event:
-                bar.update(event.name, event.done, event.total)
+                show(event)
             case Notice() as event:
-                bar.line(event.text)
+                tell(event.text)
             case VerbDone() | VerbFailed() as event:
                 outcome = event
     return outcome
@@ -98,7 +107,9 @@ def run_many(
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         with ThreadPoolExecutor(max(1, at_once)) as pool:
-            answers = {name: pool.submit(_run_one, arguments) for name, arguments in jobs.items()}
+            answers = {
+                name: pool.submit(_answer, arguments, say, lambda _: None) for name, arguments in jobs.items()
+            }
             for name, answer in answers.items():
                 try:
                     done.append(answer.result())
@@ -107,30 +118,3 @@ def run_many(
     finally:
         signal.signal(signal.SIGINT, before)
     return done, errors
-
-
-def _run_one(arguments: Sequence[str]) -> dict[str, Any]:
-    command = [sys.executable, "-P", "-m", "launcher.train", *arguments]
-    outcome: VerbDone | VerbFailed | None = None
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            encoding="utf-8",
-            errors="replace",
-            env=single_process(os.environ),
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            match parse_event(line):
-                case Notice() as event:
-                    say(event.text)
-                case VerbDone() | VerbFailed() as event:
-                    outcome = event
-        code = process.wait()
-        if outcome is None:
-            raise RunFailed("crashed", _crash(errors, arguments[0], code))
-    if isinstance(outcome, VerbFailed):
-        raise _error(outcome)
-    return dict(outcome.others)

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from launcher.engine.findings import Finding, digest
 from launcher.errors import DamagedFile
@@ -15,6 +15,7 @@ from launcher.runs.files import write_json
 from launcher.runs.records import make, read_json, tree_of
 from launcher.runs.trust import WRITABLE_BY_OTHERS
 
+R = TypeVar("R")
 MOST_FILES = 500
 """Records of a kind that are read: a plan waits for them."""
 
@@ -32,12 +33,8 @@ def directory() -> Path | None:
 
 def read_finding(key: Mapping[str, str]) -> Finding | None:
     """What a probe of the same things has found, or None."""
-    for tree, path in read_all(f"finding-{digest(key)}.json"):
-        with contextlib.suppress(DamagedFile):
-            found = make(Finding, tree, str(path))
-            if dict(found.key) == dict(key):
-                return found
-    return None
+    found = read_all(f"finding-{digest(key)}.json", Finding)
+    return next((finding for finding in found if dict(finding.key) == dict(key)), None)
 
 
 def keep_finding(finding: Finding) -> bool:
@@ -57,11 +54,11 @@ def keep(name: str, tree: Mapping[str, Any]) -> bool:
     return True
 
 
-def read_all(pattern: str) -> Iterator[tuple[dict[str, Any], Path]]:
-    """The readable records of these names."""
+def read_all(pattern: str, kind: type[R]) -> Iterator[R]:
+    """The records in the files of these names, but those that are damaged."""
     place = directory()
     for path in sorted(place.glob(pattern))[:MOST_FILES] if place is not None else ():
         with contextlib.suppress(DamagedFile):
             tree = read_json(path)
             if tree is not None:
-                yield tree, path
+                yield make(kind, tree, str(path))

@@ -5,15 +5,13 @@ A point is a whole step of one kind of training. Rates hold for any training in 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from launcher.engine.cache import keep, read_all
 from launcher.engine.findings import digest
-from launcher.errors import DamagedFile
-from launcher.runs.records import make, tree_of
+from launcher.runs.records import tree_of
 
 MOST_POINTS = 12
 """Newest points of a kind that are kept."""
@@ -81,14 +79,7 @@ NOTHING = Known()
 
 def read_known() -> Known:
     """What the cache holds; what is damaged is left out."""
-    steps: list[Steps] = []
-    rates: list[Rates] = []
-    for tree, path in read_all("steps-*.json"):
-        with contextlib.suppress(DamagedFile):
-            steps.append(make(Steps, tree, str(path)))
-    for tree, path in read_all("rates-*.json"):
-        with contextlib.suppress(DamagedFile):
-            rates.append(make(Rates, tree, str(path)))
+    steps, rates = read_all("steps-*.json", Steps), read_all("rates-*.json", Rates)
     return Known(tuple(filter(_is_sound, steps)), tuple(rate for rate in rates if rate.flops_per_s > 0))
 
 

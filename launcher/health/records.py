@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from launcher.errors import DamagedFile
 from launcher.health.beats import Part, Phase
@@ -33,6 +33,7 @@ FRESH_S = 30.0
 """A watcher writes every few seconds; one whose file is older than this is gone."""
 _NODE = re.compile(r"node_[0-9]{1,6}\.json", re.ASCII)
 _RANK = re.compile(r"rank_[0-9]{1,6}\.json", re.ASCII)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,7 @@ def _replace(path: Path, record: Member | Pace) -> None:
 
 def members(attempt: AttemptDir) -> list[Member]:
     """The ranks that have started, in no order."""
-    found = []
-    for path in _named(attempt.health, _RANK):
-        with contextlib.suppress(DamagedFile):
-            tree = parse_object(read_text(path, MOST_BYTES) or "", str(path))
-            found.append(make(Member, tree, str(path)))
-    return found
+    return list(_readable(attempt.health, _RANK, Member))
 
 
 def write_node(attempt: AttemptDir, health: NodeHealth) -> None:
@@ -155,17 +151,16 @@ def write_node(attempt: AttemptDir, health: NodeHealth) -> None:
 
 def read_nodes(attempt: AttemptDir) -> list[NodeHealth]:
     """What the nodes wrote last; a file that is just being written is left out."""
-    found = []
-    for path in _named(attempt.health, _NODE):
-        with contextlib.suppress(DamagedFile):
-            tree = parse_object(read_text(path, MOST_BYTES) or "", str(path))
-            found.append(make(NodeHealth, tree, str(path)))
-    return found
+    return list(_readable(attempt.health, _NODE, NodeHealth))
 
 
-def _named(directory: Path, name: re.Pattern[str]) -> Iterator[Path]:
+def _readable(directory: Path, name: re.Pattern[str], kind: type[R]) -> Iterator[R]:
+    """The records in the files so named, but those that are damaged."""
     try:
         entries = sorted(directory.iterdir())
     except OSError:
         return
-    yield from (entry for entry in entries if name.fullmatch(entry.name))
+    for path in entries:
+        if name.fullmatch(path.name):
+            with contextlib.suppress(DamagedFile):
+                yield make(kind, parse_object(read_text(path, MOST_BYTES) or "", str(path)), str(path))

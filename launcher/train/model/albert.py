@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from launcher.tasks.shared.base import Rows
-from launcher.train.packed.attention import attend
-from launcher.train.packed.in_place import by_head, cast_once, ready_mask, teach
+from launcher.train.packed.in_place import attention_of, ready_mask, teach
 from launcher.train.packed.packing import Packing
 
 __all__ = ["adapt", "ready_mask"]
@@ -43,17 +42,10 @@ class AlbertAttention(nn.Module):
         if packing is None:
             stock: tuple[torch.Tensor, Any] = super().forward(hidden_states, *args, **kwargs)
             return stock
-        hidden = cast_once(hidden_states)
-        size = self.attention_head_size
-        context = attend(
-            by_head(self.query(hidden), size),
-            by_head(self.key(hidden), size),
-            by_head(self.value(hidden), size),
-            packing,
-            scale=size**-0.5,
-            dropout=self.attention_dropout.p if self.training else 0.0,
-        )
-        projected = self.output_dropout(self.dense(context.view(1, len(context), -1)))
+        projections = (self.query, self.key, self.value)
+        dropout = self.attention_dropout.p if self.training else 0.0
+        context = attention_of(hidden_states, projections, self.attention_head_size, packing, dropout)
+        projected = self.output_dropout(self.dense(context))
         return self.LayerNorm(hidden_states + projected), None
 
 

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from launcher.tasks.shared.base import Rows
-from launcher.train.packed.attention import attend
-from launcher.train.packed.in_place import by_head, cast_once, examples_first, ready_mask, teach
+from launcher.train.packed.in_place import attention_of, examples_first, ready_mask, teach
 from launcher.train.packed.packing import Packing
 
 __all__ = ["adapt", "ready_mask"]
@@ -46,18 +45,11 @@ class DistilBertAttention(nn.Module):
         if packing is None:
             stock: tuple[torch.Tensor, Any] = super().forward(hidden_states, *args, **kwargs)
             return stock
-        hidden = cast_once(hidden_states)
-        size = self.attention_head_size
-        context = attend(
-            by_head(self.q_lin(packing.first(hidden) if first_only else hidden), size),
-            by_head(self.k_lin(hidden), size),
-            by_head(self.v_lin(hidden), size),
-            packing,
-            scale=size**-0.5,
-            dropout=self.dropout.p if self.training else 0.0,
-            first_only=first_only,
-        )
-        return self.out_lin(context.view(1, len(context), -1)), None
+        projections = (self.q_lin, self.k_lin, self.v_lin)
+        dropout = self.dropout.p if self.training else 0.0
+        width = self.attention_head_size
+        context = attention_of(hidden_states, projections, width, packing, dropout, first_only=first_only)
+        return self.out_lin(context), None
 
 
 class LastDistilBertLayer(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from launcher.train.packed.attention import attend
 from launcher.train.packed.packing import Packing
 
 
@@ -71,6 +72,33 @@ def cast_once(hidden: torch.Tensor) -> torch.Tensor:
     """Under autocast, the type that all three projections would each cast to."""
     kind = hidden.device.type
     return hidden.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else hidden
+
+
+def attention_of(
+    hidden: torch.Tensor,
+    projections: tuple[nn.Module, nn.Module, nn.Module],
+    width: int,
+    packing: Packing,
+    dropout: float,
+    *,
+    first_only: bool = False,
+) -> torch.Tensor:
+    """BERT's attention by query, key and value over packed rows (1, tokens, hidden), with heads of this width.
+
+    Returns (1, tokens, hidden), or (1, examples, hidden) where only first tokens ask.
+    """
+    hidden = cast_once(hidden)
+    query, key, value = projections
+    context = attend(
+        by_head(query(packing.first(hidden) if first_only else hidden), width),
+        by_head(key(hidden), width),
+        by_head(value(hidden), width),
+        packing,
+        scale=width**-0.5,
+        dropout=dropout,
+        first_only=first_only,
+    )
+    return context.view(1, len(context), -1)
 
 
 def by_head(projected: torch.Tensor, width: int) -> torch.Tensor:
