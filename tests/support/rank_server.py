@@ -3,6 +3,7 @@
 Importing takes longer than a tiny training. One JSON request a line comes in on stdin:
     {"run": DIR, "ranks": N, "attempt": K, "fault": {"event": E, "step": S, "rank": R, "action": A} | null}
     {"verb": [WORD, ...], "output": FILE}
+each with "user": {VARIABLE: DIR, ...}, the home and the caches of whoever asks;
 and when all processes of it have ended one answer goes out: {"codes": [...]} (-9 is SIGKILL).
 tests/train/process/test_torchrun.py shows that ranks started by torchrun itself compute the same.
 
@@ -51,6 +52,7 @@ def main() -> None:
     gc.freeze()  # what is here is shared by all ranks: their collectors need not look at it
     for line in sys.stdin:
         request = json.loads(line)
+        os.environ.update(request["user"])
         if "verb" in request:
             pids = [_fork(partial(_verb, request["verb"], request["output"]))]
         else:

@@ -32,6 +32,8 @@ from launcher.train.process.ranks import Ranks
 from launcher.train.process.stop_requests import StopFlag
 
 ROOT = Path(__file__).resolve().parents[2]
+OF_A_USER = ("HOME", "XDG_CACHE_HOME", "WANDB_DIR")
+"""Variables that name a home and caches: each test has its own, and finds nothing that another has left in them."""
 EXAMPLES = {"train": 97, "validation": 41, "test": 30}
 """97 = 6 x 16 + 1: with batch.global=16 the last batch of an epoch is a single example, and all ranks but one are idle."""
 
@@ -154,7 +156,8 @@ class RankServer:
     def _ask(self, request: Row) -> Row:
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
+        user = {name: os.environ[name] for name in OF_A_USER}
+        self._process.stdin.write(json.dumps({**request, "user": user}) + "\n")
         self._process.stdin.flush()
         answer: Row = json.loads(self._process.stdout.readline())
         return answer

@@ -12,9 +12,8 @@ import torch
 
 from launcher.engine.choice import Wish, choose
 from launcher.engine.findings import Finding, Taken
-from launcher.train.model import bert
 from launcher.train.model import precision as formats
-from launcher.train.packed import attention, dropout
+from launcher.train.packed import attention, dropout, in_place
 from launcher.train.packed.packing import PackedCollate, Packing
 from launcher.train.probe import probe as probing
 from launcher.train.probe import timing
@@ -109,7 +108,7 @@ def test_attention_that_crosses_examples(monkeypatch: Patch) -> None:
             packing = Packing(everything, torch.tensor([0, packing.tokens], dtype=torch.int32))
         return attention.attend(query, key, value, packing, **options)
 
-    monkeypatch.setattr(bert, "attend", crossing)
+    monkeypatch.setattr(in_place, "attend", crossing)
     wrong, taken, _ = tried(bert_in())
     assert wrong["attention"] == "5 outputs of other examples change with the text of one"
     assert taken.layout == "padded"
@@ -216,7 +215,7 @@ def test_a_packed_path_that_loses_digits_in_half_precision_alone(monkeypatch: Pa
     def coarse(hidden: torch.Tensor) -> torch.Tensor:
         return hidden.to(torch.bfloat16).mul(4).round().div(4) if torch.is_autocast_enabled("cpu") else hidden
 
-    monkeypatch.setattr(bert, "cast_once", coarse)
+    monkeypatch.setattr(in_place, "cast_once", coarse)
     wrong, taken, _ = tried(bert_in("bf16"))
     assert list(wrong) == ["gradients in bf16"]
     assert taken.layout == "padded"
@@ -341,7 +340,7 @@ def test_a_part_that_raises(monkeypatch: Patch) -> None:
     def broken(*_: Any, **__: Any) -> torch.Tensor:
         raise NotImplementedError("no kernel for this device")
 
-    monkeypatch.setattr(bert, "attend", broken)
+    monkeypatch.setattr(in_place, "attend", broken)
     wrong, taken, _ = tried(bert_in())
     assert wrong["layouts"] == "raises NotImplementedError: no kernel for this device"
     assert taken.layout == "padded"

@@ -13,9 +13,8 @@ from support.training import Fault, RankServer, events, losses, make_run, metric
 from launcher.engine import choice
 from launcher.engine.cache import directory
 from launcher.runs.directory import RunDir
-from launcher.train.model import bert
 from launcher.train.model.build import cpu_state, save_model
-from launcher.train.packed import attention
+from launcher.train.packed import attention, in_place
 from launcher.train.packed.collate import PaddedCollate
 from launcher.train.packed.packing import PackedCollate
 from launcher.train.use.inference import Predictor
@@ -127,7 +126,7 @@ def test_the_planted_error_is_told_by_name(
     def broken(*_: Any, **__: Any) -> None:
         raise NotImplementedError("no kernel")
 
-    monkeypatch.setattr(bert, "attend", broken)
+    monkeypatch.setattr(in_place, "attend", broken)
     run = make_run(tmp_path / "run", recipe(tiny_data))
     train_here(run, "none")
     assert "raises NotImplementedError: no kernel" in said(run)[0]
@@ -141,6 +140,7 @@ def test_ranks_try_together_and_take_the_same_way(tmp_path: Path, tiny_data: Pat
     assert ranks.attempt(run, ranks=2, fault=stop) == [0, 0]
     assert "checks passed" in taken(run)["why"]
     assert len(said(run)) == 1
+    assert len(findings()) == 1
     assert ranks.attempt(run, ranks=2, number=2, fault=Fault("term", "step", 6)) == [0, 0]
     assert taken(run, 2) == taken(run)
     assert len(said(run)) == 1
