@@ -62,7 +62,7 @@ def test_losses_are_those_of_one_rank_on_any_nodes(
     for run in runs:
         slurm.start(run)
     alone = make("alone", executor="local", **wanted)
-    train_here(alone, "off")
+    train_here(alone, "none")
     assert ended(slurm, *runs) == ["completed"] * len(runs), "\n".join(map(log, runs))
     expected, evaluated = losses(alone), metrics(alone, "validation")[-1]["eval/loss"]
     assert len(expected) == STEPS

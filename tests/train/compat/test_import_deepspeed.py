@@ -16,4 +16,4 @@ def test_ninja_is_found_without_an_activated_environment(monkeypatch: pytest.Mon
         "import_deepspeed('cpu')\n"
         "assert is_ninja_available()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600)

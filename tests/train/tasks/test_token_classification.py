@@ -330,6 +330,7 @@ def test_a_crf_trains_in_full_beside_adapters(
 # Real data
 
 
+@pytest.mark.long  # the tests above train the same head
 def test_conll_2003_from_minilm(shared_data: Path, minilm: Path, tmp_path: Path, ranks: RankServer) -> None:
     """A sixtieth of the sentences is enough to find most names; every prediction is legal."""
     for split, every in {"train": 60, "dev": 40}.items():
