@@ -57,7 +57,7 @@ def test_submit_stop_resume_and_follow(on_slurm: Launch, cluster: Cluster, tmp_p
     with launching(cluster, tmp_path, *words) as watcher:
         wait_until(lambda: steps_of(run, 1) > 0, "the first step", 240)
         watcher.send_signal(signal.SIGINT)
-        out, err = watcher.communicate(timeout=60)
+        out, err = watcher.communicate(timeout=300)
     assert (watcher.returncode, out) == (130, "r\n"), err
     assert "r goes on without you" in err
 
@@ -105,7 +105,7 @@ def test_of_two_that_resume_a_run_at_once_one_does(
         launching(cluster, tmp_path, "resume", "r") as one,
         launching(cluster, tmp_path, "resume", "r") as two,
     ):
-        said = "".join(process.communicate(timeout=60)[1] for process in (one, two))
+        said = "".join(process.communicate(timeout=300)[1] for process in (one, two))
     assert sorted((one.returncode, two.returncode)) == [0, 2], said
     assert "run=r: already has a job: " in said
     assert len(RunDir(tmp_path / "runs" / "r").jobs.read_text().split()) == 2

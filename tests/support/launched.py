@@ -59,7 +59,7 @@ class Training:
             assert self._process.poll() is None, self._process.communicate()
             return condition()
 
-        wait_until(holds, what, timeout_s=120)
+        wait_until(holds, what, timeout_s=300)
 
     def kill(self, rank: int, signal: int) -> None:
         """Send a signal to the process of that rank."""

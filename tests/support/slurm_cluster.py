@@ -38,7 +38,7 @@ def require_slurm(*, netns: bool = False) -> None:
         pytest.skip("namespaces need root")
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 300) -> None:
     """Return as soon as `condition` holds; fail the test, naming `what` it waited for, if it never does."""
     deadline = time.monotonic() + timeout_s
     while not condition():
