@@ -2,6 +2,8 @@
 
 These are sharded tensors (and with them sympy), accelerate, and scipy's optimiser for losses of object detection.
 
+It buys 1.3 s of processor time a start, of the 4.2 s that torch, transformers and an optimizer take without it.
+
 Tested with transformers 5.23. A question that it doesn't ask any more is said, and nothing is left out for it.
 """
 

@@ -2,6 +2,8 @@
 
 There are two thousand files. What was found in them is kept in the user's cache, for each version and installation.
 
+It buys 0.4 s of processor time a start, of the 2.9 s that torch, transformers and an optimizer take to be ready.
+
 Tested with transformers 5.23. Where its function `define_import_structure` is gone, the files are read as ever.
 """
 
