@@ -95,6 +95,16 @@ def _line(row: Row) -> str:
     )
 
 
+def _words(run: str) -> str:
+    """What was taken out, for the plot."""
+    name = run.removeprefix("pruned-")
+    taken = {
+        "quarter": "a quarter of the heads,\nhalf of the neurons",
+        "half": "half of the heads and neurons",
+    }
+    return taken.get(name, name.replace("-", " "))
+
+
 def _plot(rows: list[Row], path: Path) -> None:
     import matplotlib as mpl
 
@@ -108,13 +118,12 @@ def _plot(rows: list[Row], path: Path) -> None:
         axis.plot(100, rows[0]["before"]["metrics"]["accuracy"], "k*", markersize=10)
         axis.plot(shares, values, "o")
         for share, value, row in zip(shares, values, rows, strict=True):
-            axis.annotate(
-                row["name"], (share, value), textcoords="offset points", xytext=(4, -10), fontsize=8
-            )
+            place = {"textcoords": "offset points", "xytext": (6, 5), "fontsize": 8}
+            axis.annotate(_words(row["name"]), (share, value), **place)
         axis.axhline(rows[0]["before"]["metrics"]["accuracy"] - 0.02, color="grey", linestyle=":")
         axis.set_xlabel(f"{title}, % of the model that was pruned")
+        axis.margins(x=0.15, y=0.15)
     axes[0].set_ylabel("accuracy on the dev split of SST-2")
-    axes[0].margins(y=0.15)
     figure.suptitle(
         "Pruned models beside the one they were made from (star); dotted: two points of accuracy less"
     )

@@ -203,11 +203,19 @@ def _mfu(document: Row, rows: list[Row]) -> str | None:
     return f"{100 * per_token * tokens_per_s / device.half_flops:.1f}%"
 
 
+_TEXTS = {
+    "short": "Sentences of SST-2",
+    "medium": "Texts as long as AG News",
+    "long": "Texts of about 500 words",
+    "pairs": "Pairs of sentences",
+}
+
+
 def heading(facts: Row, machine: Row) -> str:
     """What was measured where, in words."""
     how = {"full": "full fine-tuning", "lora": "LoRA"}[facts["tuning"]]
     return (
-        f"{facts['workload'].capitalize()} texts, {how}, {facts['batch']} examples a step, on {machine['device']}\n"
+        f"{_TEXTS[facts['workload']]}, {how}, {facts['batch']} examples a step, on {machine['device']}\n"
         "median and range over the rounds"
     )
 
