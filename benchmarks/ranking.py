@@ -30,7 +30,7 @@ from launcher.tasks.shared.answers import answers
 from launcher.train.tasks.ranking import ndcg, reciprocal_rank
 
 LOSSES = ("pairwise", "listwise", "lambda")
-QUERIES = {"train": 240, "validation": 400}
+QUERIES = {"train": 160, "validation": 200}
 SPLITS = {"train": "half_dev-v1.1.json", "validation": "half_test-v1.1.json"}
 BATCH = 8
 """Questions of a step."""
