@@ -30,7 +30,7 @@ from launcher.tasks.shared.answers import answers
 from launcher.train.tasks.ranking import ndcg, reciprocal_rank
 
 LOSSES = ("pairwise", "listwise", "lambda")
-QUERIES = {"train": 160, "validation": 200}
+QUERIES = {"train": 120, "validation": 150}
 SPLITS = {"train": "half_dev-v1.1.json", "validation": "half_test-v1.1.json"}
 BATCH = 8
 """Questions of a step."""
@@ -91,7 +91,7 @@ def peer(trial: Trial) -> Metrics:
         for split, path in data.items():
             lists = by_query(read_lines(Path(str(getattr(recipe.data, split)))))
             path.write_text("".join(json.dumps(row) + "\n" for row in lists))
-        options = trainer_arguments(recipe, Flags()) | {"per_device_train_batch_size": BATCH}
+        options = trainer_arguments(recipe, Flags(precision=recipe.precision)) | {"per_device_train_batch_size": BATCH}
         settings = {
             "data": {split: str(path) for split, path in data.items()},
             "model": recipe.model.name,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sentence_transformers.cross_encoder import losses as cross_encoder_losses
 from support.training import RankServer, losses, make_run, metrics, recipe, result
 
 from launcher.errors import RunFailed
@@ -66,6 +67,35 @@ def test_lambda_weighs_pairs_by_what_they_do_to_ndcg() -> None:
                 weight = (swap + MU * far) * (gain[i] - gain[j]) / best
                 expected += weight * logistic(SCORES[i] - SCORES[j]) / math.log(2)
     assert one_query(lambda_loss, SCORES, RELEVANCE) == pytest.approx(expected, rel=1e-5)
+
+
+class Scorer:
+    """Stands for a cross-encoder: the scores of all documents are given."""
+
+    num_labels, device = 1, torch.device("cpu")
+
+    def __init__(self, scores: torch.Tensor) -> None:
+        self.scores = scores
+
+    def preprocess(self, *_: Any, **__: Any) -> dict[str, torch.Tensor]:
+        return {}
+
+    def __call__(self, _: Any) -> dict[str, torch.Tensor]:
+        return {"scores": self.scores}
+
+
+@pytest.mark.parametrize(("loss", "theirs"), [(pairwise, "RankNetLoss"), (lambda_loss, "LambdaLoss")])
+def test_a_query_pulls_as_in_sentence_transformers(loss: Any, theirs: str) -> None:
+    """The gradient has the same direction; theirs are means over other things than queries."""
+    scores = [torch.tensor(SCORES[:5], requires_grad=True) for _ in range(2)]
+    relevance = torch.tensor(RELEVANCE[:5])
+    loss(scores[0], relevance, torch.ones(5, 5, dtype=torch.bool)).sum().backward()
+    peer = getattr(cross_encoder_losses, theirs)(Scorer(scores[1]), mini_batch_size=-1)
+    peer([["a question"], [["a document"] * 5]], [relevance]).backward()
+    ours, expected = (each.grad for each in scores)
+    assert ours is not None
+    assert expected is not None
+    torch.testing.assert_close(ours / ours.norm(), expected / expected.norm(), atol=1e-5, rtol=1e-4)
 
 
 def test_lambda_is_a_bound_on_what_ndcg_lacks_and_no_relevance_is_too_high_for_it() -> None:
