@@ -108,7 +108,7 @@ def main() -> None:
                 f"process {measured.process_s:.0f} s, accuracy {measured.accuracy:.4f}"
             )
     facts = {
-        "command": "python -m benchmarks.finetune " + shlex.join(sys.argv[1:]),
+        "command": "python -m benchmarks.finetune " + shlex.join(told(sys.argv[1:])),
         "mean_tokens": bench.train_tokens / options.rows,
         "mean_length": bench.mean_length,
         "gradients": gates,
@@ -116,6 +116,16 @@ def main() -> None:
         **{key: str(value) for key, value in vars(options).items()},
     }
     report.write(options.output, options.name, facts, [asdict(each) for each in found])
+
+
+def told(words: list[str]) -> list[str]:
+    """The arguments without paths of this machine."""
+    places = {f"--{name}" for name in report.LOCAL}
+    return [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if word not in places and before not in places
+    ]
 
 
 def arguments() -> argparse.Namespace:

@@ -91,7 +91,9 @@ def peer(trial: Trial) -> Metrics:
         for split, path in data.items():
             lists = by_query(read_lines(Path(str(getattr(recipe.data, split)))))
             path.write_text("".join(json.dumps(row) + "\n" for row in lists))
-        options = trainer_arguments(recipe, Flags(precision=recipe.precision)) | {"per_device_train_batch_size": BATCH}
+        options = trainer_arguments(recipe, Flags(precision=recipe.precision)) | {
+            "per_device_train_batch_size": BATCH
+        }
         settings = {
             "data": {split: str(path) for split, path in data.items()},
             "model": recipe.model.name,
