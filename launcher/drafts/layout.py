@@ -27,6 +27,8 @@ BEHIND, EACH = 400_000, 20
 FEW = 500
 """Rows, or lines, that a layout is told by."""
 DELIMITERS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
+QUOTED = re.compile(r'(?<![^\t;|,\n])"(?:[^"]|"")*"')
+"""A cell in quotes, which begins where a cell does."""
 OURS = re.compile(r"column\d+")
 """What columns are called that nobody has named."""
 LONGEST_NAME = 40
@@ -128,6 +130,9 @@ def _candidates(
 ) -> Iterator[tuple[ReadOptions, dict[str, Said]]]:
     """Ways of reading lines as columns, the likeliest first."""
     steady = {mark: _steady(first, mark) for mark in DELIMITERS}
+    if max(steady.values()) < 2:  # a cell in quotes may hold whole lines
+        bare = QUOTED.sub("", "\n".join(first)).splitlines()
+        steady = {mark: _steady(bare, mark) for mark in DELIMITERS}
     own = {"csv": ",", "tsv": "\t"}.get(named or "", "")
     marks = sorted((mark for mark, width in steady.items() if width > 1), key=lambda mark: mark != "\t")
     if own and (own in marks or not marks):

@@ -22,6 +22,8 @@ with torch.no_grad():
 above = torch.sigmoid(score + bias)  # how probable it is to be above the first label, above the second, ...
 print(model.config.ordinal_labels[int((above > 0.5).sum())])
 """
+WRITTEN = re.compile(r"([0-9]{1,2})( ?/ ?[0-9]{1,3}| (?:out )?of [0-9]{1,3}| ?(?:stars?|points?|★))")
+"""A number of a scale as people write it."""
 LEAST, MOST = 3, 11
 """How many numbers a scale has."""
 
@@ -36,14 +38,28 @@ class Ordinal(TaskSpec):
     def guess(cls, sample: Sample) -> Guess | None:
         label = sample.label(lambda column: _is_scale(column) and bool(column.words_of_name & RATED))
         label = label or sample.label(_is_scale)
-        text = sample.said_texts(label.name) if label else None
-        if label is None or text is None:
+        if label is None:
+            return cls._guess_written(sample)
+        text = sample.said_texts(label.name)
+        if text is None:
             return None
         rated = bool(label.words_of_name & RATED)
         scale = f"{min(label.numbers):g} to {max(label.numbers):g}"
         why = f"{shown(label.name)} has the whole numbers {scale}, which have an order."
         said = Said(label.name, f"{label.told}.")
         return Guess(0.9 if rated else 0.5, why, {"data.text": text, "data.label": said})
+
+    @classmethod
+    def _guess_written(cls, sample: Sample) -> Guess | None:
+        """The same where a scale is written as `4/5` or `4 stars`, which needs its labels said in their order."""
+        label = sample.label(lambda column: bool(_written_scale(column)))
+        text = sample.said_texts(label.name) if label else None
+        if label is None or text is None:
+            return None
+        scale = _written_scale(label)
+        why = f"{shown(label.name)} goes from {shown(scale[0])} to {shown(scale[-1])}, which have an order."
+        keys = {"data.text": text, "data.label": Said(label.name, f"{label.told}.")}
+        return Guess(0.9, why, keys | {"data.labels": Said(scale, "From the lowest to the highest.")})
 
     def class_problem(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Problem | None:
         name = next((name for name in names if labels.score(name) is None), None)
@@ -63,6 +79,18 @@ def _is_scale(column: Column) -> bool:
     numbers = sorted(set(column.numbers))
     few = LEAST <= len(numbers) <= MOST and column.is_classes
     return few and numbers[-1] - numbers[0] == len(numbers) - 1 and numbers[0] >= 0
+
+
+def _written_scale(column: Column) -> list[str]:
+    """Cells such as `4/5` in the order of their numbers; empty where they are no scale, or not of one form."""
+    found = {name: WRITTEN.fullmatch(name) for name in column.names}
+    numbers = {int(match[1]): name for name, match in found.items() if match}
+    forms = {match[2].rstrip("s") for match in found.values() if match}
+    whole = None not in found.values() and len(numbers) == len(found) and len(forms) == 1
+    ordered = sorted(numbers)
+    if not whole or not LEAST <= len(ordered) <= MOST or ordered[-1] - ordered[0] != len(ordered) - 1:
+        return []
+    return [numbers[number] for number in ordered] if column.is_classes else []
 
 
 SPEC = Ordinal

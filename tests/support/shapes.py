@@ -53,6 +53,19 @@ def stars(draw: random.Random) -> Iterator[str]:
         yield f"R{n:05d},2020-01-{n % 28 + 1:02d},{text(draw, n % 5 > 2)},{n % 5 + 1}"
 
 
+def quoted_lines(draw: random.Random) -> Iterator[str]:
+    yield '"Ticket";"Department";"Message"'
+    for n in range(ROWS):
+        message = f'Dear ""team"";\n{text(draw, n % 2)},\n\nyours {n}'
+        yield f'"T-{n}";"{("billing", "repair")[n % 2]}";"{message}"'
+
+
+def written_stars(draw: random.Random) -> Iterator[str]:
+    yield "question,answer,rating"
+    for n in range(ROWS):
+        yield f"{text(draw, 1)},{text(draw, n % 5 > 2)},{n % 5 + 1}/5"
+
+
 def entities(draw: random.Random) -> Iterator[str]:
     for n in range(ROWS):
         words = (
@@ -144,6 +157,24 @@ SHAPES: dict[str, Shape] = {
     ),
     "numbers.csv": Shape(numbers, {"task": "regression", "data.text": "comment", "data.label": "score"}),
     "stars.csv": Shape(stars, {"task": "ordinal", "data.text": "review", "data.label": "stars"}),
+    "feedback.csv": Shape(
+        quoted_lines,
+        {
+            "task": "classification",
+            "data.text": "Message",
+            "data.label": "Department",
+            "data.delimiter": ";",
+        },
+    ),
+    "answers.csv": Shape(
+        written_stars,
+        {
+            "task": "ordinal",
+            "data.text": ["question", "answer"],
+            "data.label": "rating",
+            "data.labels": ["1/5", "2/5", "3/5", "4/5", "5/5"],
+        },
+    ),
     "entities.txt": Shape(
         entities,
         {"task": "token-classification", "data.format": "conll", "data.text": "text", "data.label": "label"},
