@@ -7,7 +7,7 @@ from pathlib import Path
 from launcher import resources, tasks
 from launcher.cli.app import SECTIONS
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, EXIT_USAGE
-from launcher.loading.resolve import list_recipes
+from launcher.loading.named_files import list_recipes
 from launcher.loading.schema import default_text, expected
 from launcher.recipe.fields import leaves
 from launcher.recipe.recipe import Recipe

@@ -199,13 +199,13 @@ def _values(incomplete: str) -> Iterator[str]:
 
 
 def _recipes() -> list[str]:
-    from launcher.loading.resolve import names_of
+    from launcher.loading.named_files import names_of
 
     return names_of("recipes", Path.cwd())
 
 
 def _profiles() -> list[str]:
-    from launcher.loading.resolve import names_of
+    from launcher.loading.named_files import names_of
     from launcher.resources import PROFILES
 
     return names_of(PROFILES, Path.cwd())

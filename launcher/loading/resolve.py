@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import paths
-from launcher.errors import Conflict, Problem, UserError, choices
+from launcher.errors import Conflict, Problem, UserError
 from launcher.loading.assignments import (
     RECIPE,
     Given,
@@ -27,6 +27,7 @@ from launcher.loading.assignments import (
     from_words,
     unknown_variables,
 )
+from launcher.loading.named_files import absolute, files_by_name, is_path, locate
 from launcher.loading.schema import (
     Misfit,
     Schema,
@@ -41,7 +42,7 @@ from launcher.loading.yaml_source import Node, dump, parse, read_text
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import LocalPath
 from launcher.recipe.recipe import TASKS, Recipe
-from launcher.resources import PROFILES, Kind, resource_dir
+from launcher.resources import PROFILES
 from launcher.tasks.shared.conflicts import conflicts
 
 
@@ -72,16 +73,6 @@ class RecipeMistakes(UserError):
         """None where the file can't be read at all."""
         self.doubtful = doubtful
         """Keys with a mistake, which have their defaults in `loaded`."""
-
-
-@dataclass(frozen=True)
-class RecipeEntry:
-    """One line in the list of recipes."""
-
-    name: str
-    path: Path
-    description: str | None
-    task: str | None
 
 
 def load(assignments: Sequence[str], *, environ: Mapping[str, str], cwd: Path) -> Loaded:
@@ -115,19 +106,9 @@ def load(assignments: Sequence[str], *, environ: Mapping[str, str], cwd: Path) -
     return loaded
 
 
-def list_recipes(cwd: Path) -> list[RecipeEntry]:
-    """The recipes that can be called by name: those in ./recipes, then the shipped ones; by name."""
-    return [_entry(path) for _, path in sorted(_named("recipes", cwd.absolute()).items())]
-
-
-def names_of(kind: Kind, cwd: Path) -> list[str]:
-    """What recipes or cluster profiles can be called."""
-    return sorted(_named(kind, cwd))
-
-
 def load_cluster(reference: str, *, cwd: Path) -> Cluster:
     """A cluster profile by name (./slurm/NAME.yaml, then the shipped ones) or path; UserError with every mistake."""
-    path = _locate(PROFILES, reference, cwd.absolute(), os.environ)
+    path = locate(PROFILES, reference, cwd.absolute(), os.environ)
     nodes, problems = _read(path, schema_of(Cluster))
     problems = [_about_training(problem) for problem in problems]
     leaves = schema_of(Cluster).leaves
@@ -199,11 +180,11 @@ def _recipe(
         return None, {}
     try:
         if not reference:
-            names = ", ".join(sorted(_named("recipes", cwd)))
+            names = ", ".join(sorted(files_by_name("recipes", cwd)))
             raise UserError(
                 Problem("no recipe given", remedy=f"recipe=NAME or recipe=PATH; there are: {names}")
             )
-        path = _locate("recipes", reference, cwd, environ)
+        path = locate("recipes", reference, cwd, environ)
         nodes, problems = _read(path, schema_of(Recipe))
     except UserError as error:
         mistakes.problems += error.problems
@@ -221,50 +202,6 @@ def _read(path: Path, schema: Schema) -> tuple[dict[str, Node], list[Problem]]:
     tree = parse(read_text(path, path.name), path.name, problems)
     nodes, unknown = flatten(tree, schema, path.name)
     return nodes, problems + unknown
-
-
-def _locate(kind: Kind, reference: str, cwd: Path, environ: Mapping[str, str]) -> Path:
-    """The file meant by a name or path; UserError with the nearest name where there is none."""
-    names = _named(kind, cwd)
-    is_path = _is_path(reference)
-    if not is_path and reference in names:
-        return names[reference]
-    path = Path(_absolute(reference, cwd, environ))
-    if is_path and _exists(path):
-        return path
-    key = "recipe" if kind == "recipes" else "cluster"
-    message = "there is no such file" if is_path else f"unknown {key}"
-    beside = [name for suffix in (".yaml", ".yml") if _exists(cwd / (name := f"{reference}{suffix}"))]
-    remedy = f"did you mean {key}={beside[0]}? " if beside and not is_path else ""
-    remedy += choices(Path(reference).stem[:100], sorted(names))
-    raise UserError(Problem(message, "override" if kind == "recipes" else None, key, reference, remedy))
-
-
-def _exists(path: Path) -> bool:
-    try:
-        path.lstat()
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _named(kind: Kind, cwd: Path) -> dict[str, Path]:
-    """Name -> file, for all files that can be meant by name."""
-    shipped, own = resource_dir(kind), cwd / kind
-    return {path.stem: path for directory in (shipped, own) for path in directory.glob("*.yaml")}
-
-
-def _is_path(reference: str) -> bool:
-    return "/" in reference or reference.endswith((".yaml", ".yml")) or reference.startswith(("~", "."))
-
-
-def _entry(path: Path) -> RecipeEntry:
-    try:
-        tree = parse(read_text(path, path.name), path.name, []).plain()
-    except UserError:
-        return RecipeEntry(path.stem, path, f"can't be read: launch plan recipe={path.stem} says why", None)
-    description, task = tree.get("description"), tree.get("task")
-    return RecipeEntry(path.stem, path, shown(description), shown(task))
 
 
 def _cluster(values: Mapping[str, Any], origins: Mapping[str, str], cwd: Path, mistakes: Mistakes) -> Cluster:
@@ -357,24 +294,18 @@ def _resolve_paths(
         value = values.get(key)
         base = cwd if key == "runs_dir" or key not in merged else merged[key].base
         if isinstance(value, list):
-            values[key] = [_absolute(item, base, environ) for item in value]
+            values[key] = [absolute(item, base, environ) for item in value]
         elif isinstance(value, dict):
-            values[key] = {name: _absolute(item, base, environ) for name, item in value.items()}
+            values[key] = {name: absolute(item, base, environ) for name, item in value.items()}
         elif value is not None and (key in local or _is_local(key, value, base)):
-            values[key] = _absolute(value, base, environ)
+            values[key] = absolute(value, base, environ)
 
 
 def _is_local(key: str, value: str, base: Path) -> bool:
     """Whether a cluster or model is a path here, and not a name or hub id."""
     if key == "cluster":
-        return _is_path(value)
+        return is_path(value)
     return value.startswith(("/", "./", "../", "~")) or value in (".", "..") or paths.exists(base / value)
-
-
-def _absolute(path: str, base: Path, environ: Mapping[str, str]) -> str:
-    if path == "~" or path.startswith("~/"):
-        path = (environ.get("HOME") or str(Path.home())) + path[1:]
-    return os.path.normpath(base / path)
 
 
 # The recipe, and what contradicts itself in it

@@ -9,12 +9,12 @@ from launcher.executors import LOCAL
 from launcher.families import FAMILIES, find
 from launcher.families.shared.base import ModelShape, resolve_lora_targets
 from launcher.planning.compile_mode import compile_conflicts
-from launcher.planning.plan import (
+from launcher.planning.plan import step_counts
+from launcher.planning.surroundings import (
     Machine,
     resolve_device,
     resolve_executor,
     resolve_place,
-    step_counts,
 )
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe

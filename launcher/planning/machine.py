@@ -13,7 +13,7 @@ from launcher.commands import ask
 from launcher.engine.machine import cpu_name
 from launcher.engine.speeds import read_known
 from launcher.executors import SCHEDULERS, executor_for
-from launcher.planning.plan import Machine, resolve_executor
+from launcher.planning.surroundings import Machine, resolve_executor
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import AUTO, Recipe
 

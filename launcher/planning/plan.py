@@ -8,59 +8,31 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from launcher import tasks
-from launcher.engine.speeds import NOTHING, Known
-from launcher.executors import LOCAL, SCHEDULERS, executor_for
+from launcher.executors import executor_for
 from launcher.families.shared.base import ModelShape
-from launcher.planning.compile_mode import Compile, Place, resolve_compile
+from launcher.planning.compile_mode import Compile, resolve_compile
 from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic
 from launcher.planning.layout import Layout, layout_of, setup_of
-from launcher.planning.save_time import checkpoint_bytes, save_notes
+from launcher.planning.notes import notes_of, time_notes
 from launcher.planning.sharding import Resolved, Way, advice, ways
 from launcher.planning.slurm_request import SlurmRequest, slurm_request
-from launcher.planning.step_time import Planned, known_device
+from launcher.planning.step_time import Planned
+from launcher.planning.surroundings import (
+    DataSize,
+    Machine,
+    place_of,
+    resolve_device,
+    resolve_executor,
+    resolve_gpus,
+)
 from launcher.planning.throughput import Facts, Throughput, Variant, predict, step_seconds
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import Record
-from launcher.recipe.optimizers import OPTIMIZERS
-from launcher.recipe.recipe import AUTO, Recipe
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What was observed where `launch` runs; the CLI fills it in."""
-
-    scheduler: str | None = None
-    """The scheduler that jobs can be submitted to from here, by the name of its executor."""
-    submits: bool = True
-    """Whether the plan is to be started from here; a plan that is only shown needs no cluster."""
-    gpus: int = 0
-    """GPUs of this machine."""
-    native_bf16: bool = True
-    """Whether this machine's CPU computes in bf16 itself."""
-    cores: int = 1
-    """CPU cores of this machine."""
-    cpu: str | None = None
-    """What this machine's CPU calls itself."""
-    known: Known = NOTHING
-    """What was seen of devices before."""
-    scheduler_gpus: int | None = None
-    """GPUs of a node as the scheduler declares them; None where nobody could say."""
-    grace_s: float | None = None
-    """Seconds that a job gets which gives way to another; None where that doesn't happen, or nobody could say."""
-
-
-@dataclass(frozen=True)
-class DataSize:
-    """How much data there is; None where only a node can know (hub data, files too large to be counted)."""
-
-    train_examples: int | None = None
-    mean_chars: float | None = None
-    """Mean length of a text, or of both texts of a pair, in characters."""
+from launcher.recipe.recipe import Recipe
 
 
 class Steps(Record):
@@ -207,9 +179,11 @@ def make_plan(
         "sharding": found,
         "advice": tuple(advice(recipe, device, world_size, found, memory.capacity)),
         "notes": (
-            *_notes(recipe, cluster, machine, executor, shape, data, setup),
+            *notes_of(recipe, cluster, machine, executor, shape, data, setup),
             *([why] if why else []),
-            *_time_notes(recipe, cluster, machine, executor, traffic.trainable_parameters, memory, setup),
+            *time_notes(
+                recipe, cluster, machine, executor, traffic.trainable_parameters, memory.optimizer, setup
+            ),
         ),
         "loss_sha256": None if own_loss is None else hashlib.sha256(own_loss.encode()).hexdigest(),
         "recipe": recipe,
@@ -243,58 +217,12 @@ def _varied(recipe: Recipe, variant: Variant) -> Recipe:
     return recipe.model_copy(update={"nodes": variant.nodes, "tuning": variant.tuning, "batch": batch})
 
 
-def resolve_executor(recipe: Recipe, machine: Machine) -> str:
-    """`auto` means the scheduler that is set up here; for a plan that is only shown, some scheduler where it is for a cluster."""
-    if recipe.executor != AUTO:
-        return recipe.executor
-    for_cluster = not machine.submits and (recipe.nodes > 1 or recipe.cluster is not None)
-    return machine.scheduler or (SCHEDULERS[0] if for_cluster else LOCAL)
-
-
-def resolve_device(
-    recipe: Recipe, cluster: Cluster, machine: Machine, executor: str
-) -> Literal["cuda", "cpu"]:
-    """`auto` means GPUs, unless this machine, the profile or the scheduler says that there are none."""
-    if recipe.device != "auto":
-        return recipe.device
-    return "cpu" if _available_gpus(cluster, machine, executor) == 0 else "cuda"
-
-
-def resolve_gpus(recipe: Recipe, cluster: Cluster, machine: Machine, executor: str, device: str) -> int:
-    """Ranks per node: as asked, or one for each GPU of a node, or one process on CPU."""
-    if recipe.gpus is not None and not (device == "cpu" and recipe.gpus == cluster.gpus_per_node):
-        return recipe.gpus
-    return 1 if device == "cpu" else max(1, _available_gpus(cluster, machine, executor) or 0)
-
-
-def resolve_place(recipe: Recipe, cluster: Cluster, machine: Machine, shape: ModelShape | None) -> Place:
-    """Where the recipe trains, as far as compiling goes."""
-    executor = resolve_executor(recipe, machine)
-    device = resolve_device(recipe, cluster, machine, executor)
-    gpus = resolve_gpus(recipe, cluster, machine, executor, device)
-    return place_of(shape, setup_of(recipe, recipe.nodes * gpus, device))
-
-
-def place_of(shape: ModelShape | None, setup: Setup) -> Place:
-    """The same from what has been resolved."""
-    return Place(setup.device, setup.world_size, setup.zero_stage, None if shape is None else shape.family)
-
-
 def step_counts(recipe: Recipe, train_examples: int) -> tuple[int, int, int]:
     """(steps per epoch, steps in all, warm-up steps) for this many training examples."""
     per_epoch = math.ceil(train_examples / recipe.batch.global_)
     total = recipe.train.max_steps or math.ceil(recipe.train.epochs * per_epoch)
     warmup = recipe.train.warmup
     return per_epoch, total, warmup if isinstance(warmup, int) else math.ceil(warmup * total)
-
-
-def _available_gpus(cluster: Cluster, machine: Machine, executor: str) -> int | None:
-    """GPUs of a node; None where nobody says."""
-    if not executor_for(executor).takes_nodes:
-        return machine.gpus
-    if cluster.gpus_per_node is not None:
-        return cluster.gpus_per_node
-    return machine.scheduler_gpus
 
 
 def _steps(recipe: Recipe, data: DataSize) -> Steps:
@@ -359,61 +287,6 @@ def _speed_facts(
         cpu=None if elsewhere else machine.cpu,
         known=machine.known,
     )
-
-
-def _notes(
-    recipe: Recipe,
-    cluster: Cluster,
-    machine: Machine,
-    executor: str,
-    shape: ModelShape | None,
-    data: DataSize,
-    setup: Setup,
-) -> Iterator[str]:
-    world_size, examples = setup.world_size, recipe.batch.global_
-    if recipe.zero.stage is None and setup.zero_stage:
-        yield f"zero.stage is null: ZeRO-{setup.zero_stage} on {world_size} ranks"
-    if world_size > examples:
-        idle = world_size - examples
-        yield f"{idle} of {world_size} ranks have no example in a step: batch.global={examples} is smaller"
-    elif examples % world_size:
-        yield f"batch.global={examples} over {world_size} ranks is uneven: each example counts the same"
-    if recipe.precision == "bf16" and (setup.device, executor) == ("cpu", LOCAL) and not machine.native_bf16:
-        yield "this CPU only imitates bf16: precision=fp32 is about three times as fast here"
-    optimizer, pretrained = recipe.train.optimizer, recipe.model.init == "pretrained"
-    if OPTIMIZERS[optimizer].harms_pretrained and pretrained and recipe.tuning == "full":
-        yield (
-            f"train.optimizer={optimizer} makes weights that were pretrained by Adam forget, the more the higher the rate "
-            "(Qu et al., 2026): adamw or tuning=lora suits them better"
-        )
-    gpu = known_device(cluster.gpu_model) if cluster.gpu_model else None
-    if recipe.precision == "bf16" and setup.device == "cuda" and gpu is not None and not gpu.has_bf16:
-        yield f"a {cluster.gpu_model} only imitates bf16: precision=fp16 is what it is made for"
-    if executor in SCHEDULERS and recipe.executor == AUTO and machine.scheduler is None:
-        yield f"planned for {executor}, which is not set up here: launch run works where its commands are"
-    if shape is None:
-        yield "the model's shape is not known here (no config.json in its directory or the hub cache): memory unknown"
-    if data.train_examples is None:
-        why = (
-            "the training data are too large for their rows to be counted here"
-            if recipe.data.source is None
-            else "how many hub data there are is not known here"
-        )
-        yield f"{why}: steps are counted on the node"
-
-
-def _time_notes(
-    recipe: Recipe,
-    cluster: Cluster,
-    machine: Machine,
-    executor: str,
-    trained: int | None,
-    memory: Memory,
-    setup: Setup,
-) -> Iterator[str]:
-    if executor_for(executor).takes_nodes:
-        size = checkpoint_bytes(trained, memory.optimizer, setup.world_size if setup.zero_stage else 1)
-        yield from save_notes(recipe.time, cluster.grace_s, machine.grace_s, size)
 
 
 def _plan_id(name: str, fields: dict[str, Any]) -> str:

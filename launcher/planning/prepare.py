@@ -26,8 +26,9 @@ from launcher.planning import machine, model_files, render
 from launcher.planning.code_state import NO_CHECKOUT, CodeState, code_state
 from launcher.planning.conflicts import plan_conflicts
 from launcher.planning.model_config import find_config
-from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan
+from launcher.planning.plan import Identity, Plan, make_plan
 from launcher.planning.starting_point import with_model_directories
+from launcher.planning.surroundings import DataSize, Machine
 from launcher.reading import check as datacheck
 from launcher.reading.check import DataFacts
 from launcher.recipe.model import Scratch

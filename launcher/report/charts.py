@@ -40,6 +40,8 @@ class Chart:
     title: str
     lines: tuple[Line, ...]
     log: bool = False
+    exact: bool = False
+    """Whether it is drawn as it is, however smooth the others are."""
 
     @property
     def description(self) -> str:
@@ -48,7 +50,8 @@ class Chart:
 
     def tree(self) -> dict[str, Any]:
         """As the page's script reads it."""
-        return {"title": visible(self.title), "log": self.log, "series": [line.tree() for line in self.lines]}
+        lines = [line.tree() for line in self.lines]
+        return {"title": visible(self.title), "log": self.log, "exact": self.exact, "series": lines}
 
 
 def _described(line: Line) -> str:
@@ -84,7 +87,8 @@ def charts_of(stories: Sequence[Story]) -> Iterator[Chart]:
         ("perf/examples_per_s", "Examples a second"),
         ("perf/tokens_per_s", "Tokens a second"),
     ):
-        yield from _chart(title, _lines(stories, key, title.lower() if alone else ""))
+        lines = _lines(stories, key, title.lower() if alone else "")
+        yield from _chart(title, lines, exact=key == "train/lr")
     if any(story.padding for story in stories):
         title = "Padding, as a share of the positions computed"
         yield from _chart(title, _lines(stories, "perf/padding", "padding" if alone else ""))
@@ -100,9 +104,9 @@ def _machines(story: Story) -> Iterator[Chart]:
         )
 
 
-def _chart(title: str, lines: Sequence[Line]) -> Iterator[Chart]:
+def _chart(title: str, lines: Sequence[Line], *, exact: bool = False) -> Iterator[Chart]:
     if lines:
-        yield Chart(title, tuple(lines))
+        yield Chart(title, tuple(lines), exact=exact)
 
 
 def _lines(stories: Sequence[Story], key: str, label: str) -> list[Line]:

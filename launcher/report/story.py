@@ -128,9 +128,7 @@ class Story:
                 _count(len(self.attempts), "attempt"),
             ),
             Card("speed", _per_second(speed), "examples, median"),
-            Card(
-                "tokens", _per_second(tokens), "" if self.padding is None else f"{self.padding:.1%} padding"
-            ),
+            Card("tokens", _per_second(tokens), _padding(self.padding)),
             Card("peak memory", human_bytes(measured.get("total")), "of the fullest rank"),
             Card("parameters", human_count(measured.get("parameters")), _trainable(measured)),
         )
@@ -324,6 +322,10 @@ def plain(value: object) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+
+
+def _padding(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%} padding" if share else "no padding"
 
 
 def _per_second(rate: float | None) -> str:

@@ -33,7 +33,8 @@ class Trials:
     def cells(self) -> Iterator[Sequence[str]]:
         """Of each row: runs, metric, difference to the best, test."""
         for row in self.rows:
-            name = row.runs[0] if len(row.runs) == 1 else f"{row.runs[0]} and {len(row.runs) - 1} more seeds"
+            others = len(row.runs) - 1
+            name = row.runs[0] + (f" and {others} more seed{'s' if others > 1 else ''}" if others else "")
             far = row.against_best
             against = "" if far is None else f"{far.mean:+.4f}, p {far.p:.2g}"
             yield name, _spread(row.best), against, "-" if row.test is None else _spread(row.test)

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from launcher.errors import Problem, UserError
-from launcher.loading.resolve import Loaded, dump_recipe, list_recipes, load, load_cluster, read_recipe_file
+from launcher.loading.named_files import list_recipes
+from launcher.loading.resolve import Loaded, dump_recipe, load, load_cluster, read_recipe_file
 from launcher.loading.schema import expected, schema_of
 from launcher.loading.yaml_source import hidden_character
 from launcher.recipe.cluster import Cluster

@@ -10,7 +10,8 @@ import pytest
 
 from launcher.families import known_shape
 from launcher.planning.conflicts import plan_conflicts
-from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan, step_counts
+from launcher.planning.plan import Identity, Plan, make_plan, step_counts
+from launcher.planning.surroundings import DataSize, Machine
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
 from launcher.runs.time_limits import minutes

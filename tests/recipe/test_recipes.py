@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.loading.resolve import Loaded, dump_recipe, list_recipes, load, load_cluster, read_recipe_file
+from launcher.loading.named_files import list_recipes
+from launcher.loading.resolve import Loaded, dump_recipe, load, load_cluster, read_recipe_file
 from launcher.recipe.recipe import TASKS, Recipe
 from launcher.resources import resource, resource_dir
 

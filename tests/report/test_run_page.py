@@ -39,6 +39,8 @@ def finished_run(directory: Path, steps: int = 120, seed: int = 1, **result: Any
             row |= {
                 "train/grad_norm": None if step == 7 else 1 + noise.random(),
                 "perf/examples_per_s": 900.0,
+                "perf/tokens_per_s": 9000.0,
+                "perf/padding": 0.25,
             }
             file.write(json.dumps(row) + "\n")
             if step % (steps // 4) == 0:
@@ -183,7 +185,16 @@ def test_a_page_of_100_000_steps_stays_small_and_holds_what_was_measured(tmp_pat
     run = finished_run(tmp_path, steps=100_000)
     text = page([run], "0.1.0")
     assert len(text.encode()) < 2_000_000
-    for figure in ("0.9000", "0.8800", "2 min 00 s", "100,000", "0.0300", "1.0 GiB"):
+    for figure in (
+        "0.9000",
+        "0.8800",
+        "2 min 00 s",
+        "100,000",
+        "0.0300",
+        "1.0 GiB",
+        "9,000/s",
+        "25.0% padding",
+    ):
         assert figure in text
     assert len(read_curves(run).evaluations["validation"]) == 4
 
@@ -217,7 +228,7 @@ def test_in_a_browser(tmp_path: Path, width: int, dark: bool) -> None:
     )
     with browser(width, dark=dark) as opened:
         opened.get(path.as_uri())
-        assert opened.execute_script("return document.querySelectorAll('canvas').length") == 5
+        assert opened.execute_script("return document.querySelectorAll('canvas').length") == 7
         assert opened.execute_script("return document.documentElement.scrollWidth") <= width
         assert opened.execute_script("return performance.getEntriesByType('resource').length") == 0
         assert opened.get_log("browser") == []

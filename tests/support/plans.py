@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan
+from launcher.planning.plan import Identity, Plan, make_plan
 from launcher.planning.render import render
+from launcher.planning.surroundings import DataSize, Machine
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
 from launcher.runs import directory as runs

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from launcher.loading.resolve import dump_recipe
-from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan
+from launcher.planning.plan import Identity, Plan, make_plan
 from launcher.planning.prepare import templates
 from launcher.planning.render import render
+from launcher.planning.surroundings import DataSize, Machine
 from launcher.reading.check import check_data
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe

@@ -57,9 +57,9 @@ def recipes_command(words: tuple[str, ...], runs_dir: Path | None, as_json: bool
 
 def _list(as_json: bool) -> None:
     from launcher.cli.output import show, show_json, table
-    from launcher.loading import resolve as loading
+    from launcher.loading.named_files import list_recipes
 
-    recipes = loading.list_recipes(Path.cwd())
+    recipes = list_recipes(Path.cwd())
     if as_json:
         show_json(
             [
@@ -127,9 +127,10 @@ def _in_recipes(key: str) -> list[tuple[str, str]]:
     """Value and place of a key in each recipe that can be called by name and sets it."""
     from launcher.errors import UserError
     from launcher.loading import resolve as loading
+    from launcher.loading.named_files import list_recipes
 
     found = []
-    for entry in loading.list_recipes(Path.cwd()):
+    for entry in list_recipes(Path.cwd()):
         with suppress(UserError):  # such a recipe is told of when it is used
             loaded = loading.load([f"recipe={entry.path}"], environ={}, cwd=Path.cwd())
             if key in loaded.origins and loaded.origins[key] != "default":
@@ -140,12 +141,13 @@ def _in_recipes(key: str) -> list[tuple[str, str]]:
 def _in_one(key: str, reference: str, runs_dir: Path | None) -> list[tuple[str, str]]:
     """The same of one recipe, as it would be trained now, or of a run. Raises UserError where there is neither."""
     from launcher.loading import resolve as loading
+    from launcher.loading.named_files import names_of
     from launcher.report.planned_recipe import planned_recipe
     from launcher.runs.finding import find
     from launcher.runs.provenance import read_origins
 
     _refuse_part(key)
-    if reference in loading.names_of("recipes", Path.cwd()) or reference.endswith((".yaml", ".yml")):
+    if reference in names_of("recipes", Path.cwd()) or reference.endswith((".yaml", ".yml")):
         loaded = loading.load([f"recipe={reference}"], environ=os.environ, cwd=Path.cwd())
         return [_value_and_origin(key, loaded.recipe, loaded.origins)]
     run = find(reference, options.resolve_runs_dir(runs_dir))

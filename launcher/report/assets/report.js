@@ -22,7 +22,7 @@
 
   function tables(chart, weight) {
     return chart.series.map((series) => {
-      const columns = [series.steps, series.points ? series.values : smooth(series.values, weight)];
+      const columns = [series.steps, series.points || chart.exact ? series.values : smooth(series.values, weight)];
       if (series.low) columns.push(series.low, series.high);
       return columns;
     });

@@ -17,7 +17,8 @@ from launcher.executors import LOCAL
 from launcher.families import FAMILIES, find
 from launcher.families.shared.base import Family
 from launcher.families.shared.names import Sizes
-from launcher.planning.plan import DataSize, Identity, Machine, Plan, make_plan
+from launcher.planning.plan import Identity, Plan, make_plan
+from launcher.planning.surroundings import DataSize, Machine
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
 from launcher.train.compat.expected_warnings import without_expected_warnings

@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from launcher.errors import RunFailed
 from launcher.families import shape_from_config
 from launcher.planning.conflicts import plan_conflicts
-from launcher.planning.plan import Machine
+from launcher.planning.surroundings import Machine
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.conflicts import conflicts

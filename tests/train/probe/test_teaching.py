@@ -13,7 +13,8 @@ from launcher.engine import choice
 from launcher.engine.machine import cpu_name
 from launcher.engine.speeds import read_known
 from launcher.planning.machine import observe
-from launcher.planning.plan import DataSize, Identity, Plan, make_plan
+from launcher.planning.plan import Identity, Plan, make_plan
+from launcher.planning.surroundings import DataSize
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
 from launcher.train.probe.teaching import shape_of, teach_steps

@@ -1,0 +1,72 @@
+"""What a reader of a plan should know: choices made for them, figures that are not known, and what is too short for a save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from launcher.executors import LOCAL, SCHEDULERS, executor_for
+from launcher.families.shared.base import ModelShape
+from launcher.planning.estimate import Setup
+from launcher.planning.save_time import checkpoint_bytes, save_notes
+from launcher.planning.step_time import known_device
+from launcher.planning.surroundings import DataSize, Machine
+from launcher.recipe.cluster import Cluster
+from launcher.recipe.optimizers import OPTIMIZERS
+from launcher.recipe.recipe import AUTO, Recipe
+
+
+def notes_of(
+    recipe: Recipe,
+    cluster: Cluster,
+    machine: Machine,
+    executor: str,
+    shape: ModelShape | None,
+    data: DataSize,
+    setup: Setup,
+) -> Iterator[str]:
+    """What was chosen, and what isn't known."""
+    world_size, examples = setup.world_size, recipe.batch.global_
+    if recipe.zero.stage is None and setup.zero_stage:
+        yield f"zero.stage is null: ZeRO-{setup.zero_stage} on {world_size} ranks"
+    if world_size > examples:
+        idle = world_size - examples
+        yield f"{idle} of {world_size} ranks have no example in a step: batch.global={examples} is smaller"
+    elif examples % world_size:
+        yield f"batch.global={examples} over {world_size} ranks is uneven: each example counts the same"
+    if recipe.precision == "bf16" and (setup.device, executor) == ("cpu", LOCAL) and not machine.native_bf16:
+        yield "this CPU only imitates bf16: precision=fp32 is about three times as fast here"
+    optimizer, pretrained = recipe.train.optimizer, recipe.model.init == "pretrained"
+    if OPTIMIZERS[optimizer].harms_pretrained and pretrained and recipe.tuning == "full":
+        yield (
+            f"train.optimizer={optimizer} makes weights that were pretrained by Adam forget, the more the higher the rate "
+            "(Qu et al., 2026): adamw or tuning=lora suits them better"
+        )
+    gpu = known_device(cluster.gpu_model) if cluster.gpu_model else None
+    if recipe.precision == "bf16" and setup.device == "cuda" and gpu is not None and not gpu.has_bf16:
+        yield f"a {cluster.gpu_model} only imitates bf16: precision=fp16 is what it is made for"
+    if executor in SCHEDULERS and recipe.executor == AUTO and machine.scheduler is None:
+        yield f"planned for {executor}, which is not set up here: launch run works where its commands are"
+    if shape is None:
+        yield "the model's shape is not known here (no config.json in its directory or the hub cache): memory unknown"
+    if data.train_examples is None:
+        why = (
+            "the training data are too large for their rows to be counted here"
+            if recipe.data.source is None
+            else "how many hub data there are is not known here"
+        )
+        yield f"{why}: steps are counted on the node"
+
+
+def time_notes(
+    recipe: Recipe,
+    cluster: Cluster,
+    machine: Machine,
+    executor: str,
+    trained: int | None,
+    optimizer: int | None,
+    setup: Setup,
+) -> Iterator[str]:
+    """What of the time on a cluster is too short for a save."""
+    if executor_for(executor).takes_nodes:
+        size = checkpoint_bytes(trained, optimizer, setup.world_size if setup.zero_stage else 1)
+        yield from save_notes(recipe.time, cluster.grace_s, machine.grace_s, size)
