@@ -120,7 +120,7 @@ def endings(data: Path, split: str) -> Iterator[Row]:
 def pairs(data: Path, split: str) -> Iterator[Row]:
     with (data / "stsb" / f"sts-{'train' if split == 'train' else 'dev'}.csv").open(encoding="utf-8") as file:
         for _, _, _, _, score, one, other, *_ in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            yield {"one": one, "other": other, "score": float(score), "stars": round(float(score))}
+            yield {"one": one, "other": other, "score": float(score) / 5, "stars": round(float(score))}
 
 
 def tagged(data: Path, split: str) -> Iterator[Row]:
