@@ -1,6 +1,6 @@
 """The step that `launch` predicts beside the one that it measures: models of three sizes on 1, 2 and 4 ranks of this machine.
 
-    python -m benchmarks.predicted [--ranks 1 2 4] [--models 2x128 4x256 6x384] [--steps 24] [--rounds 1]
+    python -m benchmarks.predicted [--ranks 1 2 4] [--models 2x128 4x256 6x384] [--steps 24]
 
 Each training is a real one from `launch` to its end. Two of other batch sizes come first, in a cache of their own, and teach the
 plan of the third as any runs do; what the very first was told, when nothing was known of this machine, stands beside it.
