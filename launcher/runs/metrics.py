@@ -17,7 +17,7 @@ from typing import Any
 from launcher.errors import DamagedFile
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, Step, last_events, read_events
-from launcher.runs.records import LARGEST, MOST_LINE_BYTES, open_regular, parse_object
+from launcher.runs.records import LARGEST, lines_of, open_regular, parse_object
 
 Number = float | None
 Tree = dict[str, Any]
@@ -115,7 +115,7 @@ def scan(path: Path, through: int = 0) -> Recorded:
     except FileNotFoundError:
         return Recorded((), through=through)
     with file:
-        while line := file.readline(MOST_LINE_BYTES):
+        for line in lines_of(file):
             found, is_whole = _objects(line.decode("utf-8", "replace"))
             trees += found
             is_damaged |= not is_whole and line.endswith(b"\n")

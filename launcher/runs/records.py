@@ -23,6 +23,8 @@ from launcher.errors import DamagedFile, Problem
 MOST_BYTES = 32 << 20
 """A record is some KiB; a larger file is none."""
 MOST_LINE_BYTES = 1 << 20
+MOST_ENDLESS = 16
+"""Pieces of that size in which no line ends, after which the rest of a file isn't read."""
 MOST_DEPTH = 50
 LARGEST = 2**63
 NEWER = "written by a newer version of launcher: use that one"
@@ -90,6 +92,14 @@ def parse_object(text: str, where: str) -> dict[str, Any]:
     raise DamagedFile(Problem(f"is not readable JSON: {reason}", where=where))
 
 
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file, long ones in pieces; nothing more after MOST_ENDLESS of these: a hole is read as zeros for hours."""
+    endless = 0
+    while endless < MOST_ENDLESS and (line := file.readline(MOST_LINE_BYTES)):
+        endless += len(line) == MOST_LINE_BYTES and not line.endswith(b"\n")
+        yield line
+
+
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON objects of a file, one a line; none where there is no such file, and not those that were torn."""
     try:
@@ -97,7 +107,7 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         return
     with file:
-        while line := file.readline(MOST_LINE_BYTES):
+        for line in lines_of(file):
             try:
                 yield parse_object(line.decode("utf-8", "replace"), str(path))
             except DamagedFile:
