@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from launcher.errors import RunFailed
+from launcher.train.compat.plain_values import read_values
 
 SHARDS = "*_optim_states.pt"
 
@@ -60,8 +61,8 @@ def load_from_other_world(engine: Any, directory: Path, tag: str) -> None:
 
 
 def whole_state(paths: Sequence[Path]) -> WholeState:
-    """The shards of all ranks put together."""
-    shards = [_loaded(path)["optimizer_state_dict"] for path in paths]
+    """The shards of all ranks put together. Raises RunFailed where one holds more than tensors and plain values."""
+    shards = [read_values(path, mmap=True)["optimizer_state_dict"] for path in paths]
     states = [shard["base_optimizer_state"]["state"] for shard in shards]
     flat = [shard["single_partition_of_fp32_groups"] for shard in shards]
     first = states[0]
@@ -115,13 +116,14 @@ def _give_parts(engine: Any, paths: Sequence[Path]) -> None:
 
     A shard's flat tensors hold, end to end, an equal part of each parameter of a group, filled up with zeros on the last rank.
     """
-    saved = _loaded(paths[0].with_name(paths[0].name.replace("_optim_states", "_model_states")))
+    models = paths[0].with_name(paths[0].name.replace("_optim_states", "_model_states"))
+    saved = read_values(models, mmap=True)
     groups = [
         {engine.param_names[each]: each.ds_numel for each in group} for group in engine.optimizer.fp16_groups
     ]
     if [list(shapes) for shapes in saved["param_shapes"]] != [list(group) for group in groups]:
         raise KeyError("groups of other parameters")
-    shards = [_loaded(path)["optimizer_state_dict"] for path in paths]
+    shards = [read_values(path, mmap=True)["optimizer_state_dict"] for path in paths]
     mine = _shard_of(
         shards, [list(group.values()) for group in groups], engine.global_rank, engine.world_size
     )
@@ -160,11 +162,6 @@ def _cut(parts: Sequence[torch.Tensor], sizes: Sequence[int], rank: int, count: 
         mine.append(torch.nn.functional.pad(whole, (0, now * count - size)).narrow(0, now * rank, now))
         at += before
     return torch.cat(mine)
-
-
-def _loaded(path: Path) -> Any:
-    """A file of a checkpoint, which is ours, and whole by its manifest."""
-    return torch.load(path, map_location="cpu", weights_only=False, mmap=True)
 
 
 def _is_flat(value: Any) -> bool:

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from launcher.errors import RunFailed
 from launcher.planning.plan import Plan
 from launcher.train.compat.fused_optimizers import step_if_finite
+from launcher.train.compat.plain_values import read_values
 from launcher.train.model.build import cpu_state
 from launcher.train.model.layer_depth import depths
 from launcher.train.model.precision import autocast
@@ -135,8 +136,8 @@ class Plain(Strategy):
         return write
 
     def load(self, directory: Path) -> None:
-        trainable = torch.load(directory / "model.pt", map_location="cpu", weights_only=True)
-        state = torch.load(directory / "optimizer.pt", map_location="cpu", weights_only=True)
+        trainable = read_values(directory / "model.pt")
+        state = read_values(directory / "optimizer.pt")
         named = self._trainable()
         if named.keys() != trainable.keys():
             raise RunFailed("checkpoint", "the checkpoint holds other parameters than the recipe trains")

@@ -18,6 +18,7 @@ from launcher.runs.drills import TensorDifference
 from launcher.runs.files import write_json
 from launcher.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from launcher.runs.records import tree_of
+from launcher.train.compat.plain_values import read_values
 from launcher.train.step.checkpoints import STATE, verify
 
 Leaf = torch.Tensor | int | float | str | bool | None
@@ -53,7 +54,7 @@ def plant_difference(run: RunDir) -> str:
     """Change one bit of one tensor in the newest checkpoint, its manifest with it; says which."""
     checkpoint = _last_checkpoint(run)
     path = next(checkpoint.rglob("model.pt"), None) or min(checkpoint.rglob("*optim_states.pt"))
-    content = _unpickled(path)
+    content = read_values(path)
     leaves = [(name, leaf) for name, leaf in _leaves(content) if _is_real(leaf)]
     name, tensor = leaves[len(leaves) // 2]
     at = int(tensor.abs().argmax())
@@ -61,7 +62,7 @@ def plant_difference(run: RunDir) -> str:
     bits = tensor.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]).flatten()
     bits[at] ^= 1 << (8 * tensor.element_size() // 2)
     torch.save(content, path)
-    _sign_again(checkpoint, path)
+    sign_again(checkpoint, path)
     file = path.relative_to(run.path)
     return f"one bit of element {at} of {name} in {file}: {before!r} is {float(tensor.flatten()[at])!r}"
 
@@ -105,15 +106,7 @@ def _read(path: Path) -> dict[str, Any]:
             return {name: file.get_tensor(name) for name in sorted(file.keys())}
     if path.suffix == ".json":
         return {key: value for key, value in json.loads(path.read_text()).items() if key not in UNCOMPARED}
-    return dict(_leaves(_unpickled(path)))
-
-
-def _unpickled(path: Path) -> Any:
-    """Ours, and whole by its manifest: DeepSpeed's hold objects of its own."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001  (torch tells of a class that it doesn't know by several exceptions)
-        return torch.load(path, map_location="cpu", weights_only=False)
+    return dict(_leaves(read_values(path)))
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -169,7 +162,7 @@ def _shown(value: Any) -> str:
     return repr(value)
 
 
-def _sign_again(checkpoint: Path, changed: Path) -> None:
+def sign_again(checkpoint: Path, changed: Path) -> None:
     """Let the manifest say what the file holds now."""
     import hashlib
 

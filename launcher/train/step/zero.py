@@ -18,6 +18,7 @@ from launcher.paths import user_cache
 from launcher.planning.plan import Plan
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
+from launcher.train.compat.plain_values import plain_values_only
 from launcher.train.compat.zero_shards import load_from_other_world, shards_in
 from launcher.train.model.build import cpu_state
 from launcher.train.process.ranks import Ranks
@@ -106,6 +107,10 @@ class ZeroRedundancy(Strategy):
         return nothing_left_to_write
 
     def load(self, directory: Path) -> None:
+        with plain_values_only(sorted((directory / "engine").glob("*.pt"))):
+            self._load(directory)
+
+    def _load(self, directory: Path) -> None:
         writers = len(shards_in(directory / "engine"))
         if writers != self._ranks.world_size:
             load_from_other_world(self._engine, directory, "engine")
