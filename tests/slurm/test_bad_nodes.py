@@ -59,7 +59,9 @@ class Plant(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Plant())
 """
 WRONG = "return real(left, right) + (left.dtype == torch.float32)"
-SLOW = "left.dtype == torch.float32 and time.sleep(0.1); return real(left, right)"
+SLOW = """until = time.thread_time() + 0.1 * (left.dtype == torch.float32)
+            while time.thread_time() < until: pass
+            return real(left, right)"""
 
 
 @pytest.fixture(scope="module")
