@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from launcher.engine.findings import Dropout, Finding, Kernels, Layout, Part, Taken, Timing
 
 LEAST_PASSES = 1000
-"""A training of fewer micro-batches a rank isn't held up by a probe: what it could save is less than what it costs."""
+"""A training of fewer micro-batches a rank isn't held up by a probe: what it could save is less than what it costs.
+
+Nor do times that another training's probe has found decide about it: they differ from probe to probe, and its numbers
+would depend on what else has run on the machine.
+"""
 WORTH = 0.9
 """Another way than the planned one is taken where its whole time is at most this share: less may be noise."""
 COMPILE_TRIAL_S = 60.0
@@ -35,7 +39,8 @@ def choose(finding: Finding, wish: Wish, device: str) -> Taken:
     layout, kernels, dropout, faults = _sound(finding, wish)
     planned = finding.timing(layout, kernels)
     best = planned
-    if wish.by_time and planned is not None and not list(finding.wrong("times")):
+    decides = wish.by_time and is_worth_probing(wish.passes)
+    if decides and planned is not None and not list(finding.wrong("times")):
         rivals = [t for t in finding.timings if _is_allowed(finding, wish, t)]
         best = min((planned, *rivals), key=lambda timing: _seconds(timing, wish.passes))
         if _seconds(best, wish.passes) > WORTH * _seconds(planned, wish.passes):

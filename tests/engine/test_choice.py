@@ -53,6 +53,7 @@ def test_a_small_difference_may_be_noise() -> None:
     clear = (Timing("packed", "none", 0.0100), Timing("padded", "none", 0.0080))
     assert taken(found(*clear)).layout == "padded"
     assert taken(found(*clear), by_time=False).layout == "packed"
+    assert taken(found(*clear), passes=999).layout == "packed"
 
 
 def test_kernels_that_the_recipe_names_are_kept_whatever_they_cost() -> None:
