@@ -16,3 +16,11 @@ def autocast(precision: str, device: torch.device) -> Any:
         dtype=AUTOCAST_DTYPES.get(precision, torch.bfloat16),
         enabled=precision in AUTOCAST_DTYPES,
     )
+
+
+def keeping_casts(device: torch.device) -> Any:
+    """Within it autocast casts weights, which must stay what they are, once for all forward passes, not once for each.
+
+    What was cast is given up where the outermost context ends, and this one, which casts nothing, is around the others.
+    """
+    return torch.autocast(device.type, enabled=False)

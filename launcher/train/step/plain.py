@@ -16,6 +16,7 @@ from launcher.planning.plan import Plan
 from launcher.train.compat.fused_optimizers import step_if_finite
 from launcher.train.compat.plain_values import read_values
 from launcher.train.model.build import cpu_state
+from launcher.train.model.frozen_weights import use_frozen_weights
 from launcher.train.model.layer_depth import depths
 from launcher.train.model.precision import autocast
 from launcher.train.process.ranks import Ranks
@@ -44,6 +45,9 @@ class Plain(Strategy):
         self._rows: list[RowGradients] = (
             use_row_gradients(self.model) if _sparse_gradients(plan, ranks) else []
         )
+        # Compiled modules hold no others, and pruning changes weights whether they train or not.
+        if ranks.device.type == "cpu" and plan.compile == "none" and not plan.recipe.prune.magnitude:
+            use_frozen_weights(self.model)
         if ranks.world_size > 1:
             for tensor in (*self.model.parameters(), *self.model.buffers()):
                 dist.broadcast(tensor.detach(), src=0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from launcher.train.model.precision import keeping_casts
 from launcher.train.packed.batch_layout import Limits, in_length_order
 from launcher.train.packed.collate import Collate
 from launcher.train.packed.groups import Groups
@@ -65,6 +67,11 @@ class Evaluator:
 
         Raises Interrupted on every rank where `stop` says so on any of them.
         """
+        # Sharded parameters come and go, and casts of all of them would take the room that sharding made.
+        with nullcontext() if self.even_micro_batches else keeping_casts(self.ranks.device):
+            return self._score(split, progress, stop)
+
+    def _score(self, split: TokenSplit, progress: Progress, stop: Callable[[], bool]) -> Scored:
         device, rank = self.ranks.device, self.ranks.rank
         limits = Limits(EXAMPLES[device.type], TOKENS[device.type], overhead=0)
         groups = self.task.groups(split) if split.labelled else None
