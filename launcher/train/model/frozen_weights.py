@@ -8,7 +8,7 @@ nobody asks for; while evaluating it is merged. Names, and what is saved, stay p
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -100,17 +100,20 @@ class AdaptedLinear(nn.Module):
         )
         return projected
 
-    def train(self, mode: bool = True) -> nn.Module:
+    def train(self, mode: bool = True) -> Self:
         """As ever; the adapter is merged anew before the next evaluation."""
         self.merged_copies.clear()
         return super().train(mode)
 
-    def adapter(self) -> tuple[nn.Parameter, nn.Parameter, float, float]:
+    def adapter(self) -> tuple[torch.Tensor, torch.Tensor, float, float]:
         """Its two factors, (r, inputs) and (outputs, r), what their product is scaled with, and the dropout of its input."""
         (name,) = self.lora_A
         dropout = self.lora_dropout[name]
         rate = float(dropout.p) if isinstance(dropout, nn.Dropout) and self.training else 0.0
-        return self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name], rate
+        first, second = self.lora_A[name].weight, self.lora_B[name].weight
+        assert isinstance(first, torch.Tensor)
+        assert isinstance(second, torch.Tensor)
+        return first, second, self.scaling[name], rate
 
     def _merged(self) -> torch.Tensor:
         first, second, scale, _ = self.adapter()
