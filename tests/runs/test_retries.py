@@ -174,7 +174,8 @@ def test_the_end_of_the_log_says_why_and_what_comes_now(
 @pytest.mark.skipif(not DOCS.exists(), reason="not yet written")
 def test_the_page_on_failures_names_every_class() -> None:
     rows = [line.split("|") for line in DOCS.read_text().splitlines() if line.startswith("| `")]
-    named = {row[1].strip().strip("`"): row[3].strip() for row in rows}
+    # The table of classes is the page's first; faults that a drill does have some of their names.
+    named = {row[1].strip().strip("`"): row[3].strip() for row in reversed(rows)}
     words = {"retry": "again", "smaller": "again", "elsewhere": "elsewhere", "never": "never"}
     for kind, answer in ANSWERS.items():
         assert named[kind].startswith(words[answer]), kind

@@ -13,6 +13,7 @@ import torch
 
 from launcher.engine.attempts import taken_before
 from launcher.errors import Problem, RunFailed, UserError
+from launcher.planning.model_files import model_faults
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.runs.examination import Examination
@@ -47,9 +48,10 @@ class Predictor:
     def load(
         cls, run: RunDir, recipe: Recipe, device: torch.device, directory: Path | None = None
     ) -> Predictor:
-        """Load RUN/model, or another `directory`, as anyone would: plain transformers. UserError where there is none."""
-        import transformers
+        """Load RUN/model, or another `directory`, as anyone would: plain transformers.
 
+        Raises UserError where there is none, or none that can be used.
+        """
         from launcher.train.tokens.tokenizer import load_tokenizer
 
         directory = directory or run.model
@@ -57,9 +59,7 @@ class Predictor:
         tokenizer = load_tokenizer(str(directory), None)
         task = get_task(recipe, tokenizer)
         take_own_loss(task, run)
-        auto_class = getattr(transformers, task.auto_class)
-        with without_expected_warnings(), empty_weights():
-            model = auto_class.from_pretrained(directory, dtype=torch.float32)
+        model = _load_model(task.auto_class, directory, own=directory == run.model)
         extra_head.load(model, task.extra_head(model.config), directory)
         model = model.to(device).eval()
         names = task.names_in(model.config)
@@ -147,3 +147,27 @@ def _check_model(directory: Path) -> None:
     if not (directory / "config.json").is_file():
         remedy = "a model appears after the first evaluation"
         raise UserError(Problem("has no model yet", where=str(directory.parent), remedy=remedy))
+    if faults := model_faults(str(directory), weights=True):
+        raise UserError([Problem(it.message, str(directory), remedy=it.remedy) for it in faults])
+
+
+def _load_model(auto_class: str, directory: Path, *, own: bool) -> Any:  # a PreTrainedModel
+    """The model of a directory; UserError where it can't be read, or where the run's `own` lacks weights."""
+    import transformers
+
+    try:
+        with without_expected_warnings(), empty_weights():
+            model, report = getattr(transformers, auto_class).from_pretrained(
+                directory, dtype=torch.float32, output_loading_info=True
+            )
+    except Exception as error:  # whatever a damaged file makes of the libraries that read it
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise _damaged(directory, f"the model can't be loaded: {cause}") from error
+    if own and (missing := sorted(report["missing_keys"])):
+        raise _damaged(directory, f"the model lacks {len(missing)} weights, such as {missing[0]}")
+    return model
+
+
+def _damaged(directory: Path, message: str) -> UserError:
+    remedy = "bring back a whole copy of it, or train again"
+    return UserError(Problem(message, str(directory), remedy=remedy))

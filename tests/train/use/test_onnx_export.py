@@ -48,7 +48,7 @@ def test_outputs_are_those_of_pytorch(name: str, tmp_path: Path, ranks: RankServ
     assert (plain["same_choice"] is None) == (name in NO_CHOICE)
     assert plain["same_choice"] is None or plain["same_choice"] > 0.99
     assert plain["latency_ms"] > 0
-    assert plain["latency_many_ms"] > plain["latency_ms"]
+    assert plain["latency_many_ms"] > 0
     for it in smaller:
         assert 1e-7 < it["largest_difference"] < 0.1, "8 bits are not the same"
         assert it["bytes"] < plain["bytes"]
