@@ -18,9 +18,9 @@ import ctypes
 import gc
 import json
 import os
+import random
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -31,6 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from launcher.network import free_port
 from launcher.runs.directory import RunDir
 from launcher.train import __main__ as train_main
 from launcher.train import session  # noqa: F401
@@ -56,7 +57,7 @@ def main() -> None:
         if "verb" in request:
             pids = [_fork(partial(_verb, request["verb"], request["output"]))]
         else:
-            port = _free_port()
+            port = free_port(random.SystemRandom().randrange(10**6))
             pids = [_fork(partial(_rank, request, rank, port)) for rank in range(request["ranks"])]
         statuses = [os.waitpid(pid, 0)[1] for pid in pids]
         print(json.dumps({"codes": [os.waitstatus_to_exitcode(status) for status in statuses]}), flush=True)
@@ -177,12 +178,6 @@ def _take_no_more_memory() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + (448 << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import random
 import re
 import socket
 import threading
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import unquote
+
+from launcher.network import free_port
 
 API_KEY = "0123456789abcdef" * 2 + "deadbeef"
 ENTITY = "stub-entity"
@@ -132,7 +135,8 @@ class WandbStub:
         self._stop_pressed = False
         self._changed = threading.Condition()
         self._server: _Server | None = None
-        self._port = _free_port()
+        # None that the system gives to somebody else meanwhile, who only wants to call somewhere.
+        self._port = free_port(random.SystemRandom().randrange(10**6))
 
     def __enter__(self) -> Self:
         self.come_back()
@@ -480,10 +484,3 @@ class _Handler(BaseHTTPRequestHandler):
 def _operation(message: dict[str, Any]) -> str:
     found = re.search(r"(?:query|mutation)\s+(\w+)", message.get("query", ""))
     return message.get("operationName") or (found[1] if found else "anonymous")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
