@@ -11,7 +11,7 @@
     python -m launcher.node succeeded RUN_DIR JOB     notes down the job that takes the place of this one
     python -m launcher.node warned RUN_DIR ATTEMPT SECONDS
                                                       on the scheduler's warning, so long before the limit; prints: stop | wait
-    python -m launcher.node watch RUN_DIR ATTEMPT NODE LOCAL_WORLD_SIZE WORLD_SIZE
+    python -m launcher.node watch RUN_DIR ATTEMPT NODE LOCAL_WORLD_SIZE WORLD_SIZE STARTER
                                                       beside the ranks of a node, see launcher.health.watch
 
 The script tells by the environment: LAUNCHER_JOB, a scheduler's job id or `local PID`, and LAUNCHER_HOSTS, the nodes in
@@ -212,7 +212,7 @@ def warned(attempt: AttemptDir, notice_s: float) -> str:
     return "stop" if time_limit.heeds(attempt, ends_by, notice_s) else "wait"
 
 
-def watch(run: RunDir, attempt: AttemptDir, node: int, sizes: tuple[int, int]) -> None:
+def watch(run: RunDir, attempt: AttemptDir, node: int, sizes: tuple[int, int], starter: int) -> None:
     """Watch the ranks of a node; on the first one, keep the time of the job."""
     from launcher.health import watch as watching
     from launcher.health.time_limit import TimeKeeper
@@ -222,7 +222,7 @@ def watch(run: RunDir, attempt: AttemptDir, node: int, sizes: tuple[int, int]) -
         executor, job = executor_for(run.read_plan().executor), record.job_id
         partition = request.partition
         keeper = TimeKeeper(run, attempt, lambda: executor.ends_by(job), lambda: executor.grace_s(partition))
-    watching.watch(run, attempt, node, sizes, keeper)
+    watching.watch(run, attempt, node, sizes, starter, keeper)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -247,8 +247,8 @@ def main(argv: Sequence[str]) -> None:
     elif verb == "warned":
         answer = warned(run.attempt(int(argv[2])), float(argv[3]))
     elif verb == "watch":
-        number, node, here, everywhere = map(int, argv[2:6])
-        watch(run, run.attempt(number), node, (here, everywhere))
+        number, node, here, everywhere, starter = map(int, argv[2:7])
+        watch(run, run.attempt(number), node, (here, everywhere), starter)
         return
     else:
         assert verb == "end", verb

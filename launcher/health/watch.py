@@ -1,6 +1,6 @@
 """The watcher of a node: a small process beside its ranks that tells where they stand and ends an attempt that hangs.
 
-    python -m launcher.node watch RUN_DIR ATTEMPT NODE LOCAL_WORLD_SIZE WORLD_SIZE
+    python -m launcher.node watch RUN_DIR ATTEMPT NODE LOCAL_WORLD_SIZE WORLD_SIZE STARTER
 
 The node's first rank starts it. It is no thread of a rank, since all of that may be halted or stuck; and it lives as long as
 a rank or torchrun does. It counts seconds by its own clock, so no other clock's jump, and no pause of its own, is a hang. That of
@@ -79,6 +79,7 @@ class Watcher:
         attempt: AttemptDir,
         node: int,
         sizes: tuple[int, int],
+        starter: Process | None,
         floor: float | None,
         keeper: TimeKeeper | None = None,
     ) -> None:
@@ -88,7 +89,7 @@ class Watcher:
         self._local_size, self._world_size = sizes
         self._floor = floor
         self._keeper = keeper
-        self._starter = Process.of(os.getppid())
+        self._starter = starter
         self._host = _host(attempt, node)
         self._ranks: dict[int, Watched] = {}
         self._longest = _longest_before(run, attempt, node)
@@ -98,6 +99,7 @@ class Watcher:
 
     def watch(self) -> None:
         """Until the ranks of this node and their torchrun are gone."""
+        self._find_ranks()
         while self._anybody_lives():
             passed_s = self._passed()
             self._find_ranks()
@@ -249,9 +251,18 @@ def _longest_before(run: RunDir, attempt: AttemptDir, node: int) -> dict[str, fl
 
 
 def watch(
-    run: RunDir, attempt: AttemptDir, node: int, sizes: tuple[int, int], keeper: TimeKeeper | None
+    run: RunDir,
+    attempt: AttemptDir,
+    node: int,
+    sizes: tuple[int, int],
+    starter: int,
+    keeper: TimeKeeper | None,
 ) -> None:
-    """Watch the ranks of a node, of which there are so many here and in all, until they are gone."""
+    """Watch the ranks of a node, of which there are so many here and in all, until they are gone.
+
+    `starter` is the process of the rank that started this one. It may have ended meanwhile; whoever is the parent then, such
+    as process 1, is not waited for.
+    """
     for wish in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(wish, signal.SIG_IGN)  # its ranks save now, and it goes with them
     word = os.environ.get(bounds.VARIABLE)
@@ -260,4 +271,5 @@ def watch(
     except ValueError:
         floor = bounds.FLOOR_S
         sys.stderr.write(f"{bounds.VARIABLE}={word!r} is neither seconds nor `off`: {floor:.0f} is taken\n")
-    Watcher(run, attempt, node, sizes, floor, keeper).watch()
+    parent = Process.of(starter) if os.getppid() == starter else None
+    Watcher(run, attempt, node, sizes, parent, floor, keeper).watch()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from support.launched import RECIPE, Training, error_of
 from support.slurm_cluster import wait_until
+from support.training import make_run, recipe, write_data
 
 from launcher.health.records import read_nodes
 from launcher.health.stalls import seen_from_outside
@@ -23,6 +24,15 @@ from launcher.runs.records import read_json
 KEPT = [word for word in RECIPE if not word.startswith(("train.max_steps", "eval.every", "checkpoint.every"))]
 WORDS = (*KEPT, "gpus=2", "run_id=r", "eval.every=null", "checkpoint.every=20")
 ENDLESS = "train.max_steps=100000"
+ENDS_AT_ONCE = """
+import os, sys
+from pathlib import Path
+from launcher.runs.directory import RunDir
+from launcher.train.process.heartbeat import start_watcher
+run = RunDir(Path(sys.argv[1]))
+start_watcher(run, run.attempt(1))
+os._exit(0)
+"""
 Start = Callable[..., Training]
 
 
@@ -116,13 +126,23 @@ def test_no_watcher_outlives_its_ranks(start: Start) -> None:
     assert all(rank.bound_s is None for node in read_nodes(training.run.attempt(1)) for rank in node.ranks)
     os.kill(training.torchrun(), signal.SIGKILL)
     training.end(code=1)
-    mark = os.fsencode(training.run.path)
+    wait_until(lambda: not watchers(training.run), "the end of the watcher")
 
-    def watchers() -> list[bytes]:
-        commands = [_command(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        return [command for command in commands if b"launcher.node\0watch\0" in command and mark in command]
 
-    wait_until(lambda: not watchers(), "the end of the watcher")
+def test_a_rank_that_ends_at_once_leaves_no_watcher(tmp_path: Path) -> None:
+    """It is gone before its watcher has started, and that one's parent is another process then."""
+    run = make_run(tmp_path / "run", recipe(write_data(tmp_path / "data")))
+    run.attempt(1).path.mkdir(parents=True)
+    run.logs.mkdir()
+    subprocess.run([sys.executable, "-c", ENDS_AT_ONCE, str(run.path)], check=True)
+    wait_until(lambda: not watchers(run), "the end of the watcher")
+
+
+def watchers(run: RunDir) -> list[bytes]:
+    """The command lines of those of a run."""
+    mark = os.fsencode(run.path)
+    commands = [_command(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [command for command in commands if b"launcher.node\0watch\0" in command and mark in command]
 
 
 def _command(process: Path) -> bytes:

@@ -136,7 +136,7 @@ _STEP, _FIRST_STEP = PHASES.index("step"), PHASES.index("first step")
 def start_watcher(run: RunDir, attempt: AttemptDir) -> None:
     """Have the ranks of this node watched; the first of them calls this, before its output goes elsewhere."""
     sizes = [os.environ.get(name, "1") for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE")]
-    arguments = [str(run.path), str(attempt.number), _node(), *sizes]
+    arguments = [str(run.path), str(attempt.number), _node(), *sizes, str(os.getpid())]
     with contextlib.suppress(OSError):
         _kept.append(
             subprocess.Popen(
