@@ -132,8 +132,7 @@ def test_no_watcher_outlives_its_ranks(start: Start) -> None:
 def test_a_rank_that_ends_at_once_leaves_no_watcher(tmp_path: Path) -> None:
     """It is gone before its watcher has started, and that one's parent is another process then."""
     run = make_run(tmp_path / "run", recipe(write_data(tmp_path / "data")))
-    run.attempt(1).path.mkdir(parents=True)
-    run.logs.mkdir()
+    run.attempt(1).path.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, "-c", ENDS_AT_ONCE, str(run.path)], check=True)
     wait_until(lambda: not watchers(run), "the end of the watcher")
 
