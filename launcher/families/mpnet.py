@@ -36,6 +36,8 @@ FAMILY = Family(
     ),
     lora_targets=("q", "v"),
     dropout=DropoutKeys(classifier=()),  # its heads have that of the hidden states
+    packed_by="mpnet",
+    heads_drop_inputs=True,
     can_checkpoint=False,
     has_flash_attention=False,
     special_tokens=SpecialTokens(

@@ -59,6 +59,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "electra": ("electra", {**BERT_LIKE, "embedding_size": 16}),
     "camembert": ("camembert", {**BERT_LIKE, "type_vocab_size": 1, "max_position_embeddings": 130}),
     "albert": ("albert", {**BERT_LIKE, "embedding_size": 16}),
+    "mpnet": ("mpnet", BERT_LIKE),
     "distilbert": ("distilbert", {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}),
     "deberta-v2": ("deberta-v2", {**BERT_LIKE, **DEBERTA_V2}),
     "deberta-v3": ("deberta-v2", {**BERT_LIKE, **DEBERTA_V3}),

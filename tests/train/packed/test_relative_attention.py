@@ -1,4 +1,4 @@
-"""Attention that reads distances: DeBERTa's packed gradients are the padded model's, parameter by parameter."""
+"""Attention that reads distances: DeBERTa's and MPNet's packed gradients are the padded model's, parameter by parameter."""
 
 from __future__ import annotations
 
@@ -56,10 +56,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "conv_act": "gelu",
         "num_hidden_layers": 1,
     },
+    "mpnet": {"family": "mpnet"},
 }
 
 
-def make_model(auto_class: Any = AutoModelForSequenceClassification, **options: Any) -> Any:
+def make_model(
+    auto_class: Any = AutoModelForSequenceClassification, family: str = "deberta-v2", **options: Any
+) -> Any:
     settings = {
         "initializer_range": 0.2,
         **V3,
@@ -67,9 +70,7 @@ def make_model(auto_class: Any = AutoModelForSequenceClassification, **options: 
         "attention_probs_dropout_prob": 0.0,
         **options,
     }
-    config = AutoConfig.for_model(
-        "deberta-v2", vocab_size=VOCABULARY, pad_token_id=1, num_labels=3, **settings
-    )
+    config = AutoConfig.for_model(family, vocab_size=VOCABULARY, pad_token_id=1, num_labels=3, **settings)
     torch.manual_seed(0)
     return auto_class.from_config(config, dtype=torch.float32).train()
 
@@ -174,11 +175,12 @@ def by_example(
     value: torch.Tensor,
     keys: torch.Tensor | None,
     queries: torch.Tensor | None,
+    biases: torch.Tensor | None,
     lengths: list[int],
     first_only: bool,
 ) -> torch.Tensor:
-    """Disentangled attention as the paper has it, one example and one score after the other; scale 0.3."""
-    widest = (len(next(table for table in (keys, queries) if table is not None)) + 1) // 2
+    """Attention as the papers have it, one example and one score after the other; scale 0.3."""
+    widest = (len(next(table for table in (keys, queries, biases) if table is not None)) + 1) // 2
     outputs = []
     for q, k, v in zip(*(tensor.split(lengths) for tensor in (query, key, value)), strict=True):
         places = torch.arange(len(k))
@@ -188,28 +190,32 @@ def by_example(
             scores = scores + torch.einsum("qhd,qkhd->hqk", q, keys[row])
         if queries is not None:
             scores = scores + torch.einsum("khd,qkhd->hqk", k, queries[row])
-        output = torch.einsum("hqk,khd->qhd", (0.3 * scores).softmax(-1), v)
+        scores = 0.3 * scores if biases is None else 0.3 * scores + biases[row].permute(2, 0, 1)
+        output = torch.einsum("hqk,khd->qhd", scores.softmax(-1), v)
         outputs.append(output[:1] if first_only else output)
     return torch.cat(outputs)
 
 
 @pytest.mark.parametrize("first_only", [False, True])
-@pytest.mark.parametrize("reads", ["keys", "queries", "both"])
+@pytest.mark.parametrize(
+    "reads", [("keys",), ("queries",), ("biases",), ("keys", "queries", "biases")], ids="+".join
+)
 def test_result_and_derivative_are_exact(reads, first_only):
     lengths = [6, 1, 20, 3, 17]
     packing = make_packing(lengths)
     torch.manual_seed(0)
     query, key, value = (torch.randn(47, 2, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
     tables = [
-        torch.randn(2 * packing.widest - 1, 2, 8, dtype=torch.float64, requires_grad=True)
-        if reads in (kind, "both")
+        torch.randn(2 * packing.widest - 1, *shape, dtype=torch.float64, requires_grad=True)
+        if kind in reads
         else None
-        for kind in ("keys", "queries")
+        for kind, shape in (("keys", (2, 8)), ("queries", (2, 8)), ("biases", (2,)))
     ]
     found = attend_relative(
         query.index_select(0, packing.first_rows) if first_only else query,
         key, value, packing,
-        distance_keys=tables[0], distance_queries=tables[1], scale=0.3, dropout=0.0, first_only=first_only,
+        distance_keys=tables[0], distance_queries=tables[1], distance_biases=tables[2],
+        scale=0.3, dropout=0.0, first_only=first_only,
     )  # fmt: skip
     expected = by_example(query, key, value, *tables, lengths, first_only)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)

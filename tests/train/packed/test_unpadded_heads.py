@@ -32,6 +32,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "position_biased_input": False, "type_vocab_size": 0,
     },
     "albert": {**SHAPE, "embedding_size": 16},
+    "mpnet": SHAPE,
     "modernbert": {**SHAPE, "local_attention": 8, "global_attn_every_n_layers": 2},
 }  # fmt: skip
 NO_DROPOUT = {
