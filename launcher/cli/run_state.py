@@ -314,7 +314,7 @@ def state_lines(state: RunState) -> Iterator[str]:
     for node in state.excluded:
         ago = human_seconds(time.time() - node.since)
         yield _row("without", f"{node.host}, for {ago}: {node.reason}")
-    yield _row("attempts", f"{state.attempts}, the last as {state.executor} job {_job_number(job.job_id)}")
+    yield _row("attempts", f"{state.attempts}, the last as {state.executor} job {job_number(job.job_id)}")
     yield _row("directory", shown(Path(state.run_dir)))
     for number, command in enumerate(state.next):
         yield _row("next" if number == 0 else "", command)
@@ -357,7 +357,8 @@ def _evaluation_lines(state: RunState) -> Iterator[str]:
             yield _row(split, f"{metrics_text(found.metrics)}  (step {found.step})")
 
 
-def _job_number(job_id: str | None) -> str:
+def job_number(job_id: str | None) -> str:
+    """The number of a job without its executor's name."""
     return "none" if job_id is None else job_id.removeprefix("local ")
 
 

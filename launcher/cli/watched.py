@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from launcher.cli.follow import Tail
 from launcher.cli.many_runs import Line, lines_of
-from launcher.cli.run_state import RunState
+from launcher.cli.run_state import RunState, job_number
 from launcher.errors import DamagedFile, LauncherError
 from launcher.figures import human_number, human_seconds, moment
 from launcher.runs.attempts import Attempt
@@ -109,8 +109,9 @@ class Watched:
         if job.status == "pending":
             return [f"starts {moment(job.started_at)}, as far as is known"] if job.started_at else []
         hosts = job.nodes or (", ".join(attempt.hosts) if attempt is not None else "")
-        number = f"attempt {self.state.attempts}" if self.state.attempts else ""
-        return [", ".join(filter(None, [number, f"on {hosts}" if hosts else "", job.job_id or ""]))]
+        attempts = f"attempt {self.state.attempts}" if self.state.attempts else ""
+        number = f"{self.state.executor} job {job_number(job.job_id)}" if job.job_id else ""
+        return [", ".join(filter(None, [attempts, f"on {hosts}" if hosts else "", number]))]
 
 
 class Watch:

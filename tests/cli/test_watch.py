@@ -99,6 +99,7 @@ def test_keys_stop_and_resume_a_run_and_open_its_logs(make_run: MakeRun) -> None
 
     async def does(pilot: Pilot[Any]) -> None:
         await until(pilot, lambda: "running" in shown(pilot), "the state")
+        await until(pilot, lambda: re.search(r"local job \d", shown(pilot)), "the job as status calls it")
         await pilot.press("r")
         await until(pilot, lambda: "live is running" in shown(pilot), "the refusal to resume what runs")
         await pilot.press("s", "n")

@@ -39,7 +39,8 @@ def _hand_down(encoder: Any, _args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
 @functools.lru_cache(maxsize=256)
 def buckets(widest: int, device: torch.device) -> torch.Tensor:
     """(2 * widest - 1,) the bucket of each difference of the query's place and the key's, from the largest down."""
-    bucket: Any = modeling_mpnet.MPNetEncoder.relative_position_bucket  # of 32, whatever the configuration says
+    # There are 32 of them, whatever the configuration says.
+    bucket: Any = modeling_mpnet.MPNetEncoder.relative_position_bucket
     found: torch.Tensor = bucket(torch.arange(1 - widest, widest))
     return found.to(device)
 
