@@ -27,6 +27,7 @@ $(VENV)/bin/python:
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo 'Installing into $(VENV) (about 2 GB; a few minutes the first time) ...'
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -m compileall -q launcher # as pip does with a package that isn't editable
 	@touch $@
 
 # Compiled anew where the versions change.

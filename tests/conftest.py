@@ -6,6 +6,7 @@ CI=true pytest              fails a test that is skipped for another reason than
 
 from __future__ import annotations
 
+import compileall
 import difflib
 import importlib.util
 import os
@@ -27,8 +28,11 @@ SEEN = pytest.StashKey[fault_rows.Seen]()
 MAY_BE_SKIPPED = {"realdata", "gpu", "shell"}
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported, which tests do while they are collected
+    if not hasattr(config, "workerinput"):
+        # Where PYTHONDONTWRITEBYTECODE is set, each of thousands of processes would compile it anew.
+        compileall.compile_dir(ROOT / "launcher", quiet=1)
     # Started in the background or by nohup, tests would ignore these, and every process that they start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
