@@ -10,13 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from launcher.errors import UserError
+from launcher.errors import Problem, UserError
 from launcher.reading.files import read_rows, resolve_format
 from launcher.reading.formats.conll import BETWEEN_DOCUMENTS
 from launcher.reading.given_files import header_line
 from launcher.reading.options import ReadOptions
 from launcher.reading.textfiles import lines
-from launcher.recipe.data_formats import FormatName, format_named
+from launcher.recipe.data_formats import FormatName, extension, format_named
 from launcher.tasks.shared.rows import Row, shown
 from launcher.tasks.shared.sample import Said
 
@@ -29,8 +29,10 @@ FEW = 500
 DELIMITERS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 QUOTED = re.compile(r'(?<![^\t;|,\n])"(?:[^"]|"")*"')
 """A cell in quotes, which begins where a cell does."""
+WHOLE = re.compile(r'"(?:[^"]|"")*"')
 OURS = re.compile(r"column\d+")
 """What columns are called that nobody has named."""
+NO_TABLES = (".xml", ".html", ".htm", ".yaml", ".yml", ".toml", ".py", ".ipynb")
 LONGEST_NAME = 40
 STEADY = 0.95
 """Share of the lines that must have the same number of fields."""
@@ -68,6 +70,9 @@ def layout_of(path: Path, said: Mapping[str, Any] | None = None) -> Layout:
     named = format_named(path)
     if named not in (None, "txt", "csv", "tsv", "json"):
         return _read(path, ReadOptions(), {})
+    if extension(path) in NO_TABLES:
+        what = f"{extension(path)} files hold no rows that could be read"
+        raise UserError(Problem(what, str(path), remedy="write it as csv or jsonl, a column for each thing"))
     first = [line for _, line in islice(lines(path), FEW)]
     told = _by_content(first, named)
     if told is not None:
@@ -137,6 +142,13 @@ def _candidates(
     marks = sorted((mark for mark, width in steady.items() if width > 1), key=lambda mark: mark != "\t")
     if own and (own in marks or not marks):
         marks = [own, *(mark for mark in marks if mark != own)]
+    if marks and marks[0] == "\t" and _in_quotes(first):
+        form = {} if named == "tsv" else {"data.format": Said("tsv", "Columns are separated by tabs.")}
+        why = "Cells stand in quotes, which are taken off."
+        yield (
+            ReadOptions(format="tsv" if form else None, quoting=True),
+            {**form, "data.quoting": Said(True, why)},
+        )
     for mark in marks:
         said = f"Columns are separated by {DELIMITERS[mark]}."
         if mark == own:
@@ -154,6 +166,14 @@ def _candidates(
         why = "Quotes are ordinary characters here: they don't close."
         yield ReadOptions(quoting=False), {"data.quoting": Said(False, why)}
         yield ReadOptions(), {}
+
+
+def _in_quotes(first: Sequence[str]) -> bool:
+    """Whether tabs separate cells that stand in quotes as csv writes them: every cell that begins with one ends so."""
+    begun = [cell for line in first for cell in line.split("\t") if cell.startswith('"')]
+    whole = bool(begun) and all(WHOLE.fullmatch(cell) for cell in begun)
+    header = [cell for line in first[:1] for cell in line.split("\t")]
+    return whole and (any('""' in cell[1:-1] for cell in begun) or all(cell in begun for cell in header))
 
 
 def _steady(first: Sequence[str], mark: str) -> int:
@@ -187,14 +207,17 @@ def _with_header(path: Path, options: ReadOptions, keys: dict[str, Said], plain:
 
 
 def header_of(rows: Sequence[Row]) -> tuple[str, ...] | None:
-    """The cells of the first row where they are names of columns rather than one more row."""
+    """The cells of the first row where they are names of columns rather than one more row.
+
+    Some may be empty, and where two are alike the reader says so.
+    """
     if found := header_line(rows):
         return found
     first, *others = ([str(value).strip() for value in row.values.values()] for row in rows)
-    if not others or not all(0 < len(name) <= LONGEST_NAME for name in first) or len(set(first)) < len(first):
+    if not others or not any(first) or any(len(name) > LONGEST_NAME for name in first):
         return None
     columns = list(zip(*others, strict=False))
-    if any(name in column for name, column in zip(first, columns, strict=False)):
+    if any(name and name in column for name, column in zip(first, columns, strict=False)):
         return None
     return tuple(first) if any(map(_is_above, first, columns)) else None
 
@@ -205,7 +228,7 @@ def _is_above(name: str, column: Sequence[str]) -> bool:
     again = len(column) > 5 and min(Counter(column).values()) > 1 and len(set(column)) <= len(column) / 4
     lengths = sorted(map(len, column))
     longer = len(column) > 5 and lengths[len(column) // 10] > 2 * len(name) and lengths[len(column) // 2] > 30
-    return not name.replace(".", "", 1).isdecimal() and (numbers or again or longer)
+    return bool(name) and not name.replace(".", "", 1).isdecimal() and (numbers or again or longer)
 
 
 def _read(path: Path, options: ReadOptions, keys: Mapping[str, Said]) -> Layout:

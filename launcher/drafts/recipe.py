@@ -15,6 +15,7 @@ from launcher.drafts.data_files import DataFiles, sorted_out
 from launcher.drafts.hyper_parameters import as_text, lengths_of, measure, shipped, training
 from launcher.drafts.language import language_of, models_for
 from launcher.drafts.layout import Layout, layout_of
+from launcher.drafts.unread import unread_labels
 from launcher.errors import Problem, UserError
 from launcher.loading import resolve as loading
 from launcher.loading.assignments import Mistakes, from_words
@@ -115,7 +116,7 @@ def wanted_keys(words: Sequence[str], cwd: Path) -> dict[str, Any]:
 def _look(files: DataFiles, wanted: Mapping[str, Any]) -> tuple[_Seen, list[str]]:
     """The data as they are read, and a sentence on each file that can't be read like the training data."""
     layout = layout_of(files.train[0], _reading(wanted))
-    if not layout.rows:
+    if not any(value not in (None, "") for row in layout.rows for value in row.values.values()):
         raise UserError(Problem("holds no rows", str(files.train[0])))
     files, unlike = _read_alike(files, layout, said=bool(_reading(wanted)))
     sample = Sample.of(layout.rows, text=_columns(wanted, "text"), label=_columns(wanted, "label"))
@@ -154,12 +155,23 @@ def _guesses(sample: Sample, wanted: Mapping[str, Any]) -> list[tuple[str, Guess
     names = (wanted["task"],) if "task" in wanted else tasks.names()
     found = [(name, guess) for name in names if (guess := tasks.named(name).guess(sample)) is not None]
     if found:
-        return sorted(found, key=lambda one: -one[1].certainty)
+        found.sort(key=lambda one: -one[1].certainty)
+        if not tasks.named(found[0][0]).labelled and "task" not in wanted:
+            _need_no_label(sample)
+        return found
+    _need_no_label(sample)
     columns = ", ".join(shown(column.name) for column in sample.columns)
     what = f"don't look like data for task={wanted['task']}" if "task" in wanted else "have no column of text"
     raise UserError(
         f"the rows {what}: {columns}", "say what they are: task=TASK data.text=COLUMN data.label=COLUMN"
     )
+
+
+def _need_no_label(sample: Sample) -> None:
+    """Raises UserError where a column seems to be a label that can't be read."""
+    problems = list(unread_labels(sample))
+    if problems:
+        raise UserError(problems)
 
 
 def _named(task: str, seen: _Seen, guess: Guess) -> tuple[_Seen, Guess]:

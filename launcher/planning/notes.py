@@ -11,6 +11,7 @@ from launcher.planning.save_time import checkpoint_bytes, save_notes
 from launcher.planning.step_time import known_device
 from launcher.planning.surroundings import DataSize, Machine
 from launcher.recipe.cluster import Cluster
+from launcher.recipe.data import Data
 from launcher.recipe.optimizers import OPTIMIZERS
 from launcher.recipe.recipe import AUTO, Recipe
 
@@ -49,12 +50,18 @@ def notes_of(
     if shape is None:
         yield "the model's shape is not known here (no config.json in its directory or the hub cache): memory unknown"
     if data.train_examples is None:
-        why = (
-            "the training data are too large for their rows to be counted here"
-            if recipe.data.source is None
-            else "how many hub data there are is not known here"
-        )
-        yield f"{why}: steps are counted on the node"
+        yield f"{_uncounted(recipe.data)}: steps are counted on the node"
+
+
+def _uncounted(data: Data) -> str:
+    """Why the training examples aren't counted before a launch."""
+    if data.source is not None:
+        return "how many hub data there are is not known here"
+    if data.group is not None and data.validation is None:
+        return "how many rows the groups of data.group have is known when they are dealt out"
+    if data.clean.drop_leaked:
+        return "how many rows data.clean.drop_leaked leaves out is not known here"
+    return "the training data are too large for their rows to be counted here"
 
 
 def time_notes(

@@ -118,16 +118,21 @@ def check_given(path: Path, recipe: Recipe, *, labelled: bool, sure_of_header: b
 
 
 def header_line(rows: Sequence[Row]) -> tuple[str, ...] | None:
-    """The cells of the first row where they look like names of columns; None where they look like all the others."""
+    """The cells of the first row where they look like names of columns; None where they look like all the others.
+
+    Some may be empty: pandas writes the numbers of rows below no name, Excel the columns behind a table.
+    """
     first, *others = ([str(value) for value in row.values.values()] for row in rows)
     names = [name.strip() for name in first]
-    if not all(NAME.fullmatch(name) for name in names) or len(set(names)) < len(names):
+    given = [name for name in names if name]
+    if not given or not all(map(NAME.fullmatch, given)) or len(set(given)) < len(given):
         return None
     columns = list(zip(*others, strict=False))
-    if any(name in column for name, column in zip(first, columns, strict=False)):
+    if any(name and name in column for name, column in zip(first, columns, strict=False)):
         return None
     usual = any(name.lower() in USUAL_NAMES or "_" in name for name in names)
-    numbers = any(len(column) > 1 and all(map(_is_number, column)) for column in columns)
+    named = [column for name, column in zip(names, columns, strict=False) if name]
+    numbers = any(len(column) > 1 and all(map(_is_number, column)) for column in named)
     return tuple(names) if usual or numbers else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.rows import shown
-from launcher.tasks.shared.sample import Guess, Said, Sample
+from launcher.tasks.shared.sample import SHOWN, Guess, Said, Sample
 
 
 class Classification(TaskSpec):
@@ -26,7 +26,13 @@ class Classification(TaskSpec):
         if label is None or text is None:
             return None
         why = f"{shown(label.name)} has {len(label.names)} values that come again and again: classes."
-        said = Said(label.name, f"{label.told}.")
+        others = [
+            shown(column.name)
+            for column in sample.columns
+            if column.is_classes and column.name not in (label.name, *text.value)
+        ]
+        also = f" {', '.join(others[:SHOWN])} could be it too." if others else ""
+        said = Said(label.name, f"{label.told}.{also}")
         return Guess(0.55 + label.named_as_label, why, {"data.text": text, "data.label": said})
 
     def metrics_of(self, names: Sequence[str] | None) -> tuple[str, ...]:

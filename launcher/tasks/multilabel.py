@@ -96,7 +96,8 @@ def _listed(sample: Sample) -> Guess | None:
     if label is None or text is None:
         return None
     several = sum(len(names) > 1 for names in label.lists) / max(1, len(label.lists))
-    why = f"{shown(label.name)} holds lists of labels, {several:.0%} of them with more than one."
+    more = f"{several:.0%} of them with more than one" if several else "each with one"
+    why = f"{shown(label.name)} holds lists of labels, {more}."
     return Guess(0.97, why, {"data.text": text, "data.label": Said(label.name, "A list in each cell.")})
 
 
@@ -105,7 +106,8 @@ def _is_list_of_classes(column: Column) -> bool:
     if not names or not mostly(found is not None for found in names):
         return False
     every = [name for found in names for name in found or ()]
-    return 1 < len(set(every)) <= len(every) / 2 and len({len(found or ()) for found in names}) > 1
+    lengths = {len(found or ()) for found in names}
+    return 1 < len(set(every)) <= len(every) / 2 and (len(lengths) > 1 or lengths == {1})
 
 
 def _delimited(sample: Sample) -> Guess | None:
@@ -124,7 +126,7 @@ def _delimited(sample: Sample) -> Guess | None:
         "data.label": Said(label.name, f"Such as {shown(example)}."),
         "data.label_delimiter": Said(delimiter, "What separates the labels of a cell."),
     }
-    return Guess(0.9 if label.named_as_label else 0.87, why, keys)
+    return Guess(0.96 if label.named_as_label else 0.87, why, keys)
 
 
 def _delimiter(column: Column) -> str:

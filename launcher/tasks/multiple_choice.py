@@ -27,6 +27,12 @@ CHOICE = re.compile(
 )
 """Names of columns that hold one of the choices each."""
 
+CHOICES = frozenset(
+    {"choices", "options", "endings", "answers", "candidates", "alternatives", "solutions"}
+    | {"choice", "option", "ending", "candidate"}
+)
+"""Words in the names of columns of lists of choices; other lists are choices where all rows have as many."""
+
 
 class MultipleChoice(TaskSpec):
     metric = "accuracy"
@@ -42,8 +48,10 @@ class MultipleChoice(TaskSpec):
     @classmethod
     def guess(cls, sample: Sample) -> Guess | None:
         for given, choices in _choices(sample):
-            label = sample.label(lambda column, of=choices: _tells_one(column, of))  # type: ignore[misc]
             names = [given] if isinstance(given, str) else given
+            label = sample.label(
+                lambda column, of=choices, but=names: column.name not in but and _tells_one(column, of)  # type: ignore[misc]
+            )
             texts = (
                 []
                 if label is None
@@ -181,7 +189,9 @@ def _choices(sample: Sample) -> Iterator[tuple[str | list[str], list[list[str]]]
     """Columns that may hold choices, or one with lists of them, and the choices of each row."""
     for column in sample.columns:
         if column.lists and mostly(len(choice_list(found)) > 1 for found in column.lists):
-            yield column.name, [choice_list(value) for value in column.values]
+            lists = [choice_list(value) for value in column.values]
+            if column.words_of_name & CHOICES or (len(set(map(len, lists))) == 1 and len(lists[0]) > 2):
+                yield column.name, lists
     named = [
         column for column in sample.columns if CHOICE.fullmatch(column.name.lower()) and not column.numbers
     ]

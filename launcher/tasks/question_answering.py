@@ -84,9 +84,12 @@ class QuestionAnswering(TaskSpec):
         label = sample.label(_holds_answers)
         context = None if label is None else next(_contexts(sample, label), None)
         others = [column for column in sample.text_columns if column is not context]
-        question = next(
-            (column for column in others if "question" in column.words_of_name), others[0] if others else None
+        named = (
+            column
+            for column in (*others, *sample.columns)
+            if "question" in column.words_of_name and column.characters
         )
+        question = next(named, others[0] if others else None)
         if label is None or context is None or question is None:
             return None
         why = f"{shown(label.name)} holds answers that stand in {shown(context.name)}."

@@ -32,7 +32,7 @@ class Regression(TaskSpec):
         if label is None or text is None:
             return None
         fractions = any(not number.is_integer() for number in label.numbers)
-        named = max(label.named_as_label, 0.3 if label.words_of_name & MEASURED else 0)
+        named = max(label.named_as_label, 0.3 if _is_named(label) else 0)
         what = "with fractions" if fractions else f"of which {len(label.names)} are different"
         why = f"{shown(label.name)} holds numbers {what}: something measured, and no classes."
         said = Said(label.name, f"Numbers from {min(label.numbers):g} to {max(label.numbers):g}.")
@@ -50,11 +50,15 @@ class Regression(TaskSpec):
         return snippets.piped("text-classification", model, self.sample_texts(), options)
 
 
+def _is_named(column: Column) -> bool:
+    return bool(column.named_as_label or column.words_of_name & MEASURED)
+
+
 def _is_measured(column: Column) -> bool:
     different = set(column.numbers)
     whole = all(number.is_integer() for number in different)
     return (
-        len(column.numbers) == len(column.values)
+        len(column.numbers) == len(column.filled if _is_named(column) else column.values)
         and not column.is_id
         and len(different) > (MANY if whole else 2)
     )

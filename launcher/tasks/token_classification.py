@@ -38,6 +38,8 @@ MANY_TAGS = 300
 """More than these are words."""
 ENOUGH = 1000
 """Rows by which columns of words and of tags are told."""
+SAME = 0.05
+"""Lists of different entries, and so few different lists, are no tags but the letters of choices."""
 SEQUENCE = Kind(
     "tags can't stand where they do",
     "mend the tags: an entity begins with B- (or S-), and I- goes on with one of the same type",
@@ -262,7 +264,9 @@ def _tags(column: Column, text: Column, sample: Sample) -> bool:
         found is not None and given is not None and len(found) == len(given) for found, given in rows
     )
     longer = any(len(found or ()) > 2 for found, _ in rows)
-    return alike and longer and 2 * _kinds(column) < _kinds(text)
+    letters = mostly(len(set(found or ())) == len(found or ()) for found, _ in rows)
+    same = letters and len({tuple(found or ()) for found, _ in rows}) <= max(1, SAME * len(rows))
+    return alike and longer and not same and 2 * _kinds(column) < _kinds(text)
 
 
 def _kinds(column: Column) -> int:

@@ -144,6 +144,128 @@ def test_rows_that_must_be_mended_are_told_and_no_other_task_is_taken_instead(tm
         drafted(tmp_path, "pairs.csv")
 
 
+TEXTS = [f"the {('good', 'bad')[n % 2]} film number {n} that they saw" for n in range(30)]
+LABELS = ["pos" if n % 2 else "neg" for n in range(30)]
+
+
+def table(header: str, row: str) -> str:
+    """A line for each text, in which T is the text, N its number and L its label."""
+    rows = zip(TEXTS, LABELS, strict=True)
+    return "\n".join(
+        [
+            header,
+            *(
+                row.replace("T", t).replace("N", str(n)).replace("L", name)
+                for n, (t, name) in enumerate(rows)
+            ),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "row", "text", "label"),
+    [
+        ("index of pandas.csv", ",text,label", "N,T,L", "text", "label"),
+        ("empty columns of excel.csv", "v1,v2,,,", "L,T,,,", "v2", "v1"),
+        ("semicolons at the end.csv", "review;sentiment;;", "T;L;;", "review", "sentiment"),
+        ("cells in quotes.tsv", '"sentence"\t"label"', '"T"\t"L"', "sentence", "label"),
+        (
+            "quotes where they are needed.txt",
+            "sentence\tlabel",
+            '"it was ""T"" they say"\tL',
+            "sentence",
+            "label",
+        ),
+        ("ids of users.jsonl", "", '{"text": "T", "user_id": 7, "label": "L"}', "text", "label"),
+    ],
+)
+def test_names_of_columns_are_names_and_never_a_row(
+    name: str, header: str, row: str, text: str, label: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(table(header, row).lstrip("\n"), encoding="utf-8")
+    draft = drafted(tmp_path, name)
+    assert (draft.keys["data.text"].value, draft.keys["data.label"].value) == (text, label)
+    assert draft.keys["data.label"].why.startswith("'neg' 50%, 'pos' 50%.")
+    planned(draft, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "row", "message"),
+    [
+        (
+            "doccano.jsonl",
+            "",
+            '{"text": "T", "label": [[0, 3, "LOC"]]}',
+            "where parts of a text begin and end",
+        ),
+        (
+            "cluener.jsonl",
+            "",
+            '{"text": "T", "label": {"name": {"N": [[0, 1]]}}}',
+            "where parts of a text begin",
+        ),
+        (
+            "prodigy.jsonl",
+            "",
+            '{"text": "T", "spans": [{"start": 0, "end": 3}]}',
+            "where parts of a text begin",
+        ),
+        ("mrqa.jsonl", "", '{"context": "T", "qas": [{"question": "N"}]}', "lists of objects or of lists"),
+        ("decimal commas.csv", "text;points", "T;N,5", "numbers, but not written plainly"),
+        ("prices.csv", "text;price", "T;€ 1N.50", "numbers, but not written plainly"),
+        ("one class.csv", "text,label", "T,1", "all alike"),
+        ("as many as rows.csv", "text,label", "T,uN", "30 values in 30 rows"),
+        ("fasttext.txt", "", "__label__L T", "a label before the text"),
+        ("a row for each word.csv", "Sentence #,Word,Tag", "N,wN,O\nN,vN,B-PER", "tag one word in each row"),
+        ("two names alike.csv", "text,label,label", "T,L,L", "label more than once"),
+        ("markup.xml", "<a>", "<b>T</b>", "hold no rows"),
+        ("nothing.txt", "", "\n", "holds no rows"),
+    ],
+)
+def test_a_label_that_no_task_reads_is_told_and_its_texts_are_not_taken_alone(
+    name: str, header: str, row: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(table(header, row).lstrip("\n") if name != "nothing.txt" else row * 9)
+    with pytest.raises(UserError, match=message):
+        drafted(tmp_path, name)
+
+
+def test_rows_without_a_label_are_told_however_many(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text(table("text,label", "T,L") + "\n,\n" * 5)
+    with pytest.raises(UserError, match=r"data\.csv:32.*the label is empty"):
+        drafted(tmp_path, "data.csv")
+
+
+def test_every_column_that_could_be_the_label_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text(table("text,sentiment,topic", "T,L,aL"))
+    assert "'sentiment' could be it too" in drafted(tmp_path, "data.csv").keys["data.label"].why
+
+
+@pytest.mark.parametrize(
+    ("row", "task", "label"),
+    [
+        ('{"query": "which film is L", "passage": "T", "query_id": N, "relevance": R}', "ranking", "relevance"),
+        ('{"text": "T", "labels": ["L"]}', "multilabel", "labels"),
+        ('{"text": "T", "labels": "M"}', "multilabel", "labels"),
+        ('{"question": "T", "choices": {"text": ["a N", "b", "c"], "label": ["A", "B", "C"]}, "answerKey": "K"}',
+         "multiple-choice", "answerKey"),
+        ('{"abstract": "T", "keyword": ["L", "film"], "label": "R"}', "classification", "label"),
+    ],
+)  # fmt: skip
+def test_lists_and_numbers_are_taken_for_what_they_are(
+    row: str, task: str, label: str, tmp_path: Path
+) -> None:
+    joined = ["a", "b", "c", "a,b", "b,c", "a,c"]
+    lines = table("", row).strip().splitlines()
+    filled = (
+        line.replace('"M"', f'"{joined[n % 6]}"').replace("R", str(n % 2)).replace('"K"', f'"{"ABC"[n % 3]}"')
+        for n, line in enumerate(lines)
+    )
+    (tmp_path / "data.jsonl").write_text("\n".join(filled))
+    draft = drafted(tmp_path, "data.jsonl")
+    assert (draft.keys["task"].value, draft.keys["data.label"].value) == (task, label)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("id,n\n1,2\n2,3\n3,4\n", "no column of text"), ("text,label\n", "holds no rows"), ("", "is empty")],

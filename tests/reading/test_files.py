@@ -182,6 +182,26 @@ def test_a_row_of_another_length_is_refused(write: Write, content: str, line: in
     assert all(key in str(mistake.remedy) for key in ("data.quoting", "data.delimiter", "data.columns"))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.csv",
+            'text,label\n"say \\"yes\\", she said",1\n',
+            r"a\.csv:2: has a quote behind a backslash.*sed 's",
+        ),
+        ("a.csv", 'text,label\n"say \\"yes\\"",1\n', r"a\.csv:2: has a quote behind a backslash.*sed 's"),
+        ("a.csv", "Export of May\ntext,label\ngood,1\n", r"a\.csv:2: .*a title of the table.*sed 1d a\.csv"),
+        ("a.tsv", "a\tb\tc\n1\t2\t3\nx\n1\t2\n", r"a\.tsv:3: .*2 lines in all so.*awk -F'\\t' 'NF==3'"),
+    ],
+)
+def test_the_cause_of_other_fields_is_told_with_a_remedy_that_helps(
+    write: Write, name: str, content: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=r"(?s)" + message):
+        list(read_rows(write(name, content), ReadOptions()))
+
+
 def test_tabs_in_a_csv_point_to_tsv(write: Write) -> None:
     options = ReadOptions(header=False, columns=("text", "label"))
     assert "data.format=tsv" in str(problem(write("a.csv", "one\t1\n"), options).remedy)

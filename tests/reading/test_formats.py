@@ -82,6 +82,14 @@ def test_one_column_is_text_alone(write: Write) -> None:
     assert row.values == {"text": ["one", "two"]}
 
 
+def test_a_line_that_names_columns_of_words_is_told(write: Write) -> None:
+    path = Path(write("a.conll", "Word\tPOS\tTag\nAnna\tNNP\tB-PER\nsaw\tVBD\tO\n"))
+    with pytest.raises(UserError, match=r"a\.conll:1: the first line names columns .*sed 1d a\.conll"):
+        list(read_rows(path, ReadOptions()))
+    rows = list(read_rows(Path(write("b.conll", "text O\nWord B-PER\n\nlabel O\n")), ReadOptions()))
+    assert [row.values["text"] for row in rows] == [["text", "Word"], ["label"]]
+
+
 def test_a_line_that_lacks_a_column_is_named(write: Write) -> None:
     (text,) = problems("token-classification", train=write("train.conll", SENTENCES + "was VBD\n"))
     assert "train.conll:7: " in text

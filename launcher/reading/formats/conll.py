@@ -20,6 +20,11 @@ TAG = re.compile(r"[BIOESLUMW](-.+)?")
 """A tag of BIO, BIOES, BILOU or BMES."""
 NUMBERED = (["1"], ["1", "2"], ["1-2", "1"])
 """How the words of a sentence of CoNLL-U begin."""
+HEADER = re.compile(
+    r"(words?|tokens?|text|form|lemma|(pos|ner|chunk|bio)[ _-]?(tags?)?|tags?|labels?|entit(y|ies))",
+    re.IGNORECASE,
+)
+"""What columns are called where a file begins with their names."""
 LINES_AHEAD = 2000
 """Lines from which it is learnt how many columns there are and what stands in the last one."""
 
@@ -34,6 +39,7 @@ def rows(path: Path, options: ReadOptions) -> Iterator[Row]:
     """
     names, delimiter = options.columns, options.delimiter
     extra_is_fine = names is not None
+    _refuse_header(path, delimiter)
     for words in _sentences(lines(path), delimiter):
         if names is None and [fields[0] for _, fields in words[:2]] in NUMBERED and len(words[0][1]) == 10:
             text = "has ten columns that begin with the number of the word, as CoNLL-U has"
@@ -46,6 +52,17 @@ def rows(path: Path, options: ReadOptions) -> Iterator[Row]:
                 raise _ragged(path, number, fields, names)
         columns = ([fields[column] for _, fields in words] for column in range(len(names)))
         yield Row(dict(zip(names, columns, strict=True)), words[0][0])
+
+
+def _refuse_header(path: Path, delimiter: str | None) -> None:
+    """Raises UserError where the first line names the columns, which would be learnt as a word."""
+    first, *others = [
+        _fields(line, delimiter) for _, line in islice(lines(path), LINES_AHEAD) if _is_word(line)
+    ] or [[]]
+    named = len(first) > 1 and all(HEADER.fullmatch(name.strip()) for name in first)
+    if named and all(first[-1] != fields[-1] for fields in others):
+        text = f"the first line names columns ({', '.join(first)}), and columns of words have no such line"
+        raise mistake(path, 1, text, f"take it out: sed 1d {path.name} > NEW")
 
 
 def default_names(width: int) -> tuple[str, ...]:

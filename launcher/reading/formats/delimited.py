@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from launcher.errors import UserError
@@ -21,6 +22,8 @@ FULL_READ_BYTES = 50 << 20
 """Up to this size files are looked through for quotes, and those with some are read whole to count their rows."""
 SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n])"?[\r\n]*')
 """The line by which Excel is told what separates columns; it stands before the header."""
+LINES_ON = 20
+"""Lines of a quoted field that are looked at behind the one where it begins."""
 CR_WITHIN = "holds a carriage return (CR) within a line, as where line ends are mixed"
 
 
@@ -48,7 +51,9 @@ def rows(path: Path, options: ReadOptions, dialect: Dialect) -> Iterator[Row]:
         if names is None:
             names = tuple(f"column{number}" for number in range(1, len(fields) + 1))
         if len(fields) != len(names) and not (extra_is_fine and len(fields) > len(names)):
-            raise _ragged(path, position, fields, names, options)
+            if dialect.quoting and _has_escapes(path, position):
+                raise _escaped(path, position)
+            raise _ragged(path, position, fields, names, options, dialect)
         yield Row(dict(zip(names, fields, strict=False)), position)
 
 
@@ -139,9 +144,21 @@ def _quoted_records(
 def _unreadable(path: Path, position: int, error: str) -> UserError:
     if "new-line character" in error:
         return _cr_within(path, position)
+    if _has_escapes(path, position):
+        return _escaped(path, position)
     ended = "unexpected end" in error
     text = f"a quoted field that begins here never ends ({error})" if ended else error
     return mistake(path, position, text, "data.quoting=false if quotes are ordinary characters")
+
+
+def _has_escapes(path: Path, position: int) -> bool:
+    """Whether a quote stands behind a backslash in the line, or where a quoted field goes on."""
+    return any('\\"' in line for _, line in islice(raw_lines(path), position - 1, position + LINES_ON))
+
+
+def _escaped(path: Path, position: int) -> UserError:
+    text = "has a quote behind a backslash; within quotes csv writes it twice"
+    return mistake(path, position, text, rf"""sed 's/\\"/""/g' {path.name} > NEW writes them so""")
 
 
 def _cr_within(path: Path, position: int) -> UserError:
@@ -167,7 +184,12 @@ def _header(path: Path, position: int, fields: list[str]) -> tuple[str, ...]:
 
 
 def _ragged(
-    path: Path, position: int, fields: list[str], names: Sequence[str], options: ReadOptions
+    path: Path,
+    position: int,
+    fields: list[str],
+    names: Sequence[str],
+    options: ReadOptions,
+    dialect: Dialect,
 ) -> UserError:
     if any("\r" in field for field in fields):
         return _cr_within(path, position)
@@ -179,7 +201,23 @@ def _ragged(
     if likely and likely != options.delimiter:
         remedy = f"{delimiter_key(likely)} (columns seem to be separated by {likely!r})"
         return mistake(path, position, text, remedy)
+    if options.header and len(names) == 1:
+        remedy = f"take it out: sed 1d {path.name} > NEW"
+        return mistake(path, position, f"{text}: the first line looks like a title of the table", remedy)
+    if not _is_quoted(options, dialect) and not options.quoting and len(fields) < len(names):
+        return _short(path, position, text, len(names), options.delimiter or dialect.delimiter)
     hints = ["data.quoting if quotes are read wrongly", "data.delimiter if columns are separated otherwise"]
     if options.header:
         hints.append("data.header=false with data.columns=[...] if the first line is not a header")
     return mistake(path, position, text, "mend the line, or set " + "; ".join(hints))
+
+
+def _short(path: Path, position: int, text: str, width: int, delimiter: str) -> UserError:
+    """What to do with lines that lack fields, where no quotes could hold more of them."""
+    if size_of(path) > FULL_READ_BYTES:
+        return mistake(path, position, text, "mend or remove the line")
+    plain = (line.rstrip("\r\n") for _, line in raw_lines(path))
+    wrong = sum(line.count(delimiter) + 1 != width for line in plain if line)
+    shown = {"\t": "\\t"}.get(delimiter, delimiter)
+    remedy = f"mend the line, or awk -F'{shown}' 'NF=={width}' {path.name} > NEW leaves such lines out"
+    return mistake(path, position, f"{text}; {counted(wrong, 'line')} in all so", remedy)

@@ -341,6 +341,10 @@ class TaskSpec:
         """What is doubtful about the classes as a whole: names that differ in case, blanks or leading zeros alone."""
         if not self.classes:
             return
+        if seen and all(name[0] == name[-1] == '"' for name in seen):
+            yield Doubt(
+                f"all labels stand in quotes ({next(iter(seen))})", "data.quoting=true takes them off"
+            )
         taken = {name: self.taken_for(name, names) for name in seen}
         for name, other in taken.items():
             if other not in (None, name):

@@ -22,6 +22,7 @@ SHOWN = 4
 """Classes that a sentence names."""
 IDS = re.compile(
     r"#?\d* ?(id|idx|index|guid|uid|uuid|qid|pid|nr|no|number|url|link|date|time|timestamp|file|path)"
+    r"|(?!.*(label|class|category|intent|topic|tag)).* (id|idx|index|guid|uid|uuid|url)"
 )
 LABELS = {
     *("class", "category", "target", "sentiment", "intent", "topic", "emotion", "polarity", "quality"),
@@ -142,9 +143,12 @@ class Column:
     def is_classes(self) -> bool:
         """Whether the cells are few names, each of them often enough."""
         count = len(self.names)
-        whole = sum(self.names.values()) >= MOST * len(self.values)
+        rows = len(
+            self.filled if self.named_as_label else self.values
+        )  # rows that lack a label are told later
+        whole = sum(self.names.values()) >= MOST * rows
         fractions = any(not number.is_integer() for number in self.numbers)
-        few = 2 <= count <= min(CLASSES, max(2, len(self.values) / 2))
+        few = 2 <= count <= min(CLASSES, max(2, rows / 2))
         return whole and few and not fractions and not self.is_text and not self.is_id
 
     @property

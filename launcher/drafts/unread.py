@@ -1,0 +1,136 @@
+"""Columns that seem to be what is to be learnt and that no task reads as they are written.
+
+Where one of them is there, rows are not taken for texts alone without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from launcher.errors import Problem
+from launcher.reading.formats.conll import TAG
+from launcher.tasks.shared.rows import shown
+from launcher.tasks.shared.sample import Column, Sample, mostly
+from launcher.tasks.shared.written_lists import unwritten
+
+NUMBER = re.compile(r"[-+]?[$€£¥]?\s?\d+(?:[., '’]\d{3})*(?:[.,]\d+)?\s?[%$€£¥]?")  # noqa: RUF001
+"""A number as people write it: with a decimal comma, thousands apart, a currency or a per cent sign."""
+FASTTEXT = re.compile(r"__[a-z]+__\S+\s")
+ALONE = "task=masked-lm takes the texts alone"
+WORDS = "write words and a tag for each, in columns or as lists"
+COLUMNS = "write a column for each thing that is to be read"
+MOST_SHOWN = 60
+
+
+class _Kind(NamedTuple):
+    """Cells that are written in a way that no task reads."""
+
+    fits: Callable[[Any], bool]
+    what: str
+    remedy: str
+
+
+def unread_labels(sample: Sample) -> Iterator[Problem]:
+    """What is wrong with each column that seems to be what is to be learnt."""
+    texts = {column.name for column in sample.text_columns}
+    told: tuple[str, ...] = ()
+    for column in sample.columns:
+        if column.filled and column.name not in texts and not column.name.startswith(told):
+            kind = (
+                _kind(column) or _of_words(column) or (_of_names(column) if column.named_as_label else None)
+            )
+            if kind is not None:
+                yield _problem(column, kind)
+                told += (f"{column.name}.",)
+        elif column.name in texts and mostly(_is_fasttext(value) for value in column.filled):
+            remedy = r"sed 's/^__[a-z]*__\([^ ]*\) */\1\t/' FILE > NEW.tsv gives columns"
+            yield _problem(
+                column, _Kind(_is_fasttext, "have a label before the text, as fastText writes it", remedy)
+            )
+
+
+def _of_words(column: Column) -> _Kind | None:
+    """A tag in each row, as in a table that has a row for each word."""
+    tags = set(column.names)
+    if "O" in tags and len(tags) > 1 and all(map(TAG.fullmatch, tags)):
+        remedy = "write the words and tags of a sentence as two lists, or as CoNLL columns with an empty line behind it"
+        return _Kind(_never, "tag one word in each row", remedy)
+    return None
+
+
+def _problem(column: Column, kind: _Kind) -> Problem:
+    example = shown(column.filled[0])
+    example = example if len(example) <= MOST_SHOWN else f"{example[:MOST_SHOWN]}..."
+    text = f"the cells of {shown(column.name)} {kind.what}, such as {example}"
+    return Problem(text, remedy=f"{kind.remedy}; {ALONE}")
+
+
+def _kind(column: Column) -> _Kind | None:
+    """How all cells are written, where that is like nothing that is read."""
+    read = [unwritten(value) for value in column.filled]
+    return next((kind for kind in KINDS if mostly(map(kind.fits, read))), None)
+
+
+def _of_names(column: Column) -> _Kind | None:
+    if any(isinstance(unwritten(value), list | dict) for value in column.filled):
+        return _Kind(_never, "are lists or objects that no task reads", COLUMNS)
+    if len(column.names) == 1:
+        return _Kind(_never, "are all alike: there is nothing to tell apart", "give rows of each class")
+    if len(column.names) > len(column.filled) / 2:
+        remedy = "data.label=COLUMN names another"
+        return _Kind(
+            _never,
+            f"have {len(column.names):,} values in {len(column.filled):,} rows: too many for classes",
+            remedy,
+        )
+    return None
+
+
+def _is_spans(value: Any) -> bool:
+    """Whether a cell tells parts of a text by where they begin and end, as annotation tools write them."""
+    if isinstance(value, dict):
+        return bool(value) and all(map(_is_spans, value.values()))
+    if not isinstance(value, list):
+        return False
+    return all(
+        _is_span(entry) or (isinstance(entry, list) and bool(entry) and _is_spans(entry)) for entry in value
+    )
+
+
+def _is_span(entry: Any) -> bool:
+    if isinstance(entry, dict):
+        names = {name.lower() for name in entry}
+        inner = (value for value in entry.values() if isinstance(value, dict | list))
+        return any("start" in name for name in names) or any(map(_is_spans_of, inner))
+    whole = [part for part in entry if isinstance(part, int)] if isinstance(entry, list) else []
+    return len(whole) == 2 and len(entry) <= 3
+
+
+def _is_spans_of(value: Any) -> bool:
+    return _is_span(value) if isinstance(value, dict) else bool(value) and _is_spans(value)
+
+
+def _is_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, dict | list) for entry in value)
+
+
+def _is_marked_number(value: Any) -> bool:
+    text = str(value).strip()
+    return isinstance(value, str) and NUMBER.fullmatch(text) is not None and not text.isdecimal()
+
+
+def _is_fasttext(value: Any) -> bool:
+    return isinstance(value, str) and FASTTEXT.match(value) is not None
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+KINDS: Sequence[_Kind] = (
+    _Kind(_is_spans, "say where parts of a text begin and end", WORDS),
+    _Kind(_is_objects, "are lists of objects or of lists", COLUMNS),
+    _Kind(_is_marked_number, "are numbers, but not written plainly", "write 1234.5 for 1.234,5 or $1,234.50"),
+)
