@@ -72,6 +72,7 @@ def test_losses_are_those_of_one_rank_on_any_nodes(
         assert metrics(run, "validation")[-1]["eval/loss"] == pytest.approx(evaluated, abs=1e-4)
 
 
+@pytest.mark.long  # tests/train/test_resume.py has adapters under ZeRO-3, and stops and resumes them
 def test_adapters_under_zero_3_are_stopped_and_resumed_to_the_same_losses(
     slurm: Executor, make: Make, tmp_path: Path
 ) -> None:

@@ -103,22 +103,22 @@ def test_a_grid_is_an_array_that_loses_nothing_and_does_nothing_twice(
 @pytest.mark.slow
 def test_a_sweep_is_stopped_resumed_and_cancelled_whole(on_slurm: Launch, tmp_path: Path) -> None:
     words = (*TINY, "train.max_steps=100000", "checkpoint.every=null")
-    first = json.loads(on_slurm("sweep", *words, "seed=1..4", "--parallel", 2, "--json").stdout)
+    first = json.loads(on_slurm("sweep", *words, "seed=1,2", "--parallel", 1, "--json").stdout)
     name = first["sweep"]
     runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]
-    wait_until(lambda: all(steps(run) > 0 for run in runs[:2]), "two trials to train", 240)
+    wait_until(lambda: steps(runs[0]) > 0, "a trial to train", 240)
     on_slurm("stop", name, "--wait")
-    assert statuses(on_slurm, name) == ["stopped"] * 4
-    assert not any(run.metrics.exists() for run in runs[2:])
+    assert statuses(on_slurm, name) == ["stopped"] * 2
+    assert not runs[1].metrics.exists()
     assert "has no trial that is running" in on_slurm("stop", name, code=2).stderr
 
     done = steps(runs[0])
     resumed = on_slurm("resume", name)
-    assert "4 submitted as job" in resumed.stderr
+    assert "2 submitted as job" in resumed.stderr
     wait_until(lambda: steps(runs[0]) > done, "a trial to go on", 240)
-    assert statuses(on_slurm, name).count("pending") == 2
+    assert statuses(on_slurm, name)[1] == "pending"
     on_slurm("cancel", name)
-    assert statuses(on_slurm, name) == ["cancelled"] * 4
+    assert statuses(on_slurm, name) == ["cancelled"] * 2
 
 
 @pytest.mark.slow
