@@ -41,12 +41,20 @@ def halted(start: Start, server: WandbStub) -> Training:
 
 
 @pytest.mark.fault(20)
-def test_the_server_dies_for_good(halted: Training, undisturbed: Undisturbed, server: WandbStub) -> None:
+def test_the_server_dies_until_the_run_has_ended(
+    start: Start, halted: Training, undisturbed: Undisturbed, server: WandbStub
+) -> None:
+    """W&B's client waits in vain, or gives up and is replaced by one that records offline: it is its own choice."""
     server.go_down()
     halted.kill(0, signal.SIGCONT)
-    assert "could not be sent in time" in halted.end(code=0)
+    said = halted.end(code=0)
+    assert "could not be sent in time" in said or "`launch sync r` sends it" in said
     assert (read_json(halted.run.result) or {})["status"] == "completed"
     assert losses(halted.run) == undisturbed(1)
+
+    server.come_back()
+    start("sync", "r").end(code=0)
+    assert [row["_step"] for row in server.history("r")] == list(range(1, STEPS + 1))
 
 
 @pytest.mark.fault(20)

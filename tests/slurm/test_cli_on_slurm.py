@@ -51,9 +51,11 @@ def env(cluster: Cluster) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_submit_stop_resume_and_follow(on_slurm: Launch, cluster: Cluster, tmp_path: Path) -> None:
+def test_submit_stop_resume_and_follow(
+    on_slurm: Launch, cluster: Cluster, slow_steps: tuple[str, str], tmp_path: Path
+) -> None:
     run = RunDir(tmp_path / "runs" / "r")
-    words = (*TINY, "nodes=2", "train.max_steps=100000", "run_id=r", "--follow")
+    words = (*TINY, *slow_steps, "nodes=2", "train.max_steps=100000", "run_id=r", "--follow")
     with launching(cluster, tmp_path, *words) as watcher:
         wait_until(lambda: steps_of(run, 1) > 0, "the first step", 240)
         watcher.send_signal(signal.SIGINT)
@@ -114,9 +116,9 @@ def test_of_two_that_resume_a_run_at_once_one_does(
 
 @pytest.mark.slow
 def test_a_job_that_slurm_has_put_back_is_not_called_stopped(
-    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+    on_slurm: Launch, cluster: Cluster, slow_steps: tuple[str, str], tmp_path: Path
 ) -> None:
-    on_slurm(*TINY, "run_id=r", "train.max_steps=100000")
+    on_slurm(*TINY, *slow_steps, "run_id=r", "train.max_steps=100000")
     run = RunDir(tmp_path / "runs" / "r")
     wait_until(lambda: steps_of(run, 1) > 0, "the first step", 240)
     cluster.run(["scancel", "--signal=USR1", "--batch", str(run.last_job())])

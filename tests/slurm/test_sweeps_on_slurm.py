@@ -101,8 +101,10 @@ def test_a_grid_is_an_array_that_loses_nothing_and_does_nothing_twice(
 
 
 @pytest.mark.slow
-def test_a_sweep_is_stopped_resumed_and_cancelled_whole(on_slurm: Launch, tmp_path: Path) -> None:
-    words = (*TINY, "train.max_steps=100000", "checkpoint.every=null")
+def test_a_sweep_is_stopped_resumed_and_cancelled_whole(
+    on_slurm: Launch, slow_steps: tuple[str, str], tmp_path: Path
+) -> None:
+    words = (*TINY, *slow_steps, "train.max_steps=100000", "checkpoint.every=null")
     first = json.loads(on_slurm("sweep", *words, "seed=1,2", "--parallel", 1, "--json").stdout)
     name = first["sweep"]
     runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]
@@ -137,10 +139,10 @@ def test_trials_with_different_requests_are_arrays_that_follow_one_another(
 
 @pytest.mark.slow
 def test_an_element_that_is_signalled_is_requeued_alone(
-    on_slurm: Launch, cluster: Cluster, tmp_path: Path
+    on_slurm: Launch, cluster: Cluster, slow_steps: tuple[str, str], tmp_path: Path
 ) -> None:
     """The element that starts last has the id of the whole array, which must never be named to Slurm."""
-    words = (*TINY, "train.max_steps=100000", "checkpoint.every=null")
+    words = (*TINY, *slow_steps, "train.max_steps=100000", "checkpoint.every=null")
     first = json.loads(on_slurm("sweep", *words, "seed=1,2", "--json").stdout)
     runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]
     wait_until(lambda: all(steps(run) > 0 for run in runs), "two trials to train", 240)

@@ -92,12 +92,13 @@ def test_requeues_an_outage_and_a_sync_while_it_trains_make_one_curve(
     cluster: Cluster,
     server: WandbStub,
     environment: dict[str, str],
+    slow_steps: tuple[str, str],
     tmp_path: Path,
     online: int,
     while_sent: int,
 ) -> None:
     """Requeued so often while W&B answers, once while it doesn't, and so often while a login node sends."""
-    launch("run", *TINY, "train.max_steps=1000000", "run_id=r", env=environment)
+    launch("run", *TINY, *slow_steps, "train.max_steps=1000000", "run_id=r", env=environment)
     run = RunDir(tmp_path / "runs" / "r")
     wait_until(lambda: steps(run) > 5, "it to train", 240)
     server.wait_until(lambda: "r" in server.runs, "W&B to know it", 120)
