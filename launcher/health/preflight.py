@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from dataclasses import replace
 
 from launcher.health import findings
@@ -11,14 +10,11 @@ from launcher.health.facts import read_facts
 from launcher.health.findings import Finding, Findings
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
-from launcher.runs.exclusions import Exclusion, exclude, exclusions
+from launcher.runs.exclusions import BAD_NODE, Exclusion, are_to_blame, exclude, exclusions
 from launcher.runs.failures import FREE_SPACE
 from launcher.runs.files import write_json
 from launcher.runs.records import make, read_json, tree_of
 from launcher.runs.results import Error
-
-BAD_NODE = "node"
-"""The class of an error that another node would not have made."""
 
 
 def judge(run: RunDir, attempt: AttemptDir) -> Findings | Error:
@@ -47,11 +43,6 @@ def judge(run: RunDir, attempt: AttemptDir) -> Findings | Error:
     if len(chosen) == plan.nodes:
         return result
     return _too_few(failed, len(chosen), plan.nodes, BAD_NODE if are_to_blame(failed, hosts) else "launch")
-
-
-def are_to_blame(failed: Collection[str], hosts: Collection[str]) -> bool:
-    """Whether it is these nodes' fault: where all of several fail, what is asked of them is."""
-    return len(hosts) == 1 or set(failed) < set(hosts)
 
 
 def read_findings(run: RunDir, attempt: int) -> Findings | None:

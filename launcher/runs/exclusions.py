@@ -6,13 +6,15 @@ Standard library alone, since a node reads it before anything else starts.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from launcher.runs.directory import RunDir
 from launcher.runs.files import locked, write_json
 from launcher.runs.records import make, read_json, tree_of
 
+BAD_NODE = "node"
+"""The class of an error that another node would not have made."""
 FORGOTTEN_AFTER_S = 24 * 3600.0
 """A node that failed is repaired, or taken out of service by others, within a day."""
 
@@ -56,6 +58,11 @@ def exclude(run: RunDir, failed: Iterable[Exclusion]) -> None:
             known.pop(node.host, None)
             known[node.host] = node
         write_json(run.excluded, tree_of(Exclusions(tuple(known.values()))))
+
+
+def are_to_blame(failed: Collection[str], hosts: Collection[str]) -> bool:
+    """Whether it is these nodes' fault: where all of several fail, what is asked of them is."""
+    return len(hosts) == 1 or set(failed) < set(hosts)
 
 
 def exclude_option(run: RunDir, options: Sequence[str]) -> str:

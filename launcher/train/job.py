@@ -20,7 +20,6 @@ from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_text
 from launcher.train.compress.compression import start_smaller
-from launcher.train.compress.distillation import Distilled, with_teacher
 from launcher.train.compress.magnitude_pruning import Sparsity
 from launcher.train.dataset.prepare import Dataset
 from launcher.train.inputs import longest_input, prepare_dataset, tokenizer_for
@@ -109,8 +108,7 @@ def make_job(
         start = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
     built = build_model(start, task, dataset.label_names, tokenizer)
     collate, padding = make_collate(task, tokenizer, built.model, ranks.device)
-    if isinstance(task, Distilled):
-        task.watch(built.base)
+    task.watch(built.base)
     if padding is not None:
         events.notice(padding)
     plan, collate = settle_engine(
@@ -221,8 +219,12 @@ def _graphed_steps(
 
 def _make_task(run: RunDir, recipe: Recipe, tokenizer: Any, ranks: Ranks) -> Task:
     """The task of the training, with a teacher where the recipe names one, and with the user's own loss."""
-    taught = recipe.distill.teacher is not None
-    task = with_teacher(recipe, tokenizer, ranks.device) if taught else get_task(recipe, tokenizer)
+    if recipe.distill.teacher is None:
+        task = get_task(recipe, tokenizer)
+    else:
+        from launcher.train.compress.distillation import with_teacher
+
+        task = with_teacher(recipe, tokenizer, ranks.device)
     take_own_loss(task, run)
     return task
 

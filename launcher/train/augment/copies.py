@@ -57,6 +57,17 @@ class Augmenter:
                 values[column] = value
         return [(name, Row(values, row.position)) for (name, row), values in zip(rows, cells, strict=True)]
 
+    def identity(self) -> list[str]:
+        """What copies depend on besides the keys: contents of files and models, versions of packages."""
+        options = self._options
+        files = [path for path in (options.synonym_file, options.alike_file) if path is not None]
+        parts = [content_hash(Path(path)) for path in files]
+        packages = [options.segmenter, "nltk" if options.wordnet else None]
+        parts += [f"{package} {metadata.version(package)}" for package in packages if package is not None]
+        for directory in options.back_translation or ():
+            parts += model_identity(directory)
+        return parts
+
     def _text(self, text: str, random: Random) -> str:
         options = self._options
         words, rest = noise.split(text, self._segment)
@@ -72,18 +83,6 @@ class Augmenter:
         words = [Word("", text) for text in given]
         words = noise.substitute(words, self._options.synonyms, self._synonyms, random)
         return [word.text for word in noise.mistype(words, self._options.typos, self._alike, random)]
-
-
-def identity(options: Augment) -> list[str]:
-    """What copies depend on besides the keys: contents of files and models, versions of packages."""
-    parts = [
-        content_hash(Path(path)) for path in (options.synonym_file, options.alike_file) if path is not None
-    ]
-    packages = [options.segmenter, "nltk" if options.wordnet else None]
-    parts += [f"{package} {metadata.version(package)}" for package in packages if package is not None]
-    for directory in options.back_translation or ():
-        parts += model_identity(directory)
-    return parts
 
 
 def _synonyms(options: Augment) -> noise.Synonyms:

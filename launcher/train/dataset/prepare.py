@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, compress, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from launcher.reading.data_section import cut_fractions
 from launcher.recipe.fields import leaves
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
-from launcher.train.augment.copies import Augmenter, identity
 from launcher.train.process.stop_requests import never
 from launcher.train.reading.data_doctor import warnings
 from launcher.train.reading.sources import Source, open_sources, place, text_of
@@ -43,6 +42,9 @@ from launcher.train.tokens.cache import (
     offsets_of,
 )
 from launcher.train.tokens.encoder import Encoder, Tokens
+
+if TYPE_CHECKING:
+    from launcher.train.augment.copies import Augmenter
 
 __all__ = ["Dataset", "TokenSplit", "default_cache_dir", "encode_texts", "prepare", "training_texts"]
 
@@ -94,7 +96,7 @@ def prepare(
         Encoder.of(recipe, tokenizer, position_limit),
         get_task(recipe, tokenizer),
         open_sources(recipe),
-        Augmenter(recipe) if recipe.data.augment.any else None,
+        _augmenter(recipe),
     )
     directory = (cache_dir or default_cache_dir(recipe)) / "tokens" / _fingerprint(work)
 
@@ -102,6 +104,14 @@ def prepare(
         return _build(staging, work, progress or _ignore, stop)
 
     return load_or_build(directory, build, stop)
+
+
+def _augmenter(recipe: Recipe) -> Augmenter | None:
+    if not recipe.data.augment.any:
+        return None
+    from launcher.train.augment.copies import Augmenter
+
+    return Augmenter(recipe)
 
 
 def default_cache_dir(recipe: Recipe) -> Path:
@@ -195,7 +205,7 @@ def _fingerprint(work: Work) -> str:
         "format": FORMAT,
         "sources": {split: source.identity() for split, source in work.sources.items()},
         "tokenizer": [work.encoder.backend.to_str(), work.encoder.token_types],
-        "augment_with": identity(recipe.data.augment) if work.augmenter else None,
+        "augment_with": None if work.augmenter is None else work.augmenter.identity(),
         "cut": cut_fractions(recipe.data),
         "values": values,
     }

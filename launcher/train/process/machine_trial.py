@@ -18,11 +18,10 @@ import torch.distributed as dist
 
 from launcher.errors import RunFailed
 from launcher.health.facts import this_node
-from launcher.health.preflight import BAD_NODE, are_to_blame
 from launcher.planning.plan import Plan
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
-from launcher.runs.exclusions import Exclusion, exclude
+from launcher.runs.exclusions import BAD_NODE, Exclusion, are_to_blame, exclude
 from launcher.runs.files import write_json
 from launcher.runs.records import tree_of
 from launcher.train.process.events import Events

@@ -178,6 +178,9 @@ class Task:
         """JSON files of a saved model beside those of transformers: path -> content; texts are cut to `longest` tokens."""
         return {}
 
+    def watch(self, model: Any) -> None:
+        """Look on while `model`, the transformers model that trains, computes, where the loss needs more than its output."""
+
     def model_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The micro-batch's inputs as this kind of model wants them."""
         return inputs
