@@ -240,6 +240,17 @@ def test_hostile_values_stay_values(value: str, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("owned"))
 
 
+def test_a_job_does_without_overrides_and_with_what_concerns_the_process(tmp_path: Path) -> None:
+    """LAUNCH_COMPAT is no override of a recipe: who sets it wants the training to do without private parts."""
+    stand_in = tmp_path / "python"
+    stand_in.write_text(f"#!/bin/bash\nenv | grep ^LAUNCH_ >{tmp_path}/seen\necho completed\n")
+    stand_in.chmod(0o755)
+    text = script({"executor": "local"}, {}, run_dir=tmp_path, python=str(stand_in))
+    told = {**os.environ, "LAUNCH_COMPAT": "off", "LAUNCH_TRAIN__LR": "1"}
+    subprocess.run(["bash"], input=text, cwd=tmp_path, env=told, text=True, check=True)
+    assert (tmp_path / "seen").read_text() == "LAUNCH_COMPAT=off\n"
+
+
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_values_in_a_batch_script(value: str) -> None:
     profile = {

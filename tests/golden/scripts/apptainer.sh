@@ -9,8 +9,11 @@ run_dir=/runs/example
 cd "$run_dir"
 
 # Overrides of a recipe were taken in when this was planned.
-# shellcheck disable=SC2086
-unset ${!LAUNCH_@}
+for name in "${!LAUNCH_@}"; do
+    if [[ $name != LAUNCH_COMPAT ]]; then
+        unset "$name"
+    fi
+done
 export PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1 TOKENIZERS_PARALLELISM=true
 # Threads that wait burn no core that somebody else could use; freed memory is kept for the next step.
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-10000}"
