@@ -34,9 +34,11 @@ class DataFiles:
 def sorted_out(given: Sequence[Path]) -> DataFiles:
     """The files given, and those of folders, each where its name says. Raises UserError where there are none."""
     folders = [path for path in given if paths.is_dir(path)]
-    files = [path for path in given if path not in folders]
+    files, others = [path for path in given if path not in folders], list[Path]()
     for folder in folders:
-        files += _data_files(folder)
+        found, beside = _data_files(folder)
+        files += found
+        others += beside
     roles: dict[str, list[Path]] = {"train": [], "validation": [], "test": [], "": []}
     for path in dict.fromkeys(files):
         roles[_role(path)].append(path)
@@ -48,11 +50,14 @@ def sorted_out(given: Sequence[Path]) -> DataFiles:
     left_out += [
         path for path in roles["validation"] + roles["test"] if path not in (*train, *validation, *test)
     ]
-    return DataFiles(tuple(train), tuple(validation), tuple(test), tuple(left_out))
+    return DataFiles(tuple(train), tuple(validation), tuple(test), (*left_out, *others))
 
 
-def _data_files(folder: Path) -> list[Path]:
-    """The files of data in a folder, those of the extension that most have. Raises UserError where there are none."""
+def _data_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files of data in a folder: those of the extension that most have, and the others.
+
+    Raises UserError where there are none.
+    """
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -64,7 +69,8 @@ def _data_files(folder: Path) -> list[Path]:
             by_extension.setdefault(extension(path), []).append(path)
     if not by_extension:
         raise UserError(Problem("holds no files of data", str(folder), remedy=_remedy(entries)))
-    return max(by_extension.values(), key=lambda files: (any(map(_role, files)), len(files)))
+    most = max(by_extension.values(), key=lambda files: (any(map(_role, files)), len(files)))
+    return most, [path for files in by_extension.values() if files is not most for path in files]
 
 
 def _remedy(entries: Iterable[Path]) -> str:

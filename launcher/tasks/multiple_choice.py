@@ -161,11 +161,12 @@ class MultipleChoice(TaskSpec):
 
 
 def choice_list(value: Value) -> list[str]:
-    """The choices in one cell, none where it holds no list of texts or numbers."""
+    """The choices in one cell, none where it holds no list of texts or numbers, or of objects with a `text` each."""
     value = unwritten(value)
-    if not isinstance(value, list) or not all(isinstance(item, str | int | float) for item in value):
+    if not isinstance(value, list):
         return []
-    return [str(item) for item in value]
+    found = [item.get("text") if isinstance(item, dict) else item for item in value]
+    return [str(item) for item in found] if all(isinstance(item, str | int | float) for item in found) else []
 
 
 def choice_indices(value: Value, of: Sequence[str]) -> set[int]:

@@ -24,6 +24,7 @@ print(model.config.ordinal_labels[int((above > 0.5).sum())])
 """
 WRITTEN = re.compile(r"([0-9]{1,2})( ?/ ?[0-9]{1,3}| (?:out )?of [0-9]{1,3}| ?(?:stars?|points?|★))")
 """A number of a scale as people write it."""
+STARS = re.compile(r"([★⭐]\uFE0F?){1,10}[☆✩]*")
 LEAST, MOST = 3, 11
 """How many numbers a scale has."""
 
@@ -81,12 +82,19 @@ def _is_scale(column: Column) -> bool:
     return few and numbers[-1] - numbers[0] == len(numbers) - 1 and numbers[0] >= 0
 
 
+def _rated(name: str) -> tuple[int, str] | None:
+    """The number of a written rating and the form that it is written in; None where it is none."""
+    if STARS.fullmatch(name):
+        return name.count("★") + name.count("⭐"), "★"
+    match = WRITTEN.fullmatch(name)
+    return (int(match[1]), match[2].rstrip("s")) if match else None
+
+
 def _written_scale(column: Column) -> list[str]:
     """Cells such as `4/5` in the order of their numbers; empty where they are no scale, or not of one form."""
-    found = {name: WRITTEN.fullmatch(name) for name in column.names}
-    numbers = {int(match[1]): name for name, match in found.items() if match}
-    forms = {match[2].rstrip("s") for match in found.values() if match}
-    whole = None not in found.values() and len(numbers) == len(found) and len(forms) == 1
+    found = [rated for name in column.names if (rated := _rated(name)) is not None]
+    numbers = {number: name for name, (number, _) in zip(column.names, found, strict=False)}
+    whole = len(numbers) == len(column.names) == len(found) and len({form for _, form in found}) == 1
     ordered = sorted(numbers)
     if not whole or not LEAST <= len(ordered) <= MOST or ordered[-1] - ordered[0] != len(ordered) - 1:
         return []

@@ -98,6 +98,14 @@ def test_a_test_file_without_labels_is_left_out_and_that_is_said(tmp_path: Path)
     assert "test.csv is left out of data.test" in draft.keys["data.train"].why
 
 
+def test_files_of_a_folder_without_a_place_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_shape("stars.csv", folder).rename(folder / "train.csv")
+    (folder / "more.jsonl").write_text('{"text": "other"}\n')
+    assert drafted(tmp_path, "data").keys["data.train"].why == "Left out: more.jsonl."
+
+
 def test_what_the_user_says_is_taken_and_the_rest_guessed_around_it(tmp_path: Path) -> None:
     write_shape("stars.csv", tmp_path)
     draft = drafted(

@@ -141,6 +141,37 @@ def semicolons(draw: random.Random) -> Iterator[str]:
         yield f"{text(draw, n % 2)};{('greet', 'order', 'cancel', 'refund')[n % 4]}"
 
 
+def tweets(draw: random.Random) -> Iterator[str]:
+    yield "tweet_id,airline_sentiment,airline_sentiment_confidence,airline,text,tweet_created"
+    for n in range(ROWS):
+        kind = ("negative", "neutral", "positive")[n % 3]
+        when = f"2015-02-{n % 28 + 1:02} 11:35:{n % 60:02} -0800"
+        yield f"{n},{kind},{draw.random():.4f},{('United', 'Delta')[n % 2]},{text(draw, n % 3)},{when}"
+
+
+def star_signs(draw: random.Random) -> Iterator[str]:
+    yield "review,rating"
+    for n in range(ROWS):
+        yield f"{text(draw, n % 5 > 2)},{'★' * (n % 5 + 1)}{'☆' * (4 - n % 5)}"
+
+
+def named_choices(draw: random.Random) -> Iterator[str]:
+    for n in range(ROWS):
+        choices = [{"label": letter, "text": draw.choice(GOOD)} for letter in "ABCD"]
+        row = {
+            "id": n,
+            "question": {"stem": text(draw, n % 2), "choices": choices},
+            "answerKey": "ABCD"[n % 4],
+        }
+        yield json.dumps(row)
+
+
+def listed_choices(draw: random.Random) -> Iterator[str]:
+    for n in range(ROWS):
+        choices = {"text": [text(draw, n % 2, 3) for _ in "ABCD"], "label": list("ABCD")}
+        yield json.dumps({"question": text(draw, n % 2), "choices": choices, "answerKey": "ABCD"[n % 4]})
+
+
 SHAPES: dict[str, Shape] = {
     "noheader.tsv": Shape(
         no_header,
@@ -206,6 +237,36 @@ SHAPES: dict[str, Shape] = {
             "data.text": "question",
             "data.choices": "choices",
             "data.label": "answer",
+        },
+    ),
+    "tweets.csv": Shape(
+        tweets, {"task": "classification", "data.text": "text", "data.label": "airline_sentiment"}
+    ),
+    "starsigns.csv": Shape(
+        star_signs,
+        {
+            "task": "ordinal",
+            "data.text": "review",
+            "data.label": "rating",
+            "data.labels": ["★☆☆☆☆", "★★☆☆☆", "★★★☆☆", "★★★★☆", "★★★★★"],
+        },
+    ),
+    "named-choices.jsonl": Shape(
+        named_choices,
+        {
+            "task": "multiple-choice",
+            "data.text": "question.stem",
+            "data.choices": "question.choices",
+            "data.label": "answerKey",
+        },
+    ),
+    "listed-choices.jsonl": Shape(
+        listed_choices,
+        {
+            "task": "multiple-choice",
+            "data.text": "question",
+            "data.choices": "choices.text",
+            "data.label": "answerKey",
         },
     ),
     "ranking.tsv": Shape(

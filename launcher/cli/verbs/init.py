@@ -248,6 +248,8 @@ def _say_what_next(draft: Draft, target: Path) -> None:
         if key in draft.keys:
             said = draft.keys[key]
             say(f"  {key:<15} {one_line(said.value)}   {said.why}")
+    if "data.train" in draft.keys and (left_out := draft.keys["data.train"].why):
+        say(f"  {left_out}")
     for name, guess in draft.rejected[:2]:
         if guess.certainty > 0.45:
             say(f"  or task={name}: {guess.why}")

@@ -407,7 +407,12 @@ class TaskSpec:
 
 
 def mended(value: Value, change: Change) -> Value:
-    """A cell with its text, or each text of its list, changed."""
+    """A cell with its text, or each text of its list or of the objects in it, changed."""
     if isinstance(value, list):
-        return [change(item) if isinstance(item, str) else item for item in value]
+        return [
+            {**item, "text": mended(item["text"], change)}
+            if isinstance(item, dict) and "text" in item
+            else mended(item, change)
+            for item in value
+        ]
     return change(value) if isinstance(value, str) else value

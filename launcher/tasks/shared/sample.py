@@ -24,6 +24,10 @@ IDS = re.compile(
     r"#?\d* ?(id|idx|index|guid|uid|uuid|qid|pid|nr|no|number|url|link|date|time|timestamp|file|path)"
     r"|(?!.*(label|class|category|intent|topic|tag)).* (id|idx|index|guid|uid|uuid|url)"
 )
+MOMENT = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ][\d:.,Z +-]*)?")
+"""A date as people write it, with or without the time."""
+ABOUT_LABELS = {"confidence", "agreement", "annotator", "annotators", "worker"}
+"""Words in the names of columns that say how a label came to be."""
 LABELS = {
     *("class", "category", "target", "sentiment", "intent", "topic", "emotion", "polarity", "quality"),
     *("gold", "y", "tag", "tags", "outcome", "verdict"),
@@ -121,6 +125,8 @@ class Column:
         if not self.characters or self.numbers or self.is_id:
             return False
         some = [str(value) for value in self.filled[:2000]]
+        if mostly(bool(MOMENT.fullmatch(text.strip())) for text in some):
+            return False
         words = sum(len(text.split()) + len(re.findall(HAN, text)) / 2 for text in some) / len(some)
         return words >= 3 and len(set(some)) >= max(2, 0.05 * len(some))
 
@@ -155,6 +161,8 @@ class Column:
     def named_as_label(self) -> float:
         """0 to 0.4: how much its name says that it is what is to be learnt."""
         words, name = self.words_of_name, self._last.lower()
+        if words & ABOUT_LABELS:
+            return 0.0
         if words & {"label", "labels"}:
             return 0.4 if name in ("label", "labels") or "gold" in words else 0.35
         return 0.3 if words & LABELS else 0.0

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.small_tokenizer import SmallTokenizer
 
+from launcher import tasks
 from launcher.reading.check import check_data
 from launcher.reading.cleaning import cleaner, mend, oddities, stretch_given, traced
 from launcher.recipe.data import Clean
@@ -188,6 +189,14 @@ def test_a_choice_given_by_its_text_is_mended_with_it() -> None:
     asked = recipe("multiple-choice", choices=("one", "two"), clean={"html": True})
     row = Row({"text": "?", "one": "<i>x</i>", "two": "y", "label": "<i>x</i>"}, 1)
     assert cleaner(asked)(row).values == {"text": "?", "one": "x", "two": "y", "label": "x"}
+
+
+def test_choices_that_are_objects_are_mended_in_their_texts() -> None:
+    asked = recipe("multiple-choice", choices="options", clean={"html": True})
+    options = [{"label": "A", "text": "<b>one</b>"}, {"label": "B", "text": "two"}]
+    row = cleaner(asked)(Row({"text": "what", "options": options, "label": "A"}, 1))
+    assert row.values["options"] == [{"label": "A", "text": "one"}, {"label": "B", "text": "two"}]
+    assert tasks.of(asked).choices_of(row) == ["one", "two"]
 
 
 def test_a_novel_with_its_markup(shared_data: Path) -> None:
