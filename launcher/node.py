@@ -227,6 +227,7 @@ def watch(run: RunDir, attempt: AttemptDir, node: int, sizes: tuple[int, int], s
 
 def main(argv: Sequence[str]) -> None:
     """The command line in this module's docstring."""
+    start_up.keep_from_others(start_up.OTHERS)
     verb, run = argv[0], RunDir(Path(argv[1]))
     if verb == "begin":
         restarts = int(os.environ.get("LAUNCHER_RESTARTS", "0"))

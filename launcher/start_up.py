@@ -1,4 +1,4 @@
-"""What makes processes of ours start sooner; for their entry points alone, since it concerns the whole process."""
+"""What concerns a whole process of ours, for entry points alone: how it starts sooner, and who may change what it makes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import contextlib
 import gc
 import os
 from collections.abc import Iterator
+
+OTHERS_WRITE = 0o022
+OTHERS = 0o077
+
+
+def keep_from_others(rights: int) -> None:
+    """Make no file or directory on which others have these rights; what the umask takes from them already stays so."""
+    os.umask(os.umask(OTHERS) | rights)
 
 
 def without_plugins() -> None:

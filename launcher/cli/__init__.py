@@ -17,6 +17,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the console script; `args` are those of the process where none are given."""
     if args is not None:
         sys.exit(execute(args))
+    start_up.keep_from_others(start_up.OTHERS_WRITE)
     start_up.without_plugins()
     start_up.collect_seldom()
     code = execute(sys.argv[1:])

@@ -24,7 +24,8 @@ def directory() -> Path | None:
     """Where they are kept; None where there is no place, or one that others may write to."""
     try:
         found = user_cache() / "engine"
-        found.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found.mkdir(mode=0o700, exist_ok=True)
         state = found.stat()
     except (OSError, RuntimeError):
         return None

@@ -353,7 +353,7 @@ def create(path: Path, files: Mapping[str, str]) -> RunDir:
     """
     staging = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         for name in ("attempts", "checkpoints", "logs", "control"):
             (staging / name).mkdir(mode=0o700)

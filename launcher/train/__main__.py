@@ -60,6 +60,7 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0].startswith("-") or arguments[0] in VERBS:
         from launcher.train.verbs import run_verb
 
+        start_up.keep_from_others(start_up.OTHERS_WRITE)
         return run_verb(arguments)
     try:
         run = checked(RunDir(Path(arguments[0]).resolve()))
@@ -71,6 +72,7 @@ def main(arguments: list[str]) -> int:
 
 def train(run: RunDir) -> int:
     """One rank of an attempt; what it prints goes to its own log."""
+    start_up.keep_from_others(start_up.OTHERS)
     die_with_parent()
     rank = int(os.environ.get("RANK", "0"))
     attempt = run.attempt(int(os.environ.get("LAUNCHER_ATTEMPT", "1")))

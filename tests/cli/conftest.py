@@ -63,11 +63,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, subprocess.CompletedProcess[str]]:
-    """A completed run named `done`, and what `launch` said meanwhile."""
+    """A completed run named `done`, made where the umask takes nothing away, and what `launch` said meanwhile."""
     directory = tmp_path_factory.mktemp("finished")
     command = [sys.executable, "-m", "launcher", *TINY, "train.max_steps=6", "run_id=done"]
     done = subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        command, cwd=directory, umask=0, capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
     assert done.returncode == 0, done.stderr
     return RunDir(directory / "runs" / "done"), done

@@ -28,7 +28,7 @@ class MetricsLog:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._recorded = self._recorded_whole()
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.opened_at = os.lseek(self._fd, 0, os.SEEK_END)
         """Length of the file in bytes when it was opened; what follows is this attempt's."""
 

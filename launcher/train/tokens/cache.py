@@ -15,6 +15,7 @@ import contextlib
 import functools
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -176,7 +177,8 @@ def _load_split(directory: Path, split: str, files: dict[str, int]) -> TokenSpli
 
 
 def _build(directory: Path, build: Build) -> Dataset:
-    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    staging = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
+    staging.mkdir(mode=0o755)
     try:
         built = build(staging)
         _write_meta(staging, built)
@@ -206,7 +208,6 @@ def _write_meta(staging: Path, built: Built) -> None:
 
 
 def _publish(staging: Path, directory: Path) -> None:
-    staging.chmod(0o755)
     try:
         staging.rename(directory)
     except OSError:
@@ -229,7 +230,7 @@ def _sweep(directory: Path) -> None:
 @contextlib.contextmanager
 def _lock(path: Path, stop: Callable[[], bool]) -> Iterator[bool]:
     """Hold the lock; yields False where the file system has none: several may build then, and the first to finish wins."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         yield _acquire(descriptor, stop)
     finally:
