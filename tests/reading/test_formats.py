@@ -84,7 +84,7 @@ def test_one_column_is_text_alone(write: Write) -> None:
 
 def test_a_line_that_names_columns_of_words_is_told(write: Write) -> None:
     path = Path(write("a.conll", "Word\tPOS\tTag\nAnna\tNNP\tB-PER\nsaw\tVBD\tO\n"))
-    with pytest.raises(UserError, match=r"a\.conll:1: the first line names columns .*sed 1d a\.conll"):
+    with pytest.raises(UserError, match=r"(?s)a\.conll:1: the first line names columns .*sed 1d a\.conll"):
         list(read_rows(path, ReadOptions()))
     rows = list(read_rows(Path(write("b.conll", "text O\nWord B-PER\n\nlabel O\n")), ReadOptions()))
     assert [row.values["text"] for row in rows] == [["text", "Word"], ["label"]]
