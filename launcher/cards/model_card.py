@@ -19,6 +19,7 @@ from launcher.runs.directory import RunDir
 from launcher.runs.examination import Confusion
 from launcher.runs.metrics import read_metrics
 from launcher.runs.provenance import read_data_used, read_environment
+from launcher.visible import visible
 
 NAME = "README.md"
 OF_THE_SITE = (
@@ -77,7 +78,7 @@ def model_card(run: RunDir, name: str = ".", repetitions: Sequence[RunDir] = ())
         "## Training data\n\n" + _data(run, recipe),
         "## Training\n\n" + _training(run, recipe),
     ]
-    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+    return visible("\n\n".join(part.rstrip() for part in parts)) + "\n"
 
 
 def card_to_publish(run: RunDir, name: str, repetitions: Sequence[RunDir] = ()) -> str:
@@ -197,7 +198,7 @@ def _about(recipe: Recipe) -> str:
     else:
         start = f"a {recipe.model.scratch.family} with random weights"
     how = "by LoRA, merged into the weights" if recipe.tuning == "lora" else "in all its weights"
-    said = f"{recipe.description}\n\n" if recipe.description else ""
+    said = recipe.description.replace("<", "&lt;") + "\n\n" if recipe.description else ""
     return f"{said}{start[0].upper()}{start[1:]}, trained {how} for {recipe.task}."
 
 
@@ -245,7 +246,7 @@ def _confusions(run: RunDir) -> str:
 
 
 def _confusion(split: str, found: Confusion) -> str:
-    names = [_plain(name) for name in found.names]
+    names = [f"`{_plain(name)}`" for name in found.names]
     lines = [
         f"On the {split} data, {found.of} of each class (rows) by what was predicted (columns):",
         "",
@@ -269,17 +270,17 @@ def _cell(values: Sequence[float]) -> str:
 def _data(run: RunDir, recipe: Recipe) -> str:
     used = read_data_used(run)
     if used is None:
-        return f"{_data_name(recipe)}."
+        return f"`{_plain(_data_name(recipe))}`."
     lines = ["| split | examples |", "|---|---|"]
     lines += [f"| {split} | {count:,} |" for split, count in used.examples.items()]
     if used.files:
         lines += ["", "| file | split | bytes | sha256 |", "|---|---|---|---|"]
         lines += [
-            f"| {_plain(Path(file.path).name)} | {file.split} | {file.bytes:,} | `{file.sha256[:16]}...` |"
+            f"| `{_plain(Path(file.path).name)}` | {file.split} | {file.bytes:,} | `{file.sha256[:16]}...` |"
             for file in used.files
         ]
     else:
-        lines += ["", f"From {_data_name(recipe)}."]
+        lines += ["", f"From `{_plain(_data_name(recipe))}`."]
     if used.labels:
         more = f" and {len(used.labels) - MOST_LABELS} more" if len(used.labels) > MOST_LABELS else ""
         lines += [

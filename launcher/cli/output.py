@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
-from launcher.report.visible import json_safe, visible
+from launcher.visible import json_safe, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from launcher.report.visible import visible
+from launcher.visible import visible
 
 PAGE = """<!doctype html>
 <html lang="en">

@@ -9,7 +9,7 @@ from typing import Any
 from launcher.figures import human_number
 from launcher.report.curves import Curve
 from launcher.report.story import Story
-from launcher.report.visible import visible
+from launcher.visible import visible
 
 
 @dataclass(frozen=True)

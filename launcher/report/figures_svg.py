@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from launcher.report.visible import visible
 from launcher.runs.examination import Calibration, Confusion
+from launcher.visible import visible
 
 MOST_NUMBERED = 25
 """Classes up to which each cell has its number."""

@@ -14,8 +14,8 @@ from launcher.report.charts import charts_of
 from launcher.report.curves import MOST_POINTS
 from launcher.report.story import Story, plain
 from launcher.report.trials import effects, trials_of
-from launcher.report.visible import visible
 from launcher.runs.directory import RunDir
+from launcher.visible import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment

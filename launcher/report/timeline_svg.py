@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from html import escape
 
 from launcher.figures import human_seconds
-from launcher.report.visible import visible
 from launcher.runs.attempts import Attempt
+from launcher.visible import visible
 
 WIDTH, ROW = 640, 24
 LEFT, RIGHT = 34, 150

@@ -12,8 +12,8 @@ from launcher.errors import LauncherError
 from launcher.figures import human_number
 from launcher.report.comparison import Comparison, compare, figures
 from launcher.report.significance import TEST
-from launcher.report.visible import visible
 from launcher.runs.directory import RunDir
+from launcher.visible import visible
 
 SIDE, HEIGHT = 300, 200
 LEFT, TOP = 54, 26

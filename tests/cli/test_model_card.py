@@ -57,6 +57,22 @@ def test_a_training_leaves_a_card_that_the_hub_reads(finished: tuple[RunDir, Any
     assert "max_steps: 6" in text
 
 
+def test_names_of_classes_are_no_markup(finished: tuple[RunDir, Any], tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "runs" / "evil")
+    shutil.copytree(finished[0].path, run.path)
+    evil = ["<script>alert(1)</script>", "\x1b]0;x\x07 [a](javascript:b)"]
+    for path in (*run.path.glob("evaluated/*.json"), run.path / "provenance" / "data.json"):
+        text = path.read_text()
+        for name, other in zip(("negative", "positive"), evil, strict=True):
+            text = text.replace(f'"{name}"', json.dumps(other))
+        path.write_text(text)
+    card = model_card(run)
+    assert "`<script>alert(1)</script>` |" in card, "a table of what was predicted"
+    assert "<script>" not in card.replace("`<script>alert(1)</script>`", "")
+    assert "\x1b" not in card
+    assert "`\\x1b]0;x\\x07 [a](javascript:b)`" in card
+
+
 def test_nothing_of_this_machine_stands_in_it(finished: tuple[RunDir, Any]) -> None:
     text = (finished[0].model / "README.md").read_text()
     for path in (finished[0].path.parents[1], Path(__file__).parents[2], Path.home()):
@@ -80,9 +96,9 @@ def test_few_classes_have_their_confusions_in_it(finished: tuple[RunDir, Any], t
     (kept,) = [each.confusion for each in run.read_examinations() if each.split == "validation"]
     assert kept is not None
     card = (run.model / "README.md").read_text()
-    assert f"| | {' | '.join(kept.names)} |" in card
+    assert f"| | {' | '.join(f'`{name}`' for name in kept.names)} |" in card
     for name, row in zip(kept.names, kept.counts, strict=True):
-        assert f"| {name} | {' | '.join(map(str, row))} |" in card
+        assert f"| `{name}` | {' | '.join(map(str, row))} |" in card
 
     other = RunDir(tmp_path / "r")
     shutil.copytree(run.path, other.path)
@@ -100,7 +116,7 @@ def test_names_in_data_cannot_write_into_the_page(finished: tuple[RunDir, Any], 
     run.data_used.write_text(json.dumps(used))
     text = model_card(run)
     assert "\n# heading" not in text
-    assert "| a\\|b'.csv | train |" in text
+    assert "| `a\\|b'.csv` | train |" in text
 
 
 def test_a_pretrained_model_and_hub_data_are_named(finished: tuple[RunDir, Any], tmp_path: Path) -> None:

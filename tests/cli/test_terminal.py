@@ -15,8 +15,8 @@ from launcher.cli.output import EXIT_NO_READER, rich_text, say, show, show_json
 from launcher.cli.progress import PlainBar, show_event
 from launcher.executors.shared.environment import single_process, split_environment
 from launcher.report.attribution_page import page
-from launcher.report.visible import COMMANDS, visible
 from launcher.runs.events import Notice, Phase
+from launcher.visible import COMMANDS, visible
 
 TITLE = "\x1b]0;X\x07"
 TURNED = "a\u202eb\u2066c\u200fd\ufeff\x9b31m\x7f"

@@ -24,7 +24,7 @@ import pytest
 from support.mutations import damage_recipe, damage_run
 
 from launcher.cli import execute
-from launcher.report.visible import COMMANDS
+from launcher.visible import COMMANDS
 
 SEED = int(os.environ.get("SOAK_SEED", "0"))
 RUNS = int(os.environ.get("SOAK_RUNS", "100"))
