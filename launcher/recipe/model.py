@@ -84,7 +84,7 @@ class Model(Section):
     name: Annotated[PathOrId | None, Decides("contents", "training")] = None
     """Hub id or directory of a Hugging Face model; null only with `model.init=scratch`."""
     revision: Annotated[PathOrId | None, Decides("contents", "training")] = None
-    """Branch, tag or commit on the hub; null takes the main branch."""
+    """Branch, tag or commit on the hub; null takes the main branch. A run goes on with the commit that it began with."""
     init: Literal["pretrained", "scratch"] = "pretrained"
     """Load pretrained weights, or start from random ones (and, with a null name, a tokenizer trained on the data)."""
     dropout: Dropout = Dropout.default()

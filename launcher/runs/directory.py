@@ -146,6 +146,11 @@ class RunDir:
         return self.provenance / "constraints.txt"
 
     @property
+    def hub_model(self) -> Path:
+        """Which commit of a hub's model is trained."""
+        return self.provenance / "model.json"
+
+    @property
     def data_used(self) -> Path:
         """The data files as they were when the first attempt read them."""
         return self.provenance / "data.json"

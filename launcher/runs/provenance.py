@@ -6,6 +6,7 @@ provenance/
   environment.json  Python, packages, machine, and a hash of the code, as the first attempt found them
   constraints.txt   the same packages, for `pip install --constraint`
   data.json         every data file: bytes, sha256, lines
+  model.json        the hub's commit of the model that is started from; there only where it comes from a hub
   lines/N           digests of the lines of file N
 
 An attempt in another environment has an environment.json of its own. Standard library alone.
@@ -66,6 +67,17 @@ class DataFile:
 
 
 @dataclass(frozen=True)
+class HubModel:
+    """A model of the hub as it was at the run's first start."""
+
+    name: str
+    revision: str
+    """Branch, tag or commit that was asked for."""
+    commit: str
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class DataUsed:
     """What was trained on."""
 
@@ -87,6 +99,11 @@ def environments(run: RunDir) -> dict[int, Environment]:
     """Those that differ from the first attempt's, by attempt. Raises DamagedFile."""
     found = {number: _read(Environment, run.attempt(number).environment) for number in run.attempt_numbers()}
     return {number: own for number, own in found.items() if own is not None}
+
+
+def read_hub_model(run: RunDir) -> HubModel | None:
+    """The commit that the run trains; None where none is recorded. Raises DamagedFile."""
+    return _read(HubModel, run.hub_model)
 
 
 def read_data_used(run: RunDir) -> DataUsed | None:

@@ -25,6 +25,7 @@ from launcher.runs.results import Best, Measured, Result, Tracking
 from launcher.train.compress.compression import compression_report
 from launcher.train.job import Job, make_job
 from launcher.train.loop import Ending, StepTimer, train
+from launcher.train.model.revision import pinned
 from launcher.train.probe.teaching import teach_steps
 from launcher.train.process import ranks as distributed
 from launcher.train.process.events import Events
@@ -55,6 +56,7 @@ def run_attempt(run: RunDir, attempt: AttemptDir, stop: StopFlag, heartbeat: Hea
             events.notice(plan.notes[-1])
         ranks = distributed.join(plan)
         become_writer(run, ranks)
+        plan = pinned(run, plan, ranks)
         try_machine(run, attempt, plan, ranks, events)
         if ranks.is_main:
             run.put_model_back()

@@ -178,10 +178,12 @@ ROWS: Mapping[int, Row] = {
         "refused with what differs; data that changed are not trained on",
     ),
     29: Row(
-        "Hub offline, stale lock, cold ranks",
-        "HF_HUB_OFFLINE; a builder of the token cache killed; four processes at once",
-        "one builds, the others wait; what can't be had is said",
-        "no hub can be reached: a download is stood in for by a cache that was filled by hand",
+        "Hub offline, moved on, stale lock, cold ranks",
+        "HF_HUB_OFFLINE; a hub of the tests' own whose main moves and which then answers nobody; a lock that nobody holds; "
+        "a builder of the token cache killed; four ranks and four processes at once",
+        "each file is downloaded once; one builds, the others wait; a run goes on with the commit that it began with; what "
+        "can't be had is said",
+        "the client of the hub is the real one, the hub is a server on loopback without hf_xet",
     ),
     30: Row(
         "LANG=C, umask 077, blanks and Chinese in the path",

@@ -6,6 +6,8 @@
 
 It answers what an upload of a model asks: who one is, whether a repository is there, making one, how each file is to be sent,
 git LFS, and the commit. Large files come by LFS; the client's other way, hf_xet, is switched off by `environment`.
+
+And it serves downloads, to whoever asks: `publish` puts a directory on main as a new commit of a model or of a data set.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 
 TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyz01234567"
@@ -32,6 +36,13 @@ class Repo:
     files: dict[str, bytes] = field(default_factory=dict)
     commits: list[str] = field(default_factory=list)
     """Summaries."""
+    trees: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """Files of each commit that was published, the newest last: that is main."""
+
+    def tree(self, revision: str) -> tuple[str, dict[str, bytes]]:
+        """Commit and files of main, or of a commit."""
+        commit = list(self.trees)[-1] if revision == "main" else revision
+        return commit, self.trees[commit]
 
 
 class HubStub:
@@ -42,6 +53,8 @@ class HubStub:
         self.blobs: dict[str, bytes] = {}
         """What came by LFS, by sha256."""
         self.requests: list[str] = []
+        self.away = False
+        """Whether it answers nobody."""
         self.failing: tuple[re.Pattern[str], int] | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
 
@@ -65,6 +78,48 @@ class HubStub:
     def fail(self, code: int, where: str) -> None:
         """Answer `code` to paths that match `where`."""
         self.failing = (re.compile(where), code)
+
+    def publish(self, name: str, directory: Path, kind: str = "models") -> str:
+        """Put the files of a directory on main, as the next commit, which is returned."""
+        repo = self.repos.setdefault(name if kind == "models" else f"{kind}/{name}", Repo(private=False))
+        files = {
+            str(path.relative_to(directory)): path.read_bytes()
+            for path in sorted(directory.rglob("*"))
+            if path.is_file()
+        }
+        commit = hashlib.sha1(repr(files).encode(), usedforsecurity=False).hexdigest()
+        repo.trees[commit] = files
+        return commit
+
+    def downloads(self, name: str) -> list[str]:
+        """Files whose content was sent, once for each time."""
+        found = (
+            re.fullmatch(rf"GET /(?:datasets/)?{name}/resolve/[^/]+/(.+)", each) for each in self.requests
+        )
+        return sorted(each[1] for each in found if each is not None)
+
+    def read(self, path: str) -> tuple[int, Any, dict[str, str]] | None:
+        """Status, content and headers of a file or of what is said of a repository; None for another question."""
+        asked = re.fullmatch(
+            r"/(?:api/(?P<api>models|datasets)/(?P<named>[^/]+/[^/]+)(?:/(?P<what>revision|tree)/(?P<at>[^/]+)(?P<under>/.*)?)?"
+            r"|(?P<kind>datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<file>.+))",
+            path,
+        )
+        kind = "" if asked is None or "datasets" not in (asked["api"] or asked["kind"] or "") else "datasets/"
+        repo = None if asked is None else self.repos.get(kind + (asked["named"] or asked["repo"]))
+        if asked is None or repo is None or not repo.trees:
+            return None
+        try:
+            commit, files = repo.tree(asked["at"] or asked["rev"] or "main")
+        except KeyError:
+            return 404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"}
+        headers = {"X-Repo-Commit": commit}
+        if asked["file"] is None:
+            return 200, _listed(asked["named"], commit, files, whole=asked["what"] != "tree"), headers
+        if asked["file"] not in files:
+            return 404, {"error": "Entry not found"}, {**headers, "X-Error-Code": "EntryNotFound"}
+        content = files[asked["file"]]
+        return 200, content, {**headers, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         """Status and JSON for a request with the right token."""
@@ -139,6 +194,22 @@ class HubStub:
         return 200, {"success": True, "commitOid": "1" * 40, "commitUrl": url, "hookOutput": ""}
 
 
+def _listed(name: str, commit: str, files: Mapping[str, bytes], *, whole: bool) -> Any:
+    """What the hub says of a repository, or the list of its files alone."""
+    if whole:
+        siblings = [{"rfilename": path} for path in files]
+        return {"id": name, "private": False, "sha": commit, "siblings": siblings, "tags": []}
+    return [
+        {
+            "type": "file",
+            "oid": hashlib.sha1(content, usedforsecurity=False).hexdigest(),
+            "size": len(content),
+            "path": path,
+        }
+        for path, content in files.items()
+    ]
+
+
 def _handler(stub: HubStub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -149,7 +220,13 @@ def _handler(stub: HubStub) -> type[BaseHTTPRequestHandler]:
         def _take(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path = self.path.partition("?")[0]
+            if stub.away:
+                self.close_connection = True
+                return
             stub.requests.append(f"{self.command} {path}")
+            if self.command in ("GET", "HEAD") and (found := stub.read(path)) is not None:
+                self._send(*found)
+                return
             known = self.headers.get("Authorization") == f"Bearer {TOKEN}" or path.startswith("/lfs/")
             code, content = (
                 stub.answer(self.command, path, body)
@@ -158,15 +235,18 @@ def _handler(stub: HubStub) -> type[BaseHTTPRequestHandler]:
             )
             self._send(code, content)
 
-        def _send(self, code: int, content: Any) -> None:
-            text = b"" if self.command == "HEAD" else json.dumps(content).encode()
+        def _send(self, code: int, content: Any, headers: Mapping[str, str] | None = None) -> None:
+            text = content if isinstance(content, bytes) else json.dumps(content).encode()
             self.send_response(code)
-            if code == 404:
+            if code == 404 and headers is None:
                 self.send_header("X-Error-Code", "RepoNotFound")
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
-            self.wfile.write(text)
+            if self.command != "HEAD":
+                self.wfile.write(text)
 
         do_GET = do_HEAD = do_POST = do_PUT = _take  # noqa: N815 - named by the base class
 
