@@ -32,6 +32,8 @@ class Wish:
     """Whether `train.compile` leaves the kernels open."""
     by_time: bool = True
     """Whether times may decide; not where the same recipe must give the same numbers each time."""
+    zero_stage: int = 0
+    """Of DeepSpeed, which wraps the model that is tried, and takes steps of its own."""
 
 
 def choose(finding: Finding, wish: Wish, device: str) -> Taken:
@@ -94,6 +96,8 @@ def _why(finding: Finding, wish: Wish, best: Timing | None, faults: list[Part]) 
         return f"falls back, since something is wrong here: {named}"
     tried = sum(part.state == "right" for part in finding.parts)
     right = f"{tried} checks passed"
+    if wish.zero_stage:
+        right += f" on the model before ZeRO-{wish.zero_stage} takes it, whose own step is not tried"
     if best is None:
         return f"as planned: {right}, no times"
     told = [_compared(timing, best, wish) for timing in finding.timings if timing != best]

@@ -32,6 +32,11 @@ def test_what_is_planned_is_taken_where_nothing_speaks_against_it() -> None:
     assert chosen.why == "packed takes 10 ms, padded 12 ms, 1 checks passed"
 
 
+def test_under_zero_it_is_said_that_the_step_itself_is_not_tried() -> None:
+    told = "packed takes 10 ms, padded 12 ms, 1 checks passed on the model before ZeRO-2 takes it, whose own step is not tried"
+    assert taken(found(), zero_stage=2).why == told
+
+
 @pytest.mark.parametrize(("passes", "kernels"), [(10_000, "none"), (19_999, "none"), (400_000, "inductor")])
 def test_compiling_is_taken_where_its_start_has_paid_by_the_end(passes: int, kernels: str) -> None:
     """40 s are paid back after 20,000 passes of 2 ms less each."""

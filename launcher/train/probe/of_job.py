@@ -94,6 +94,7 @@ def _wish(plan: Plan, packs: bool, examples: int) -> Wish:
         _passes(plan, examples),
         may_compile=recipe.train.compile == "auto",
         by_time=not recipe.deterministic,
+        zero_stage=plan.zero_stage,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,10 +22,13 @@ from launcher.train.tasks.base import Scores, in_order
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.use.corpus import corpus_of
 
-EXAMPLES = {"cpu": 32, "cuda": 256}
-"""Most examples of a micro-batch that is evaluated, by kind of device."""
+EXAMPLES = 256
+"""Most examples of a micro-batch that is evaluated."""
 TOKENS = {"cpu": 4096, "cuda": 65536}
-ROUNDS_BETWEEN_REPORTS = 10
+"""Most tokens of one, by kind of device."""
+LEAST_ROUNDS = 4
+"""Micro-batches of each of several ranks, where there are examples enough: so they end at about the same time."""
+ROUNDS_BETWEEN_REPORTS = 4
 
 Progress = Callable[[int, int], None]
 """Told (examples done, of how many)."""
@@ -73,7 +77,7 @@ class Evaluator:
 
     def _score(self, split: TokenSplit, progress: Progress, stop: Callable[[], bool]) -> Scored:
         device, rank = self.ranks.device, self.ranks.rank
-        limits = Limits(EXAMPLES[device.type], TOKENS[device.type], overhead=0)
+        limits = _limits(len(split), self.ranks.world_size, device.type)
         groups = self.task.groups(split) if split.labelled else None
         if groups is None:
             deals = in_length_order(split.lengths, self.ranks.world_size, limits)
@@ -140,6 +144,12 @@ class Evaluator:
             metrics = {"loss": scored.loss, **self.task.metrics(scored.scores, truth)}
         found: dict[str, float] = self.ranks.broadcast(metrics)
         return found, scored.scores
+
+
+def _limits(examples: int, world_size: int, device: str) -> Limits:
+    """Of the micro-batches of a split of so many examples."""
+    even = EXAMPLES if world_size == 1 else math.ceil(examples / (LEAST_ROUNDS * world_size))
+    return Limits(min(EXAMPLES, even), TOKENS[device], overhead=0)
 
 
 def _ordered(gathered: list[Any] | None, examples: int) -> Scores | None:

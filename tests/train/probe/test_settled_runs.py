@@ -144,3 +144,17 @@ def test_ranks_try_together_and_take_the_same_way(tmp_path: Path, tiny_data: Pat
     assert ranks.attempt(run, ranks=2, number=2, fault=Fault("term", "step", 6)) == [0, 0]
     assert taken(run, 2) == taken(run)
     assert len(said(run)) == 1
+
+
+def test_a_run_under_zero_says_what_was_tried_before_deepspeed(
+    tmp_path: Path, tiny_data: Path, ranks: RankServer
+) -> None:
+    wanted = recipe(
+        tiny_data, gpus=2, zero={"stage": 2}, train={"max_steps": 2000}, checkpoint={"every": None}
+    )
+    run = make_run(tmp_path / "run", wanted)
+    assert ranks.attempt(run, ranks=2, fault=Fault("term", "step", 3)) == [0, 0]
+    (line,) = said(run)
+    # Which way was faster just now is another question.
+    assert "checks passed on the model before ZeRO-2 takes it, whose own step is not tried (tried in" in line
+    assert taken(run)["why"] == line.removeprefix("engine: ")
