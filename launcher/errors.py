@@ -121,7 +121,7 @@ def nearest(word: str, allowed: Sequence[str]) -> str | None:
 def choices(word: str, allowed: Sequence[str]) -> str:
     """A remedy: the nearest match first, then everything that is allowed."""
     guess = nearest(word, allowed)
-    listed = "allowed: " + ", ".join(allowed)
+    listed = "allowed: " + ", ".join(name.replace("\n", "\\n") for name in allowed)
     return f"did you mean {guess}? {listed}" if guess else listed
 
 

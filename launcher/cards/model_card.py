@@ -19,6 +19,7 @@ from launcher.runs.directory import RunDir
 from launcher.runs.examination import Confusion
 from launcher.runs.metrics import read_metrics
 from launcher.runs.provenance import read_data_used, read_environment
+from launcher.runs.records import read_text
 from launcher.visible import visible
 
 NAME = "README.md"
@@ -84,7 +85,7 @@ def model_card(run: RunDir, name: str = ".", repetitions: Sequence[RunDir] = ())
 def card_to_publish(run: RunDir, name: str, repetitions: Sequence[RunDir] = ()) -> str:
     """The card for a repository of that name: what its owner has written into model/README.md stays. Raises DamagedFile."""
     path = run.model / NAME
-    written = path.read_text(encoding="utf-8") if path.is_file() else None
+    written = read_text(path)
     if written is None or written == model_card(run):
         return model_card(run, name, repetitions)
     recipe = _recipe(run)

@@ -25,6 +25,8 @@ TOKENIZERS = (
 """Any of these makes a tokenizer."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 PAGE = re.compile(r"https?://(?:www\.)?huggingface\.co/([^/?#]+/[^/?#]+|[^/?#]+)")
+LONGEST_HEADER = 100 << 20
+"""Bytes; what safetensors itself allows."""
 LFS_POINTER = b"version https://git-lfs"
 NO_MODELS = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 NO_DATA = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
@@ -130,7 +132,26 @@ def _file_fault(path: Path) -> Fault | None:
     with path.open("rb") as file:
         if file.read(len(LFS_POINTER)) == LFS_POINTER:
             return Fault(f"has a pointer of Git LFS in place of {path.name}", "run git lfs pull there")
+    if path.suffix == ".safetensors" and not _is_whole(path):
+        return Fault(f"has a damaged {path.name}", "copy or download the model again, as a whole")
     return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file of safetensors is as long as its header says: eight bytes with the header's length, JSON, numbers."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(size, LONGEST_HEADER):
+            return False
+        header = file.read(length)
+    try:
+        ends = [
+            entry["data_offsets"][1] for name, entry in json.loads(header).items() if name != "__metadata__"
+        ]
+        return bool(8 + length + max(ends, default=0) == size)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def _shards(index: Path) -> list[str]:

@@ -14,6 +14,7 @@ from launcher.runs.drills import Finding, StepDifference
 from launcher.runs.events import Step, read_events
 from launcher.runs.manifest import read_manifest
 from launcher.runs.metrics import read_metrics
+from launcher.runs.records import open_regular
 
 WEIGHTS = ("model.pt", "optimizer.pt")
 """Files of a checkpoint of the plain strategy, whose bytes depend on their content alone."""
@@ -146,6 +147,9 @@ def _hashes(run: RunDir) -> dict[str, str]:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Of a file's bytes, in hexadecimal. Raises DamagedFile where it is no regular file."""
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,30 @@ def test_every_verb_says_it_in_a_sentence(launch: Launch, make_run: MakeRun, nam
     result = launch(verb, "r", *extra, code=2)
     assert "Traceback" not in result.stderr
     assert not (run.path / "EXECUTED").exists()
+
+
+@pytest.mark.parametrize("damage", [fifo, endless])
+def test_weights_that_are_no_file_are_not_waited_for(
+    launch: Launch, finished: tuple[RunDir, Any], tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    for name in ("whole", "damaged"):
+        shutil.copytree(finished[0].path, tmp_path / "runs" / name)
+    damage(tmp_path / "runs" / "damaged" / "model" / "model.safetensors")
+    assert "damaged/model/model.safetensors: is" in launch("diff", "whole", "damaged", code=2).stderr
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain", "eval", "export", "push"])
+def test_a_damaged_model_is_known_before_torch_is_imported(
+    launch: Launch, finished: tuple[RunDir, Any], tmp_path: Path, verb: str
+) -> None:
+    run = RunDir(tmp_path / "runs" / "r")
+    shutil.copytree(finished[0].path, run.path)
+    os.truncate(run.model / "model.safetensors", 3000)
+    before = cpu_seconds()
+    result = launch(verb, "r", *(["--text", "x"] if verb in ("predict", "explain") else []), code=2)
+    assert cpu_seconds() - before < MOST_CPU_S
+    assert "runs/r/model: has a damaged model.safetensors" in result.stderr
+    assert not (tmp_path / "r-model").exists()
 
 
 @pytest.mark.parametrize(

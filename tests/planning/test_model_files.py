@@ -27,7 +27,8 @@ def model(directory: Path, *files: str) -> Path:
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
     for name in files:
-        (directory / name).write_text("{}", encoding="utf-8")
+        start = (2).to_bytes(8, "little") if name.endswith(".safetensors") else b""
+        (directory / name).write_bytes(start + b"{}")
     return directory
 
 
@@ -51,6 +52,15 @@ def test_a_whole_model_is_fine(tmp_path: Path) -> None:
     model(tmp_path / "m", "model.safetensors", "tokenizer.json")
     assert mistakes(tmp_path, "model.name=m") == []
     assert mistakes(tmp_path, f"model.name={tmp_path / 'm'}") == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff" * 500, b"{}", (1 << 40).to_bytes(8, "little"), (2).to_bytes(8, "little") + b"{}x"]
+)
+def test_weights_that_are_not_whole(tmp_path: Path, content: bytes) -> None:
+    directory = model(tmp_path / "m", "model.safetensors", "tokenizer.json")
+    (directory / "model.safetensors").write_bytes(content)
+    assert "has a damaged model.safetensors" in mistake(tmp_path, "model.name=m")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +92,7 @@ def test_weights_in_several_files_are_all_there(tmp_path: Path) -> None:
     index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
     (directory / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     assert "lacks b.safetensors, which its index names" in mistake(tmp_path, "model.name=m")
-    (directory / "b.safetensors").write_text("{}", encoding="utf-8")
+    (directory / "b.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     assert mistakes(tmp_path, "model.name=m") == []
 
 
@@ -132,7 +142,7 @@ def test_a_cached_model_is_fine_and_one_cached_in_part_is_not(tmp_path: Path, hu
     (hub / "models--org--m" / "refs" / "main").write_text("abc", encoding="utf-8")
     offline = {"HF_HUB_OFFLINE": "1"}
     assert "has no weights" in mistake(tmp_path, "model.name=org/m", environ=offline)
-    (snapshot / "model.safetensors").write_text("{}", encoding="utf-8")
+    (snapshot / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     assert mistakes(tmp_path, "model.name=org/m", environ=offline) == []
     assert mistakes(tmp_path, "model.name=org/m", "model.revision=v2", environ=offline) != []
 

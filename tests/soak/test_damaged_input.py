@@ -41,8 +41,17 @@ SMALL = (
 )
 VERBS: Sequence[Sequence[str]] = (
     *(["status"], ["status", "RUN"], ["logs", "RUN"], ["compare", "RUN"], ["diagnose", "RUN"]),
-    *(["resume", "RUN"], ["stop", "RUN"], ["report", "RUN", "--output", "page.html"]),
+    *(["resume", "RUN"], ["stop", "RUN"], ["report", "RUN", "OTHER", "--output", "page.html"]),
+    *(["diff", "RUN", "OTHER"], ["diff", "OTHER", "RUN"], ["clean", "RUN"]),
+    *(
+        ["predict", "RUN", "--text", "x"],
+        ["explain", "RUN", "--text", "x"],
+        ["eval", "RUN"],
+        ["export", "RUN"],
+    ),
+    ["push", "RUN", "me/x"],
 )
+"""Those that need a model are refused before torch is imported, since it has no weights."""
 WITHOUT_JSON = ("report",)
 
 
@@ -82,7 +91,8 @@ def test_damaged_run_directories(
         run = Path("runs") / "r"
         done = damage_run(random.choice(templates), run, random)
         for verb in VERBS:
-            words = [str(run) if word == "RUN" else word for word in verb]
+            named = {"RUN": str(run), "OTHER": str(templates[0])}
+            words = [named.get(word, word) for word in verb]
             if verb[0] not in WITHOUT_JSON and random.random() < 0.3:
                 words.append("--json")
             faults += [f"case {case} ({done}): launch {' '.join(words)}: {fault}" for fault in _faults(words)]

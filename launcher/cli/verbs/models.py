@@ -278,8 +278,9 @@ def prefetch_command(assignments: tuple[str, ...], as_json: bool) -> None:
 
 
 def trained_run(reference: str, runs_dir: Path | None) -> Path:
-    """The directory of a run that has a model. Raises UserError where it has none yet."""
+    """The directory of a run that has a model. Raises UserError where it has none yet, or one that is damaged."""
     from launcher.errors import Problem, UserError
+    from launcher.planning.model_files import model_faults
     from launcher.runs.finding import find
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
@@ -289,6 +290,8 @@ def trained_run(reference: str, runs_dir: Path | None) -> Path:
                 "has no model yet", where=run.run_id, remedy=f"launch status {run.run_id} says how far it is"
             )
         )
+    if faults := model_faults(str(run.model), weights=True):
+        raise UserError([Problem(it.message, str(run.model), remedy=it.remedy) for it in faults])
     _tell_unfinished(run)
     return run.path
 
