@@ -336,9 +336,9 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
     if result is None:
         endings.write_result(run, STATUS_OF_CODE.get(written, "failed"), None)
     elif written == EXIT_FAILED and result.error is not None and result.error.kind in ECHOES:
-        # The ranks that live on only see a lost connection; the cause is the one that was killed.
+        # The ranks that live on only see a lost connection; the cause is the one that was killed, or could write no more.
         error = failures.examine(run, attempt, record, code)
-        if error.kind in ("killed", HANG):
+        if error.kind in ("killed", HANG, "disk"):
             run.write_result(replace(result, error=error))
     return written
 

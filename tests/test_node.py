@@ -295,6 +295,20 @@ def test_the_echo_that_another_rank_recorded_gives_way_to_the_kill(local: RunDir
     assert (result["steps"], result["error"]["class"], result["error"]["rank"]) == (4, "killed", 1)
 
 
+@pytest.mark.fault(17)
+def test_an_echo_on_a_full_disk_is_the_disks_doing(local: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rank that the disk refused had no room for its own words; another recorded that it was gone."""
+    monkeypatch.setattr(failure, "FULL_BELOW", 1 << 60)  # any disk is full then
+    start(local)
+    fail(local, (0, 1, 1, 40.0))
+    echo = {"class": "network", "rank": 0, "message": "RuntimeError: Connection closed by peer"}
+    finish(local, 1, 1, status="failed", steps=4, error=echo)
+    assert end(local, local.attempt(1), 1) == (1, "stay")
+    error = (read_json(local.result) or {})["error"]
+    assert (error["class"], error["rank"]) == ("disk", 1)
+    assert "free space" in error["remedy"]
+
+
 def test_a_failure_with_a_class_of_its_own_stands(local: RunDir) -> None:
     start(local)
     fail(local, (0, 1, -9, 40.0))

@@ -71,12 +71,18 @@ def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Err
     log = read_tail(run.job_log(record.job_id or "none"), TAIL_BYTES, record.log_offset)
     death = _first_death(attempt, log, record, code, ranks=run.read_plan().world_size)
     words = _LABEL.sub("", log) if death.rank is None else _last_words(run, record, death.rank)
+    step = last_step(run, attempt.number)
     who = death.process if death.rank is None else f"rank {death.rank}"
+    if death.signal is None and _disk_is_full(
+        run
+    ):  # it could not say so, and others only saw that it was gone
+        text = f"{who} {death.how}; the disk of {run.path} is full"
+        return Error("disk", text, FREE_SPACE, death.rank, death.host, step)
     return Error(
         death.kind,
         rank=death.rank,
         host=death.host,
-        step=last_step(run, attempt.number),
+        step=step,
         message="\n".join([f"{who} {death.how}", *_last_lines(words)]),
         remedy=_remedy(run, death, log),
     )
@@ -102,8 +108,7 @@ def by_itself(code: int | None) -> bool:
 
 def without_result(run: RunDir, job: str | None, state: str, code: int | None) -> Error:
     """The `error` of a run whose job has ended in this state, with this code if known, and left no result."""
-    disk = os.statvfs(run.path)
-    if disk.f_bavail * disk.f_frsize < FULL_BELOW:
+    if _disk_is_full(run):
         return Error("disk", f"{state}; the disk of {run.path} is full", FREE_SPACE)
     attempt = run.last_attempt()
     record = attempt.read() if attempt is not None else None
@@ -120,6 +125,11 @@ def without_result(run: RunDir, job: str | None, state: str, code: int | None) -
         "\n".join([f"the script of job {job} {how}{when}", *words]),
         f"read {run.logs}; a setup line of the cluster profile is mended by a new run, the nodes by resuming",
     )
+
+
+def _disk_is_full(run: RunDir) -> bool:
+    disk = os.statvfs(run.path)
+    return disk.f_bavail * disk.f_frsize < FULL_BELOW
 
 
 def _is_local(job: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import statistics
@@ -71,7 +72,8 @@ def run_attempt(run: RunDir, attempt: AttemptDir, stop: StopFlag, heartbeat: Hea
         if rank == 0:
             _end(run, attempt, events, EXIT_STOPPED, started, Result("stopped"))
     except Exception as error:  # noqa: BLE001  (whatever ends an attempt is recorded)
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # a full disk has no room for the log, and maybe for the record
+            traceback.print_exc()
         _fail(run, attempt, events, error, rank, started)
         return EXIT_FAILED
     distributed.leave()
