@@ -25,6 +25,7 @@ TOKENIZERS = (
 """Any of these makes a tokenizer."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 PAGE = re.compile(r"https?://(?:www\.)?huggingface\.co/([^/?#]+/[^/?#]+|[^/?#]+)")
+SMALL_JSON = 1 << 20
 LONGEST_HEADER = 100 << 20
 """Bytes; what safetensors itself allows."""
 LFS_POINTER = b"version https://git-lfs"
@@ -103,6 +104,9 @@ def _directory_faults(directory: Path, *, weights: bool) -> Iterator[Fault]:
         else:
             yield Fault("has no config.json", "give a directory in the format of Hugging Face")
         return
+    for name in ("config.json", "tokenizer.json"):
+        if paths.is_file(directory / name) and not _is_object(directory / name):
+            yield Fault(f"has a damaged {name}", "copy or download the model again, as a whole")
     if weights and (fault := _weights_fault(directory)) is not None:
         yield fault
     if not any(paths.is_file(directory / name) for name in TOKENIZERS):
@@ -135,6 +139,19 @@ def _file_fault(path: Path) -> Fault | None:
     if path.suffix == ".safetensors" and not _is_whole(path):
         return Fault(f"has a damaged {path.name}", "copy or download the model again, as a whole")
     return None
+
+
+def _is_object(path: Path) -> bool:
+    """Whether a file may be a JSON object: large ones, such as vocabularies, are told by how they begin and end."""
+    try:
+        if path.stat().st_size <= SMALL_JSON:
+            return isinstance(json.loads(path.read_bytes()), dict)
+        with path.open("rb") as file:
+            begins = file.read(100).lstrip().startswith(b"{")
+            file.seek(-100, 2)
+            return begins and file.read().rstrip().endswith(b"}")
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _is_whole(path: Path) -> bool:

@@ -63,6 +63,14 @@ def test_weights_that_are_not_whole(tmp_path: Path, content: bytes) -> None:
     assert "has a damaged model.safetensors" in mistake(tmp_path, "model.name=m")
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+@pytest.mark.parametrize("content", ["", '{"a": 1', '{"a":' * 50_000, "[]", "{" + " " * (2 << 20)])
+def test_json_that_is_not_whole(tmp_path: Path, name: str, content: str) -> None:
+    directory = model(tmp_path / "m", "model.safetensors", "tokenizer.json")
+    (directory / name).write_text(content, encoding="utf-8")
+    assert f"has a damaged {name}" in " ".join(it.message for it in mistakes(tmp_path, "model.name=m"))
+
+
 @pytest.mark.parametrize(
     "word", ["model.name=m/config.json", "model.name=./m/config.json", "init_from=m/config.json"]
 )

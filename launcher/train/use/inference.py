@@ -135,6 +135,7 @@ def export_model(run: RunDir, target: Path) -> Path:
     staging = target.with_name(f".{target.name}.new")
     try:
         shutil.rmtree(staging, ignore_errors=True)
+        _refuse_devices(run.model)
         shutil.copytree(run.model, staging, ignore=shutil.ignore_patterns("adapter"))
         staging.rename(target)
     except OSError as error:
@@ -149,6 +150,13 @@ def _check_model(directory: Path) -> None:
         raise UserError(Problem("has no model yet", where=str(directory.parent), remedy=remedy))
     if faults := model_faults(str(directory), weights=True):
         raise UserError([Problem(it.message, str(directory), remedy=it.remedy) for it in faults])
+
+
+def _refuse_devices(directory: Path) -> None:
+    """Raises UserError for what could be read for ever: a pipe, or a link to a device."""
+    odd = next((path for path in directory.rglob("*") if not path.is_file() and not path.is_dir()), None)
+    if odd is not None:
+        raise _damaged(odd, "is not a regular file")
 
 
 def _load_model(auto_class: str, directory: Path, *, own: bool) -> Any:  # a PreTrainedModel

@@ -13,7 +13,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 from support.training import RankServer
 
+from launcher.errors import UserError
 from launcher.runs.directory import RunDir
+from launcher.train.use.inference import export_model
 
 WEIGHTS = "model.safetensors"
 
@@ -53,6 +55,10 @@ DAMAGES = {
     "truncated": (lambda model: os.truncate(model / WEIGHTS, 3000), f"has a damaged {WEIGHTS}"),
     "a weight left out": (_without_a_weight, "the model lacks 1 weights, such as classifier.weight"),
     "another size": (_of_another_size, "the model can't be loaded: "),
+    "half a tokenizer": (
+        lambda model: os.truncate(model / "tokenizer.json", 300),
+        "has a damaged tokenizer.json",
+    ),
     "no tokenizer": (lambda model: (model / "tokenizer.json").unlink(), "has no tokenizer"),
 }
 
@@ -70,3 +76,15 @@ def test_what_is_wrong_with_a_model_is_said(
     assert problem["message"].startswith(expected)
     assert "\n" not in problem["message"]
     assert problem["remedy"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_could_be_read_for_ever_is_not_copied(
+    tiny_run: RunDir, tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    run = RunDir(tmp_path / "run")
+    shutil.copytree(tiny_run.path, run.path, ignore=shutil.ignore_patterns("checkpoints"))
+    make(run.model / "notes")
+    with pytest.raises(UserError, match="notes: is not a regular file"):
+        export_model(run, tmp_path / "out")
+    assert not list(tmp_path.glob("*out*"))
