@@ -55,11 +55,15 @@ def _interface_of(address: str) -> str | None:
     return None
 
 
+STRIDE = 3331
+"""From a port that is taken to the next to try: jobs that start together have neighbouring ones, and would meet at the next."""
+
+
 def free_port(preferred: int) -> int:
     """A port of PORTS on which nothing listens here, the first to try made from a job id."""
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     for offset in range(len(PORTS)):
-        port = PORTS[(preferred + offset) % len(PORTS)]
+        port = PORTS[(preferred + STRIDE * offset) % len(PORTS)]
         with socket.socket(family) as probe:
             # As the store does: connections that linger in TIME_WAIT are no hindrance.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

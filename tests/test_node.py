@@ -325,13 +325,27 @@ def test_the_ranks_that_failed_in_an_earlier_attempt_are_its_own(local: RunDir) 
     assert (read_json(local.result) or {})["error"]["class"] == "crashed"
 
 
+def test_a_port_that_another_job_took_at_the_same_moment_is_tried_again(run: RunDir) -> None:
+    begun = Attempt(1, hosts=("node1", "node2"), executor="slurm", job_id="12", started_at=0.0)
+    run.attempt(1).path.mkdir()
+    told = "The server socket has failed to listen: port: 22902, code: -98, name: EADDRINUSE\n"
+    run.job_log("12").write_text(f"{told}srun: error: node1: task 0: Exited with exit code 1\n")
+    error = failure.examine(run, run.attempt(1), begun, 1)
+    assert (error.kind, error.host) == ("network", "node1")
+    assert error.message == "the port on which ranks meet was taken by another job at the same moment"
+
+
 @pytest.mark.fault(24)
 def test_a_port_in_use_is_passed_over() -> None:
     with socket.socket() as taken:
         first = free_port(123)
         taken.bind(("", first))
         taken.listen()
-        assert free_port(123) == first + 1
+        second = free_port(123)
+        assert second != first
+        assert second not in [free_port(123 + neighbour) for neighbour in range(1, 100)], (
+            "no two jobs meet there"
+        )
     assert free_port(7) == free_port(7 + len(PORTS))
 
 

@@ -26,6 +26,8 @@ FREE_SPACE = "free space on the run directory's disk, or make it writable, then 
 SHUTDOWN_S = 300
 """Ranks that torchrun still finds so long after the first has failed are killed; its job's script says so long."""
 MEMORY = re.compile(r"oom[-_]kill|out[ -]of[ -]memory|Cannot allocate memory", re.IGNORECASE)
+PORT_TAKEN = "EADDRINUSE"
+"""What torchrun says where another process listens on the port that was free when it was chosen."""
 
 _SRUN = re.compile(r"^srun: error: (?P<host>\S+): task (?P<task>\d+): (?P<how>.+)$", re.MULTILINE)
 """What srun prints about a node that failed."""
@@ -78,6 +80,11 @@ def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Err
     ):  # it could not say so, and others only saw that it was gone
         text = f"{who} {death.how}; the disk of {run.path} is full"
         return Error("disk", text, FREE_SPACE, death.rank, death.host, step)
+    if death.rank is None and death.signal is None and PORT_TAKEN in log:
+        text = "the port on which ranks meet was taken by another job at the same moment"
+        return Error(
+            "network", text, f"launch resume {run.run_id} takes another port", None, death.host, step
+        )
     return Error(
         death.kind,
         rank=death.rank,
