@@ -87,6 +87,8 @@ def check_writable(target: Path, option: str) -> None:
     reason = paths.refusal(target)
     if paths.is_dir(target):
         reason = "it is a directory"
+    elif paths.exists(target) and not paths.is_file(target):
+        reason = "it is a device or a pipe, whose place a file would take"
     elif not paths.is_dir(target.parent):
         reason = f"there is no directory {target.parent}"
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.shapes import write_shape
 
 from launcher.runs.directory import RunDir
 
@@ -89,6 +90,19 @@ def test_every_verb_says_it_in_a_sentence(launch: Launch, make_run: MakeRun, nam
     result = launch(verb, "r", *extra, code=2)
     assert "Traceback" not in result.stderr
     assert not (run.path / "EXECUTED").exists()
+
+
+@pytest.mark.parametrize("make", [fifo, endless])
+def test_no_file_takes_the_place_of_a_device_or_a_pipe(
+    launch: Launch, finished: tuple[RunDir, Any], tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "out")
+    write_shape("stars.csv", tmp_path)
+    run = str(finished[0].path)
+    for words in (["report", run], ["explain", run, "--text", "x"], ["init", "stars.csv", "--force"]):
+        option = "--html" if words[0] == "explain" else "--output"
+        assert "a device or a pipe" in launch(*words, option, "out", code=2).stderr
+    assert not (tmp_path / "out").is_file()
 
 
 @pytest.mark.parametrize("damage", [fifo, endless])

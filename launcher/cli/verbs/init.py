@@ -201,6 +201,7 @@ def _name(data: Path) -> str:
 
 def _target(output: str | None, default: str, *, force: bool) -> Path | None:
     """Where the file goes; None for stdout. Raises UserError where something is there."""
+    from launcher.cli.given_file import check_writable
     from launcher.errors import Problem, UserError
 
     if output == STDOUT:
@@ -215,6 +216,8 @@ def _target(output: str | None, default: str, *, force: bool) -> Path | None:
         raise UserError(Problem("is there already", str(target), remedy=remedy))
     if output is not None and not target.parent.is_dir():
         raise UserError(Problem("there is no such directory", str(target.parent), remedy="make it first"))
+    if target.exists():
+        check_writable(target, "--output")
     return target
 
 
