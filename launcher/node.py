@@ -113,6 +113,7 @@ def begin(
         Attempt(
             attempt.number,
             started_at=time.time(),
+            up_s=time.monotonic(),
             job_id=job,
             restart_count=restarts,
             hosts=tuple(hosts),
@@ -182,6 +183,7 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
         replace(
             record,
             ended_at=time.time(),
+            lasted_s=_seconds_since(record),
             exit_code=exit_code,
             process_code=code,
             stop=stop,
@@ -347,7 +349,7 @@ def _judge_time_limit(run: RunDir, attempt: AttemptDir, record: Attempt) -> int:
     """Say so where the time limit ended the last attempt, and the one before, before its first step; returns the exit code."""
     request = run.read_plan().slurm
     limit_s = None if request is None or request.time is None else 60 * minutes(request.time)
-    lasted_s = time.time() - (record.started_at or time.time())
+    lasted_s = _seconds_since(record) or 0.0
     if limit_s is None or lasted_s < limit_s / 4 or _progressed(run, attempt):
         return EXIT_STOPPED
     tries = "two attempts, each" if attempt.number > 1 and _may_requeue(run) else "an attempt"
@@ -361,6 +363,11 @@ def _judge_time_limit(run: RunDir, attempt: AttemptDir, record: Attempt) -> int:
     )
     endings.write_result(run, "failed", Error("time-limit", message, remedy))
     return EXIT_FAILED
+
+
+def _seconds_since(record: Attempt) -> float | None:
+    """Seconds since an attempt began on this node, whatever its time of day was set to."""
+    return None if record.up_s is None else max(0.0, time.monotonic() - record.up_s)
 
 
 def _new_attempt(run: RunDir) -> AttemptDir:

@@ -416,7 +416,7 @@ def test_a_time_limit_too_short_for_a_step_is_named_after_the_second_time(tmp_pa
     for number, expected in ((1, (75, "requeue")), (2, (1, "stay"))):
         begin(run, "12", number - 1, ["localhost"])
         begun = run.attempt(number).read()
-        run.attempt(number).write(replace(begun, started_at=(begun.started_at or 0) - 50))
+        run.attempt(number).write(replace(begun, up_s=(begun.up_s or 0) - 50))
         write_text(run.stop, "signal")
         finish(run, number, 75, status="stopped")
         assert end(run, run.attempt(number), 0) == expected
@@ -431,7 +431,7 @@ def test_a_run_that_is_not_to_go_on_hears_of_its_short_time_limit_at_once(tmp_pa
     recipe = {"executor": "slurm", "nodes": 1, "time": "1", "requeue": False}
     run = new_run(plan_of(recipe, run_dir=tmp_path / "runs" / "r"))
     begin(run, "12", 0, ["localhost"])
-    run.attempt(1).write(replace(run.attempt(1).read(), started_at=time.time() - 50))
+    run.attempt(1).write(replace(run.attempt(1).read(), up_s=time.monotonic() - 50))
     write_text(run.stop, "signal")
     finish(run, 1, 75, status="stopped")
     assert end(run, run.attempt(1), 0) == (1, "stay")

@@ -304,11 +304,11 @@ def _attempt(run: RunDir, number: int) -> dict[str, Any]:
     is_last = number == run.attempt_numbers()[-1]
     result = read_result(attempt.result) or (run.read_result() if is_last else None)
     error = None if result is None else result.error
-    started, ended = record.started_at, record.ended_at
+    started, took_s = record.started_at, record.seconds
     return {
         "number": number,
         "started": f"{dt.datetime.fromtimestamp(started).astimezone():%Y-%m-%d %H:%M:%S}" if started else "-",
-        "took": human_seconds(ended - started) if started and ended else "-",
+        "took": human_seconds(took_s) if took_s is not None else "-",
         "status": record.status or "unfinished",
         "cause": error.kind if error is not None else f"asked by {record.stop}" if record.stop else "",
         "last_step": "-" if record.last_step is None else human_count(record.last_step),

@@ -37,7 +37,18 @@ class Attempt:
     """Step of the newest finished checkpoint at its end; 0 where there was none."""
     chain: str | None = None
     """The first of the jobs that took each other's place, where Slurm doesn't put jobs back; None for that one itself."""
+    up_s: float | None = None
+    """The first node's monotonic clock, which nobody sets, at its start."""
+    lasted_s: float | None = None
+    """Seconds until its end by that clock."""
     others: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it lasted, whatever the time of day was set to meanwhile; None where its end is not on record."""
+        if self.lasted_s is not None or self.started_at is None or self.ended_at is None:
+            return self.lasted_s
+        return max(0.0, self.ended_at - self.started_at)
 
     @property
     def went_on_by_itself_in(self) -> str | None:

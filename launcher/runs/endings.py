@@ -78,4 +78,4 @@ def _duration(record: Attempt, now: float) -> float:
     if record.started_at is None:
         return 0.0
     still_runs = record.status is None
-    return (record.ended_at or (now if still_runs else record.started_at)) - record.started_at
+    return record.seconds or (max(0.0, now - record.started_at) if still_runs else 0.0)

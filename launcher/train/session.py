@@ -217,9 +217,7 @@ def _size(parameter: torch.nn.Parameter) -> int:
 def _earlier_wall(run: RunDir, attempt: AttemptDir) -> float:
     """Seconds of the attempts before this one, as far as their ends are on record."""
     records = [run.attempt(number).read() for number in run.attempt_numbers() if number < attempt.number]
-    return sum(
-        record.ended_at - record.started_at for record in records if record.ended_at and record.started_at
-    )
+    return sum(record.seconds or 0.0 for record in records)
 
 
 def _fail(

@@ -116,10 +116,13 @@ def test_killed_at_the_worst_moment_it_loses_one_save_interval(
 def test_a_save_takes_longer_than_the_grace(start: Start, undisturbed: Undisturbed, happened: Seen) -> None:
     """Asked to stop, it saves, which takes its time; it is killed before that is done, as Slurm does when the grace is over."""
     require_strace()
-    training = start(*RECIPE, "gpus=1", "run_id=r")
-    training.wait_for_step(20)
-    with slowed(training.process_of(0), "fsync", 10.0):
+    words = [word for word in RECIPE if not word.startswith("checkpoint.every")]
+    training = start(*words, "gpus=1", "run_id=r", "checkpoint.every=20")
+    training.wait_for_step(21)
+    training.wait_until(partial(halted_between_saves, training), "a moment without a save")
+    with slowed(training.process_of(0), "fsync", 10.0):  # which may take longer than the rest of the training
         stop(training)
+        training.kill(0, signal.SIGCONT)
         training.wait_until(lambda: bool(unfinished(training.run)), "the save to begin")
         time.sleep(1)
         kept, done = max(map(step_of, training.run.checkpoints.glob("step_*"))), training.steps()
@@ -138,6 +141,18 @@ def test_a_save_takes_longer_than_the_grace(start: Start, undisturbed: Undisturb
 def stop(training: Training) -> None:
     """As `launch stop`, without the time that it takes to start."""
     executor_for("local").stop(training.run)
+
+
+def halted_between_saves(training: Training) -> bool:
+    """Halt the rank, and let it go on where it is in the middle of a save."""
+    training.kill(0, signal.SIGSTOP)
+    status = Path(f"/proc/{training.process_of(0)}/stat")
+    wait_until(lambda: status.read_text().rpartition(")")[2].split()[0] == "T", "the rank to be halted")
+    if not unfinished(training.run):
+        return True
+    training.kill(0, signal.SIGCONT)
+    time.sleep(0.05)
+    return False
 
 
 def stands_still(training: Training) -> bool:

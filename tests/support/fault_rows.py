@@ -202,9 +202,9 @@ ROWS: Mapping[int, Row] = {
     ),
     33: Row(
         "The clock jumps by an hour, both ways",
-        "a node whose clock is an hour ahead, as the look before a training sees it",
-        "found and named",
-        "a clock that jumps in the middle of a run: no test of it yet",
+        "a node whose clock is an hour ahead, as the look before a training sees it; a library before libc's that moves the "
+        "clock of all processes of a run while it trains, and back while it is stopped",
+        "found and named; no hang, no time left or time spent that is an hour off, the same losses",
     ),
     34: Row(
         "Foreign and damaged run directories",
