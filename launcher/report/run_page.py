@@ -60,6 +60,7 @@ def page(
             runs=stories,
             card_names=names,
             told=stories if len(stories) <= FEW else stories[:MOST_TOLD],
+            others=_not_completed([] if len(stories) <= FEW else stories[MOST_TOLD:]),
             few=len(stories) <= FEW,
             compared=compared,
             effects=[] if compared is None else list(effects(compared.metric, best, differences)),
@@ -80,6 +81,16 @@ def page(
             uplot_js=asset("uplot.min.js"),
         )
     )
+
+
+def _not_completed(stories: Sequence[Story]) -> dict[tuple[str, str], list[str]]:
+    """The runs that did not come to their end, by how they stand and why."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for story in stories:
+        if story.status != "completed":
+            why = "" if story.cause is None else story.cause["headline"]
+            found.setdefault((story.status, why), []).append(story.run_id)
+    return found
 
 
 def _title(stories: Sequence[Story]) -> str:

@@ -153,6 +153,14 @@ def test_a_sweep_is_told_by_its_best_and_stays_small(tmp_path: Path) -> None:
     assert "Of 12 runs the first 2 are told in full" in text
 
 
+def test_trials_that_failed_are_told_at_the_top_of_a_sweep(tmp_path: Path) -> None:
+    error = {"class": "diverged", "message": "the loss is not a number", "step": 3}
+    runs = [finished_run(tmp_path, seed=seed) for seed in range(1, 8)]
+    runs += [finished_run(tmp_path, seed=seed, status="failed", best=None, error=error) for seed in (8, 9)]
+    head = page(runs, "0.1.0").partition("</header>")[0]
+    assert '<span class="state failed">failed</span>: run-8, run-9: diverged, step 3</p>' in head
+
+
 def test_machines_are_drawn_over_the_steps(tmp_path: Path) -> None:
     run = finished_run(tmp_path)
     run.logs.mkdir(exist_ok=True)

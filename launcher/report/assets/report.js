@@ -58,7 +58,7 @@
       scales: { x: { time: false }, y: { distr: chart.log ? 3 : 1 } },
       axes: [
         { ...axis, label: "step", labelSize: 22, labelFont: "12px system-ui, sans-serif", values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString("en") : "")) },
-        { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : number(tick))) },
+        { ...axis, size: 72, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : number(tick))) },
       ],
       cursor: { points: { size: 7 } },
     };
