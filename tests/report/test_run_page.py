@@ -231,9 +231,10 @@ def test_nothing_in_a_run_becomes_part_of_the_page(tmp_path: Path) -> None:
 def test_in_a_browser(tmp_path: Path, width: int, dark: bool) -> None:
     """Charts are drawn, nothing is fetched or reported as an error, nothing is wider than the window, axe finds nothing."""
     path = tmp_path / "report.html"
-    path.write_text(
-        page([examined(finished_run(tmp_path, seed=seed)) for seed in (1, 2)], "0.1.0"), encoding="utf-8"
-    )
+    message = f'crashed\n  File "{"/torch/distributed/elastic" * 5}/registry.py"'
+    failed = {"status": "failed", "error": {"class": "crashed", "message": message, "remedy": "resume"}}
+    runs = [finished_run(tmp_path, seed=1), finished_run(tmp_path, seed=2, **failed)]
+    path.write_text(page([examined(run) for run in runs], "0.1.0"), encoding="utf-8")
     with browser(width, dark=dark) as opened:
         opened.get(path.as_uri())
         assert opened.execute_script("return document.querySelectorAll('canvas').length") == 7
