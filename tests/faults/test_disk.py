@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.fault_rows import Seen
 from support.launched import RECIPE, Training, error_of
+from support.system_calls import refused, require_strace
 from support.training import losses
+
+from launcher.runs.directory import read_result
 
 Start = Callable[..., Training]
 Undisturbed = Callable[[int], list[float]]
@@ -46,6 +51,27 @@ def test_the_disk_fills_up(start: Start, undisturbed: Undisturbed, disk: Path, l
     (disk / "ballast").unlink()
     assert "resuming from step_" in start("resume", "r", directory=disk).end(code=0)
     assert losses(training.run) == undisturbed(1)
+
+
+@pytest.mark.fault(17)
+def test_the_disk_errs(start: Start, undisturbed: Undisturbed, happened: Seen) -> None:
+    """EIO from an fsync of a save: named as the storage's fault, and tried again by another process."""
+    require_strace()
+    training = start(*RECIPE, "gpus=1", "run_id=r")
+    training.wait_for_step(10)
+    process = training.process_of(0)
+    training.kill(0, signal.SIGSTOP)
+    with refused(process, "fsync", "EIO"):
+        os.kill(process, signal.SIGCONT)
+        training.wait_until(lambda: len(training.run.attempt_numbers()) > 1, "the next attempt")
+    said = training.end(code=0)
+    first = read_result(training.run.attempt(1).result)
+    assert first is not None
+    assert first.error is not None
+    assert first.error.kind == "storage"
+    assert "Input/output error" in said
+    assert losses(training.run) == undisturbed(1)
+    happened("EIO from the fsync of a save: named `storage`, and another attempt went on to the same losses")
 
 
 def fill(disk: Path, left: int) -> None:

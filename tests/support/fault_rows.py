@@ -114,9 +114,9 @@ ROWS: Mapping[int, Row] = {
     ),
     17: Row(
         "Disk full in a save, in metrics, in logs",
-        "a full file system of 16 MiB; a limit on the size of files; /dev/full",
+        "a full file system of 16 MiB; a limit on the size of files; /dev/full; strace has an fsync of a save fail with EIO",
         "the run fails by name (`checkpoint` or `disk`), the last checkpoint stays, and it resumes once there is space",
-        "EIO: no test of it yet",
+        "EIO in logs, and from every fsync at once: not tried",
     ),
     18: Row(
         "Delayed visibility on the shared file system",
@@ -151,9 +151,8 @@ ROWS: Mapping[int, Row] = {
     ),
     24: Row(
         "Port busy; two runs on a node",
-        "a listener on the port",
-        "another port is taken",
-        "two runs of several ranks at once on a node: no test of it yet",
+        "a listener on the port; two runs of two ranks that start together",
+        "another port is taken; both come to the losses of one alone",
     ),
     25: Row(
         "sbatch that errs after it accepted",

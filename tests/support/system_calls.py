@@ -41,7 +41,20 @@ def killed_at(work: Callable[[], object], call: str, number: int) -> bool:
 @contextlib.contextmanager
 def slowed(process: int, call: str, seconds: float) -> Iterator[None]:
     """Have every thread of a process wait so long before each system call of this name, as a slow disk does."""
-    inject = f"inject={call}:delay_enter={round(seconds * 1e6)}"
+    with _injected(process, call, f"delay_enter={round(seconds * 1e6)}"):
+        yield
+
+
+@contextlib.contextmanager
+def refused(process: int, call: str, error: str) -> Iterator[None]:
+    """Have each thread's next system call of this name fail with this error, such as EIO, as a disk does that errs once."""
+    with _injected(process, call, f"error={error}:when=1"):
+        yield
+
+
+@contextlib.contextmanager
+def _injected(process: int, call: str, what: str) -> Iterator[None]:
+    inject = f"inject={call}:{what}"
     words = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}", "-e", inject, "-p", str(process)]
     strace = subprocess.Popen(words, stdin=subprocess.DEVNULL)
     try:
