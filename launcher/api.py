@@ -61,7 +61,7 @@ def run(
     path = Path(planned.plan.run_dir)
     with directories.removed_if_refused(path.parent):
         executor = executor_for(planned.plan.executor)
-        executor.start(directories.create(path, planned.files))
+        executor.start(directories.create(path, planned.files, shared=planned.plan.recipe.shared))
     return Run(path, executor=executor)
 
 

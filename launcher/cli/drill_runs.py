@@ -192,7 +192,8 @@ class DrillRuns:
 
     def _create(self, name: str) -> tuple[RunDir, Executor, Plan]:
         prepared = self._prepared(name)
-        run = runs.create(Path(prepared.plan.run_dir), prepared.files)
+        shared = prepared.plan.recipe.shared
+        run = runs.create(Path(prepared.plan.run_dir), prepared.files, shared=shared)
         return run, executor_for(prepared.plan.executor), prepared.plan
 
     def _prepared(self, name: str) -> Prepared:

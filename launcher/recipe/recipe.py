@@ -75,6 +75,8 @@ class Recipe(Section):
     """Name of the run; null makes one from the recipe's name and the time."""
     runs_dir: Annotated[LocalPath, Decides("identity")] = "runs"
     """Directory that run directories are made in, relative to the working directory; shared by all nodes."""
+    share: Annotated[Literal["group"] | None, Decides("execution")] = None
+    """group lets your group list the run directory and read model/; null keeps all of a run to you."""
     precision: Annotated[Literal["bf16", "fp16", "fp32"], Decides("training")] = "bf16"
     """bf16 and fp16 are autocast over fp32 parameters; fp16 scales the loss."""
     tuning: Annotated[Literal["full", "lora"], Decides("training")] = "full"
@@ -115,6 +117,11 @@ class Recipe(Section):
     """Tracking."""
     debug: Debug = Debug.default()
     """Debugging."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the group may read the best model."""
+        return self.share == "group"
 
     @property
     def scratch_length(self) -> int:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError
 from launcher.runs.attempt_directory import AttemptDir
-from launcher.runs.files import WORD_BYTES, locked, write_json, write_text
+from launcher.runs.files import WORD_BYTES, let_group_list, locked, write_json, write_text
 from launcher.runs.jobs import Job
 from launcher.runs.records import make, read_json, read_text
 
@@ -351,14 +351,18 @@ def read_result(path: Path) -> Result | None:
     return None if tree is None else make(Result, tree, str(path))
 
 
-def create(path: Path, files: Mapping[str, str]) -> RunDir:
+def create(path: Path, files: Mapping[str, str], *, shared: bool = False) -> RunDir:
     """Make a run directory holding `files` (relative path -> text): complete or not at all.
 
+    Where it is shared, its group may list it, and the directory that it lies in where that is made as well.
     Raises UserError where the directory exists already or can't be made.
     """
     staging = None
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if shared:
+                let_group_list(path.parent)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         for name in ("attempts", "checkpoints", "logs", "control"):
             (staging / name).mkdir(mode=0o700)
@@ -370,6 +374,8 @@ def create(path: Path, files: Mapping[str, str]) -> RunDir:
         for name in COMPARED:
             if name in files:
                 write_text(staging / "control" / "rendered" / name, files[name])
+        if shared:
+            let_group_list(staging)
         staging.rename(path)
     except OSError as error:
         if staging is not None:

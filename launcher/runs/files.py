@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,19 @@ def write_text(path: Path, text: str, mode: int = 0o600) -> None:
 def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
     """`write_text` of indented JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", mode)
+
+
+def let_group_read(path: Path) -> None:
+    """Give the group of a file, or of a directory with all that is in it, the right to read; links aren't followed."""
+    beneath = path.rglob("*") if path.is_dir() else ()
+    for each in (path, *beneath):
+        if not each.is_symlink():
+            let_group_list(each) if each.is_dir() else each.chmod(stat.S_IMODE(each.stat().st_mode) | 0o040)
+
+
+def let_group_list(directory: Path) -> None:
+    """Give the group of a directory the right to list and to enter it."""
+    directory.chmod(stat.S_IMODE(directory.stat().st_mode) | 0o050)
 
 
 @contextlib.contextmanager

@@ -201,7 +201,8 @@ def write(planned: Planned, at_once: int | None = None, each: int | None = None)
     for trial in planned.trials:
         path = _path(planned, trial)
         if not path.exists():
-            runs.create(path, trial.prepared.files)
+            files, shared = trial.prepared.files, trial.prepared.plan.recipe.shared
+            runs.create(path, files, shared=shared)
     return sweep
 
 

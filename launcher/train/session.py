@@ -21,7 +21,7 @@ from launcher.planning.plan import Plan
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
 from launcher.runs.failures import last_step
-from launcher.runs.files import write_text
+from launcher.runs.files import let_group_read, write_text
 from launcher.runs.results import Best, Measured, Result, Tracking
 from launcher.train.compress.compression import compression_report
 from launcher.train.job import Job, make_job
@@ -136,7 +136,10 @@ def _write_card(job: Job) -> None:
     """README.md beside the best model; a run that can't write it is completed all the same."""
     try:
         if job.run.model.is_dir():
-            write_text(job.run.model / model_card.NAME, model_card.model_card(job.run))
+            card = job.run.model / model_card.NAME
+            write_text(card, model_card.model_card(job.run))
+            if job.recipe.shared:
+                let_group_read(card)
     except (OSError, UserError) as error:
         job.events.notice(f"the model's README.md is not written: {error}", "warning")
 

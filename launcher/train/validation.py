@@ -146,7 +146,8 @@ def _keep_model(job: Job, step: int) -> None:
             length_of(job.recipe, job.tokenizer, longest_input(job.recipe)),
         )
         further = job.task.further_files(config, longest)
-        save_model(job.built, weights, job.tokenizer, job.run.model, step, further)
+        shared = job.recipe.shared
+        save_model(job.built, weights, job.tokenizer, job.run.model, step, further, shared=shared)
     job.ranks.barrier()
 
 

@@ -53,6 +53,22 @@ def test_what_is_made_outside_of_runs_has_the_modes_that_the_umask_leaves(
     assert modes["page.html"] == 0o644 & ~umask
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_shared_run_lets_its_group_read_the_model_and_nothing_else(
+    tiny: tuple[str, ...], tmp_path: Path, umask: int
+) -> None:
+    launch(umask, tmp_path, *tiny, "train.max_steps=2", "share=group", "run_id=r")
+    modes = {path: mode for path, mode in made(tmp_path) if path.startswith("runs")}
+    assert modes["runs"] & 0o050 == 0o050
+    model = {path for path in modes if path.startswith("runs/r/model")}
+    assert {"runs/r/model/config.json", "runs/r/model/model.safetensors", "runs/r/model/README.md"} <= model
+    assert {path for path, mode in modes.items() if mode & 0o070} - {"runs", "runs/r"} == model
+    assert all(modes[path] & 0o040 for path in model)
+    assert {path: oct(mode) for path, mode in modes.items() if mode & (OTHERS_WRITE | 0o005)} == (
+        {"runs": "0o755"} if umask == 0o022 else {}
+    )
+
+
 def test_nobody_else_may_change_predictions_or_a_model_given_away(finished: Finished, tmp_path: Path) -> None:
     """Where the umask takes nothing away."""
     run, _ = finished

@@ -120,7 +120,7 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
         runs.removed_if_refused(path.parent),
         Session(prepared.plan.executor, follow=follow, as_json=as_json) as session,
     ):
-        return session.start(runs.create(path, prepared.files))
+        return session.start(runs.create(path, prepared.files, shared=prepared.plan.recipe.shared))
 
 
 def _go_on(run: RunDir, *, follow: bool, as_json: bool) -> int:

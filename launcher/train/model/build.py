@@ -18,7 +18,7 @@ from launcher.recipe.model import Dropout, Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.runs.best_model import STEP_FILE, Kept
 from launcher.runs.failures import FREE_SPACE
-from launcher.runs.files import write_json
+from launcher.runs.files import let_group_read, write_json
 from launcher.runs.records import tree_of
 from launcher.runs.synced_files import sync, sync_tree
 from launcher.train.compat.empty_weights import empty_weights
@@ -242,11 +242,13 @@ def save_model(
     directory: Path,
     step: int | None = None,
     further: Mapping[str, Any] | None = None,
+    *,
+    shared: bool = False,
 ) -> None:
     """Write a plain Hugging Face directory: there whole or not at all, replacing an older one.
 
     `state` are the weights under the names of `built.model`, which are used up. Adapters are merged; they stand in
-    `adapter/` as well. `step` is kept beside it, and `further` JSON files by path.
+    `adapter/` as well. `step` is kept beside it, and `further` JSON files by path. Where it is shared, the group may read it.
     Raises RunFailed('checkpoint') where the disk doesn't take it.
     """
     from safetensors import SafetensorError
@@ -274,6 +276,8 @@ def save_model(
         for path, content in (further or {}).items():
             (staging / path).parent.mkdir(mode=0o700, exist_ok=True)
             write_json(staging / path, content)
+        if shared:
+            let_group_read(staging)
         sync_tree(staging)
         shutil.rmtree(old, ignore_errors=True)
         if directory.exists():
