@@ -335,6 +335,18 @@ def test_a_port_that_another_job_took_at_the_same_moment_is_tried_again(run: Run
     assert error.message == "the port on which ranks meet was taken by another job at the same moment"
 
 
+def test_the_last_words_are_those_of_the_training_whatever_srun_says_after_them(run: RunDir) -> None:
+    begun = Attempt(1, hosts=("node1", "node2"), executor="slurm", job_id="12", started_at=0.0)
+    run.attempt(1).path.mkdir()
+    ends = ["srun: error: node2: task 1: Killed", "srun: launch/slurm: _step_signal: Terminating StepId=7.1"]
+    ends += ["srun: error: node1: task 0: Terminated", "srun: Force Terminated StepId=7.1"]
+    run.job_log("12").write_text("\n".join(["1: the last words", *ends]))
+    error = failure.examine(run, run.attempt(1), begun, 143)
+    assert (error.host, error.message) == ("node2", "training was killed by SIGTERM\nthe last words")
+    run.job_log("12").write_text("\n".join(ends))
+    assert "node2: task 1: Killed" in failure.examine(run, run.attempt(1), begun, 143).message
+
+
 @pytest.mark.fault(24)
 def test_a_port_in_use_is_passed_over() -> None:
     with socket.socket() as taken:

@@ -31,6 +31,8 @@ PORT_TAKEN = "EADDRINUSE"
 
 _SRUN = re.compile(r"^srun: error: (?P<host>\S+): task (?P<task>\d+): (?P<how>.+)$", re.MULTILINE)
 """What srun prints about a node that failed."""
+_SRUN_ENDS = re.compile(r"srun: (error: \S+: tasks? |launch/slurm: |Force Terminated|Job step aborted)")
+"""How its lines about tasks that end begin."""
 _LABEL = re.compile(r"^ *\d+: ", re.MULTILINE)
 
 
@@ -72,7 +74,7 @@ def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Err
         return _hung(run, hang)
     log = read_tail(run.job_log(record.job_id or "none"), TAIL_BYTES, record.log_offset)
     death = _first_death(attempt, log, record, code, ranks=run.read_plan().world_size)
-    words = _LABEL.sub("", log) if death.rank is None else _last_words(run, record, death.rank)
+    words = _words_of_ranks(log) if death.rank is None else _last_words(run, record, death.rank)
     step = last_step(run, attempt.number)
     who = death.process if death.rank is None else f"rank {death.rank}"
     if death.signal is None and _disk_is_full(
@@ -192,6 +194,13 @@ def _first_cause(failed: list[tuple[int, FailedRank]]) -> tuple[int, FailedRank]
 
 def _last_lines(text: str, most: int = TAIL_LINES) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][-most:]
+
+
+def _words_of_ranks(log: str) -> str:
+    """A job's log without srun's labels, and without its words on how tasks ended where others have said something."""
+    lines = _LABEL.sub("", log).splitlines()
+    own = [line for line in lines if line.strip() and not _SRUN_ENDS.match(line)]
+    return "\n".join(own or lines)
 
 
 def _last_words(run: RunDir, record: Attempt, rank: int) -> str:

@@ -61,7 +61,9 @@ def work_off(
     company: Company = Company(),
     poll_s: float = POLL_S,
 ) -> dict[str, str]:
-    """Run to its end whatever isn't completed, `at_once` at most side by side; returns the status of each run by its id.
+    """Run to its end whatever isn't completed, `at_once` at most side by side.
+
+    Returns the status of each run by its id, in the order in which they were to begin.
 
     Where several begin together, `at_once` is no fewer.
 
@@ -69,7 +71,7 @@ def work_off(
     is started and what runs is asked to save and stop, `cancel` kills it, `leave` leaves it to itself.
     """
     waiting = [run for run in runs if not company.is_over(run)]
-    ended = {run.run_id: _status(run) or "completed" for run in runs if company.is_over(run)}
+    ended = {run.run_id: "waiting" if run in waiting else _status(run) or "completed" for run in runs}
     active: list[RunDir] = []
     asked: Wish = "go on"
     looked_at = -math.inf
@@ -94,8 +96,7 @@ def work_off(
             asked = wanted
             for run in active:
                 _ask(run, executor, asked)
-    left = {run.run_id: "waiting" for run in waiting} | {run.run_id: "active" for run in active}
-    return ended | left
+    return ended
 
 
 def _next(waiting: list[RunDir], company: Company, each: int) -> list[RunDir]:
@@ -135,6 +136,7 @@ def _start(
         return
     active += group
     for run in group:
+        ended[run.run_id] = "active"
         news(run, "goes on" if run in there else "started")
 
 

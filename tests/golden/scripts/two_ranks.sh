@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 203c3f9786df0c37.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 650fbb234446b94e.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail
