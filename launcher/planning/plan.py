@@ -152,8 +152,11 @@ def make_plan(
         planned = Planned(setup, layout.micro_batch_size)
         return Resolved(setup, layout, None if shape is None else step_seconds(shape, facts, planned))
 
-    compared = shape is not None and (world_size > 1 or setup.zero_stage > 0)
-    found = ways(recipe, shape, resolve) if shape is not None and compared else ()
+    def planned_as(variant: Variant) -> Planned:
+        return _planned(_varied(recipe, variant), cluster, shape, gpus, device)
+
+    shards = world_size > 1 or setup.zero_stage > 0
+    found = ways(recipe, shape, resolve) if shape is not None and shards else ()
     memory = _memory(recipe, cluster, shape, _graphed(setup, layout), layout)
     traffic = _traffic(shape, setup, layout)
     fields: dict[str, Any] = {
@@ -170,12 +173,7 @@ def make_plan(
         "steps": _steps(recipe, data),
         "memory": memory,
         "traffic": traffic,
-        "throughput": predict(
-            shape,
-            facts,
-            recipe.tuning,
-            lambda variant: _planned(_varied(recipe, variant), cluster, shape, gpus, device),
-        ),
+        "throughput": predict(shape, facts, recipe.tuning, planned_as),
         "sharding": found,
         "advice": tuple(advice(recipe, device, world_size, found, memory.capacity)),
         "notes": (

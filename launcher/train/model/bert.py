@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from launcher.tasks.shared.base import Rows
-from launcher.train.packed.in_place import attention_of, examples_first, ready_mask, teach
+from launcher.train.packed.in_place import PackedAttention, examples_first, ready_mask, teach
 from launcher.train.packed.packing import Packing
 
 __all__ = ["adapt", "ready_mask"]
@@ -24,31 +24,15 @@ def adapt(encoder: Any, rows: Rows) -> None:
         layers[-1].register_forward_hook(examples_first, with_kwargs=True)
 
 
-class BertAttention(nn.Module):
+class BertAttention(PackedAttention):
     """BertSelfAttention, and RoBERTa's and ELECTRA's, which are the same."""
 
     query: nn.Module
     key: nn.Module
     value: nn.Module
-    dropout: nn.Dropout
-    attention_head_size: int
 
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        *args: Any,
-        packing: Packing | None = None,
-        first_only: bool = False,
-        **kwargs: Any,
-    ) -> tuple[torch.Tensor, Any]:
-        if packing is None:
-            stock: tuple[torch.Tensor, Any] = super().forward(hidden_states, *args, **kwargs)
-            return stock
-        projections = (self.query, self.key, self.value)
-        dropout = self.dropout.p if self.training else 0.0
-        width = self.attention_head_size
-        context = attention_of(hidden_states, projections, width, packing, dropout, first_only=first_only)
-        return context, None
+    def projections(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return self.query, self.key, self.value
 
 
 class LastBertAttention(nn.Module):

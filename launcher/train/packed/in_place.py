@@ -104,3 +104,36 @@ def attention_of(
 def by_head(projected: torch.Tensor, width: int) -> torch.Tensor:
     """(1, rows, heads * width) -> (rows, heads, width)."""
     return projected.view(projected.shape[1], -1, width)
+
+
+class PackedAttention(nn.Module):
+    """A family's self-attention by query, key and value, to be taught: packed examples apart, others as ever."""
+
+    dropout: nn.Dropout
+    attention_head_size: int
+
+    def projections(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """Those of query, key and value."""
+        raise NotImplementedError
+
+    def finished(self, context: torch.Tensor) -> torch.Tensor:
+        """What the module makes of what was attended to, (1, rows, hidden)."""
+        return context
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        *args: Any,
+        packing: Packing | None = None,
+        first_only: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, Any]:
+        if packing is None:
+            stock: tuple[torch.Tensor, Any] = super().forward(hidden_states, *args, **kwargs)
+            return stock
+        dropout = self.dropout.p if self.training else 0.0
+        width = self.attention_head_size
+        context = attention_of(
+            hidden_states, self.projections(), width, packing, dropout, first_only=first_only
+        )
+        return self.finished(context), None
