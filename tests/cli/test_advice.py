@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.plans import write_bare_model
 
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
@@ -90,13 +91,7 @@ def test_what_can_not_be_compressed(
 def test_what_a_family_can_not_do(
     launch: Launch, tiny: tuple[str, ...], tmp_path: Path, family: str, words: tuple[str, ...], said: str
 ) -> None:
-    (tmp_path / "model").mkdir()
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     config = {"model_type": family, "vocab_size": 100, "max_position_embeddings": 64, **sizes}
-    for name, content in {
-        "config.json": config,
-        "tokenizer.json": {},
-        "model.safetensors": "weights",
-    }.items():
-        (tmp_path / "model" / name).write_text(json.dumps(content))
+    write_bare_model(tmp_path / "model", **config)
     assert said in launch("plan", *tiny, "init_from=./model", *words, code=2).stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.plans import new_run, plan_of
+from support.plans import new_run, plan_of, write_bare_model
 
 from launcher.cli import execute
 from launcher.cli import train_process as heavy
@@ -22,8 +22,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.chdir(tmp_path)
     for name, recipe in {"ranked": RANKING, "classes": {}}.items():
         run = new_run(plan_of({"executor": "local", **recipe}, run_dir=tmp_path / "runs" / name))
-        run.model.mkdir()
-        (run.model / "config.json").write_text("{}")
+        write_bare_model(run.model)
         run.result.write_text('{"status": "completed"}')
     (tmp_path / "corpus.txt").write_text("one\ntwo\n")
     calls: list[list[str]] = []

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.plans import new_run, plan_of
+from support.plans import new_run, plan_of, write_bare_model
 
 from launcher.cli import execute
 from launcher.cli import train_process as heavy
@@ -82,8 +82,7 @@ def noread(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def trained(here: Path) -> Path:
     """What the command line takes for a run with a model."""
     run = new_run(plan_of({"executor": "local"}, run_dir=here / "runs" / "done"))
-    run.model.mkdir()
-    (run.model / "config.json").write_text("{}")
+    write_bare_model(run.model)
     run.result.write_text('{"status": "completed"}')
     return run.path
 

@@ -95,3 +95,12 @@ run_dir=${{*: -1}}
     path.write_text(script)
     path.chmod(0o755)
     return str(path)
+
+
+def write_bare_model(directory: Path, **config: Any) -> None:
+    """A directory that is whole as a model's files go, without weights, for what is decided before one is loaded."""
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "tokenizer.json").write_text("{}")
+    header = b"{}"
+    (directory / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
