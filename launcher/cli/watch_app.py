@@ -143,6 +143,8 @@ class WatchApp(App[None]):
         self.call_from_thread(self._take, found)
 
     def _take(self, found: list[Watched]) -> None:
+        if self._is_closing():
+            return
         self._found = found
         table = self.query_one(DataTable)
         rows = {each.line.run.run_id: _row(each, self.size.width) for each in found}
@@ -159,6 +161,10 @@ class WatchApp(App[None]):
                     table.update_cell_at(Coordinate(place, column), cell, update_width=True)
         self._draw()
 
+    def _is_closing(self) -> bool:
+        """Whether the widgets are gone already, while a look that began before comes to its end."""
+        return not self.query(DataTable)
+
     def _chosen_id(self) -> str:
         chosen = self._chosen()
         return "" if chosen is None else chosen.line.run.run_id
@@ -169,6 +175,8 @@ class WatchApp(App[None]):
 
     def _draw(self) -> None:
         """Fill the panels: as many runs as there is room for, the chosen one first."""
+        if self._is_closing():
+            return
         panels = self.query_one("#panels", Horizontal)
         chosen = self._chosen()
         if chosen is None:

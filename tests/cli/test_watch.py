@@ -70,6 +70,14 @@ def shown(pilot: Pilot[Any]) -> str:
     return html.unescape(" ".join(texts)).replace("\xa0", " ")
 
 
+def test_a_look_that_ends_while_the_view_is_closed_finds_no_table_and_is_left(make_run: MakeRun) -> None:
+    async def closes(pilot: Pilot[Any]) -> None:
+        await pilot.app.query_one(DataTable).remove()
+        await pilot.pause(1)
+
+    drive([trained(make_run(LASTS))], (80, 24), closes)
+
+
 def test_a_small_terminal_shows_the_chosen_run_and_a_wide_one_shows_several(make_run: MakeRun) -> None:
     runs = [trained(make_run(run_id=f"run-{number}")) for number in range(3)]
     write_json(runs[1].result, {"status": "failed", "error": {"class": "memory", "message": "out of memory"}})
