@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 PORTS = range(20000, 30000)
 """Rendezvous ports: below Linux's ephemeral range."""
+STRIDE = 3331
+"""From a port that is taken to the next to try: jobs that start together have neighbouring ones, and would meet at the next."""
 
 
 def resolve(host: str) -> str | None:
@@ -53,10 +55,6 @@ def _interface_of(address: str) -> str | None:
         if any(entry.address.partition("%")[0] == address for entry in found):
             return name
     return None
-
-
-STRIDE = 3331
-"""From a port that is taken to the next to try: jobs that start together have neighbouring ones, and would meet at the next."""
 
 
 def free_port(preferred: int) -> int:

@@ -70,8 +70,9 @@ def work_off(
     Runs that are stopped or failed go on from their checkpoints. `wish` is asked again and again: from `stop` on nothing
     is started and what runs is asked to save and stop, `cancel` kills it, `leave` leaves it to itself.
     """
-    waiting = [run for run in runs if not company.is_over(run)]
-    ended = {run.run_id: "waiting" if run in waiting else _status(run) or "completed" for run in runs}
+    over = {run.run_id: _status(run) or "completed" for run in runs if company.is_over(run)}
+    waiting = [run for run in runs if run.run_id not in over]
+    ended = {run.run_id: over.get(run.run_id, "waiting") for run in runs}
     active: list[RunDir] = []
     asked: Wish = "go on"
     looked_at = -math.inf
