@@ -77,9 +77,8 @@ def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Err
     words = _words_of_ranks(log) if death.rank is None else _last_words(run, record, death.rank)
     step = last_step(run, attempt.number)
     who = death.process if death.rank is None else f"rank {death.rank}"
-    if death.signal is None and _disk_is_full(
-        run
-    ):  # it could not say so, and others only saw that it was gone
+    # It could not say so, and others only saw that it was gone.
+    if death.signal is None and _disk_is_full(run):
         text = f"{who} {death.how}; the disk of {run.path} is full"
         return Error("disk", text, FREE_SPACE, death.rank, death.host, step)
     if death.rank is None and death.signal is None and PORT_TAKEN in log:
