@@ -8,45 +8,43 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from launcher import paths
-from launcher.drafts.data_files import ROLES
+from launcher.drafts.data_files import ROLES, entries_of, role_of
 from launcher.errors import Problem, UserError
 from launcher.reading.textfiles import whole_text
 from launcher.recipe.data_formats import extension
 
 TEXT = ".txt"
+MANY = 10
+"""Files without an extension that a class has at least."""
 UNLABELLED = frozenset({"unsup", "unlabeled", "unlabelled"})
 
 
 def splits_of(folder: Path) -> dict[str, dict[str, list[Path]]]:
     """Split -> class -> its files; nothing for a folder that isn't so. One without splits is all for training."""
-    inside = _folders(folder)
-    named = {role: inside[word] for role, words in ROLES.items() for word in words if word in inside}
+    inside = sorted(_folders(folder), key=lambda path: len(path.name), reverse=True)
+    named = {role: path for path in inside if (role := role_of(path))}
     found = (
-        {role: _classes(path) for role, path in named.items()}
+        {role: _classes(named[role]) for role in ROLES if role in named}
         if "train" in named
         else {"train": _classes(folder)}
     )
     return {role: classes for role, classes in found.items() if len(classes) > 1}
 
 
-def _folders(folder: Path) -> dict[str, Path]:
-    try:
-        return {
-            path.name: path
-            for path in sorted(folder.iterdir())
-            if paths.is_dir(path) and path.name[:1] != "."
-        }
-    except OSError as error:
-        raise UserError(Problem(f"can't be read: {error.strerror}", str(folder))) from None
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in entries_of(folder) if paths.is_dir(path) and path.name[:1] != "."]
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     """The folders below one that hold files of text, and nothing else that is data."""
     found = {}
-    for name, path in _folders(folder).items():
-        files = sorted(entry for entry in path.iterdir() if paths.is_file(entry) and extension(entry) == TEXT)
-        if files and name not in UNLABELLED:
-            found[name] = files
+    for path in _folders(folder):
+        files = [entry for entry in entries_of(path) if paths.is_file(entry)]
+        texts = [entry for entry in files if extension(entry) == TEXT]
+        if not texts and len(files) >= MANY and all(entry.suffix == "" for entry in files):
+            texts = files
+        if texts and path.name not in UNLABELLED:
+            found[path.name] = texts
     return found
 
 
@@ -76,5 +74,14 @@ def _write(path: Path, classes: dict[str, list[Path]]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for name, texts in classes.items():
             for text in texts:
-                row = {"text": whole_text(text).strip(), "label": name, "file": f"{name}/{text.name}"}
+                row = {"text": _text_of(text), "label": name, "file": f"{name}/{text.name}"}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _text_of(path: Path) -> str:
+    """What a file says. Raises UserError where it holds no text but a record of json."""
+    text = whole_text(path).strip()
+    if text.startswith("{") and text.endswith("}"):
+        remedy = "write a file of rows with a column for each thing, such as jsonl"
+        raise UserError(Problem("holds an object of json, and no text of a class", str(path), remedy=remedy))
+    return text

@@ -5,19 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from launcher import paths
 from launcher.errors import Problem, UserError
+from launcher.reading.opening import inner_name
+from launcher.reading.textfiles import lines
 from launcher.recipe.data_formats import EXTENSIONS, extension
 
 ROLES = {
     "train": ("train", "training", "trn"),
-    "validation": ("validation", "valid", "dev", "val", "devel", "development", "matched"),
-    "test": ("test", "tst", "testing"),
+    "validation": ("validation", "valid", "dev", "val", "devel", "development", "matched", "testa"),
+    "test": ("test", "tst", "testing", "testb"),
 }
 """Words in the names of files, the clearest first."""
-NO_DATA = re.compile(r"(readme|license|licence|notice|changelog|citation|contributing|\.).*", re.IGNORECASE)
+NO_DATA = re.compile(
+    r"(readme|license|licence|notice|changelog|citation|contributing|\.|dataset_info\.json|dataset_dict\.json|state\.json).*",
+    re.IGNORECASE,
+)
+NO_TABLES = (".xml", ".html", ".htm", ".yaml", ".yml", ".toml", ".py", ".ipynb")
+"""Extensions of files of text that hold no rows."""
+FEW = 500
+"""Lines that a file is told by."""
+ARCHIVES = {
+    ".zip": "unzip",
+    ".tar": "tar xf",
+    ".tgz": "tar xf",
+    ".gz": "tar xf",
+    ".7z": "7z x",
+    ".rar": "unrar x",
+}
+"""Extensions of files that hold other files, and what unpacks them."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +52,16 @@ class DataFiles:
 
 def sorted_out(given: Sequence[Path]) -> DataFiles:
     """The files given, and those of folders, each where its name says. Raises UserError where there are none."""
-    folders = [path for path in given if paths.is_dir(path)]
-    files, others = [path for path in given if path not in folders], list[Path]()
-    for folder in folders:
-        found, beside = _data_files(folder)
-        files += found
-        others += beside
     roles: dict[str, list[Path]] = {"train": [], "validation": [], "test": [], "": []}
-    for path in dict.fromkeys(files):
-        roles[_role(path)].append(path)
+    others: list[Path] = []
+    for path in dict.fromkeys(given):
+        if paths.is_dir(path):
+            found, beside = _data_files(path)
+            others += beside
+        else:
+            found = [(role_of(path), path)]
+        for role, file in found:
+            roles[role] += [file] if file not in roles[role] else []
     train, unnamed = roles["train"], roles[""]
     left_out = unnamed if train else []
     train = train or unnamed or roles["validation"] or roles["test"]
@@ -53,29 +73,69 @@ def sorted_out(given: Sequence[Path]) -> DataFiles:
     return DataFiles(tuple(train), tuple(validation), tuple(test), (*left_out, *others))
 
 
-def _data_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The files of data in a folder: those of the extension that most have, and the others.
+def _data_files(folder: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
+    """The files of data in a folder, each with its role, and the others: those of the extension that most have, or what
+    lies in its folders where these are named as splits.
 
     Raises UserError where there are none.
     """
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise UserError(Problem(f"can't be read: {error.strerror}", str(folder))) from None
+    entries = entries_of(folder)
     found = [path for path in entries if paths.is_file(path) and not NO_DATA.fullmatch(path.name)]
     by_extension: dict[str, list[Path]] = {}
     for path in found:
-        if extension(path) in EXTENSIONS:
-            by_extension.setdefault(extension(path), []).append(path)
-    if not by_extension:
+        if _extension(path) in EXTENSIONS:
+            by_extension.setdefault(_extension(path), []).append(path)
+    texts = [] if by_extension else [path for path in found if _is_text(path)]
+    if len(texts) == 1 or any(map(role_of, texts)):
+        by_extension[""] = texts
+    if by_extension:
+        most = max(by_extension.values(), key=lambda files: (any(map(role_of, files)), len(files)))
+        others = [path for files in by_extension.values() if files is not most for path in files]
+        return [(role_of(path), path) for path in most], others
+    inside = [path for path in entries if paths.is_dir(path) and path.name[:1] != "."]
+    splits = [path for path in inside if role_of(path)] or (inside if len(inside) == 1 else [])
+    if not splits:
         raise UserError(Problem("holds no files of data", str(folder), remedy=_remedy(entries)))
-    most = max(by_extension.values(), key=lambda files: (any(map(_role, files)), len(files)))
-    return most, [path for files in by_extension.values() if files is not most for path in files]
+    within = [(role_of(path), *_data_files(path)) for path in splits]
+    files = [(role or own, path) for role, inner, _ in within for own, path in inner]
+    return files, [path for _, _, others in within for path in others]
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """What lies in a folder. Raises UserError where that can't be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(Problem(f"can't be read: {error.strerror}", str(folder))) from None
+
+
+def _extension(path: Path) -> str:
+    """The extension that names the format, of a zip file that of the one file in it."""
+    if path.suffix.lower() != ".zip" or extension(path) in EXTENSIONS:
+        return extension(path)
+    try:
+        return extension(inner_name(path) or "")
+    except UserError:
+        return ""
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file with a name that tells no format holds lines of text."""
+    if path.suffix.lower() in (*ARCHIVES, *NO_TABLES):
+        return False
+    try:
+        return any(line.strip() for _, line in islice(lines(path), FEW))
+    except UserError:
+        return False
 
 
 def _remedy(entries: Iterable[Path]) -> str:
     inner = [path.name for path in entries if paths.is_dir(path)]
+    packed = [path for path in entries if path.suffix.lower() in ARCHIVES]
     known = ", ".join(EXTENSIONS)
+    if packed:
+        command = ARCHIVES[packed[0].suffix.lower()]
+        return f"unpack what is there first: {command} {packed[0].name}"
     if inner:
         return (
             f"name one of the folders in it ({', '.join(inner[:5])}), or files with these extensions: {known}"
@@ -87,8 +147,8 @@ def _words(path: Path) -> list[str]:
     return re.findall(r"[a-z]+", path.name.lower())
 
 
-def _role(path: Path) -> str:
-    """train, validation or test as the file's name says, "" where it says nothing."""
+def role_of(path: Path) -> str:
+    """train, validation or test as the name says, "" where it says nothing."""
     return next((role for role, words in ROLES.items() if set(words) & set(_words(path))), "")
 
 
@@ -98,4 +158,4 @@ def _clearest(files: Sequence[Path], role: str) -> list[Path]:
 
 
 def _rank(path: Path, role: str) -> int:
-    return min(ROLES[role].index(word) for word in _words(path) if word in ROLES[role])
+    return min((ROLES[role].index(word) for word in _words(path) if word in ROLES[role]), default=0)

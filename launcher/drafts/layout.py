@@ -10,29 +10,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from launcher.drafts.data_files import FEW, NO_TABLES
 from launcher.errors import Problem, UserError
 from launcher.reading.files import read_rows, resolve_format
 from launcher.reading.formats.conll import BETWEEN_DOCUMENTS
 from launcher.reading.given_files import header_line
+from launcher.reading.opening import inner_name
 from launcher.reading.options import ReadOptions
 from launcher.reading.textfiles import lines
 from launcher.recipe.data_formats import FormatName, extension, format_named
 from launcher.tasks.shared.rows import Row, shown
-from launcher.tasks.shared.sample import Said
+from launcher.tasks.shared.sample import OURS, Said
 
 ROWS = 10_000
 """First rows that guesses are made from, beside some of those behind them: files may be sorted by class."""
 BEHIND, EACH = 400_000, 20
 """How many rows behind these are looked at, and of how many of them one is taken."""
-FEW = 500
-"""Rows, or lines, that a layout is told by."""
 DELIMITERS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 QUOTED = re.compile(r'(?<![^\t;|,\n])"(?:[^"]|"")*"')
 """A cell in quotes, which begins where a cell does."""
 WHOLE = re.compile(r'"(?:[^"]|"")*"')
-OURS = re.compile(r"column\d+")
-"""What columns are called that nobody has named."""
-NO_TABLES = (".xml", ".html", ".htm", ".yaml", ".yml", ".toml", ".py", ".ipynb")
 LONGEST_NAME = 40
 STEADY = 0.95
 """Share of the lines that must have the same number of fields."""
@@ -67,7 +64,7 @@ def layout_of(path: Path, said: Mapping[str, Any] | None = None) -> Layout:
     """The layout that was said by names of `ReadOptions`, or else the likeliest. Raises UserError where nothing can be read."""
     if said:
         return _read(path, ReadOptions(**said), {})
-    named = format_named(path)
+    named = format_named(path) or format_named(inner_name(path) or "")
     if named not in (None, "txt", "csv", "tsv", "json"):
         return _read(path, ReadOptions(), {})
     if extension(path) in NO_TABLES:
@@ -81,7 +78,7 @@ def layout_of(path: Path, said: Mapping[str, Any] | None = None) -> Layout:
         return _read(path, ReadOptions(format=name), said)
     if named == "json":
         return _read(path, ReadOptions(), {})
-    return _table(path, first) or _read(path, ReadOptions(format=named or "txt"), _plain(named))
+    return _table(path, first, named) or _read(path, ReadOptions(format=named or "txt"), _plain(named))
 
 
 def _plain(named: FormatName | None) -> dict[str, Said]:
@@ -115,9 +112,8 @@ def _is_columns_of_words(first: Sequence[str]) -> bool:
 # Tables
 
 
-def _table(path: Path, first: Sequence[str]) -> Layout | None:
+def _table(path: Path, first: Sequence[str], named: FormatName | None) -> Layout | None:
     """The file as a table of two or more columns; None where its lines are no such thing."""
-    named = format_named(path)
     for options, keys in _candidates(first, named):
         try:
             plain = list(islice(read_rows(path, replace(options, header=False, columns=None)), FEW))

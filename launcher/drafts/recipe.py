@@ -11,7 +11,7 @@ from typing import Any
 
 from launcher import tasks
 from launcher.drafts.commented import commented
-from launcher.drafts.data_files import DataFiles, sorted_out
+from launcher.drafts.data_files import DataFiles, role_of, sorted_out
 from launcher.drafts.hyper_parameters import as_text, lengths_of, measure, shipped, training
 from launcher.drafts.language import language_of, models_for
 from launcher.drafts.layout import Layout, layout_of
@@ -20,6 +20,8 @@ from launcher.errors import Problem, UserError
 from launcher.loading import resolve as loading
 from launcher.loading.assignments import Mistakes, from_words
 from launcher.reading.check import DataFacts, check_data
+from launcher.reading.files import words_are_lines
+from launcher.reading.missing_columns import NO_SUCH
 from launcher.reading.options import ReadOptions
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.tasks.shared.rows import shown
@@ -96,7 +98,7 @@ def draft_recipe(
     keys |= {key: Said(value, (reasons or {}).get(key, ASKED)) for key, value in wanted.items()}
     keys = _in_order(keys)
     _loaded(keys, place)
-    return Draft(commented(_placed(keys, place), _head(others)), keys, tuple(others), facts)
+    return Draft(commented(_placed(keys, place), _head(others, facts.notes)), keys, tuple(others), facts)
 
 
 # What is said
@@ -176,10 +178,17 @@ def _need_no_label(sample: Sample) -> None:
 
 def _named(task: str, seen: _Seen, guess: Guess) -> tuple[_Seen, Guess]:
     """Names for the columns of a file that has none, and the guess in these names."""
-    if not seen.layout.names_are_ours:
-        return seen, guess
     text, label = guess.keys["data.text"].value, guess.keys.get("data.label")
+    tags_first = (
+        label is not None
+        and label.value == "text"
+        and words_are_lines(seen.files.train[0], seen.layout.options)
+    )
+    if not seen.layout.names_are_ours and not tags_first:
+        return seen, guess
     names = {text: "text"} if isinstance(text, str) else {name: f"text{n}" for n, name in enumerate(text, 1)}
+    if (negative := guess.keys.get("data.negatives")) is not None and isinstance(negative.value, str):
+        names[negative.value] = "negative"
     if label is not None and isinstance(label.value, str):
         names[label.value] = "label"
     layout = seen.layout.renamed(names)
@@ -218,9 +227,13 @@ def _first_keys(task: str, guess: Guess, seen: _Seen) -> dict[str, Said]:
     for name in ("train", "validation", "test"):
         if found := getattr(files, name):
             keys[f"data.{name}"] = Said([str(path.absolute()) for path in found], "")
+    said = []
+    if role_of(files.train[0]) not in ("train", ""):
+        said.append(f"No file is named as one for training: {files.train[0].name} is taken.")
     if files.left_out:
         left = ", ".join(path.name for path in files.left_out)
-        keys["data.train"] = Said(keys["data.train"].value, f"Left out: {left}.")
+        said.append(f"Left out: {left}.")
+    keys["data.train"] = Said(keys["data.train"].value, " ".join(said))
     return keys
 
 
@@ -254,13 +267,13 @@ def _in_order(keys: Mapping[str, Said]) -> dict[str, Said]:
     return dict(sorted(keys.items(), key=lambda one: (one[0] not in first, (first + order).index(one[0]))))
 
 
-def _head(others: Sequence[tuple[str, Guess]]) -> str:
+def _head(others: Sequence[tuple[str, Guess]], doubts: Sequence[str] = ()) -> str:
     head = "Made by launch init: the sentence above a key says why it has its value."
     likely = [
         f"task={name} ({guess.why.rstrip('.')})" for name, guess in others[:2] if guess.certainty > 0.45
     ]
     also = f"\nIt could also be {'; or '.join(likely)}." if likely else ""
-    return f"{head}{also}"
+    return "\n".join([f"{head}{also}", *doubts])
 
 
 # Files
@@ -279,7 +292,7 @@ def _fitting_files(
             if blamed is None:
                 raise
             names = ", ".join(Path(path).name for path in keys.pop(f"data.{blamed}").value)
-            left.append(f"{names} is left out of data.{blamed}: {error.problems[0].message}.")
+            left.append(f"{names} is left out of data.{blamed}: {_reason(error.problems[0])}.")
             continue
         if left:
             train = tried["data.train"]
@@ -298,6 +311,13 @@ def _blamed(error: UserError, keys: Mapping[str, Said]) -> str | None:
         if any(about):
             return name
     return None
+
+
+def _reason(problem: Problem) -> str:
+    """The first thing that is wrong with a file, with the column that it is about."""
+    if problem.message == NO_SUCH:
+        return f"it has no column {shown(problem.value)}"
+    return problem.message
 
 
 def _cut(keys: Mapping[str, Said], seen: _Seen) -> dict[str, Said]:

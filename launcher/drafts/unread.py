@@ -6,18 +6,23 @@ Where one of them is there, rows are not taken for texts alone without a word.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from launcher.errors import Problem
 from launcher.reading.formats.conll import TAG
 from launcher.tasks.shared.rows import shown
-from launcher.tasks.shared.sample import Column, Sample, mostly
+from launcher.tasks.shared.sample import MOST, Column, Sample, mostly
 from launcher.tasks.shared.written_lists import unwritten
 
 NUMBER = re.compile(r"[-+]?[$€£¥]?\s?\d+(?:[., '’]\d{3})*(?:[.,]\d+)?\s?[%$€£¥]?")  # noqa: RUF001
 """A number as people write it: with a decimal comma, thousands apart, a currency or a per cent sign."""
 FASTTEXT = re.compile(r"__[a-z]+__\S+\s")
+CODE = re.compile(r"(?:[A-Z]{2,}|\w+:\w+|[+-]?\d{1,2})(?=\s)")
+"""What a line begins with that has its label before its text, with a blank between."""
+TAGGED = re.compile(r"\S+[/_][A-Za-z]{1,5}(?:-[A-Z]+)?")
+"""A word with its tag behind it."""
 ALONE = "task=masked-lm takes the texts alone"
 WORDS = "write words and a tag for each, in columns or as lists"
 COLUMNS = "write a column for each thing that is to be read"
@@ -44,11 +49,31 @@ def unread_labels(sample: Sample) -> Iterator[Problem]:
             if kind is not None:
                 yield _problem(column, kind)
                 told += (f"{column.name}.",)
-        elif column.name in texts and mostly(_is_fasttext(value) for value in column.filled):
-            remedy = r"sed 's/^__[a-z]*__\([^ ]*\) */\1\t/' FILE > NEW.tsv gives columns"
-            yield _problem(
-                column, _Kind(_is_fasttext, "have a label before the text, as fastText writes it", remedy)
-            )
+        elif column.name in texts and (within := _within_texts(column)) is not None:
+            yield _problem(column, within)
+    if len(pair := sample.compared) > 1:
+        names = " and ".join(shown(column.name) for column in pair)
+        text = f"{names} hold pairs of texts, and no column says what of them is to be learnt"
+        yield Problem(text, remedy=f"data.label=COLUMN names it, data.text=COLUMN takes one of them; {ALONE}")
+
+
+def _within_texts(column: Column) -> _Kind | None:
+    """What is to be learnt where it stands in the texts themselves."""
+    if mostly(_is_fasttext(value) for value in column.filled):
+        remedy = r"sed 's/^__[a-z]*__\([^ ]*\) */\1\t/' FILE > NEW.tsv gives columns"
+        return _Kind(_is_fasttext, "have a label before the text, as fastText writes it", remedy)
+    codes = Counter(code[0] for value in column.filled if (code := CODE.match(str(value))))
+    if 1 < len(codes) <= len(column.filled) / 2 and codes.total() >= MOST * len(column.filled):
+        remedy = r"sed 's/ /\t/' FILE > NEW.tsv gives columns"
+        return _Kind(_never, "have a label before the text, with a blank between", remedy)
+    if mostly(_is_tagged(str(value)) for value in column.filled):
+        return _Kind(_never, "have a tag behind each word", WORDS)
+    return None
+
+
+def _is_tagged(text: str) -> bool:
+    words = text.split()
+    return len(words) > 1 and mostly(bool(TAGGED.fullmatch(word)) for word in words)
 
 
 def _of_words(column: Column) -> _Kind | None:

@@ -107,7 +107,7 @@ class Data(Section):
     negatives: Line | Annotated[tuple[Line, ...], Field(min_length=1)] | None = None
     """For embedding: the column or columns of training data that hold a negative of the row's first text, or a list of them."""
     labels: Annotated[tuple[Line, ...], Field(min_length=2)] | None = None
-    """Every label in the order they are numbered; null sorts those of the training data, numbers by value."""
+    """Every label in the order they are numbered; null sorts those of the training data. Of choices: the label of each."""
     windows: Annotated[Literal["mean", "max"] | None, Decides("tokens", "training")] = None
     """Cut texts longer than data.max_length into windows and pool their logits; null cuts off what is too long."""
     stride: Count | None = None

@@ -25,6 +25,8 @@ ANCHORS = frozenset({"anchor", "query", "question"})
 POSITIVES = frozenset({"positive", "pos"})
 DOCUMENTS = frozenset({"document", "doc", "passage", "answer"})
 NEGATIVE = re.compile(r"(?:hard[ _-]?)?neg(?:ative)?s?(?:[ _-]?\d+)?")
+TRIPLE = 3
+"""Columns of an anchor, its positive and a negative."""
 SHOWN = 4
 """Numbers of a vector that a line shows."""
 
@@ -77,6 +79,9 @@ class Embedding(TaskSpec):
             why = f"{shown(positive.name)} is what belongs to {shown(anchor.name)}: vectors of both are to be near."
             return Guess(0.97, why, _keys(anchor, positive, sample))
         document = next((column for column in others if column.words_of_name & DOCUMENTS), None)
+        if sample.is_nameless and len(texts) == len(sample.columns) == TRIPLE:
+            why = "Three texts and nothing else: what is looked for, what is to be found for it, and what isn't."
+            return Guess(0.5, why, _keys(texts[0], texts[1], sample, texts[2:]))
         if anchor is None or document is None or sample.label(lambda column: column.is_classes) is not None:
             return None
         why = f"{shown(document.name)} seems to belong to {shown(anchor.name)}, and nothing is their label."
@@ -225,9 +230,10 @@ def _negatives_mistake(value: Value) -> str | None:
     return next((wrong for cell in cells if (wrong := text_mistake(cell))), None)
 
 
-def _keys(anchor: Column, positive: Column, sample: Sample) -> dict[str, Said]:
+def _keys(anchor: Column, positive: Column, sample: Sample, others: Sequence[Column] = ()) -> dict[str, Said]:
     said = {"data.text": Said([anchor.name, positive.name], "What is looked for, then what is to be found.")}
-    negatives = [column.name for column in sample.columns if NEGATIVE.fullmatch(column.name.lower())]
+    named = [column for column in sample.columns if NEGATIVE.fullmatch(column.name.lower())]
+    negatives = [column.name for column in others or named]
     if negatives:
         value = negatives[0] if len(negatives) == 1 else negatives
         said["data.negatives"] = Said(value, "What is near, and isn't what is looked for.")

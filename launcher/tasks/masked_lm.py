@@ -30,7 +30,8 @@ class MaskedLM(TaskSpec):
         text = sample.said_texts(*sample.given_label)
         if text is None:
             return None
-        name = text.value if isinstance(text.value, str) else text.value[-1]
+        names = [text.value] if isinstance(text.value, str) else text.value
+        name = max(names, key=lambda name: column.characters if (column := sample.named(name)) else 0)
         why = (
             "There are texts, and nothing that could be their label: a model can get used to their language."
         )

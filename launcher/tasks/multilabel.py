@@ -102,6 +102,8 @@ def _listed(sample: Sample) -> Guess | None:
 
 
 def _is_list_of_classes(column: Column) -> bool:
+    if column.is_about_labels:
+        return False
     names = [labels.class_names(found, "|") for found in column.lists]
     if not names or not mostly(found is not None for found in names):
         return False

@@ -34,6 +34,12 @@ CHOICES = frozenset(
 """Words in the names of columns of lists of choices; other lists are choices where all rows have as many."""
 
 
+ENOUGH = 2000
+"""Rows that are looked at."""
+ROWS_EACH = 10
+"""Rows for each choice from which on none of them is never right."""
+
+
 class MultipleChoice(TaskSpec):
     metric = "accuracy"
     called = ("AutoModelForMultipleChoice",)
@@ -50,15 +56,9 @@ class MultipleChoice(TaskSpec):
         for given, choices in _choices(sample):
             names = [given] if isinstance(given, str) else given
             label = sample.label(
-                lambda column, of=choices, but=names: column.name not in but and _tells_one(column, of)  # type: ignore[misc]
+                lambda column, of=choices, but=names: column.name not in but and _tells(column, of)  # type: ignore[misc]
             )
-            texts = (
-                []
-                if label is None
-                else [
-                    column.name for column in sample.text_columns if column.name not in (*names, label.name)
-                ]
-            )
+            texts = [] if label is None else _questions(sample, (*names, label.name))
             if label is None or not texts:
                 continue
             why = f"{shown(label.name)} says which of the choices in {', '.join(map(shown, names))} is right."
@@ -67,6 +67,9 @@ class MultipleChoice(TaskSpec):
                 "data.choices": Said(given, "The texts to choose from."),
                 "data.label": Said(label.name, f"{label.told}."),
             }
+            if not _tells_one(label, choices):
+                counted = [str(number) for number in range(1, len(choices[0]) + 1)]
+                keys["data.labels"] = Said(counted, "The labels of the choices: they are counted from 1.")
             return Guess(0.98, why, keys)
         return None
 
@@ -105,20 +108,38 @@ class MultipleChoice(TaskSpec):
             if len(choice_list(value)) < 2:
                 yield Mistake("data.choices", column, f"{shown(value)} is not a list of two or more choices")
 
+    def indices(self, row: Row, value: Value) -> set[int]:
+        """What a label may mean among the row's choices; where data.labels names each choice, that is what counts."""
+        of, named = self.choices_of(row), self.given_classes
+        if named is None:
+            return choice_indices(value, of)
+        return (
+            {named.index(name)} & set(range(len(of)))
+            if (name := labels.class_name(value)) in named
+            else set()
+        )
+
     def label_mistake(self, row: Row, value: Value) -> str | None:
         of = self.choices_of(row)
-        found = choice_indices(value, of)
+        found = self.indices(row, value)
         if len(found) == 1:
             return None
+        if self.given_classes is not None:
+            return f"{shown(value)} is not in data.labels, or there is no such choice: {len(of)} are given"
         if found:
             return f"{shown(value)} may mean several choices: write their letter (A, B, ...)"
         last = len(of) - 1
         letter = ascii_uppercase[last % 26]
         return f"{shown(value)} is no number from 0 to {last}, no letter up to {letter} and no choice's text"
 
+    def cell_remedy(self, key: str) -> str:
+        if key == "data.label" and self.given_classes is None:
+            return "mend or remove the row; data.labels=[1,2,...] where choices are counted from 1"
+        return super().cell_remedy(key)
+
     def label(self, row: Row) -> Label:
         (column,) = self.label_columns
-        (choice,) = choice_indices(row.values.get(column), self.choices_of(row))
+        (choice,) = self.indices(row, row.values.get(column))
         return choice
 
     def sequences(self, row: Row, text_of: Callable[[str], str]) -> Iterator[Any]:
@@ -201,9 +222,39 @@ def _choices(sample: Sample) -> Iterator[tuple[str | list[str], list[list[str]]]
         yield [column.name for column in named], [[str(cell) for cell in row] for row in rows]
 
 
+def _questions(sample: Sample, others: Sequence[str]) -> list[str]:
+    """The columns that the choices are for, without those whose texts stand in another of them."""
+    found = [
+        column
+        for column in sample.columns
+        if column.name not in others
+        and (column in sample.text_columns or (column.characters and column.words_of_name == {"question"}))
+    ]
+    return [
+        column.name
+        for column in found
+        if not any(other is not column and _stands_in(column, other) for other in found)
+    ]
+
+
+def _stands_in(column: Column, other: Column) -> bool:
+    cells = islice(zip(column.values, other.values, strict=True), ENOUGH)
+    return mostly(str(part) in str(whole) and part != whole for part, whole in cells)
+
+
+def _tells(column: Column, of: Sequence[Sequence[str]]) -> bool:
+    """Whether nearly every cell means one of its row's choices, and every choice is meant by some, where rows are many."""
+    if _tells_one(column, of):
+        cells = islice(zip(column.values, of, strict=True), ENOUGH)
+        meant = set[int]().union(*(choice_indices(value, choices) for value, choices in cells))
+        return len(of) < ROWS_EACH * len(of[0]) or len(meant) >= min(map(len, of))
+    count = len(of[0])
+    return all(len(choices) == count for choices in of) and set(column.numbers) == set(range(1, count + 1))
+
+
 def _tells_one(column: Column, of: Sequence[Sequence[str]]) -> bool:
     """Whether nearly every cell means one of its row's choices."""
-    rows = islice(zip(column.values, of, strict=True), 2000)
+    rows = islice(zip(column.values, of, strict=True), ENOUGH)
     return mostly(len(choice_indices(value, choices)) == 1 for value, choices in rows)
 
 

@@ -255,6 +255,17 @@ def test_a_choice_is_a_number_a_letter_or_its_text(label: Any, meant: set[int]) 
     assert choice_indices(label, ["red", "green", "blue"]) == meant
 
 
+def test_labels_that_are_named_for_each_choice_are_taken_so_alone() -> None:
+    asked = recipe("multiple-choice", choices=("one", "two"), labels=("1", "2"))
+    spec = tasks.of(asked)
+    rows = [Row({"one": "2", "two": "red", "label": label}, 1) for label in ("1", 2, "0", "red")]
+    assert [spec.label(row) for row in rows[:2]] == [0, 1]
+    assert [spec.label_mistake(row, row.values["label"]) for row in rows[2:]] == [
+        "'0' is not in data.labels, or there is no such choice: 2 are given",
+        "'red' is not in data.labels, or there is no such choice: 2 are given",
+    ]
+
+
 def test_choices_stand_in_columns_or_in_a_list(write: Write) -> None:
     csv = "text,one,two,label\n" + "Why?,yes,no,B\n" * 20
     facts = check_data(recipe("multiple-choice", train=write("a.csv", csv), choices=("one", "two")))

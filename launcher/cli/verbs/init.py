@@ -253,6 +253,8 @@ def _say_what_next(draft: Draft, target: Path) -> None:
             say(f"  {key:<15} {one_line(said.value)}   {said.why}")
     if "data.train" in draft.keys and (left_out := draft.keys["data.train"].why):
         say(f"  {left_out}")
+    for note in draft.facts.notes:
+        say(f"  note: {note}")
     for name, guess in draft.rejected[:2]:
         if guess.certainty > 0.45:
             say(f"  or task={name}: {guess.why}")

@@ -338,13 +338,18 @@ class TaskSpec:
         return None
 
     def class_doubts(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Iterator[Doubt]:
-        """What is doubtful about the classes as a whole: names that differ in case, blanks or leading zeros alone."""
+        """What is doubtful about the classes as a whole: names that differ in case, blanks or leading zeros alone, or that
+        seem to say that there is no label."""
         if not self.classes:
             return
         if seen and all(name[0] == name[-1] == '"' for name in seen):
             yield Doubt(
                 f"all labels stand in quotes ({next(iter(seen))})", "data.quoting=true takes them off"
             )
+        for name in seen if not self.words and len(seen) > 2 else ():
+            if labels.says_none(name) and "+" not in seen:
+                text = f"label {name!r} ({seen[name].count:,} rows) is a class like any other here"
+                yield Doubt(text, "take these rows out if it says that there is no label")
         taken = {name: self.taken_for(name, names) for name in seen}
         for name, other in taken.items():
             if other not in (None, name):

@@ -17,6 +17,8 @@ DELIMITERS = (",", ";", "|", "/", "、", "\t", " ")
 MOST, SOME = 0.8, 0.25
 """Labels that stand together are taken for several where so many of them have only parts that others have too, and where
 so many of all labels stand together."""
+NONE = frozenset({"-", "--", "?", "n/a", "#n/a", "nan", "null", "<na>"})
+"""What often stands in a cell that has no label."""
 MEANINGS = {"true": "1.0", "yes": "1.0", "false": "0.0", "no": "0.0"}
 BOOLEANS = {"false": "0", "true": "1"}
 FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
@@ -112,6 +114,11 @@ def likeness(name: str) -> str:
     plain = "".join(name.casefold().split())
     number = score(name)
     return MEANINGS.get(plain, plain if number is None else str(number))
+
+
+def says_none(name: str) -> bool:
+    """Whether a name probably stands where there is no label, as `-` does where annotators disagreed."""
+    return name.strip().lower() in NONE
 
 
 def alike(names: Iterable[str]) -> list[list[str]]:

@@ -16,6 +16,8 @@ from launcher.tasks.shared.written_lists import unwritten
 
 MOST = 0.98
 """Share of the cells that must be as they are taken to be; the others are mistakes in the data."""
+WHOLE = 0.9
+"""Share of the rows that must have both texts of a pair."""
 CLASSES = 1000
 """More values than these are no classes."""
 SHOWN = 4
@@ -38,19 +40,24 @@ TEXTS = {
     *("question", "utterance", "post", "abstract", "description", "context", "passage", "words", "tokens"),
 }
 """Words in the names of columns of text."""
+DOCUMENT = (("title", "text"), ("title", "body"), ("text", "summary"))
+"""Names of two parts of one text."""
 SECOND = (
     ("premise", "hypothesis"),
+    ("context", "hypothesis"),
+    ("sentence", "hypothesis"),
+    ("premise", "hypo"),
     ("query", "document"),
     ("query", "passage"),
     ("question", "passage"),
     ("question", "context"),
     ("question", "sentence"),
     ("question", "answer"),
-    ("title", "text"),
-    ("title", "body"),
-    ("text", "summary"),
+    *DOCUMENT,
 )
 """Names of the two texts of a pair, beside those that differ in a number or a letter."""
+OURS = re.compile(r"column\d+")
+"""What columns are called that nobody has named."""
 NUMBERED = re.compile(r"(?P<stem>.*?)[ _.-]?(?P<mark>1|2|a|b|first|second)(?P<rest>[ _.-].*)?")
 
 
@@ -146,6 +153,18 @@ class Column:
         return {labels.flag(value) for value in self.values} == {True, False}
 
     @cached_property
+    def is_numbered(self) -> bool:
+        """Whether the cells are classes by their numbers: 0, 1, 2, ... or 1, 2, 3, ..."""
+        numbers = sorted(set(self.numbers))
+        count = len(numbers)
+        return self.is_classes and count > 0 and numbers in ([*range(count)], [*range(1, count + 1)])
+
+    @property
+    def is_about_labels(self) -> bool:
+        """Whether its name says that it tells how a label came to be."""
+        return bool(self.words_of_name & ABOUT_LABELS)
+
+    @cached_property
     def is_classes(self) -> bool:
         """Whether the cells are few names, each of them often enough."""
         count = len(self.names)
@@ -161,7 +180,7 @@ class Column:
     def named_as_label(self) -> float:
         """0 to 0.4: how much its name says that it is what is to be learnt."""
         words, name = self.words_of_name, self._last.lower()
-        if words & ABOUT_LABELS:
+        if self.is_about_labels:
             return 0.0
         if words & {"label", "labels"}:
             return 0.4 if name in ("label", "labels") or "gold" in words else 0.35
@@ -197,6 +216,11 @@ class Sample:
     def rows(self) -> int:
         return len(self.columns[0].values) if self.columns else 0
 
+    @property
+    def is_nameless(self) -> bool:
+        """Whether nobody has named the columns."""
+        return all(OURS.fullmatch(column.name) for column in self.columns)
+
     def named(self, name: str) -> Column | None:
         """The column of this name."""
         return next((column for column in self.columns if column.name == name), None)
@@ -211,7 +235,12 @@ class Sample:
         last = self.columns[-1] if self.columns else None
         return max(
             candidates,
-            key=lambda column: (column.named_as_label, column in (self.columns[0], last), -len(column.names)),
+            key=lambda column: (
+                column.named_as_label,
+                self.is_nameless and column.is_numbered,
+                column in (self.columns[0], last),
+                -len(column.names),
+            ),
             default=None,
         )
 
@@ -232,7 +261,8 @@ class Sample:
     def texts_beside(self, *others: str) -> tuple[Column, ...]:
         """The column of text that is to be read, or two of a pair; none where there is no text."""
         found = [column for column in self.text_columns if column.name not in others]
-        pair = next(_pairs(found), None) or (tuple(found) if len(found) == 2 else None)
+        whole = all(len(column.filled) >= WHOLE * self.rows for column in found)
+        pair = next(_pairs(found), None) or (tuple(found) if len(found) == 2 and whole else None)
         if pair is not None and set(pair) <= set(found):
             return pair
         best = max(
@@ -258,6 +288,13 @@ class Sample:
             )
             return Said(names[0], f"{shown(names[0])} {what}.{also}")
         return Said(list(names), f"A pair of texts, read together.{also}")
+
+    @property
+    def compared(self) -> tuple[Column, ...]:
+        """Two columns whose names say that their texts are held against each other; none where there are no such."""
+        parts = {frozenset(names) for names in DOCUMENT}
+        pairs = (pair for pair in _pairs(self.text_columns) if {column.name for column in pair} not in parts)
+        return next(pairs, ())
 
 
 def _pairs(columns: Sequence[Column]) -> Iterator[tuple[Column, ...]]:

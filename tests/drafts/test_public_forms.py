@@ -1,0 +1,268 @@
+"""The forms in which public data sets are published: what of each is guessed, and what is told instead."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.cli import main
+from launcher.drafts.class_folders import splits_of
+from launcher.drafts.recipe import Draft, draft_recipe
+from launcher.errors import UserError
+from launcher.planning.prepare import prepare
+
+ROWS = 40
+NAMES = ("entailment", "neutral", "contradiction")
+
+
+def sentence(number: int, what: str = "film") -> str:
+    """A sentence of English words that no other number has."""
+    return f"the {('good', 'bad', 'old')[number % 3]} {what} number {number} was seen by them all"
+
+
+def lines(directory: Path, name: str, rows: list[str]) -> None:
+    path = directory / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def objects(directory: Path, name: str, rows: Iterator[dict[str, Any]]) -> None:
+    lines(directory, name, [json.dumps(row, ensure_ascii=False) for row in rows])
+
+
+def drafted(directory: Path, *words: str) -> Draft:
+    """The recipe for what lies in the directory, planned as it stands."""
+    draft = draft_recipe([directory], words, directory.parent, directory.parent)
+    (directory.parent / "drafted.yaml").write_text(draft.text, encoding="utf-8")
+    prepare(["recipe=drafted.yaml", "executor=local"], {}, directory.parent, submits=False)
+    return draft
+
+
+def found(draft: Draft, *keys: str) -> tuple[Any, ...]:
+    return tuple(draft.keys[key].value if key in draft.keys else None for key in keys)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    return directory
+
+
+def test_cola_has_its_label_in_the_second_of_four_columns_without_names(data: Path) -> None:
+    rows = [
+        f"{('gj04', 'r-67', 'clc95')[n % 3]}\t{n % 2}\t{'' if n % 2 else '*'}\t{sentence(n)}"
+        for n in range(ROWS)
+    ]
+    lines(data, "train.tsv", rows)
+    draft = drafted(data)
+    assert draft.keys["data.columns"].value == ["column1", "label", "column3", "text"]
+    assert draft.keys["data.label"].why.startswith("'0' 50%, '1' 50%")
+
+
+def test_a_context_and_a_hypothesis_are_a_pair_and_a_reason_is_none_of_it(data: Path) -> None:
+    objects(
+        data,
+        "train.jsonl",
+        (
+            {
+                "context": sentence(n),
+                "hypothesis": sentence(n, "book"),
+                "reason": sentence(n, "word"),
+                "label": "enc"[n % 3],
+            }
+            for n in range(ROWS)
+        ),
+    )
+    assert found(drafted(data), "task", "data.text") == ("classification", ["context", "hypothesis"])
+
+
+def test_what_each_annotator_said_is_not_the_label_and_a_dash_is_told(data: Path) -> None:
+    objects(
+        data,
+        "snli_1.0_train.jsonl",
+        (
+            {"annotator_labels": [NAMES[n % 3]] * (1 + n % 2), "gold_label": "-" if n % 10 == 0 else NAMES[n % 3],
+             "sentence1": sentence(n), "sentence2": sentence(n, "book")}
+            for n in range(ROWS)
+        ),
+    )  # fmt: skip
+    draft = drafted(data)
+    assert found(draft, "task", "data.label") == ("classification", "gold_label")
+    assert "label '-' (4 rows) is a class like any other here" in draft.text
+
+
+def test_choices_that_are_counted_from_one_are_called_so(data: Path) -> None:
+    objects(
+        data,
+        "train.jsonl",
+        (
+            {"sentence": sentence(n), "option1": f"cup {n}", "option2": f"bag {n}", "answer": str(1 + n % 2)}
+            for n in range(ROWS)
+        ),
+    )
+    draft = drafted(data)
+    assert found(draft, "task", "data.text", "data.labels") == ("multiple-choice", "sentence", ["1", "2"])
+
+
+def test_a_list_of_three_with_a_yes_or_no_beside_it_is_no_list_of_choices(data: Path) -> None:
+    objects(
+        data,
+        "train.jsonl",
+        ({"abst": sentence(n), "keyword": [f"a{n}", f"b{n}", "c"], "label": str(n % 2)} for n in range(ROWS)),
+    )
+    assert found(drafted(data), "task", "data.text") == ("classification", "abst")
+
+
+def test_what_choices_are_for_is_not_read_twice_and_the_question_belongs_to_it(data: Path) -> None:
+    objects(
+        data,
+        "train.jsonl",
+        (
+            {"ctx_a": sentence(n), "ctx": f"{sentence(n)} then", "question": ("cause", "effect")[n % 2],
+             "endings": [f"it {k}{n}" for k in range(4)], "label": n % 4}
+            for n in range(ROWS)
+        ),
+    )  # fmt: skip
+    assert found(drafted(data), "task", "data.text") == ("multiple-choice", ["ctx", "question"])
+
+
+def test_keywords_that_some_rows_lack_are_no_second_text(data: Path) -> None:
+    objects(
+        data,
+        "train.json",
+        (
+            {
+                "label": ("100", "101", "104")[n % 3],
+                "sentence": sentence(n),
+                "keywords": sentence(n, "key") if n % 3 else "",
+            }
+            for n in range(ROWS)
+        ),
+    )
+    assert found(drafted(data), "data.text", "data.format") == ("sentence", "jsonl")
+
+
+def test_three_texts_without_names_are_a_query_what_it_looks_for_and_what_not(data: Path) -> None:
+    lines(
+        data,
+        "triples.train.tsv",
+        [f"who {n} saw it\t{sentence(n)}\t{sentence(n + 99, 'book')}" for n in range(ROWS)],
+    )
+    draft = drafted(data)
+    assert found(draft, "task", "data.text", "data.negatives") == (
+        "embedding",
+        ["text1", "text2"],
+        "negative",
+    )
+    assert draft.keys["data.columns"].value == ["text1", "text2", "negative"]
+
+
+def test_columns_of_tags_and_words_are_called_what_they_are(data: Path) -> None:
+    lines(data, "train.bio", [f"{'B-X' if k == 2 else 'O'}\t{word}\n" * 1 if word else "" for n in range(ROWS)
+                              for k, word in enumerate([*sentence(n).split(), ""])])  # fmt: skip
+    text = (data / "train.bio").read_text().replace("\n\n", "\n")
+    (data / "train.bio").write_text(text.replace("all\n", "all\n\n"))
+    assert found(drafted(data), "data.columns", "data.text", "data.label") == (
+        ["label", "text"],
+        "text",
+        "label",
+    )
+
+
+def test_files_whose_names_tell_no_format_are_told_by_what_they_hold(data: Path) -> None:
+    tagged = [f"{word} NN {'B-PER' if k == 1 else 'O'}" for k, word in enumerate(sentence(1).split())]
+    for name in ("eng.train", "eng.testa", "eng.testb"):
+        lines(data, name, [*tagged, ""] * 20)
+    draft = drafted(data)
+    files = [Path(draft.keys[f"data.{split}"].value[0]).name for split in ("train", "validation", "test")]
+    assert files == ["eng.train", "eng.testa", "eng.testb"]
+    assert found(draft, "task", "data.format") == ("token-classification", "conll")
+
+
+def test_a_zip_file_of_one_table_is_data_and_other_archives_are_to_be_unpacked(data: Path) -> None:
+    rows = "text,label\n" + "".join(f"{sentence(n)},{'ab'[n % 2]}\n" for n in range(ROWS))
+    with zipfile.ZipFile(data / "train.zip", "w") as file:
+        file.writestr("train.csv", rows)
+    assert found(drafted(data), "data.text", "data.label") == ("text", "label")
+    with zipfile.ZipFile(data / "train.zip", "w") as file:
+        file.writestr("train.csv", rows)
+        file.writestr("dev.csv", rows)
+    with pytest.raises(UserError, match="unzip train"):
+        drafted(data)
+
+
+def test_folders_that_are_named_as_splits_hold_their_files(data: Path) -> None:
+    for split in ("train", "test"):
+        lines(
+            data,
+            f"data/{split}/part-0.csv",
+            ["text,label", *(f"{sentence(n)},{'ab'[n % 2]}" for n in range(ROWS))],
+        )
+    draft = drafted(data)
+    assert [Path(path).parent.name for path in draft.keys["data.train"].value] == ["train"]
+    assert [Path(path).parent.name for path in draft.keys["data.test"].value] == ["test"]
+
+
+def test_classes_may_be_folders_of_files_without_an_extension(data: Path) -> None:
+    for split in ("20news-bydate-train", "20news-bydate-test"):
+        for name in ("sci.med", "alt.atheism"):
+            for n in range(12):
+                lines(data, f"{split}/{name}/{10000 + n}", ["From: somebody", "", sentence(n)])
+    assert {role: sorted(classes) for role, classes in splits_of(data).items()} == {
+        "train": ["alt.atheism", "sci.med"],
+        "test": ["alt.atheism", "sci.med"],
+    }
+
+
+def test_json_in_files_of_text_is_no_text(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("high", "middle"):
+        lines(data, f"train/{name}/1.txt", [json.dumps({"article": sentence(1), "questions": ["who?"]})])
+    with pytest.raises(SystemExit, match="2"):
+        main(["init", str(data), "--output", str(data.parent / "race.yaml")])
+    assert "holds an object of json" in capsys.readouterr().err
+    assert [path.name for path in data.parent.iterdir()] == ["data"]
+
+
+def test_validation_data_alone_are_trained_on_and_that_is_said(data: Path) -> None:
+    lines(data, "xnli.dev.tsv", ["text\tlabel", *(f"{sentence(n)}\t{'ab'[n % 2]}" for n in range(ROWS))])
+    assert (
+        "No file is named as one for training: xnli.dev.tsv is taken." in drafted(data).keys["data.train"].why
+    )
+
+
+def test_a_file_that_lacks_the_label_is_left_out_by_the_name_of_the_column(data: Path) -> None:
+    lines(data, "train.tsv", ["sentence\tlabel", *(f"{sentence(n)}\t{'ab'[n % 2]}" for n in range(ROWS))])
+    lines(data, "test.tsv", ["index\tsentence", *(f"{n}\t{sentence(n)}" for n in range(ROWS))])
+    assert (
+        "test.tsv is left out of data.test: it has no column 'label'." in drafted(data).keys["data.train"].why
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("train_5500.label", "LOC:city T", "a label before the text, with a blank between"),
+        ("stsa.binary.train", "1 T", "a label before the text, with a blank between"),
+        ("msra.txt", "中国/ns 的/o 第N/m 人民/n", "a tag behind each word"),
+        ("train.jsonl", '{"goal": "T", "sol1": "T and so", "sol2": "T and not"}', "hold pairs of texts"),
+        ("test.tsv", "T\tit is U", "hold pairs of texts"),
+    ],
+)
+def test_what_is_to_be_learnt_is_not_left_out_without_a_word(
+    name: str, row: str, message: str, data: Path
+) -> None:
+    rows = [
+        row.replace("T", sentence(n)).replace("U", sentence(n, "book")).replace("第N", f"第{n}")
+        for n in range(ROWS)
+    ]
+    rows = [f"{n % 2}{text[1:]}" if text[0] == "1" else text for n, text in enumerate(rows)]
+    rows = [text.replace("LOC", ("LOC", "NUM")[n % 2]) for n, text in enumerate(rows)]
+    lines(data, name, [*(["sentence1\tsentence2"] if name == "test.tsv" else []), *rows])
+    with pytest.raises(UserError, match=message):
+        drafted(data)
