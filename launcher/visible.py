@@ -31,3 +31,13 @@ def json_safe(document: str) -> str:
 def _json_escape(characters: str) -> str:
     units = characters.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+
+
+def shortened(text: str, most: int, *, in_the_middle: bool = False) -> str:
+    """A text of at most so many characters: an ellipsis stands for what is left out."""
+    if len(text) <= most:
+        return text
+    if most < 1:
+        return ""
+    end = (most - 1) // 2 if in_the_middle else 0
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"

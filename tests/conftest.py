@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from support import fault_rows
 
+hypothesis.settings.register_profile("on any machine", deadline=None)
+hypothesis.settings.load_profile("on any machine")
 ROOT = Path(__file__).resolve().parents[1]
 GOLDENS = ROOT / "tests" / "golden"
 SHARED_DATA = ROOT.parent / "shared" / "data"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
-from launcher.visible import json_safe, visible
+from launcher.visible import json_safe, shortened, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -241,16 +241,6 @@ def fitted(rows: Sequence[Sequence[str]], shrinks: int) -> list[list[str]]:
             for line in lines:
                 line[column] = shortened(line[column], most, in_the_middle=column == 0)
     return lines
-
-
-def shortened(text: str, most: int, *, in_the_middle: bool = False) -> str:
-    """A text of at most so many characters: an ellipsis stands for what is left out."""
-    if len(text) <= most:
-        return text
-    if most < 1:
-        return ""
-    end = (most - 1) // 2 if in_the_middle else 0
-    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
 
 
 def table(rows: Sequence[Sequence[str]], headers: Sequence[str] | None = None, indent: str = "") -> str:

@@ -16,10 +16,11 @@ from textual.coordinate import Coordinate
 from textual.screen import ModalScreen, Screen
 from textual.widgets import DataTable, Footer, RichLog, Static
 
-from launcher.cli.output import printable, shortened
+from launcher.cli.output import printable
 from launcher.cli.watched import CURVES, Watch, Watched, log_of
 from launcher.report.terminal_chart import chart
 from launcher.runs.directory import RunDir
+from launcher.visible import shortened
 
 EVERY_S = 2.0
 PANEL = 58

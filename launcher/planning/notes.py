@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from launcher.executors import LOCAL, SCHEDULERS, executor_for
 from launcher.families.shared.base import ModelShape
+from launcher.figures import human_seconds
 from launcher.planning.estimate import Setup
 from launcher.planning.save_time import checkpoint_bytes, save_notes
 from launcher.planning.step_time import known_device
@@ -14,6 +15,9 @@ from launcher.recipe.cluster import Cluster
 from launcher.recipe.data import Data
 from launcher.recipe.optimizers import OPTIMIZERS
 from launcher.recipe.recipe import AUTO, Recipe
+
+FORWARD = 1 / 3
+"""Time of an evaluated example as a share of a trained one's: it is read once, and nothing goes back."""
 
 
 def notes_of(
@@ -62,6 +66,20 @@ def _uncounted(data: Data) -> str:
     if data.clean.drop_leaked:
         return "how many rows data.clean.drop_leaked leaves out is not known here"
     return "the training data are too large for their rows to be counted here"
+
+
+def evaluation_note(trained: int | None, evaluated: int | None, rate: float | None) -> str | None:
+    """What an evaluation takes where it reads more examples than the training, at `rate` a second, does in all.
+
+    So it is in a short trial on large data.
+    """
+    if trained is None or evaluated is None or evaluated <= trained:
+        return None
+    takes = "" if rate is None else f", in about {human_seconds(evaluated / rate * FORWARD)}"
+    return (
+        f"each evaluation reads {evaluated:,} rows{takes}, and the whole training {trained:,}: data.limit and "
+        "train.max_steps leave data.validation as it is"
+    )
 
 
 def time_notes(

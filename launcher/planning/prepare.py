@@ -26,6 +26,7 @@ from launcher.planning import machine, model_files, render
 from launcher.planning.code_state import NO_CHECKOUT, CodeState, code_state
 from launcher.planning.conflicts import plan_conflicts
 from launcher.planning.model_config import find_config
+from launcher.planning.notes import evaluation_note
 from launcher.planning.plan import Identity, Plan, make_plan
 from launcher.planning.starting_point import with_model_directories
 from launcher.planning.surroundings import DataSize, Machine
@@ -204,7 +205,10 @@ def plan_of(checked: Checked, cwd: Path, own_loss: str | None = None, code: Code
     size = DataSize(checked.facts.train_examples, checked.facts.mean_chars)
     plan = make_plan(recipe, cluster, checked.machine, identity, checked.shape, size, own_loss)
     missing = [f"{problem.field}={problem.value} {problem.message}" for problem in checked.unreachable]
-    notes = (*plan.notes, *checked.loaded.notes, *checked.facts.notes, *missing, *code.notes)
+    trained = None if plan.steps.total is None else plan.steps.total * plan.layout.global_batch_size
+    evaluated = evaluation_note(trained, checked.facts.validation_examples, plan.throughput.examples_per_s)
+    own = plan.notes if evaluated is None else (*plan.notes, evaluated)
+    notes = (*own, *checked.loaded.notes, *checked.facts.notes, *missing, *code.notes)
     return plan.model_copy(update={"notes": notes})
 
 

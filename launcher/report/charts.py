@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from launcher.figures import human_number
 from launcher.report.curves import Curve
 from launcher.report.story import Story
-from launcher.visible import visible
+from launcher.visible import shortened, visible
+
+BETWEEN = re.compile(r"[_,=]|(?<![0-9])\.|(?<![0-9]e)-")
+"""What stands between the parts of a run's name, and within no number."""
+MOST_LETTERS = 32
+"""Letters of a run's name beside a curve."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,17 @@ def _described(line: Line) -> str:
     )
 
 
+def names_of(run_ids: Sequence[str]) -> dict[str, str]:
+    """What each run is called where there is little room: what tells it from the others, shortened in its middle."""
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(min(run_ids), max(run_ids), strict=False))
+    begin = "".join(letter for letter, _ in alike) if len(run_ids) > 1 else ""
+    ends = [found.end() for found in BETWEEN.finditer(begin)]
+    begin = begin[: ends[-1]] if ends and min(map(len, run_ids)) > len(begin) else ""
+    rest = {run_id: run_id.removeprefix(begin) for run_id in run_ids}
+    short = {run_id: shortened(name, MOST_LETTERS, in_the_middle=True) for run_id, name in rest.items()}
+    return short if len(set(short.values())) == len(short) else rest
+
+
 def charts_of(stories: Sequence[Story]) -> Iterator[Chart]:
     """Loss first, then the metric that chooses, other metrics of a single run, rates and speed."""
     alone = len(stories) == 1
@@ -110,8 +128,9 @@ def _chart(title: str, lines: Sequence[Line], *, exact: bool = False) -> Iterato
 
 
 def _lines(stories: Sequence[Story], key: str, label: str) -> list[Line]:
+    names = names_of([story.run_id for story in stories])
     return [
-        Line(label or story.run_id, story.curves.train[key], index)
+        Line(label or names[story.run_id], story.curves.train[key], index)
         for index, story in enumerate(stories)
         if key in story.curves.train
     ]
@@ -127,10 +146,10 @@ def _validation(stories: Sequence[Story], metric: str) -> list[Line]:
 
 def _evaluated(stories: Sequence[Story], metric: str, *, solid: bool) -> list[Line]:
     found = [(index, story, story.curves.evaluated(metric)) for index, story in enumerate(stories)]
-    name = "" if solid else ", validation"
+    names, split = names_of([story.run_id for story in stories]), "" if solid else ", validation"
     return [
         Line(
-            f"{story.run_id}{name}" if len(stories) > 1 else metric,
+            f"{names[story.run_id]}{split}" if len(stories) > 1 else metric,
             curve,
             index,
             points=True,

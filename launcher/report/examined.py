@@ -9,6 +9,8 @@ from launcher.figures import human_count, human_number
 from launcher.report.figures_svg import confusion_svg, reliability_svg
 from launcher.runs.examination import Examination, Mistake
 
+ALIKE = 0.02
+"""Difference of confidence and accuracy up to which a model is as sure as it is right."""
 MOST_SHOWN = 20
 """Mistakes on the page."""
 
@@ -27,11 +29,13 @@ class Examined:
 
     @property
     def metrics(self) -> Sequence[tuple[str, str, str]]:
-        """Name, value and interval of each metric."""
+        """Name, value and interval of each metric that there is."""
         found = self.record.bootstrap
         intervals = {} if found is None else found.intervals
         rows = []
         for name, value in self.record.metrics.items():
+            if value is None:
+                continue
             at = intervals.get(name)
             between = "" if at is None else f"{human_number(at.low)} to {human_number(at.high)}"
             rows.append((name, human_number(value), between))
@@ -78,16 +82,23 @@ class Examined:
         total = sum(each.count for each in found.bins)
         sure = sum(each.count * each.confidence for each in found.bins) / total
         right = sum(each.count * each.accuracy for each in found.bins) / total
-        more = "surer than it should be" if sure > right else "less sure than it could be"
-        return (
-            f"Over {total:,} {found.of} the model is {sure:.1%} sure and {right:.1%} right: it is {more}. Dots and bars show "
-            f"accuracy where it is so sure, paler where predictions are few; expected calibration error {found.error:.4f}."
-        )
+        if found.of == "labels":
+            said = f"Over {total:,} labels the mean probability is {sure:.1%}, and {right:.1%} hold."
+            shown = "what share of the labels of about this probability holds"
+        else:
+            said = f"Over {total:,} {found.of} the model is {sure:.1%} sure and {right:.1%} right: {_how_sure(sure, right)}."
+            shown = "accuracy where it is so sure"
+        return f"{said} Dots and bars show {shown}, paler where they are few; expected calibration error {found.error:.4f}."
 
     @property
     def mistakes(self) -> Sequence[Mistake]:
         """The worst first."""
         return self.record.mistakes[:MOST_SHOWN]
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether it is known how sure the model was of them."""
+        return any(each.confidence is not None for each in self.mistakes)
 
     @property
     def mistakes_note(self) -> str:
@@ -98,3 +109,9 @@ class Examined:
         what = f"{wrong:,} of {self.record.examples:,} examples are not predicted rightly"
         which = f"; these are the {shown} that are worst" if shown < wrong else ""
         return f"{what}{which}. Texts are as the model read them."
+
+
+def _how_sure(sure: float, right: float) -> str:
+    if abs(sure - right) <= ALIKE:
+        return "it is about as sure as it should be"
+    return "it is surer than it should be" if sure > right else "it is less sure than it could be"

@@ -15,7 +15,7 @@ MOST_NUMBERED = 25
 """Classes up to which each cell has its number."""
 MOST_DRAWN = 100
 MOST_NAME = 16
-COLOURS = "--text:#1b1f24;--soft:#57606a;--line:#d0d7de;--back:#ffffff;--c0:#0550ae;--c1:#b3370c"
+COLOURS = "--text:#1b1f24;--soft:#57606a;--line:#d0d7de;--back:#ffffff;--c0:#0550ae;--c1:#c2510c"
 
 
 def confusion_svg(confusion: Confusion, title: str, *, alone: bool = False) -> str:
@@ -44,11 +44,10 @@ def reliability_svg(calibration: Calibration, title: str, *, alone: bool = False
         parts.append(_text(left - 6, y + 4, f"{tick:g}", 11, "end"))
         parts.append(_text(x, top + side + 16, f"{tick:g}", 11, "middle"))
     total = sum(each.count for each in calibration.bins)
+    across, up = calibration.axes
     for each in calibration.bins:
         x, height = left + side * min(int(each.confidence * 10), 9) / 10, side * each.accuracy
-        hint = (
-            f"confidence {each.confidence:.3f}, accuracy {each.accuracy:.3f}, {each.count} {calibration.of}"
-        )
+        hint = f"{across} {each.confidence:.3f}, {up} {each.accuracy:.3f}, {each.count} {calibration.of}"
         opacity = 0.3 + 0.7 * each.count / total
         parts.append(
             f'<rect x="{x + 1:.1f}" y="{top + side - height:.1f}" width="{side / 10 - 2:.1f}" height="{height:.1f}" '
@@ -61,10 +60,10 @@ def reliability_svg(calibration: Calibration, title: str, *, alone: bool = False
     parts.append(
         f'<path d="M{left} {top + side}L{left + side} {top}" stroke="var(--soft)" stroke-dasharray="4 4"/>'
     )
-    parts.append(_text(left + side / 2, top + side + 34, "confidence", 12, "middle"))
+    parts.append(_text(left + side / 2, top + side + 34, across, 12, "middle"))
     parts.append(
         f'<text x="12" y="{top + side / 2}" font-size="12" fill="var(--text)" text-anchor="middle" '
-        f'transform="rotate(-90 12 {top + side / 2})">accuracy</text>'
+        f'transform="rotate(-90 12 {top + side / 2})">{up}</text>'
     )
     return _svg(left + side + 12, top + side + 44, parts, title, alone)
 

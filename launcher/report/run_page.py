@@ -28,8 +28,8 @@ FEW = 4
 """Runs that are all told in full."""
 MOST_TOLD = 2
 """Of more than a few, those that are."""
-NOISY_STEPS = 50
-"""From so many steps on, curves are drawn smoothed at first."""
+SMOOTHED, MOST_SMOOTHED = 0.02, 0.9
+"""Share of the steps over which a curve is smoothed at first, so that it doesn't lag behind, and the most that it is."""
 
 
 def page(
@@ -70,10 +70,11 @@ def page(
             },
             differences=differences,
             charts=charts,
+            drawn=MOST_CURVES,
             charts_json=json.dumps([chart.tree() for chart in charts], allow_nan=False).replace(
                 "<", "\\u003c"
             ),
-            smoothing=0.9 if any(story.steps >= NOISY_STEPS for story in stories) else 0,
+            smoothing=_smoothing(max((story.steps for story in stories), default=0)),
             version=version,
             css=asset("report.css"),
             js=asset("report.js"),
@@ -81,6 +82,11 @@ def page(
             uplot_js=asset("uplot.min.js"),
         )
     )
+
+
+def _smoothing(steps: int) -> float:
+    """How much the last point weighs on the next in the curves of so many steps."""
+    return round(min(MOST_SMOOTHED, 1 - 1 / max(1.0, SMOOTHED * steps)), 2)
 
 
 def _not_completed(stories: Sequence[Story]) -> dict[tuple[str, str], list[str]]:

@@ -149,9 +149,10 @@ class Story:
 
     @cached_property
     def metric_names(self) -> list[str]:
-        """Every metric that was computed, the one that chooses first."""
+        """Every metric that was computed and is a number somewhere, the one that chooses first."""
         rows = [row for split in self.curves.evaluations.values() for row in split]
-        names = dict.fromkeys(key for row in rows for key in row if key not in ("step", "epoch"))
+        known = (key for row in rows for key, value in row.items() if value is not None)
+        names = dict.fromkeys(key for key in known if key not in ("step", "epoch"))
         chosen = self.best.get("metric")
         return sorted(names, key=lambda name: (name != chosen, name == "loss"))
 

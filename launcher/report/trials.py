@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,15 @@ def effects(
             if figure is not None:
                 groups.setdefault(value, []).append(figure)
         if 2 <= len(groups) <= MOST_VALUES and key != "seed":
-            yield key, _effect(f"{metric} by {key}", groups)
+            yield key, _effect(f"{metric} by {key}", dict(sorted(groups.items(), key=_in_order)))
+
+
+def _in_order(group: tuple[str, Sequence[float]]) -> tuple[float, str]:
+    """Numbers by their size, behind them what is no number."""
+    try:
+        return float(group[0]), ""
+    except ValueError:
+        return math.inf, group[0]
 
 
 def _effect(title: str, groups: Mapping[str, Sequence[float]]) -> str:

@@ -61,6 +61,11 @@ class Calibration:
     bins: tuple[Bin, ...]
     of: str
 
+    @property
+    def axes(self) -> tuple[str, str]:
+        """What a bin's two figures are called: a label has a probability, and holds or doesn't."""
+        return ("probability", "share that holds") if self.of == "labels" else ("confidence", "accuracy")
+
 
 @dataclass(frozen=True)
 class Mistake:

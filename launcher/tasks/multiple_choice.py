@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
+from statistics import mode
 from string import ascii_uppercase
 from typing import Any
 
@@ -247,7 +248,8 @@ def _tells(column: Column, of: Sequence[Sequence[str]]) -> bool:
     if _tells_one(column, of):
         cells = islice(zip(column.values, of, strict=True), ENOUGH)
         meant = set[int]().union(*(choice_indices(value, choices) for value, choices in cells))
-        return len(of) < ROWS_EACH * len(of[0]) or len(meant) >= min(map(len, of))
+        usual = mode(map(len, of))
+        return len(of) < ROWS_EACH * usual or len(meant) >= max(2, usual)
     count = len(of[0])
     return all(len(choices) == count for choices in of) and set(column.numbers) == set(range(1, count + 1))
 

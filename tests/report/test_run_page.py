@@ -14,6 +14,7 @@ from support.browser import accessibility_findings, browser
 from support.plans import new_run, plan_of
 
 from launcher.errors import DamagedFile
+from launcher.report.charts import names_of
 from launcher.report.curves import MOST_POINTS, drawn, read_curves
 from launcher.report.machines import machine_curves
 from launcher.report.run_page import page
@@ -132,6 +133,45 @@ def test_classes_mistakes_and_calibration_are_on_the_page(tmp_path: Path) -> Non
         "launch reproduce run-1",
     ):
         assert said in text
+
+
+def test_labels_have_a_probability_and_what_is_not_known_has_no_column(tmp_path: Path) -> None:
+    calibration = {
+        "error": 0.01,
+        "bins": [{"confidence": 0.5, "accuracy": 0.49, "count": 20}],
+        "of": "labels",
+    }
+    mistake = {"text": ["a cake"], "expected": "0.5", "predicted": "0.75"}
+    run = examined(
+        finished_run(tmp_path),
+        calibration=calibration,
+        mistakes=[mistake],
+        metrics={"mae": 0.25, "pearson": None},
+        bootstrap=None,
+    )
+    text = page([run], "0.1.0")
+    assert "Over 20 labels the mean probability is 50.0%, and 49.0% hold." in text
+    assert "share that holds</text>" in text
+    assert "pearson" not in text
+    assert '<th class="number">confidence</th>' not in text
+
+
+@pytest.mark.parametrize(("steps", "weight"), [(20, 0.0), (60, 0.17), (200, 0.75), (5000, 0.9)])
+def test_curves_of_few_steps_are_smoothed_less(steps: int, weight: float, tmp_path: Path) -> None:
+    assert f'step="0.01" value="{weight}"' in page([finished_run(tmp_path, steps=steps)], "0.1.0")
+
+
+@pytest.mark.parametrize(
+    ("run_ids", "names"),
+    [
+        (["bert-of-kind-1", "bert-of-kind-2"], ["1", "2"]),
+        (["rates.lr=1e-4", "rates.lr=1e-5", "rates.lr=1e-4,seed=2"], ["1e-4", "1e-5", "1e-4,seed=2"]),
+        (["bert", "bert-2"], ["bert", "bert-2"]),
+        (["alone" * 9], ["alonealonealonea…alonealonealone"]),
+    ],
+)
+def test_curves_are_called_by_what_tells_their_runs_apart(run_ids: list[str], names: list[str]) -> None:
+    assert list(names_of(run_ids).values()) == names
 
 
 def test_an_evaluation_that_was_damaged_is_named(tmp_path: Path) -> None:

@@ -31,9 +31,13 @@
   function number(value) {
     if (value == null) return "–";
     const size = Math.abs(value);
-    if (size && (size < 1e-3 || size >= 1e5)) return value.toExponential(2);
+    if (size && (size < 1e-4 || size >= 1e5)) return value.toExponential(2);
     return size >= 100 ? value.toFixed(0) : Number(value.toPrecision(4)).toString();
   }
+
+  // Runs beyond the eighth have a colour again, in strokes of their own; long dashes are figures on the validation data.
+  const STROKES = [undefined, [10, 3, 2, 3], [2, 3]];
+  const dash = (each) => (each.dashed ? [6, 4] : STROKES[Math.floor(each.colour / 8) % 3]);
 
   function options(chart, width) {
     const series = [{ label: "step", value: (_, step) => (step == null ? "–" : step.toLocaleString("en")) }];
@@ -41,7 +45,7 @@
     chart.series.forEach((each, index) => {
       const stroke = colour("--c" + (each.colour % 8));
       series.push({
-        label: each.label, stroke, width: 1.75, spanGaps: true, dash: each.dashed ? [6, 4] : undefined,
+        label: each.label, stroke, width: 1.75, spanGaps: true, dash: dash(each),
         points: { show: each.points || each.steps.length < 3, size: 6 }, value: (_, value) => number(value),
       });
       if (each.low) {
@@ -61,7 +65,14 @@
         { ...axis, size: 72, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : number(tick))) },
       ],
       cursor: { points: { size: 7 } },
+      legend: { markers: { dash: (plot, index) => (plot.series[index].dash ? "dashed" : "solid") } },
     };
+  }
+
+  // Of many curves the legend names the curves alone, and not what they lie between.
+  function hideBounds(plot, place) {
+    const rows = place.querySelectorAll(".u-legend .u-series");
+    plot.series.forEach((series, index) => { if (index && !series.width) rows[index].classList.add("u-bound"); });
   }
 
   function draw() {
@@ -73,6 +84,7 @@
       const data = uPlot.join(tables(chart, weight), chart.series.map((each) => Array(each.low ? 3 : 1).fill(1)));
       plots.push(new uPlot(options(chart, place.clientWidth), data, place));
       place.querySelectorAll("table.u-legend").forEach((legend) => legend.setAttribute("role", "presentation"));
+      if (chart.series.length > 2) hideBounds(plots[index], place);
     });
   }
 

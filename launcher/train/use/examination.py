@@ -43,7 +43,7 @@ def examine(
         outcomes.classes,
         outcomes.confusion,
         outcomes.calibration(),
-        tuple(_mistakes(outcomes, tokenizer, split)),
+        tuple(_mistakes(outcomes, tokenizer, split, choices=task.spec.choices)),
         int(np.count_nonzero(outcomes.badness)) if outcomes.is_exact else None,
     )
 
@@ -55,12 +55,12 @@ def keep(directory: Path, examination: Examination) -> None:
         write_json(directory / f"{examination.split}.json", tree_of(examination.bounded()))
 
 
-def _mistakes(outcomes: Outcomes, tokenizer: Any, split: TokenSplit) -> list[Mistake]:
+def _mistakes(outcomes: Outcomes, tokenizer: Any, split: TokenSplit, *, choices: bool) -> list[Mistake]:
     """The worst predictions, the worst first."""
     worst = np.argsort(-outcomes.badness, kind="stable")[:MOST_MISTAKES]
     return [
         Mistake(
-            texts_of(tokenizer, split, index),
+            (texts_and_choices if choices else texts_of)(tokenizer, split, index),
             _shortened(outcomes.expected[index]),
             _shortened(outcomes.predicted[index]),
             None if outcomes.confidence is None else float(outcomes.confidence[index]),
@@ -72,8 +72,22 @@ def _mistakes(outcomes: Outcomes, tokenizer: Any, split: TokenSplit) -> list[Mis
 
 def texts_of(tokenizer: Any, split: TokenSplit, index: int) -> tuple[str, ...]:
     """The texts of an example's first sequence as the model read them."""
-    first = index if split.sequences is None else int(split.sequences[index])
-    ids = np.asarray(split.ids[split.offsets[first] : split.offsets[first + 1]])
+    return _texts(tokenizer, split, index if split.sequences is None else int(split.sequences[index]))
+
+
+def texts_and_choices(tokenizer: Any, split: TokenSplit, index: int) -> tuple[str, ...]:
+    """What an example asks, and the choices that it has, each with its number."""
+    assert split.sequences is not None
+    every = [
+        _texts(tokenizer, split, number)
+        for number in range(int(split.sequences[index]), int(split.sequences[index + 1]))
+    ]
+    given = (f"{number}: {texts[-1] if texts else ''}" for number, texts in enumerate(every))
+    return (*every[0][:-1], *given)
+
+
+def _texts(tokenizer: Any, split: TokenSplit, sequence: int) -> tuple[str, ...]:
+    ids = np.asarray(split.ids[split.offsets[sequence] : split.offsets[sequence + 1]])
     ends = np.flatnonzero(np.isin(ids, [token for token in (tokenizer.sep_token_id,) if token is not None]))
     parts = (tokenizer.decode(part, skip_special_tokens=True).strip() for part in np.split(ids, ends))
     return tuple(_shortened(part) for part in parts if part)
