@@ -282,3 +282,22 @@ def test_in_a_browser(tmp_path: Path, width: int, dark: bool) -> None:
         assert opened.execute_script("return performance.getEntriesByType('resource').length") == 0
         assert opened.get_log("browser") == []
         assert accessibility_findings(opened) == []
+
+
+def test_on_paper_two_charts_stand_beside_each_other_and_nothing_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(
+        page([finished_run(tmp_path, seed=1), finished_run(tmp_path, seed=2)], "0.1.0"), encoding="utf-8"
+    )
+    with browser(718) as opened:  # the width of A4 between its margins
+        opened.get(path.as_uri())
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        opened.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+        widths = opened.execute_script(
+            "return [...document.querySelectorAll('.u-wrap')].map((plot) => plot.clientWidth)"
+        )
+        assert set(widths) == {320}
+        assert opened.execute_script("return document.documentElement.scrollWidth") <= 718
+        tops = "return [...document.querySelectorAll('.charts > figure')].slice(0, 2).map((each) => each.offsetTop)"
+        first, second = opened.execute_script(tops)
+        assert first == second

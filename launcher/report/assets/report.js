@@ -4,6 +4,7 @@
   const smoothing = document.getElementById("smoothing");
   const shown = document.getElementById("smoothing-value");
   const plots = [];
+  const ON_PAPER = 320;  // pixels: two charts beside each other
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const faint = (hex) => hex + "33";
@@ -75,24 +76,28 @@
     plot.series.forEach((series, index) => { if (index && !series.width) rows[index].classList.add("u-bound"); });
   }
 
-  function draw() {
+  function draw(width) {
     const weight = smoothing ? Number(smoothing.value) : 0;
     if (shown) shown.textContent = weight ? weight.toFixed(2) : "off";
     plots.splice(0).forEach((plot) => plot.destroy());
     charts.forEach((chart, index) => {
       const place = document.getElementById("plot-" + index);
       const data = uPlot.join(tables(chart, weight), chart.series.map((each) => Array(each.low ? 3 : 1).fill(1)));
-      plots.push(new uPlot(options(chart, place.clientWidth), data, place));
+      plots.push(new uPlot(options(chart, width || place.clientWidth), data, place));
       place.querySelectorAll("table.u-legend").forEach((legend) => legend.setAttribute("role", "presentation"));
       if (chart.series.length > 2) hideBounds(plots[index], place);
     });
   }
 
   let waiting = null;
-  const again = () => { clearTimeout(waiting); waiting = setTimeout(draw, 60); };
+  const again = () => { clearTimeout(waiting); waiting = setTimeout(() => draw(), 60); };
   if (smoothing) smoothing.addEventListener("input", again);
   window.addEventListener("resize", again);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => { each.open = true; }));
+  window.addEventListener("beforeprint", () => {
+    document.querySelectorAll("details").forEach((each) => { each.open = true; });
+    draw(ON_PAPER);
+  });
+  window.addEventListener("afterprint", () => draw());
   draw();
 })();
