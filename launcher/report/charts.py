@@ -13,6 +13,8 @@ from launcher.report.curves import Curve
 from launcher.report.story import Story
 from launcher.visible import shortened, visible
 
+TOGETHER = 4
+"""Runs whose losses in training and on the validation data share a frame."""
 BETWEEN = re.compile(r"[_,=]|(?<![0-9])\.|(?<![0-9]e)-")
 """What stands between the parts of a run's name, and within no number."""
 MOST_LETTERS = 32
@@ -85,9 +87,12 @@ def names_of(run_ids: Sequence[str]) -> dict[str, str]:
 def charts_of(stories: Sequence[Story]) -> Iterator[Chart]:
     """Loss first, then the metric that chooses, other metrics of a single run, rates and speed."""
     alone = len(stories) == 1
-    yield from _chart(
-        "Loss", [*_lines(stories, "train/loss", "training" if alone else ""), *_validation(stories, "loss")]
-    )
+    loss = _lines(stories, "train/loss", "training" if alone else "")
+    if len(stories) <= TOGETHER:
+        yield from _chart("Loss", [*loss, *_validation(stories, "loss")])
+    else:
+        yield from _chart("Loss", loss)
+        yield from _chart("loss on the validation data", _evaluated(stories, "loss", solid=True))
     metric = stories[0].metric
     if metric != "loss":
         yield from _chart(f"{metric} on the validation data", _evaluated(stories, metric, solid=True))

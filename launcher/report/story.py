@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from launcher import tasks
 from launcher.errors import LauncherError, UserError
 from launcher.figures import human_bytes, human_count, human_number, human_seconds
 from launcher.recipe.recipe import Recipe, leaf_values
@@ -47,7 +48,9 @@ class Story:
         self.run = run
         self.run_id = run.run_id
         self.directory = str(run.path)
-        self.plan: Tree = {**run.plan_tree(), "recipe": planned_recipe(run).tree()}
+        recipe = planned_recipe(run)
+        self.plan: Tree = {**run.plan_tree(), "recipe": recipe.tree()}
+        self._chosen = tasks.of(recipe).chosen_metric
         result = run.read_result()
         self.result: Tree = {} if result is None else result.tree()
         self._recorded = read_metrics(run)
@@ -73,8 +76,7 @@ class Story:
     @property
     def metric(self) -> str:
         """The metric that chooses the best model."""
-        chosen = self.best.get("metric") or self.plan["recipe"]["eval"]["metric"]
-        return str(chosen or next(iter(self.metric_names), "loss"))
+        return str(self.best.get("metric") or self._chosen)
 
     @property
     def sentence(self) -> str:
@@ -114,12 +116,12 @@ class Story:
             Card(
                 f"best {self.metric}",
                 human_number(best.get("value")),
-                f"validation, step {best.get('step', '-')}",
+                f"validation, step {best['step']:,}" if best else "no evaluation is over",
             ),
             Card(
                 f"test {self.metric}",
                 human_number(test.get(self.metric)),
-                "of the best model" if test else "no test data",
+                "of the best model" if test else "nothing was tested",
             ),
             Card("steps", human_count(self.steps), _epochs(self.result.get("epochs"))),
             Card(
@@ -338,7 +340,7 @@ def _count(count: int, what: str) -> str:
 
 
 def _epochs(epochs: float | None) -> str:
-    return "" if epochs is None else f"{epochs:g} epochs"
+    return "" if epochs is None else f"{epochs:.3g} epochs"
 
 
 def _trainable(measured: Tree) -> str:
