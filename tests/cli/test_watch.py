@@ -153,6 +153,12 @@ def test_a_curve_fits_its_frame(values: list[float | None]) -> None:
     assert chart([], [], 40, 8)[0] == "nothing yet"
 
 
+def test_few_points_are_joined_and_a_gap_stays_one() -> None:
+    lines = chart([1, 2, 3, 4], [1.0, 2.0, None, 3.0], 30, 6)
+    columns = ["".join(line[place] for line in lines[:-1]).strip("\u2800") for place in range(10, 30)]
+    assert [bool(column) for column in columns] == [True] * 7 + [False] * 12 + [True]
+
+
 def test_where_there_is_no_terminal_it_says_what_to_use(launch: Callable[..., Any], tmp_path: Path) -> None:
     assert "launch status" in launch("watch", code=2).stderr
     assert "name it" in launch("watch", "--wandb", code=2).stderr
