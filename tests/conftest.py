@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 GOLDENS = ROOT / "tests" / "golden"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 SEEN = pytest.StashKey[fault_rows.Seen]()
+SLOW_TO_MAKE = ("torch_extensions", "imports")
+"""DeepSpeed's compiled operators, and the names in transformers' model files."""
 MAY_BE_SKIPPED = {"realdata", "gpu", "shell"}
 
 
@@ -132,11 +134,13 @@ def _clean_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 
 def _user(home: Path, cache: Path) -> dict[str, str]:
-    """Environment of a new user at `home` whose compiled DeepSpeed operators are those in `cache`, being slow to build."""
-    compiled = cache / "launcher" / "torch_extensions"
-    compiled.mkdir(parents=True, exist_ok=True)
-    (home / ".cache" / "launcher").mkdir(parents=True)
-    (home / ".cache" / "launcher" / "torch_extensions").symlink_to(compiled.resolve())
+    """Environment of a new user at `home`, who shares with `cache` what is slow to make: see SLOW_TO_MAKE."""
+    own = home / ".cache" / "launcher"
+    own.mkdir(parents=True)
+    for name in SLOW_TO_MAKE:
+        shared = cache / "launcher" / name
+        shared.mkdir(parents=True, exist_ok=True)
+        (own / name).symlink_to(shared.resolve())
     return {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "WANDB_DIR": str(home)}
 
 

@@ -35,6 +35,7 @@ from launcher.network import free_port
 from launcher.runs.directory import RunDir
 from launcher.train import __main__ as train_main
 from launcher.train import session  # noqa: F401
+from launcher.train.compat.unused_muon import import_muon
 from launcher.train.process import stop_requests as preempt
 from launcher.train.process.events import Events
 from launcher.train.step import checkpoints
@@ -68,11 +69,14 @@ def import_everything() -> None:
     import scipy.stats  # noqa: F401
     import sklearn.metrics  # noqa: F401
     from transformers import BertForSequenceClassification  # noqa: F401
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     import_deepspeed("cpu")
+    import_muon()
     from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
 
     ShareMemCommBuilder().load(verbose=False)
+    get_checkpoint_conversion_mapping("bert")  # the renamings of all models, which saving one makes
 
 
 def _fork(work: Callable[[], int]) -> int:

@@ -19,6 +19,7 @@ from launcher.planning.plan import Plan
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
 from launcher.train.compat.plain_values import plain_values_only
+from launcher.train.compat.unused_muon import import_muon
 from launcher.train.compat.zero_shards import load_from_other_world, shards_in
 from launcher.train.model.build import cpu_state
 from launcher.train.process.ranks import Ranks
@@ -34,6 +35,7 @@ class ZeroRedundancy(Strategy):
 
     def __init__(self, plan: Plan, run: RunDir, ranks: Ranks, model: torch.nn.Module) -> None:
         deepspeed = import_deepspeed(plan.device)
+        import_muon()
         self._ranks = ranks
         self._plan = plan
         optimizer = make_optimizer(plan.recipe, model)
