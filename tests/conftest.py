@@ -33,8 +33,12 @@ SLOW_TO_MAKE = ("torch_extensions", "imports")
 MAY_BE_SKIPPED = {"realdata", "gpu", "shell"}
 
 
+# Read when torch and the hub's client are imported, which the next conftest.py does. Two threads that wait for each other's
+# part of a tiny tensor take ten times the processor time of one, on a busy machine more.
+os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported, which tests do while they are collected
     if not hasattr(config, "workerinput"):
         # Where PYTHONDONTWRITEBYTECODE is set, each of thousands of processes would compile it anew.
         compileall.compile_dir(ROOT / "launcher", quiet=1)
@@ -111,14 +115,13 @@ def minilm() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hide the user's keys, settings and scheduler from all tests, and keep every process on one thread."""
+    """Hide the user's keys, settings and scheduler from all tests."""
     hidden = ("LAUNCH_", "WANDB_", "HF_", "SLURM_", "SBATCH_", "TORCHELASTIC_")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(hidden)]:
             patch.delenv(name)
         patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("WANDB_ERROR_REPORTING", "false")
         for name, value in _user(tmp_path_factory.mktemp("user"), cache).items():
             patch.setenv(name, value)
