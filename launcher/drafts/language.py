@@ -22,7 +22,6 @@ ENGLISH = frozenset(
 """The most frequent words of English."""
 SHARE = 0.2
 """Share of these among the words of an English text; running text has about half."""
-LEAST_LETTERS = 20
 
 
 class Language(NamedTuple):

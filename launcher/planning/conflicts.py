@@ -135,6 +135,11 @@ def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
             f"nothing can be taken out of a {shape.family.name} encoder yet",
             "families that can be pruned: " + ", ".join(name for name in FAMILIES if find(name).can_shrink),
         )
+    yield from _layer_conflicts(recipe, shape)
+    yield from _target_conflicts(recipe, shape)
+
+
+def _layer_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
     for key, layers in (
         ("freeze.layers", recipe.model.freeze.layers),
         ("reinit_layers", recipe.model.reinit_layers),
@@ -146,13 +151,17 @@ def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
                 f"the model has {shape.layers} layers{sharing}",
                 f"use model.{key}={shape.own_layers} or less",
             )
-    if recipe.tuning == "lora":
-        try:
-            resolve_lora_targets(shape, recipe.lora.targets)
-        except UserError as error:
-            for problem in error.problems:
-                yield Conflict(
-                    ("lora.targets", "model.name"),
-                    f"{problem.value}: {problem.message}",
-                    problem.remedy or "",
-                )
+
+
+def _target_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
+    if recipe.tuning != "lora":
+        return
+    try:
+        resolve_lora_targets(shape, recipe.lora.targets)
+    except UserError as error:
+        for problem in error.problems:
+            yield Conflict(
+                ("lora.targets", "model.name"),
+                f"{problem.value}: {problem.message}",
+                problem.remedy or "",
+            )

@@ -11,23 +11,12 @@ from typing import Any
 
 import pytest
 from support.plans import new_run, plan_of, stand_in_python
+from support.words import SMALLEST
 
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, read_events
 
-TINY = (
-    "recipe=smoke",
-    "executor=local",
-    "device=cpu",
-    "model.scratch.hidden=16",
-    "model.scratch.layers=1",
-    "model.scratch.intermediate=32",
-    "model.scratch.vocab=200",
-    "data.max_length=16",
-    "data.limit=64",
-    "batch.global=8",
-    "tracking.wandb.mode=disabled",
-)
+TINY = (*SMALLEST, "executor=local", "model.scratch.intermediate=32", "tracking.wandb.mode=disabled")
 DEADLINE_S = 240
 
 

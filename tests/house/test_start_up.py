@@ -26,9 +26,9 @@ print(sorted(set(sys.modules) & {"psutil", "launcher.cli.run_state", "launcher.r
 """
 ROWS = """
 import sys, wandb
-from launcher.train.record.wandb_results import _table
+from launcher.train.record.wandb_results import table_of
 
-table = _table(wandb, ["text", "confidence"], [["good", 0.5], ["bad", 0.25]])
+table = table_of(wandb, ["text", "confidence"], [["good", 0.5], ["bad", 0.25]])
 print(table.data, "pandas" in sys.modules)
 """
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from support.plans import new_run, plan_of, stand_in_python
 from support.slurm_cluster import FlatCluster, NetnsCluster, hurry, require_slurm, wait_until
+from support.words import SMALLEST
 
 from launcher.errors import UserError
 from launcher.executors import executor_for
@@ -28,16 +29,9 @@ from launcher.runs.records import read_json
 Launch = Callable[..., Any]
 
 TINY = (
-    "recipe=smoke",
-    "device=cpu",
+    *SMALLEST,
     "gpus=1",
     "zero.stage=0",
-    "model.scratch.hidden=16",
-    "model.scratch.layers=1",
-    "model.scratch.vocab=200",
-    "data.max_length=16",
-    "data.limit=64",
-    "batch.global=8",
     "train.max_steps=3",
     "eval.every=null",
     "tracking.wandb.mode=disabled",

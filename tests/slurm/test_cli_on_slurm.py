@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from support.slurm_cluster import Cluster, wait_until
+from support.words import SMALLEST
 
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, read_events
@@ -24,20 +25,7 @@ from launcher.runs.records import read_json
 
 Launch = Callable[..., Any]
 
-TINY = (
-    "recipe=smoke",
-    "device=cpu",
-    "gpus=1",
-    "model.scratch.hidden=16",
-    "model.scratch.layers=1",
-    "model.scratch.vocab=200",
-    "data.max_length=16",
-    "data.limit=64",
-    "batch.global=8",
-    "eval.every=null",
-    "checkpoint.every=null",
-    "tracking.wandb.mode=disabled",
-)
+TINY = (*SMALLEST, "gpus=1", "eval.every=null", "checkpoint.every=null", "tracking.wandb.mode=disabled")
 
 
 @pytest.fixture

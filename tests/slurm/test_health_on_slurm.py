@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.slurm_cluster import Cluster, processes_of, wait_until
+from support.words import SMALLEST
 
 from launcher.health.stalls import seen_from_outside
 from launcher.runs.directory import RunDir
@@ -19,16 +20,9 @@ from launcher.runs.records import read_json, read_json_lines
 Launch = Callable[..., Any]
 
 WORDS = (
-    "recipe=smoke",
+    *SMALLEST,
     "nodes=2",
     "gpus=1",
-    "device=cpu",
-    "model.scratch.hidden=16",
-    "model.scratch.layers=1",
-    "model.scratch.vocab=200",
-    "data.max_length=16",
-    "data.limit=64",
-    "batch.global=8",
     "eval.every=null",
     "checkpoint.every=10",
     "tracking.wandb.mode=disabled",

@@ -10,22 +10,12 @@ from typing import Any
 
 import pytest
 from support.slurm_cluster import Cluster, wait_until
+from support.words import SMALLEST
 
 from launcher.errors import RunFailed, UserError
 from launcher.executors.shared import slurm_site
 
-TINY = (
-    "recipe=smoke",
-    "device=cpu",
-    "model.scratch.hidden=16",
-    "model.scratch.layers=1",
-    "model.scratch.vocab=200",
-    "data.max_length=16",
-    "data.limit=64",
-    "batch.global=8",
-    "train.max_steps=3",
-    "tracking.wandb.mode=disabled",
-)
+TINY = (*SMALLEST, "train.max_steps=3", "tracking.wandb.mode=disabled")
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.slurm_cluster import Cluster, wait_until
+from support.words import SMALLEST
 
 from launcher.health.records import read_pace
 from launcher.runs.directory import RunDir
@@ -20,9 +21,8 @@ Launch = Callable[..., Any]
 WORDS = ("recipe=smoke", "device=cpu", "gpus=1", "time=10", "executor=slurm")
 PLANNED = (*WORDS, "nodes=2")
 TRAINED = (
-    *("recipe=smoke", "device=cpu", "gpus=1", "executor=slurm", "tracking.wandb.mode=disabled"),
-    *("model.scratch.hidden=16", "model.scratch.layers=1", "model.scratch.vocab=200", "data.max_length=16"),
-    *("data.limit=64", "batch.global=8", "eval.every=null", "checkpoint.every=50", "train.max_steps=1000000"),
+    *(*SMALLEST, "gpus=1", "executor=slurm", "tracking.wandb.mode=disabled"),
+    *("eval.every=null", "checkpoint.every=50", "train.max_steps=1000000"),
 )
 LARGE = ("model.scratch.hidden=2048", "model.scratch.layers=24", "model.scratch.heads=16")
 

@@ -14,26 +14,14 @@ from typing import Any
 import pytest
 from support.slurm_cluster import Cluster, wait_until
 from support.wandb_stub import WandbStub
+from support.words import SMALLEST
 
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json_lines
 
 Launch = Callable[..., Any]
 
-TINY = (
-    "recipe=smoke",
-    "device=cpu",
-    "gpus=1",
-    "model.scratch.hidden=16",
-    "model.scratch.layers=1",
-    "model.scratch.vocab=200",
-    "data.max_length=16",
-    "data.limit=64",
-    "batch.global=8",
-    "eval.every=100",
-    "checkpoint.every=20",
-    "tracking.wandb.mode=auto",
-)
+TINY = (*SMALLEST, "gpus=1", "eval.every=100", "checkpoint.every=20", "tracking.wandb.mode=auto")
 
 
 @pytest.fixture

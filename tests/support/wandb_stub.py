@@ -162,8 +162,15 @@ class WandbStub:
             self._server = None
 
     def come_back(self) -> None:
-        """Listen (again) at the same port."""
-        self._server = _Server(self, self._port)
+        """Listen (again) at the same port, which others who look for a free one may hold for a moment."""
+        deadline = time.monotonic() + 60
+        while self._server is None:
+            try:
+                self._server = _Server(self, self._port)
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def fail(self, code: int, where: str = "") -> None:

@@ -75,7 +75,7 @@ class Distilled(Task):
         if not self._watches or not torch.is_grad_enabled():
             return own
         distill = self.recipe.distill
-        learnt = self.taught_sum(output, self._teach(batch), batch, distill.temperature)
+        learnt = self.taught_sum(output, self.teach(batch), batch, distill.temperature)
         loss = (1 - distill.weight) * own + distill.weight * learnt
         if distill.hidden:
             student, teacher = self._states["student"].float(), self._states["teacher"].float()
@@ -86,7 +86,7 @@ class Distilled(Task):
             loss = loss + distill.hidden * apart.sum()
         return loss
 
-    def _teach(self, batch: MicroBatch) -> Any:
+    def teach(self, batch: MicroBatch) -> Any:
         """What the teacher returns."""
         with torch.no_grad(), autocast(self.recipe.precision, self._teacher.device):
             return self._teacher(**batch.inputs)

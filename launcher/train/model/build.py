@@ -254,22 +254,11 @@ def save_model(
     from safetensors import SafetensorError
 
     staging = directory.with_name(f".{directory.name}.new")
-    old = directory.with_name(f".{directory.name}.old")
     try:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(mode=0o700)
         with without_expected_warnings():
-            if built.lora:
-                save_merged(built.model, state, built.adapter_start, staging)
-            else:
-                plain, own = extra_head.split_state(state)
-                try:
-                    with without_sharded_tensors():
-                        built.base.save_pretrained(staging, state_dict=dict(plain))
-                except ImportError:  # another version of transformers may not do without
-                    say_gone("saving without torch.distributed.tensor", "models are saved with it")
-                    built.base.save_pretrained(staging, state_dict=plain)
-                extra_head.save(own, staging)
+            _write_weights(built, state, staging)
             tokenizer.save_pretrained(staging)
         if step is not None:
             write_json(staging / STEP_FILE, tree_of(Kept(step)))
@@ -278,17 +267,38 @@ def save_model(
             write_json(staging / path, content)
         if shared:
             let_group_read(staging)
-        sync_tree(staging)
-        shutil.rmtree(old, ignore_errors=True)
-        if directory.exists():
-            directory.rename(old)
-        staging.rename(directory)
-        sync(directory.parent)
+        _put_in_place(staging, directory)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise RunFailed(
             "checkpoint", f"the model could not be written: {_first_line(error)}", FREE_SPACE
         ) from error
+
+
+def _write_weights(built: BuiltModel, state: Mapping[str, torch.Tensor], directory: Path) -> None:
+    """Weights and configuration, adapters merged, and what a head has beyond transformers' own."""
+    if built.lora:
+        save_merged(built.model, state, built.adapter_start, directory)
+        return
+    plain, own = extra_head.split_state(state)
+    try:
+        with without_sharded_tensors():
+            built.base.save_pretrained(directory, state_dict=dict(plain))
+    except ImportError:  # another version of transformers may not do without
+        say_gone("saving without torch.distributed.tensor", "models are saved with it")
+        built.base.save_pretrained(directory, state_dict=plain)
+    extra_head.save(own, directory)
+
+
+def _put_in_place(staging: Path, directory: Path) -> None:
+    """Make `staging` be `directory`, once it is on the disk, in the place of an older one."""
+    old = directory.with_name(f".{directory.name}.old")
+    sync_tree(staging)
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():
+        directory.rename(old)
+    staging.rename(directory)
+    sync(directory.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

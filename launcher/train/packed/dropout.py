@@ -17,7 +17,7 @@ LEVELS = 2**16
 
 def keep_probability(p: float) -> float:
     """The share of elements that `keep_mask` keeps when it drops with probability `p`."""
-    return 1.0 - _dropped_levels(p) / LEVELS
+    return 1.0 - dropped_levels(p) / LEVELS
 
 
 def keep_mask(
@@ -34,10 +34,11 @@ def keep_mask(
     count = mask.numel()
     words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
     levels = words.view(torch.int16)[:count].view(mask.shape)
-    return torch.ge(levels, _dropped_levels(p) - LEVELS // 2, out=mask)
+    return torch.ge(levels, dropped_levels(p) - LEVELS // 2, out=mask)
 
 
-def _dropped_levels(p: float) -> int:
+def dropped_levels(p: float) -> int:
+    """How many of the LEVELS are left out."""
     return min(round(p * LEVELS), LEVELS - 1)
 
 

@@ -69,13 +69,13 @@ def try_machine(run: RunDir, attempt: AttemptDir, plan: Plan, ranks: Ranks, even
     seconds, wrong = _products(ranks)
     faults = [Fault(rank, hosts[rank], "a product came out wrong") for rank in wrong]
     for _ in range(ROUNDS - 1):
-        if faults or not any(_slow(seconds, hosts)):
+        if faults or not any(slow_ranks(seconds, hosts)):
             break
         time.sleep(PAUSE_S)
         again, _wrong = _products(ranks)
         seconds = tuple(map(min, seconds, again))
     else:
-        faults = list(_slow(seconds, hosts))
+        faults = list(slow_ranks(seconds, hosts))
     trial = Trial(seconds) if faults or plan.nodes == 1 else _links(ranks, seconds)
     if plan.slurm is not None and ranks.is_main:
         _record(run, attempt, trial, faults, hosts)
@@ -130,7 +130,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _slow(seconds: Sequence[float], hosts: Sequence[str]) -> Iterator[Fault]:
+def slow_ranks(seconds: Sequence[float], hosts: Sequence[str]) -> Iterator[Fault]:
     """Ranks that are slow beside those of other nodes; each of two nodes has but one to be compared with."""
     for rank, took in enumerate(seconds):
         others = [other for other, host in zip(seconds, hosts, strict=True) if host != hosts[rank]]

@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -87,11 +86,3 @@ class Sender:
         while not self._released.wait(TOUCH_S):
             with contextlib.suppress(OSError):
                 os.utime(self._path)
-
-
-def wait_for(sender: Sender, timeout_s: float) -> str | None:
-    """Claim within bounded time; who holds it at the end of that."""
-    deadline = time.monotonic() + timeout_s
-    while (holder := sender.claim()) is not None and time.monotonic() < deadline:
-        time.sleep(1.0)
-    return holder

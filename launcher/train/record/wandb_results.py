@@ -29,16 +29,16 @@ def _of_split(wandb: Any, found: Examination, *, mistakes: bool) -> Iterator[tup
     if found.classes:
         columns = ["class", "precision", "recall", "f1", "support", "predicted"]
         rows = [[it.name, it.precision, it.recall, it.f1, it.support, it.predicted] for it in found.classes]
-        yield f"{split}/classes", _table(wandb, columns, rows)
+        yield f"{split}/classes", table_of(wandb, columns, rows)
     if found.confusion is not None and len(found.confusion.names) <= MOST_SHOWN:
         yield f"{split}/confusion", _confusion(wandb, found.confusion, found.split)
     if mistakes and found.mistakes:
         columns = ["text", "expected", "predicted", "confidence"]
         rows = [[" | ".join(it.text), it.expected, it.predicted, it.confidence] for it in found.mistakes]
-        yield f"{split}/mistakes", _table(wandb, columns, rows)
+        yield f"{split}/mistakes", table_of(wandb, columns, rows)
 
 
-def _table(wandb: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:
+def table_of(wandb: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:
     """A table, row by row: to see whether rows at once are a DataFrame, wandb would import pandas, 0.3 s."""
     table = wandb.Table(columns=list(columns))
     for row in rows:
@@ -56,7 +56,7 @@ def _confusion(wandb: Any, found: Confusion, split: str) -> Any:
     columns = ["Actual", "Predicted", "nPredictions"]
     return wandb.plot_table(
         "wandb/confusion_matrix/v1",
-        _table(wandb, columns, rows),
+        table_of(wandb, columns, rows),
         {name: name for name in columns},
         {"title": f"{split}: {found.of}"},
     )

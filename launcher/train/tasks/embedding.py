@@ -141,15 +141,15 @@ class Embedding(Task):
         assert split.labels is not None
         layout = layout_of(split, examples)
         scores = torch.from_numpy(np.asarray(split.labels[examples])).to(vectors.device)
-        return self._terms(vectors, layout, scores)
+        return self.terms(vectors, layout, scores)
 
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         """Of a loss over whole batches, that of the micro-batch as if it were one."""
         assert batch.sequences is not None
         assert batch.labels is not None
-        return self._terms(self.vectors(output, batch), Layout(batch.sequences), batch.labels).sum()
+        return self.terms(self.vectors(output, batch), Layout(batch.sequences), batch.labels).sum()
 
-    def _terms(self, vectors: torch.Tensor, layout: Layout, scores: torch.Tensor) -> torch.Tensor:
+    def terms(self, vectors: torch.Tensor, layout: Layout, scores: torch.Tensor) -> torch.Tensor:
         """(n,) terms, added up over the sizes that are learnt for (Kusupati et al., 2022)."""
         shorter = [self._shortened(vectors, size) for size in self._sizes(vectors.shape[-1])]
         return torch.stack([self._terms_of(each, layout, scores) for each in shorter]).sum(dim=0)

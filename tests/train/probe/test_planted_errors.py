@@ -164,8 +164,8 @@ def test_outputs_of_other_rows(monkeypatch: Patch) -> None:
 
 
 def test_dropout_at_half_its_rate(monkeypatch: Patch) -> None:
-    real = dropout._dropped_levels
-    monkeypatch.setattr(dropout, "_dropped_levels", lambda p: real(p / 2))
+    real = dropout.dropped_levels
+    monkeypatch.setattr(dropout, "dropped_levels", lambda p: real(p / 2))
     wrong, taken, _ = tried(bert_in())
     assert wrong["rate of hidden dropout"].startswith(("drops 4.9", "drops 5.0"))
     assert wrong["rate of attention dropout"].endswith("where 10.00% are wanted")

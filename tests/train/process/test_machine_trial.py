@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.train.process.machine_trial import REPEATS, ROUNDS, Fault, _slow
+from launcher.train.process.machine_trial import REPEATS, ROUNDS, Fault, slow_ranks
 
 ROOT = Path(__file__).resolve().parents[3]
 ON_A_CROWDED_CORE = f"""
@@ -35,9 +35,9 @@ def test_a_node_that_has_other_work_is_no_slow_node() -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "4"}
     command = [sys.executable, "-c", ON_A_CROWDED_CORE]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=True)
-    assert list(_slow((0.004, float(done.stdout)), HOSTS)) == []
+    assert list(slow_ranks((0.004, float(done.stdout)), HOSTS)) == []
 
 
 def test_a_node_that_takes_longer_itself_is_slow() -> None:
     said = "a product takes 120 ms, and 4 ms on the other nodes"
-    assert list(_slow((0.004, 0.12), HOSTS)) == [Fault(1, "node2", said)]
+    assert list(slow_ranks((0.004, 0.12), HOSTS)) == [Fault(1, "node2", said)]

@@ -220,7 +220,7 @@ def test_shorter_vectors_are_learnt_as_matryoshka_loss_does_it(
     run = make_run(tmp_path / "run", changed)
     job = train_here(run, "none", max_steps=1)
     ours, theirs = vectors_of(6, 2)
-    found = job.task._terms(ours, layout(6, 2), torch.zeros(6)).mean()
+    found = job.task.terms(ours, layout(6, 2), torch.zeros(6)).mean()
     matryoshka = MatryoshkaLoss(peer, MultipleNegativesRankingLoss(peer), [8, 4])
     sizes = [torch.cat([t[..., :size] for t in theirs]).chunk(2) for size in (8, 4)]
     expected = sum(matryoshka.loss.compute_loss_from_embeddings(list(each), None) for each in sizes)

@@ -139,7 +139,7 @@ def test_a_student_comes_nearer_to_its_teacher(
     assert -1e-6 < after < max(before, 1e-6)  # choices are close to each other from the start
 
     batch = job.collate(job.dataset.train, np.arange(6), 1)
-    taught = job.task._teach(batch)
+    taught = job.task.teach(batch)
     assert float(job.task.taught_sum(taught, taught, batch, 2.0)) == pytest.approx(0, abs=1e-5)
     job.strategy.train_mode(True)
     loss = job.task.loss_sum(job.strategy.forward(batch.inputs), batch)
