@@ -16,6 +16,8 @@ from launcher.runs.results import Compression, Error, Result
 from launcher.runs.run_plan import RunPlan
 
 WIDTH = 12
+WORTH_TELLING = 0.1
+"""Share of the time that other work held the cores for."""
 
 
 def summary(run: RunDir, plan: RunPlan, result: Result) -> str:
@@ -63,7 +65,9 @@ def _step_time(result: Result) -> str | None:
     seconds = result.measured.step_s
     predicted = (result.predicted or {}).get("step_s")
     told = "" if predicted is None else f"predicted {human_milliseconds(predicted)}, "
-    return f"{told}measured {human_milliseconds(seconds)}"
+    waited = result.measured.waited or 0.0
+    why = f" (other work held the cores for {waited:.0%} of the time)" if waited > WORTH_TELLING else ""
+    return f"{told}measured {human_milliseconds(seconds)}{why}"
 
 
 def _stopped(run: RunDir, result: Result) -> Iterator[str]:

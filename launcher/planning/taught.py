@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from launcher.engine.speeds import Point, Rates
@@ -16,6 +16,8 @@ SPREAD = 1.25
 """Least ratio of the work of two points that a line is drawn through: nearer ones say more of noise than of work."""
 MOST_BEYOND = 4.0
 """A line holds for so many times the work that was seen, or one in so many."""
+NEWEST = 3
+"""Points of one amount of work that count."""
 LARGE_VOCABULARY = 20_000
 """Smaller ones cost little beside the layers."""
 
@@ -51,6 +53,15 @@ def kind_of(
     }
 
 
+def _newest(points: Sequence[Point]) -> Iterator[Point]:
+    """The last few of each amount of work, which say most of what the device is like now."""
+    of_work: dict[float, list[Point]] = {}
+    for point in points:
+        of_work.setdefault(point.flops, []).append(point)
+    for alike in of_work.values():
+        yield from alike[-NEWEST:]
+
+
 @dataclass(frozen=True)
 class Line:
     """Seconds of a step as a line of its work, through what was seen."""
@@ -70,12 +81,13 @@ def seen_seconds(points: Sequence[Point], flops: float, assumed: Callable[[float
     """
     if not points:
         return None
+    points = list(_newest(points))
     least, most = min(p.flops for p in points), max(p.flops for p in points)
     if most >= SPREAD * least and least / MOST_BEYOND <= flops <= most * MOST_BEYOND:
         speed = fit_device([(p.flops, p.seconds) for p in points])
         if math.isfinite(speed.flops_per_s):
             return Line(speed.flops_per_s, speed.fixed_s).seconds(flops)
-    near = sorted(points, key=lambda p: abs(math.log(p.flops / flops)))[:3] if flops > 0 else points
+    near = sorted(points, key=lambda p: abs(math.log(p.flops / flops)))[:NEWEST] if flops > 0 else points
     return assumed(flops) * statistics.median(p.seconds / assumed(p.flops) for p in near)
 
 

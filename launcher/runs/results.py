@@ -55,6 +55,8 @@ class Measured:
 
     total: int | None = None
     step_s: float | None = None
+    waited: float | None = None
+    """Share of the time that the threads of a rank were ready to run and other work held the cores, at most."""
     parameters: int | None = None
     trainable_parameters: int | None = None
     others: Mapping[str, Any] = field(default_factory=dict)

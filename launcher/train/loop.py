@@ -14,6 +14,7 @@ from launcher.train.job import Job
 from launcher.train.model.layer_depth import depths
 from launcher.train.not_finite import go_on, is_bad, with_sound_weights
 from launcher.train.packed.batch_layout import examples_of_step
+from launcher.train.process.core_waits import CoreTime, core_time
 from launcher.train.process.random_state import dropout_seed, seed_dropout
 from launcher.train.record.loss_spikes import MOST_EXAMPLES
 from launcher.train.record.samples import SampleLog
@@ -34,6 +35,8 @@ class StepTimer:
     """Seconds of each step, evaluation and saving left out, and of those."""
 
     started: float = field(default_factory=time.perf_counter)
+    core_time: CoreTime | None = field(default_factory=core_time)
+    """Of this process before the first step."""
     step_seconds: list[float] = field(default_factory=list)
     evaluation_seconds: list[float] = field(default_factory=list)
     save_seconds: list[float] = field(default_factory=list)

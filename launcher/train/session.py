@@ -27,8 +27,9 @@ from launcher.train.compress.compression import compression_report
 from launcher.train.job import Job, make_job
 from launcher.train.loop import Ending, StepTimer, train
 from launcher.train.model.revision import pinned
-from launcher.train.probe.teaching import teach_steps
+from launcher.train.probe.teaching import Seen, teach_steps
 from launcher.train.process import ranks as distributed
+from launcher.train.process.core_waits import core_time, share_waited
 from launcher.train.process.events import Events
 from launcher.train.process.failure import describe_failure
 from launcher.train.process.heartbeat import Heartbeat
@@ -97,7 +98,8 @@ def _finish(
     measured = _measured(job, timer)
     if not job.ranks.is_main:
         return
-    teach_steps(job.plan, job.built.base, job.ranks.device, _mean_tokens(job), timer.step_seconds[2:])
+    seen = Seen(_mean_tokens(job), timer.step_seconds[2:], measured.waited)
+    teach_steps(job.plan, job.built.base, job.ranks.device, seen)
     metrics: dict[str, dict[str, Any]] = {}
     compression = None
     if ending == "completed":
@@ -202,11 +204,14 @@ def _measured(job: Job, timer: StepTimer) -> Measured:
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
     peaks = job.ranks.gather(peak)
+    shared = share_waited(timer.core_time, core_time(), job.plan.gpus / len(os.sched_getaffinity(0)))
+    waits = [share for share in job.ranks.gather(shared) or () if share is not None]
     steady = timer.step_seconds[2:] or timer.step_seconds
     parameters = list(job.built.model.parameters())
     return Measured(
         total=max(peaks) if peaks else None,
         step_s=statistics.median(steady) if steady else None,
+        waited=max(waits, default=None),
         parameters=sum(_size(p) for p in parameters),
         trainable_parameters=sum(_size(p) for p in parameters if p.requires_grad),
     )

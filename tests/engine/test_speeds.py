@@ -88,6 +88,14 @@ def test_of_noise_the_median_counts() -> None:
     assert seen_seconds([], 1e9, lambda flops: flops) is None
 
 
+def test_newer_steps_count_more_than_older_ones() -> None:
+    """Three runs on a busy machine, then three on a quiet one."""
+    points = [Point(1e9, seconds) for seconds in (0.156, 0.145, 0.207, 0.011, 0.019, 0.015)]
+    assert seen_seconds(points, 1e9, lambda flops: flops / 1e10) == pytest.approx(0.015)
+    larger = [Point(2e9, 0.03)]
+    assert seen_seconds(points + larger, 2e9, lambda flops: flops / 1e10) == pytest.approx(0.03, rel=0.2)
+
+
 def test_a_probe_replaces_the_table() -> None:
     rates = Rates("a CPU", "fp32", 1, 384, 50e9, 1e-3, 10e9)
     found = predicted(known=Known(rates=(rates,)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from launcher.train.probe.agreement import device_name
 from launcher.train.probe.kernels import pass_over
 from launcher.train.probe.subject import Subject, leaving_no_trace
 from launcher.train.probe.timing import median_seconds, seconds_of
+from launcher.train.process.core_waits import core_time, share_waited
 from launcher.train.process.ranks import Ranks
 
 COPIED = {"cpu": 2**24, "cuda": 2**27}
@@ -30,6 +31,8 @@ COPIED = {"cpu": 2**24, "cuda": 2**27}
 SUMMED = 2**20
 """Elements of float32 that a sum over the ranks is timed on."""
 REPEATS = 3
+MOST_WAITED = 0.1
+"""Times on a CPU teach nothing where other work held its cores for a larger share: they are no device's, but of that hour."""
 
 
 def shape_of(base: Any) -> ModelShape | None:
@@ -41,7 +44,8 @@ def shape_of(base: Any) -> ModelShape | None:
 
 
 def learn_rates(plan: Plan, subject: Subject, finding: Finding, ranks: Ranks) -> None:
-    """Measure what the finding leaves open, and keep it; every rank must call it."""
+    """Measure what the finding leaves open, and keep it unless other work disturbs it; every rank must call it."""
+    before = core_time()
     latency_s, link = _link(ranks)
     shape = shape_of(subject.base)
     if shape is None or not finding.timings:
@@ -66,8 +70,13 @@ def learn_rates(plan: Plan, subject: Subject, finding: Finding, ranks: Ranks) ->
         latency_s,
         link,
     )
-    if ranks.is_main:
+    waited = share_waited(before, core_time(), ranks_beside / len(os.sched_getaffinity(0)))
+    if ranks.is_main and not _is_disturbed(subject.device, waited):
         keep_rates(found)
+
+
+def _is_disturbed(device: torch.device, waited: float | None) -> bool:
+    return device.type == "cpu" and (waited or 0.0) > MOST_WAITED
 
 
 def _flops(shape: ModelShape, setup: Setup, subject: Subject) -> float:
@@ -106,13 +115,25 @@ def _link(ranks: Ranks) -> tuple[float | None, float | None]:
     return small_s / hops, sent / max(large_s - small_s, 1e-6)
 
 
-def teach_steps(plan: Plan, base: Any, device: torch.device, tokens: float, seconds: list[float]) -> None:
-    """Keep the median step of a run that has ended, where there were enough."""
+@dataclass(frozen=True)
+class Seen:
+    """The steps of a run that has ended."""
+
+    tokens: float
+    """Mean length of an example."""
+    seconds: list[float]
+    """Of each step but the first."""
+    waited: float | None = None
+    """Share of the time that other work held the cores; None where nobody counted."""
+
+
+def teach_steps(plan: Plan, base: Any, device: torch.device, seen: Seen) -> None:
+    """Keep the median step of a run that has ended, where there were enough and other work didn't lengthen them."""
     shape = shape_of(base)
-    if shape is None or len(seconds) < LEAST_STEPS:
+    if shape is None or len(seen.seconds) < LEAST_STEPS or _is_disturbed(device, seen.waited):
         return
     cores = max(1, len(os.sched_getaffinity(0)) // plan.gpus)
-    median = sorted(seconds)[len(seconds) // 2]
-    found = lesson(plan, shape, device_name(device), cores=cores, tokens=tokens, seconds=median)
+    median = sorted(seen.seconds)[len(seen.seconds) // 2]
+    found = lesson(plan, shape, device_name(device), cores=cores, tokens=seen.tokens, seconds=median)
     if found is not None:
         teach(*found)
