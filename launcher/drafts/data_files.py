@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ NO_TABLES = (".xml", ".html", ".htm", ".yaml", ".yml", ".toml", ".py", ".ipynb")
 """Extensions of files of text that hold no rows."""
 FEW = 500
 """Lines that a file is told by."""
+ARROW = ".arrow"
 ARCHIVES = {
     ".zip": "unzip",
     ".tar": "tar xf",
@@ -129,10 +130,12 @@ def _is_text(path: Path) -> bool:
         return False
 
 
-def _remedy(entries: Iterable[Path]) -> str:
+def _remedy(entries: Sequence[Path]) -> str:
     inner = [path.name for path in entries if paths.is_dir(path)]
     packed = [path for path in entries if path.suffix.lower() in ARCHIVES]
     known = ", ".join(EXTENSIONS)
+    if any(path.suffix == ARROW for path in entries):
+        return "as datasets saved it to disk: load_from_disk(FOLDER).to_parquet(FILE) of each split writes what is read"
     if packed:
         command = ARCHIVES[packed[0].suffix.lower()]
         return f"unpack what is there first: {command} {packed[0].name}"

@@ -197,6 +197,15 @@ def test_a_zip_file_of_one_table_is_data_and_other_archives_are_to_be_unpacked(d
         drafted(data)
 
 
+def test_what_datasets_saved_to_disk_is_to_be_written_as_parquet(data: Path) -> None:
+    from datasets import Dataset, DatasetDict
+
+    rows = Dataset.from_dict({"text": [sentence(n) for n in range(4)], "label": [0, 1, 0, 1]})
+    DatasetDict({"train": rows, "test": rows}).save_to_disk(str(data))
+    with pytest.raises(UserError, match=r"load_from_disk\(FOLDER\).to_parquet"):
+        drafted(data)
+
+
 def test_folders_that_are_named_as_splits_hold_their_files(data: Path) -> None:
     for split in ("train", "test"):
         lines(
