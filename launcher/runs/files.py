@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from launcher.errors import DamagedFile, Problem
+
 WORD_BYTES = 1 << 16
 """Most that a file in control/ holds."""
 
@@ -53,9 +55,13 @@ def let_group_list(directory: Path) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file, which is made where it isn't there.
 
-    A file system without locks is no reason to start nothing.
+    A file system without locks is no reason to start nothing. Raises DamagedFile where there can be no such file.
     """
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as file:  # noqa: PTH123
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        raise DamagedFile(Problem(f"can't be locked: {error.strerror}", where=str(path))) from None
+    with os.fdopen(descriptor, "w") as file:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -18,6 +18,7 @@ from launcher.cards import model_card
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, RunFailed, RunStopped, UserError
 from launcher.health.facts import this_node
 from launcher.planning.plan import Plan
+from launcher.planning.recorded_plan import recorded_plan
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
 from launcher.runs.failures import last_step
@@ -83,8 +84,7 @@ def run_attempt(run: RunDir, attempt: AttemptDir, stop: StopFlag, heartbeat: Hea
 
 def read_plan(run: RunDir, attempt: AttemptDir) -> Plan:
     """The plan of this attempt, from the run directory and nowhere else."""
-    path = attempt.plan if attempt.plan.exists() else run.plan
-    return Plan.model_validate_json(path.read_text(encoding="utf-8"))
+    return recorded_plan(attempt.plan if attempt.plan.exists() else run.plan)
 
 
 def _finish(

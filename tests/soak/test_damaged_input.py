@@ -7,6 +7,7 @@ that a terminal obeys. `SOAK_SEED=7` draws other cases, `SOAK_RUNS` and `SOAK_RE
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import shutil
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from types import FrameType
@@ -24,6 +25,14 @@ import pytest
 from support.mutations import damage_recipe, damage_run
 
 from launcher.cli import execute
+from launcher.cli.output import printable, show
+from launcher.cli.watched import CURVES, Watch, log_of
+from launcher.errors import EXIT_OK, EXIT_USAGE, LauncherError
+from launcher.report.terminal_chart import chart
+from launcher.runs.directory import RunDir
+from launcher.runs.finding import find
+from launcher.train.process.events import Events
+from launcher.train.record.sync import sync
 from launcher.visible import COMMANDS
 
 SEED = int(os.environ.get("SOAK_SEED", "0"))
@@ -49,7 +58,7 @@ VERBS: Sequence[Sequence[str]] = (
         ["eval", "RUN"],
         ["export", "RUN"],
     ),
-    ["push", "RUN", "me/x"],
+    *(["push", "RUN", "me/x"], ["reproduce", "RUN"], ["sync"]),
 )
 """Those that need a model are refused before torch is imported, since it has no weights."""
 WITHOUT_JSON = ("report",)
@@ -85,6 +94,8 @@ def test_damaged_run_directories(
     first: int, templates: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    whole = {"exit_code": EXIT_OK, "run_id": templates[0].name, "run_dir": str(templates[0])}
+    monkeypatch.setattr("launcher.cli.reproduction.perform", lambda *_: whole)  # a training of ten seconds
     faults = []
     for case in range(first, min(first + BLOCK, RUNS)):
         random = Random(f"run {SEED} {case}")
@@ -96,6 +107,9 @@ def test_damaged_run_directories(
             if verb[0] not in WITHOUT_JSON and random.random() < 0.3:
                 words.append("--json")
             faults += [f"case {case} ({done}): launch {' '.join(words)}: {fault}" for fault in _faults(words)]
+        for name, does in IN_OTHER_PROCESSES.items():
+            found = _faults_of(functools.partial(does, run))
+            faults += [f"case {case} ({done}): {name}: {fault}" for fault in found]
         shutil.rmtree("runs")
     faults += [
         f"executed: {path}" for path in (Path("MARKER"), templates[0].parents[1] / "MARKER") if path.exists()
@@ -124,14 +138,53 @@ def test_damaged_recipes(
     assert not faults, "\n".join(faults[:40])
 
 
+def _watched(run: Path) -> int:
+    """What `launch watch` shows, twice."""
+    watch = Watch(lambda: [RunDir(run)])
+    for _ in range(2):
+        for each in watch.look():
+            curves = [each.curves.points(name.replace("METRIC", each.metric)) for name in CURVES]
+            lines = [*each.line.cells, *each.facts(), *log_of(each.line.run)]
+            show("\n".join([printable(line) for line in lines]))
+            show("\n".join(line for steps, values in curves for line in chart(steps, values, 60, 12)))
+    return EXIT_OK
+
+
+def _synced(run: Path) -> int:
+    """What `launch sync` does until it asks a server, which isn't there."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in os.environ.items():
+            patch.setenv(name, value)  # it is put back: W&B's client gets an environment of its own
+        patch.setenv("WANDB_API_KEY", "0" * 40)
+        patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        return _code(lambda: sync(find(str(run), Path("runs")), Events(io.StringIO()), follow=False))
+
+
+def _code(does: Callable[[], object]) -> int:
+    try:
+        does()
+    except LauncherError as error:
+        show(str(error))
+        return EXIT_USAGE
+    return EXIT_OK
+
+
+IN_OTHER_PROCESSES: dict[str, Callable[[Path], int]] = {"watch": _watched, "sync": _synced}
+"""What a terminal or another process is needed for otherwise."""
+
+
 def _faults(words: Sequence[str]) -> Iterator[str]:
     """What is wrong with how a command ends."""
+    return _faults_of(lambda: execute(words))
+
+
+def _faults_of(does: Callable[[], int]) -> Iterator[str]:
     out, err = io.StringIO(), io.StringIO()
     started = time.process_time()
     code: int | None = None
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _patience():
         try:
-            code = execute(words)
+            code = does()
         except BaseException:  # noqa: BLE001  (whatever it is, it is a fault)
             yield traceback.format_exc(limit=-6)
     used = time.process_time() - started

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from launcher.errors import EXIT_OK, Problem, RunFailed, UserError
 from launcher.planning.plan import Plan
+from launcher.planning.recorded_plan import recorded_plan
 from launcher.recipe.recipe import leaf_values
 from launcher.runs.directory import RunDir
 from launcher.train.record.ending import Ending
@@ -104,7 +105,7 @@ class MLflow:
         except ImportError:
             raise _missing("mlflow") from None
         shown = re.sub(r"//[^/@]*@", "//", address)  # without name and password
-        plan = Plan.model_validate_json(run.plan.read_text(encoding="utf-8"))
+        plan = recorded_plan(run.plan)
         try:
             self._client: Any = MlflowClient(tracking_uri=address)
             self._id = self._find(run, plan)

@@ -17,6 +17,7 @@ from typing import Any
 from launcher.errors import DamagedFile, LauncherError, Problem, RunFailed, UserError
 from launcher.executors import executor_for
 from launcher.planning.plan import Plan
+from launcher.planning.recorded_plan import recorded_plan
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, last_events
 from launcher.runs.files import write_text
@@ -145,7 +146,7 @@ def _session(run: RunDir, settings: TrackingSettings, ending: Ending, events: Ev
 
 def _settings(run: RunDir, flush_s: int) -> TrackingSettings:
     """As the training's own client has them."""
-    plan = Plan.model_validate_json(run.plan.read_text(encoding="utf-8"))
+    plan = recorded_plan(run.plan)
     settings = tracking_settings(run, plan, _config(run, plan))
     return TrackingSettings(**{**vars(settings), "flush_s": flush_s, "mode": "online", "alerts": False})
 

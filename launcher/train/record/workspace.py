@@ -9,6 +9,7 @@ from typing import Any
 from launcher import tasks
 from launcher.errors import RunFailed, UserError
 from launcher.planning.plan import Plan
+from launcher.planning.recorded_plan import recorded_plan
 from launcher.runs.directory import RunDir
 from launcher.train.record.wandb_client import one_line
 
@@ -25,7 +26,7 @@ def lay_out(run: RunDir) -> str:
         raise UserError(text, "pip install 'launch-encoders[workspace]'")
     import wandb
 
-    plan = Plan.model_validate_json(run.plan.read_text(encoding="utf-8"))
+    plan = recorded_plan(run.plan)
     settings = plan.recipe.tracking.wandb
     if not wandb.login(verify=False, prompt=False):
         raise UserError("there is no key for W&B", "wandb login, or set WANDB_API_KEY")

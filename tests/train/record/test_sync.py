@@ -14,12 +14,14 @@ import pytest
 from support.plans import new_run, plan_of
 from support.wandb_stub import WandbStub
 
-from launcher.errors import RunFailed, UserError
+from launcher.errors import EXIT_USAGE, DamagedFile, RunFailed, UserError
 from launcher.runs.directory import RunDir
 from launcher.runs.results import Result
+from launcher.train.process.events import Events
 from launcher.train.record.exports import export
 from launcher.train.record.metrics_log import MetricsLog
 from launcher.train.record.sender import Sender
+from launcher.train.record.sync import sync as send
 from launcher.train.record.tracking import Tracker, TrackingSettings
 from launcher.train.record.wandb_files import history
 
@@ -66,6 +68,24 @@ def sync(run: RunDir) -> Sync:
         return last
 
     return call
+
+
+def test_a_plan_of_another_version_is_a_sentence(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite://")
+    run.plan.write_text(json.dumps({**json.loads(run.plan.read_text()), "newer": 1}))
+    with pytest.raises(DamagedFile, match=r"plan\.json: newer: Extra inputs are not permitted"):
+        send(run, Events(None), follow=False)
+    with pytest.raises(DamagedFile, match="written by another version"):
+        export(run, "mlflow", follow=False)
+
+
+def test_what_the_system_refuses_is_a_sentence(run: RunDir, sync: Sync) -> None:
+    (run.path / "wandb").write_text("")
+    told = sync()
+    assert told["event"] == "error"
+    assert told["exit_code"] == EXIT_USAGE
+    assert told["problems"][0]["message"] == "File exists"
+    assert told["problems"][0]["where"] == str(run.path / "wandb")
 
 
 def expected() -> list[dict[str, Any]]:
