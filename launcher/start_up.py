@@ -1,14 +1,49 @@
-"""What concerns a whole process of ours, for entry points alone: how it starts sooner, and who may change what it makes."""
+"""What concerns a whole process of ours, for entry points alone: how it starts sooner, who may change its files, how it ends."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import os
+import signal
+import time
 from collections.abc import Iterator
 
 OTHERS_WRITE = 0o022
 OTHERS = 0o077
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask a process to end."""
+AGAIN_S = 3.0
+"""So soon after the first, further ones change nothing: what is half done is being taken back."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asks this process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def end_in_order() -> None:
+    """Let each of ENDING raise Interrupted, so that what is half done is taken back; those that are ignored stay so."""
+    last_at = float("-inf")
+
+    def leave(number: int, _frame: object) -> None:
+        nonlocal last_at
+        if time.monotonic() - last_at > AGAIN_S:
+            last_at = time.monotonic()
+            raise Interrupted(number)
+
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, leave)
+
+
+def stay_ended() -> None:
+    """Once the exit code is known, and only Python itself is to be left, no signal changes it."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def keep_from_others(rights: int) -> None:

@@ -17,10 +17,12 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the console script; `args` are those of the process where none are given."""
     if args is not None:
         sys.exit(execute(args))
+    start_up.end_in_order()
     start_up.keep_from_others(start_up.OTHERS_WRITE)
     start_up.without_plugins()
     start_up.collect_seldom()
     code = execute(sys.argv[1:])
+    start_up.stay_ended()
     start_up.leave_garbage()
     sys.exit(code)
 
@@ -31,6 +33,15 @@ def execute(args: Sequence[str]) -> int:
     So does, in the last resort, what the system refuses: a file that may not be read, a stdout that is full. Where
     nobody reads what is printed any more, it ends without a word, as other tools do; a training goes on.
     """
+    try:
+        return _refused(args)
+    except KeyboardInterrupt as error:
+        from launcher.cli.output import report_interrupt
+
+        return report_interrupt(error, as_json="--json" in args)
+
+
+def _refused(args: Sequence[str]) -> int:
     from launcher.cli.output import (
         EXIT_NO_READER,
         NoReader,
@@ -53,8 +64,8 @@ def _execute(args: Sequence[str]) -> int:
     import click
 
     from launcher.cli.app import cli
-    from launcher.cli.output import report_error, report_usage
-    from launcher.errors import EXIT_INTERRUPTED, LauncherError
+    from launcher.cli.output import report_error, report_interrupt, report_usage
+    from launcher.errors import LauncherError
 
     try:
         _refuse_stripped_python()
@@ -67,8 +78,8 @@ def _execute(args: Sequence[str]) -> int:
         return report_error(error, as_json="--json" in args)
     except click.ClickException as error:
         return report_usage(error, as_json="--json" in args)
-    except click.Abort:
-        return EXIT_INTERRUPTED
+    except click.Abort as error:
+        return report_interrupt(error.__cause__, as_json="--json" in args)
     return code if isinstance(code, int) else 0
 
 

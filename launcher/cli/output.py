@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ SECRET_NAME = re.compile(r"(?:^|[._-])(?:api)?(?:key|token|secret)(?:$|[._-])|pa
 HIDDEN = "(hidden)"
 EXIT_NO_READER = 141
 """The exit code of a process that wrote to a closed pipe, as a shell says it."""
+EXIT_SIGNALLED = 128
+"""What a shell adds to the number of the signal that ended a process."""
 STDOUT = "stdout"
 """How messages name it where it can't be written."""
 LEAST_CELL = 16
@@ -146,6 +149,18 @@ def report_refusal(error: OSError, *, as_json: bool) -> int:
         return report_error(UserError(Problem(error.strerror or str(error), where)), as_json=as_json)
     except OSError:  # it is said on stderr, and stdout takes no document
         return EXIT_USAGE
+
+
+def report_interrupt(cause: BaseException | None, *, as_json: bool) -> int:
+    """Say that a signal has ended the command, and return its exit code; a terminal may be gone by now."""
+    number = signal.Signals(getattr(cause, "number", signal.SIGINT))
+    text = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    code = EXIT_SIGNALLED + number
+    with contextlib.suppress(OSError, NoReader):
+        say(f"launch: {text}")
+        if as_json:
+            show_json({"exit_code": code, "error": {"class": "interrupted", "message": text, "remedy": None}})
+    return code
 
 
 def be_quiet() -> None:

@@ -29,6 +29,7 @@ RUN is a run's id, the start of one, or its directory.
 | 1 | the run failed |
 | 2 | a mistake in what was asked; nothing was created |
 | 75 | stopped as asked, and resumable |
+| 129, 130, 143 | ended by a closed terminal, by Ctrl-C or by TERM; what was half done is taken back |
 | 141 | nobody reads what is printed any more (`launch ... 2>&1 | head -1`) |
 
 Closing the terminal, or whatever reads what `launch` prints, ends `launch` alone: a run on this machine trains on, and

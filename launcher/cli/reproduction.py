@@ -272,7 +272,7 @@ def perform(planned: Reproduction, run: RunDir) -> dict[str, Any]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=variables, encoding="utf-8") as process:
         before = {
             number: signal.signal(number, _pass_on(process, number))
-            for number in (signal.SIGINT, signal.SIGTERM)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         }
         try:
             out, _ = process.communicate()
@@ -286,10 +286,10 @@ def perform(planned: Reproduction, run: RunDir) -> dict[str, Any]:
 
 
 def _pass_on(process: subprocess.Popen[str], number: signal.Signals) -> Any:
-    """A terminal sends Ctrl-C to both of us; TERM comes to one."""
+    """A terminal sends Ctrl-C to both of us; others come to one."""
 
     def handler(*_: object) -> None:
-        if number == signal.SIGTERM:
+        if number != signal.SIGINT:
             process.send_signal(number)
 
     return handler

@@ -16,9 +16,12 @@ from launcher.cli.output import say
 from launcher.cli.progress import make_bar
 from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
 from launcher.executors.shared.environment import single_process
+from launcher.parent_death import PARENT
 from launcher.runs.events import Notice, Progress, VerbDone, VerbFailed, parse_event
 
 LAST_LINES = 30
+GRACE_S = 10.0
+"""A process that was asked to end has so long to take back what is half done."""
 
 
 def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
@@ -27,11 +30,14 @@ def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
     Raises UserError with the problems that the verb reports, or RunFailed; a verb that dies shows its own traceback.
     """
     with make_bar() as bar:
-        return _answer(arguments, bar.line, lambda event: bar.update(event.name, event.done, event.total))
+        return _answer(arguments, bar.line, lambda event: bar.update(event.name, event.done, event.total), [])
 
 
 def _answer(
-    arguments: Sequence[str], tell: Callable[[str], None], show: Callable[[Progress], None]
+    arguments: Sequence[str],
+    tell: Callable[[str], None],
+    show: Callable[[Progress], None],
+    started: list[subprocess.Popen[str]],
 ) -> dict[str, Any]:
     command = [sys.executable, "-P", "-m", "launcher.train", *arguments]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
@@ -41,21 +47,30 @@ def _answer(
             stderr=errors,
             encoding="utf-8",
             errors="replace",
-            env=single_process(os.environ),
+            env={**single_process(os.environ), PARENT: str(os.getpid())},
         )
+        started.append(process)
         assert process.stdout is not None
         try:
             outcome = _read_events(process.stdout, tell, show)
-        except BaseException:
-            process.terminate()
-            raise
-        finally:
             code = process.wait()
+        except BaseException:
+            _end(process)
+            raise
         if outcome is None:
             raise RunFailed("crashed", _crash(errors, arguments[0], code))
     if isinstance(outcome, VerbFailed):
         raise _error(outcome)
     return dict(outcome.others)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _read_events(
@@ -104,17 +119,25 @@ def run_many(
     """
     errors: dict[str, LauncherError] = {}
     done: list[dict[str, Any]] = []
+    started: list[subprocess.Popen[str]] = []
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         with ThreadPoolExecutor(max(1, at_once)) as pool:
             answers = {
-                name: pool.submit(_answer, arguments, say, lambda _: None) for name, arguments in jobs.items()
+                name: pool.submit(_answer, arguments, say, lambda _: None, started)
+                for name, arguments in jobs.items()
             }
-            for name, answer in answers.items():
-                try:
-                    done.append(answer.result())
-                except LauncherError as error:
-                    errors[name] = error
+            try:
+                for name, answer in answers.items():
+                    try:
+                        done.append(answer.result())
+                    except LauncherError as error:
+                        errors[name] = error
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in started:
+                    _end(process)
+                raise
     finally:
         signal.signal(signal.SIGINT, before)
     return done, errors

@@ -377,9 +377,11 @@ def create(path: Path, files: Mapping[str, str], *, shared: bool = False) -> Run
         if shared:
             let_group_list(staging)
         staging.rename(path)
-    except OSError as error:
+    except BaseException as error:
         if staging is not None:
             _remove_tree(staging)
+        if not isinstance(error, OSError):
+            raise
         if paths.exists(path):
             raise UserError(
                 Problem(
@@ -399,7 +401,7 @@ def removed_if_refused(runs_dir: Path) -> Iterator[None]:
     existed = paths.exists(runs_dir)
     try:
         yield
-    except UserError:
+    except BaseException:
         if not existed:
             with contextlib.suppress(OSError):
                 runs_dir.rmdir()

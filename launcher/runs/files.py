@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from launcher import paths
 from launcher.errors import DamagedFile, Problem
 
 WORD_BYTES = 1 << 16
@@ -49,6 +50,32 @@ def let_group_read(path: Path) -> None:
 def let_group_list(directory: Path) -> None:
     """Give the group of a directory the right to list and to enter it."""
     directory.chmod(stat.S_IMODE(directory.stat().st_mode) | 0o050)
+
+
+@contextlib.contextmanager
+def filled(directory: Path) -> Iterator[None]:
+    """Fill a directory that is new or empty: where that doesn't come to its end, it is as it was before."""
+    made = [path for path in (directory, *directory.parents) if not paths.exists(path)]
+    is_ours = directory in made or (paths.is_dir(directory) and not any(directory.iterdir()))
+    try:
+        yield
+    except BaseException:
+        if is_ours and directory.is_dir():
+            _empty(directory)
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def _empty(directory: Path) -> None:
+    import shutil
+
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

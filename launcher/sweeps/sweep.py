@@ -236,7 +236,7 @@ def nothing_left_if_refused(planned: Planned) -> Iterator[None]:
     with runs.removed_if_refused(planned.directory.parent):
         try:
             yield
-        except UserError:
+        except BaseException:
             if is_new and not any(paths.exists(_path(planned, trial)) for trial in planned.trials):
                 shutil.rmtree(planned.directory, ignore_errors=True)
             raise

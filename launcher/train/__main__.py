@@ -61,6 +61,7 @@ def main(arguments: list[str]) -> int:
         from launcher.train.verbs import run_verb
 
         start_up.keep_from_others(start_up.OTHERS_WRITE)
+        die_with_parent()
         return run_verb(arguments)
     try:
         run = checked(RunDir(Path(arguments[0]).resolve()))
@@ -128,5 +129,7 @@ def leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in VERBS:
+        start_up.end_in_order()
     start_up.without_plugins()
     leave(main(sys.argv[1:]))

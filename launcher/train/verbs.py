@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from launcher import tasks
-from launcher.errors import EXIT_OK, EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
+from launcher.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    LauncherError,
+    Problem,
+    RunFailed,
+    UserError,
+)
 from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner
 from launcher.reading.corpus import documents
@@ -50,6 +58,8 @@ def run_verb(arguments: list[str]) -> int:
     except LauncherError as error:
         events.emit("error", exit_code=error.exit_code, problems=[vars(Problem(str(error)))])
         return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     except OSError as error:
         if error.strerror is None:  # no refusal of the system's: libraries call their own errors so
             raise

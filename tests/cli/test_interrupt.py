@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
+from support.slurm_cluster import wait_until
 
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
@@ -88,3 +92,74 @@ def _ranks(run: RunDir) -> list[int]:
         ["pgrep", "-f", f"launcher.train {run.path}"], capture_output=True, text=True, check=True
     )
     return [int(pid) for pid in found.stdout.split()]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "ended by SIGTERM"),
+        (signal.SIGHUP, 129, "ended by SIGHUP"),
+    ],
+)
+def test_a_verb_that_is_ended_leaves_no_file_and_no_process(
+    number: signal.Signals,
+    code: int,
+    said: str,
+    start: Start,
+    tiny: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process = start("data", *tiny, "--json")
+    child = _child(process.pid)
+    process.send_signal(number)
+    time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err.splitlines()[-1]) == (code, f"launch: {said}")
+    assert "Traceback" not in err
+    assert json.loads(out)["error"] == {"class": "interrupted", "message": said, "remedy": None}
+    wait_until(lambda: not _is_alive(child), "the end of the verb's process")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_verbs_end_with_their_command(start: Start, make_run: Callable[..., RunDir]) -> None:
+    for name in ("one", "two"):
+        make_run(run_id=name).metrics.write_text("")
+    process = start("sync", "one", "two", "--follow")
+    child = _child(process.pid)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err.strip().splitlines()[-1]) == (143, "launch: ended by SIGTERM")
+    wait_until(lambda: not _is_alive(child), "the end of the verb's process")
+
+
+def test_the_process_of_a_verb_dies_with_the_command(start: Start, tiny: tuple[str, ...]) -> None:
+    process = start("data", *tiny)
+    child = _child(process.pid)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not _is_alive(child), "the end of the verb's process")
+
+
+def _child(pid: int) -> int:
+    """The process that a command has started."""
+    tasks = Path(f"/proc/{pid}/task")
+    found: list[str] = []
+
+    def has_one() -> bool:
+        found[:] = [word for path in tasks.glob("*/children") for word in path.read_text().split()]
+        return bool(found)
+
+    wait_until(has_one, "a process of the verb's")
+    return int(found[0])
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

@@ -60,17 +60,18 @@ def plan_command(
 
 def _write_out(directory: Path, prepared: Prepared) -> None:
     from launcher.errors import Problem, UserError
-    from launcher.runs.files import write_text
+    from launcher.runs.files import filled, write_text
 
     try:
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise UserError(
                 Problem("is there and not empty", where=str(directory), remedy="give a new directory")
             )
-        for name, text in prepared.files.items():
-            target = directory / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_text(target, text)
+        with filled(directory):
+            for name, text in prepared.files.items():
+                target = directory / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_text(target, text)
     except OSError as error:
         reason = f"can't be written: {error.strerror}"
         raise UserError(Problem(reason, None, "--out", str(directory), "give a new directory")) from None

@@ -60,10 +60,12 @@ def _evaluate_into(directory: Path, command: list[str], as_json: bool) -> None:
     from launcher.cli.output import say, show, show_json
     from launcher.cli.summary import shown
     from launcher.cli.train_process import run_verb
+    from launcher.runs.files import filled
 
-    target = prepare(directory)
-    result = run_verb([*command, "--output", str(target)])
-    files = list(write_tables(target))
+    with filled(directory.absolute()):
+        target = prepare(directory)
+        result = run_verb([*command, "--output", str(target)])
+        files = list(write_tables(target))
     if as_json:
         show_json({**result, "files": list(map(str, files))})
         return
@@ -200,6 +202,7 @@ def export_command(
     from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb
     from launcher.errors import Problem, UserError
+    from launcher.runs.files import filled
 
     run = trained_run(reference, runs_dir)
     target = Path(output or f"{run.name}-model").absolute()
@@ -210,8 +213,9 @@ def export_command(
     if int8 and not onnx:
         raise click.UsageError("--int8 goes with --onnx", click.get_current_context())
     flags = [*(["--onnx"] if onnx else []), *(["--int8"] if int8 else [])]
-    result = run_verb(["export", str(run), "--output", str(target), *flags])
-    _write_card(run, target)
+    with filled(target):
+        result = run_verb(["export", str(run), "--output", str(target), *flags])
+        _write_card(run, target)
     if as_json:
         show_json(result)
     else:

@@ -138,8 +138,10 @@ def export_model(run: RunDir, target: Path) -> Path:
         _refuse_devices(run.model)
         shutil.copytree(run.model, staging, ignore=shutil.ignore_patterns("adapter"))
         staging.rename(target)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
         raise UserError(Problem(f"can't be written: {error.strerror or error}", where=str(target))) from None
     return target
 

@@ -40,8 +40,10 @@ def _staged(path: Path) -> Iterator[Path]:
     try:
         yield staging
         staging.replace(path)
-    except OSError as error:
+    except BaseException as error:
         staging.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise UserError(Problem(f"can't be written: {error.strerror}", where=str(path))) from None
 
 
