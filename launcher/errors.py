@@ -18,6 +18,8 @@ from dataclasses import dataclass
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_UNRECORDED = 74
+"""Of a rank, torchrun or a job's script: the run directory takes no writes, so that the end could not be recorded."""
 EXIT_STOPPED = 75
 EXIT_INTERRUPTED = 130
 """Ctrl-C on a command that has no run of its own, as a shell says it."""

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher import start_up
-from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
+from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, EXIT_UNRECORDED
 from launcher.executors import executor_for
 from launcher.executors.shared.base import Executor, Verdict, ended_for_good
 from launcher.network import free_port, gloo_interface
@@ -42,7 +42,7 @@ from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.events import append_notice
 from launcher.runs.exclusions import Exclusion
-from launcher.runs.failure_classes import ECHOES, HANG
+from launcher.runs.failure_classes import ECHOES, HANG, STORAGE, takes_no_writes
 from launcher.runs.files import write_json, write_text
 from launcher.runs.jobs import Job
 from launcher.runs.requests import drop_others, is_asked
@@ -228,7 +228,18 @@ def watch(run: RunDir, attempt: AttemptDir, node: int, sizes: tuple[int, int], s
 
 
 def main(argv: Sequence[str]) -> None:
-    """The command line in this module's docstring."""
+    """The command line in this module's docstring; its exit code says so where the run directory takes no writes."""
+    try:
+        obey(argv)
+    except OSError as error:
+        if not takes_no_writes(error):
+            raise
+        sys.stderr.write(f"{argv[0]}: {argv[1]} takes no writes: {error}\n")
+        sys.exit(EXIT_UNRECORDED)
+
+
+def obey(argv: Sequence[str]) -> None:
+    """Do what one command line asks for."""
     start_up.keep_from_others(start_up.OTHERS)
     verb, run = argv[0], RunDir(Path(argv[1]))
     if verb == "begin":
@@ -340,7 +351,7 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
     elif written == EXIT_FAILED and result.error is not None and result.error.kind in ECHOES:
         # The ranks that live on only see a lost connection; the cause is the one that was killed, or could write no more.
         error = failures.examine(run, attempt, record, code)
-        if error.kind in ("killed", HANG, "disk"):
+        if error.kind in ("killed", HANG, "disk", STORAGE):
             run.write_result(replace(result, error=error))
     return written
 

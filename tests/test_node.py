@@ -16,7 +16,10 @@ import pytest
 from support.plans import new_run, plan_of
 
 from launcher import network, node
+from launcher.errors import EXIT_UNRECORDED
 from launcher.executors import executor_for
+from launcher.executors.shared.base import JobState
+from launcher.executors.shared.outcome import outcome
 from launcher.network import PORTS, free_port
 from launcher.node import begin, end
 from launcher.planning.plan import Plan
@@ -307,6 +310,43 @@ def test_an_echo_on_a_full_disk_is_the_disks_doing(local: RunDir, monkeypatch: p
     error = (read_json(local.result) or {})["error"]
     assert (error["class"], error["rank"]) == ("disk", 1)
     assert "free space" in error["remedy"]
+
+
+@pytest.mark.fault(17)
+def test_a_rank_that_could_record_nothing_says_so_by_its_exit_code(local: RunDir) -> None:
+    """The disk takes writes again by the time that the job's script records the end."""
+    start(local)
+    fail(local, (0, 1, EXIT_UNRECORDED, 40.0), (0, 0, 1, 39.0))
+    echo = {"class": "network", "rank": 0, "message": "RuntimeError: Connection closed by peer"}
+    finish(local, 1, 1, status="failed", steps=4, error=echo)
+    assert end(local, local.attempt(1), 1) == (1, "again")
+    error = (read_json(local.result) or {})["error"]
+    assert (error["class"], error["rank"]) == ("storage", 1)
+    assert f"the disk of {local.path} took no writes" in error["message"]
+
+
+@pytest.mark.fault(17)
+@pytest.mark.parametrize("words", [("begin",), ("end", "1", "1")])
+def test_a_script_that_can_record_nothing_says_so_by_its_exit_code(
+    local: RunDir, words: tuple[str, ...]
+) -> None:
+    start(local)
+    verb, *rest = words
+    command = [sys.executable, "-m", "launcher.node", verb, str(local.path), *rest]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 0; exec "$@"', "bash", *command],
+        env={**os.environ, "LAUNCHER_JOB": "local 1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == EXIT_UNRECORDED, done.stderr
+    assert done.stderr == f"{verb}: {local.path} takes no writes: [Errno 27] File too large\n"
+    assert not local.result.exists()
+    job = JobState("failed", "7", exit_code=EXIT_UNRECORDED)
+    error = outcome(local, "7", job).error
+    assert error is not None
+    assert error.kind == "storage"
 
 
 def test_a_failure_with_a_class_of_its_own_stands(local: RunDir) -> None:

@@ -10,10 +10,11 @@ from launcher.cli import follow
 from launcher.cli.output import say, show, show_json
 from launcher.cli.progress import Bar, make_bar
 from launcher.cli.summary import summary
-from launcher.errors import EXIT_INTERRUPTED, EXIT_OK, UserError
+from launcher.errors import EXIT_INTERRUPTED, EXIT_OK, DamagedFile, RunFailed, UserError
 from launcher.executors import Executor, JobState, executor_for
 from launcher.executors.shared.outcome import outcome, state_text
 from launcher.runs.directory import RunDir
+from launcher.runs.failure_classes import STORAGE
 
 SCHEDULER_POLL_S = 2.0
 LOCAL_POLL_S = 0.2
@@ -71,6 +72,9 @@ class Session:
             except KeyboardInterrupt:
                 say(f"{run.run_id} goes on without you; launch stop {run.run_id} would stop it")
                 return EXIT_INTERRUPTED
+            except DamagedFile as error:  # nothing was wrong with what was asked: the file system may be gone
+                remedy = f"launch status {run.run_id} tells more once its directory can be read"
+                raise RunFailed(STORAGE, f"{run.run_id} can't be followed: {error}", remedy) from None
             code = follow.exit_code(result)
             document |= {"exit_code": code, "result": result.tree()}
             say(summary(run, run.read_plan(), result))

@@ -5,6 +5,7 @@ Standard library alone, since a node starts it on every launch. docs/failures.md
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from typing import Literal
 
@@ -13,12 +14,13 @@ Answer = Literal["retry", "smaller", "elsewhere", "never"]
 
 MEMORY = "memory"
 HANG = "hang"
+STORAGE = "storage"
 UNKNOWN = "crashed"
 ANSWERS: Mapping[str, Answer] = {
     MEMORY: "smaller",
     HANG: "retry",
     "network": "retry",
-    "storage": "retry",
+    STORAGE: "retry",
     "killed": "retry",
     UNKNOWN: "retry",
     "node": "elsewhere",
@@ -34,12 +36,39 @@ ANSWERS: Mapping[str, Answer] = {
     "time-limit": "never",
 }
 """What is done by itself after a failure of each class."""
-HERE_TOO = frozenset({MEMORY, HANG, "network", "storage"})
+HERE_TOO = frozenset({MEMORY, HANG, "network", STORAGE})
 """Failures after which a run goes on by itself also where no scheduler does: others are often somebody's doing."""
 ONCE_IT_TRAINS = frozenset({"killed", UNKNOWN})
 """Failures that are tried again only after a step was trained: what dies at its start mostly dies there again."""
 ECHOES = frozenset({UNKNOWN, "network"})
 """What ranks that live on say of one that was killed: they only see a lost connection."""
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What file systems say that take no more: full, over a quota or a limit on files, mounted to be read only."""
+LOST = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.EREMOTEIO,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.ENXIO,
+        errno.ENODEV,
+        errno.ESHUTDOWN,
+        errno.EHOSTDOWN,
+    }
+)
+"""What file systems say that have lost their disk or their server."""
+
+
+def of_storage(error: BaseException) -> bool:
+    """Whether a file system has lost its disk or its server, which may come back."""
+    return isinstance(error, OSError) and not isinstance(error, ConnectionError) and error.errno in LOST
+
+
+def takes_no_writes(error: BaseException) -> bool:
+    """Whether a file system has refused to be written to, for now or for good."""
+    return of_storage(error) or (isinstance(error, OSError) and error.errno in FULL)
 
 
 def answer_to(kind: str) -> Answer:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from launcher.errors import EXIT_STOPPED
+from launcher.errors import EXIT_STOPPED, EXIT_UNRECORDED
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Attempt, FailedRank, Hang
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, last_events
-from launcher.runs.failure_classes import HANG
+from launcher.runs.failure_classes import HANG, STORAGE, of_storage, takes_no_writes
+from launcher.runs.files import write_text
 from launcher.runs.jobs import Job
 from launcher.runs.records import read_tail
 from launcher.runs.results import Error
@@ -23,6 +24,7 @@ SCRIPT_LINES = 2
 FULL_BELOW = 1 << 20
 """A disk with fewer bytes free is taken for full."""
 FREE_SPACE = "free space on the run directory's disk, or make it writable, then launch resume"
+STORAGE_REMEDY = "if it comes again, have the file system of the run directory looked at"
 SHUTDOWN_S = 300
 """Ranks that torchrun still finds so long after the first has failed are killed; its job's script says so long."""
 MEMORY = re.compile(r"oom[-_]kill|out[ -]of[ -]memory|Cannot allocate memory", re.IGNORECASE)
@@ -78,9 +80,8 @@ def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Err
     step = last_step(run, attempt.number)
     who = death.process if death.rank is None else f"rank {death.rank}"
     # It could not say so, and others only saw that it was gone.
-    if death.signal is None and _disk_is_full(run):
-        text = f"{who} {death.how}; the disk of {run.path} is full"
-        return Error("disk", text, FREE_SPACE, death.rank, death.host, step)
+    if death.code == EXIT_UNRECORDED or (death.signal is None and _refusal(run)):
+        return replace(unrecorded(run, f"{who} {death.how}"), rank=death.rank, host=death.host)
     if death.rank is None and death.signal is None and PORT_TAKEN in log:
         text = "the port on which ranks meet was taken by another job at the same moment"
         return Error(
@@ -116,8 +117,8 @@ def by_itself(code: int | None) -> bool:
 
 def without_result(run: RunDir, job: str | None, state: str, code: int | None) -> Error:
     """The `error` of a run whose job has ended in this state, with this code if known, and left no result."""
-    if _disk_is_full(run):
-        return Error("disk", f"{state}; the disk of {run.path} is full", FREE_SPACE)
+    if code == EXIT_UNRECORDED or _refusal(run):
+        return unrecorded(run, state)
     attempt = run.last_attempt()
     record = attempt.read() if attempt is not None else None
     begun = record is not None and record.job_id == job and record.status is None
@@ -135,9 +136,42 @@ def without_result(run: RunDir, job: str | None, state: str, code: int | None) -
     )
 
 
-def _disk_is_full(run: RunDir) -> bool:
+def unrecorded(run: RunDir, what: str) -> Error:
+    """The `error` of a run whose directory took no writes, so that what happened could not be said there."""
+    last, refusal = run.last_attempt(), _refusal(run)
+    step = None if last is None else last_step(run, last.number)
+    if refusal is None:
+        refusal = Refusal(STORAGE, "took no writes at that moment")
+    remedy = STORAGE_REMEDY if refusal.kind == STORAGE else FREE_SPACE
+    return Error(refusal.kind, f"{what}; the disk of {run.path} {refusal.words}", remedy, step=step)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why nothing can be written."""
+
+    kind: str
+    """The class of the error."""
+    words: str
+    """What the disk is or does."""
+
+
+def _refusal(run: RunDir) -> Refusal | None:
+    """Whether a run directory takes no writes, by what its file system says of itself, and to a file that is tried."""
     disk = os.statvfs(run.path)
-    return disk.f_bavail * disk.f_frsize < FULL_BELOW
+    if disk.f_flag & os.ST_RDONLY:
+        return Refusal("disk", "is read-only")
+    if disk.f_bavail * disk.f_frsize < FULL_BELOW:
+        return Refusal("disk", "is full")
+    trial = run.control / "trial"
+    try:
+        write_text(trial, "")
+        trial.unlink()
+    except OSError as error:
+        if takes_no_writes(error):
+            kind = STORAGE if of_storage(error) else "disk"
+            return Refusal(kind, f"takes no writes: {error.strerror}")
+    return None
 
 
 def _is_local(job: str | None) -> bool:
@@ -186,9 +220,14 @@ def _first_cause(failed: list[tuple[int, FailedRank]]) -> tuple[int, FailedRank]
     causes = [
         (node, rank)
         for node, rank in failed
-        if rank.exit_code < 0 and rank.exit_code != -signal.SIGTERM and rank.seen_at < first + SHUTDOWN_S - 1
+        if _is_cause(rank.exit_code) and rank.seen_at < first + SHUTDOWN_S - 1
     ]
     return min(causes or failed, key=lambda found: found[1].seen_at)
+
+
+def _is_cause(code: int) -> bool:
+    """Whether a rank that ended so did not end because of another."""
+    return code == EXIT_UNRECORDED or (code < 0 and code != -signal.SIGTERM)
 
 
 def _last_lines(text: str, most: int = TAIL_LINES) -> list[str]:

@@ -15,15 +15,24 @@ from typing import Any
 import torch
 
 from launcher.cards import model_card
-from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, RunFailed, RunStopped, UserError
+from launcher.errors import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_STOPPED,
+    EXIT_UNRECORDED,
+    RunFailed,
+    RunStopped,
+    UserError,
+)
 from launcher.health.facts import this_node
 from launcher.planning.plan import Plan
 from launcher.planning.recorded_plan import recorded_plan
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
+from launcher.runs.failure_classes import takes_no_writes
 from launcher.runs.failures import last_step
 from launcher.runs.files import let_group_read, write_text
-from launcher.runs.results import Best, Measured, Result, Tracking
+from launcher.runs.results import Best, Error, Measured, Result, Tracking
 from launcher.train.compress.compression import compression_report
 from launcher.train.job import Job, make_job
 from launcher.train.loop import Ending, StepTimer, train
@@ -76,8 +85,7 @@ def run_attempt(run: RunDir, attempt: AttemptDir, stop: StopFlag, heartbeat: Hea
     except Exception as error:  # noqa: BLE001  (whatever ends an attempt is recorded)
         with contextlib.suppress(OSError):  # a full disk has no room for the log, and maybe for the record
             traceback.print_exc()
-        _fail(run, attempt, events, error, rank, started)
-        return EXIT_FAILED
+        return _fail(run, attempt, events, error, rank, started)
     distributed.leave()
     return EXIT_OK
 
@@ -230,17 +238,33 @@ def _earlier_wall(run: RunDir, attempt: AttemptDir) -> float:
 
 def _fail(
     run: RunDir, attempt: AttemptDir, events: Events, error: Exception, rank: int, started: float
-) -> None:
-    """Record the failure; where several ranks fail, the first to come is the cause and the others are its echo."""
+) -> int:
+    """Record the failure, as far as that can be; returns the exit code of this rank."""
+    try:
+        if _is_first(attempt):
+            told = _describe(run, attempt, error, rank)
+            failed = Result("failed", steps=told.step or 0, error=told)
+            _end(run, attempt, events, EXIT_FAILED, started, failed)
+    except OSError as refusal:
+        return EXIT_UNRECORDED if takes_no_writes(refusal) else EXIT_FAILED
+    return EXIT_FAILED
+
+
+def _is_first(attempt: AttemptDir) -> bool:
+    """Where several ranks fail, the first to come is the cause and the others are its echo."""
     try:
         descriptor = os.open(attempt.path / "first_failure", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
-        return
+        return False
     os.close(descriptor)
+    return True
+
+
+def _describe(run: RunDir, attempt: AttemptDir, error: Exception, rank: int) -> Error:
+    """The failure with the rank, the node and the step."""
     step = error.step if isinstance(error, RunFailed) and error.step else last_step(run, attempt.number)
     who = describe_failure(error)
-    told = replace(who, rank=rank if who.rank is None else who.rank, host=who.host or this_node(), step=step)
-    _end(run, attempt, events, EXIT_FAILED, started, Result("failed", steps=step or 0, error=told))
+    return replace(who, rank=rank if who.rank is None else who.rank, host=who.host or this_node(), step=step)
 
 
 def _end(run: RunDir, attempt: AttemptDir, events: Events, code: int, started: float, result: Result) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.dying_disk import DyingDisk, Loss
 from support.fault_rows import Seen
 from support.launched import RECIPE, Training, error_of
 from support.system_calls import refused, require_strace
@@ -72,6 +75,43 @@ def test_the_disk_errs(start: Start, undisturbed: Undisturbed, happened: Seen) -
     assert "Input/output error" in said
     assert losses(training.run) == undisturbed(1)
     happened("EIO from the fsync of a save: named `storage`, and another attempt went on to the same losses")
+
+
+@pytest.mark.parametrize(
+    ("loss", "ranks", "cause"),
+    [("errs", 1, "storage"), ("read-only", 1, "disk"), ("read-only", 2, "disk"), ("gone", 2, "storage")],
+)
+@pytest.mark.fault(17)
+def test_the_disk_is_lost(
+    start: Start, tmp_path: Path, loss: Loss, ranks: int, cause: str, happened: Seen
+) -> None:
+    """Nothing can be written any more, not even how the run ended: exit codes tell, and so do those who ask."""
+    with DyingDisk(tmp_path / "disk", loss) as disk:
+        training = start(*RECIPE, f"gpus={ranks}", "run_id=r", directory=disk.place)
+        training.wait_for_step(12)
+        disk.die()
+        said = training.end(code=1)
+        assert loss == "gone" or re.search(rf"cause +{cause} ", said), said
+        for verb in ("status", "resume"):
+            code, words = asked(verb, "r", directory=disk.place)
+            print(loss, verb, code, words)
+            assert "Traceback" not in words, words
+            assert verb != "resume" or code not in (0, 75), words
+            if verb == "status" and loss != "gone":
+                assert re.search(rf"cause +{cause} ", words), words
+    happened(
+        f"{ranks} ranks on a disk that {LOST[loss]}: named `{cause}`, by exit codes where nothing could be written"
+    )
+
+
+LOST = {"errs": "errs at every block", "read-only": "becomes read-only", "gone": "refuses to be read, too"}
+
+
+def asked(*words: str, directory: Path) -> tuple[int, str]:
+    """Exit code of a `launch` command, and all that it printed."""
+    command = [sys.executable, "-m", "launcher", *words]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=300)
+    return done.returncode, done.stdout + done.stderr
 
 
 def fill(disk: Path, left: int) -> None:

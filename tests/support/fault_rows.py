@@ -114,9 +114,10 @@ ROWS: Mapping[int, Row] = {
     ),
     17: Row(
         "Disk full in a save, in metrics, in logs",
-        "a full file system of 16 MiB; a limit on the size of files; /dev/full; strace has an fsync of a save fail with EIO",
-        "the run fails by name (`checkpoint` or `disk`), the last checkpoint stays, and it resumes once there is space",
-        "EIO in logs, and from every fsync at once: not tried",
+        "a full file system of 16 MiB; a limit on the size of files; /dev/full; strace has an fsync of a save fail "
+        "with EIO; the loop device below an ext4 is cut off, or its journal given up",
+        "the run fails by name (`checkpoint`, `disk` or `storage`), by exit codes where nothing can be written; the last "
+        "checkpoint stays, and it resumes once there is space",
     ),
     18: Row(
         "Delayed visibility on the shared file system",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +10,8 @@ from launcher.errors import DamagedFile
 from launcher.executors.local import LocalExecutor, end_unrecorded
 from launcher.executors.shared.base import JobState
 from launcher.runs.directory import RunDir
-from launcher.runs.failures import by_itself
+from launcher.runs.failure_classes import takes_no_writes
+from launcher.runs.failures import by_itself, unrecorded
 from launcher.runs.failures import without_result as cause_of_death
 from launcher.runs.results import Result
 
@@ -22,9 +23,12 @@ def outcome(run: RunDir, job: str, state: JobState) -> Result:
         return result
     found = without_result(run, state)
     if LocalExecutor.started(job) and run.last_job() == job:
-        with contextlib.suppress(OSError):  # the disk may be full
+        try:
             end_unrecorded(run, job, found.status, found.error if found.status == "failed" else None)
             return run.read_result() or found
+        except OSError as error:  # the disk may be full
+            if found.status == "failed" and takes_no_writes(error):
+                return replace(found, error=unrecorded(run, state_text(state)))
     return found
 
 

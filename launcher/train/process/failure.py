@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 
 import torch
 
 from launcher.errors import LauncherError, RunFailed
 from launcher.runs.directory import LOSS_FILE
-from launcher.runs.failure_classes import MEMORY, UNKNOWN
-from launcher.runs.failures import FREE_SPACE
+from launcher.runs.failure_classes import FULL, MEMORY, STORAGE, UNKNOWN, of_storage
+from launcher.runs.failures import FREE_SPACE, STORAGE_REMEDY
 from launcher.runs.results import Error
 
 LONGEST_MESSAGE = 1000
@@ -51,24 +50,7 @@ MISTAKES = (
     AssertionError,
 )
 """What a program gets wrong in the same way each time. Not ValueError, which libraries raise for many other reasons."""
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
-"""What file systems say that take no more: full, over a quota or a limit on files, mounted to be read only."""
-STORAGE = frozenset(
-    {
-        errno.EIO,
-        errno.ESTALE,
-        errno.EREMOTEIO,
-        errno.ENOTCONN,
-        errno.ETIMEDOUT,
-        errno.ENXIO,
-        errno.ENODEV,
-        errno.ESHUTDOWN,
-        errno.EHOSTDOWN,
-    }
-)
-"""What file systems say that have lost their disk or their server."""
 IN_THE_LOG = "logs/rank_R.log holds the traceback"
-STORAGE_REMEDY = "if it comes again, have the file system of the run directory looked at"
 
 
 def describe_failure(error: BaseException) -> Error:
@@ -88,15 +70,10 @@ def describe_failure(error: BaseException) -> Error:
     return Error(_unexpected_class(error), message, _remedy(error))
 
 
-def of_storage(error: BaseException) -> bool:
-    """Whether a file system has lost its disk or its server, which may come back."""
-    return isinstance(error, OSError) and not isinstance(error, ConnectionError) and error.errno in STORAGE
-
-
 def _unexpected_class(error: BaseException) -> str:
     text = str(error)
     if of_storage(error):
-        return "storage"
+        return STORAGE
     if isinstance(error, RuntimeError) and any(words in text for words in BROKEN_NODE):
         return "node"
     is_connection = isinstance(error, ConnectionError | torch.distributed.DistNetworkError)

@@ -15,6 +15,7 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
+from launcher.errors import EXIT_UNRECORDED
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import FailedNode, FailedRank
 from launcher.runs.directory import RunDir
@@ -32,9 +33,18 @@ def main(arguments: list[str]) -> None:
             FailedRank(rank, failure.exitcode, float(failure.timestamp))
             for rank, failure in error.failures.items()
         ]
-        attempt.write_failed_node(int(os.environ["LAUNCHER_NODE"]), FailedNode(tuple(failed)))
+        _record(attempt, failed)
         raise
     wait_for_the_end(attempt)
+
+
+def _record(attempt: AttemptDir, failed: list[FailedRank]) -> None:
+    """Where a rank could record nothing, and nor can this, the exit code says so."""
+    try:
+        attempt.write_failed_node(int(os.environ["LAUNCHER_NODE"]), FailedNode(tuple(failed)))
+    finally:
+        if any(rank.exit_code == EXIT_UNRECORDED for rank in failed):
+            sys.exit(EXIT_UNRECORDED)
 
 
 def wait_for_the_end(attempt: AttemptDir) -> None:

@@ -23,12 +23,12 @@ from pathlib import Path
 
 from launcher.errors import DamagedFile, RunFailed
 from launcher.runs.directory import RunDir
-from launcher.runs.failures import FREE_SPACE
+from launcher.runs.failure_classes import of_storage
+from launcher.runs.failures import FREE_SPACE, STORAGE_REMEDY
 from launcher.runs.files import write_json
 from launcher.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from launcher.runs.records import make, read_json, tree_of
 from launcher.runs.synced_files import files_in, sync, sync_tree
-from launcher.train.process.failure import STORAGE_REMEDY, of_storage
 from launcher.train.process.ranks import Ranks
 from launcher.train.process.threads import CHECKPOINT_WRITER
 from launcher.train.step.strategy import Strategy

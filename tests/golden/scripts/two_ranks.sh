@@ -92,7 +92,7 @@ fi
 
 # The end is recorded whatever signals come now.
 trap '' USR1 TERM INT
-outcome=$(node end "$run_dir" "$LAUNCHER_ATTEMPT" "$code") || outcome="1 stay 0"
+outcome=$(node end "$run_dir" "$LAUNCHER_ATTEMPT" "$code") || outcome="$? stay 0"
 read -r code going wait_s <<<"$outcome"
 if [[ $going == again ]]; then
     # This starts from the top, unless a signal comes meanwhile. An ignored one could not be trapped again.
@@ -103,7 +103,7 @@ if [[ $going == again ]]; then
     if [[ -z $signalled ]] && ! asked cancel && ! asked stop; then
         exec bash "$run_dir/job.sh"
     fi
-    outcome=$(node end "$run_dir" "$LAUNCHER_ATTEMPT" "$code") || outcome="1 stay 0"
+    outcome=$(node end "$run_dir" "$LAUNCHER_ATTEMPT" "$code") || outcome="$? stay 0"
     read -r code going _ <<<"$outcome"
 fi
 exit "$code"
