@@ -29,6 +29,7 @@ from launcher.runs.provenance import (
     installed_packages,
     read_data_used,
     read_environment,
+    read_hub_model,
 )
 from launcher.runs.records import make, parse_object
 
@@ -132,6 +133,8 @@ def _own_words(run: RunDir, given: Sequence[str], runs_dir: Path) -> Iterator[st
         "run_id": _free_name(run, runs_dir),
         "tracking.wandb.mode": "disabled",
     }
+    if (model := read_hub_model(run)) is not None:  # its branch may have moved since
+        own["model.revision"] = model.commit
     yield from given
     yield from (f"{key}={json.dumps(value)}" for key, value in own.items() if key not in keys)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import launcher
+from launcher.cli.reproduction import reproduction
 from launcher.runs.directory import RunDir
 from launcher.runs.provenance import code_digest, read_environment
 
@@ -90,6 +91,12 @@ def test_data_that_were_moved_are_named_and_looked_at(launch: Launch, done: RunD
     said = launch("reproduce", "done", f"data.train={moved}", code=2).stderr
     assert "data.train: holds other data than the run's own" in said
     assert done.run_id in said
+
+
+def test_a_model_of_a_hub_is_the_commit_that_was_trained(done: RunDir, tmp_path: Path) -> None:
+    commit = "9f" * 20
+    done.hub_model.write_text(json.dumps({"name": "me/tiny", "revision": "main", "commit": commit}))
+    assert f'model.revision="{commit}"' in reproduction(done, (), tmp_path / "runs").words
 
 
 @pytest.mark.parametrize("word", ["train.lr=1", "seed=2", "data.text=other", "nonsense"])
