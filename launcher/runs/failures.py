@@ -165,7 +165,7 @@ def _refusal(run: RunDir) -> Refusal | None:
         return Refusal("disk", "is full")
     trial = run.control / "trial"
     try:
-        write_text(trial, "")
+        write_text(trial, "trial\n")  # an empty file takes no block of the disk
         trial.unlink()
     except OSError as error:
         if takes_no_writes(error):

@@ -244,7 +244,10 @@ def _fail(
         if _is_first(attempt):
             told = _describe(run, attempt, error, rank)
             failed = Result("failed", steps=told.step or 0, error=told)
-            _end(run, attempt, events, EXIT_FAILED, started, failed)
+            try:
+                _end(run, attempt, events, EXIT_FAILED, started, failed)
+            except OSError:  # a disk that errs may do so once
+                _end(run, attempt, events, EXIT_FAILED, started, failed)
     except OSError as refusal:
         return EXIT_UNRECORDED if takes_no_writes(refusal) else EXIT_FAILED
     return EXIT_FAILED
