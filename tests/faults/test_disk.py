@@ -99,8 +99,9 @@ def test_the_disk_is_lost(
             assert verb != "resume" or code not in (0, 75), words
             if verb == "status" and loss != "gone":
                 assert re.search(rf"cause +{cause} ", words), words
+    who = {1: "one rank", 2: "two ranks"}[ranks]
     happened(
-        f"{ranks} ranks on a disk that {LOST[loss]}: named `{cause}`, by exit codes where nothing could be written"
+        f"{who} on a disk that {LOST[loss]}: named `{cause}`, by exit codes where nothing could be written"
     )
 
 

@@ -113,7 +113,7 @@ ROWS: Mapping[int, Row] = {
         "named; the one before it is used",
     ),
     17: Row(
-        "Disk full in a save, in metrics, in logs",
+        "Disk full, erring or lost, in a save, in metrics, in logs",
         "a full file system of 16 MiB; a limit on the size of files; /dev/full; strace has an fsync of a save fail "
         "with EIO; the loop device below an ext4 is cut off, or its journal given up",
         "the run fails by name (`checkpoint`, `disk` or `storage`), by exit codes where nothing can be written; the last "
