@@ -90,7 +90,7 @@ def _origin(origins: Mapping[str, str], key: str) -> str | None:
 
 def plan_entries(one: Mapping[str, Any], two: Mapping[str, Any]) -> Iterator[Entry]:
     """What was planned otherwise, predictions left out: they follow from the rest."""
-    predicted = ("memory.", "traffic.", "throughput.")
+    predicted = ("memory.", "traffic.", "throughput.", "sharding")
     flat = [
         {
             key: value

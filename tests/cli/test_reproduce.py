@@ -99,6 +99,15 @@ def test_a_model_of_a_hub_is_the_commit_that_was_trained(done: RunDir, tmp_path:
     assert f'model.revision="{commit}"' in reproduction(done, (), tmp_path / "runs").words
 
 
+def test_what_was_predicted_otherwise_is_no_difference(done: RunDir, tmp_path: Path) -> None:
+    """A first plan didn't know the shape of a model that wasn't fetched yet, or how fast the machine is."""
+    plan = json.loads(done.plan.read_text())
+    before = plan["sharding"]
+    plan["sharding"] = [] if before else [{"zero_stage": 0}]
+    done.plan.write_text(json.dumps(plan))
+    assert reproduction(done, (), tmp_path / "runs").differences == ()
+
+
 @pytest.mark.parametrize("word", ["train.lr=1", "seed=2", "data.text=other", "nonsense"])
 @pytest.mark.usefixtures("done")
 def test_what_is_reproduced_is_not_changed(launch: Launch, word: str) -> None:
