@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from types import TracebackType
 from typing import Any, Self
 
 from launcher.cli import follow
-from launcher.cli.output import say, show, show_json
+from launcher.cli.output import EXIT_SIGNALLED, NoReader, say, show, show_json, signal_of
 from launcher.cli.progress import Bar, make_bar
 from launcher.cli.summary import summary
-from launcher.errors import EXIT_INTERRUPTED, EXIT_OK, DamagedFile, RunFailed, UserError
+from launcher.errors import EXIT_OK, DamagedFile, RunFailed, UserError
 from launcher.executors import Executor, JobState, executor_for
 from launcher.executors.shared.outcome import outcome, state_text
 from launcher.runs.directory import RunDir
@@ -69,9 +70,10 @@ class Session:
         if self._follow:
             try:
                 result = outcome(run, job_id, self._stay(run, tail))
-            except KeyboardInterrupt:
-                say(f"{run.run_id} goes on without you; launch stop {run.run_id} would stop it")
-                return EXIT_INTERRUPTED
+            except KeyboardInterrupt as interrupt:
+                with contextlib.suppress(OSError, NoReader):  # the terminal may be gone
+                    say(f"{run.run_id} goes on without you; launch stop {run.run_id} would stop it")
+                return EXIT_SIGNALLED + signal_of(interrupt)
             except DamagedFile as error:  # nothing was wrong with what was asked: the file system may be gone
                 remedy = f"launch status {run.run_id} tells more once its directory can be read"
                 raise RunFailed(STORAGE, f"{run.run_id} can't be followed: {error}", remedy) from None

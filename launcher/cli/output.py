@@ -153,7 +153,7 @@ def report_refusal(error: OSError, *, as_json: bool) -> int:
 
 def report_interrupt(cause: BaseException | None, *, as_json: bool) -> int:
     """Say that a signal has ended the command, and return its exit code; a terminal may be gone by now."""
-    number = signal.Signals(getattr(cause, "number", signal.SIGINT))
+    number = signal_of(cause)
     text = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
     code = EXIT_SIGNALLED + number
     with contextlib.suppress(OSError, NoReader):
@@ -161,6 +161,11 @@ def report_interrupt(cause: BaseException | None, *, as_json: bool) -> int:
         if as_json:
             show_json({"exit_code": code, "error": {"class": "interrupted", "message": text, "remedy": None}})
     return code
+
+
+def signal_of(interrupt: BaseException | None) -> signal.Signals:
+    """Which signal has interrupted the command."""
+    return signal.Signals(getattr(interrupt, "number", signal.SIGINT))
 
 
 def be_quiet() -> None:

@@ -61,6 +61,15 @@ def test_stop_resume_and_kill(
     assert "r was cancelled" in err
     assert "launch resume r" in err
 
+    left = start("resume", "r")
+    trains(tmp_path / "runs", 4)
+    left.send_signal(signal.SIGHUP)
+    _, err = left.communicate(timeout=120)
+    assert left.returncode == 129
+    assert "r goes on without you" in err
+    assert json.loads(launch("status", "r", "--json").stdout)["status"] == "running"
+    launch("cancel", "r")
+
     steps = [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()]
     assert steps == list(range(1, len(steps) + 1))
 
