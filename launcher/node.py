@@ -230,7 +230,7 @@ def watch(run: RunDir, attempt: AttemptDir, node: int, sizes: tuple[int, int], s
 def main(argv: Sequence[str]) -> None:
     """The command line in this module's docstring; its exit code says so where the run directory takes no writes."""
     try:
-        obey(argv)
+        _obey(argv)
     except OSError as error:
         if not takes_no_writes(error):
             raise
@@ -238,7 +238,7 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(EXIT_UNRECORDED)
 
 
-def obey(argv: Sequence[str]) -> None:
+def _obey(argv: Sequence[str]) -> None:
     """Do what one command line asks for."""
     start_up.keep_from_others(start_up.OTHERS)
     verb, run = argv[0], RunDir(Path(argv[1]))

@@ -80,8 +80,9 @@ def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Err
     step = last_step(run, attempt.number)
     who = death.process if death.rank is None else f"rank {death.rank}"
     # It could not say so, and others only saw that it was gone.
-    if death.code == EXIT_UNRECORDED or (death.signal is None and _refusal(run)):
-        return replace(unrecorded(run, f"{who} {death.how}"), rank=death.rank, host=death.host)
+    refusal = refusal_of(run) if death.signal is None else None
+    if death.code == EXIT_UNRECORDED or refusal is not None:
+        return replace(unrecorded(run, f"{who} {death.how}", refusal), rank=death.rank, host=death.host)
     if death.rank is None and death.signal is None and PORT_TAKEN in log:
         text = "the port on which ranks meet was taken by another job at the same moment"
         return Error(
@@ -117,8 +118,9 @@ def by_itself(code: int | None) -> bool:
 
 def without_result(run: RunDir, job: str | None, state: str, code: int | None) -> Error:
     """The `error` of a run whose job has ended in this state, with this code if known, and left no result."""
-    if code == EXIT_UNRECORDED or _refusal(run):
-        return unrecorded(run, state)
+    refusal = refusal_of(run)
+    if code == EXIT_UNRECORDED or refusal is not None:
+        return unrecorded(run, state, refusal)
     attempt = run.last_attempt()
     record = attempt.read() if attempt is not None else None
     begun = record is not None and record.job_id == job and record.status is None
@@ -136,9 +138,12 @@ def without_result(run: RunDir, job: str | None, state: str, code: int | None) -
     )
 
 
-def unrecorded(run: RunDir, what: str) -> Error:
-    """The `error` of a run whose directory took no writes, so that what happened could not be said there."""
-    last, refusal = run.last_attempt(), _refusal(run)
+def unrecorded(run: RunDir, what: str, refusal: Refusal | None) -> Error:
+    """The `error` of a run whose directory took no writes, so that what happened could not be said there.
+
+    `refusal` is what it says now, None where it takes writes again.
+    """
+    last = run.last_attempt()
     step = None if last is None else last_step(run, last.number)
     if refusal is None:
         refusal = Refusal(STORAGE, "took no writes at that moment")
@@ -156,7 +161,7 @@ class Refusal:
     """What the disk is or does."""
 
 
-def _refusal(run: RunDir) -> Refusal | None:
+def refusal_of(run: RunDir) -> Refusal | None:
     """Whether a run directory takes no writes, by what its file system says of itself, and to a file that is tried."""
     disk = os.statvfs(run.path)
     if disk.f_flag & os.ST_RDONLY:

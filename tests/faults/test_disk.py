@@ -81,6 +81,7 @@ def test_the_disk_errs(start: Start, undisturbed: Undisturbed, happened: Seen) -
     ("loss", "ranks", "cause"),
     [("errs", 1, "storage"), ("read-only", 1, "disk"), ("read-only", 2, "disk"), ("gone", 2, "storage")],
 )
+@pytest.mark.long
 @pytest.mark.fault(17)
 def test_the_disk_is_lost(
     start: Start, tmp_path: Path, loss: Loss, ranks: int, cause: str, happened: Seen
@@ -89,7 +90,11 @@ def test_the_disk_is_lost(
     with DyingDisk(tmp_path / "disk", loss) as disk:
         training = start(*RECIPE, f"gpus={ranks}", "run_id=r", directory=disk.place)
         training.wait_for_step(12)
+        for rank in range(ranks):  # none writes while the disk errs already, and is not read-only yet
+            training.kill(rank, signal.SIGSTOP)
         disk.die()
+        for rank in range(ranks):
+            training.kill(rank, signal.SIGCONT)
         said = training.end(code=1)
         assert loss == "gone" or re.search(rf"cause +{cause} ", said), said
         for verb in ("status", "resume"):

@@ -11,7 +11,7 @@ from launcher.executors.local import LocalExecutor, end_unrecorded
 from launcher.executors.shared.base import JobState
 from launcher.runs.directory import RunDir
 from launcher.runs.failure_classes import takes_no_writes
-from launcher.runs.failures import by_itself, unrecorded
+from launcher.runs.failures import by_itself, refusal_of, unrecorded
 from launcher.runs.failures import without_result as cause_of_death
 from launcher.runs.results import Result
 
@@ -28,7 +28,7 @@ def outcome(run: RunDir, job: str, state: JobState) -> Result:
             return run.read_result() or found
         except OSError as error:  # the disk may be full
             if found.status == "failed" and takes_no_writes(error):
-                return replace(found, error=unrecorded(run, state_text(state)))
+                return replace(found, error=unrecorded(run, state_text(state), refusal_of(run)))
     return found
 
 
