@@ -42,7 +42,7 @@ from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.events import append_notice
 from launcher.runs.exclusions import Exclusion
-from launcher.runs.failure_classes import ECHOES, HANG, STORAGE, takes_no_writes
+from launcher.runs.failure_classes import ECHOES, takes_no_writes
 from launcher.runs.files import write_json, write_text
 from launcher.runs.jobs import Job
 from launcher.runs.requests import drop_others, is_asked
@@ -350,8 +350,8 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
         endings.write_result(run, STATUS_OF_CODE.get(written, "failed"), None)
     elif written == EXIT_FAILED and result.error is not None and result.error.kind in ECHOES:
         # The ranks that live on only see a lost connection; the cause is the one that was killed, or could write no more.
-        error = failures.examine(run, attempt, record, code)
-        if error.kind in ("killed", HANG, "disk", STORAGE):
+        error = failures.behind_echoes(run, attempt, record, code)
+        if error is not None:
             run.write_result(replace(result, error=error))
     return written
 

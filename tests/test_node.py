@@ -25,7 +25,7 @@ from launcher.node import begin, end
 from launcher.planning.plan import Plan
 from launcher.runs import endings
 from launcher.runs import failures as failure
-from launcher.runs.attempts import Attempt, FailedNode, FailedRank
+from launcher.runs.attempts import Attempt, FailedNode, FailedRank, Gone
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json, write_text
 from launcher.runs.records import read_json, tree_of
@@ -229,6 +229,67 @@ def test_a_killed_process_points_at_memory(local: RunDir, code: int) -> None:
     assert "memory" in error["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("for_memory", "phase", "kind", "words", "remedy"),
+    [
+        (
+            True,
+            "step",
+            "memory",
+            "the kernel ended it for want of memory; it held 3.0 GiB",
+            "lower batch.micro",
+        ),
+        (True, "loading", "killed", "the kernel ended it for want of memory", "ask for more memory"),
+        (False, "step", "killed", "not for want of memory, as far as the kernel counts", "somebody, a limit"),
+        (None, "step", "killed", "from outside", "often the node ran out of memory"),
+    ],
+)
+def test_a_kill_is_told_from_one_for_want_of_memory(
+    local: RunDir, for_memory: bool | None, phase: str, kind: str, words: str, remedy: str
+) -> None:
+    """Only memory that is used for computing gets less with smaller micro-batches."""
+    start(local)
+    local.attempt(1).write_gone(Gone(0, 0, phase, 3 << 30, 4 << 30, for_memory))
+    code, going = end(local, local.attempt(1), -9)
+    error = (read_json(local.result) or {})["error"]
+    assert (error["class"], code, going) == (kind, 1, "again" if kind == "memory" else "stay")
+    assert words in error["message"]
+    assert "its node or job may use 4.0 GiB" in error["message"]
+    assert remedy in error["remedy"]
+
+
+CRASHED = """\
+step 3
+free(): invalid pointer
+Fatal Python error: Aborted
+
+Thread 0x00007f8455b146c0 (most recent call first):
+  File "/usr/lib/python3.11/threading.py", line 982 in run
+
+Current thread 0x00007f6c2f241b80 (most recent call first):
+  File "/env/lib/python3.11/site-packages/torch/nn/functional.py", line 2910 in linear
+  File "{run}/loss.py", line 7 in loss
+
+Extension modules: numpy._core._multiarray_umath, torch._C (total: 2)
+"""
+
+
+def test_native_code_that_crashed_is_told_with_where_python_stood(local: RunDir) -> None:
+    step(local, start(local), 3)
+    local.rank_log(0).write_text(CRASHED.format(run=local.path))
+    assert end(local, local.attempt(1), 134) == (1, "stay")
+    error = (read_json(local.result) or {})["error"]
+    assert (error["class"], error["rank"], error["step"]) == ("crashed", 0, 3)
+    assert error["message"].splitlines() == [
+        "rank 0 was killed by SIGABRT: native code gave up",
+        "free(): invalid pointer",
+        "  in linear, torch/nn/functional.py:2910",
+        "  from loss, loss.py:7",
+    ]
+    assert error["remedy"].startswith("try LAUNCH_COMPAT=off launch resume r, then another version of torch")
+    assert error["remedy"].endswith("at the end of logs/rank_0.log")
+
+
 def test_a_killed_torchrun_is_not_blamed_on_a_rank(tmp_path: Path) -> None:
     run = new_run(plan_of({"executor": "local", "gpus": 2}, run_dir=tmp_path / "runs" / "r"))
     start(run)
@@ -296,6 +357,62 @@ def test_the_echo_that_another_rank_recorded_gives_way_to_the_kill(local: RunDir
     assert end(local, local.attempt(1), 1) == (1, "stay")
     result = read_json(local.result) or {}
     assert (result["steps"], result["error"]["class"], result["error"]["rank"]) == (4, "killed", 1)
+
+
+@pytest.mark.parametrize(
+    ("failed", "gone", "code"), [([(0, 0, 1, 41.0), (0, 1, 7, 41.0)], 0, 7), ([(0, 0, 1, 41.0)], 1, 0)]
+)
+def test_an_echo_gives_way_to_a_rank_that_left_without_a_word(
+    local: RunDir, failed: list[tuple[int, int, int, float]], gone: int, code: int
+) -> None:
+    """It called _exit, whose code is any; with 0, torchrun takes it for done."""
+    start(local)
+    fail(local, *failed)
+    local.attempt(1).write_gone(Gone(gone, 0, "step"))
+    echo = {"class": "network", "rank": 0, "message": "RuntimeError: Connection closed by peer"}
+    finish(local, 1, 1, status="failed", steps=4, error=echo)
+    assert end(local, local.attempt(1), 1) == (1, "stay")
+    error = (read_json(local.result) or {})["error"]
+    assert (error["class"], error["rank"]) == ("crashed", 1)
+    assert f"rank 1 ended with code {code}" in error["message"]
+
+
+def test_what_several_ranks_say_of_a_lost_connection_is_believed(local: RunDir) -> None:
+    start(local)
+    fail(local, (0, 0, 1, 41.0), (0, 1, 1, 41.0))
+    local.attempt(1).write_gone(Gone(1, 0, "step"))
+    echo = {"class": "network", "rank": 0, "message": "RuntimeError: Connection closed by peer"}
+    finish(local, 1, 1, status="failed", steps=4, error=echo)
+    assert end(local, local.attempt(1), 1) == (1, "again")
+    assert (read_json(local.result) or {})["error"]["class"] == "network"
+
+
+def test_a_rank_that_a_library_aborts_since_another_failed_is_not_the_cause(run: RunDir) -> None:
+    """NCCL does so, seconds later; one that aborts first is the cause."""
+    error = examine(run, (0, 0, 1, 41.0), (1, 2, -6, 43.0))
+    assert (error["class"], error["rank"]) == ("crashed", 0)
+    fail(run, (0, 0, 1, 43.0), (1, 2, -6, 43.0))
+    assert tree_of(failure.examine(run, run.attempt(1), Attempt(1, hosts=("a", "b")), 1))["rank"] == 2
+
+
+def test_no_secret_and_no_command_of_a_terminal_is_told(
+    local: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither one of the job's own variables nor one that came by a file; the words stand in the rank's log."""
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef0123")
+    start(local)
+    local.secrets.write_text(json.dumps({"HF_TOKEN": "a token of mine"}))
+    local.rank_log(0).write_text(
+        "401 for 0123456789abcdef0123 and a token of mine at https://me:word@here/ \x1b]0;owned\x07\n"
+    )
+    end(local, local.attempt(1), 1)
+    message = (read_json(local.result) or {})["error"]["message"]
+    assert message.startswith(
+        "rank 0 ended with code 1\n401 for (hidden) and (hidden) at https://(hidden)@here/"
+    )
+    said = capsys.readouterr().err
+    assert "(hidden)" in said
+    assert "\x1b" not in said
 
 
 @pytest.mark.fault(17)

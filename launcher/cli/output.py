@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
+from launcher.secret_values import HIDDEN, secret_values, without_values
 from launcher.visible import json_safe, shortened, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 SECRET_NAME = re.compile(r"(?:^|[._-])(?:api)?(?:key|token|secret)(?:$|[._-])|passw(?:or)?d", re.IGNORECASE)
-HIDDEN = "(hidden)"
 EXIT_NO_READER = 141
 """The exit code of a process that wrote to a closed pipe, as a shell says it."""
 EXIT_SIGNALLED = 128
@@ -202,20 +202,12 @@ def problem_tree(problem: Problem) -> dict[str, Any]:
 
 def redact(text: str) -> str:
     """`text` without the values of environment variables that hold keys, tokens and passwords."""
-    for secret in _secret_values():
-        text = text.replace(secret, HIDDEN)
-    return text
+    return without_values(text, secret_values(os.environ))
 
 
 def is_secret_name(name: str) -> bool:
     """Whether a recipe key of this name would hold a secret; `tokens` does not."""
     return SECRET_NAME.search(name) is not None
-
-
-def _secret_values() -> Sequence[str]:
-    from launcher.executors.shared.environment import secret_values
-
-    return secret_values(os.environ)
 
 
 def _without_secret(problem: Problem) -> Problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib.metadata
 import os
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher import __version__
-from launcher.health import clock, gpus
+from launcher.health import clock, gpus, host_memory
 from launcher.health.gpus import Gpu
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
@@ -82,7 +81,7 @@ def look(run: RunDir, attempt: int, place: Place, *, on_gpus: bool) -> NodeFacts
         python=platform.python_version(),
         torch=_version("torch"),
         launcher=__version__,
-        memory_available=available_memory(),
+        memory_available=host_memory.available(),
         disk_free=_free(run.path),
         gpus=found.found,
         gpu_error=found.error,
@@ -141,14 +140,6 @@ def run_error(run: RunDir, attempt: int, timeout_s: float = SEEN_TIMEOUT_S) -> s
         # A full disk is no node's fault: how much is free is looked at for all of them.
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return None if full else f"{run.path} can't be written: {error.strerror}"
-    return None
-
-
-def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes of memory that can be had."""
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = meminfo.read_text(encoding="ascii").splitlines()
-        return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) << 10
     return None
 
 

@@ -15,9 +15,10 @@ import select
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 
-from launcher.health import bounds, records
+from launcher.health import bounds, host_memory, records
 from launcher.health.beats import Beat, BeatsOf
 from launcher.health.processes import HALTED, Process
 from launcher.health.records import Member, NodeHealth, RankHealth
@@ -25,12 +26,15 @@ from launcher.health.stacks import write_stacks
 from launcher.health.stalls import Place, Stall, places_of, stall_of
 from launcher.health.time_limit import TimeKeeper
 from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.attempts import Gone
 from launcher.runs.directory import RunDir
 from launcher.runs.events import append_notice
 
 POLL_S = 1.0
 WRITE_S = 2.0
 """How old a node's file may be while its ranks make progress."""
+KILLS_FROM = 5
+"""Looks over which a process that the kernel has killed may give back its memory, before it is gone."""
 AGENT_S = 10.0
 """Longest that torchrun may take to see that its ranks were killed."""
 
@@ -40,12 +44,28 @@ class Watched:
 
     def __init__(self, member: Member) -> None:
         """Raises OSError or ValueError where its beats can't be read."""
-        self.rank = member.rank
+        self.rank, self._node = member.rank, member.node
         self.process = Process(member.pid, member.started)
         self.agent = None if member.agent is None else Process(member.agent, member.agent_started or 0)
         self._beats = BeatsOf(member.pid, member.descriptor)
         self._last: Beat | None = None
         self._silent_s = 0.0
+        self._held: int | None = None
+        self._kills: deque[int | None] = deque(maxlen=KILLS_FROM)
+
+    def gone(self, allowed: int | None) -> Gone | None:
+        """Whether its process has died before its end, with how much memory; None where it lives, or has ended."""
+        kills = host_memory.kills()
+        if self.process.state() is not None:
+            self._kills.append(kills)
+            self._held = host_memory.held(self.process.pid) or self._held
+            return None
+        phase = self._beats.beat().phase
+        before = self._kills[0] if self._kills else kills
+        for_memory = None if before is None or kills is None else kills > before
+        return (
+            None if phase == "ended" else Gone(self.rank, self._node, phase, self._held, allowed, for_memory)
+        )
 
     def look(self, passed_s: float, floor: float | None, longest: dict[str, float]) -> RankHealth:
         """Where it stands, so many seconds after the last look."""
@@ -96,6 +116,8 @@ class Watcher:
         self._looked_at = self._began_at = time.monotonic()
         self._written_at = -WRITE_S
         self._agents_silent_s = 0.0
+        self._allowed = host_memory.allowed()
+        self._has_gone = False
 
     def watch(self) -> None:
         """Until the ranks of this node and their torchrun are gone."""
@@ -103,6 +125,7 @@ class Watcher:
         while self._anybody_lives():
             passed_s = self._passed()
             self._find_ranks()
+            self._note_gone()
             health = self._look(passed_s)
             stall = stall_of(self._places(health))
             self._write(health, is_silent=stall is not None and stall.silent_s > WRITE_S)
@@ -115,6 +138,17 @@ class Watcher:
             if self._keeper is not None:
                 self._keeper.look()
             self._wait()
+        self._note_gone()
+
+    def _note_gone(self) -> None:
+        """Record the first rank that dies; of several within a second, the one with the most memory."""
+        found = [
+            gone for watched in self._ranks.values() if (gone := watched.gone(self._allowed)) is not None
+        ]
+        if found and not self._has_gone:
+            self._has_gone = True
+            with contextlib.suppress(OSError):
+                self._attempt.write_gone(max(found, key=lambda gone: gone.held or 0))
 
     def _passed(self) -> float:
         """Seconds since the last look; those in which this process itself was halted don't count."""

@@ -9,18 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.commands import ask
-from launcher.executors.shared.environment import SECRET, WITH_PASSWORD
 from launcher.figures import human_bytes
 from launcher.resources import PROFILES
+from launcher.secret_values import KEYS, SECRET, WITH_PASSWORD
 
 EXECUTED = ("launcher", PROFILES, "ds_configs")
 """What of a checkout decides how a run is rendered and trained."""
 MOST_BYTES = 1 << 20
-KEYS = re.compile(
-    r"\b(hf_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|gh[oprsu]_[A-Za-z0-9]{30,}|github_pat_\w{20,}|sk-[\w-]{20,}|xox[a-z]-[\w-]{10,})"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY"
-)
-"""Keys that can be told by how they look."""
 VALUE = r"(?=\S*\d)(?=\S*[A-Za-z])(?P<value>[A-Za-z0-9+/=_.~-]{16,})"
 """Letters and digits, as keys have them."""
 ASSIGNED = (

@@ -17,7 +17,6 @@ from launcher import __version__, families, paths, resources
 from launcher.errors import Problem, UserError
 from launcher.executors import executor_for
 from launcher.executors.shared.base import Forecast
-from launcher.executors.shared.environment import secret_values
 from launcher.families.shared.base import ModelShape
 from launcher.families.shared.names import Sizes
 from launcher.loading import resolve as loading
@@ -36,6 +35,7 @@ from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.resources import PROFILES
 from launcher.runs.directory import CODE_PATCH, ORIGINS
+from launcher.secret_values import secret_values
 
 Answer = TypeVar("Answer")
 

@@ -7,8 +7,9 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from launcher.runs.attempts import Attempt, FailedNode, Hang
+from launcher.runs.attempts import Attempt, FailedNode, Gone, Hang
 from launcher.runs.files import WORD_BYTES, write_json
 from launcher.runs.records import make, read_json, read_text, tree_of
 
@@ -107,10 +108,29 @@ class AttemptDir:
 
     def write_hang(self, hang: Hang) -> None:
         """Write hang.json. Raises FileExistsError where another node has done so before."""
-        with open(os.open(self.hang, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
-            file.write(json.dumps(tree_of(hang)))
+        _write_first(self.hang, tree_of(hang))
+
+    @property
+    def gone(self) -> Path:
+        """Which rank's process was gone first."""
+        return self.path / "gone.json"
+
+    def read_gone(self) -> Gone | None:
+        """gone.json, or None where no watcher saw a rank go. Raises DamagedFile."""
+        tree = read_json(self.gone)
+        return None if tree is None else make(Gone, tree, str(self.gone))
+
+    def write_gone(self, gone: Gone) -> None:
+        """Write gone.json. Raises FileExistsError where another node has done so before."""
+        _write_first(self.gone, tree_of(gone))
 
     def number_in(self, path: Path) -> int | None:
         """The whole number that a small file of this attempt holds, or None."""
         text = (read_text(path, WORD_BYTES) or "").strip()
         return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII) else None
+
+
+def _write_first(path: Path, tree: dict[str, Any]) -> None:
+    """Write a small file that only the first to come may write. Raises FileExistsError."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+        file.write(json.dumps(tree))

@@ -75,6 +75,24 @@ class FailedNode:
 
 
 @dataclass(frozen=True)
+class Gone:
+    """attempts/N/gone.json: the first rank whose process was gone before its end, as the watcher of its node saw it."""
+
+    rank: int
+    node: int
+    """From 0, in the order of the attempt's hosts."""
+    phase: str
+    """What it was doing."""
+    held: int | None = None
+    """Bytes of main memory that it had when it was last looked at."""
+    allowed: int | None = None
+    """Bytes that its node has, or that its job may use."""
+    for_memory: bool | None = None
+    """Whether the kernel killed a process for want of memory in these seconds; None where it doesn't say."""
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Hang:
     """attempts/N/hang.json: the attempt was ended because nothing happened any more."""
 

@@ -23,7 +23,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.files import WORD_BYTES, let_group_list, locked, write_json, write_text
 from launcher.runs.jobs import Job
 from launcher.runs.records import make, read_json, read_text
+from launcher.secret_values import without_secrets
 
 if TYPE_CHECKING:
     from launcher.runs.examination import Examination
@@ -319,8 +320,20 @@ class RunDir:
         return read_result(self.result)
 
     def write_result(self, result: Result) -> None:
-        """Write result.json."""
-        write_json(self.result, result.tree())
+        """Write result.json, where no key and no password stands in the words of an error."""
+        error = result.error
+        if error is not None:
+            error = replace(error, message=without_secrets(error.message, self._environment()))
+        write_json(self.result, replace(result, error=error).tree())
+
+    def _environment(self) -> Mapping[str, str]:
+        """The variables of this process, and the keys that went into the run by a file."""
+        with contextlib.suppress(OSError, DamagedFile):
+            return {
+                **os.environ,
+                **{name: str(value) for name, value in (read_json(self.secrets) or {}).items()},
+            }
+        return os.environ
 
     def read_latency(self) -> Latency | None:
         """latency.json, or None where nobody has asked. Raises DamagedFile."""

@@ -271,7 +271,10 @@ def append_notice(path: Path, attempt: int, text: str) -> None:
         "text": text,
     }
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-    with contextlib.suppress(OSError), open(os.open(path, flags, 0o600), "w") as file:  # noqa: PTH123
+    with (
+        contextlib.suppress(OSError),
+        os.fdopen(os.open(path, flags, 0o600), "w", errors="backslashreplace") as file,
+    ):
         file.write(json.dumps(event, ensure_ascii=False) + "\n")
 
 

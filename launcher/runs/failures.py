@@ -7,12 +7,15 @@ import re
 import signal
 from dataclasses import dataclass, replace
 
-from launcher.errors import EXIT_STOPPED, EXIT_UNRECORDED
+from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, EXIT_UNRECORDED
+from launcher.runs import crash_reports
 from launcher.runs.attempt_directory import AttemptDir
-from launcher.runs.attempts import Attempt, FailedRank, Hang
+from launcher.runs.attempts import Attempt, FailedRank, Gone, Hang
+from launcher.runs.crash_reports import crash_in
+from launcher.runs.deaths import Death, first_gone, held_too_much, of_memory, remedy
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, last_events
-from launcher.runs.failure_classes import HANG, STORAGE, of_storage, takes_no_writes
+from launcher.runs.failure_classes import HANG, MEMORY, STORAGE, of_storage, takes_no_writes
 from launcher.runs.files import write_text
 from launcher.runs.jobs import Job
 from launcher.runs.records import read_tail
@@ -27,7 +30,6 @@ FREE_SPACE = "free space on the run directory's disk, or make it writable, then 
 STORAGE_REMEDY = "if it comes again, have the file system of the run directory looked at"
 SHUTDOWN_S = 300
 """Ranks that torchrun still finds so long after the first has failed are killed; its job's script says so long."""
-MEMORY = re.compile(r"oom[-_]kill|out[ -]of[ -]memory|Cannot allocate memory", re.IGNORECASE)
 PORT_TAKEN = "EADDRINUSE"
 """What torchrun says where another process listens on the port that was free when it was chosen."""
 
@@ -36,37 +38,6 @@ _SRUN = re.compile(r"^srun: error: (?P<host>\S+): task (?P<task>\d+): (?P<how>.+
 _SRUN_ENDS = re.compile(r"srun: (error: \S+: tasks? |launch/slurm: |Force Terminated|Job step aborted)")
 """How its lines about tasks that end begin."""
 _LABEL = re.compile(r"^ *\d+: ", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Death:
-    """The process that failed first, as far as anybody saw it."""
-
-    code: int
-    """As Python gives it: negative for a signal."""
-    rank: int | None = None
-    host: str | None = None
-    process: str = "training"
-    """What it was, where that was no rank or nobody knows which."""
-
-    @property
-    def signal(self) -> str | None:
-        """Name of the signal that killed it."""
-        number = -self.code if self.code < 0 else self.code - 128
-        try:
-            return signal.Signals(number).name
-        except ValueError:
-            return None
-
-    @property
-    def kind(self) -> str:
-        """The class of the error."""
-        return "killed" if self.signal else "crashed"
-
-    @property
-    def how(self) -> str:
-        """In words."""
-        return f"was killed by {self.signal}" if self.signal else f"ended with code {self.code}"
 
 
 def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Error:
@@ -88,14 +59,29 @@ def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Err
         return Error(
             "network", text, f"launch resume {run.run_id} takes another port", None, death.host, step
         )
+    gone = first_gone(attempt, death)
+    crash = crash_in(words, run.path) if death.is_native else None
+    said = _last_lines(words) if crash is None else crash.lines()
     return Error(
-        death.kind,
+        MEMORY if gone is not None and held_too_much(run, gone) else death.kind,
         rank=death.rank,
         host=death.host,
         step=step,
-        message="\n".join([f"{who} {death.how}", *_last_lines(words)]),
-        remedy=_remedy(run, death, log),
+        message="\n".join([f"{who} {death.how}{of_memory(gone)}", *said]),
+        remedy=remedy(run, death, log, gone, crash),
     )
+
+
+def behind_echoes(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Error | None:
+    """The `error` of an attempt whose ranks could only record that another was gone: that other's, where it died silently."""
+    hang = attempt.read_hang()
+    if hang is not None:
+        return _hung(run, hang)
+    log = read_tail(run.job_log(record.job_id or "none"), TAIL_BYTES, record.log_offset)
+    death = _first_death(attempt, log, record, code, ranks=run.read_plan().world_size)
+    is_silent = death.signal is not None or death.code == EXIT_OK or _is_cause(death.code)
+    is_silent = is_silent or refusal_of(run) is not None
+    return examine(run, attempt, record, code) if is_silent else None
 
 
 def _hung(run: RunDir, hang: Hang) -> Error:
@@ -205,6 +191,9 @@ def last_step(run: RunDir, attempt: int) -> int | None:
 def _first_death(attempt: AttemptDir, log: str, record: Attempt, code: int, ranks: int) -> Death:
     hosts = record.hosts
     failed = [(node, rank) for node, found in attempt.failed_nodes().items() for rank in found.ranks]
+    gone = attempt.read_gone()
+    if gone is not None and _left_as_if_done(gone, failed):
+        return Death(EXIT_OK, gone.rank, hosts[gone.node] if gone.node < len(hosts) else None)
     if failed:
         node, rank = _first_cause(failed)
         return Death(rank.exit_code, rank.rank, hosts[node] if node < len(hosts) else None)
@@ -216,6 +205,11 @@ def _first_death(attempt: AttemptDir, log: str, record: Attempt, code: int, rank
     return Death(code, None, srun["host"] if srun else None)
 
 
+def _left_as_if_done(gone: Gone, failed: list[tuple[int, FailedRank]]) -> bool:
+    """Whether the first rank to be gone ended with code 0: torchrun saw others of its node fail, and not that one."""
+    return gone.node in {node for node, _ in failed} and gone.rank not in {rank.rank for _, rank in failed}
+
+
 def _first_cause(failed: list[tuple[int, FailedRank]]) -> tuple[int, FailedRank]:
     """The rank, with its node, that failed first and not because of another.
 
@@ -225,14 +219,18 @@ def _first_cause(failed: list[tuple[int, FailedRank]]) -> tuple[int, FailedRank]
     causes = [
         (node, rank)
         for node, rank in failed
-        if _is_cause(rank.exit_code) and rank.seen_at < first + SHUTDOWN_S - 1
+        if _is_cause(rank.exit_code)
+        and rank.seen_at < first + SHUTDOWN_S - 1
+        and not (
+            rank.exit_code == -signal.SIGABRT and rank.seen_at > first
+        )  # NCCL aborts those that lost another
     ]
     return min(causes or failed, key=lambda found: found[1].seen_at)
 
 
 def _is_cause(code: int) -> bool:
     """Whether a rank that ended so did not end because of another."""
-    return code == EXIT_UNRECORDED or (code < 0 and code != -signal.SIGTERM)
+    return code != -signal.SIGTERM if code < 0 else code not in (EXIT_OK, EXIT_FAILED)
 
 
 def _last_lines(text: str, most: int = TAIL_LINES) -> list[str]:
@@ -253,13 +251,4 @@ def _last_words(run: RunDir, record: Attempt, rank: int) -> str:
         written = path.stat().st_mtime >= (record.started_at or 0.0)
     except FileNotFoundError:
         return ""
-    return read_tail(path, TAIL_BYTES) if written else ""
-
-
-def _remedy(run: RunDir, death: Death, log: str) -> str:
-    resume = f"launch resume {run.run_id} continues from the newest checkpoint"
-    if MEMORY.search(log) or death.signal == "SIGKILL":
-        return (
-            f"often the node ran out of memory: lower batch.micro or batch.tokens, or ask for more; {resume}"
-        )
-    return f"read {run.logs}; then {resume}"
+    return read_tail(path, crash_reports.MOST_BYTES) if written else ""

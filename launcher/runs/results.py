@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from launcher.runs.records import named, tree_of
+from launcher.visible import visible
 
 Outcome = Literal["completed", "stopped", "failed", "cancelled"]
 Metrics = Mapping[str, float | None]
@@ -37,10 +38,10 @@ class Error:
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def sentence(self) -> str:
-        """Class, place, cause and remedy on one line."""
+        """Class, place, cause and remedy on one line, without any character that a terminal would obey."""
         where = {"rank": self.rank, "on": self.host, "step": self.step}
         place = " ".join(f"{key} {value}" for key, value in where.items() if value is not None)
-        cause = " ".join(self.message.split())
+        cause = visible(" ".join(self.message.split()))
         told = f"{self.kind}{f' ({place})' if place else ''}: {_shortened(cause)}"
         return f"{told} -> {self.remedy}" if self.remedy else told
 

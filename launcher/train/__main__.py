@@ -17,6 +17,7 @@ python -m launcher.train doctor | engine | prebuild
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import threading
@@ -61,6 +62,7 @@ def main(arguments: list[str]) -> int:
         from launcher.train.verbs import run_verb
 
         start_up.keep_from_others(start_up.OTHERS_WRITE)
+        faulthandler.enable()
         die_with_parent()
         return run_verb(arguments)
     try:
@@ -81,6 +83,7 @@ def train(run: RunDir) -> int:
     if os.environ.get("LOCAL_RANK", "0") == "0":
         start_watcher(run, attempt)
     _redirect_output(run.rank_log(rank))
+    faulthandler.enable()  # native code that crashes leaves the stacks there
     heartbeat = show_signs_of_life(attempt)
     _read_secrets(run)
     stop = StopFlag(run)

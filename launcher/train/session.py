@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import statistics
+import sys
 import time
 import traceback
 from dataclasses import replace
@@ -33,6 +34,7 @@ from launcher.runs.failure_classes import takes_no_writes
 from launcher.runs.failures import last_step
 from launcher.runs.files import let_group_read, write_text
 from launcher.runs.results import Best, Error, Measured, Result, Tracking
+from launcher.secret_values import without_secrets
 from launcher.train.compress.compression import compression_report
 from launcher.train.job import Job, make_job
 from launcher.train.loop import Ending, StepTimer, train
@@ -82,9 +84,11 @@ def run_attempt(run: RunDir, attempt: AttemptDir, stop: StopFlag, heartbeat: Hea
     except RunStopped:
         if rank == 0:
             _end(run, attempt, events, EXIT_STOPPED, started, Result("stopped"))
-    except Exception as error:  # noqa: BLE001  (whatever ends an attempt is recorded)
-        with contextlib.suppress(OSError):  # a full disk has no room for the log, and maybe for the record
-            traceback.print_exc()
+    except BaseException as error:  # noqa: BLE001  (whatever ends an attempt is recorded: sys.exit, too)
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # a full disk has no room for the log; a closed one takes none
+            sys.stderr.write(without_secrets(traceback.format_exc(), os.environ))
         return _fail(run, attempt, events, error, rank, started)
     distributed.leave()
     return EXIT_OK
@@ -237,7 +241,7 @@ def _earlier_wall(run: RunDir, attempt: AttemptDir) -> float:
 
 
 def _fail(
-    run: RunDir, attempt: AttemptDir, events: Events, error: Exception, rank: int, started: float
+    run: RunDir, attempt: AttemptDir, events: Events, error: BaseException, rank: int, started: float
 ) -> int:
     """Record the failure, as far as that can be; returns the exit code of this rank."""
     try:
@@ -263,7 +267,7 @@ def _is_first(attempt: AttemptDir) -> bool:
     return True
 
 
-def _describe(run: RunDir, attempt: AttemptDir, error: Exception, rank: int) -> Error:
+def _describe(run: RunDir, attempt: AttemptDir, error: BaseException, rank: int) -> Error:
     """The failure with the rank, the node and the step."""
     step = error.step if isinstance(error, RunFailed) and error.step else last_step(run, attempt.number)
     who = describe_failure(error)

@@ -20,6 +20,19 @@ from support.training import losses
 from launcher.executors import executor_for
 from launcher.runs.directory import RunDir
 
+LEAVES = """
+import os
+import torch
+
+calls = 0
+
+def loss(logits, labels):
+    global calls
+    calls += 1
+    if os.environ["RANK"] == "1" and calls == 8:
+        os._exit({code})
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+"""
 Start = Callable[..., Training]
 Undisturbed = Callable[[int], list[float]]
 
@@ -33,12 +46,42 @@ def test_one_of_two_ranks_is_killed(start: Start, undisturbed: Undisturbed, rank
     said = training.end(code=1)
     error = error_of(training.run)
     assert (error["class"], error["rank"]) == ("killed", rank), error
-    assert f"rank {rank} was killed by SIGKILL" in said
+    assert f"rank {rank} was killed by SIGKILL: not for want of memory" in said
     assert "launch resume r" in said
 
     resumed = start("resume", "r").end(code=0)
     assert "resuming from step_" in resumed
     assert losses(training.run) == undisturbed(2)
+
+
+@pytest.mark.fault(13)
+def test_native_code_of_a_rank_crashes(start: Start) -> None:
+    training = start(*RECIPE, "gpus=2", "run_id=r")
+    training.wait_for_step(10)
+    training.kill(1, signal.SIGSEGV)
+    said = training.end(code=1)
+    error = error_of(training.run)
+    assert (error["class"], error["rank"]) == ("crashed", 1), error
+    assert error["step"] >= 10
+    assert error["message"].startswith("rank 1 was killed by SIGSEGV: native code touched memory")
+    frames = error["message"].splitlines()[1:]
+    assert any(" train, launcher/train/loop.py:" in frame for frame in frames), frames
+    assert "LAUNCH_COMPAT=off launch resume r" in error["remedy"]
+    assert frames[0] in said
+    assert "Fatal Python error: Segmentation fault" in training.run.rank_log(1).read_text()
+    assert f"rank 1 on {error['host']} step {error['step']}" in training.run.job_log("local").read_text()
+
+
+@pytest.mark.parametrize("code", [0, 7])
+@pytest.mark.fault(13)
+def test_a_rank_leaves_without_a_word(start: Start, tmp_path: Path, code: int) -> None:
+    """The other only loses its connection, and that is no network's fault."""
+    (tmp_path / "leaving.py").write_text(LEAVES.format(code=code))
+    training = start(*RECIPE, "gpus=2", "run_id=r", "--loss-file", "leaving.py")
+    training.end(code=1)
+    error = error_of(training.run)
+    assert (error["class"], error["rank"]) == ("crashed", 1), error
+    assert f"rank 1 ended with code {code}" in error["message"]
 
 
 @pytest.mark.fault(4)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple
+
+from launcher.secret_values import SECRET, WITH_PASSWORD
 
 PASSED = (
     # who and where one is
@@ -64,12 +65,6 @@ OF_OTHER_LAUNCHERS = (
     *("SLURM_*", "SBATCH_*", "SRUN_*", "SALLOC_*", "PMI_*", "PMIX_*", "OMPI_*", "PALS_*", "ACCELERATE_*"),
 )
 """Variables by which libraries find out which of several processes they are; a job's own launcher decides these."""
-SECRET = re.compile(
-    r"(^|_)(API_?KEY|ACCESS_?KEY(_ID)?|KEY|TOKENS?|SECRET|PASSWORD|PASSWD|CREDENTIALS?|PAT)(_|$)",
-    re.IGNORECASE,
-)
-WITH_PASSWORD = re.compile(r"://[^/\s@]+:[^/\s@]*@|://[^/\s:@]{16,}@")
-"""An address with the name and the password, or the key, of who asks."""
 
 
 class Environment(NamedTuple):
@@ -103,11 +98,6 @@ def single_process(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value for name, value in environ.items() if name == "SLURM_CONF" or not _matches(name, left_out)
     }
-
-
-def secret_values(environ: Mapping[str, str], least: int = 12) -> tuple[str, ...]:
-    """Values of variables that hold keys and passwords; shorter ones than `least` are ordinary words."""
-    return tuple(value for name, value in environ.items() if SECRET.search(name) and len(value) >= least)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

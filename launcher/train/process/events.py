@@ -28,7 +28,9 @@ class Events:
         if path is None:
             return cls(None, attempt, heartbeat)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return cls(path.open("a", encoding="utf-8", buffering=1), attempt, heartbeat)
+        return cls(
+            path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1), attempt, heartbeat
+        )
 
     def emit(self, event: str, **fields: Any) -> None:
         """Write one event with the time and this process's CPU seconds; numbers that JSON can't hold become null, dates text.

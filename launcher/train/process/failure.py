@@ -61,17 +61,37 @@ def describe_failure(error: BaseException) -> Error:
         return Error("data", str(error))
     if isinstance(error, OSError) and error.errno in FULL:
         return Error("disk", str(error), FREE_SPACE)
-    if _is_out_of_memory(error):
+    words = _words(error)
+    if _is_out_of_memory(error, words):
         remedy = (
             "lower batch.micro or batch.tokens (batch.global stays), or model.gradient_checkpointing=true"
         )
-        return Error(MEMORY, (str(error).splitlines() or [type(error).__name__])[0], remedy)
-    message = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
-    return Error(_unexpected_class(error), message, _remedy(error))
+        first = (words.splitlines() or [type(error).__name__])[0]
+        return Error(MEMORY, first[:LONGEST_MESSAGE], remedy)
+    kind = _unexpected_class(error, words)
+    message = f"{type(error).__name__}{f': {words}' if words else _place(error)}"
+    return Error(kind, message[:LONGEST_MESSAGE], _remedy(error, kind))
 
 
-def _unexpected_class(error: BaseException) -> str:
-    text = str(error)
+def _words(error: BaseException) -> str:
+    """What an exception says; others' exceptions may fail at that, too."""
+    try:
+        return str(error).strip()
+    except Exception as another:  # noqa: BLE001
+        return f"its words can't be read: __str__ raised {type(another).__name__}"
+
+
+def _place(error: BaseException) -> str:
+    """Where an exception without a word was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return (
+        f", without a word, in {frames[-1].name} ({frames[-1].filename}:{frames[-1].lineno})"
+        if frames
+        else ""
+    )
+
+
+def _unexpected_class(error: BaseException, text: str) -> str:
     if of_storage(error):
         return STORAGE
     if isinstance(error, RuntimeError) and any(words in text for words in BROKEN_NODE):
@@ -82,8 +102,8 @@ def _unexpected_class(error: BaseException) -> str:
     return "code" if isinstance(error, MISTAKES) or _in_own_loss(error) else UNKNOWN
 
 
-def _remedy(error: BaseException) -> str:
-    match _unexpected_class(error):
+def _remedy(error: BaseException, kind: str) -> str:
+    match kind:
         case "storage":
             return STORAGE_REMEDY
         case "code" if _in_own_loss(error):
@@ -98,7 +118,7 @@ def _in_own_loss(error: BaseException) -> bool:
     return any(frame.filename.endswith(f"/{LOSS_FILE}") for frame in frames[-3:])
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException, text: str) -> bool:
     """torch has an error of its own for its allocator on a GPU; main memory, CUDA and its libraries only have words."""
-    said = isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    said = isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY)
     return said or isinstance(error, torch.OutOfMemoryError | MemoryError)

@@ -10,6 +10,7 @@ from typing import Any
 from launcher.errors import EXIT_OK, EXIT_STOPPED, DamagedFile
 from launcher.runs.directory import RunDir, read_result
 from launcher.runs.results import Result
+from launcher.visible import visible
 
 CAUSE = "failure"
 """Name of a run's cause in its summary."""
@@ -55,7 +56,7 @@ def _words(run_id: str, result: Result | None, *, is_well: bool) -> tuple[str, s
         return f"{run_id} died", f"its training ended without a word: launch status {run_id}"
     remedy = f" -> {error.remedy}" if error.remedy else ""
     where = "" if error.step is None else f" at step {error.step}"
-    return f"{run_id} failed: {error.kind}{where}", f"{error.message}{remedy}"
+    return f"{run_id} failed: {error.kind}{where}", visible(f"{error.message}{remedy}")
 
 
 def _result(run: RunDir, wait_s: float) -> Result | None:
