@@ -30,6 +30,7 @@ from launcher.sweeps.grid import points, split_words
 LONGEST_ID = 100
 LONGEST_NAME = 80
 FILE = "sweep.json"
+LOCK = "lock"
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 _ARRAY = re.compile(r"array_([1-9][0-9]{0,8})\.sbatch")
 _GIVEN_BY_THE_SWEEP = ("run_id", "runs_dir")
@@ -120,7 +121,7 @@ class Sweep:
 
     def locked(self) -> AbstractContextManager[None]:
         """Wait until no other command is submitting trials, and keep others waiting meanwhile."""
-        return locked(self.directory / "lock")
+        return _locked(self.directory)
 
     def next_array(self) -> Path:
         """Where the next script that starts many trials is written."""
@@ -190,19 +191,24 @@ def _checked_points(fixed: Sequence[str], points: Sequence[Sequence[str]], setti
 def write(planned: Planned, at_once: int | None = None, each: int | None = None) -> Sweep:
     """Make the run directory of every trial that isn't there, and add the new ones to the sweep's list.
 
-    Raises UserError where a trial of that name is there with another plan.
+    Of two commands at the same time, one waits for the other. Raises UserError where a trial of that name is there with
+    another plan.
     """
-    known = () if _is_new(planned.directory) else _alike(read(planned.directory), planned).trials
+    _refuse_foreign(planned.directory)
     _refuse_others(planned)
     planned.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    trials = {trial.run_id: trial for trial in (*known, *(Trial(t.run_id, t.values) for t in planned.trials))}
-    sweep = Sweep(planned.directory, tuple(trials.values()), at_once, planned.search, each)
-    _write(sweep)
-    for trial in planned.trials:
-        path = _path(planned, trial)
-        if not path.exists():
-            files, shared = trial.prepared.files, trial.prepared.plan.recipe.shared
-            runs.create(path, files, shared=shared)
+    with _locked(planned.directory):
+        is_new = not (planned.directory / FILE).exists()
+        known = () if is_new else _alike(read(planned.directory), planned).trials
+        added = (Trial(trial.run_id, trial.values) for trial in planned.trials)
+        trials = {trial.run_id: trial for trial in (*known, *added)}
+        sweep = Sweep(planned.directory, tuple(trials.values()), at_once, planned.search, each)
+        _write(sweep)
+        for trial in planned.trials:
+            path = _path(planned, trial)
+            if not path.exists():
+                files, shared = trial.prepared.files, trial.prepared.plan.recipe.shared
+                runs.create(path, files, shared=shared)
     return sweep
 
 
@@ -219,14 +225,24 @@ def _alike(there: Sweep, planned: Planned) -> Sweep:
     return there
 
 
-def _is_new(directory: Path) -> bool:
-    """Whether there is no sweep yet. Raises UserError where the directory is anything else, such as a run."""
-    if (directory / FILE).exists():
-        return False
-    if paths.exists(directory) and not (directory.is_dir() and not any(directory.iterdir())):
+def _locked(directory: Path) -> AbstractContextManager[None]:
+    return locked(directory / LOCK)
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """Raises UserError where the directory is anything but a sweep's, such as a run's.
+
+    What a command leaves that was killed before there was a list of trials is a sweep's.
+    """
+    if (directory / FILE).exists() or not paths.exists(directory):
+        return
+    if not directory.is_dir() or not all(_is_begun(path) for path in directory.iterdir()):
         remedy = "give the sweep another name: --name NAME"
         raise UserError(Problem("is there, and no sweep", where=str(directory), remedy=remedy))
-    return True
+
+
+def _is_begun(path: Path) -> bool:
+    return path.name == LOCK or path.name.startswith(f".{FILE}.")
 
 
 @contextmanager
@@ -249,9 +265,10 @@ def _path(planned: Planned, trial: Trial) -> Path:
 def forget(sweep: Sweep, named: Iterable[str]) -> list[RunDir]:
     """Take trials that are not `named` off the list; returns their runs, which stay where they are."""
     kept = set(named)
-    left = [trial for trial in sweep.trials if trial.run_id not in kept]
-    _write(dataclasses.replace(sweep, trials=tuple(t for t in sweep.trials if t.run_id in kept)))
-    return [sweep.run(trial) for trial in left]
+    with sweep.locked():
+        there = read(sweep.directory)
+        _write(dataclasses.replace(there, trials=tuple(t for t in there.trials if t.run_id in kept)))
+    return [sweep.run(trial) for trial in there.trials if trial.run_id not in kept]
 
 
 def find(reference: str, runs_dir: Path) -> Sweep | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,23 @@ def test_the_same_command_names_the_same_sweep_and_a_value_more_adds_its_trials(
     left = forget(packed, [trial.run_id for trial in planned(tmp_path, "seed=2,3").trials])
     assert [run.run_id for run in left] == [first.trials[0].run_id]
     assert [trial.values for trial in read(again.directory).trials] == [{"seed": 2}, {"seed": 3}]
+
+
+def test_commands_at_the_same_time_add_up(tmp_path: Path) -> None:
+    grids = [planned(tmp_path, f"seed=1..2,{seed}", name="both") for seed in (3, 3, 4, 5)]
+    with ThreadPoolExecutor(len(grids)) as threads:
+        list(threads.map(write, grids))
+    there = read(tmp_path / "runs" / "both")
+    assert sorted(trial.values["seed"] for trial in there.trials) == [1, 2, 3, 4, 5]
+    assert all(run.recipe.is_file() for run in there.runs())
+
+
+def test_a_command_that_was_killed_before_there_was_a_list_is_no_hindrance(tmp_path: Path) -> None:
+    found = planned(tmp_path, "seed=1,2")
+    found.directory.mkdir(parents=True)
+    for name in ("lock", ".sweep.json.1a2b3c4d"):
+        (found.directory / name).touch()
+    assert len(write(found).trials) == 2
 
 
 def test_another_fixed_value_is_another_sweep_and_never_mixes_with_one_of_the_same_name(
