@@ -236,15 +236,16 @@ def on_terminal(stream: str = "stderr") -> bool:
     return bool(getattr(sys, stream).isatty()) and os.environ.get("TERM") != "dumb"
 
 
-def fitted(rows: Sequence[Sequence[str]], shrinks: int) -> list[list[str]]:
-    """Rows for `table` that are no wider than stdout's terminal: the cells of one column are cut, then those of the first.
+def fitted(rows: Sequence[Sequence[str]], shrinks: int, room: int | None = None) -> list[list[str]]:
+    """Rows for `table` that are no wider than `room`, or stdout's terminal: the cells of one column are cut, then those of
+    the first.
 
     Elsewhere, such as in a pipe, nothing is cut.
     """
     lines = [list(row) for row in rows]
-    if not on_terminal("stdout"):
+    room = room or _columns_of_stdout()
+    if room is None:
         return lines
-    room = shutil.get_terminal_size().columns
     for column, least in ((shrinks, LEAST_CELL), (0, LEAST_CELL), (len(lines[0]) - 1, 0), (shrinks, 1)):
         widths = [max(len(line[each]) for line in lines) for each in range(len(lines[0]))]
         over = sum(widths) + 2 * (len(widths) - 1) - room
@@ -253,6 +254,20 @@ def fitted(rows: Sequence[Sequence[str]], shrinks: int) -> list[list[str]]:
             for line in lines:
                 line[column] = shortened(line[column], most, in_the_middle=column == 0)
     return lines
+
+
+def _columns_of_stdout() -> int | None:
+    """How wide its terminal is; None where it is none."""
+    return shutil.get_terminal_size().columns if on_terminal("stdout") else None
+
+
+def in_full(rows: Sequence[Sequence[str]], least: int) -> list[list[str]]:
+    """Rows without as many of their last columns as stdout's terminal has no room for; `least` of them stay."""
+    room, count = _columns_of_stdout(), len(rows[0])
+    widths = [max(len(row[column]) for row in rows) for column in range(count)]
+    while room is not None and count > least and sum(widths[:count]) + 2 * (count - 1) > room:
+        count -= 1
+    return [list(row[:count]) for row in rows]
 
 
 def table(rows: Sequence[Sequence[str]], headers: Sequence[str] | None = None, indent: str = "") -> str:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from launcher import tasks
 from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
 from launcher.errors import LauncherError, UserError
 from launcher.executors import JobState, executor_for
@@ -375,12 +376,19 @@ def _result_lines(state: RunState) -> Iterator[str]:
 
 
 def metric_text(look: Look) -> str:
-    """The best metric of a run, or those of its newest evaluation."""
+    """The best metric of a run, or what its newest evaluation says of the one that chooses."""
     best = None if look.result is None else look.result.best
     if best is not None:
         return f"{best.metric} {human_number(best.value)}"
+    metrics, recipe = newest_metrics(look), look.plan.recipe
+    chosen = recipe.eval.metric or tasks.named(recipe.task).metric
+    return metrics_text({chosen: metrics[chosen]} if chosen in metrics else metrics)
+
+
+def newest_metrics(look: Look) -> Mapping[str, Any]:
+    """All of the newest evaluation on the validation data; none where there was none."""
     validation = look.evaluations.get("validation")
-    return metrics_text({} if validation is None else validation.metrics)
+    return {} if validation is None else validation.metrics
 
 
 def remark(look: Look) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Sequence
 from typing import ClassVar
@@ -16,17 +17,20 @@ from textual.coordinate import Coordinate
 from textual.screen import ModalScreen, Screen
 from textual.widgets import DataTable, Footer, RichLog, Static
 
-from launcher.cli.output import printable
+from launcher.cli.output import fitted, printable
 from launcher.cli.watched import CURVES, Watch, Watched, log_of
 from launcher.report.terminal_chart import chart
 from launcher.runs.directory import RunDir
-from launcher.visible import shortened
 
 EVERY_S = 2.0
 PANEL = 58
 """Columns that a run needs beside others."""
-OTHERS = 44
-"""Columns of the cells between the run and what is said of it."""
+COLUMNS = ("run", "status", "step", "left", "metric or cause")
+TIME_LEFT = 3
+"""A narrow terminal's table does without it: the panel says it, too."""
+NARROW = 76
+AROUND = 4
+"""Columns at the edges of the table, with its scrollbar."""
 STYLES = {
     "running": "green",
     "completed": "bold green",
@@ -111,6 +115,8 @@ class WatchApp(App[None]):
         self._watch = watch
         self._every_s = every_s
         self._found: list[Watched] = []
+        self._laid_out: list[str] = []
+        """Headers and runs of the table."""
         self._curve = 0
         self._looking = threading.Lock()
 
@@ -120,12 +126,11 @@ class WatchApp(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        self.query_one(DataTable).add_columns("run", "status", "step", "left", "metric or cause")
         self._renew()
         self.set_interval(self._every_s, self._renew)
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._draw)
+        self.call_after_refresh(self._take, self._found)
 
     def on_data_table_row_highlighted(self) -> None:
         self._draw()
@@ -148,17 +153,20 @@ class WatchApp(App[None]):
             return
         self._found = found
         table = self.query_one(DataTable)
-        rows = {each.line.run.run_id: _row(each, self.size.width) for each in found}
-        if [str(key.value) for key in table.rows] != list(rows):
+        headers, *rows = _table(found, self.size.width)
+        keys = [each.line.run.run_id for each in found]
+        if self._laid_out != [*headers, *keys]:
+            self._laid_out = [*headers, *keys]
             chosen = self._chosen_id()
-            table.clear()
-            for run_id, row in rows.items():
-                table.add_row(*row, key=run_id)
-            if chosen in rows:
-                table.move_cursor(row=list(rows).index(chosen))
+            table.clear(columns=True)
+            table.add_columns(*headers)
+            for key, row in zip(keys, rows, strict=True):
+                table.add_row(*_styled(row), key=key)
+            if chosen in keys:
+                table.move_cursor(row=keys.index(chosen))
         else:
-            for place, row in enumerate(rows.values()):
-                for column, cell in enumerate(row):
+            for place, row in enumerate(rows):
+                for column, cell in enumerate(_styled(row)):
                     table.update_cell_at(Coordinate(place, column), cell, update_width=True)
         self._draw()
 
@@ -252,21 +260,40 @@ class WatchApp(App[None]):
         self.notify(printable(f"{run.run_id}: {verb}"), markup=False)
 
 
-def _row(each: Watched, width: int) -> Sequence[Text]:
-    """The cells of a run, the longest cut so that all are seen."""
-    run_id, status, step, left, remark, _ = each.line.cells
-    most = max(18, min(40, width // 4))
-    run_id = shortened(run_id, most, in_the_middle=True)
-    remark = shortened(remark, max(10, width - most - OTHERS))
-    cells = [Text(printable(cell), no_wrap=True) for cell in (run_id, status, step, left, remark)]
-    cells[1].stylize(STYLES.get(status, ""))
+def _table(found: Sequence[Watched], width: int) -> list[list[str]]:
+    """Headers and rows, no wider than a terminal of this width has room for; of one sweep's trials the headers name it."""
+    places = [place for place in range(len(COLUMNS)) if place != TIME_LEFT or width >= NARROW]
+    rows = [list(COLUMNS), *(each.line.cells[: len(COLUMNS)] for each in found)]
+    sweeps = {row[0].partition(".")[0] for row in rows[1:]}
+    if len(found) > 1 and len(sweeps) == 1 and all("." in row[0] for row in rows[1:]):
+        start = len(sweeps.pop()) + 1
+        rows[0][0] = rows[1][0][:start]
+        for row in rows[1:]:
+            row[0] = row[0][start:]
+    return fitted([[row[place] for place in places] for row in rows], len(places) - 1, width - AROUND)
+
+
+def _styled(row: Sequence[str]) -> list[Text]:
+    cells = [Text(printable(cell), no_wrap=True) for cell in row]
+    cells[1].stylize(STYLES.get(row[1], ""))
     return cells
+
+
+def _wrapped(fact: str, width: int) -> list[str]:
+    """A fact on as many lines as it needs; what two blanks divide stays whole where it can."""
+    lines: list[str] = []
+    for part in fact.split("  "):
+        if lines and len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += f"  {part}"
+        else:
+            lines += textwrap.wrap(part, width)
+    return lines
 
 
 def _panel(each: Watched, curve: int, width: int, height: int) -> list[str]:
     """Facts, then a curve in what is left of the height."""
     name = CURVES[curve].replace("METRIC", each.metric)
-    facts = [printable(fact)[:width] for fact in each.facts()][: max(height - 5, 1)]
+    facts = [line for fact in each.facts() for line in _wrapped(printable(fact), width)][: max(height - 5, 1)]
     room = height - len(facts) - 1
     if room < 3:
         return facts[:height]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from launcher.cli.follow import Tail
 from launcher.cli.many_runs import Line, lines_of
-from launcher.cli.run_state import RunState, job_number
+from launcher.cli.run_state import RunState, job_number, metric_text, newest_metrics
+from launcher.cli.summary import metrics_text
 from launcher.errors import DamagedFile, LauncherError
 from launcher.figures import human_number, human_seconds, moment
 from launcher.runs.attempts import Attempt
@@ -93,14 +94,20 @@ class Watched:
         if state.loss is not None:
             speed = "" if state.examples_per_s is None else f"   {state.examples_per_s:,.0f} examples/s"
             facts.append(f"loss {human_number(state.loss)}{speed}")
-        if self.line.cells[4]:
-            facts.append(self.line.cells[4])
+        error = None if state.result is None or job.status != "failed" else state.result.error
+        facts += filter(None, [self._remark(), "" if error is None else error.remedy])
         facts += self._places()
         if state.stall is not None:
             facts.append(state.stall.sentence)
         if state.step_times is not None and state.step_times.sentence is not None and job.active:
             facts.append(state.step_times.sentence)
         return facts
+
+    def _remark(self) -> str:
+        """The last cell of the table, with all metrics where it has the one that chooses."""
+        look, cell = self.line.look, self.line.cells[4]
+        is_metric = look is not None and look.recorded is None and cell == metric_text(look)
+        return metrics_text(newest_metrics(look)) if look is not None and is_metric else cell
 
     def _places(self) -> list[str]:
         """Where it runs, or when it is to start."""

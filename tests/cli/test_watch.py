@@ -99,6 +99,38 @@ def test_a_small_terminal_shows_the_chosen_run_and_a_wide_one_shows_several(make
     drive(runs, (180, 45), wide)
 
 
+def test_a_narrow_terminal_shows_metrics_whole_and_trials_by_their_values(make_run: MakeRun) -> None:
+    runs = [trained(make_run(run_id=f"rates.lr0.000{number}-seed1")) for number in (1, 3)]
+    metrics = {"accuracy": 0.75, "macro_f1": 0.7411, "micro_f1": 0.75, "mcc": 0.5012, "loss": 0.4807}
+    for run in runs:
+        with run.events.open("a") as events:
+            evaluated = {
+                "t": 2.0,
+                "event": "eval",
+                "split": "validation",
+                "step": 40,
+                "metrics": metrics,
+            }
+            events.write(json.dumps(evaluated) + "\n")
+    error = {"class": "memory", "message": "out of memory", "remedy": "batch.micro=4"}
+    write_json(runs[1].result, {"status": "failed", "error": error})
+
+    async def does(pilot: Pilot[Any]) -> None:
+        await until(
+            pilot, lambda: shown(pilot).count("accuracy 0.7500") == 2, "the metric in table and panel"
+        )
+        assert re.search(r"rates\. +status", shown(pilot))
+        assert "lr0.0001-seed1" in shown(pilot)
+        assert "mcc 0.5012" in shown(pilot)
+        assert "…" not in shown(pilot)
+        await pilot.press("down")
+        await until(pilot, lambda: "batch.micro=4" in shown(pilot), "what helps the other")
+        await pilot.resize_terminal(100, 30)
+        await until(pilot, lambda: re.search("step +left", shown(pilot)), "the column that there is room for")
+
+    drive(runs, (60, 24), does)
+
+
 def test_keys_stop_and_resume_a_run_and_open_its_logs(make_run: MakeRun) -> None:
     run = trained(make_run(LASTS + STOPS, run_id="live"))
     executor = executor_for("local")

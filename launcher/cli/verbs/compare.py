@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,12 @@ from launcher.cli import options
 
 if TYPE_CHECKING:
     from launcher.report.comparison import Comparison, Figures, Spread
-    from launcher.report.significance import Difference
     from launcher.runs.directory import RunDir
     from launcher.sweeps.effects import Effect
+    from launcher.sweeps.sweep import Sweep
+
+LEAST_COLUMNS = 3
+"""Of the table, on the narrowest terminal: which run, its metric, how far it is from the best."""
 
 
 @click.command("compare")
@@ -90,16 +94,22 @@ def compare_command(
             }
         )
     else:
-        show(_text(rows, known[0].metric))
+        sweep = _sweep(references, directory)
+        show(text_of(rows, known[0].metric, None if sweep is None else sweep.name))
         if told := _effects(known, references, directory):
             show("\n" + _effects_text(told))
         if any(row.against_best for row in rows):
             show(f"p: {TEST}, against the first row")
 
 
+def _sweep(references: Sequence[str], runs_dir: Path) -> Sweep | None:
+    """The sweep, where the references are one and nothing else."""
+    return options.sweep_meant(references[0], runs_dir) if len(references) == 1 else None
+
+
 def _values(references: Sequence[str], runs_dir: Path) -> dict[str, dict[str, Any]]:
     """What the trials of the sweep have in its keys, by run id; empty where the references are not one sweep."""
-    sweep = options.sweep_meant(references[0], runs_dir) if len(references) == 1 else None
+    sweep = _sweep(references, runs_dir)
     return {} if sweep is None else {trial.run_id: trial.values for trial in sweep.trials}
 
 
@@ -119,7 +129,7 @@ def _effects(known: Sequence[Figures], references: Sequence[str], runs_dir: Path
 
 
 def _effects_text(found: Sequence[Effect]) -> str:
-    from launcher.cli.output import table
+    from launcher.cli.output import fitted, table
     from launcher.figures import human_number
 
     def levels(effect: Effect) -> str:
@@ -136,7 +146,7 @@ def _effects_text(found: Sequence[Effect]) -> str:
         )
         for effect in found
     ]
-    return table(rows, ["key", "span of means", "rank correlation", "means, best first"])
+    return table(fitted([["key", "span of means", "rank correlation", "means, best first"], *rows], 3))
 
 
 def _csv(known: Sequence[Figures], values: Mapping[str, Mapping[str, Any]]) -> str:
@@ -223,50 +233,67 @@ def _measure(run: RunDir, machine: str) -> None:
     write_json(run.latency, {"machine": machine, **run_verb(["latency", str(run.path)])})
 
 
-def _text(rows: Sequence[Comparison], metric: str) -> str:
-    from launcher.cli.output import table
+def text_of(rows: Sequence[Comparison], metric: str, sweep: str | None) -> str:
+    """A line for each row; what all rows have in common is told below, and what a narrow terminal has no room for isn't."""
+    from launcher.cli.output import fitted, in_full, table
+
+    columns = _columns(rows, metric, sweep)
+    common = (
+        {} if len(rows) == 1 else {name: cells[0] for name, cells in columns.items() if _is_same(name, cells)}
+    )
+    lines = [name for name, cells in columns.items() if name not in common and set(cells) != {"-"}]
+    cells = [lines, *zip(*(columns[name] for name in lines), strict=True)]
+    text = table(fitted(in_full(cells, LEAST_COLUMNS), 0))
+    told = ", ".join(f"{name} {cell}" for name, cell in common.items() if cell != "-")
+    return f"{text}\nall of them: {told}" if told else text
+
+
+def _is_same(name: str, cells: Sequence[str]) -> bool:
+    return name in ("size", "parameters", "model") and len(set(cells)) == 1
+
+
+def _columns(rows: Sequence[Comparison], metric: str, sweep: str | None) -> dict[str, list[str]]:
+    """The cells of each column, those that matter most first."""
     from launcher.figures import human_bytes, human_count, human_seconds
 
-    headers = (
-        "run",
-        metric,
-        "to the best",
-        "test",
-        "training",
-        "latency",
-        "memory",
-        "size",
-        "parameters",
-        "model",
-    )
-    return table(
-        [
-            (
-                _names(row),
-                _value(row.best),
-                _difference(row.against_best),
-                _value(row.test),
-                human_seconds(row.train_s.mean) if row.train_s else "-",
-                f"{row.latency_ms.mean:.2f} ms" if row.latency_ms else "-",
-                human_bytes(round(row.memory_bytes.mean)) if row.memory_bytes else "-",
-                human_bytes(round(row.size_bytes.mean)),
-                human_count(row.parameters) if row.parameters else "-",
-                row.model,
-            )
-            for row in rows
-        ],
-        headers,
-    )
+    return {
+        "run" if sweep is None else f"{sweep}.": [_short_names(row, sweep) for row in rows],
+        metric: [_value(row.best) for row in rows],
+        "to the best": [_difference(row) for row in rows],
+        "test": [_value(row.test) for row in rows],
+        "latency": [f"{row.latency_ms.mean:.2f} ms" if row.latency_ms else "-" for row in rows],
+        "training": [human_seconds(row.train_s.mean) if row.train_s else "-" for row in rows],
+        "memory": [human_bytes(round(row.memory_bytes.mean)) if row.memory_bytes else "-" for row in rows],
+        "size": [human_bytes(round(row.size_bytes.mean)) for row in rows],
+        "parameters": [human_count(row.parameters) if row.parameters else "-" for row in rows],
+        "model": [row.model for row in rows],
+    }
 
 
-def _difference(found: Difference | None) -> str:
-    return "-" if found is None else f"{found.mean:+.4f}, p {found.p:.2g} ({found.seeds} seeds)"
+def _difference(row: Comparison) -> str:
+    found = row.against_best
+    if found is None:
+        return "-"
+    seeds = "" if found.seeds == len(row.runs) else f" ({found.seeds} seeds)"
+    return f"{found.mean:+.4f}, p {found.p:.2g}{seeds}"
+
+
+def _short_names(row: Comparison, sweep: str | None) -> str:
+    """A row of a sweep's trials by what they have in common beside the name of the sweep."""
+    if sweep is None:
+        return _names(row)
+    own = [run.removeprefix(f"{sweep}.") for run in row.runs]
+    common = {re.sub(r"(^|-)seed[0-9]+", "", name).lstrip("-") for name in own}
+    if len(own) == 1 or len(common) > 1:
+        return own[0] if len(own) == 1 else f"{own[0]} and {len(own) - 1} more"
+    return f"{common.pop()}, {len(own)} seeds".lstrip(", ")
 
 
 def _names(row: Comparison) -> str:
     if len(row.runs) == 1:
         return row.runs[0]
-    return f"{row.runs[0]} and {len(row.runs) - 1} more seeds" if len(row.runs) > 2 else ", ".join(row.runs)
+    others = len(row.runs) - 1
+    return f"{row.runs[0]} and {others} more seed{'s' if others > 1 else ''}"
 
 
 def _value(spread: Spread | None) -> str:
