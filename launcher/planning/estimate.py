@@ -31,6 +31,10 @@ SCORES_KEPT = 2**24
 """Most attention scores of a layer that are kept where positions are relative; more are computed again, in groups."""
 SCORES_IN_WORK = 2**22
 """Most scores of such a group."""
+EVALUATED_EXAMPLES = 256
+"""Most examples of a micro-batch that is evaluated."""
+EVALUATED_TOKENS = {"cpu": 4096, "cuda": 16384}
+"""Most tokens of one, by kind of device: logits of 15% of 16,384 tokens over XLM-R's 250,002 words take 2.5 GB in fp32."""
 SLACK = 0.05
 """Share of the allocator's memory that is lost to fragmentation: an assumption."""
 
@@ -73,6 +77,8 @@ class Setup:
     """Flash keeps no scores (sdpa, variable-length kernels), eager does; some families are always eager."""
     dropout: bool = True
     """Whether masks of dropout are kept."""
+    guessed: float = 0.0
+    """Share of the tokens that the head scores each word of the vocabulary for."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class MemoryEstimate:
     optimizer: int
     """Optimizer state, and DeepSpeed's own fp32 copy of the partition in ZeRO 1 and 2."""
     activations: int
+    """Of a step, or of an evaluation where that computes with more."""
     other: int
     """Context, communication buffers and fragmentation."""
     host: int = 0
@@ -162,6 +169,7 @@ def estimate_memory(
     activations = setup.passes * activation_bytes(shape, setup, tokens=tokens, length=max_length)
     if setup.graphed:  # what graphs compute in they keep, and ordinary steps come between them
         gradients, activations = 2 * gradients, 2 * activations
+    activations = max(activations, evaluation_bytes(shape, setup, max_length))
     other = _other_bytes(setup, weights + gradients + optimizer + activations)
     return MemoryEstimate(weights, gradients, optimizer, activations, other, host, disk)
 
@@ -258,7 +266,26 @@ def activation_bytes(shape: ModelShape, setup: Setup, *, tokens: int, length: in
     hidden_and_ids = tokens * (4 * shape.hidden + 32)
     # Backward of the feed-forward holds the gradients at both sides of the activation and of the residual.
     work = tokens * (2 * _width(setup) * shape.intermediate + 8 * shape.hidden)
-    return layers + embeddings + hidden_and_ids + work + _score_work(shape, setup, tokens, length)
+    # The log-softmax of the words' scores, its derivative, and that of the scores.
+    words = _word_scores(shape, setup, tokens) * 3 * FP32
+    return layers + embeddings + hidden_and_ids + work + words + _score_work(shape, setup, tokens, length)
+
+
+def evaluation_bytes(shape: ModelShape, setup: Setup, max_length: int) -> int:
+    """Bytes that the largest micro-batch of an evaluation computes with, where nothing is kept for a backward pass.
+
+    Either a layer holds its input, sum and norm in fp32 and both sides of its activation, or the head the scores of all
+    words: as computed, in fp32, and their log-softmax.
+    """
+    tokens = max(max_length, min(EVALUATED_EXAMPLES * max_length, EVALUATED_TOKENS[setup.device]))
+    layer = tokens * (2 * _width(setup) * shape.intermediate + 3 * FP32 * shape.hidden)
+    computed = 0 if setup.precision == "fp32" else _width(setup)
+    return max(layer, _word_scores(shape, setup, tokens) * (computed + 2 * FP32))
+
+
+def _word_scores(shape: ModelShape, setup: Setup, tokens: int) -> int:
+    """Scores that the head has for the words that are guessed among these tokens."""
+    return int(tokens * setup.guessed) * shape.vocab
 
 
 def _layer_bytes(shape: ModelShape, setup: Setup, tokens: int, length: int) -> int:

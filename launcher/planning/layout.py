@@ -60,6 +60,7 @@ def setup_of(recipe: Recipe, world_size: int, device: Literal["cuda", "cpu"]) ->
         device=device,
         attention="flash" if device == "cuda" else "eager",
         dropout=dropout.hidden != 0 or dropout.attention != 0,
+        guessed=tasks.of(recipe).guessed,
     )
 
 

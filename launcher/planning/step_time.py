@@ -64,7 +64,9 @@ class Device:
     half_flops: float
     fp32_flops: float
     bytes_per_s: float = math.inf
-    """Memory bandwidth; infinite where the rate was fitted to whole steps, which contain it."""
+    """Memory bandwidth."""
+    others_bytes_per_s: float = math.inf
+    """Traffic in fp32 of all that is no matrix product, where that takes its time beside them and not meanwhile."""
     has_bf16: bool = True
     achievable: float = 0.4
     """Share of the peak that training reaches: an assumption near Megatron-LM's 44% for its smallest model
@@ -75,6 +77,7 @@ class Device:
     """On what the rates were measured; None where they come from a datasheet alone."""
 
 
+CPU = "CPU"
 # Peaks and bandwidths are those of NVIDIA's datasheets, without sparsity; the A100 is the one of 40 GB.
 DEVICES = {
     "H200": Device(141 * 10**9, 989e12, 67e12, 4.8e12),
@@ -84,9 +87,17 @@ DEVICES = {
     "V100": Device(16 * 10**9, 125e12, 15.7e12, 0.9e12, has_bf16=False),
     "L40S": Device(48 * 10**9, 362e12, 91.6e12, 0.864e12),
     "T4": Device(16 * 10**9, 65e12, 8.1e12, 0.32e12, has_bf16=False),
-    # One core with AVX512-BF16: best matmul 440 (bf16) and 103 GFLOP/s (fp32), BERT-base at 57% of that.
-    "CPU": Device(
-        0, 440e9, 103e9, achievable=0.57, layer_launch_s=5e-3, measured="a server core with AVX512-BF16"
+    # One core with AVX512-BF16, between a Xeon (products at 440 GFLOP/s in bf16, 103 in fp32) and an EPYC (185, 88). bf16
+    # shortens nothing but products: the rest takes both the same time, which on the EPYC is half of a step in bf16.
+    CPU: Device(
+        0,
+        440e9,
+        147e9,
+        bytes_per_s=12e9,
+        others_bytes_per_s=3.5e9,
+        achievable=0.65,
+        layer_launch_s=5e-3,
+        measured="server cores with AVX512-BF16",
     ),
 }
 
@@ -115,6 +126,8 @@ class DeviceSpeed:
     """Seconds of a layer in a micro-batch, forward and backward, that don't shrink with its work."""
     bytes_per_s: float = math.inf
     """Memory traffic."""
+    others_bytes_per_s: float = math.inf
+    """Traffic in fp32 of all that is no product; infinite where the rate was fitted to whole passes, which contain it."""
     replay_s: float = 0.0
     """Seconds from one operation of a CUDA graph to the next: an assumption."""
 
@@ -127,8 +140,9 @@ class DeviceSpeed:
         return cls(
             min(1.0, device.achievable * share.arithmetic) * peak * units,
             layer_launch_s=device.layer_launch_s * share.launches,
-            bytes_per_s=device.bytes_per_s * share.bandwidth,
-            replay_s=1e-6 * share.launches if math.isfinite(device.bytes_per_s) else 0.0,
+            bytes_per_s=device.bytes_per_s * share.bandwidth * units,
+            others_bytes_per_s=device.others_bytes_per_s * share.arithmetic * units,
+            replay_s=1e-6 * share.launches,
         )
 
 
@@ -255,14 +269,15 @@ class Prediction:
         """Seconds of all forward and backward passes of a rank in a step."""
         device, share = self.device, examples / self.work.examples
         arithmetic = self._flops * share / device.flops_per_s
-        tokens = round(self.work.tokens * share)
-        moved = pass_bytes(self.shape, setup, tokens, self.work.mean_length, micro_batches)
+        tokens, length = round(self.work.tokens * share), self.work.mean_length
         layers = micro_batches * self.shape.layers
         graphed = setup.graphed and micro_batches == 1
         launches = layers * (OPERATIONS * device.replay_s if graphed else device.layer_launch_s)
         if setup.device == "cpu":  # one after the other
-            return arithmetic + launches
+            others = pass_bytes(self.shape, replace(setup, precision="fp32"), tokens, length, micro_batches)
+            return arithmetic + others / device.others_bytes_per_s + launches
         # A GPU computes while the host launches what comes next.
+        moved = pass_bytes(self.shape, setup, tokens, length, micro_batches)
         return max(arithmetic, moved / device.bytes_per_s, launches)
 
     def efficiency(self, nodes: int) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from launcher.engine.speeds import Point, Rates
 from launcher.families.shared.base import ModelShape
 from launcher.planning.estimate import Setup
-from launcher.planning.step_time import DEVICES, DeviceSpeed, Link, Luck, device_key, fit_device
+from launcher.planning.step_time import CPU, DEVICES, DeviceSpeed, Link, Luck, device_key, fit_device
 
 SPREAD = 1.25
 """Least ratio of the work of two points that a line is drawn through: nearer ones say more of noise than of work."""
@@ -28,7 +28,7 @@ RANGES = {"runs": 1.15, "probe": 1.5}
 def label(device: str) -> str:
     """A GPU's name in our table, or a device's own where it has none there: `NVIDIA H100 80GB HBM3` is an `H100`."""
     key = device_key(device)
-    return device if key is None or not math.isfinite(DEVICES[key].bytes_per_s) else key
+    return device if key in (None, CPU) else key
 
 
 def kind_of(
@@ -113,7 +113,7 @@ def probed_link(rates: Rates, assumed: Link) -> Link:
 def floor_speed(device: str, precision: str) -> DeviceSpeed | None:
     """What no step on a device of the table undercuts: its peak, its bandwidth, and the fastest launches known."""
     found = DEVICES.get(label(device))
-    if found is None or not math.isfinite(found.bytes_per_s):
+    if found is None or not found.memory:
         return None
     half = precision == "fp16" or (precision == "bf16" and found.has_bf16)
     return DeviceSpeed(

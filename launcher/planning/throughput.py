@@ -280,7 +280,11 @@ def _device_speed(shape: ModelShape, setup: Setup, facts: Facts, luck: Luck | No
     speed = DeviceSpeed.of(device, precision, facts.cores if kind == "cpu" else 1, luck)
     crowded = facts.crowded if kind == "cpu" else 1.0
     return replace(
-        speed, flops_per_s=speed.flops_per_s / crowded, layer_launch_s=speed.layer_launch_s * crowded
+        speed,
+        flops_per_s=speed.flops_per_s / crowded,
+        layer_launch_s=speed.layer_launch_s * crowded,
+        bytes_per_s=speed.bytes_per_s / crowded,
+        others_bytes_per_s=speed.others_bytes_per_s / crowded,
     )
 
 

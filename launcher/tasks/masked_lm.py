@@ -46,6 +46,10 @@ class MaskedLM(TaskSpec):
             )
 
     @property
+    def guessed(self) -> float:
+        return self.recipe.mlm.probability
+
+    @property
     def cuts_windows(self) -> bool:
         return True
 

@@ -1,13 +1,17 @@
 """The launch side's figures against the real thing: transformers' modules, and what autograd keeps."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     PreTrainedConfig,
@@ -15,10 +19,23 @@ from transformers import (
 
 from launcher.families import FAMILIES, find, known_shape, shape_from_config
 from launcher.planning import estimate
-from launcher.planning.estimate import Setup, activation_bytes, adapter_parameters
+from launcher.planning.estimate import (
+    Setup,
+    activation_bytes,
+    adapter_parameters,
+    estimate_memory,
+    evaluation_bytes,
+)
+from launcher.planning.layout import setup_of
 from launcher.planning.step_time import step_flops
-from launcher.train.model.unpadded import enable_packing
+from launcher.recipe.recipe import Recipe
+from launcher.train.model.precision import autocast
+from launcher.train.model.unpadded import enable_packing, make_collate
 from launcher.train.packed import packing, relative_attention
+from launcher.train.process.ranks import Ranks
+from launcher.train.tasks import Task, get_task
+from launcher.train.tokens.cache import TokenSplit
+from launcher.train.use.evaluation import Evaluator
 
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
 DEBERTA_V3 = {
@@ -284,3 +301,86 @@ def test_adapters_are_as_large_as_peft_makes_them(family):
     )
     trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     assert trained == adapter_parameters(shape, setup)
+
+
+MANY_WORDS, EXAMPLE = 60_000, 64
+CPU = torch.device("cpu")
+
+
+class Tokenizer:
+    """What masked language modelling asks of one."""
+
+    mask_token, mask_token_id, all_special_ids = "[MASK]", 4, (0, 1, 2, 3, 4)
+
+    def __len__(self) -> int:
+        return MANY_WORDS
+
+
+class WordGuesser:
+    """A masked LM whose vocabulary is most of it, and 64 texts of 64 tokens: as many as an evaluation takes at a time."""
+
+    def __init__(self, precision: str) -> None:
+        self.recipe = Recipe.model_validate({"task": "masked-lm", "precision": precision, "device": "cpu"})
+        self.task: Task = get_task(self.recipe, Tokenizer())
+        sizes = {
+            "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+        }  # fmt: skip
+        config = AutoConfig.for_model("bert", vocab_size=MANY_WORDS, **sizes)
+        self.shape = shape_from_config(config.to_dict(), "config.json")
+        self.model = AutoModelForMaskedLM.from_config(config)
+        self.collate, _ = make_collate(self.task, Tokenizer(), self.model, CPU)
+
+    def split(self, texts: int) -> TokenSplit:
+        ids = np.random.default_rng(0).integers(5, MANY_WORDS, texts * EXAMPLE).astype(np.int32)
+        words = np.r_[-100, np.arange(EXAMPLE - 2), -100].astype(np.int32)
+        return TokenSplit(
+            ids, np.arange(0, len(ids) + 1, EXAMPLE), marks=np.tile(words, texts), labelled=True
+        )
+
+    def forward(self, inputs: dict[str, torch.Tensor]) -> object:
+        with autocast(self.recipe.precision, CPU):
+            return self.model(**inputs)
+
+    def evaluate(self, texts: int) -> None:
+        self.model.eval()
+        alone = Ranks(rank=0, local_rank=0, world_size=1, device=CPU)
+        Evaluator(self.forward, self.task, self.collate, alone).score(self.split(texts))
+
+    def train(self, texts: int) -> None:
+        batch = self.collate(self.split(texts), np.arange(texts), 0)
+        self.task.loss_sum(self.forward(batch.inputs), batch).backward()
+
+
+def resident(what: str) -> int:
+    """Bytes of this process that /proc/self/status gives under VmRSS (now) or VmHWM (at most)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(what))
+
+
+def grown(work: Callable[[], None]) -> int:
+    """Bytes that the process had at most meanwhile, beyond what it had before."""
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM counts from now on
+    work()
+    return resident("VmHWM") - before
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_scores_of_a_large_vocabulary_need_the_memory_that_is_predicted(precision):
+    guesser = WordGuesser(precision)
+    setup = setup_of(guesser.recipe, 1, "cpu")
+    guesser.evaluate(2)
+    guesser.train(2)  # gradients are there from now on
+    evaluated, trained = grown(lambda: guesser.evaluate(64)), grown(lambda: guesser.train(64))
+    tokens = 64 * EXAMPLE
+    assert tokens == estimate.EVALUATED_TOKENS["cpu"]
+    assert evaluation_bytes(guesser.shape, setup, EXAMPLE) == pytest.approx(evaluated, rel=0.3)
+    kept = activation_bytes(guesser.shape, setup, tokens=tokens, length=EXAMPLE)
+    assert kept == pytest.approx(trained, rel=0.3)
+
+
+def test_an_evaluation_that_needs_more_than_a_small_step_is_what_a_plan_has_room_for():
+    setup, few = Setup(precision="fp32", device="cpu", guessed=0.15), known_shape("xlm-roberta-base")
+    step = activation_bytes(few, setup, tokens=2 * EXAMPLE, length=EXAMPLE)
+    needed = estimate_memory(few, setup, micro_batch_size=2, max_length=EXAMPLE).activations
+    assert needed == evaluation_bytes(few, setup, EXAMPLE) > step

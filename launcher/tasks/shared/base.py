@@ -227,6 +227,11 @@ class TaskSpec:
         return 1
 
     @property
+    def guessed(self) -> float:
+        """Share of the tokens that the head scores each word of the vocabulary for."""
+        return 0.0
+
+    @property
     def is_pair(self) -> bool:
         """Whether a sequence is two texts."""
         return len(self.text_columns) == 2

@@ -139,6 +139,7 @@ class Packing:
         self.tokens = int(self.lengths[: self._examples].sum())
         """Tokens of those examples."""
         self._groups: dict[tuple[int, bool, int | None, bool], Groups] = {}
+        self._alike: dict[tuple[int, int], list[Array]] = {}
 
     def __len__(self) -> int:
         """Examples that somebody reads."""
@@ -182,9 +183,16 @@ class Packing:
         key = (heads, first_only, window, by_head)
         if key not in self._groups:
             lengths = self.lengths[: len(self)] if first_only else self.lengths
-            device = self.cu_seqlens.device
-            self._groups[key] = Groups.of(lengths, heads, first_only, window, device, by_head)
+            device, alike = self.cu_seqlens.device, self._alike_in_length(lengths, heads)
+            self._groups[key] = Groups.of(lengths, alike, heads, first_only, window, device, by_head)
         return self._groups[key]
+
+    def _alike_in_length(self, lengths: Array, heads: int) -> list[Array]:
+        """`group_by_length`, which the last layer asks for once more where it has but the first tokens for queries."""
+        key = (len(lengths), heads)
+        if key not in self._alike:
+            self._alike[key] = group_by_length(lengths, heads)
+        return self._alike[key]
 
 
 @dataclass(frozen=True)
@@ -218,14 +226,16 @@ class Groups:
     def of(
         cls,
         lengths: Array,
+        alike: list[Array],
         heads: int,
         first_only: bool,
         window: int | None,
         device: torch.device,
         by_head: bool = False,
     ) -> Groups:
-        """Lay out examples of these lengths; with `first_only` each has its first token as the only query.
+        """Lay out examples of these lengths, each of the parts of `alike` as a group.
 
+        With `first_only` each example has its first token as the only query.
         A group's rows go by example, head and place, or with `by_head` by head, example and place.
         """
         key_starts = np.cumsum(lengths) - lengths
@@ -234,7 +244,7 @@ class Groups:
         groups: list[Group] = []
         queries = _Gather(heads, by_head)
         keys = _Gather(heads, by_head)
-        for members in group_by_length(lengths, heads):
+        for members in alike:
             longest = int(lengths[members].max())
             width = _rounded(longest)
             query_width = 1 if first_only else longest

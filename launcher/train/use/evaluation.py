@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from launcher.planning.estimate import EVALUATED_EXAMPLES, EVALUATED_TOKENS
 from launcher.train.model.precision import keeping_casts
 from launcher.train.packed.batch_layout import Limits, in_length_order
 from launcher.train.packed.collate import Collate
@@ -22,10 +23,6 @@ from launcher.train.tasks.base import Scores, in_order
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.use.corpus import corpus_of
 
-EXAMPLES = 256
-"""Most examples of a micro-batch that is evaluated."""
-TOKENS = {"cpu": 4096, "cuda": 16384}
-"""Most tokens of one, by kind of device: logits of 15% of 16,384 tokens over XLM-R's 250,002 words take 2.5 GB in fp32."""
 LEAST_ROUNDS = 4
 """Micro-batches of each of several ranks, where there are examples enough: so they end at about the same time."""
 ROUNDS_BETWEEN_REPORTS = 4
@@ -148,8 +145,8 @@ class Evaluator:
 
 def _limits(examples: int, world_size: int, device: str) -> Limits:
     """Of the micro-batches of a split of so many examples."""
-    even = EXAMPLES if world_size == 1 else math.ceil(examples / (LEAST_ROUNDS * world_size))
-    return Limits(min(EXAMPLES, even), TOKENS[device], overhead=0)
+    even = EVALUATED_EXAMPLES if world_size == 1 else math.ceil(examples / (LEAST_ROUNDS * world_size))
+    return Limits(min(EVALUATED_EXAMPLES, even), EVALUATED_TOKENS[device], overhead=0)
 
 
 def _ordered(gathered: list[Any] | None, examples: int) -> Scores | None:
