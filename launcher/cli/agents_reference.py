@@ -26,8 +26,12 @@ PAGES = {
     "techniques": "optimizers, schedules, losses, regularisation, heads, freezing, LoRA",
     "cluster": "profiles, containers, nodes without internet, W&B",
     "sweeps": "many runs planned together",
+    "watching": "lists of many runs, the live view, making room",
+    "tracking": "metrics, Weights & Biases, TensorBoard, MLflow",
     "after-training": "comparing runs, starting from one, advice, explanations, smaller models",
     "troubleshooting": "what to do, by symptom",
+    "families": "which encoders can be trained, and what is done with each",
+    "health": "nodes that are bad, ranks that stand still or are slow",
     "failures": "classes of failures, and what follows by itself",
     "keys": "every key of a recipe and of a cluster profile",
     "cli": "every verb and flag",
@@ -59,8 +63,8 @@ launch predict first --text "a sentence" --json
    what is worth a look.
 3. **Try it small** with `data.limit` and `train.max_steps`, then whole.
 4. **Wait by asking**: on Slurm `run` returns at once; here it returns at the end, so start it in the background (it
-   outlives the terminal). Ask `launch status RUN --json` for `status` until it is `completed`, `failed`, `stopped` or
-   `cancelled`.
+   outlives the terminal). Ask `launch status RUN --json` for `status` until it is `completed`, `failed`, `stopped`,
+   `cancelled`, or `unknown`: a job that is gone without a result.
 5. **Results** are files: `RUN/result.json` (`best`, `test`, `error`), `RUN/metrics.jsonl` (a line a step),
    `RUN/model` (plain Hugging Face).
 
@@ -82,7 +86,7 @@ launch predict first --text "a sentence" --json
 | {failed} | the run failed | `launch status RUN --json`: `result.error` has class, message and remedy |
 | {usage} | a mistake in what was asked; nothing was created | mend what `problems` names |
 | {stopped} | stopped as asked | `launch resume RUN` |
-
+| 128 + N | ended by signal N, as by Ctrl-C (130); what was half done is taken back | call again |
 """
 
 

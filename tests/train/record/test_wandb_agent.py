@@ -13,6 +13,7 @@ import pytest
 import yaml
 from support.slurm_cluster import wait_until
 from support.wandb_stub import Sweep, WandbStub
+from support.words import SMALLEST
 
 from launcher.errors import UserError
 from launcher.loading.resolve import load
@@ -21,14 +22,8 @@ from launcher.planning.prepare import prepare
 from launcher.runs.directory import RunDir, create
 
 OF_THE_SWEEP = (
-    "recipe=smoke",
+    *(word for word in SMALLEST if not word.startswith("batch.global")),  # which W&B draws
     "executor=local",
-    "device=cpu",
-    "model.scratch.hidden=16",
-    "model.scratch.layers=1",
-    "model.scratch.vocab=200",
-    "data.max_length=16",
-    "data.limit=64",
     "train.max_steps=4",
     "tracking.wandb.mode=online",
     "tracking.wandb.upload=[mistakes,model]",
