@@ -58,6 +58,11 @@ class Curves:
     result: Result | None
     metric: str | None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the training has come to its end, so that its curves show what all of it has reached."""
+        return self.result is not None and self.result.status == "completed"
+
 
 def read_curves(run: RunDir) -> Curves:
     """The run's curves. Raises UserError where it has done too few steps to say anything."""
@@ -96,10 +101,8 @@ def diagnose(curves: Curves) -> list[Finding]:
     """Every finding, the gravest first; none where nothing stands out. Each key is advised once, by the gravest."""
     if _diverged(curves.result):
         return _without_repetition([_divergence(curves)])
-    checks = (
-        *(_unstable, _collapsed, _overfitting, _undertrained, _rate_too_low, _underfitting),
-        *(_always_clipped, _stopped_early),
-    )
+    of_a_whole_training = (_undertrained, _rate_too_low, _underfitting) if curves.is_whole else ()
+    checks = (_unstable, _collapsed, _overfitting, *of_a_whole_training, _always_clipped, _stopped_early)
     return _without_repetition([finding for check in checks for finding in check(curves)])
 
 

@@ -20,11 +20,12 @@ from launcher.report.machines import machine_curves
 from launcher.report.planned_recipe import planned_recipe
 from launcher.report.slow_ranks import slow_ranks
 from launcher.report.timeline_svg import timeline
+from launcher.runs import recovered_result
 from launcher.runs.directory import RunDir, read_result
 from launcher.runs.events import Notice, read_events
 from launcher.runs.metrics import read_metrics
 from launcher.runs.provenance import read_origins
-from launcher.runs.records import read_text
+from launcher.runs.records import read_text, tree_of
 
 MOST_EVALUATIONS = 40
 """Rows of the table of evaluations; the best and the last are always among them."""
@@ -68,10 +69,13 @@ class Story:
         curve = self.curves.train.get("train/loss")
         return int(self.result.get("steps") or (curve.steps[-1] if curve else 0))
 
-    @property
+    @cached_property
     def best(self) -> Tree:
-        """Metric, value and step of the best model, empty where there is none yet."""
-        return self.result.get("best") or {}
+        """Metric, value and step of the best model, so far where the run isn't over; empty where there is none yet."""
+        if self.result:
+            return self.result.get("best") or {}
+        found = recovered_result.best(self.run, self.run.read_plan(), self._recorded.rows)
+        return {} if found is None else tree_of(found)
 
     @property
     def metric(self) -> str:
@@ -112,11 +116,12 @@ class Story:
         """The figures that a reader looks for first."""
         best, test, measured = self.best, self.result.get("test") or {}, self.result.get("measured") or {}
         speed, tokens = map(self._median, ("perf/examples_per_s", "perf/tokens_per_s"))
+        planned, so_far = self.plan["traffic"].get("parameters"), "" if self.result else ", so far"
         return (
             Card(
                 f"best {self.metric}",
                 human_number(best.get("value")),
-                f"validation, step {best['step']:,}" if best else "no evaluation is over",
+                f"validation, step {best['step']:,}{so_far}" if best else "no evaluation is over",
             ),
             Card(
                 f"test {self.metric}",
@@ -127,12 +132,12 @@ class Story:
             Card(
                 "training time",
                 human_seconds(self.result.get("wall_s")),
-                _count(len(self.attempts), "attempt"),
+                _count(len(self.attempts), "attempt") + ("" if self.result else ", no end yet"),
             ),
             Card("speed", _per_second(speed), "examples, median"),
             Card("tokens", _per_second(tokens), _padding(self.padding)),
             Card("peak memory", human_bytes(measured.get("total")), "of the fullest rank"),
-            Card("parameters", human_count(measured.get("parameters")), _trainable(measured)),
+            Card("parameters", human_count(measured.get("parameters") or planned), _trainable(measured)),
         )
 
     @property

@@ -107,6 +107,13 @@ def test_a_shape_of_the_training_loss(tmp_path: Path, loss: Curve, name: str) ->
     assert names(recorded(tmp_path, loss)) == [name]
 
 
+def test_a_training_that_goes_on_is_not_judged_by_its_end(tmp_path: Path) -> None:
+    falling = recorded(tmp_path, lambda time: 0.7 * math.exp(-1.5 * time))
+    assert names(falling) == ["undertrained"]
+    falling.result.unlink()
+    assert names(falling) == []
+
+
 def test_the_rate_to_try_is_lower_where_it_was_too_high(tmp_path: Path) -> None:
     (finding,) = found(recorded(tmp_path, lambda time: 0.7 - time if time < 0.3 else 0.75))
     assert tries(finding)["train.lr"] == (2e-5, 6.7e-6)

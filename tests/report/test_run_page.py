@@ -18,8 +18,10 @@ from launcher.report.charts import names_of
 from launcher.report.curves import MOST_POINTS, drawn, read_curves
 from launcher.report.machines import machine_curves
 from launcher.report.run_page import page
+from launcher.report.story import Story
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
+from launcher.runs.metrics import read_metrics
 
 CAUSE = "loss nan <script>alert(1)</script>"
 
@@ -110,6 +112,19 @@ def examined(run: RunDir, text: str = "the cake was superb", **changes: Any) -> 
     run.evaluated.mkdir()
     write_json(run.evaluated / "test.json", record | changes)
     return run
+
+
+def test_a_run_that_still_trains_shows_its_best_so_far(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    run.result.unlink()
+    run.model.mkdir()
+    (run.model / "config.json").write_text("{}")
+    cards = {card.name: card for card in Story(run).cards}
+    values = {row.step: row.figures["eval/accuracy"] for row in read_metrics(run).rows if row.split}
+    best = max(values, key=lambda step: values[step] or 0)
+    assert cards["best accuracy"].value == f"{values[best]:.4f}"
+    assert cards["best accuracy"].note == f"validation, step {best}, so far"
+    assert cards["training time"].note == "2 attempts, no end yet"
 
 
 def test_classes_mistakes_and_calibration_are_on_the_page(tmp_path: Path) -> None:
