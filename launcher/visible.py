@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 COMMANDS = re.compile(
     "["
@@ -31,6 +32,13 @@ def json_safe(document: str) -> str:
 def _json_escape(characters: str) -> str:
     units = characters.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a terminal a text takes: those of Chinese, Japanese and Korean letters are two."""
+    if text.isascii():
+        return len(text)
+    return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
 
 
 def shortened(text: str, most: int, *, in_the_middle: bool = False) -> str:

@@ -18,7 +18,7 @@ import click
 
 from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
 from launcher.secret_values import HIDDEN, secret_values, without_values
-from launcher.visible import json_safe, shortened, visible
+from launcher.visible import columns_of, json_safe, shortened, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -275,8 +275,9 @@ def table(rows: Sequence[Sequence[str]], headers: Sequence[str] | None = None, i
     lines = [list(headers), *map(list, rows)] if headers else [list(row) for row in rows]
     if not lines:
         return ""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        (indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))).rstrip()
-        for line in lines
-    )
+    widths = [max(columns_of(line[column]) for line in lines) for column in range(len(lines[0]))]
+
+    def padded(cell: str, width: int) -> str:
+        return cell + " " * (width - columns_of(cell))
+
+    return "\n".join((indent + "  ".join(map(padded, line, widths))).rstrip() for line in lines)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from launcher.runs.examination import Calibration, Confusion
-from launcher.visible import visible
+from launcher.visible import columns_of, shortened, visible
 
 MOST_NUMBERED = 25
 """Classes up to which each cell has its number."""
@@ -24,8 +24,8 @@ def confusion_svg(confusion: Confusion, title: str, *, alone: bool = False) -> s
     size = len(names)
     cell = 44 if size <= 8 else 30 if size <= MOST_NUMBERED else max(6, 720 // size)
     letters = min(11, cell)
-    margin = 14 + 0.62 * letters * max(map(len, names))
-    width = max(margin + cell * size + 10, 7.4 * len(title) + 8, 200)
+    margin = 14 + letters * max(map(_ems, names))
+    width = max(margin + cell * size + 10, 12 * _ems(title) + 8, 200)
     parts = [_text(4, 14, title, 13, "start")]
     parts += _names(names, margin, cell, letters)
     parts += _cells(confusion, size, margin, cell)
@@ -115,7 +115,12 @@ def _text(x: float, y: float, text: str, size: float, anchor: str, ink: str = "v
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 1]}…"
+    return shortened(visible(name), MOST_NAME, in_the_middle=True)
+
+
+def _ems(text: str) -> float:
+    """How wide a text is at most, by the size of its letters: those of Chinese, Japanese and Korean are as wide as high."""
+    return 0.62 * len(text) + 0.38 * (columns_of(text) - len(text))
 
 
 def _shown(text: str) -> str:

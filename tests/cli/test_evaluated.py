@@ -75,3 +75,13 @@ def test_pictures_are_well_formed_whatever_labels_are_called(size: int) -> None:
     assert len(ElementTree.fromstring(picture).findall(".//{*}rect")) == size**2
     assert "\x1b" not in picture
     ElementTree.fromstring(reliability_svg(Calibration(0.1, (Bin(0.95, 0.5, 3),), "words"), "&"))
+
+
+def test_chinese_names_of_classes_have_room() -> None:
+    names = ("体育", "科技与互联网前沿", "财经新闻与股票市场")
+    picture = ElementTree.fromstring(confusion_svg(Confusion(names, ((1,) * 3,) * 3, "examples"), "验证集"))
+    texts = [text for text in picture.iterfind(".//{*}text") if text.text in names]
+    assert len(texts) == 2 * len(names)
+    for text in texts:
+        room = float(text.get("y" if text.get("transform") else "x", 0))
+        assert len(text.text or "") * float(text.get("font-size", 0)) <= room

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import execute
-from launcher.cli.output import EXIT_NO_READER, rich_text, say, show, show_json
+from launcher.cli.output import EXIT_NO_READER, rich_text, say, show, show_json, table
 from launcher.cli.progress import PlainBar, show_event
 from launcher.executors.shared.environment import single_process, split_environment
 from launcher.report.attribution_page import page
 from launcher.runs.events import Notice, Phase
-from launcher.visible import COMMANDS, visible
+from launcher.visible import COMMANDS, columns_of, visible
 
 TITLE = "\x1b]0;X\x07"
 TURNED = "a\u202eb\u2066c\u200fd\ufeff\x9b31m\x7f"
@@ -32,6 +32,13 @@ def test_commands_to_a_terminal_are_shown_escaped(capsys: pytest.CaptureFixture[
 def test_languages_and_emoji_stay_as_they_are() -> None:
     for text in ("诸葛亮", "می\u200cروم", "क्\u200dष", "👩\u200d🚀", "a\tb\nc", "naïve …"):
         assert visible(text) == text
+
+
+def test_columns_stand_below_each_other_in_any_script() -> None:
+    lines = table([["体育", "0.9"], ["sport", "0.8"]], ["class", "f1"]).splitlines()
+    assert [
+        columns_of(line[: line.index(cell)]) for line, cell in zip(lines, ("f1", "0.9", "0.8"), strict=True)
+    ] == [7] * 3
 
 
 def test_bytes_of_file_names_are_shown() -> None:
