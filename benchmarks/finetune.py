@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ class Bench:
     train_tokens: int
     mean_length: float
     """Mean over tokens of the length of their example."""
+    chance: float
+    """Share of the commonest class of the validation data."""
 
     @property
     def batch(self) -> int:
@@ -112,6 +115,7 @@ def main() -> None:
         "command": "python -m benchmarks.finetune " + shlex.join(told(sys.argv[1:])),
         "mean_tokens": bench.train_tokens / options.rows,
         "mean_length": bench.mean_length,
+        "chance": bench.chance,
         "gradients": gates,
         "not measured": refused,
         **{key: str(value) for key, value in vars(options).items()},
@@ -205,7 +209,14 @@ def prepare(options: argparse.Namespace) -> Bench:
     lengths = token_counts(model, data / "train.jsonl", WORKLOADS[options.workload])
     peer_data = PeerData.write(recipe, data / "peer")
     mean_length = float((lengths**2).sum() / lengths.sum())
-    return Bench(options, work, recipe, peer_data, int(lengths.sum()), mean_length)
+    chance = commonest(data / "validation.jsonl")
+    return Bench(options, work, recipe, peer_data, int(lengths.sum()), mean_length, chance)
+
+
+def commonest(rows: Path) -> float:
+    """Share of the commonest label."""
+    labels = Counter(json.loads(line)["label"] for line in rows.read_text().splitlines())
+    return max(labels.values()) / labels.total()
 
 
 def token_counts(model: Path, rows: Path, workload: Workload) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -25,6 +25,8 @@ WITHIN = {"fp32": 1e-5, "bf16": 2e-2, "fp32, filled up": 1e-5, "bf16, filled up"
 HALF_A_POINT = 0.005
 FEWEST = 3
 """Seeds that accuracies are compared over."""
+LEARNT = 0.1
+"""How far above the share of the commonest class an accuracy must be to say that anything was learnt."""
 LOCAL = ("data", "work", "output")
 """Paths of the machine, which say nothing elsewhere."""
 COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -147,15 +149,20 @@ def gates(facts: Row, rows: list[Row], peers: list[str]) -> list[str]:
     if facts["model"] != "minilm":
         return [*lines, "- Accuracy is not compared: the weights began as random ones."]
     scores = {name: [row["accuracy"] for row in rows if row["contender"] == name] for name in (OURS, *peers)}
-    lines += [f"- Accuracy against {peer}: {compared(scores[OURS], scores[peer])}." for peer in peers]
+    chance = facts["chance"]
+    lines += [f"- Accuracy against {peer}: {compared(scores[OURS], scores[peer], chance)}." for peer in peers]
     return lines
 
 
-def compared(ours: list[float], theirs: list[float]) -> str:
+def compared(ours: list[float], theirs: list[float], chance: float) -> str:
     """What the accuracies over seeds say: the difference of the means with twice its standard error, and a verdict.
 
-    Half a point is allowed; fewer than FEWEST seeds say nothing, nor does a spread that hides so much.
+    Half a point is allowed; fewer than FEWEST seeds say nothing, nor does a spread that hides so much, nor two models that
+    learnt nothing: `chance` is what the commonest class alone would reach.
     """
+    best = max(statistics.mean(ours), statistics.mean(theirs))
+    if best < chance + LEARNT:
+        return f"says nothing, {100 * best:.1f}% at best where the commonest class is {100 * chance:.1f}%: take more --rows"
     if len(ours) < FEWEST:
         return f"not judged by {len(ours)} seed{'s' * (len(ours) > 1)}, {FEWEST} are needed"
     difference = statistics.mean(ours) - statistics.mean(theirs)

@@ -20,4 +20,9 @@ from benchmarks.report import compared
     ],
 )
 def test_accuracies_are_compared_over_seeds(ours: list[float], theirs: list[float], verdict: str) -> None:
-    assert compared(ours, theirs).endswith(verdict)
+    assert compared(ours, theirs, chance=0.5).endswith(verdict)
+
+
+def test_two_models_at_chance_say_nothing_however_alike_they_are() -> None:
+    assert compared([0.5103] * 3, [0.5107] * 3, chance=0.5092).startswith("says nothing, 51.1% at best")
+    assert "take more --rows" in compared([0.5103], [0.5107], chance=0.5092)
