@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.commands import ask
-from launcher.engine.machine import cpu_name
+from launcher.engine.machine import asked_threads, cpu_name
 from launcher.engine.speeds import read_known
 from launcher.executors import SCHEDULERS, executor_for
 from launcher.planning.surroundings import Machine, resolve_executor
@@ -28,6 +28,7 @@ def observe(recipe: Recipe, cluster: Cluster, submits: bool = True) -> Machine:
         gpus=local_gpus(),
         native_bf16=native_bf16(),
         cores=len(os.sched_getaffinity(0)),
+        threads=asked_threads(),
         submits=submits,
         cpu=cpu_name(),
         known=read_known(),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from launcher import tasks
+from launcher.engine.machine import cores_of_rank
 from launcher.executors import executor_for
 from launcher.families.shared.base import ModelShape
 from launcher.planning.compile_mode import Compile, resolve_compile
@@ -278,7 +279,7 @@ def _speed_facts(
         nodes=recipe.nodes,
         gpus=gpus,
         gpu_model=cluster.gpu_model,
-        cores=max(1, cores // gpus),
+        cores=cores_of_rank(cores, gpus, None if elsewhere else machine.threads),
         pretrained=recipe.model.init == "pretrained",
         native_bf16=machine.native_bf16 or elsewhere,
         crowded=1.0 if elsewhere else max(1.0, gpus / machine.cores),

@@ -32,6 +32,8 @@ class Machine:
     """Whether this machine's CPU computes in bf16 itself."""
     cores: int = 1
     """CPU cores of this machine."""
+    threads: int | None = None
+    """In which a process computes here; None: as many as there are cores for it."""
     cpu: str | None = None
     """What this machine's CPU calls itself."""
     known: Known = NOTHING

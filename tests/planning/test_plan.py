@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from launcher.engine.machine import asked_threads
 from launcher.families import known_shape
 from launcher.planning.conflicts import plan_conflicts
 from launcher.planning.plan import Identity, Plan, make_plan, step_counts
@@ -272,3 +273,18 @@ def test_steps_that_are_counted_on_the_node_have_their_true_reason() -> None:
     assert any("too large for their rows to be counted" in note for note in large)
     assert any("hub data" in note for note in hub)
     assert not any("hub data" in note for note in large)
+
+
+def test_a_plan_counts_on_no_more_cores_than_a_process_may_use_here() -> None:
+    data, eight = DataSize(train_examples=67_349, mean_chars=60.0), Machine(cores=8)
+    held_back = replace(eight, threads=2)
+
+    def cores(gpus: int, machine: Machine) -> str | None:
+        return planned(recipe(device="cpu", gpus=gpus), machine=machine, data=data).throughput.device
+
+    assert (cores(1, eight), cores(1, held_back)) == ("8 CPU cores", "2 CPU cores")
+    assert (cores(2, eight), cores(2, held_back)) == ("4 CPU cores", "2 CPU cores")
+    assert cores(8, held_back) == "1 CPU cores"
+    assert asked_threads({"OMP_NUM_THREADS": "3,1"}) == 3
+    assert [asked_threads({"OMP_NUM_THREADS": text}) for text in ("", "0", "-1", "many")] == [None] * 4
+    assert asked_threads({}) is None

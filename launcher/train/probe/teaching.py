@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from launcher.engine.findings import Finding
+from launcher.engine.machine import asked_threads, cores_of_rank
 from launcher.engine.speeds import Rates, keep_rates, teach
 from launcher.errors import UserError
 from launcher.families import shape_from_config
@@ -132,7 +133,7 @@ def teach_steps(plan: Plan, base: Any, device: torch.device, seen: Seen) -> None
     shape = shape_of(base)
     if shape is None or len(seen.seconds) < LEAST_STEPS or _is_disturbed(device, seen.waited):
         return
-    cores = max(1, len(os.sched_getaffinity(0)) // plan.gpus)
+    cores = cores_of_rank(len(os.sched_getaffinity(0)), plan.gpus, asked_threads())
     median = sorted(seen.seconds)[len(seen.seconds) // 2]
     found = lesson(plan, shape, device_name(device), cores=cores, tokens=seen.tokens, seconds=median)
     if found is not None:
