@@ -157,6 +157,38 @@ def test_a_daemon_dies_beneath_a_job_and_comes_back(tmp_path: Path, daemon: str,
     happened(f"{daemon} away for 20 s under a running job: one attempt, nothing lost", steps_lost=0)
 
 
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.slurm
+@pytest.mark.fault(26)
+@pytest.mark.parametrize("needed", ["requeue", "again"])
+def test_a_job_that_needs_slurm_waits_for_its_controller(tmp_path: Path, needed: str, happened: Seen) -> None:
+    """To be put back after a stop, or to start its ranks anew after one was killed: asked in vain, it would end there."""
+    require_slurm()
+    with FlatCluster(tmp_path / "cluster", nodes=1) as cluster:
+        job = FaultedJob(cluster, tmp_path / "runs" / "r", {})
+        job.submit()
+        job.wait_for_step(21)
+        [controller] = [pid for pid in processes_of(cluster.directory) if name_of(pid) == "slurmctld"]
+        os.kill(controller, signal.SIGKILL)
+        job.strike()
+        if needed == "requeue":
+            job.run.stop.write_text("signal")
+        else:
+            [rank] = [pid for pid, _ in training_processes(job.run)]
+            os.kill(rank, signal.SIGKILL)
+        wait_until(lambda: job.run.attempt(1).read().next is not None, "the attempt to end")
+        assert job.run.attempt(1).read().next == needed
+        wait_until(lambda: "it is waited for" in job.run.job_log(job.job).read_text(), "the job to wait")
+        cluster.start_controller()
+        wait_until(lambda: job.state() != "", "the controller to answer", timeout_s=60)
+        assert job.wait_for_end(hurry=True) == "COMPLETED", job.report()
+        assert len(job.losses()) == STEPS
+        assert job.run.attempt_numbers() == [1, 2]
+    what = {"requeue": "stopped and put back", "again": "a rank killed and started anew"}[needed]
+    happened(f"slurmctld away while a job was {what}: waited for, then it went on by itself", **job.seen())
+
+
 @pytest.mark.slow
 @pytest.mark.slurm
 @pytest.mark.fault(5)

@@ -74,6 +74,7 @@ def test_native_code_of_a_rank_crashes(start: Start) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 7])
+@pytest.mark.long
 @pytest.mark.fault(13)
 def test_a_rank_leaves_without_a_word(start: Start, tmp_path: Path, code: int) -> None:
     """The other only loses its connection, and that is no network's fault."""
