@@ -227,7 +227,7 @@ def request_stop(run: RunDir) -> None:
 
 
 def ended_for_good(run: RunDir, job: str) -> bool:
-    """Whether a run that shares its job with others is over, although that job may go on, or start again.
+    """Whether a run is over by its own record, although its job may go on, for others that share it, or start again.
 
     So it is where a newer job has taken its place, too.
     """

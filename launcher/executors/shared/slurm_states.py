@@ -106,8 +106,12 @@ def state_of(run: RunDir, jobs: Sequence[str], told: Mapping[str, JobState]) -> 
         state = next(_active(run, earlier), state)
     if state is None:
         return recorded_state(run, job)
-    if asked_for(job) != job and (not state.active or ended_for_good(run, job)):
-        # How a job ended that is shared says little about one of those who shared it.
+    is_shared = asked_for(job) != job
+    if (is_shared and not state.active) or (
+        (is_shared or state.status == "unreachable") and ended_for_good(run, job)
+    ):
+        # How a job ended that is shared says little about one of those who shared it; and of one that has recorded its end
+        # nobody needs to be asked.
         own = recorded_state(run, job)
         return own if own.status != "unknown" else state
     if state.status == "failed" and recorded_state(run, job).status == "cancelled":
