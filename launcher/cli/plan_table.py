@@ -69,7 +69,7 @@ def _executor(plan: Plan) -> str:
     parts = [f"partition {asked.partition or '(default)'}"]
     parts += [f"{name} {value}" for name, value in (("account", asked.account), ("qos", asked.qos)) if value]
     parts.append(f"time {asked.time or '(the default)'}")
-    parts.append(f"{asked.cpus_per_task} CPUs a node")
+    parts.append(f"{asked.cpus_per_task} CPU{'' if asked.cpus_per_task == 1 else 's'} a node")
     if asked.gpu_option:
         parts.append(asked.gpu_option)
     return "slurm: " + ", ".join(parts)

@@ -28,7 +28,7 @@ def believed_plan(run: RunDir) -> RunPlan:
 
     Root is no exception: it would execute what somebody else has written. Raises UserError, or DamagedFile.
     """
-    _refuse_foreign(run, run.path)
+    refuse_foreign(run.path, run.path)
     for directory, names in (
         (run.path, BELIEVED),
         (run.control, REQUESTS),
@@ -37,7 +37,7 @@ def believed_plan(run: RunDir) -> RunPlan:
     ):
         for entry in _entries(directory):
             if names is None or entry.name in names:
-                _refuse_foreign(run, entry)
+                refuse_foreign(entry, run.path)
     return run.read_plan()
 
 
@@ -64,8 +64,11 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _refuse_foreign(run: RunDir, path: Path | os.DirEntry[str]) -> None:
-    """Raises UserError where others own or may change it, or it is a link, a pipe or a device."""
+def refuse_foreign(path: Path | os.DirEntry[str], within: Path) -> None:
+    """Raises UserError where others own or may change it, or it is a link, a pipe or a device.
+
+    It lies in the directory `within`, or is that directory.
+    """
     try:
         found = path.stat(follow_symlinks=False)
     except OSError:
@@ -79,7 +82,7 @@ def _refuse_foreign(run: RunDir, path: Path | os.DirEntry[str]) -> None:
         remedy = "use it as its owner, or make it yours once you have read it: cp -r, then chmod -R go-w"
     elif found.st_mode & WRITABLE_BY_OTHERS:
         reason = "can be changed by others: nothing in it is believed or executed"
-        remedy = f"look at what it holds, then: chmod -R go-w {run.path}"
+        remedy = f"look at what it holds, then: chmod -R go-w {within}"
     elif not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
         reason = "is neither a file nor a directory: a pipe or a device is never read"
         remedy = f"remove it: rm {os.fspath(path)}"

@@ -25,12 +25,15 @@ from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
 from launcher.runs.files import locked, write_json
 from launcher.runs.records import make, read_json, tree_of
+from launcher.runs.trust import refuse_foreign
 from launcher.sweeps.grid import points, split_words
 
 LONGEST_ID = 100
 LONGEST_NAME = 80
 FILE = "sweep.json"
 LOCK = "lock"
+NOT_READ = (".log", ".lock")
+"""Endings of what a scheduler writes, and of the link by which optuna keeps others from its journal."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 _ARRAY = re.compile(r"array_([1-9][0-9]{0,8})\.sbatch")
 _GIVEN_BY_THE_SWEEP = ("run_id", "runs_dir")
@@ -194,7 +197,7 @@ def write(planned: Planned, at_once: int | None = None, each: int | None = None)
     Of two commands at the same time, one waits for the other. Raises UserError where a trial of that name is there with
     another plan.
     """
-    _refuse_foreign(planned.directory)
+    _refuse_no_sweep(planned.directory)
     _refuse_others(planned)
     planned.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(planned.directory):
@@ -229,7 +232,7 @@ def _locked(directory: Path) -> AbstractContextManager[None]:
     return locked(directory / LOCK)
 
 
-def _refuse_foreign(directory: Path) -> None:
+def _refuse_no_sweep(directory: Path) -> None:
     """Raises UserError where the directory is anything but a sweep's, such as a run's.
 
     What a command leaves that was killed before there was a list of trials is a sweep's.
@@ -272,7 +275,7 @@ def forget(sweep: Sweep, named: Iterable[str]) -> list[RunDir]:
 
 
 def find(reference: str, runs_dir: Path) -> Sweep | None:
-    """The sweep of that name or path; None where it is no sweep. Raises DamagedFile where its list can't be read."""
+    """The sweep of that name or path; None where it is no sweep. Raises as `read`."""
     for directory in (Path(reference), runs_dir / reference):
         if reference and (directory / FILE).is_file():
             return read(directory.resolve())
@@ -280,7 +283,12 @@ def find(reference: str, runs_dir: Path) -> Sweep | None:
 
 
 def read(directory: Path) -> Sweep:
-    """The sweep in a directory. Raises DamagedFile where its list is not what `write` writes."""
+    """The sweep in a directory. Raises UserError where others own or may change it, DamagedFile where its list is not what
+    `write` writes.
+    """
+    for entry in (directory, *directory.iterdir()):
+        if entry.suffix not in NOT_READ:
+            refuse_foreign(entry, directory)
     path = directory / FILE
     tree = read_json(path) or {}
     entries = tree.get("trials")

@@ -141,3 +141,26 @@ def test_a_list_that_is_not_ours_is_refused(tmp_path: Path, text: str) -> None:
     (sweep.directory / "sweep.json").write_text(text)
     with pytest.raises(DamagedFile):
         find(sweep.name, tmp_path / "runs")
+
+
+@pytest.mark.parametrize("name", ["", "sweep.json", "request"])
+def test_what_others_may_change_is_not_believed(tmp_path: Path, name: str) -> None:
+    sweep = write(planned(tmp_path, "seed=1,2"))
+    (sweep.directory / "array_7.log").touch(mode=0o666)
+    (sweep.directory / "request").touch()
+    (sweep.directory / "optuna.journal.lock").symlink_to("optuna.journal")
+    assert find(sweep.name, tmp_path / "runs") == sweep
+    path = sweep.directory / name
+    path.chmod(path.stat().st_mode | 0o020)
+    for ask in (lambda: find(sweep.name, tmp_path / "runs"), lambda: write(planned(tmp_path, "seed=1..3"))):
+        with pytest.raises(UserError, match="can be changed by others") as error:
+            ask()
+        assert f"chmod -R go-w {sweep.directory}" in str(error.value)
+
+
+def test_a_link_in_the_place_of_the_list_is_not_followed(tmp_path: Path) -> None:
+    sweep = write(planned(tmp_path, "seed=1,2"))
+    (sweep.directory / "sweep.json").rename(tmp_path / "elsewhere.json")
+    (sweep.directory / "sweep.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(UserError, match="is a link"):
+        find(sweep.name, tmp_path / "runs")
