@@ -87,12 +87,13 @@ DEVICES = {
     "V100": Device(16 * 10**9, 125e12, 15.7e12, 0.9e12, has_bf16=False),
     "L40S": Device(48 * 10**9, 362e12, 91.6e12, 0.864e12),
     "T4": Device(16 * 10**9, 65e12, 8.1e12, 0.32e12, has_bf16=False),
-    # One core with AVX512-BF16, between a Xeon (products at 440 GFLOP/s in bf16, 103 in fp32) and an EPYC (185, 88). bf16
-    # shortens nothing but products: the rest takes both the same time, which on the EPYC is half of a step in bf16.
+    # One core with AVX512-BF16, between a Xeon (products at 440 GFLOP/s in bf16, 103 in fp32) and an EPYC (185, 88), and above
+    # both in fp32 since the last layer is computed for few tokens. bf16 shortens nothing but products: the rest takes both the
+    # same time, which on the EPYC is half of a step in bf16.
     CPU: Device(
         0,
         440e9,
-        147e9,
+        165e9,
         bytes_per_s=12e9,
         others_bytes_per_s=3.5e9,
         achievable=0.65,

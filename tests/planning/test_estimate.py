@@ -260,7 +260,7 @@ def test_on_a_cpu_bf16_shortens_products_and_nothing_else(name, examples, precis
     work = Work(examples, round(13.8 * examples), 16, examples)
     setup = Setup(precision=precision, device="cpu", attention="eager")
     step = Prediction(shape, setup, work, DeviceSpeed.of(DEVICES["CPU"], precision), SLOW_LINK).step(1)
-    assert 1e3 * step.total_s == pytest.approx(CPU_STEPS_MS[name, examples][precision], rel=0.25)
+    assert 1e3 * step.total_s == pytest.approx(CPU_STEPS_MS[name, examples][precision], rel=0.2)
 
 
 def scratch_shape(layers, width):
