@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from launcher.cli.progress import Bar, show_event
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 from launcher.runs.events import Event, parse_event
-from launcher.runs.records import open_regular
+from launcher.runs.records import MOST_LINE_BYTES, lines_of, open_regular
 from launcher.runs.results import Result
 
 POLL_S = 0.1
@@ -28,23 +28,27 @@ class Tail:
         """Only what is written from now on."""
         return cls(path, path.stat().st_size if path.exists() else 0)
 
-    def lines(self) -> list[str]:
+    def lines(self) -> Iterator[str]:
+        """What is new, read as it is asked for; a line of more than MOST_LINE_BYTES comes in pieces."""
         try:
-            with open_regular(self.path) as file:
-                file.seek(self._offset)
-                new = file.read()
+            file = open_regular(self.path)
         except FileNotFoundError:
-            return []
-        self._offset += len(new)
-        *whole, self._torn = (self._torn + new).split(b"\n")
-        return [line.decode("utf-8", "replace") for line in whole]
+            return
+        with file:
+            file.seek(self._offset)
+            for piece in lines_of(file):
+                self._offset += len(piece)
+                self._torn += piece
+                if piece.endswith(b"\n") or len(self._torn) >= MOST_LINE_BYTES:
+                    whole, self._torn = self._torn.removesuffix(b"\n"), b""
+                    yield whole.decode("utf-8", "replace")
 
     def rest(self) -> str:
         """The last line where it has no end yet."""
         return self._torn.decode("utf-8", "replace")
 
-    def events(self) -> list[Event]:
-        return [event for event in map(parse_event, self.lines()) if event is not None]
+    def events(self) -> Iterator[Event]:
+        return (event for event in map(parse_event, self.lines()) if event is not None)
 
 
 def follow(tail: Tail, is_over: Callable[[], bool], bar: Bar) -> None:

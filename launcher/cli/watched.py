@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -34,12 +35,9 @@ class Growing:
 
     def update(self) -> None:
         """Take up what has been written since."""
-        try:
-            lines = self.tail.lines()
-        except DamagedFile:
-            return
-        for line in lines:
-            self._take(line)
+        with contextlib.suppress(DamagedFile):
+            for line in self.tail.lines():
+                self._take(line)
 
     def _take(self, line: str) -> None:
         try:

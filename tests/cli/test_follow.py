@@ -13,21 +13,22 @@ from launcher.executors.slurm import GPU_RESOURCE
 from launcher.figures import human_bytes, human_number, human_seconds
 from launcher.planning.machine import local_gpus
 from launcher.runs.events import Evaluated, Step
+from launcher.runs.records import MOST_LINE_BYTES
 from launcher.runs.results import Outcome, Result
 
 
 def test_a_tail_gives_each_complete_line_once(tmp_path: Path) -> None:
     path = tmp_path / "log"
     tail = Tail(path)
-    assert tail.lines() == []
+    assert list(tail.lines()) == []
     with path.open("w", buffering=1) as file:
         file.write("one\ntw")
         file.flush()
-        assert tail.lines() == ["one"]
+        assert list(tail.lines()) == ["one"]
         assert tail.rest() == "tw"
         file.write("o\nthree\n")
-        assert tail.lines() == ["two", "three"]
-    assert tail.lines() == []
+        assert list(tail.lines()) == ["two", "three"]
+    assert list(tail.lines()) == []
 
 
 def test_a_tail_may_begin_at_the_end(tmp_path: Path) -> None:
@@ -35,7 +36,29 @@ def test_a_tail_may_begin_at_the_end(tmp_path: Path) -> None:
     path.write_text("old\n")
     tail = Tail.at_end(path)
     path.write_text("old\nnew\n")
-    assert tail.lines() == ["new"]
+    assert list(tail.lines()) == ["new"]
+
+
+def test_a_log_of_any_length_is_read_in_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        file.write(b"x" * (3 * MOST_LINE_BYTES) + b"\nlast\n")
+        file.truncate(1 << 36)  # a hole of many gigabytes
+    tail = Tail(path)
+    lines = list(tail.lines())
+    assert lines[:5] == ["x" * MOST_LINE_BYTES] * 3 + ["", "last"]
+    assert len(lines) < 40
+    assert len(tail.rest()) < MOST_LINE_BYTES
+
+
+def test_a_line_that_grows_without_an_end_is_given_in_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    tail, given = Tail(path), []
+    for _ in range(5):
+        with path.open("ab") as file:
+            file.write(b"10%\r" * (MOST_LINE_BYTES // 8))
+        given += list(tail.lines())
+    assert [len(line) for line in given] == [MOST_LINE_BYTES, MOST_LINE_BYTES]
 
 
 def test_events_written_just_before_the_end_are_shown(

@@ -103,11 +103,10 @@ def _new_lines(run: RunDir, rank: int | None, tails: dict[Path, Tail]) -> Iterat
     from launcher.cli.follow import Tail
 
     for path in _files(run) if rank is None else [run.rank_log(rank)]:
-        tail = tails.setdefault(path, Tail(path))
-        for line in tail.lines():
-            text = _told(line) if path == run.events else line
-            if text is not None:
-                yield _source(path), text
+        source, lines = _source(path), tails.setdefault(path, Tail(path)).lines()
+        for line in map(_told, lines) if path == run.events else lines:
+            if line is not None:
+                yield source, line
 
 
 def _files(run: RunDir) -> list[Path]:
