@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 
@@ -44,6 +45,15 @@ def stay_ended() -> None:
     """Once the exit code is known, and only Python itself is to be left, no signal changes it."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
+
+
+def open_streams() -> None:
+    """Let stdin, stdout and stderr lead nowhere where they were closed: files opened later would take their numbers."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w", encoding="utf-8"))
 
 
 def keep_from_others(rights: int) -> None:

@@ -17,6 +17,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the console script; `args` are those of the process where none are given."""
     if args is not None:
         sys.exit(execute(args))
+    start_up.open_streams()
     start_up.end_in_order()
     start_up.keep_from_others(start_up.OTHERS_WRITE)
     start_up.without_plugins()
@@ -69,6 +70,7 @@ def _execute(args: Sequence[str]) -> int:
 
     try:
         _refuse_stripped_python()
+        _refuse_lost_directory()
         if "_LAUNCH_COMPLETE" in os.environ:
             from launcher.cli import completion
 
@@ -90,3 +92,18 @@ def _refuse_stripped_python() -> None:
     if sys.flags.optimize > 1:
         text = "Python was told to drop docstrings (-OO, or PYTHONOPTIMIZE=2), which the texts of launch are made from"
         raise UserError(text, "unset PYTHONOPTIMIZE, or set it to 1")
+
+
+def _refuse_lost_directory() -> None:
+    """Raises UserError where the working directory was deleted, to which paths are relative."""
+    from pathlib import Path
+
+    from launcher.errors import Problem, UserError
+
+    try:
+        Path.cwd()
+    except OSError as error:
+        gone = Problem(
+            f"the working directory can't be used: {error.strerror}", remedy="cd to one that is there"
+        )
+        raise UserError(gone) from None

@@ -159,6 +159,27 @@ def test_a_full_stdout() -> None:
     assert (done.returncode, done.stderr) == (2, "launch: stdout: No space left on device\n")
 
 
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("verb", ["status", "recipes", "watch x"])
+def test_closed_streams_are_empty_ones(verb: str) -> None:
+    command = f"exec {sys.executable} -m launcher {verb} <&- >&-"
+    done = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (2 if verb == "watch x" else 0)
+
+
+@pytest.mark.parametrize("words", [["status"], ["plan", "recipe=smoke"], ["predict", "r", "--text", "a"]])
+def test_a_working_directory_that_was_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert execute(words) == 2
+    said = "launch: the working directory can't be used: No such file or directory\n    -> cd to one that is there\n"
+    assert capsys.readouterr() == ("", said)
+
+
 # Files that a verb is to write
 
 
