@@ -20,18 +20,33 @@ WORD_BYTES = 1 << 16
 
 
 def write_text(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut; it has what the umask leaves of `mode`."""
+    """Write a file so that it is there whole or not at all, also after a power cut; it has what the umask leaves of `mode`.
+
+    An OSError names `path`.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with named(path):
+        descriptor = os.open(temporary, flags, mode)
+        try:
+            # Bytes of a file's name that aren't UTF-8 are escaped as Python and JSON do.
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Let an OSError name this file: one of writing names none, and one of a temporary file names that."""
     try:
-        # Bytes of a file's name that aren't UTF-8 are escaped as Python and JSON do.
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        error.filename = str(path)
         raise
 
 

@@ -180,3 +180,17 @@ def test_every_shell_has_its_lines_and_another_is_refused(launch: Launch) -> Non
         assert "_LAUNCH_COMPLETE" in launch("completion", shell, "--print").stdout
     refused = launch("completion", env={**os.environ, "SHELL": "/bin/tcsh"}, code=2)
     assert "no shell that can be completed in: tcsh" in refused.stderr
+
+
+def test_half_a_line_is_never_added_to_what_every_shell_reads(tmp_path: Path) -> None:
+    before = "# " + "x" * 1000 + "\n"
+    (tmp_path / ".bashrc").write_text(before)
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 1; exec "$0" -m launcher completion bash', sys.executable],
+        env={**os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, f"launch: {tmp_path / '.bashrc'}: File too large\n")
+    assert (tmp_path / ".bashrc").read_text() == before

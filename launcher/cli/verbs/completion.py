@@ -44,7 +44,7 @@ def completion_command(shell: str | None, prints: bool) -> None:
 
 def _install(shell: str, text: str) -> list[Path]:
     """Write what the shell reads; returns the files that were changed."""
-    from launcher.runs.files import write_text
+    from launcher.runs.files import named, write_text
 
     home = Path.home()
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
@@ -63,6 +63,18 @@ def _install(shell: str, text: str) -> list[Path]:
     if MARK in before:
         return [file]
     line = f'[ -r "{file}" ] && . "{file}"  {MARK}\n'
-    with start.open("a", encoding="utf-8", errors="surrogateescape") as opened:
-        opened.write(line if not before or before.endswith("\n") else f"\n{line}")
+    with named(start):
+        _append(start, line if not before or before.endswith("\n") else f"\n{line}")
     return [file, start]
+
+
+def _append(path: Path, text: str) -> None:
+    """Add text to a file, all of it or nothing: half a line would be said to be wrong in each new shell."""
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a", encoding="utf-8", errors="surrogateescape") as opened:
+            opened.write(text)
+    except OSError:
+        if path.exists():
+            os.truncate(path, size)
+        raise

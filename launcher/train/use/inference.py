@@ -133,17 +133,28 @@ def export_model(run: RunDir, target: Path) -> Path:
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(Problem("exists already", where=str(target), remedy="give another --output"))
     staging = target.with_name(f".{target.name}.new")
+
+    def copy(source: str, to: str) -> str:
+        try:
+            return shutil.copy2(source, to)
+        except OSError as error:  # copytree would go on, and end with a list of all
+            raise _unwritable(target, error) from None
+
     try:
         shutil.rmtree(staging, ignore_errors=True)
         _refuse_devices(run.model)
-        shutil.copytree(run.model, staging, ignore=shutil.ignore_patterns("adapter"))
+        shutil.copytree(run.model, staging, ignore=shutil.ignore_patterns("adapter"), copy_function=copy)
         staging.rename(target)
     except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
         if not isinstance(error, OSError):
             raise
-        raise UserError(Problem(f"can't be written: {error.strerror or error}", where=str(target))) from None
+        raise _unwritable(target, error) from None
     return target
+
+
+def _unwritable(target: Path, error: OSError) -> UserError:
+    return UserError(Problem(f"can't be written: {error.strerror or error}", where=str(target)))
 
 
 def _check_model(directory: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -88,3 +89,15 @@ def test_what_could_be_read_for_ever_is_not_copied(
     with pytest.raises(UserError, match="notes: is not a regular file"):
         export_model(run, tmp_path / "out")
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_copy_that_does_not_fit_says_why_once(tiny_run: RunDir, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(UserError) as caught:
+            export_model(tiny_run, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value) == f"{tmp_path / 'out'}: can't be written: File too large"
+    assert list(tmp_path.iterdir()) == []
