@@ -194,9 +194,7 @@ def _read_value(key: str, text: str, where: str, cwd: Path) -> Node:
         return _read_list(key, text, where)
     node = _read_scalar(key, text, where)
     if node.text is not None and "," in text:
-        remedy = (
-            f'a list is [{text}], text with a comma is "{text}"; for several runs start one for each value'
-        )
+        remedy = f'a list is [{text.strip("[]")}], text with a comma is "{text}"; for several runs start one for each value'
         raise UserError(
             Problem("takes one value: here are commas outside brackets", where, key, text, remedy)
         )

@@ -32,7 +32,9 @@ def _not_absurd(value: int) -> int:
 
 def _safe_name(value: str) -> str:
     if not SAFE_NAME.fullmatch(value):
-        raise ValueError("must be letters, digits, '.', '_' or '-', and start with a letter or digit")
+        raise ValueError(
+            "must be letters, digits, '.', '_' or '-', 100 at most, and start with a letter or digit"
+        )
     return value
 
 
