@@ -17,7 +17,7 @@ from launcher.figures import human_number, human_seconds
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.runs.directory import RunDir
 from launcher.runs.examination import Confusion
-from launcher.runs.metrics import read_metrics
+from launcher.runs.metrics import evaluations_of
 from launcher.runs.provenance import read_data_used, read_environment
 from launcher.runs.records import read_text
 from launcher.visible import visible
@@ -124,7 +124,7 @@ def _metrics(run: RunDir) -> dict[str, Mapping[str, float | None]]:
     result = run.read_result()
     if result is None or result.best is None:
         return {}
-    rows = read_metrics(run).rows
+    rows = evaluations_of(run)
     step = result.best.step
     validation = next((row for row in rows if row.split == "validation" and row.step == step), None)
     found = {} if validation is None else {"validation": validation.metrics()}

@@ -83,9 +83,7 @@ def _states(whole: RunDir, others: Sequence[RunDir]) -> list[tuple[Finding, Tens
 
 def _resumed_from(run: RunDir, at: int) -> int:
     """The step of the checkpoint that a later attempt went on from."""
-    later = (
-        event.step for event in read_events(run.events) if isinstance(event, Step) and event.attempt != 1
-    )
+    later = (event.step for event in read_events(run.events, Step) if event.attempt != 1)
     return min(later, default=at + 1) - 1
 
 
@@ -93,7 +91,7 @@ def _seconds_to_next_step(each: Interrupted, at: int) -> float | None:
     """From the fault to the first step beyond those that were done before it."""
     later = (
         event.t - each.struck_at
-        for event in read_events(each.run.events)
-        if isinstance(event, Step) and event.step > at and (event.attempt or 0) > 1 and event.t is not None
+        for event in read_events(each.run.events, Step)
+        if event.step > at and (event.attempt or 0) > 1 and event.t is not None
     )
     return next(later, None)

@@ -136,7 +136,7 @@ class DrillRuns:
     def _long_enough(self) -> RunDir:
         """An undisturbed run of as many steps as it takes to meet a run in the middle."""
         whole = self._whole()
-        times = [event.t for event in read_events(whole.events) if isinstance(event, Step) and event.t]
+        times = [event.t for event in read_events(whole.events, Step) if event.t]
         step_s = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1.0
         needed = math.ceil(2 * LEAST_S / max(step_s, 1e-3))
         if needed <= self.steps:

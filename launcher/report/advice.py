@@ -15,7 +15,7 @@ from launcher import tasks
 from launcher.errors import Problem, UserError
 from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir
-from launcher.runs.metrics import read_metrics
+from launcher.runs.metrics import MetricsRow, read_metrics
 from launcher.runs.results import Result
 
 WINDOW = 0.1
@@ -66,7 +66,11 @@ class Curves:
 
 def read_curves(run: RunDir) -> Curves:
     """The run's curves. Raises UserError where it has done too few steps to say anything."""
-    rows = read_metrics(run).rows
+    return curves_of(run, read_metrics(run).rows)
+
+
+def curves_of(run: RunDir, rows: Sequence[MetricsRow]) -> Curves:
+    """The same from what was read of metrics.jsonl."""
     train = [row for row in rows if row.split is None and row.step > 0]
     known = [row for row in train if row.figures.get("train/loss") is not None]
     recipe = planned_recipe(run).tree()

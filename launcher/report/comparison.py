@@ -17,7 +17,7 @@ from launcher.errors import Problem, UserError, choices
 from launcher.report.planned_recipe import planned_recipe
 from launcher.report.significance import Difference, difference
 from launcher.runs.directory import RunDir
-from launcher.runs.metrics import read_metrics
+from launcher.runs.metrics import evaluations_of
 from launcher.runs.results import Measured
 
 IMMATERIAL = (
@@ -167,7 +167,7 @@ def doubts(runs: Sequence[Figures]) -> Iterator[str]:
 
 def _evaluation(run: RunDir, step: int) -> dict[str, float | None]:
     """Metrics on the validation data after `step`."""
-    for row in read_metrics(run).rows:
+    for row in evaluations_of(run):
         if row.split == "validation" and row.step == step:
             return row.metrics()
     return {}

@@ -25,8 +25,7 @@ def machine_curves(run: RunDir, points: int) -> dict[str, dict[str, Curve]]:
     files = sorted(run.logs.glob("node_*.jsonl"), key=lambda path: (len(path.name), path.name))[:MOST_NODES]
     if not files:
         return {}
-    events = (event for event in read_events(run.events) if isinstance(event, Step))
-    steps = [(event.t, event.step) for event in events if event.t is not None]
+    steps = [(event.t, event.step) for event in read_events(run.events, Step) if event.t is not None]
     times = [at for at, _ in steps]
     found: dict[str, dict[str, Curve]] = {}
     for path in files:

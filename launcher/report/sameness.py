@@ -128,8 +128,7 @@ def _metrics(run: RunDir) -> list[dict[str, Any]]:
 
 def _event_losses(run: RunDir) -> dict[tuple[int, int], float | None]:
     """(attempt, step) -> loss: steps that were done again after a kill are here and not in metrics.jsonl."""
-    steps = (event for event in read_events(run.events) if isinstance(event, Step))
-    return {(step.attempt or 0, step.step): step.loss for step in steps}
+    return {(step.attempt or 0, step.step): step.loss for step in read_events(run.events, Step)}
 
 
 def _hashes(run: RunDir) -> dict[str, str]:

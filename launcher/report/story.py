@@ -23,7 +23,7 @@ from launcher.report.timeline_svg import timeline
 from launcher.runs import recovered_result
 from launcher.runs.directory import RunDir, read_result
 from launcher.runs.events import Notice, read_events
-from launcher.runs.metrics import read_metrics
+from launcher.runs.metrics import MetricsRow, read_metrics
 from launcher.runs.provenance import read_origins
 from launcher.runs.records import read_text, tree_of
 
@@ -54,8 +54,13 @@ class Story:
         self._chosen = tasks.of(recipe).chosen_metric
         result = run.read_result()
         self.result: Tree = {} if result is None else result.tree()
-        self._recorded = read_metrics(run)
-        self.curves: Curves = curves_of(self._recorded.rows, points)
+        recorded = read_metrics(run)  # all that is wanted of it is taken here: of many runs it is large
+        self.curves: Curves = curves_of(recorded.rows, points)
+        self.findings = _findings(run, recorded.rows)
+        """What the curves say about the settings."""
+        doubt = [recorded.doubt] if recorded.doubt else []
+        self.notes: Sequence[str] = [*self.plan["notes"], *doubt, *slow_ranks(run, recorded.rows)]
+        """What the plan says besides, what the record lacks, and which ranks were slow."""
         self._points = points
 
     @property
@@ -191,21 +196,6 @@ class Story:
         count = sum(map(len, self.curves.evaluations.values())) - len(self.evaluations)
         return f"{human_count(count)} more evaluations are in {self.run.metrics.name}." if count else ""
 
-    @cached_property
-    def findings(self) -> list[dict[str, Any]]:
-        """What the curves say about the settings; nothing where the run is too short to tell."""
-        try:
-            found = advice.diagnose(advice.read_curves(self.run))
-        except UserError:
-            return []
-        return [
-            {
-                "message": finding.message,
-                "tries": [f"{each.key}={plain(each.value)}" for each in finding.keys],
-            }
-            for finding in found
-        ]
-
     @property
     def measured(self) -> Iterator[dict[str, str]]:
         """Planned figures beside the measured ones."""
@@ -229,13 +219,6 @@ class Story:
             f" of up to {layout['max_length']} tokens, {self.plan['precision']}, {zero}, plan {self.plan['plan_id']}."
         )
 
-    @property
-    def notes(self) -> Sequence[str]:
-        """What the plan says besides, what the record lacks, and which ranks were slow."""
-        metrics = self._recorded
-        doubt = [metrics.doubt] if metrics.doubt else []
-        return [*self.plan["notes"], *doubt, *slow_ranks(self.run, metrics.rows)]
-
     @cached_property
     def examined(self) -> list[Examined]:
         """What the evaluations of the best model found, by split."""
@@ -244,7 +227,7 @@ class Story:
     @cached_property
     def said(self) -> list[str]:
         """What the training said about its data and itself, each sentence once."""
-        found = (event.text for event in read_events(self.run.events) if isinstance(event, Notice))
+        found = (event.text for event in read_events(self.run.events, Notice))
         return list(dict.fromkeys(found))[:MOST_SAID]
 
     @cached_property
@@ -304,6 +287,21 @@ class Story:
         if commit and commit.endswith("-dirty"):
             lines.insert(len(lines) - 1, "# the code had changes that were not committed")
         return "\n".join(lines)
+
+
+def _findings(run: RunDir, rows: Sequence[MetricsRow]) -> list[dict[str, Any]]:
+    """What the curves say about the settings; nothing where the run is too short to tell."""
+    try:
+        found = advice.diagnose(advice.curves_of(run, rows))
+    except UserError:
+        return []
+    return [
+        {
+            "message": finding.message,
+            "tries": [f"{each.key}={plain(each.value)}" for each in finding.keys],
+        }
+        for finding in found
+    ]
 
 
 def _attempt(run: RunDir, number: int) -> dict[str, Any]:

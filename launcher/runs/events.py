@@ -250,14 +250,14 @@ def event_of(tree: Mapping[str, Any]) -> Event | None:
     return make(kind, {key: value for key, value in tree.items() if key != "event"}, "events")
 
 
-def read_events(path: Path) -> Iterator[Event]:
-    """Every event of a file."""
-    for tree in read_json_lines(path):
+def read_events(path: Path, *kinds: type[K]) -> Iterator[K]:
+    """The events of a file that are of these kinds."""
+    for tree in read_json_lines(path, [f'"{NAMES[kind]}"' for kind in kinds]):
         try:
             event = event_of(tree)
         except DamagedFile:
             continue
-        if event is not None:
+        if isinstance(event, kinds):
             yield event
 
 

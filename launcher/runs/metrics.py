@@ -6,11 +6,15 @@ is missing is looked up in events.jsonl; what is not found there is said. Standa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
+import sys
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,9 @@ Tree = dict[str, Any]
 Key = tuple[int, str]
 MOST_STEPS = 10**12
 _START = re.compile(r'\{"step":')
+_LINE = b'{"step": '
+_HEAD = 100
+"""Bytes of a line in which its step, its epoch and its split stand."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +61,12 @@ class Recorded:
     through: int = 0
     """The last step that is known to be done, whether it is recorded or not."""
 
-    @property
+    @cached_property
     def rows(self) -> list[MetricsRow]:
         """The lines, typed."""
         return list(map(_row, self.trees))
 
-    @property
+    @cached_property
     def lacking(self) -> list[range]:
         """Steps of the training that have no line."""
         steps = [tree["step"] for tree in self.trees if row_key(tree)[1] == "train"]
@@ -83,12 +90,17 @@ class Recorded:
     def filled(self, trees: Iterable[Tree]) -> Recorded:
         """This, and those of `trees` that it lacks: steps of the training in its gaps, and evaluations up to its end."""
         gaps, end = self.lacking, max([self.through, *(tree["step"] for tree in self.trees)])
+        starts = [gap.start for gap in gaps]
+
+        def is_missing(step: int, split: str) -> bool:
+            place = bisect_right(starts, step)
+            return place > 0 and step in gaps[place - 1] if split == "train" else step <= end
+
         known = set(map(row_key, self.trees))
         found: dict[Key, Tree] = {}
         for tree in trees:
             key = step, split = row_key(tree)
-            is_missing = any(step in gap for gap in gaps) if split == "train" else step <= end
-            if is_missing and key not in known:
+            if is_missing(step, split) and key not in known:
                 found.setdefault(key, tree)
         return Recorded(_in_order([*self.trees, *found.values()]), self.is_damaged, self.through)
 
@@ -99,15 +111,56 @@ class Recorded:
 
 def read_metrics(run: RunDir) -> Recorded:
     """What is recorded of a run, empty where nothing is; what its file lacks comes from its events."""
-    last = [event.step for event in last_events(run.events) if isinstance(event, Step)]
-    recorded = scan(run.metrics, max(last, default=0))
+    recorded = scan(run.metrics, _told(run))
     if not recorded.lacking and not recorded.is_damaged:
         return recorded
     return recorded.filled(from_events(run.events))
 
 
-def scan(path: Path, through: int = 0) -> Recorded:
-    """The lines of a file, which may be growing; none where there is no such file. Raises DamagedFile for a link or FIFO."""
+def doubt_of(run: RunDir) -> str | None:
+    """`Recorded.doubt` of a run, found without parsing the lines of a file that counts its steps without a gap."""
+    return None if _counts_without_gap(run.metrics, _told(run)) else read_metrics(run).doubt
+
+
+def evaluations_of(run: RunDir) -> list[MetricsRow]:
+    """What was evaluated: the lines of steps, which are most of the file, aren't parsed where they count without a gap."""
+    if _counts_without_gap(run.metrics, _told(run)):
+        found = scan(run.metrics, holding=b'"split": ')
+        if not found.is_damaged:
+            return found.rows
+    return [row for row in read_metrics(run).rows if row.split is not None]
+
+
+def _told(run: RunDir) -> int:
+    """The last step that the events tell of, 0 where they tell of none."""
+    last = (event.step for event in last_events(run.events) if isinstance(event, Step))
+    return max(last, default=0)
+
+
+def _counts_without_gap(path: Path, through: int) -> bool:
+    """Whether each line looks like one of ours, and those of the training have the steps 1, 2, 3 ... `through`."""
+    expected = 1
+    with contextlib.suppress(FileNotFoundError), open_regular(path) as file:
+        for line in lines_of(file):
+            if not line.endswith(b"\n"):  # it is being written
+                break
+            number = line[len(_LINE) : line.find(b",", len(_LINE))]
+            is_one = line.startswith(_LINE) and line.rfind(b"{") == 0 and line.endswith(b"}\n")
+            if not is_one or not number.isdigit():
+                return False
+            if b'"split": ' in line[:_HEAD]:
+                continue
+            if number != b"%d" % expected:
+                return False
+            expected += 1
+    return expected > through
+
+
+def scan(path: Path, through: int = 0, holding: bytes = b"") -> Recorded:
+    """The lines of a file, which may be growing; none where there is no such file. Raises DamagedFile for a link or FIFO.
+
+    With `holding`, those alone that have these bytes.
+    """
     trees: list[Tree] = []
     is_damaged = False
     try:
@@ -116,6 +169,8 @@ def scan(path: Path, through: int = 0) -> Recorded:
         return Recorded((), through=through)
     with file:
         for line in lines_of(file):
+            if holding not in line:
+                continue
             found, is_whole = _objects(line.decode("utf-8", "replace"))
             trees += found
             is_damaged |= not is_whole and line.endswith(b"\n")
@@ -129,7 +184,7 @@ def row_key(tree: Mapping[str, Any]) -> Key:
 
 def from_events(path: Path) -> Iterator[Tree]:
     """What events.jsonl knows of lines: less than these held, but each step and evaluation."""
-    for event in read_events(path):
+    for event in read_events(path, Step, Evaluated):
         if isinstance(event, Step):
             yield {
                 "step": event.step,
@@ -162,8 +217,12 @@ def _parsed(text: str) -> Tree | None:
         return None
     step, split = tree.get("step"), tree.get("split")
     is_row = type(step) is int and 0 <= step < MOST_STEPS and isinstance(split, str | None)
-    is_infinite = any(isinstance(value, float) and not math.isfinite(value) for value in tree.values())
-    return tree if is_row and not is_infinite else None
+    values = tree.values()
+    if not is_row or math.inf in values or -math.inf in values:
+        return None
+    return dict(
+        zip(map(sys.intern, tree), values, strict=True)
+    )  # of a million lines the names alone take a gigabyte
 
 
 def _in_order(trees: Iterable[Tree]) -> tuple[Tree, ...]:
@@ -175,9 +234,14 @@ def _in_order(trees: Iterable[Tree]) -> tuple[Tree, ...]:
 
 
 def _row(tree: Tree) -> MetricsRow:
-    figures = {key: value for key, value in tree.items() if value is None or _is_number(value)}
-    named = {key: value for key, value in figures.items() if "/" in key}
-    return MetricsRow(tree["step"], tree.get("split"), figures.get("epoch"), named)
+    """One line, whose numbers `_parsed` found to be finite."""
+    epoch = tree.get("epoch")
+    figures = {
+        key: value
+        for key, value in tree.items()
+        if (type(value) is float or value is None or _is_number(value)) and "/" in key
+    }
+    return MetricsRow(tree["step"], tree.get("split"), epoch if _is_number(epoch) else None, figures)
 
 
 def _is_number(value: object) -> bool:

@@ -14,7 +14,7 @@ import os
 import stat
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -79,7 +79,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def parse_object(text: str, where: str) -> dict[str, Any]:
     """A JSON object from its text. Raises DamagedFile where it is none."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = _DECODER.decode(text)
     except RecursionError:
         value = None
         reason = "it is nested too deep"
@@ -100,14 +100,20 @@ def lines_of(file: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
-def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file, one a line; none where there is no such file, and not those that were torn."""
+def read_json_lines(path: Path, words: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file, one a line; none where there is no such file, and not those that were torn.
+
+    With `words`, lines that have none of them aren't parsed, which takes most of the time.
+    """
+    wanted = [word.encode() for word in words]
     try:
         file = open_regular(path)
     except FileNotFoundError:
         return
     with file:
         for line in lines_of(file):
+            if wanted and not any(word in line for word in wanted):
+                continue
             try:
                 yield parse_object(line.decode("utf-8", "replace"), str(path))
             except DamagedFile:
@@ -278,6 +284,10 @@ def _is_deep(text: str, value: Any) -> bool:
 
 def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+"""Made once: json.loads makes one for each text where it is given an option, half as slow again."""
 
 
 def _shown(value: Any) -> str:

@@ -37,8 +37,7 @@ def best(run: RunDir, plan: RunPlan, rows: list[MetricsRow]) -> Best | None:
     metric = plan.recipe.eval.metric or task.metric
     values = dict(_values(rows, f"eval/{metric}"))
     # While weights are still being pruned, no evaluation counts; only the events tell which did.
-    events = read_events(run.events)
-    counted = {event.step for event in events if isinstance(event, Evaluated) and event.best}
+    counted = {event.step for event in read_events(run.events, Evaluated) if event.best}
     known = {step: value for step, value in values.items() if step in counted} or values
     if not known:
         return None

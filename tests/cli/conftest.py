@@ -108,9 +108,7 @@ def trains() -> Callable[[Path, int], RunDir]:
         run = RunDir(wait_for(lambda: next(iter(runs_dir.glob("[!.]*")), None), "a run directory"))
 
         def steps() -> bool:
-            return any(
-                isinstance(event, Step) and event.attempt == attempt for event in read_events(run.events)
-            )
+            return any(event.attempt == attempt for event in read_events(run.events, Step))
 
         wait_for(steps, f"a step of attempt {attempt}")
         return run

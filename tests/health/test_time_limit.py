@@ -50,7 +50,7 @@ def keeper(run: RunDir, scheduler: Scheduler) -> TimeKeeper:
 
 
 def notices(run: RunDir) -> list[str]:
-    return [event.text for event in read_events(run.events) if isinstance(event, Notice)]
+    return [event.text for event in read_events(run.events, Notice)]
 
 
 def test_the_lead_covers_steps_under_way_and_two_saves_but_not_a_whole_evaluation() -> None:

@@ -15,7 +15,7 @@ from launcher.cli.app import cli
 from launcher.report import advice
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
-from launcher.runs.metrics import read_metrics
+from launcher.runs.metrics import doubt_of, evaluations_of, read_metrics
 
 STEPS = 12
 Damage = Callable[[list[str]], str]
@@ -124,3 +124,40 @@ def test_a_step_that_nobody_knows_is_said_wherever_the_record_is_read(
     assert done.exit_code == 0, done.output
     assert doubt in (run.path / "report.html").read_text()
     assert advice.read_curves(run).steps[-1] == 12 or 12 not in kept
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *map(flipped, ["\x0b", "J", "", "\ufffd"]),
+        lambda lines: "\n".join(lines) + "\n",
+        lambda lines: "\n".join(lines[:5] + lines[6:]) + "\n",
+        lambda lines: "\n".join([*lines[:5], lines[4], *lines[6:]]) + "\n",  # one twice, one not at all
+        lambda lines: "\n".join([*lines[:-1], lines[-1].replace('"split"', '"splat"')]) + "\n",
+        lambda lines: "\n".join([*lines[:-1], lines[-1].replace("0.7", "0.7.")]) + "\n",
+        lambda lines: "\n".join([*lines[:-3], lines[-1], lines[-3][:25]]),
+        lambda _lines: "",
+    ],
+)
+def test_what_is_found_without_parsing_every_line_is_what_the_lines_say(run: RunDir, damage: Damage) -> None:
+    record(run, damage)
+    tell(run, 1, 2, STEPS)
+    found = read_metrics(run)
+    assert doubt_of(run) == found.doubt
+    assert evaluations_of(run) == [row for row in found.rows if row.split]
+
+
+def test_a_long_record_is_doubted_fast_and_mended_in_a_time_that_grows_with_its_length(run: RunDir) -> None:
+    def seconds(work: Callable[[], object]) -> float:
+        started = time.process_time()
+        work()
+        return time.process_time() - started
+
+    steps = range(1, 30_001)
+    run.metrics.write_text("".join(line(step) + "\n" for step in steps))
+    tell(run, *steps)
+    reading = seconds(lambda: read_metrics(run).rows)
+    assert seconds(lambda: doubt_of(run)) < reading / 2
+    run.metrics.write_text("".join(line(step) + "\n" for step in steps if step % 2))  # 15,000 gaps
+    assert seconds(lambda: read_metrics(run).rows) < 20 * reading
+    assert len(read_metrics(run).rows) == len(steps)

@@ -173,4 +173,4 @@ def state(on_slurm: Launch) -> dict[str, Any]:
 
 
 def steps_of(run: RunDir, attempt: int) -> int:
-    return sum(isinstance(event, Step) and event.attempt == attempt for event in read_events(run.events))
+    return sum(event.attempt == attempt for event in read_events(run.events, Step))

@@ -26,7 +26,7 @@ def stopped(path: Path, data: Path, ranks: RankServer) -> RunDir:
 
 
 def notices(run: RunDir) -> list[str]:
-    return [event.text for event in read_events(run.events) if isinstance(event, Notice)]
+    return [event.text for event in read_events(run.events, Notice)]
 
 
 @pytest.mark.fault(3)

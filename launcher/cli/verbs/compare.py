@@ -60,7 +60,7 @@ def compare_command(
     from launcher.cli.output import say, show, show_json
     from launcher.report.comparison import compare, doubts, figures
     from launcher.report.significance import TEST
-    from launcher.runs.metrics import read_metrics
+    from launcher.runs.metrics import doubt_of
 
     directory = options.resolve_runs_dir(runs_dir)
     runs = _evaluated(references, directory)
@@ -75,7 +75,7 @@ def compare_command(
     for doubt in doubts(known):
         say(f"note: {doubt}")
     for run in runs:
-        if lack := read_metrics(run).doubt:
+        if lack := doubt_of(run):
             say(f"note: {run.run_id}: {lack}")
     if best:
         _show_best(

@@ -27,11 +27,11 @@ def diagnose_command(reference: str, runs_dir: Path | None, as_json: bool) -> No
     from launcher.cli.output import say, show, show_json
     from launcher.report.advice import diagnose, read_curves
     from launcher.runs.finding import find
-    from launcher.runs.metrics import read_metrics
+    from launcher.runs.metrics import doubt_of
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
     findings = diagnose(read_curves(run))
-    if doubt := read_metrics(run).doubt:
+    if doubt := doubt_of(run):
         say(f"note: {doubt}")
     if as_json:
         show_json({"run_id": run.run_id, "findings": [asdict(finding) for finding in findings]})

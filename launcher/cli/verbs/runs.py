@@ -59,7 +59,7 @@ def status_command(
     from launcher.cli.output import say, show, show_json
     from launcher.cli.run_state import attempt_records, run_state, state_lines
     from launcher.runs.finding import find
-    from launcher.runs.metrics import read_metrics
+    from launcher.runs.metrics import doubt_of
 
     directory = options.resolve_runs_dir(runs_dir)
     if reference is not None and (states or since is not None):
@@ -72,7 +72,7 @@ def status_command(
     if reference is not None:
         run = find(reference, directory)
         state = run_state(run)
-        if doubt := read_metrics(run).doubt:
+        if doubt := doubt_of(run):
             say(f"note: {doubt}")
         if as_json:
             show_json({**state.tree(), "attempt_records": attempt_records(run)})

@@ -59,7 +59,7 @@ def test_evaluations_still_to_come(every: int | None, step: int, evaluations: in
 def test_a_run_tells_of_its_evaluations_to_come(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     wanted = recipe(tiny_data, train={"max_steps": 6}, eval={"every": 2}, checkpoint={"every": 3})
     run = ranks.complete(make_run(tmp_path / "run", wanted))
-    events = list(read_events(run.events))
+    events = list(read_events(run.events, Step, Evaluated))
     left = {event.step: event.eta_s or 0.0 for event in events if isinstance(event, Step)}
     took = [event.seconds for event in events if isinstance(event, Evaluated) and event.seconds]
     assert len(took) == 3
