@@ -253,15 +253,13 @@ def _installed(run: RunDir) -> Installed | None:
             [python, "-P", "-c", ASK], capture_output=True, timeout=60, check=False, env=variables, text=True
         )
         return make(Installed, parse_object(done.stdout, python), python)
-    except (OSError, subprocess.SubprocessError, UserError):
+    except (OSError, ValueError, subprocess.SubprocessError, UserError):  # a name with a NUL is a ValueError
         return None
 
 
 def planned_python(run: RunDir) -> str:
     """The Python that will train: the cluster profile's, or this one."""
-    cluster = run.plan_tree().get("cluster")
-    named = cluster.get("python") if isinstance(cluster, dict) else None
-    return str(named) if named else sys.executable
+    return run.read_plan().cluster.python or sys.executable
 
 
 def perform(planned: Reproduction, run: RunDir) -> dict[str, Any]:

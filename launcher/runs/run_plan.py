@@ -153,6 +153,7 @@ class PlannedCluster:
 
     pass_env: tuple[str, ...] = ()
     spare_nodes: int = 0
+    python: str | None = None
     others: Tree = field(default_factory=dict)
 
 

@@ -61,6 +61,17 @@ def test_a_weight_that_differs_is_a_failure_that_says_where(launch: Launch, done
     assert "model/model.safetensors: " in said.stdout
 
 
+@pytest.mark.parametrize("python", ["a\0b", "\ud800", "/no/such/python"])
+def test_a_python_of_the_plan_that_can_not_be_asked_is_passed_over(
+    done: RunDir, tmp_path: Path, python: str
+) -> None:
+    for path in (done.plan, done.control / "rendered" / "plan.json"):
+        plan = json.loads(path.read_text())
+        plan["cluster"]["python"] = python
+        path.write_text(json.dumps(plan))
+    assert reproduction(done, [], tmp_path / "runs").words
+
+
 def test_versions_data_and_place_that_differ_are_refused_together(
     launch: Launch, done: RunDir, tmp_path: Path
 ) -> None:
