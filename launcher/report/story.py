@@ -58,6 +58,7 @@ class Story:
         self.curves: Curves = curves_of(recorded.rows, points)
         self.findings = _findings(run, recorded.rows)
         """What the curves say about the settings."""
+        self._evaluations = [row for row in recorded.rows if row.split is not None]
         doubt = [recorded.doubt] if recorded.doubt else []
         self.notes: Sequence[str] = [*self.plan["notes"], *doubt, *slow_ranks(run, recorded.rows)]
         """What the plan says besides, what the record lacks, and which ranks were slow."""
@@ -79,7 +80,7 @@ class Story:
         """Metric, value and step of the best model, so far where the run isn't over; empty where there is none yet."""
         if self.result:
             return self.result.get("best") or {}
-        found = recovered_result.best(self.run, self.run.read_plan(), self._recorded.rows)
+        found = recovered_result.best(self.run, self.run.read_plan(), self._evaluations)
         return {} if found is None else tree_of(found)
 
     @property
