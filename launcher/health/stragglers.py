@@ -20,7 +20,7 @@ NO_LONGER = 1.2
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Medians over the newest steps."""
+    """Medians over the newest stretches, of the mean of each without its longest step."""
 
     seconds: Mapping[Part, tuple[float, ...]]
     """Of each part by rank."""
@@ -70,13 +70,10 @@ class Stragglers:
 
     def _stretch(self) -> _Stretch:
         width = len(TIMED)
-        medians = [sorted(column)[STRETCH // 2] for column in zip(*self._steps, strict=True)]
-        starts = range(0, len(medians), width)
-        own = [
-            sorted(sum(step[at + part] for part in self._own) for step in self._steps)[STRETCH // 2]
-            for at in starts
-        ]
-        return _Stretch(tuple(own), tuple(tuple(medians[part::width]) for part in range(width)))
+        usual = [_usual(column) for column in zip(*self._steps, strict=True)]
+        starts = range(0, len(usual), width)
+        own = [_usual([sum(step[at + part] for part in self._own) for step in self._steps]) for at in starts]
+        return _Stretch(tuple(own), tuple(tuple(usual[part::width]) for part in range(width)))
 
     def _look(self) -> StepTimes:
         own = _over([stretch.own for stretch in self._stretches])
@@ -92,6 +89,11 @@ class Stragglers:
             return slowest if times.ratio >= NO_LONGER else None
         always = all(_ratio(stretch.own, slowest) >= SLOW for stretch in self._stretches)
         return slowest if always else None
+
+
+def _usual(seconds: Sequence[float]) -> float:
+    """The mean of a stretch without its longest step: many short pauses count, one long one doesn't."""
+    return (sum(seconds) - max(seconds)) / (len(seconds) - 1)
 
 
 def _over(stretches: Sequence[tuple[float, ...]]) -> tuple[float, ...]:

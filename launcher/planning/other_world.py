@@ -61,7 +61,8 @@ def _refuse_sharded(run: RunDir, before: RunPlan, offload: str, words: Sequence[
         return
     reason = f"{how} saves a part of the state for each of {before.world_size} ranks"
     remedy = (
-        f"resume it on {before.nodes} nodes with {before.gpus} ranks each; without offload this can change"
+        f"launch resume {run.run_id} goes on with nodes={before.nodes} gpus={before.gpus}, as before; "
+        "a new run with zero.offload=none can change them"
     )
     raise UserError(Problem(reason, where=run.run_id, field=words[0].partition("=")[0], remedy=remedy))
 

@@ -96,7 +96,7 @@ class Probed(Said):
 
 @dataclass(frozen=True)
 class StepTimes(Said):
-    """What the ranks spend their steps on: medians over the newest steps, in seconds."""
+    """What the ranks spend their steps on: means over the newest steps, the longest left out, in seconds."""
 
     step: int = 0
     seconds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)

@@ -44,6 +44,14 @@ def test_one_long_pause_or_a_slow_spell_shorter_than_the_window_is_forgiven() ->
         assert stragglers.slow is None
 
 
+def test_a_rank_that_is_halted_again_and_again_is_slow_though_most_of_its_steps_are_not() -> None:
+    """As one is whose job has used up its share of the processors, in every tenth of a second."""
+    stragglers = Stragglers(OWN)
+    for number in range(WINDOW):
+        stragglers.add(step(1.0, 4.0 if number % 3 == 0 else 1.0))
+    assert stragglers.slow == 1
+
+
 def test_it_is_slow_until_it_has_caught_up() -> None:
     stragglers = Stragglers(OWN)
     slow = []
