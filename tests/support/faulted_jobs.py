@@ -91,13 +91,11 @@ class FaultedJob:
         raise AssertionError(self.report())
 
     def last_step(self) -> int:
-        return max(
-            (event.step for event in read_events(self.run.events) if isinstance(event, Step)), default=0
-        )
+        return max((event.step for event in read_events(self.run.events, Step)), default=0)
 
     def seen(self) -> dict[str, Any]:
         """What `happened` takes: steps done again, seconds to the first new step, and the scheduler's part of these."""
-        steps = [event for event in read_events(self.run.events) if isinstance(event, Step)]
+        steps = list(read_events(self.run.events, Step))
         before = [event.step for event in steps if (event.attempt or 0) <= self.attempt]
         later = [event for event in steps if (event.attempt or 0) > self.attempt]
         if not later:  # the attempt has lived on
