@@ -250,8 +250,9 @@ def event_of(tree: Mapping[str, Any]) -> Event | None:
     return make(kind, {key: value for key, value in tree.items() if key != "event"}, "events")
 
 
-def read_events(path: Path, *kinds: type[K]) -> Iterator[K]:
+def read_events(path: Path, kind: type[K], *more: type[K]) -> Iterator[K]:
     """The events of a file that are of these kinds."""
+    kinds = (kind, *more)
     for tree in read_json_lines(path, [f'"{NAMES[kind]}"' for kind in kinds]):
         try:
             event = event_of(tree)
