@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from launcher.train.compat import flash_attention
 from launcher.train.packed.dropout import keep_mask, keep_probability
@@ -16,6 +17,8 @@ from launcher.train.packed.packing import Group, Groups, Packing
 
 KEPT_WEIGHTS = 2**24
 """Most attention weights of a layer that are kept for the backward pass (64 MiB); more are computed again there."""
+FUSED_FROM = {torch.bfloat16: 24, torch.float32: 256}
+"""Longest example from which, without gradients, PyTorch's fused kernel for CPUs is faster (benchmarks/RESULTS.md)."""
 
 
 def attend(
@@ -40,8 +43,37 @@ def attend(
     if first_only:  # keys of examples that fill up the row are nobody's
         key, value = key[: packing.tokens], value[: packing.tokens]
     groups = packing.groups(query.shape[1], first_only, window)
+    if not (dropout or first_only) and _is_faster_fused(query, packing.longest):
+        return _fused(query, key, value, groups, scale)
     attended: torch.Tensor = GroupedAttention.apply(query, key, value, groups, scale, dropout)  # type: ignore[no-untyped-call]
     return attended
+
+
+def _is_faster_fused(query: torch.Tensor, longest: int) -> bool:
+    return (
+        query.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and longest >= FUSED_FROM.get(query.dtype, longest + 1)
+    )
+
+
+def _fused(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, groups: Groups, scale: float
+) -> torch.Tensor:
+    """Attention group by group in PyTorch's kernel, in the type of `query`."""
+    heads = groups.heads
+    q = groups.queries(gather(query, groups.query_rows, query.dtype))
+    k, v = (groups.keys(gather(rows, groups.key_rows, query.dtype)) for rows in (key, value))
+    with torch.autocast("cpu", enabled=False):
+        outputs = [
+            functional.scaled_dot_product_attention(
+                *(part.unflatten(0, (-1, heads)) for part in parts),
+                attn_mask=None if group.bias is None else group.bias.to(query.dtype),
+                scale=scale,
+            ).flatten(0, 2)
+            for group, *parts in zip(groups.groups, q, k, v, strict=True)
+        ]
+    return scatter(torch.cat(outputs), groups.query_places, heads)
 
 
 def has_flash_kernel(query: torch.Tensor) -> bool:

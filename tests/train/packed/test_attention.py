@@ -394,6 +394,25 @@ def test_the_derivative_written_out_is_that_of_autograd(monkeypatch, p, first_on
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_long_examples_without_gradients_are_computed_as_the_textbook_has_it(dtype, tolerance, window):
+    lengths = [300, 1, 290, 30]
+    torch.manual_seed(0)
+    tensors = [torch.randn(sum(lengths), 2, 8) for _ in range(3)]
+    with torch.no_grad():
+        found = attend(
+            *(tensor.to(dtype) for tensor in tensors),
+            make_packing(lengths),
+            scale=0.3,
+            dropout=0.0,
+            window=window,
+        )
+    assert found.dtype == dtype
+    expected = by_example(*tensors, lengths, 0.3, window, False)
+    torch.testing.assert_close(found.float(), expected, rtol=tolerance, atol=tolerance)
+
+
 def by_example(
     query: torch.Tensor,
     key: torch.Tensor,
