@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from launcher.errors import Problem, UserError, choices
 from launcher.loading.schema import shown
 from launcher.loading.yaml_source import parse, read_text
+from launcher.recipe.data_formats import format_named
 from launcher.resources import Kind, resource_dir
 
 
@@ -40,6 +42,9 @@ def locate(kind: Kind, reference: str, cwd: Path, environ: Mapping[str, str]) ->
     if not by_path and reference in names:
         return names[reference]
     path = Path(absolute(reference, cwd, environ))
+    if kind == "recipes" and format_named(path) not in (None, "json") and _exists(path):
+        remedy = f"launch init {shlex.quote(reference)} writes a recipe for it"
+        raise UserError(Problem("is a data file, not a recipe", "override", "recipe", reference, remedy))
     if by_path and _exists(path):
         return path
     key = "recipe" if kind == "recipes" else "cluster"

@@ -46,12 +46,24 @@ def _one_line(value: str) -> str:
 
 def _time_limit(value: str) -> str:
     if not TIME_LIMIT.fullmatch(value):
-        raise ValueError("must be MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS")
+        raise ValueError(
+            f"must be MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS{_as_slurm_has_it(value)}"
+        )
     if not value.strip("0:-"):
         raise ValueError(
             "must be more than 0, which Slurm takes for no limit at all; null leaves it to the partition"
         )
     return value
+
+
+def _as_slurm_has_it(value: str) -> str:
+    """What `1h`, `90m` or `2d` is there."""
+    found = re.fullmatch(r"([0-9]{1,4}) ?(m|min|h|d)", value)
+    if found is None:
+        return ""
+    number, unit = found.groups()
+    written = {"h": f"{number}:00:00", "d": f"{number}-00"}.get(unit, number)
+    return f"; {value} is {written}"
 
 
 def _path_or_id(value: str) -> str:

@@ -318,6 +318,16 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ),
         ("data.text=[a,b", "takes one value: here are commas outside brackets", "a list is [a,b],"),
         ("data.delimiter=;;", "must be one character or null", "separator"),
+        (
+            "time=90m",
+            "must be MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS; 90m is 90",
+            "Time limit",
+        ),
+        (
+            "time=2h",
+            "must be MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS; 2h is 2:00:00",
+            "Time limit",
+        ),
         ("time=tomorrow", "must be MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS", "Time limit"),
         ("time=0", "must be more than 0, which Slurm takes for no limit at all", "Time limit"),
         ("time=0-00:00", "must be more than 0", "Time limit"),
@@ -447,6 +457,13 @@ def test_recipes_that_are_not_there(tmp_path: Path, reference: str, message: str
     (problem,) = problems(f"recipe={reference}", cwd=tmp_path)
     assert problem.message == message
     assert remedy in (problem.remedy or "")
+
+
+def test_a_data_file_in_the_place_of_a_recipe_is_told_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "my train.csv").write_text("text,label\ngood,1\n")
+    (problem,) = problems("recipe=my train.csv", cwd=tmp_path)
+    assert problem.message == "is a data file, not a recipe"
+    assert problem.remedy == "launch init 'my train.csv' writes a recipe for it"
 
 
 def test_a_path_unfit_for_a_script_is_a_mistake_also_where_it_comes_from_the_working_directory(

@@ -56,6 +56,8 @@ def without_result(run: RunDir, job: JobState) -> Result:
 def state_text(state: JobState) -> str:
     """A job's state in a few words."""
     job = f"job {state.job_id} " if state.job_id else ""
+    if state.status in ("unknown", "unreachable") and job and state.reason:
+        return f"{job.rstrip()}: {state.reason}"
     reason = f" ({state.reason})" if state.reason else ""
     nodes = f" on {state.nodes}" if state.nodes else ""
     return f"{job}{state.status}{reason}{nodes}"

@@ -79,11 +79,12 @@ _FIELD = re.compile(r"(?:^| )(JobName|JobState|Reason|ExitCode|StartTime|EndTime
 
 def queued_jobs() -> dict[str, JobState] | None:
     """This user's jobs that the controller knows, as it told within the last QUEUE_HOLDS_S; None where it doesn't answer."""
-    return _queue(int(time.monotonic() / QUEUE_HOLDS_S))
+    which = tuple(os.environ.get(name) for name in ("PATH", "SLURM_CONF"))
+    return _queue(int(time.monotonic() / QUEUE_HOLDS_S), which)
 
 
 @functools.lru_cache(maxsize=1)
-def _queue(_moment: int) -> dict[str, JobState] | None:
+def _queue(_moment: int, _of_which: tuple[str | None, ...]) -> dict[str, JobState] | None:
     """This user's jobs that the controller knows, without exit codes; None where it doesn't answer."""
     asked = ["--array", "--states=all", f"--user={os.geteuid()}", "--format=%i|%T|%r|%S|%e|%N"]
     done = run_slurm(["squeue", "--noheader", *asked])
