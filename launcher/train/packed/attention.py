@@ -61,18 +61,14 @@ def _fused(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, groups: Groups, scale: float
 ) -> torch.Tensor:
     """Attention group by group in PyTorch's kernel, in the type of `query`."""
-    heads = groups.heads
-    q = groups.queries(gather(query, groups.query_rows, query.dtype))
-    k, v = (groups.keys(gather(rows, groups.key_rows, query.dtype)) for rows in (key, value))
+    heads, outputs = groups.heads, []
+    queries = groups.queries(gather(query, groups.query_rows, query.dtype))
+    keys, values = (groups.keys(gather(rows, groups.key_rows, query.dtype)) for rows in (key, value))
     with torch.autocast("cpu", enabled=False):
-        outputs = [
-            functional.scaled_dot_product_attention(
-                *(part.unflatten(0, (-1, heads)) for part in parts),
-                attn_mask=None if group.bias is None else group.bias.to(query.dtype),
-                scale=scale,
-            ).flatten(0, 2)
-            for group, *parts in zip(groups.groups, q, k, v, strict=True)
-        ]
+        for group, *parts in zip(groups.groups, queries, keys, values, strict=True):
+            q, k, v = (part.view(-1, heads, *part.shape[1:]) for part in parts)
+            bias = None if group.bias is None else group.bias.to(query.dtype)
+            outputs.append(functional.scaled_dot_product_attention(q, k, v, bias, scale=scale).flatten(0, 2))
     return scatter(torch.cat(outputs), groups.query_places, heads)
 
 
