@@ -237,15 +237,16 @@ def _refuse_no_sweep(directory: Path) -> None:
 
     What a command leaves that was killed before there was a list of trials is a sweep's.
     """
-    if (directory / FILE).exists() or not paths.exists(directory):
+    if not paths.exists(directory):
         return
-    if not directory.is_dir() or not all(_is_begun(path) for path in directory.iterdir()):
+    names = [path.name for path in directory.iterdir()] if directory.is_dir() else ["a file"]
+    if FILE not in names and not all(map(_is_begun, names)):
         remedy = "give the sweep another name: --name NAME"
         raise UserError(Problem("is there, and no sweep", where=str(directory), remedy=remedy))
 
 
-def _is_begun(path: Path) -> bool:
-    return path.name == LOCK or path.name.startswith(f".{FILE}.")
+def _is_begun(name: str) -> bool:
+    return name == LOCK or name.startswith(f".{FILE}.")
 
 
 @contextmanager
