@@ -185,7 +185,9 @@ def test_a_job_that_needs_slurm_waits_for_its_controller(tmp_path: Path, needed:
         assert job.wait_for_end(hurry=True) == "COMPLETED", job.report()
         assert len(job.losses()) == STEPS
         assert job.run.attempt_numbers() == [1, 2]
-    what = {"requeue": "a job was stopped and put back", "again": "a rank was killed and started anew"}[needed]
+    what = {"requeue": "a job was stopped and put back", "again": "a rank was killed and started anew"}[
+        needed
+    ]
     happened(f"slurmctld away while {what}: waited for, then it went on by itself", **job.seen())
 
 
