@@ -53,9 +53,11 @@ class Watched:
         self._held: int | None = None
         self._kills: deque[int | None] = deque(maxlen=KILLS_FROM)
 
-    def gone(self, allowed: int | None) -> Gone | None:
-        """Whether its process has died before its end, with how much memory; None where it lives, or has ended."""
-        kills = host_memory.kills()
+    def gone(self, allowed: int | None, kills: int | None) -> Gone | None:
+        """Whether its process has died before its end, with how much memory; None where it lives, or has ended.
+
+        `kills` are those for want of memory that the kernel counts now.
+        """
         if self.process.state() is not None:
             self._kills.append(kills)
             self._held = host_memory.held(self.process.pid) or self._held
@@ -142,10 +144,11 @@ class Watcher:
 
     def _note_gone(self) -> None:
         """Record the first rank that dies; of several within a second, the one with the most memory."""
-        found = [
-            gone for watched in self._ranks.values() if (gone := watched.gone(self._allowed)) is not None
-        ]
-        if found and not self._has_gone:
+        if self._has_gone:
+            return
+        kills = host_memory.kills()
+        looked = [watched.gone(self._allowed, kills) for watched in self._ranks.values()]
+        if found := [gone for gone in looked if gone is not None]:
             self._has_gone = True
             with contextlib.suppress(OSError):
                 self._attempt.write_gone(max(found, key=lambda gone: gone.held or 0))

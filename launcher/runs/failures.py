@@ -40,20 +40,51 @@ _SRUN_ENDS = re.compile(r"srun: (error: \S+: tasks? |launch/slurm: |Force Termin
 _LABEL = re.compile(r"^ *\d+: ", re.MULTILINE)
 
 
+@dataclass(frozen=True)
+class _Ending:
+    """What was seen of an attempt whose ranks left no word of what happened."""
+
+    death: Death
+    log: str
+    """The end of its job's log."""
+    refusal: Refusal | None
+    """What the run directory says to who would write there, where nobody was killed."""
+
+
 def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Error:
     """The `error` of result.json for an attempt that ended with `code` and without a word of its own."""
+    seen = _ending(run, attempt, record, code)
+    return _hung(run, seen) if isinstance(seen, Hang) else _error(run, attempt, record, seen)
+
+
+def behind_echoes(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Error | None:
+    """The `error` of an attempt whose ranks could only record that another was gone: that other's, where it died silently."""
+    seen = _ending(run, attempt, record, code)
+    if isinstance(seen, Hang):
+        return _hung(run, seen)
+    death = seen.death
+    is_silent = death.signal is not None or death.code == EXIT_OK or _is_cause(death.code)
+    return _error(run, attempt, record, seen) if is_silent or seen.refusal is not None else None
+
+
+def _ending(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Hang | _Ending:
     hang = attempt.read_hang()
     if hang is not None:
-        return _hung(run, hang)
+        return hang
     log = read_tail(run.job_log(record.job_id or "none"), TAIL_BYTES, record.log_offset)
     death = _first_death(attempt, log, record, code, ranks=run.read_plan().world_size)
+    return _Ending(death, log, refusal_of(run) if death.signal is None else None)
+
+
+def _error(run: RunDir, attempt: AttemptDir, record: Attempt, seen: _Ending) -> Error:
+    death, log = seen.death, seen.log
     words = _words_of_ranks(log) if death.rank is None else _last_words(run, record, death.rank)
     step = last_step(run, attempt.number)
     who = death.process if death.rank is None else f"rank {death.rank}"
     # It could not say so, and others only saw that it was gone.
-    refusal = refusal_of(run) if death.signal is None else None
-    if death.code == EXIT_UNRECORDED or refusal is not None:
-        return replace(unrecorded(run, f"{who} {death.how}", refusal), rank=death.rank, host=death.host)
+    if death.code == EXIT_UNRECORDED or seen.refusal is not None:
+        error = unrecorded(run, f"{who} {death.how}", seen.refusal)
+        return replace(error, rank=death.rank, host=death.host)
     if death.rank is None and death.signal is None and PORT_TAKEN in log:
         text = "the port on which ranks meet was taken by another job at the same moment"
         return Error(
@@ -70,18 +101,6 @@ def examine(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Err
         message="\n".join([f"{who} {death.how}{of_memory(gone)}", *said]),
         remedy=remedy(run, death, log, gone, crash),
     )
-
-
-def behind_echoes(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Error | None:
-    """The `error` of an attempt whose ranks could only record that another was gone: that other's, where it died silently."""
-    hang = attempt.read_hang()
-    if hang is not None:
-        return _hung(run, hang)
-    log = read_tail(run.job_log(record.job_id or "none"), TAIL_BYTES, record.log_offset)
-    death = _first_death(attempt, log, record, code, ranks=run.read_plan().world_size)
-    is_silent = death.signal is not None or death.code == EXIT_OK or _is_cause(death.code)
-    is_silent = is_silent or refusal_of(run) is not None
-    return examine(run, attempt, record, code) if is_silent else None
 
 
 def _hung(run: RunDir, hang: Hang) -> Error:
