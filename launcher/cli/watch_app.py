@@ -126,11 +126,12 @@ class WatchApp(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
+        self.query_one(DataTable).focus()
         self._renew()
         self.set_interval(self._every_s, self._renew)
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._take, self._found)
+        self.call_after_refresh(lambda: self._take(self._found))
 
     def on_data_table_row_highlighted(self) -> None:
         self._draw()
@@ -151,13 +152,13 @@ class WatchApp(App[None]):
     def _take(self, found: list[Watched]) -> None:
         if self._is_closing():
             return
+        chosen = self._chosen_id()
         self._found = found
         table = self.query_one(DataTable)
         headers, *rows = _table(found, self.size.width)
         keys = [each.line.run.run_id for each in found]
         if self._laid_out != [*headers, *keys]:
             self._laid_out = [*headers, *keys]
-            chosen = self._chosen_id()
             table.clear(columns=True)
             table.add_columns(*headers)
             for key, row in zip(keys, rows, strict=True):

@@ -131,6 +131,39 @@ def test_a_narrow_terminal_shows_metrics_whole_and_trials_by_their_values(make_r
     drive(runs, (60, 24), does)
 
 
+def test_the_arrows_choose_a_run_though_the_table_came_late(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount_all = WatchApp.mount_all
+
+    async def late(app: WatchApp, widgets: Any) -> None:
+        await asyncio.sleep(0.5)
+        await mount_all(app, widgets)
+
+    async def does(pilot: Pilot[Any]) -> None:
+        await until(pilot, lambda: "run-0" in shown(pilot), "the runs")
+        await pilot.press("down")
+        await until(pilot, lambda: pilot.app.query_one(DataTable).cursor_row == 1, "the next run")
+
+    monkeypatch.setattr(WatchApp, "mount_all", late)
+    drive([trained(make_run(run_id=f"run-{number}")) for number in range(2)], (80, 24), does)
+
+
+def test_the_chosen_run_stays_chosen_as_another_comes_before_it(make_run: MakeRun) -> None:
+    runs = [trained(make_run(run_id=f"run-{number}"), steps=40 + number) for number in range(3)]
+    watched = runs[1:]
+
+    async def does(pilot: Pilot[Any]) -> None:
+        await pilot.press("down")
+        await until(pilot, lambda: "step 42 of" in shown(pilot), "the last run")
+        watched.insert(0, runs[0])
+        await until(pilot, lambda: pilot.app.query_one(DataTable).row_count == 3, "one more")
+        assert pilot.app.query_one(DataTable).cursor_row == 2
+        await until(pilot, lambda: "step 42 of" in shown(pilot), "the last run again")
+
+    drive(watched, (80, 24), does)
+
+
 def test_keys_stop_and_resume_a_run_and_open_its_logs(make_run: MakeRun) -> None:
     run = trained(make_run(LASTS + STOPS, run_id="live"))
     executor = executor_for("local")
