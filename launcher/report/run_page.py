@@ -50,7 +50,8 @@ def page(
     charts = list(charts_of(stories[:MOST_CURVES]))
     names = [card.name for card in stories[0].cards]
     best = [
-        story.best.get("value") if compared and story.metric == compared.metric else None for story in stories
+        story.best.value if compared and story.best and story.metric == compared.metric else None
+        for story in stories
     ]
     return (
         environment()
@@ -94,7 +95,7 @@ def _not_completed(stories: Sequence[Story]) -> dict[tuple[str, str], list[str]]
     found: dict[tuple[str, str], list[str]] = {}
     for story in stories:
         if story.status != "completed":
-            why = "" if story.cause is None else story.cause["headline"]
+            why = "" if story.cause is None else story.cause.headline
             found.setdefault((story.status, why), []).append(story.run_id)
     return found
 
@@ -134,7 +135,7 @@ def asset(name: str) -> str:
 
 def _differences(stories: Sequence[Story]) -> Iterator[tuple[str, list[str]]]:
     """Keys of the recipe in which the runs differ, and the value that each has."""
-    recipes = [dict(leaf_values(story.plan["recipe"])) for story in stories]
+    recipes = [dict(leaf_values(story.recipe.tree())) for story in stories]
     for key in dict.fromkeys(key for recipe in recipes for key in recipe):
         values = [plain(recipe.get(key)) for recipe in recipes]
         if len(set(values)) > 1 and key != "run_id":

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from launcher import tasks
 from launcher.errors import LauncherError, UserError
@@ -25,12 +24,12 @@ from launcher.runs.directory import RunDir, read_result
 from launcher.runs.events import Notice, read_events
 from launcher.runs.metrics import MetricsRow, read_metrics
 from launcher.runs.provenance import read_origins
-from launcher.runs.records import read_text, tree_of
+from launcher.runs.records import read_text
+from launcher.runs.results import Best, Error, Measured, Metrics
 
 MOST_EVALUATIONS = 40
 """Rows of the table of evaluations; the best and the last are always among them."""
 MOST_SAID = 30
-Tree = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,57 @@ class Card:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class EvaluationRow:
+    """One evaluation: its figures in the order of `Story.metric_names`."""
+
+    data: str
+    step: int
+    figures: list[str]
+    best: bool
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """A figure of the plan beside the measured one."""
+
+    name: str
+    planned: str
+    measured: str
+
+
+@dataclass(frozen=True)
+class AttemptRow:
+    """One start of the run."""
+
+    number: int
+    started: str
+    took: str
+    status: str
+    cause: str
+    last_step: str
+    hosts: str
+    job: str
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """A key of the recipe that is not at its default."""
+
+    key: str
+    value: str
+    default: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class CurveFinding:
+    """What the curves say about the settings, and the keys to try."""
+
+    message: str
+    tries: list[str]
+
+
 class Story:
     """What a page tells of one run, from its directory alone."""
 
@@ -49,102 +99,94 @@ class Story:
         self.run = run
         self.run_id = run.run_id
         self.directory = str(run.path)
-        recipe = planned_recipe(run)
-        self.plan: Tree = {**run.plan_tree(), "recipe": recipe.tree()}
-        self._chosen = tasks.of(recipe).chosen_metric
-        result = run.read_result()
-        self.result: Tree = {} if result is None else result.tree()
+        self.recipe = planned_recipe(run)
+        self.plan = run.read_plan()
+        self.result = run.read_result()
         recorded = read_metrics(run)  # all that is wanted of it is taken here: of many runs it is large
         self.curves: Curves = curves_of(recorded.rows, points)
         self.findings = _findings(run, recorded.rows)
         """What the curves say about the settings."""
         self._evaluations = [row for row in recorded.rows if row.split is not None]
         doubt = [recorded.doubt] if recorded.doubt else []
-        self.notes: Sequence[str] = [*self.plan["notes"], *doubt, *slow_ranks(run, recorded.rows)]
+        self.notes: Sequence[str] = [*self.plan.notes, *doubt, *slow_ranks(run, recorded.rows)]
         """What the plan says besides, what the record lacks, and which ranks were slow."""
         self._points = points
 
     @property
     def status(self) -> str:
         """How it ended; `unfinished` where it has not."""
-        return str(self.result.get("status", "unfinished"))
+        return "unfinished" if self.result is None else self.result.status
 
     @property
     def steps(self) -> int:
         """Steps trained."""
+        if self.result is not None and self.result.steps:
+            return self.result.steps
         curve = self.curves.train.get("train/loss")
-        return int(self.result.get("steps") or (curve.steps[-1] if curve else 0))
+        return curve.steps[-1] if curve else 0
 
     @cached_property
-    def best(self) -> Tree:
-        """Metric, value and step of the best model, so far where the run isn't over; empty where there is none yet."""
-        if self.result:
-            return self.result.get("best") or {}
-        found = recovered_result.best(self.run, self.run.read_plan(), self._evaluations)
-        return {} if found is None else tree_of(found)
+    def best(self) -> Best | None:
+        """The evaluation of the best model, so far where the run isn't over; None where there is none yet."""
+        if self.result is not None:
+            return self.result.best
+        return recovered_result.best(self.run, self.plan, self._evaluations)
 
     @property
     def metric(self) -> str:
         """The metric that chooses the best model."""
-        return str(self.best.get("metric") or self._chosen)
+        return tasks.of(self.recipe).chosen_metric if self.best is None else self.best.metric
 
     @property
     def sentence(self) -> str:
         """What was trained, in a line."""
-        recipe, steps = self.plan["recipe"], self.plan["steps"]
-        scratch = recipe["model"]["scratch"]
-        model = (
-            recipe["model"]["name"]
-            or f"a new {scratch['family']} ({scratch['layers']} x {scratch['hidden']})"
-        )
-        tuning = "" if recipe["tuning"] == "full" else f" with {recipe['tuning']} adapters"
-        examples = f" on {human_count(steps['train_examples'])} examples" if steps["train_examples"] else ""
-        nodes, ranks = self.plan["nodes"], _count(self.plan["gpus"], "rank")
+        recipe, count = self.plan.recipe, self.plan.steps.train_examples
+        scratch = recipe.model.scratch
+        model = recipe.model.name or f"a new {scratch.family} ({scratch.layers} x {scratch.hidden})"
+        tuning = "" if recipe.tuning == "full" else f" with {recipe.tuning} adapters"
+        examples = f" on {human_count(count)} examples" if count else ""
+        nodes, ranks = self.plan.nodes, _count(self.plan.gpus, "rank")
         place = f"{nodes} nodes with {ranks} each" if nodes > 1 else ranks
-        return f"{model}{tuning} for {recipe['task']}{examples}, {place} on {self.plan['device']}"
+        return f"{model}{tuning} for {recipe.task}{examples}, {place} on {self.plan.device}"
 
     @property
-    def cause(self) -> dict[str, str] | None:
+    def cause(self) -> Error | None:
         """Why it failed."""
-        error = self.result.get("error")
-        if not error:
-            return None
-        places = (f"{key} {error[key]}" for key in ("rank", "host", "step") if error.get(key) is not None)
-        headline = ", ".join([str(error.get("class", "failed")), *places])
-        return {
-            "headline": headline,
-            "message": str(error.get("message", "")),
-            "remedy": str(error.get("remedy") or ""),
-        }
+        return None if self.result is None else self.result.error
 
     @cached_property
     def cards(self) -> tuple[Card, ...]:
         """The figures that a reader looks for first."""
-        best, test, measured = self.best, self.result.get("test") or {}, self.result.get("measured") or {}
+        best, result, measured = self.best, self.result, self._measured
+        test: Metrics = (result and result.test) or {}
         speed, tokens = map(self._median, ("perf/examples_per_s", "perf/tokens_per_s"))
-        planned, so_far = self.plan["traffic"].get("parameters"), "" if self.result else ", so far"
+        planned, so_far = self.plan.traffic.get("parameters"), "" if result else ", so far"
         return (
             Card(
                 f"best {self.metric}",
-                human_number(best.get("value")),
-                f"validation, step {best['step']:,}{so_far}" if best else "no evaluation is over",
+                human_number(best and best.value),
+                f"validation, step {best.step:,}{so_far}" if best else "no evaluation is over",
             ),
             Card(
                 f"test {self.metric}",
                 human_number(test.get(self.metric)),
                 "of the best model" if test else "nothing was tested",
             ),
-            Card("steps", human_count(self.steps), _epochs(self.result.get("epochs"))),
+            Card("steps", human_count(self.steps), _epochs(None if result is None else result.epochs)),
             Card(
                 "training time",
-                human_seconds(self.result.get("wall_s")),
-                _count(len(self.attempts), "attempt") + ("" if self.result else ", no end yet"),
+                human_seconds(None if result is None else result.wall_s),
+                _count(len(self.attempts), "attempt") + ("" if result else ", no end yet"),
             ),
             Card("speed", _per_second(speed), "examples, median"),
             Card("tokens", _per_second(tokens), _padding(self.padding)),
-            Card("peak memory", human_bytes(measured.get("total")), "of the fullest rank"),
-            Card("parameters", human_count(measured.get("parameters") or planned), _trainable(measured)),
+            Card("peak memory", human_bytes(measured.total), "of the fullest rank"),
+            Card("parameters", human_count(measured.parameters or planned), _trainable(measured)),
         )
+
+    @property
+    def _measured(self) -> Measured:
+        return (self.result and self.result.measured) or Measured()
 
     @property
     def padding(self) -> float | None:
@@ -166,58 +208,57 @@ class Story:
         rows = [row for split in self.curves.evaluations.values() for row in split]
         known = (key for row in rows for key, value in row.items() if value is not None)
         names = dict.fromkeys(key for key in known if key not in ("step", "epoch"))
-        chosen = self.best.get("metric")
+        chosen = None if self.best is None else self.best.metric
         return sorted(names, key=lambda name: (name != chosen, name == "loss"))
 
     @cached_property
-    def evaluations(self) -> list[dict[str, Any]]:
+    def evaluations(self) -> list[EvaluationRow]:
         """Rows of the table: those on the validation data, then the others by name."""
+        best = None if self.best is None else self.best.step
+        splits = sorted(self.curves.evaluations.items(), key=lambda item: item[0] != "validation")
         rows = [
-            {
-                "data": split,
-                "step": row["step"],
-                "figures": [human_number(row.get(name)) for name in self.metric_names],
-            }
-            | {"best": split == "validation" and row["step"] == self.best.get("step")}
-            for split, found in sorted(
-                self.curves.evaluations.items(), key=lambda item: item[0] != "validation"
+            EvaluationRow(
+                data=split,
+                step=row["step"],
+                figures=[human_number(row.get(name)) for name in self.metric_names],
+                best=split == "validation" and row["step"] == best,
             )
+            for split, found in splits
             for row in found
         ]
         every = -(-len(rows) // MOST_EVALUATIONS)
         return [
-            row
-            for index, row in enumerate(rows)
-            if row["best"] or index % every == 0 or index >= len(rows) - 3
+            row for index, row in enumerate(rows) if row.best or index % every == 0 or index >= len(rows) - 3
         ]
 
     @property
     def left_out(self) -> str:
-        """How many evaluations the table leaf_values out."""
+        """How many evaluations the table leaves out."""
         count = sum(map(len, self.curves.evaluations.values())) - len(self.evaluations)
         return f"{human_count(count)} more evaluations are in {self.run.metrics.name}." if count else ""
 
     @property
-    def measured(self) -> Iterator[dict[str, str]]:
+    def measured(self) -> Iterator[MeasuredRow]:
         """Planned figures beside the measured ones."""
-        planned = self.result.get("predicted") or {**self.plan["memory"], **self.plan["traffic"]}
-        measured = self.result.get("measured") or {}
-        for name, key, shown in (
-            ("seconds a step", "step_s", human_number),
-            ("peak memory of a rank", "total", human_bytes),
-            ("parameters", "parameters", human_count),
-            ("trained parameters", "trainable_parameters", human_count),
-        ):
-            yield {"name": name, "planned": shown(planned.get(key)), "measured": shown(measured.get(key))}
+        planned = (self.result and self.result.predicted) or {**self.plan.memory, **self.plan.traffic}
+        measured = self._measured
+        rows: Sequence[tuple[str, str, float | None, Callable[..., str]]] = (
+            ("seconds a step", "step_s", measured.step_s, human_number),
+            ("peak memory of a rank", "total", measured.total, human_bytes),
+            ("parameters", "parameters", measured.parameters, human_count),
+            ("trained parameters", "trainable_parameters", measured.trainable_parameters, human_count),
+        )
+        for name, key, found, shown in rows:
+            yield MeasuredRow(name, shown(planned.get(key)), shown(found))
 
     @property
     def layout(self) -> str:
         """How a global batch was laid out."""
-        layout = self.plan["layout"]
-        zero = f"ZeRO-{self.plan['zero_stage']}" if self.plan["zero_stage"] else "plain PyTorch"
+        plan, layout = self.plan, self.plan.layout
+        zero = f"ZeRO-{plan.zero_stage}" if plan.zero_stage else "plain PyTorch"
         return (
-            f"{layout['global_batch_size']} examples a step, micro-batches of at most {layout['micro_batch_size']} examples"
-            f" of up to {layout['max_length']} tokens, {self.plan['precision']}, {zero}, plan {self.plan['plan_id']}."
+            f"{layout.global_batch_size} examples a step, micro-batches of at most {layout.micro_batch_size} examples"
+            f" of up to {layout.max_length} tokens, {plan.precision}, {zero}, plan {plan.plan_id}."
         )
 
     @cached_property
@@ -240,23 +281,21 @@ class Story:
     def timeline(self) -> str:
         """The attempts as a picture, empty where there is but one."""
         records = [self.run.attempt(number).read() for number in self.run.attempt_numbers()]
-        return timeline(records, [str(each["cause"]) for each in self.attempts])
+        return timeline(records, [each.cause for each in self.attempts])
 
     @cached_property
-    def attempts(self) -> list[dict[str, Any]]:
+    def attempts(self) -> list[AttemptRow]:
         """What is on record of each start."""
         return [_attempt(self.run, number) for number in self.run.attempt_numbers()]
 
     @property
-    def recipe(self) -> Iterator[dict[str, str]]:
-        """Keys that are not at their defaults."""
-        given = dict(leaf_values(self.plan["recipe"]))
-        defaults = dict(leaf_values(Recipe.model_validate({"task": self.plan["recipe"]["task"]}).tree()))
-        for key, value in given.items():
+    def keys(self) -> Iterator[KeyRow]:
+        """Keys of the recipe that are not at their defaults."""
+        defaults = dict(leaf_values(Recipe.model_validate({"task": self.recipe.task}).tree()))
+        for key, value in leaf_values(self.recipe.tree()):
             if key == "task" or value != defaults.get(key):
                 default = "" if key == "task" else plain(defaults.get(key))
-                origin = self._origins.get(key, "planned")
-                yield {"key": key, "value": plain(value), "default": default, "origin": origin}
+                yield KeyRow(key, plain(value), default, self._origins.get(key, "planned"))
 
     @cached_property
     def _origins(self) -> dict[str, str]:
@@ -274,7 +313,7 @@ class Story:
     @property
     def reproduce(self) -> str:
         """The commands that do it again."""
-        commit = self.plan["git_commit"]
+        commit = self.plan.git_commit
         lines = [f"launch recipe={self.run.recipe} run_id=null"]
         if self.status == "completed":
             lines.insert(
@@ -283,45 +322,42 @@ class Story:
         if commit:
             lines.insert(
                 len(lines) - 1,
-                f"git checkout {commit.removesuffix('-dirty')}   # launch {self.plan['launcher_version']}",
+                f"git checkout {commit.removesuffix('-dirty')}   # launch {self.plan.launcher_version}",
             )
         if commit and commit.endswith("-dirty"):
             lines.insert(len(lines) - 1, "# the code had changes that were not committed")
         return "\n".join(lines)
 
 
-def _findings(run: RunDir, rows: Sequence[MetricsRow]) -> list[dict[str, Any]]:
+def _findings(run: RunDir, rows: Sequence[MetricsRow]) -> list[CurveFinding]:
     """What the curves say about the settings; nothing where the run is too short to tell."""
     try:
         found = advice.diagnose(advice.curves_of(run, rows))
     except UserError:
         return []
     return [
-        {
-            "message": finding.message,
-            "tries": [f"{each.key}={plain(each.value)}" for each in finding.keys],
-        }
+        CurveFinding(finding.message, [f"{each.key}={plain(each.value)}" for each in finding.keys])
         for finding in found
     ]
 
 
-def _attempt(run: RunDir, number: int) -> dict[str, Any]:
+def _attempt(run: RunDir, number: int) -> AttemptRow:
     attempt = run.attempt(number)
     record = attempt.read()
     is_last = number == run.attempt_numbers()[-1]
     result = read_result(attempt.result) or (run.read_result() if is_last else None)
     error = None if result is None else result.error
     started, took_s = record.started_at, record.seconds
-    return {
-        "number": number,
-        "started": f"{dt.datetime.fromtimestamp(started).astimezone():%Y-%m-%d %H:%M:%S}" if started else "-",
-        "took": human_seconds(took_s) if took_s is not None else "-",
-        "status": record.status or "unfinished",
-        "cause": error.kind if error is not None else f"asked by {record.stop}" if record.stop else "",
-        "last_step": "-" if record.last_step is None else human_count(record.last_step),
-        "hosts": ", ".join(record.hosts),
-        "job": record.job_id or "-",
-    }
+    return AttemptRow(
+        number=number,
+        started=f"{dt.datetime.fromtimestamp(started).astimezone():%Y-%m-%d %H:%M:%S}" if started else "-",
+        took=human_seconds(took_s) if took_s is not None else "-",
+        status=record.status or "unfinished",
+        cause=error.kind if error is not None else f"asked by {record.stop}" if record.stop else "",
+        last_step="-" if record.last_step is None else human_count(record.last_step),
+        hosts=", ".join(record.hosts),
+        job=record.job_id or "-",
+    )
 
 
 def plain(value: object) -> str:
@@ -347,6 +383,6 @@ def _epochs(epochs: float | None) -> str:
     return "" if epochs is None else f"{epochs:.3g} epochs"
 
 
-def _trainable(measured: Tree) -> str:
-    trained = measured.get("trainable_parameters")
+def _trainable(measured: Measured) -> str:
+    trained = measured.trainable_parameters
     return "" if trained is None else f"{human_count(trained)} trained"

@@ -37,6 +37,12 @@ class Error:
     step: int | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def headline(self) -> str:
+        """Class and place."""
+        places = (("rank", self.rank), ("host", self.host), ("step", self.step))
+        return ", ".join([self.kind, *(f"{name} {value}" for name, value in places if value is not None)])
+
     def sentence(self) -> str:
         """Class, place, cause and remedy on one line, without any character that a terminal would obey."""
         where = {"rank": self.rank, "on": self.host, "step": self.step}
