@@ -123,12 +123,16 @@ class Watch:
     """The runs that are watched."""
 
     def __init__(self, find: Callable[[], Sequence[RunDir]]) -> None:
+        """`find` is asked at every look, since a sweep gets more trials; it raises LauncherError where they can't be told."""
         self._find = find
+        self._runs = find()
         self._curves: dict[str, Growing] = {}
 
     def look(self) -> list[Watched]:
-        """All of them as they are now, in their order."""
-        return [self._watched(line) for line in lines_of(self._find())]
+        """All of them as they are now, in their order; where they can't be told, those of the last look."""
+        with contextlib.suppress(LauncherError):
+            self._runs = self._find()
+        return [self._watched(line) for line in lines_of(self._runs)]
 
     def _watched(self, line: Line) -> Watched:
         run = line.run

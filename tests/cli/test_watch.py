@@ -15,6 +15,7 @@ from support.slurm_cluster import wait_until
 from textual.pilot import Pilot
 from textual.widgets import DataTable, RichLog
 
+from launcher.cli.options import runs_meant
 from launcher.cli.watch_app import WatchApp
 from launcher.cli.watched import Watch
 from launcher.executors import executor_for
@@ -46,11 +47,17 @@ def trained(run: RunDir, steps: int = 40) -> RunDir:
 
 def drive(runs: list[RunDir], size: tuple[int, int], does: Callable[[Pilot[Any]], Awaitable[None]]) -> None:
     """Open the view on these runs, and do something in it."""
+    drive_found(lambda: runs, size, does)
 
+
+def drive_found(
+    find: Callable[[], list[RunDir]], size: tuple[int, int], does: Callable[[Pilot[Any]], Awaitable[None]]
+) -> None:
     async def session() -> None:
-        app = WatchApp(Watch(lambda: runs), every_s=0.3)
+        app = WatchApp(Watch(find), every_s=0.3)
+        count = len(find())
         async with app.run_test(size=size, notifications=True) as pilot:
-            await until(pilot, lambda: app.query_one(DataTable).row_count == len(runs), "the runs")
+            await until(pilot, lambda: app.query_one(DataTable).row_count == count, "the runs")
             await does(pilot)
 
     asyncio.run(session())
@@ -162,6 +169,27 @@ def test_the_chosen_run_stays_chosen_as_another_comes_before_it(make_run: MakeRu
         await until(pilot, lambda: "step 42 of" in shown(pilot), "the last run again")
 
     drive(watched, (80, 24), does)
+
+
+def test_trials_that_a_sweep_gets_later_are_watched_too(make_run: MakeRun) -> None:
+    runs = [trained(make_run(run_id=f"rates.lr{number}")) for number in (1, 2, 3)]
+    directory = runs[0].path.parent / "rates"
+    directory.mkdir()
+
+    def has(count: int) -> None:
+        trials = [{"run_id": run.run_id, "values": {"train.lr": run.run_id[-1]}} for run in runs[:count]]
+        write_json(directory / "sweep.json", {"trials": trials})
+
+    async def does(pilot: Pilot[Any]) -> None:
+        table = pilot.app.query_one(DataTable)
+        (directory / "sweep.json").write_text("half writ")
+        await pilot.pause(1)
+        assert table.row_count == 2
+        has(3)
+        await until(pilot, lambda: table.row_count == 3, "the new trial")
+
+    has(2)
+    drive_found(lambda: runs_meant(["rates"], directory.parent), (80, 24), does)
 
 
 def test_keys_stop_and_resume_a_run_and_open_its_logs(make_run: MakeRun) -> None:

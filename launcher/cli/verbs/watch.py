@@ -44,8 +44,7 @@ def watch_command(references: tuple[str, ...], as_wandb: bool, runs_dir: Path | 
     from launcher.cli.watch_app import WatchApp
     from launcher.cli.watched import Watch
 
-    chosen = options.runs_meant(references, directory)
-    watch = Watch(lambda: chosen if references else _newest(directory))
+    watch = Watch(lambda: options.runs_meant(references, directory) if references else _newest(directory))
     WatchApp(watch).run()
 
 
