@@ -23,6 +23,8 @@ LONG = 0.05
 """Share of longer texts from which it is worth reading them in windows."""
 FEW_STEPS, MOST_EPOCHS = 400, 20
 """Optimizer steps below which a small data set is passed through more often, and how often at most."""
+SCRATCH_LR = 1e-4
+"""Learning rate of weights that start from nothing: BERT was pretrained with it (Devlin et al., 2019, A.2)."""
 RARE = 10
 """Times that the most frequent class has more rows than the rarest where accuracy says little."""
 
@@ -46,6 +48,11 @@ def training(task: str, keys: Mapping[str, Said], facts: DataFacts, rows: int) -
     found = {"batch.global": Said(like.batch.global_, why)}
     for key in ("lr", "warmup", "weight_decay"):
         found[f"train.{key}"] = Said(getattr(like.train, key), why if key == "lr" else "")
+    if "model.init" in keys and keys["model.init"].value == "scratch" and like.train.lr < SCRATCH_LR:
+        than = f"the {like.train.lr} of recipe={like.description}"
+        found["train.lr"] = Said(
+            SCRATCH_LR, f"Weights that start from nothing want more than {than}: as BERT was pretrained."
+        )
     count = facts.train_examples or rows
     epochs = like.train.epochs
     if count * epochs / like.batch.global_ < FEW_STEPS:

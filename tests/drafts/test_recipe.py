@@ -134,6 +134,17 @@ def test_how_a_file_is_read_can_be_said(words: tuple[str, ...], columns: list[st
     planned(draft, tmp_path)
 
 
+def test_weights_that_start_from_nothing_get_a_higher_learning_rate(tmp_path: Path) -> None:
+    rows = "".join(
+        f"the film of {year} is good,yes\nthe film of {year} is bad,no\n" for year in range(1950, 2000)
+    )
+    (tmp_path / "a.csv").write_text(f"text,label\n{rows}")
+    words = ("model.init=scratch", "model.name=null")
+    assert drafted(tmp_path, "a.csv").keys["train.lr"].value == 2e-5
+    assert drafted(tmp_path, "a.csv", words=words).keys["train.lr"].value == 1e-4
+    assert drafted(tmp_path, "a.csv", words=(*words, "train.lr=3e-4")).keys["train.lr"].value == 3e-4
+
+
 def test_each_sentence_stands_above_its_key_and_no_cell_breaks_out_of_it(tmp_path: Path) -> None:
     rows = "".join(f"the film was good {n},a\x1b[31m\u202eb{n % 2}\n" for n in range(40))
     (tmp_path / "odd.csv").write_text(f"text,label\n{rows}", encoding="utf-8")
