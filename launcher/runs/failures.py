@@ -37,6 +37,9 @@ _SRUN = re.compile(r"^srun: error: (?P<host>\S+): task (?P<task>\d+): (?P<how>.+
 """What srun prints about a node that failed."""
 _SRUN_ENDS = re.compile(r"srun: (error: \S+: tasks? |launch/slurm: |Force Terminated|Job step aborted)")
 """How its lines about tasks that end begin."""
+_NO_STEP = re.compile(r"^srun: error: Unable to create step for job \S+: (?P<why>.+)$", re.MULTILINE)
+_FOR_NOW = re.compile(r"busy|down|temporar|contact|timed out|connect|respond|zero bytes", re.IGNORECASE)
+"""What srun says of a step that Slurm may well start once the job has its nodes anew; its other reasons stay."""
 _LABEL = re.compile(r"^ *\d+: ", re.MULTILINE)
 
 
@@ -71,7 +74,7 @@ def _ending(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Han
     hang = attempt.read_hang()
     if hang is not None:
         return hang
-    log = read_tail(run.job_log(record.job_id or "none"), TAIL_BYTES, record.log_offset)
+    log = _log_of(run, record)
     death = _first_death(attempt, log, record, code, ranks=run.read_plan().world_size)
     return _Ending(death, log, refusal_of(run) if death.signal is None else None)
 
@@ -90,6 +93,8 @@ def _error(run: RunDir, attempt: AttemptDir, record: Attempt, seen: _Ending) -> 
         return Error(
             "network", text, f"launch resume {run.run_id} takes another port", None, death.host, step
         )
+    if death.rank is None and death.signal is None and (waited := _without_step(run, record, log)):
+        return waited
     gone = first_gone(attempt, death)
     crash = crash_in(words, run.path) if death.is_native else None
     said = _last_lines(words) if crash is None else crash.lines()
@@ -114,6 +119,22 @@ def _hung(run: RunDir, hang: Hang) -> Error:
         message=f"{hang.sentence}; what every thread was doing is at the end of the logs of ranks",
         remedy=f"look at the stacks {whose} in {run.logs}; launch resume {run.run_id} continues from the newest checkpoint",
     )
+
+
+def without_step(run: RunDir, record: Attempt) -> Error | None:
+    """The `error` of an attempt for which the scheduler started nothing on its nodes; None where it says no such thing."""
+    return _without_step(run, record, _log_of(run, record))
+
+
+def _without_step(run: RunDir, record: Attempt, log: str) -> Error | None:
+    """No node is named: what keeps the step from them is the scheduler's count, which starts anew with the job."""
+    refused = _NO_STEP.search(log)
+    if refused is None or not _FOR_NOW.search(refused["why"]):
+        return None
+    hosts = ",".join(record.hosts)
+    text = f"Slurm gave the job its nodes ({hosts}), and then started nothing on them: {refused['why']}"
+    remedy = f"launch resume {run.run_id} asks for nodes anew; if it comes again: scontrol show node {hosts}"
+    return Error("node", text, remedy)
 
 
 def by_itself(code: int | None) -> bool:
@@ -250,6 +271,11 @@ def _first_cause(failed: list[tuple[int, FailedRank]]) -> tuple[int, FailedRank]
 def _is_cause(code: int) -> bool:
     """Whether a rank that ended so did not end because of another."""
     return code != -signal.SIGTERM if code < 0 else code not in (EXIT_OK, EXIT_FAILED)
+
+
+def _log_of(run: RunDir, record: Attempt) -> str:
+    """The end of what an attempt has added to its job's log."""
+    return read_tail(run.job_log(record.job_id or "none"), TAIL_BYTES, record.log_offset)
 
 
 def _last_lines(text: str, most: int = TAIL_LINES) -> list[str]:

@@ -132,6 +132,9 @@ def _enough(failures: list[Failure]) -> str | None:
 
 
 def _is_alike(one: Failure, other: Failure) -> bool:
+    """Where a node was to blame and nobody knows which, the next one may well be another."""
+    if answer_to(other.kind) == "elsewhere" and other.node is None:
+        return False
     return (one.kind, one.step, one.node) == (other.kind, other.step, other.node)
 
 

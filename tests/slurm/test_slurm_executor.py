@@ -496,3 +496,53 @@ def test_hostile_paths_stay_data(slurm: Executor, tmp_path: Path) -> None:
     assert ended(slurm, run).status == "completed"
     assert run.job_log(job).exists()
     assert not list(tmp_path.rglob("owned"))
+
+
+BUSY = """
+soon=--immediate=3
+if ((LAUNCHER_RESTARTS < {times})); then
+    shared=()
+    srun --nodes=2 --ntasks=2 sleep 600 &
+    until squeue --noheader --steps --jobs="$SLURM_JOB_ID" --format=%i | grep -q '\\.[0-9]'; do sleep 0.1; done
+fi
+"""
+
+
+def no_steps(run: RunDir, before: str, times: int = 1) -> None:
+    """Have Slurm count the job's cores as taken from there on in its script, the first times that it starts."""
+    script = run.job_sbatch.read_text()
+    assert script.count(before) == 1
+    run.job_sbatch.write_text(script.replace(before, BUSY.format(times=times) + before))
+
+
+@pytest.mark.fault(31)
+@pytest.mark.parametrize("before", ["\nhosts=failed\n", "\nif [[ ${hosts:-failed} != failed ]]"])
+def test_a_job_that_slurm_starts_no_step_of_is_put_back_and_goes_on(
+    slurm: Executor, make_run: MakeRun, cluster: Cluster, before: str
+) -> None:
+    """As after a node that Slurm lost and took back at once: the look at the nodes, or the training, waits for ever."""
+    run = make_run(FINISH, {"nodes": 2})
+    no_steps(run, before)
+    job = slurm.start(run)
+    wait_until(lambda: slurm.state(run).reason == "BeginTime", "the job to be put back")
+    error = (read_json(run.result) or {})["error"]
+    assert (error["class"], error["host"], error["step"]) == ("node", None, None)
+    assert "started nothing on them: Requested nodes are busy" in error["message"]
+    hurry(cluster, job)
+    assert ended(slurm, run).status == "completed"
+    assert [attempt(run, number)["next"] for number in run.attempt_numbers()] == ["requeue", "stay"]
+
+
+@pytest.mark.fault(31)
+def test_a_job_that_slurm_never_starts_a_step_of_is_put_back_twice(
+    slurm: Executor, make_run: MakeRun, cluster: Cluster
+) -> None:
+    run = make_run(FINISH, {"nodes": 2})
+    no_steps(run, "\nhosts=failed\n", times=9)
+    job = slurm.start(run)
+    for _ in range(2):
+        hurry(cluster, job)
+    assert ended(slurm, run).status == "failed"
+    error = (read_json(run.result) or {})["error"]
+    assert error["class"] == "node"
+    assert "3 attempts in a row have failed without any checkpoint" in error["message"]
