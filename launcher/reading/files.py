@@ -15,10 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from launcher.reading.binary_kinds import refuse_binary
 from launcher.reading.messages import mistake
 from launcher.reading.nested import add_reached
-from launcher.reading.opening import inner_name, open_as_it_is, size_of
+from launcher.reading.opening import inner_name, open_as_it_is, open_file, size_of
 from launcher.reading.options import ReadOptions
+from launcher.reading.packed import BLOCK
 from launcher.recipe.data_formats import COLUMNS_OF_WORDS, FORMATS, FormatName, extension, format_named
 from launcher.tasks.shared.rows import Row
 
@@ -78,7 +80,8 @@ def resolve_format(path: Path, options: ReadOptions) -> FormatName:
         known = format_named(inner_name(path) or "")
     if known is not None:
         return known
-    open_as_it_is(path).close()  # that there is no such file is the better message
+    with open_file(path) as file:  # that there is no such file, or what it is instead, is the better message
+        refuse_binary(path, file.peek(BLOCK))
     if path.suffix.lower() in WORKBOOKS:
         remedy = 'save the sheet as "CSV UTF-8", and give that file'
         raise mistake(path, None, f"{path.suffix} files are workbooks, which aren't read", remedy)

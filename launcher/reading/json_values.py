@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,11 @@ def parse(path: Path, position: int | None, text: str) -> Any:
         line = error.lineno if position is None else position
         message = f"is not JSON: {error.msg} at column {error.colno}"
         raise mistake(path, line, message, _remedy(error, in_lines=position is not None)) from None
-    except (ValueError, RecursionError) as error:
-        raise mistake(path, position, f"is not usable JSON: {error}", None) from None
+    except RecursionError:
+        raise mistake(path, position, "is JSON nested too deep to be read", "are these data?") from None
+    except ValueError:  # Python converts no longer number, so that none takes minutes
+        text = f"holds a number of more than {sys.get_int_max_str_digits():,} digits"
+        raise mistake(path, position, text, "write it as text") from None
 
 
 def record(path: Path, position: int, content: Any) -> dict[str, Value]:

@@ -17,6 +17,8 @@ from launcher.recipe.data_formats import COLUMNS_OF_WORDS
 
 NO_SUCH = "no such column in the file"
 NONE_OF = "no such columns in the file: "
+LINE_START = 10_000
+"""Characters of a line from which its form is told."""
 Wanted = Sequence[tuple[str, str]]
 """Keys of the recipe, each with a column that it names."""
 
@@ -52,7 +54,7 @@ def _with_places(group: Sequence[Problem]) -> Problem:
 def _certain(path: Path, seen: Peek, options: ReadOptions, lacking: Sequence[str]) -> str | None:
     """The key that makes columns of what is there: another separator, or quotes around the names."""
     form = resolve_format(path, options)
-    first_line = (str(seen.rows[0].values.get("text")),) if form == "txt" else seen.columns
+    first_line = (str(seen.rows[0].values.get("text"))[:LINE_START],) if form == "txt" else seen.columns
     if form not in ("csv", "tsv", "txt"):
         return None
     if form != "txt" and all(f'"{column}"' in seen.columns for column in lacking):
@@ -67,7 +69,7 @@ def _certain(path: Path, seen: Peek, options: ReadOptions, lacking: Sequence[str
 
 def _table_without_names(seen: Peek) -> str | None:
     """What a .txt file is that holds more than texts: tab-separated columns, or a word with its tags on each line."""
-    lines = [str(row.values.get("text")) for row in seen.rows]
+    lines = [str(row.values.get("text"))[:LINE_START] for row in seen.rows]
     full = [line for line in lines if line.strip() and not line.startswith("# ")]
     if full and full[0].count("\t") == 9 and full[0].startswith("1"):
         return "data.format=conllu (the lines have its ten columns)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
@@ -21,6 +22,8 @@ MARKS = {  # UTF-32's first mark begins with UTF-16's
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+LINE_CHARACTERS = 1 << 24
+"""Longest line; whatever is longer holds no row. JSON documents, which are often one line, are read whole instead."""
 COUNT_BYTES = 512 << 20
 """Files up to this size have their lines counted."""
 JAPANESE = ("cp932", "euc_jp")
@@ -48,9 +51,11 @@ def raw_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Line number and line with its end; UserError where the file is not text."""
     with open_text(path) as file:
         try:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(_bounded(file), start=1):
                 if "\0" in line:
                     raise _holds_nul(path, number, line)
+                if len(line) == LINE_CHARACTERS and not line.endswith(("\n", "\r")):
+                    raise _endless(path, number)
                 yield number, line
         except UnicodeDecodeError:
             _refuse_encoding(path, file.encoding)
@@ -58,7 +63,24 @@ def raw_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def whole_text(path: Path) -> str:
     """All the text of a file."""
-    return "".join(line for _, line in raw_lines(path))
+    with open_text(path) as file:
+        try:
+            text = file.read()
+        except UnicodeDecodeError:
+            _refuse_encoding(path, file.encoding)
+    if "\0" in text:
+        return "".join(line for _, line in raw_lines(path))  # which says in which line it is
+    return text
+
+
+def _bounded(file: TextIOWrapper) -> Iterator[str]:
+    """Lines, of a longer one only as much as LINE_CHARACTERS at a time."""
+    return iter(partial(file.readline, LINE_CHARACTERS), "")
+
+
+def _endless(path: Path, number: int) -> UserError:
+    text = f"is longer than {LINE_CHARACTERS:,} characters: this is no table of lines"
+    return mistake(path, number, text, "data.format=json if it is one JSON document; or break it into lines")
 
 
 def count_lines(path: Path, *, but: str = "") -> int | None:
@@ -67,7 +89,7 @@ def count_lines(path: Path, *, but: str = "") -> int | None:
         return None
     with open_text(path) as file:
         try:
-            return sum(1 for line in file if not but or line.strip(but))
+            return sum(1 for line in _bounded(file) if not but or line.strip(but))
         except UnicodeDecodeError:
             _refuse_encoding(path, file.encoding)
 
@@ -101,7 +123,8 @@ def _refuse_encoding(path: Path, encoding: str) -> NoReturn:
         raise mistake(path, None, f"is not whole {encoding.upper()}", "save the file as UTF-8")
     utf8_before = False
     with open_file(path) as file:
-        for number, raw in enumerate(file, start=1):
+        in_bytes = iter(partial(file.readline, 4 * LINE_CHARACTERS), b"")
+        for number, raw in enumerate(in_bytes, start=1):
             try:
                 raw.decode()
             except UnicodeDecodeError as error:

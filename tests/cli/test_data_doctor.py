@@ -74,8 +74,16 @@ def test_sound_data_have_no_findings(examine: Examine) -> None:
     assert found["splits"]["train"] == {
         "examples": 200,
         "labels": {"0": 100, "1": 100},
+        "classes": 2,
         "tokens": {"median": 4, "p90": 4, "p99": 4, "longest": 4, "longer": 0, "of": 200},
     }
+
+
+def test_all_classes_are_counted_that_are_not_shown(examine: Examine) -> None:
+    many = "text,label\n" + "".join(f"t {number},{number % 300}\n" for number in range(900))
+    found = examine(many)
+    assert found["splits"]["train"]["classes"] == 300
+    assert "288 more" in "".join(rich_text(part, width=200) for part in report_parts(found))
 
 
 def test_texts_that_leak(examine: Examine) -> None:
@@ -135,7 +143,7 @@ def test_texts_that_are_cut(examine: Examine) -> None:
     found = examine(rows("t", *[f"t a b c d e {number},1" for number in range(20)]), max_length=6)
     cut = finding(found, "long")
     assert cut["message"] == "train: 20 of 220 (9.1%) texts are longer than 6 tokens and are cut off"
-    assert cut["remedy"].startswith("data.max_length=9 cuts fewer")
+    assert cut["remedy"].startswith("data.max_length=9 cuts less")
     assert found["splits"]["train"]["tokens"]["longest"] == 9
 
 

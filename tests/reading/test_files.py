@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -228,7 +229,23 @@ def test_a_stray_quote_is_refused_instead_of_swallowing_lines(write: Write, cont
         ("a.json", b'{"text": "a"}', "a.json", "neither a list"),
         ("a.json", b'{"text": "a"}\n{"text": "b"}', "a.json:2", "Extra data"),
         ("a.json", b'[{"text": "a"},\n 1]', "a.json:2", "not an object"),
-        ("a.json", b"[" * 100_000, "a.json", "not usable JSON"),
+        ("a.json", b"[" * 100_000, "a.json", "nested too deep"),
+        (
+            "a.jsonl",
+            b'{"text": "a", "label": ' + b"1" * 5000 + b"}\n",
+            "a.jsonl:1",
+            "a number of more than 4,300 digits",
+        ),
+        ("a.parquet", b"PAR1" + b"\0" * 500, "a.parquet", "is a parquet file that isn't whole"),
+        ("a.tar.gz", gzip.compress(b"\0" * 257 + b"ustar\0" + b"\0" * 300), "a.tar.gz", "is a tar archive"),
+        (
+            "a.csv",
+            b"text,label\n" + b"x" * (1 << 25) + b",1\n",
+            "a.csv:2",
+            "is longer than 16,777,216 characters",
+        ),
+        ("a.txt", b"y " * (1 << 24), "a.txt:1", "is longer than 16,777,216 characters"),
+        ("a.csv", b'text,label\n"' + b"x,1\n" * (1 << 23), "a.csv:2", "does it ever end?"),
         ("a.json", b"", "a.json", "is empty"),
         ("a.csv", b"", "a.csv", "is empty"),
         ("a.parquet", b"text", "a.parquet", "is not a parquet file"),

@@ -112,7 +112,7 @@ def _splits(splits: dict[str, Any]) -> Table:
     for name, split in splits.items():
         tokens = split["tokens"] or {}
         lengths = [human_count(tokens[key]) if key in tokens else "-" for key in LENGTHS]
-        labels = Text(printable(_labels(split["labels"])))
+        labels = Text(printable(_labels(split["labels"], split["classes"])))
         table.add_row(Text(printable(name)), human_count(split["examples"]), *lengths, labels)
     if any(split["tokens"] for split in splits.values()):
         table.caption = "lengths in tokens, before any is cut"
@@ -122,9 +122,9 @@ def _splits(splits: dict[str, Any]) -> Table:
 LENGTHS = ("median", "p90", "p99", "longest", "longer")
 
 
-def _labels(labels: dict[str, int]) -> str:
+def _labels(labels: dict[str, int], classes: int) -> str:
     shown = [f"{name or '(none)'} {count:,}" for name, count in list(labels.items())[:LABELS_SHOWN]]
-    more = [f"{len(labels) - LABELS_SHOWN} more"] if len(labels) > LABELS_SHOWN else []
+    more = [f"{classes - len(shown):,} more"] if classes > len(shown) else []
     return ", ".join(shown + more) or "-"
 
 

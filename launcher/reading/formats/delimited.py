@@ -13,10 +13,10 @@ from launcher.errors import UserError
 from launcher.reading.messages import counted, mistake
 from launcher.reading.opening import open_file, size_of
 from launcher.reading.options import ReadOptions
-from launcher.reading.textfiles import COUNT_BYTES, count_lines, open_text, raw_lines
+from launcher.reading.textfiles import COUNT_BYTES, LINE_CHARACTERS, count_lines, open_text, raw_lines
 from launcher.tasks.shared.rows import Row
 
-FIELD_CHARACTERS = 1 << 27
+FIELD_CHARACTERS = LINE_CHARACTERS
 """Longest quoted field; Python's own limit of 128 KiB is shorter than some documents."""
 FULL_READ_BYTES = 50 << 20
 """Up to this size files are looked through for quotes, and those with some are read whole to count their rows."""
@@ -146,8 +146,11 @@ def _unreadable(path: Path, position: int, error: str) -> UserError:
         return _cr_within(path, position)
     if _has_escapes(path, position):
         return _escaped(path, position)
-    ended = "unexpected end" in error
-    text = f"a quoted field that begins here never ends ({error})" if ended else error
+    text = error
+    if "unexpected end" in error:
+        text = f"a quoted field that begins here never ends ({error})"
+    if "field larger" in error:
+        text = f"a quoted field that begins here is longer than {FIELD_CHARACTERS:,} characters: does it ever end?"
     return mistake(path, position, text, "data.quoting=false if quotes are ordinary characters")
 
 

@@ -63,12 +63,14 @@ def _opened(path: Path) -> Any:
     except ImportError:
         raise mistake(path, None, "parquet files need pyarrow", "pip install pyarrow") from None
     with open_as_it_is(path) as file:
-        is_packed = packed.is_packed(file.peek(packed.BLOCK))
+        start = file.peek(packed.BLOCK)
     try:
-        if is_packed:
+        if packed.is_packed(start):
             with open_file(path) as file:
                 return pyarrow.parquet.ParquetFile(BytesIO(file.read()))
         return pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError):
+        if start.startswith(b"PAR1"):
+            raise mistake(path, None, "is a parquet file that isn't whole", "copy it again") from None
         remedy = "give data.format, one of: " + ", ".join(FORMATS)
-        raise mistake(path, None, f"is not a parquet file: {error}", remedy) from None
+        raise mistake(path, None, "is not a parquet file", remedy) from None

@@ -73,6 +73,7 @@ def _split(seen: Survey, lengths: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "examples": seen.rows,
         "labels": dict(seen.labels.most_common(LABELS_SHOWN)),
+        "classes": len(seen.labels),
         "tokens": lengths,
     }
 
@@ -139,7 +140,7 @@ def _cut(
         level: Level = "note" if windows or count < CUT_SHARE * of else "warning"
         remedies = []
         if max_length < limit:
-            remedies.append(f"data.max_length={min(limit, found['longest'])} cuts fewer")
+            remedies.append(f"data.max_length={min(limit, found['longest'])} cuts less")
         if not windows and spec.windows:
             remedies.append("data.windows=mean reads all of a text")
         yield Finding("long", split, level, text, count, of, (), "; ".join(remedies))
