@@ -83,9 +83,15 @@ def _names(names: Sequence[str], margin: float, cell: int, letters: int) -> Iter
 
 
 def _cells(confusion: Confusion, size: int, margin: float, cell: int) -> Iterator[str]:
+    is_numbered = size <= MOST_NUMBERED
+    if not is_numbered:  # the thousands of cells in which nothing is are one area
+        side, x, y = cell * size - 1, margin, margin + 20
+        yield f'<rect x="{x:.1f}" y="{y:.1f}" width="{side}" height="{side}" fill="var(--c1)" fill-opacity="0.04"/>'
     for row, counts in enumerate(confusion.counts[:size]):
         total = sum(counts) or 1
         for column, count in enumerate(counts[:size]):
+            if not (count or is_numbered):
+                continue
             x, y, share = margin + cell * column, margin + 20 + cell * row, count / total
             colour = "--c0" if row == column else "--c1"
             names = _shown(
@@ -95,7 +101,7 @@ def _cells(confusion: Confusion, size: int, margin: float, cell: int) -> Iterato
                 f'<rect x="{x:.1f}" y="{y:.1f}" width="{cell - 1}" height="{cell - 1}" fill="var({colour})" '
                 f'fill-opacity="{0.04 + 0.9 * share:.3f}"><title>{names}</title></rect>'
             )
-            if size <= MOST_NUMBERED and count:
+            if is_numbered and count:
                 ink = "var(--back)" if share > 0.5 else "var(--text)"
                 yield _text(
                     x + cell / 2, y + cell / 2 + 4, f"{count}", 11 if count < 1000 else 9, "middle", ink

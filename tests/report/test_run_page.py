@@ -299,6 +299,23 @@ def test_in_a_browser(tmp_path: Path, width: int, dark: bool) -> None:
         assert accessibility_findings(opened) == []
 
 
+def test_a_hundred_classes_make_a_light_page_that_axe_finds_right(tmp_path: Path) -> None:
+    names = [f"class {number}" for number in range(100)]
+    counts = [[9 * (row == column) + (row == 99 - column) for column in range(100)] for row in range(100)]
+    of = {"precision": 0.9, "recall": 0.9, "f1": 0.9, "support": 10, "predicted": 10}
+    run = examined(
+        finished_run(tmp_path),
+        classes=[{"name": name, **of} for name in names],
+        confusion={"names": names, "counts": counts, "of": "examples"},
+    )
+    path = tmp_path / "report.html"
+    path.write_text(page([run], "0.1.0"), encoding="utf-8")
+    assert path.stat().st_size < 500_000
+    with browser(1200) as opened:
+        opened.get(path.as_uri())
+        assert accessibility_findings(opened) == []
+
+
 def test_on_paper_two_charts_stand_beside_each_other_and_nothing_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text(
