@@ -34,6 +34,7 @@ from launcher.train.process.threads import CHECKPOINT_WRITER
 from launcher.train.step.strategy import Strategy
 
 STATE = "state.json"
+NOT_THE_DISK = "it wasn't the disk: logs/rank_R.log holds the traceback; launch resume goes on from the checkpoint before it"
 MOST_BEHIND = 10
 """Training goes on by one in so many steps of a save interval while a checkpoint is being written, and then waits: what a
 crash can lose beyond the interval."""
@@ -128,7 +129,7 @@ class Checkpoints:
         except (OSError, RuntimeError) as error:
             if not _is_disk_error(error):
                 raise
-            raise _not_written(_class_of(error), _said_by_disk(error)) from error
+            raise RunFailed(*_not_written(error)) from error
         if self._ranks.is_main:
             self._writer = threading.Thread(
                 target=self._publish, args=(staging, state, write_rest, started), name=CHECKPOINT_WRITER
@@ -146,9 +147,9 @@ class Checkpoints:
             self._writer.join()
             self._writer = None
         error, self._error = self._error, None
-        told = self._ranks.broadcast((_class_of(error), _said_by_disk(error)) if error else None)
+        told = self._ranks.broadcast(_not_written(error) if error else None)
         if told:
-            raise _not_written(*told)
+            raise RunFailed(*told) from error
 
     def keep_up(self, step: int, interval: int, waiting: Callable[[], None]) -> float:
         """After `step` steps, wait for the last checkpoint if training is `interval` // MOST_BEHIND steps beyond it.
@@ -163,7 +164,7 @@ class Checkpoints:
             waiting()
             self._writer.join()
         if self._error is not None:
-            raise _not_written(_class_of(self._error), _said_by_disk(self._error))
+            raise RunFailed(*_not_written(self._error)) from self._error
         return time.perf_counter() - started
 
     def newest(self, on_bad: Callable[[str], None]) -> tuple[Path, TrainState] | None:
@@ -275,20 +276,9 @@ def _compare(directory: Path, expected: Mapping[str, FileEntry]) -> str | None:
     return None
 
 
-def _is_disk_error(error: Exception) -> bool:
+def _is_disk_error(error: BaseException) -> bool:
     """torch.save reports a disk that takes no more as a RuntimeError of its zip writer; so do lost peers, of gloo."""
     return isinstance(error, OSError) or "inline_container" in str(error)
-
-
-def _said_by_disk(error: BaseException) -> str:
-    """The error in words; where torch's zip writer stumbled over what the disk said, the disk's own."""
-    told = _disk_error_in(error) or error
-    return f"{type(told).__name__}: {told}"
-
-
-def _class_of(error: BaseException) -> str:
-    """`storage` where the file system may come back, else `checkpoint`."""
-    return "storage" if of_storage(_disk_error_in(error) or error) else "checkpoint"
 
 
 def _disk_error_in(error: BaseException) -> OSError | None:
@@ -298,12 +288,16 @@ def _disk_error_in(error: BaseException) -> OSError | None:
     return met
 
 
-def _not_written(error_class: str, cause: str) -> RunFailed:
-    return RunFailed(
-        error_class,
-        f"the checkpoint could not be written: {cause}",
-        STORAGE_REMEDY if error_class == "storage" else FREE_SPACE,
-    )
+def _not_written(error: BaseException) -> tuple[str, str, str]:
+    """Class, message and remedy of a checkpoint that could not be written, in the disk's own words where it was the disk."""
+    of_disk = _disk_error_in(error)
+    cause = of_disk or error
+    message = f"the checkpoint could not be written: {type(cause).__name__}: {cause}".rstrip(": ")
+    if of_disk is None and not _is_disk_error(error):
+        return "checkpoint", message, NOT_THE_DISK
+    if of_disk is not None and of_storage(of_disk):
+        return "storage", message, STORAGE_REMEDY
+    return "checkpoint", message, FREE_SPACE
 
 
 def _digest(directory: Path) -> dict[str, FileEntry]:

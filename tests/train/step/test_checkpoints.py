@@ -294,6 +294,22 @@ def test_a_refused_checkpoint_is_told_at_the_next_step(tmp_path: Path) -> None:
             time.sleep(0.1)
 
 
+@pytest.mark.fault(17)
+def test_a_writer_that_dies_of_something_else_does_not_blame_the_disk(tmp_path: Path) -> None:
+    def out_of_memory(_: Path) -> None:
+        raise MemoryError
+
+    checkpoints = _saved(RunDir(tmp_path), 2)
+    checkpoints.save(Weights(out_of_memory), TrainState(step=4))  # type: ignore[arg-type]
+    with pytest.raises(RunFailed) as caught:
+        checkpoints.wait()
+    assert str(caught.value).startswith("the checkpoint could not be written: MemoryError")
+    assert caught.value.remedy is not None
+    assert "it wasn't the disk" in caught.value.remedy
+    assert isinstance(caught.value.__cause__, MemoryError)
+    assert verify(tmp_path / "checkpoints" / "step_2") is None
+
+
 @pytest.mark.fault(16)
 def test_a_run_falls_back_and_ends_as_if_nothing_had_happened(
     tmp_path: Path, tiny_data: Path, ranks: RankServer
