@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -99,3 +99,20 @@ def runs_meant(references: Iterable[str], runs_dir: Path) -> list[RunDir]:
         for run in [find(reference, runs_dir)] if sweep is None else sweep.runs():
             found.setdefault(run.path, run)
     return list(found.values())
+
+
+def believed(runs: Sequence[RunDir]) -> list[RunDir]:
+    """Those of some trials that are ours alone, with a note on each other. Raises UserError where none is."""
+    from launcher.cli.output import say
+    from launcher.errors import LauncherError
+    from launcher.runs.trust import checked
+
+    ours: list[RunDir] = []
+    for run in runs:
+        try:
+            ours.append(checked(run))
+        except LauncherError as error:
+            if not ours and run is runs[-1]:
+                raise
+            say(f"note: {run.run_id} is left out: {error}")
+    return ours

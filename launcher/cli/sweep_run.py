@@ -142,13 +142,14 @@ def resume_sweep(sweep: Sweep, *, accept_changes: bool, follow: bool, as_json: b
     """Have what is missing of a sweep done; returns the exit code."""
     from launcher.cli.output import say
     from launcher.errors import Problem, UserError
+    from launcher.runs.trust import checked
 
     if accept_changes or follow:
         option = "--accept-changes" if accept_changes else "--follow"
         raise UserError(Problem("is for one run", None, option, remedy="name a trial of the sweep"))
     if sweep.search is not None and sweep.search.method != "random":
         return _search_again(sweep, sweep.search, as_json=as_json)
-    there = [run for run in sweep.runs() if run.plan.exists()]
+    there = [checked(run) for run in sweep.runs() if run.plan.exists()]
     for run in sweep.runs():
         if run not in there:
             say(f"note: {run.run_id} is gone; the sweep's own command makes it again")

@@ -25,7 +25,7 @@ from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
 from launcher.runs.files import locked, write_json
 from launcher.runs.records import make, read_json, tree_of
-from launcher.runs.trust import refuse_foreign
+from launcher.runs.trust import believed_plan, refuse_foreign
 from launcher.sweeps.grid import points, split_words
 
 LONGEST_ID = 100
@@ -335,7 +335,7 @@ def _refuse_others(planned: Planned) -> None:
     problems = []
     for trial in planned.trials:
         path = _path(planned, trial)
-        if path.exists() and (there := RunDir(path).read_plan().plan_id) != trial.prepared.plan.plan_id:
+        if path.exists() and (there := believed_plan(RunDir(path)).plan_id) != trial.prepared.plan.plan_id:
             message = f"is there with another plan ({there}): the recipe or the data have changed since"
             problems.append(
                 Problem(message, where=trial.run_id, remedy="give the sweep another name: --name NAME")

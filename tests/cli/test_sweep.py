@@ -112,6 +112,25 @@ def test_seeds_of_a_run_are_a_sweep_of_one_point(
     assert len(list((tmp_path / "runs").glob("*.seed*"))) == 2
 
 
+def test_a_trial_that_others_may_change_is_not_believed(
+    launch: Launch, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    words = (*tiny, "train.max_steps=3", "seed=1,2")
+    done = json.loads(launch("sweep", *words, "--json").stdout)
+    name, (own, planted) = done["sweep"], done["trials"]
+    (tmp_path / "runs" / planted).chmod(0o777)
+    compared = launch("compare", name, "--json")
+    assert f"{planted} is left out" in compared.stderr
+    assert "can be changed by others" in compared.stderr
+    assert [row["runs"] for row in json.loads(compared.stdout)["rows"]] == [[own]]
+    assert json.loads(launch("report", name, "--json").stdout)["runs"] == [own]
+    for command in (("sweep", *words), ("resume", name)):
+        assert "can be changed by others" in launch(*command, code=2).stderr
+    (tmp_path / "runs" / own).chmod(0o777)
+    for verb in ("compare", "report"):
+        assert "can be changed by others" in launch(verb, name, code=2).stderr
+
+
 def test_a_trial_that_fails_holds_no_other_up(launch: Launch, tiny: tuple[str, ...]) -> None:
     result = launch("sweep", *tiny, "train.max_steps=3", "train.lr=1e-3,1e18", "--json", code=1)
     assert sorted(json.loads(result.stdout)["trials"].values()) == ["completed", "failed"]

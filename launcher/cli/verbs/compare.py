@@ -183,7 +183,7 @@ def _evaluated(references: Sequence[str], runs_dir: Path) -> list[RunDir]:
     from launcher.cli.output import say
     from launcher.errors import Problem, UserError
 
-    runs = options.runs_meant(references, runs_dir)
+    runs = options.believed(options.runs_meant(references, runs_dir))
     named = {run.path for name in references for run in _named(name, runs_dir)}
     ready = [run for run in runs if run.path in named or _has_best(run)]
     if not ready:

@@ -49,7 +49,7 @@ def report_command(
     from launcher.runs.files import write_text
 
     directory = options.resolve_runs_dir(runs_dir)
-    runs = options.runs_meant(references, directory)
+    runs = options.believed(options.runs_meant(references, directory))
     default = runs[0].path / "report.html" if len(runs) == 1 else Path("report.html")
     target = Path(output) if output else default
     check_writable(target, "--output")
