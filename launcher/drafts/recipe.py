@@ -164,9 +164,10 @@ def _guesses(sample: Sample, wanted: Mapping[str, Any]) -> list[tuple[str, Guess
     _need_no_label(sample)
     columns = ", ".join(shown(column.name) for column in sample.columns)
     what = f"don't look like data for task={wanted['task']}" if "task" in wanted else "have no column of text"
-    raise UserError(
-        f"the rows {what}: {columns}", "say what they are: task=TASK data.text=COLUMN data.label=COLUMN"
-    )
+    remedy = "say what they are: task=TASK data.text=COLUMN data.label=COLUMN"
+    if any(isinstance(value, list) for column in sample.columns for value in column.filled):
+        remedy += "; a text in a list is no text, write a row for each (docs/data.md converts CHID)"
+    raise UserError(f"the rows {what}: {columns}", remedy)
 
 
 def _need_no_label(sample: Sample) -> None:

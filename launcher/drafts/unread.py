@@ -25,6 +25,7 @@ TAGGED = re.compile(r"\S+[/_][A-Za-z]{1,5}(?:-[A-Z]+)?")
 """A word with its tag behind it."""
 ALONE = "task=masked-lm takes the texts alone"
 WORDS = "write words and a tag for each, in columns or as lists"
+TAGS = 'write {"words": [...], "tags": ["B-NAME", "I-NAME", "O", ...]} in each row (docs/data.md converts CLUENER)'
 COLUMNS = "write a column for each thing that is to be read"
 MOST_SHOWN = 60
 
@@ -155,7 +156,7 @@ def _never(_: Any) -> bool:
 
 
 KINDS: Sequence[_Kind] = (
-    _Kind(_is_spans, "say where parts of a text begin and end", WORDS),
+    _Kind(_is_spans, "say where parts of a text begin and end", TAGS),
     _Kind(_is_objects, "are lists of objects or of lists", COLUMNS),
     _Kind(_is_marked_number, "are numbers, but not written plainly", "write 1234.5 for 1.234,5 or $1,234.50"),
 )

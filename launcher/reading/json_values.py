@@ -12,6 +12,10 @@ from launcher.reading.messages import mistake
 from launcher.tasks.shared.rows import Value
 
 ONE_PER_LINE = "data.format=jsonl if there is one object on each line"
+AS_CHOICES = (
+    'write a list of objects, a row for each question: {"context": ..., "question": ..., "choices": [...], "answer": ...} '
+    "(docs/data.md converts C3)"
+)
 AS_RECORDS = 'write a list of objects; from pandas: df.to_json(FILE, orient="records")'
 
 
@@ -51,7 +55,9 @@ def records(path: Path, content: Any) -> list[Any]:
     if not isinstance(content, list):
         raise _no_list(path, content)
     if content and isinstance(content[0], list):
-        raise mistake(path, 1, "is a list of values without names", AS_RECORDS)
+        is_nested = any(isinstance(value, list) for value in content[0])
+        remedy = AS_CHOICES if is_nested else AS_RECORDS
+        raise mistake(path, 1, "is a list of values without names", remedy)
     return content
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,6 +196,44 @@ def test_a_zip_file_of_one_table_is_data_and_other_archives_are_to_be_unpacked(d
         file.writestr("dev.csv", rows)
     with pytest.raises(UserError, match="unzip train"):
         drafted(data)
+
+
+def test_the_page_of_data_converts_what_is_refused(
+    data: Path, repo_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data.parent)
+    span = {"text": "李明在北京", "label": {"name": {"李明": [[0, 1]]}, "address": {"北京": [[3, 4]]}}}
+    spans = ({**span, "text": f"{span['text']}{n:02}"} for n in range(ROWS))
+    objects(data.parent, "cluener.json", spans)
+    question = {"question": "何时走", "choice": ["今天", "明天"], "answer": "明天"}
+    dialogues = [
+        [[f"男 我走了{n}", "女 何时"], [{**question, "answer": question["choice"][n % 2]}], n]
+        for n in range(ROWS)
+    ]
+    lines(data.parent, "c3.json", [json.dumps(dialogues)])
+    idioms = (
+        {"candidates": ["一心一意", "三心二意"], "content": [f"他第{n}次做事#idiom{n:06}#。"]}
+        for n in range(ROWS)
+    )
+    objects(data.parent, "chid.json", idioms)
+    lines(data.parent, "chid_answer.json", [json.dumps({f"#idiom{n:06}#": n % 2 for n in range(ROWS)})])
+    for name, to in (("cluener.json", "tags"), ("c3.json", "choices"), ("chid.json", "row for each")):
+        with pytest.raises(UserError, match=f"{to}.*docs/data.md"):
+            draft_recipe([data.parent / name], (), data.parent, data.parent)
+
+    page = (repo_root / "docs" / "data.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        exec(compile(block, "docs/data.md", "exec"), {})
+    converted = {
+        "tags.jsonl": ("token-classification", "words", "tags"),
+        "choices.jsonl": ("multiple-choice", ["context", "question"], "answer"),
+        "blanks.jsonl": ("multiple-choice", "text", "label"),
+    }
+    for name, keys in converted.items():
+        draft = draft_recipe([data.parent / name], (), data.parent, data.parent)
+        assert found(draft, "task", "data.text", "data.label") == keys
+    tags = json.loads((data.parent / "tags.jsonl").read_text().splitlines()[0])["tags"]
+    assert tags == ["B-name", "I-name", "O", "B-address", "I-address", "O", "O"]
 
 
 def test_what_datasets_saved_to_disk_is_to_be_written_as_parquet(data: Path) -> None:
