@@ -360,9 +360,7 @@ def examine_data(options: Namespace, events: Events) -> dict[str, Any]:
         tokenizer, limit = tokenizer_for(recipe), longest_input(recipe)
     except RunFailed as error:
         events.notice(f"lengths in tokens are left out: {error.message}")
-    return report(
-        recipe, tokenizer, limit, lambda name: events.emit("progress", name=name, done=None, total=None)
-    )
+    return report(recipe, tokenizer, limit, partial(_tell_progress, events))
 
 
 def show_step(options: Namespace, events: Events) -> dict[str, Any]:
@@ -436,4 +434,8 @@ def prebuild(options: Namespace, events: Events) -> dict[str, Any]:
 
 
 def _progress(events: Events, name: str) -> Callable[[int, int], None]:
-    return lambda done, total: events.emit("progress", name=name, done=done, total=total)
+    return partial(_tell_progress, events, name)
+
+
+def _tell_progress(events: Events, name: str, done: int | None, total: int | None) -> None:
+    events.emit("progress", name=name, done=done, total=total)

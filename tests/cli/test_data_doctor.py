@@ -50,7 +50,7 @@ def examine(write: Write) -> Examine:
                 },
             }
         )
-        return report(asked, SmallTokenizer(), None, lambda _: None)
+        return report(asked, SmallTokenizer(), None, lambda *_: None)
 
     return examine
 
@@ -63,6 +63,17 @@ def rows(prefix: str = "t", *more: str, count: int = 200) -> str:
 def finding(found: dict[str, Any], kind: str, split: str = "train") -> dict[str, Any]:
     (one,) = [f for f in found["findings"] if (f["kind"], f["split"]) == (kind, split)]
     return dict(one)
+
+
+def test_progress_counts_rows(write: Write) -> None:
+    told: list[tuple[str, int | None, int | None]] = []
+    asked = {
+        "task": "classification",
+        "data": {"train": write("t.csv", rows()), "validation": write("v.csv", rows("v"))},
+    }
+    report(Recipe.model_validate(asked), SmallTokenizer(), None, lambda *now: told.append(now))
+    assert told[:2] == [("reading", None, None), ("looking for what is doubtful", 0, 400)]
+    assert told[2:] == [("counting tokens of train", 200, 200), ("counting tokens of validation", 200, 200)]
 
 
 # What is found
@@ -255,7 +266,7 @@ def test_a_public_data_set_with_a_known_leak(shared_data: Path) -> None:
         "columns": ("text", "label"),
     }
     asked = Recipe.model_validate({"task": "classification", "data": data})
-    found = report(asked, SmallTokenizer(), None, lambda _: None)
+    found = report(asked, SmallTokenizer(), None, lambda *_: None)
     leak = finding(found, "leak", "validation")
     assert (leak["count"], leak["of"]) == (338, 1200)
     assert "(28%)" in leak["message"]

@@ -29,7 +29,8 @@ CUT_SHARE = 0.01
 """From this share of texts on, cutting them is worth a warning."""
 LABELS_SHOWN = 50
 
-Progress = Callable[[str], None]
+Progress = Callable[[str, int | None, int | None], None]
+"""Told what is done, of how many rows, and how many there are."""
 NamedRow = tuple[str, Row]
 """The name of a row's file, and the row."""
 
@@ -39,7 +40,7 @@ def report(recipe: Recipe, tokenizer: Any, position_limit: int | None, progress:
     from launcher.train.dataset.prepare import read
 
     sources = open_sources(recipe)
-    progress("reading")
+    progress("reading", None, None)
     findings: list[Finding] = []
     try:
         reading = read(recipe, get_task(recipe, tokenizer), sources)
@@ -47,15 +48,17 @@ def report(recipe: Recipe, tokenizer: Any, position_limit: int | None, progress:
     except RunFailed as error:  # the rows at fault are told one by one below
         parts, names = _whole(sources), ()
         findings.append(Finding("unusable", "train", "error", error.message, 1, 1, (), error.remedy or ""))
-    progress("looking for what is doubtful")
-    surveys, found = examine(recipe, sources, parts, names, Limits())
+    looked = partial(progress, "looking for what is doubtful")
+    surveys, found = examine(recipe, sources, parts, names, Limits(), looked)
     lengths: dict[str, dict[str, Any]] = {}
     if tokenizer is not None:
-        progress("counting tokens")
         encoder = Encoder.of(recipe, tokenizer, position_limit)
         task = get_task(recipe, tokenizer)
         lengths = {
-            split: _lengths(task, encoder, sources[part.source], part) for split, part in parts.items()
+            split: _lengths(
+                task, encoder, sources[part.source], part, partial(progress, f"counting tokens of {split}")
+            )
+            for split, part in parts.items()
         }
         findings += _cut(recipe, lengths, encoder.max_length, min(position_limit or LONGEST, LONGEST))
     return {
@@ -78,11 +81,19 @@ def _split(seen: Survey, lengths: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _lengths(task: Task, encoder: Encoder, source: Source, part: Part) -> dict[str, Any]:
+def _lengths(
+    task: Task, encoder: Encoder, source: Source, part: Part, progress: Callable[[int, int], None]
+) -> dict[str, Any]:
     """Quantiles of the tokens of a sequence before any is cut, how many are too long, and the windows that these make."""
-    counts, windows = [np.zeros(0, np.int64)], 0
+    from tokenizers import Tokenizer
+
+    uncut = Tokenizer.from_str(encoder.backend.to_str())
+    uncut.no_truncation()
+    counts, windows, done = [np.zeros(0, np.int64)], 0, 0
     for rows in _batches(source, part):
-        found, longer = _token_counts(task.spec, encoder, rows)
+        found, longer = _token_counts(task.spec, uncut, encoder.max_length, rows)
+        done += len(rows)
+        progress(done, len(part.rows))
         counts.append(found)
         if task.spec.cuts_windows and longer:
             windows += len(task.encode(encoder, longer, None, ()).lengths)
@@ -108,18 +119,14 @@ def _batches(source: Source, part: Part) -> Iterator[list[NamedRow]]:
 
 
 def _token_counts(
-    spec: TaskSpec, encoder: Encoder, rows: Sequence[NamedRow]
+    spec: TaskSpec, uncut: Any, max_length: int, rows: Sequence[NamedRow]
 ) -> tuple[NDArray[np.int64], list[NamedRow]]:
     """Tokens of each sequence of the rows, and the rows that have one that is too long."""
-    from tokenizers import Tokenizer
-
-    backend = Tokenizer.from_str(encoder.backend.to_str())
-    backend.no_truncation()
     texts = [list(spec.sequences(row, partial(_text_of, name, row))) for name, row in rows]
-    encodings = backend.encode_batch(list(chain.from_iterable(texts)), is_pretokenized=spec.words)
+    encodings = uncut.encode_batch_fast(list(chain.from_iterable(texts)), is_pretokenized=spec.words)
     counts = np.fromiter(map(len, encodings), np.int64, len(encodings))
     owners = np.repeat(np.arange(len(rows)), list(map(len, texts)))
-    return counts, [rows[index] for index in np.unique(owners[counts > encoder.max_length])]
+    return counts, [rows[index] for index in np.unique(owners[counts > max_length])]
 
 
 def _text_of(name: str, row: Row, column: str) -> str:

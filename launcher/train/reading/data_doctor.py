@@ -12,7 +12,17 @@ from launcher.reading.cleaning import REMEDIES
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.findings import Kind, Seen
-from launcher.train.reading.row_statistics import EXAMPLES, Found, Limits, Survey, Text, shared, survey
+from launcher.train.reading.row_statistics import (
+    EXAMPLES,
+    Found,
+    Limits,
+    Progress,
+    Survey,
+    Text,
+    shared,
+    survey,
+    unwatched,
+)
 from launcher.train.reading.sources import Source
 from launcher.train.reading.splits import Part
 
@@ -65,9 +75,10 @@ def examine(
     parts: dict[str, Part],
     names: Sequence[str],
     limits: Limits,
+    progress: Progress = unwatched,
 ) -> tuple[dict[str, Survey], list[Finding]]:
     """A survey of each split and everything doubtful in them, the worst first."""
-    surveys = survey(recipe, sources, parts, names, limits)
+    surveys = survey(recipe, sources, parts, names, limits, progress)
     findings = [*_leaks(recipe, surveys), *_in_rows(recipe, surveys), *_balance(recipe, surveys)]
     findings += _doubts(recipe, surveys, names)
     return surveys, worst_first(findings)

@@ -21,6 +21,9 @@ from launcher.train.reading.splits import Part
 
 EXAMPLES = 3
 """Places named for each finding; the others are counted."""
+TOLD_ROWS = 10_000
+"""Progress is told after so many rows."""
+Progress = Callable[[int, int], None]
 EXCERPT = 60
 """Characters of a text shown with its place."""
 
@@ -95,11 +98,22 @@ class Limits:
     """Characters of each split whose texts are looked at more closely than for being equal."""
 
 
+def unwatched(done: int, total: int) -> None:
+    """Progress that nobody follows."""
+
+
 def survey(
-    recipe: Recipe, sources: dict[str, Source], parts: dict[str, Part], names: Sequence[str], limits: Limits
+    recipe: Recipe,
+    sources: dict[str, Source],
+    parts: dict[str, Part],
+    names: Sequence[str],
+    limits: Limits,
+    progress: Progress = unwatched,
 ) -> dict[str, Survey]:
-    """A survey of each split; `names` are the classes or tags."""
+    """A survey of each split; `names` are the classes or tags. Progress is told the rows seen and those of all splits."""
     found = {split: Survey() for split in parts}
+    total, seen = sum(len(part.rows) for part in parts.values()), 0
+    progress(0, total)
     look = Look(recipe, names, limits.characters)
     for origin, source in sources.items():
         here = {split: part.rows for split, part in parts.items() if part.source == origin}
@@ -109,6 +123,9 @@ def survey(
                 break
             if number in owner:
                 look(found[owner[number]], name, row)
+                seen += 1
+                if seen % TOLD_ROWS == 0:
+                    progress(seen, total)
     return found
 
 
