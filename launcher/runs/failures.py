@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 from dataclasses import dataclass, replace
 
@@ -32,6 +33,9 @@ SHUTDOWN_S = 300
 """Ranks that torchrun still finds so long after the first has failed are killed; its job's script says so long."""
 PORT_TAKEN = "EADDRINUSE"
 """What torchrun says where another process listens on the port that was free when it was chosen."""
+
+NOT_LOADED = re.compile(r"ImportError: (?P<file>\S+): failed to map segment from shared object")
+"""What the loader says of a library for which a process has no addresses left."""
 
 _SRUN = re.compile(r"^srun: error: (?P<host>\S+): task (?P<task>\d+): (?P<how>.+)$", re.MULTILINE)
 """What srun prints about a node that failed."""
@@ -95,6 +99,8 @@ def _error(run: RunDir, attempt: AttemptDir, record: Attempt, seen: _Ending) -> 
         )
     if death.rank is None and death.signal is None and (waited := _without_step(run, record, log)):
         return waited
+    if (narrow := _without_addresses(run, who, words)) is not None:
+        return replace(narrow, rank=death.rank, host=death.host)
     gone = first_gone(attempt, death)
     crash = crash_in(words, run.path) if death.is_native else None
     said = _last_lines(words) if crash is None else crash.lines()
@@ -105,6 +111,19 @@ def _error(run: RunDir, attempt: AttemptDir, record: Attempt, seen: _Ending) -> 
         step=step,
         message="\n".join([f"{who} {death.how}{of_memory(gone)}", *said]),
         remedy=remedy(run, death, log, gone, crash),
+    )
+
+
+def _without_addresses(run: RunDir, who: str, words: str) -> Error | None:
+    """The `error` of a process that a limit on its addresses, which holds here too, kept from loading a library."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    found = NOT_LOADED.search(words)
+    if found is None or limit == resource.RLIM_INFINITY:
+        return None
+    allowed = f"a process may have {limit / 1e9:.1f} GB of addresses here (ulimit -v {limit >> 10})"
+    text = f"{who} could not load {found['file']}: {allowed}"
+    return Error(
+        "launch", text, f"ulimit -v unlimited, or ask for more memory; then launch resume {run.run_id}"
     )
 
 

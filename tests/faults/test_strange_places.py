@@ -36,6 +36,24 @@ def test_the_whole_path_without_a_locale_and_under_a_strange_name(
     happened("trained on two ranks, shown and used: the losses of any other place")
 
 
+def test_a_limit_on_addresses_is_named_and_not_shown_as_a_traceback(tmp_path: Path) -> None:
+    command = 'ulimit -v 400000; exec "$@"'
+    subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, "-m", "launcher", *RECIPE, "run_id=r"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    result = RunDir(tmp_path / "runs" / "r").read_result()
+    assert result is not None
+    error = result.error
+    assert error is not None
+    assert error.kind == "launch"
+    assert error.message.endswith("a process may have 0.4 GB of addresses here (ulimit -v 400000)")
+    assert "Traceback" not in error.message
+
+
 class Launch:
     """`launch` in a place, without a locale, where new files are their owner's alone."""
 
