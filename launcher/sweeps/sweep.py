@@ -278,7 +278,8 @@ def forget(sweep: Sweep, named: Iterable[str]) -> list[RunDir]:
 def find(reference: str, runs_dir: Path) -> Sweep | None:
     """The sweep of that name or path; None where it is no sweep. Raises as `read`."""
     for directory in (Path(reference), runs_dir / reference):
-        if reference and (directory / FILE).is_file():
+        path = directory / FILE
+        if reference and paths.exists(path) and not paths.is_dir(path):
             return read(directory.resolve())
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -163,4 +164,12 @@ def test_a_link_in_the_place_of_the_list_is_not_followed(tmp_path: Path) -> None
     (sweep.directory / "sweep.json").rename(tmp_path / "elsewhere.json")
     (sweep.directory / "sweep.json").symlink_to(tmp_path / "elsewhere.json")
     with pytest.raises(UserError, match="is a link"):
+        find(sweep.name, tmp_path / "runs")
+
+
+def test_a_pipe_in_the_place_of_the_list_is_named_and_never_read(tmp_path: Path) -> None:
+    sweep = write(planned(tmp_path, "seed=1,2"))
+    (sweep.directory / "sweep.json").unlink()
+    os.mkfifo(sweep.directory / "sweep.json", 0o600)
+    with pytest.raises(UserError, match=r"sweep\.json.*a pipe or a device is never read"):
         find(sweep.name, tmp_path / "runs")
