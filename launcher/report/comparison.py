@@ -35,6 +35,9 @@ IMMATERIAL = (
 )
 """Keys of a recipe that change nothing about what is trained, and the seed."""
 
+MOST_NAMED = 4
+"""Runs that a sentence names."""
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -48,6 +51,8 @@ class Figures:
     recipe: str
     """The recipe without its seed and what changes nothing: equal for repetitions of one training."""
     seed: int
+    unfinished: str
+    """How it stands where it was not trained to its end, else empty."""
     metric: str
     best: float
     """The metric of the best model on the validation data."""
@@ -125,6 +130,7 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
         data=json.dumps({key: recipe["data"][key] for key in ("source", "train", "validation", "split")}),
         recipe=_without_seed(recipe),
         seed=recipe["seed"],
+        unfinished="" if result.status == "completed" else f"{result.status} at step {result.steps or 0:,}",
         metric=name,
         best=value,
         test=(result.test or {}).get(name),
@@ -163,6 +169,9 @@ def doubts(runs: Sequence[Figures]) -> Iterator[str]:
         yield "the runs are of different tasks: " + ", ".join(sorted({run.task for run in runs}))
     elif len({run.data for run in runs}) > 1:
         yield "the runs were trained or evaluated on different data"
+    if early := [f"{run.run_id} ({run.unfinished})" for run in runs if run.unfinished]:
+        more = f" and {len(early) - MOST_NAMED:,} more" if len(early) > MOST_NAMED else ""
+        yield f"not trained to the end: {', '.join(early[:MOST_NAMED])}{more}"
 
 
 def _evaluation(run: RunDir, step: int) -> dict[str, float | None]:

@@ -108,6 +108,17 @@ def test_other_data_are_pointed_out(tmp_path: Path) -> None:
     assert list(doubts(known(one, other))) == ["the runs were trained or evaluated on different data"]
 
 
+def test_runs_that_were_not_trained_to_the_end_are_pointed_out(tmp_path: Path) -> None:
+    runs = [trained(tmp_path, "whole", 0.9)]
+    for number in range(6):
+        runs.append(trained(tmp_path, f"short-{number}", 0.8, seed=number + 2))
+        ended = {"status": "stopped", "steps": 253, "best": {"metric": "accuracy", "value": 0.8, "step": 3}}
+        write_json(runs[-1].result, ended)
+    short = [f"short-{number} (stopped at step 253)" for number in range(6)]
+    assert list(doubts(known(*runs[:3]))) == [f"not trained to the end: {', '.join(short[:2])}"]
+    assert list(doubts(known(*runs))) == [f"not trained to the end: {', '.join(short[:4])} and 2 more"]
+
+
 def test_a_latency_counts_on_the_machine_where_it_was_measured(tmp_path: Path) -> None:
     run = trained(tmp_path, "a", 0.9)
     write_json(run.latency, {"machine": HERE, "ms": 3.5})
