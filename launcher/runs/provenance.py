@@ -15,6 +15,7 @@ An attempt in another environment has an environment.json of its own. Standard l
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import re
 import sys
@@ -29,6 +30,7 @@ from launcher.runs.records import make, read_json
 
 R = TypeVar("R")
 OURS = "launch-encoders"
+CODE = (".py", ".txt", ".j2", ".html", ".css", ".js")
 _DIST_INFO = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._]*)-(?P<version>[^-]+)\.dist-info")
 
 
@@ -155,11 +157,11 @@ def code_digest(package: Path) -> str:
 
 
 def _code_files(package: Path) -> Iterator[Path]:
-    left_out = {"__pycache__", "_data"}
-    for path in sorted(package.rglob("*")):
-        is_code = path.suffix in (".py", ".txt", ".j2", ".html", ".css", ".js") and path.is_file()
-        if is_code and not left_out & set(path.relative_to(package).parts):
-            yield path
+    found: list[Path] = []
+    for directory, below, names in os.walk(package):
+        below[:] = [name for name in below if name not in ("__pycache__", "_data")]
+        found += [Path(directory, name) for name in names if name.endswith(CODE)]
+    return (path for path in sorted(found) if path.is_file())
 
 
 def environment_here(package: Path, threads: int, gpus: Sequence[str]) -> Environment:

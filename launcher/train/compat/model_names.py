@@ -68,8 +68,7 @@ def kept_names(read: Callable[..., Names]) -> Callable[..., Names]:
         directory = Path(module_path)
         if directory.suffix == ".py":
             directory = directory.parent
-        installed = version("transformers")
-        if directory.name != "models" or "dev" in installed:
+        if directory.name != "models" or "dev" in (installed := version("transformers")):
             return read(module_path, prefix=prefix)
         try:
             cache = user_cache() / "imports"
