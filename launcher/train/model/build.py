@@ -22,8 +22,8 @@ from launcher.runs.files import let_group_read, write_json
 from launcher.runs.records import tree_of
 from launcher.runs.synced_files import sync, sync_tree
 from launcher.train.compat.empty_weights import empty_weights
-from launcher.train.compat.late_patterns import late_patterns
 from launcher.train.compat.expected_warnings import without_expected_warnings
+from launcher.train.compat.late_patterns import late_patterns
 from launcher.train.compat.sharded_tensors import without_sharded_tensors
 from launcher.train.compat.switch import say_gone
 from launcher.train.model.adapters import add_adapters, save_merged
