@@ -13,7 +13,7 @@ from launcher.report.sameness import first_step, interrupted_at, near_losses, re
 from launcher.runs.directory import RunDir
 from launcher.runs.drills import Finding, Interruption, TensorDifference
 from launcher.runs.events import Step, read_events
-from launcher.runs.records import make
+from launcher.runs.verb_results import StateDifferences
 
 
 def compare(whole: RunDir, interrupted: Sequence[Interrupted]) -> list[Interruption]:
@@ -68,16 +68,12 @@ def _states(whole: RunDir, others: Sequence[RunDir]) -> list[tuple[Finding, Tens
         return []
     what = "tensors and values of the final state"
     try:
-        compared = run_verb(["states", *(str(run.path) for run in (whole, *others))])["states"]
+        compared = run_verb(["states", *(str(run.path) for run in (whole, *others))], StateDifferences).states
     except RunFailed as error:
         return [(Finding(what, 0, 1, error.message), None)] * len(others)
-    firsts = [
-        None if tree["first"] is None else make(TensorDifference, tree["first"], "states")
-        for tree in compared
-    ]
     return [
-        (Finding(what, tree["same"], tree["count"], None if first is None else str(first)), first)
-        for tree, first in zip(compared, firsts, strict=True)
+        (Finding(what, it.same, it.count, None if it.first is None else str(it.first)), it.first)
+        for it in compared
     ]
 
 

@@ -23,6 +23,7 @@ from launcher.recipe.recipe import Recipe
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Saved, Step, read_events
+from launcher.runs.verb_results import Planted
 
 POLL_S = 0.02
 SCHEDULER_POLL_S = 1.0
@@ -262,7 +263,7 @@ def _struck_rank(way: str, world_size: int) -> int:
 
 def _planted(run: RunDir) -> str:
     """Change a bit of the checkpoint from which the run goes on."""
-    planted = str(run_verb(["plant", str(run.path)])["planted"])
+    planted = run_verb(["plant", str(run.path)], Planted).planted
     say(f"{run.run_id}: changed {planted}")
     return planted
 

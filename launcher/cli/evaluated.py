@@ -10,9 +10,10 @@ from typing import Any
 
 from launcher.errors import Problem, UserError
 from launcher.report.figures_svg import confusion_svg, reliability_svg
-from launcher.runs.examination import ClassFigures, Confusion, Examination
+from launcher.runs.examination import ClassFigures, Confusion, Examination, Interval
 from launcher.runs.files import write_text
 from launcher.runs.records import make, read_json
+from launcher.runs.results import Metrics
 
 RECORD = "examination.json"
 
@@ -92,11 +93,11 @@ def _csv(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def metrics_with_intervals(metrics: Mapping[str, Any], intervals: Mapping[str, Any] | None) -> Iterator[str]:
+def metrics_with_intervals(metrics: Metrics, intervals: Mapping[str, Interval | None]) -> Iterator[str]:
     """A line for each metric: `accuracy  0.9300  0.9010 to 0.9540`."""
     from launcher.figures import human_number
 
     for name, value in metrics.items():
-        at = (intervals or {}).get(name)
-        between = "" if at is None else f"{human_number(at['low'])} to {human_number(at['high'])}"
+        at = intervals.get(name)
+        between = "" if at is None else f"{human_number(at.low)} to {human_number(at.high)}"
         yield f"  {name:<20} {human_number(value):<10} {between}".rstrip()

@@ -34,6 +34,8 @@ def find_negatives(run: Path, corpus: str, words: list[str], asked: Asked, as_js
     from launcher.planning.given_data import recipe_for
     from launcher.reading.corpus import documents
     from launcher.runs.directory import RunDir
+    from launcher.runs.records import tree_of
+    from launcher.runs.verb_results import Negatives
 
     recipe = read_recipe_file(RunDir(run).recipe)
     tasks.refuse_without_negatives(recipe)
@@ -45,13 +47,13 @@ def find_negatives(run: Path, corpus: str, words: list[str], asked: Asked, as_js
     output = output_words(corpus, asked.output, "negatives")
     with tempfile.TemporaryDirectory(prefix="launch-recipe-") as directory:
         how = ["--recipe", str(write_recipe(Path(directory), dump_recipe(read_as)))]
-        result = run_verb(["negatives", str(run), *file, *asked.words(), *output, *how])
+        result = run_verb(["negatives", str(run), *file, *asked.words(), *output, *how], Negatives)
     if as_json:
-        show_json(result)
+        show_json(tree_of(result))
         return
     say(
-        f"{result['negatives']:,} negatives for {result['queries']:,} queries, out of {result['documents']:,} documents"
+        f"{result.negatives:,} negatives for {result.queries:,} queries, out of {result.documents:,} documents"
     )
-    if result["short"]:
-        say(f"note: {result['short']:,} positives have fewer than {asked.count}: no more documents qualified")
-    show(result["output"])
+    if result.short:
+        say(f"note: {result.short:,} positives have fewer than {asked.count}: no more documents qualified")
+    show(result.output)

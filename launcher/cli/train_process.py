@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypeVar
 
 from launcher.cli.output import say
 from launcher.cli.progress import make_bar
@@ -18,27 +18,32 @@ from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserE
 from launcher.executors.shared.environment import single_process
 from launcher.parent_death import PARENT
 from launcher.runs.events import Notice, Progress, VerbDone, VerbFailed, parse_event
+from launcher.runs.records import make
 
+R = TypeVar("R")
 LAST_LINES = 30
 GRACE_S = 10.0
 """A process that was asked to end has so long to take back what is half done."""
 
 
-def run_verb(arguments: Sequence[str]) -> dict[str, Any]:
-    """The fields of the verb's result, its progress shown on stderr meanwhile.
+def run_verb(arguments: Sequence[str], kind: type[R]) -> R:
+    """The verb's result, which is of this kind; see `runs/verb_results.py`. Its progress is shown on stderr meanwhile.
 
     Raises UserError with the problems that the verb reports, or RunFailed; a verb that dies shows its own traceback.
     """
     with make_bar() as bar:
-        return _answer(arguments, bar.line, lambda event: bar.update(event.name, event.done, event.total), [])
+        return _answer(
+            arguments, kind, bar.line, lambda event: bar.update(event.name, event.done, event.total), []
+        )
 
 
 def _answer(
     arguments: Sequence[str],
+    kind: type[R],
     tell: Callable[[str], None],
     show: Callable[[Progress], None],
     started: list[subprocess.Popen[str]],
-) -> dict[str, Any]:
+) -> R:
     command = [sys.executable, "-P", "-m", "launcher.train", *arguments]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(
@@ -61,7 +66,7 @@ def _answer(
             raise RunFailed("crashed", _crash(errors, arguments[0], code))
     if isinstance(outcome, VerbFailed):
         raise _error(outcome)
-    return dict(outcome.others)
+    return make(kind, outcome.others, f"what {arguments[0]} has answered")
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -111,20 +116,20 @@ def write_recipe(directory: Path, text: str) -> Path:
 
 
 def run_many(
-    jobs: Mapping[str, Sequence[str]], at_once: int
-) -> tuple[list[dict[str, Any]], dict[str, LauncherError]]:
-    """Several verbs in processes of their own, by name: the fields of the results, and the errors by name.
+    jobs: Mapping[str, Sequence[str]], kind: type[R], at_once: int
+) -> tuple[list[R], dict[str, LauncherError]]:
+    """Several verbs in processes of their own, by name: the results, and the errors by name.
 
     What they have to say is said with the name before it. Ctrl-C reaches each of them, and what they say then counts.
     """
     errors: dict[str, LauncherError] = {}
-    done: list[dict[str, Any]] = []
+    done: list[R] = []
     started: list[subprocess.Popen[str]] = []
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         with ThreadPoolExecutor(max(1, at_once)) as pool:
             answers = {
-                name: pool.submit(_answer, arguments, say, lambda _: None, started)
+                name: pool.submit(_answer, arguments, kind, say, lambda _: None, started)
                 for name, arguments in jobs.items()
             }
             try:

@@ -26,6 +26,13 @@ class TriedFamily:
         return tuple(self.finding.wrong())
 
 
+@dataclass(frozen=True)
+class TriedFamilies:
+    """Every family."""
+
+    families: tuple[TriedFamily, ...]
+
+
 def lines(tried: Sequence[TriedFamily]) -> Iterator[str]:
     """The table, then a line for each thing that is wrong."""
     rows = [HEAD, *map(_row, tried)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any
 
+from launcher.runs.verb_results import Explanation, Word
 from launcher.visible import visible
 
 PAGE = """<!doctype html>
@@ -26,43 +26,43 @@ span.word {{ padding: 0.15em 0.2em; border-radius: 0.2em; }}
 """
 
 
-def page(title: str, explanations: Sequence[Mapping[str, Any]]) -> str:
-    """A complete HTML document, with nothing to fetch, of explanations as `launch explain --json` gives them."""
+def page(title: str, explanations: Sequence[Explanation]) -> str:
+    """A complete HTML document, with nothing to fetch."""
     return PAGE.format(title=_shown(title), body="\n".join(map(_section, explanations)))
 
 
-def headline(explanation: Mapping[str, Any]) -> str:
+def headline(explanation: Explanation) -> str:
     """What was predicted, and how far from the masked text that is."""
-    said = explanation["label"] if explanation["label"] is not None else f"{explanation['logit']:.4f}"
-    chance = "" if explanation["probability"] is None else f" ({explanation['probability']:.3f})"
-    masked, logit = explanation["masked_logit"], explanation["logit"]
+    said = explanation.label if explanation.label is not None else f"{explanation.logit:.4f}"
+    chance = "" if explanation.probability is None else f" ({explanation.probability:.3f})"
+    masked, logit = explanation.masked_logit, explanation.logit
     return f"{said}{chance}: logit {masked:+.3f} with every word masked, {logit:+.3f} as it is"
 
 
-def strengths(words: Sequence[Mapping[str, Any]]) -> list[float]:
+def strengths(words: Sequence[Word]) -> list[float]:
     """Scores from -1 to 1, the largest being one of both."""
-    largest = max((abs(word["score"]) for word in words), default=0.0) or 1.0
-    return [word["score"] / largest for word in words]
+    largest = max((abs(word.score) for word in words), default=0.0) or 1.0
+    return [word.score / largest for word in words]
 
 
-def _section(explanation: Mapping[str, Any]) -> str:
-    return f"<h2>{_shown(headline(explanation))}</h2>\n<p>{' '.join(_spans(explanation['words']))}</p>"
+def _section(explanation: Explanation) -> str:
+    return f"<h2>{_shown(headline(explanation))}</h2>\n<p>{' '.join(_spans(explanation.words))}</p>"
 
 
-def spans(words: Sequence[Mapping[str, Any]]) -> str:
+def spans(words: Sequence[Word]) -> str:
     """The words as HTML, each as strongly coloured as it counts."""
     return " ".join(_spans(words)).replace("</p><p>", "<br>")
 
 
-def _spans(words: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _spans(words: Sequence[Word]) -> Iterator[str]:
     part = 0
     for word, strength in zip(words, strengths(words), strict=True):
-        if word["part"] != part:
-            part = word["part"]
+        if word.part != part:
+            part = word.part
             yield "</p><p>"
         colour = "34, 139, 34" if strength > 0 else "200, 30, 30"
         style = f"background: rgba({colour}, {abs(strength) * 0.8:.2f})"
-        yield f'<span class="word" style="{style}" title="{word["score"]:+.4f}">{_shown(word["text"])}</span>'
+        yield f'<span class="word" style="{style}" title="{word.score:+.4f}">{_shown(word.text)}</span>'
 
 
 def _shown(text: str) -> str:

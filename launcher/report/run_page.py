@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from launcher.recipe.recipe import leaf_values
 from launcher.report.attribution_page import headline, spans
@@ -15,6 +15,7 @@ from launcher.report.curves import MOST_POINTS
 from launcher.report.story import Story, plain
 from launcher.report.trials import effects, trials_of
 from launcher.runs.directory import RunDir
+from launcher.runs.verb_results import Explanation
 from launcher.visible import visible
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ SMOOTHED, MOST_SMOOTHED = 0.02, 0.9
 def page(
     runs: Sequence[RunDir],
     version: str,
-    explanations: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    explanations: Mapping[str, Sequence[Explanation]] | None = None,
 ) -> str:
     """The whole document. Raises UserError where one of the directories is no run.
 
@@ -66,7 +67,7 @@ def page(
             compared=compared,
             effects=[] if compared is None else list(effects(compared.metric, best, differences)),
             explained={
-                run_id: [(headline(each), spans(each["words"])) for each in found]
+                run_id: [(headline(each), spans(each.words)) for each in found]
                 for run_id, found in (explanations or {}).items()
             },
             differences=differences,

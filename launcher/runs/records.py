@@ -28,6 +28,8 @@ MOST_ENDLESS = 16
 MOST_DEPTH = 50
 LARGEST = 2**63
 NEWER = "written by a newer version of launcher: use that one"
+ONLY_IF_KNOWN = {"only_if_known": True}
+"""Metadata of a field that JSON doesn't have where it is None."""
 R = TypeVar("R")
 
 
@@ -143,8 +145,13 @@ def make(kind: type[R], tree: Mapping[str, Any], where: str) -> R:
 
 def tree_of(record: Any) -> dict[str, Any]:
     """A record as plain values for JSON, unknown keys as they came; NaN and infinities become null."""
-    names = {field.name: name for name, field in _shape(type(record)).fields.items()}  # type: ignore[arg-type]
-    tree = {name: _plain(getattr(record, field)) for field, name in names.items()}
+    fields = _shape(type(record)).fields  # type: ignore[arg-type]
+    values = {name: (getattr(record, field.name), field) for name, field in fields.items()}
+    tree = {
+        name: _plain(value)
+        for name, (value, field) in values.items()
+        if value is not None or not field.only_if_known
+    }
     return {**tree, **getattr(record, "others", {})}
 
 
@@ -162,6 +169,7 @@ class _Field:
     name: str
     check: Check
     is_required: bool
+    only_if_known: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +186,10 @@ def _shape(kind: Any) -> _Shape:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     known = {
         field.metadata.get("name", name): _Field(
-            name, _check(hints[name]), field.default is missing and field.default_factory is missing
+            name,
+            _check(hints[name]),
+            field.default is missing and field.default_factory is missing,
+            "only_if_known" in field.metadata,
         )
         for name, field in fields.items()
         if name != "others"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import tasks
+from launcher.engine.table import TriedFamilies
 from launcher.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -27,6 +28,24 @@ from launcher.recipe.recipe import LONGEST
 from launcher.runs.best_model import step_of
 from launcher.runs.directory import RunDir
 from launcher.runs.records import tree_of
+from launcher.runs.verb_results import (
+    DataReport,
+    Evaluations,
+    Explanations,
+    Exported,
+    Negatives,
+    Planted,
+    Prebuilt,
+    Predictions,
+    Prefetched,
+    Sent,
+    StateDifferences,
+    Timed,
+    TorchFacts,
+    TrainedStep,
+    Upload,
+    Workspace,
+)
 from launcher.train.compat.start import shorten_start
 from launcher.train.process.events import Events
 from launcher.train.use.inference_files import labelled_split
@@ -43,7 +62,7 @@ def run_verb(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     if options.loads_a_model:
         shorten_start()
-    run: Callable[[Namespace, Events], dict[str, Any]] = options.run
+    run: Callable[[Namespace, Events], object] = options.run
     try:
         result = run(options, events)
     except UserError as error:
@@ -66,7 +85,7 @@ def run_verb(arguments: list[str]) -> int:
         where = None if error.filename is None else str(error.filename)
         events.emit("error", exit_code=EXIT_USAGE, problems=[vars(Problem(error.strerror, where))])
         return EXIT_USAGE
-    events.emit("result", **result)
+    events.emit("result", **tree_of(result))
     return EXIT_OK
 
 
@@ -160,27 +179,27 @@ def _add_looks_at_runs(verbs: Any) -> None:
     push.set_defaults(run=push_run)
 
 
-def sync_run(options: Namespace, events: Events) -> dict[str, Any]:
+def sync_run(options: Namespace, events: Events) -> Sent:
     """Bring the record of a run to W&B, TensorBoard or MLflow."""
     run = RunDir(options.directory)
     if options.to == "wandb":
         from launcher.train.record.sync import sync
 
-        return tree_of(sync(run, events, follow=options.follow))
+        return sync(run, events, follow=options.follow)
     from launcher.train.record.exports import export
 
-    return tree_of(export(run, options.to, follow=options.follow))
+    return export(run, options.to, follow=options.follow)
 
 
-def lay_out_workspace(options: Namespace, events: Events) -> dict[str, Any]:
+def lay_out_workspace(options: Namespace, events: Events) -> Workspace:
     """Lay out the panels of a run's project at W&B."""
     from launcher.train.record.workspace import lay_out
 
     events.emit("progress", name="asking W&B", done=None, total=None)
-    return {"run_id": options.directory.name, "url": lay_out(RunDir(options.directory))}
+    return Workspace(options.directory.name, lay_out(RunDir(options.directory)))
 
 
-def push_run(options: Namespace, events: Events) -> dict[str, Any]:
+def push_run(options: Namespace, events: Events) -> Upload:
     """Upload the best model to a hub, or say what would be uploaded."""
     from launcher.train.use.hub_upload import planned_upload, upload
 
@@ -188,12 +207,12 @@ def push_run(options: Namespace, events: Events) -> dict[str, Any]:
     events.emit("progress", name="asking the hub", done=None, total=None)
     plan = planned_upload(run, options.repo, public=options.public, repetitions=repetitions)
     if not options.yes:
-        return tree_of(plan)
+        return plan
     events.emit("progress", name="uploading", done=None, total=None)
-    return tree_of(upload(run, plan, repetitions=repetitions))
+    return upload(run, plan, repetitions=repetitions)
 
 
-def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
+def evaluate_run(options: Namespace, events: Events) -> Evaluations:
     """Metrics of the best model by split, or on a labelled file."""
     from launcher.train.inputs import prepare_dataset
     from launcher.train.use.inference import Predictor, best_device
@@ -215,14 +234,16 @@ def evaluate_run(options: Namespace, events: Events) -> dict[str, Any]:
         told = partial(_progress, events)
         step = step_of(run.model)
         return write_evaluations(options.output, predictor, splits, given, told, run.evaluated, step)
-    return {
-        name: predictor.evaluate(split, _progress(events, f"evaluating {name}"))
-        for name, split in splits.items()
-        if split is not None and len(split)
-    }
+    return Evaluations(
+        {
+            name: predictor.evaluate(split, _progress(events, f"evaluating {name}"))
+            for name, split in splits.items()
+            if split is not None and len(split)
+        }
+    )
 
 
-def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
+def predict_run(options: Namespace, events: Events) -> Predictions:
     """Predictions for a file or for texts: in the result, or in a csv or jsonl file; vectors also in an array."""
     from launcher.train.use.inference import Predictor, best_device
     from launcher.train.use.predictions import predict_rows
@@ -244,15 +265,15 @@ def predict_run(options: Namespace, events: Events) -> dict[str, Any]:
     name = str(options.file or "--text")
     joined = predict_rows(predictor, rows, name, _progress(events, "predicting"))
     if output is None:
-        return {"predictions": joined}
+        return Predictions(tuple(joined))
     if output.suffix == ARRAY:
         write_array(output, [row[str(spec.array)] for row in joined])
     else:
         write_rows(output, joined)
-    return {"output": str(output), "rows": len(joined)}
+    return Predictions(output=str(output), rows=len(joined))
 
 
-def find_negatives(options: Namespace, events: Events) -> dict[str, Any]:
+def find_negatives(options: Namespace, events: Events) -> Negatives:
     """Hard negatives for the queries of a run's training data, in a csv or jsonl file."""
     from launcher.train.use.inference import Predictor, best_device
     from launcher.train.use.negatives import Wanted, labelled_table, mine, queries_of, table
@@ -270,17 +291,17 @@ def find_negatives(options: Namespace, events: Events) -> dict[str, Any]:
         write_rows(options.output, rows := list(labelled_table(found, (first, second, label))))
     else:
         write_rows(options.output, rows := list(table(found, wanted, (first, second))))
-    return {
-        "output": str(options.output),
-        "rows": len(rows),
-        "queries": len(queries),
-        "documents": len(corpus),
-        "negatives": sum(len(each.negatives) for each in found),
-        "short": sum(len(each.negatives) < wanted.count for each in found),
-    }
+    return Negatives(
+        output=str(options.output),
+        rows=len(rows),
+        queries=len(queries),
+        documents=len(corpus),
+        negatives=sum(len(each.negatives) for each in found),
+        short=sum(len(each.negatives) < wanted.count for each in found),
+    )
 
 
-def explain_run(options: Namespace, events: Events) -> dict[str, Any]:
+def explain_run(options: Namespace, events: Events) -> Explanations:
     """Which words speak for and against the prediction for each text, or pair of texts."""
     from launcher.train.inputs import longest_input
     from launcher.train.use.attributions import explain
@@ -294,16 +315,16 @@ def explain_run(options: Namespace, events: Events) -> dict[str, Any]:
     predictor = Predictor.load(run, recipe, best_device(recipe))
     longest = recipe.data.max_length or min(LONGEST, longest_input(recipe) or LONGEST)
     texts = [[str(row.values[column]) for column in spec.text_columns] for row in rows]
-    return {"explanations": [explain(predictor, parts, options.label, longest).tree() for parts in texts]}
+    return Explanations(tuple(explain(predictor, parts, options.label, longest) for parts in texts))
 
 
-def export_run(options: Namespace, events: Events) -> dict[str, Any]:
+def export_run(options: Namespace, events: Events) -> Exported:
     """A plain Hugging Face directory of the best model."""
     from launcher.train.use.inference import export_model
 
     run = RunDir(options.directory)
     if not options.onnx:
-        return {"output": str(export_model(run, options.output))}
+        return Exported(str(export_model(run, options.output)))
     from launcher.train.use.onnx_export import export_onnx, refuse_missing
 
     refuse_missing()
@@ -311,10 +332,10 @@ def export_run(options: Namespace, events: Events) -> dict[str, Any]:
     events.emit("progress", name="tracing the model", done=None, total=None)
     recipe = read_recipe_file(run.recipe)
     found = export_onnx(run, recipe, target, options.int8, _progress(events, "comparing"))
-    return {"output": str(target), "onnx": found}
+    return Exported(str(target), found)
 
 
-def time_run(options: Namespace, events: Events) -> dict[str, Any]:
+def time_run(options: Namespace, events: Events) -> Timed:
     """How long the best model takes for one text, here."""
     import torch
 
@@ -326,10 +347,10 @@ def time_run(options: Namespace, events: Events) -> dict[str, Any]:
     events.emit("progress", name=f"timing {run.run_id}", done=None, total=None)
     device = best_device(recipe)
     ms = measure_latency(Predictor.load(run, recipe, device).model, device)
-    return {"ms": ms, "tokens": TOKENS, "device": device.type, "threads": torch.get_num_threads()}
+    return Timed(ms, TOKENS, device.type, torch.get_num_threads())
 
 
-def prefetch_recipe(options: Namespace, events: Events) -> dict[str, Any]:
+def prefetch_recipe(options: Namespace, events: Events) -> Prefetched:
     """Put model, tokenizer and data where nodes without a network find them, and tokenise."""
     from launcher.train.inputs import prepare_dataset, tokenizer_for
     from launcher.train.model.build import fetch_model
@@ -341,15 +362,15 @@ def prefetch_recipe(options: Namespace, events: Events) -> dict[str, Any]:
     events.emit("progress", name="loading data", done=None, total=None)
     dataset = prepare_dataset(recipe, tokenizer_for(recipe), _progress(events, "tokenising"))
     sizes = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    return {
-        "model": recipe.model.name,
-        "examples": {name: len(split) for name, split in sizes.items() if split is not None},
-        "labels": list(dataset.label_names),
-        "fingerprint": dataset.fingerprint,
-    }
+    return Prefetched(
+        model=recipe.model.name,
+        examples={name: len(split) for name, split in sizes.items() if split is not None},
+        labels=tuple(dataset.label_names),
+        fingerprint=dataset.fingerprint,
+    )
 
 
-def examine_data(options: Namespace, events: Events) -> dict[str, Any]:
+def examine_data(options: Namespace, events: Events) -> DataReport:
     """What the data of a recipe hold and what is doubtful about them."""
     from launcher.train.dataset.data_report import report
     from launcher.train.inputs import longest_input, tokenizer_for
@@ -363,30 +384,30 @@ def examine_data(options: Namespace, events: Events) -> dict[str, Any]:
     return report(recipe, tokenizer, limit, partial(_tell_progress, events))
 
 
-def show_step(options: Namespace, events: Events) -> dict[str, Any]:
+def show_step(options: Namespace, events: Events) -> TrainedStep:
     """The examples that a step of a run is made of."""
     from launcher.train.use.trained_step import examples_of
 
     return examples_of(RunDir(options.directory), options.step, partial(events.phase, "tokenising"))
 
 
-def compare_runs(options: Namespace, events: Events) -> dict[str, Any]:
+def compare_runs(options: Namespace, events: Events) -> StateDifferences:
     """How the final states of runs differ from that of another."""
     from launcher.train.step.state_difference import compare_states
 
     expected = RunDir(options.expected)
     events.emit("progress", name="comparing final states", done=None, total=None)
-    return {"states": [tree_of(compare_states(expected, RunDir(path))) for path in options.found]}
+    return StateDifferences(tuple(compare_states(expected, RunDir(path)) for path in options.found))
 
 
-def plant_bit(options: Namespace, events: Events) -> dict[str, Any]:
+def plant_bit(options: Namespace, events: Events) -> Planted:
     """Change a bit of a run's newest checkpoint."""
     from launcher.train.step.state_difference import plant_difference
 
-    return {"planted": plant_difference(RunDir(options.directory))}
+    return Planted(plant_difference(RunDir(options.directory)))
 
 
-def examine(options: Namespace, events: Events) -> dict[str, Any]:
+def examine(options: Namespace, events: Events) -> TorchFacts:
     """What torch sees of this machine."""
     import torch
 
@@ -398,26 +419,26 @@ def examine(options: Namespace, events: Events) -> dict[str, Any]:
         [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else []
     )
     installed = versions()
-    return {
-        **installed,
-        "untested": never_tested(installed),
-        "cuda": torch.version.cuda or "none",
-        "gpus": ", ".join(devices) or "none",
-        "bf16": torch.cuda.is_bf16_supported() if cuda else "autocast on CPU",
-        "gloo": torch.distributed.is_gloo_available(),
-        "nccl": torch.distributed.is_nccl_available(),
-    }
+    return TorchFacts(
+        versions=installed,
+        untested=tuple(never_tested(installed)),
+        cuda=torch.version.cuda or "none",
+        gpus=", ".join(devices) or "none",
+        bf16=torch.cuda.is_bf16_supported() if cuda else "autocast on CPU",
+        gloo=torch.distributed.is_gloo_available(),
+        nccl=torch.distributed.is_nccl_available(),
+    )
 
 
-def try_engine(options: Namespace, events: Events) -> dict[str, Any]:
+def try_engine(options: Namespace, events: Events) -> TriedFamilies:
     """Every family on a tiny encoder: is each way of computing a step right here, and how fast?"""
     from launcher.train.probe.families import try_families
 
     tried = try_families(lambda name, done, total: events.emit("progress", name=name, done=done, total=total))
-    return {"families": [tree_of(each) for each in tried]}
+    return TriedFamilies(tuple(tried))
 
 
-def prebuild(options: Namespace, events: Events) -> dict[str, Any]:
+def prebuild(options: Namespace, events: Events) -> Prebuilt:
     """Compile the operators that DeepSpeed would otherwise compile at first use, with every rank waiting."""
     import torch
 
@@ -430,7 +451,7 @@ def prebuild(options: Namespace, events: Events) -> dict[str, Any]:
         from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
 
         ShareMemCommBuilder().load(verbose=False)
-    return {"directory": str(extensions_dir())}
+    return Prebuilt(str(extensions_dir()))
 
 
 def _progress(events: Events, name: str) -> Callable[[int, int], None]:

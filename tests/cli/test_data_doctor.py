@@ -13,6 +13,8 @@ from support.small_tokenizer import SmallTokenizer
 from launcher.cli.output import rich_text
 from launcher.cli.verbs.data import report as report_parts
 from launcher.recipe.recipe import Recipe
+from launcher.runs.records import make, tree_of
+from launcher.runs.verb_results import DataReport
 from launcher.train.dataset.data_report import report
 from launcher.train.dataset.prepare import prepare
 
@@ -50,7 +52,7 @@ def examine(write: Write) -> Examine:
                 },
             }
         )
-        return report(asked, SmallTokenizer(), None, lambda *_: None)
+        return tree_of(report(asked, SmallTokenizer(), None, lambda *_: None))
 
     return examine
 
@@ -94,7 +96,7 @@ def test_all_classes_are_counted_that_are_not_shown(examine: Examine) -> None:
     many = "text,label\n" + "".join(f"t {number},{number % 300}\n" for number in range(900))
     found = examine(many)
     assert found["splits"]["train"]["classes"] == 300
-    assert "288 more" in rich_text(report_parts(found))
+    assert "288 more" in rich_text(report_parts(make(DataReport, found, "the report")))
 
 
 def test_texts_that_leak(examine: Examine) -> None:
@@ -248,7 +250,8 @@ def test_the_command(write: Write, launch: Callable[..., Any]) -> None:
     found = json.loads(result.stdout)
     assert found["columns"] == ["text", "label"]
     assert finding(found, "leak", "validation")["count"] == 1
-    text = rich_text(report_parts(found))
+    del found["columns"]
+    text = rich_text(report_parts(make(DataReport, found, "the report")))
     table, findings = text.split("warning", 1)
     assert "200" in table
     assert "0 100, 1 100" in table
@@ -266,7 +269,7 @@ def test_a_public_data_set_with_a_known_leak(shared_data: Path) -> None:
         "columns": ("text", "label"),
     }
     asked = Recipe.model_validate({"task": "classification", "data": data})
-    found = report(asked, SmallTokenizer(), None, lambda *_: None)
+    found = tree_of(report(asked, SmallTokenizer(), None, lambda *_: None))
     leak = finding(found, "leak", "validation")
     assert (leak["count"], leak["of"]) == (338, 1200)
     assert "(28%)" in leak["message"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.plans import new_run, plan_of, write_bare_model
 
 from launcher.cli import execute
 from launcher.cli import train_process as heavy
+from launcher.runs.records import make
+from launcher.runs.verb_results import Negatives
 
 RANKING = {"task": "ranking", "data": {"text": ["query", "document"], "label": "relevance"}}
 FOUND = {"output": "x.csv", "rows": 2, "queries": 1200, "documents": 9, "negatives": 7, "short": 1}
@@ -27,9 +28,9 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     (tmp_path / "corpus.txt").write_text("one\ntwo\n")
     calls: list[list[str]] = []
 
-    def run_verb(arguments: list[str]) -> dict[str, Any]:
+    def run_verb(arguments: list[str], kind: type[Negatives]) -> Negatives:
         calls.append(list(arguments))
-        return FOUND
+        return make(kind, FOUND, "the answer")
 
     monkeypatch.setattr(heavy, "run_verb", run_verb)
     return calls

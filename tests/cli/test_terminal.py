@@ -16,6 +16,7 @@ from launcher.cli.progress import PlainBar, show_event
 from launcher.executors.shared.environment import single_process, split_environment
 from launcher.report.attribution_page import page
 from launcher.runs.events import Notice, Phase
+from launcher.runs.verb_results import Explanation, Word
 from launcher.visible import COMMANDS, columns_of, visible
 
 TITLE = "\x1b]0;X\x07"
@@ -66,8 +67,8 @@ def test_progress_and_tables_are_escaped(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_page_is_escaped() -> None:
-    words = [{"text": f"<b>{TURNED}", "score": 1.0, "part": 0}]
-    shown = {"label": TITLE, "logit": 1.0, "probability": 0.5, "masked_logit": 0.0, "words": words}
+    words = (Word(f"<b>{TURNED}", 1.0, 0),)
+    shown = Explanation(TITLE, probability=0.5, logit=1.0, masked_logit=0.0, words=words, rest=0.0)
     html = page(TURNED, [shown])
     assert not COMMANDS.search(html)
     assert r"&lt;b&gt;a\u202eb" in html

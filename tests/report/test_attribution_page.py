@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from launcher.report.attribution_page import headline, page, strengths
+from launcher.runs.verb_results import Explanation, Word
 
-EXPLANATION = {
-    "label": "<bad>",
-    "probability": 0.91,
-    "logit": 1.5,
-    "masked_logit": -0.25,
-    "rest": 0.0,
-    "words": [
-        {"text": "not", "score": 2.0, "part": 0},
-        {"text": "<b>", "score": -1.0, "part": 0},
-        {"text": "here", "score": 0.0, "part": 1},
-    ],
-}
+EXPLANATION = Explanation(
+    label="<bad>",
+    probability=0.91,
+    logit=1.5,
+    masked_logit=-0.25,
+    rest=0.0,
+    words=(Word("not", 2.0, 0), Word("<b>", -1.0, 0), Word("here", 0.0, 1)),
+)
 
 
 def test_what_was_said() -> None:
@@ -24,8 +21,8 @@ def test_what_was_said() -> None:
 
 
 def test_the_strongest_word_is_one() -> None:
-    assert strengths(EXPLANATION["words"]) == [1.0, -0.5, 0.0]  # type: ignore[arg-type]
-    assert strengths([{"score": 0.0}]) == [0.0]
+    assert strengths(EXPLANATION.words) == [1.0, -0.5, 0.0]
+    assert strengths([Word("a", 0.0, 0)]) == [0.0]
 
 
 def test_the_page_needs_nothing_else_and_escapes_what_users_wrote() -> None:

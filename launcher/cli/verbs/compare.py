@@ -229,8 +229,11 @@ def _measure(run: RunDir, machine: str) -> None:
     """Time the model in a process of its own and keep the figure with the run."""
     from launcher.cli.train_process import run_verb
     from launcher.runs.files import write_json
+    from launcher.runs.records import tree_of
+    from launcher.runs.verb_results import Timed
 
-    write_json(run.latency, {"machine": machine, **run_verb(["latency", str(run.path)])})
+    timed = run_verb(["latency", str(run.path)], Timed)
+    write_json(run.latency, {"machine": machine, **tree_of(timed)})
 
 
 def text_of(rows: Sequence[Comparison], metric: str, sweep: str | None) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +15,8 @@ from launcher.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
+
+    from launcher.runs.verb_results import DataFinding, DataReport, Lengths, SplitReport
 
 LABELS_SHOWN = 12
 LEVELS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
@@ -49,14 +51,16 @@ def data_command(
     from launcher.cli.train_process import run_verb, write_recipe
     from launcher.loading import resolve as loading
     from launcher.reading import check as datacheck
+    from launcher.runs.records import tree_of
+    from launcher.runs.verb_results import DataReport
 
     loaded = loading.load(assignments, environ=os.environ, cwd=Path.cwd())
     facts = datacheck.check_data(loaded.recipe)
     with tempfile.TemporaryDirectory(prefix="launch-data-") as directory:
         path = write_recipe(Path(directory), loading.dump_recipe(loaded.recipe))
-        result = run_verb(["data", str(path)])
+        result = run_verb(["data", str(path)], DataReport)
     if as_json:
-        show_json({"columns": list(facts.columns), **result})
+        show_json({"columns": list(facts.columns), **tree_of(result)})
         return
     show_rich(report(result))
 
@@ -74,29 +78,30 @@ def _show_step(reference: str, step: int, runs_dir: Path | None, *, as_json: boo
     from launcher.cli.output import printable, show, show_json
     from launcher.cli.train_process import run_verb
     from launcher.runs.finding import find
+    from launcher.runs.records import tree_of
+    from launcher.runs.verb_results import TrainedStep
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
-    result = run_verb(["step", str(run.path), str(step)])
+    result = run_verb(["step", str(run.path), str(step)], TrainedStep)
     if as_json:
-        show_json(result)
+        show_json(tree_of(result))
         return
-    examples = result["examples"]
-    show(f"step {step} of {run.run_id}, epoch {result['epoch'] + 1}: {len(examples)} examples")
-    for example in examples:
-        place = example.get("place") or f"example {example['example']}"
-        show(f"{printable(place)} ({example['tokens']} tokens)")
-        values = example.get("values") or {f"text {n}": text for n, text in enumerate(example["texts"], 1)}
+    show(f"step {step} of {run.run_id}, epoch {result.epoch + 1}: {len(result.examples)} examples")
+    for each in result.examples:
+        place = each.place or f"example {each.example}"
+        show(f"{printable(place)} ({each.tokens} tokens)")
+        values = each.values or {f"text {n}": text for n, text in enumerate(each.texts, 1)}
         for name, value in values.items():
             show(f"    {printable(str(name))}: {printable(str(value))}")
 
 
-def report(result: dict[str, Any]) -> Iterator[Table | Text]:
+def report(result: DataReport) -> Iterator[Table | Text]:
     """A table of the splits, then what is doubtful."""
-    yield _splits(result["splits"])
-    yield from _findings(result["findings"])
+    yield _splits(result.splits)
+    yield from _findings(result.findings)
 
 
-def _splits(splits: dict[str, Any]) -> Table:
+def _splits(splits: Mapping[str, SplitReport]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -110,33 +115,36 @@ def _splits(splits: dict[str, Any]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("labels")
     for name, split in splits.items():
-        tokens = split["tokens"] or {}
-        lengths = [human_count(tokens[key]) if key in tokens else "-" for key in LENGTHS]
-        labels = Text(printable(_labels(split["labels"], split["classes"])))
-        table.add_row(Text(printable(name)), human_count(split["examples"]), *lengths, labels)
-    if any(split["tokens"] for split in splits.values()):
+        labels = Text(printable(_labels(split.labels, split.classes)))
+        table.add_row(Text(printable(name)), human_count(split.examples), *_lengths(split.tokens), labels)
+    if any(split.tokens for split in splits.values()):
         table.caption = "lengths in tokens, before any is cut"
     return table
 
 
-LENGTHS = ("median", "p90", "p99", "longest", "longer")
+def _lengths(tokens: Lengths | None) -> list[str]:
+    from launcher.figures import human_count
+
+    if tokens is None:
+        return ["-"] * 5
+    counts = (tokens.median, tokens.p90, tokens.p99, tokens.longest, tokens.longer)
+    return ["-" if count is None else human_count(count) for count in counts]
 
 
-def _labels(labels: dict[str, int], classes: int) -> str:
+def _labels(labels: Mapping[str, int], classes: int) -> str:
     shown = [f"{name or '(none)'} {count:,}" for name, count in list(labels.items())[:LABELS_SHOWN]]
     more = [f"{classes - len(shown):,} more"] if classes > len(shown) else []
     return ", ".join(shown + more) or "-"
 
 
-def _findings(findings: list[dict[str, Any]]) -> Iterator[Text]:
+def _findings(findings: Sequence[DataFinding]) -> Iterator[Text]:
     from rich.text import Text
 
     if not findings:
         yield Text("nothing doubtful found")
     for finding in findings:
-        level = str(finding["level"])
-        yield Text.assemble((f"{level:<9}", LEVELS[level]), (str(finding["message"]), "bold"))
-        for example in finding["examples"]:
+        yield Text.assemble((f"{finding.level:<9}", LEVELS[finding.level]), (finding.message, "bold"))
+        for example in finding.examples:
             yield Text(f"{'':<13}{example}", style="dim")
-        if finding["remedy"]:
-            yield Text(f"{'':<9}-> {finding['remedy']}")
+        if finding.remedy:
+            yield Text(f"{'':<9}-> {finding.remedy}")

@@ -64,15 +64,15 @@ def doctor_command(
     from launcher.cli.train_process import run_verb
     from launcher.errors import LauncherError
     from launcher.figures import human_number
+    from launcher.runs.verb_results import TorchFacts
 
     checks = list(launch_side_checks(options.resolve_runs_dir(runs_dir)))
     try:
-        facts = run_verb(["doctor"])
-        untested = facts.pop("untested")
-        text = ", ".join(f"{name} {human_number(value)}" for name, value in facts.items())
+        facts = run_verb(["doctor"], TorchFacts)
+        text = ", ".join(f"{name} {human_number(value)}" for name, value in facts.shown().items())
         checks.append(Check("torch", "ok", text))
-        if untested:
-            text = f"never tested with {', '.join(untested)}"
+        if facts.untested:
+            text = f"never tested with {', '.join(facts.untested)}"
             checks.append(Check("versions", "note", text, "constraints.txt has the versions that were"))
     except LauncherError as error:
         checks.append(Check("torch", "broken", str(error), "make install"))
@@ -114,14 +114,13 @@ def _try_engine(*, as_json: bool) -> int:
     """Every family on a tiny encoder of random weights, as a table."""
     from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb
-    from launcher.engine.table import TriedFamily, lines
-    from launcher.runs.records import make
+    from launcher.engine.table import TriedFamilies, lines
+    from launcher.runs.records import tree_of
 
-    found = run_verb(["engine"])
-    tried = [make(TriedFamily, tree, "what was tried") for tree in found["families"]]
+    tried = run_verb(["engine"], TriedFamilies).families
     is_right = not any(each.faults for each in tried)
     if as_json:
-        show_json({"ok": is_right, "families": found["families"]})
+        show_json({"ok": is_right, "families": [tree_of(each) for each in tried]})
     else:
         device = {each.taken.device for each in tried}
         show(

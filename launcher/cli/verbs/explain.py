@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,7 @@ from launcher.cli import options
 
 if TYPE_CHECKING:
     from launcher.runs.directory import RunDir
+    from launcher.runs.verb_results import Explanation, Word
 
 
 @click.command("explain")
@@ -45,6 +46,8 @@ def explain_command(
     from launcher.report.attribution_page import page
     from launcher.runs.directory import RunDir
     from launcher.runs.files import write_text
+    from launcher.runs.records import tree_of
+    from launcher.runs.verb_results import Explanations
 
     run = trained_run(reference, runs_dir)
     directory = RunDir(run)
@@ -56,16 +59,14 @@ def explain_command(
     if html is not None:
         check_writable(Path(html), "--html")
     words = [word for text in texts for word in ("--text", text)]
-    result = run_verb(["explain", str(run), *words, *(["--label", label] if label else [])])
+    result = run_verb(["explain", str(run), *words, *(["--label", label] if label else [])], Explanations)
     if html is not None:
-        write_text(
-            Path(html).absolute(), page(f"{run.name}: which words matter", result["explanations"]), 0o644
-        )
+        write_text(Path(html).absolute(), page(f"{run.name}: which words matter", result.explanations), 0o644)
         say(f"written to {html}")
     if as_json:
-        show_json(result)
+        show_json(tree_of(result))
     elif html is None:
-        for explanation in result["explanations"]:
+        for explanation in result.explanations:
             _show(explanation)
 
 
@@ -80,21 +81,21 @@ def _refuse_unknown(label: str, run: RunDir) -> None:
         raise UserError(Problem("no such label", None, "--label", label, choices(label, names)))
 
 
-def _show(explanation: Mapping[str, Any]) -> None:
+def _show(explanation: Explanation) -> None:
     """Words in colour on a terminal; elsewhere a word and its score on each line."""
     from launcher.cli.output import on_terminal, show
     from launcher.report.attribution_page import headline
 
     show(headline(explanation))
-    words = explanation["words"]
+    words = explanation.words
     if on_terminal("stdout"):
         _show_coloured(words)
         return
     for word in words:
-        show(f"{word['score']:+.4f}  {word['text']}")
+        show(f"{word.score:+.4f}  {word.text}")
 
 
-def _show_coloured(words: list[dict[str, Any]]) -> None:
+def _show_coloured(words: Sequence[Word]) -> None:
     from rich.text import Text
 
     from launcher.cli.output import show_rich
@@ -104,6 +105,6 @@ def _show_coloured(words: list[dict[str, Any]]) -> None:
     for word, strength in zip(words, strengths(words), strict=True):
         depth = round(60 + 150 * abs(strength))
         colour = f"rgb(0,{depth},0)" if strength > 0 else f"rgb({depth},0,0)"
-        line.append(word["text"], style=f"white on {colour}" if abs(strength) > 0.1 else "")
+        line.append(word.text, style=f"white on {colour}" if abs(strength) > 0.1 else "")
         line.append(" ")
     show_rich([line])

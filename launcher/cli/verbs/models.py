@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,7 @@ from launcher.cli.given_file import existing, file_and_words, output_words, reci
 
 if TYPE_CHECKING:
     from launcher.runs.directory import RunDir
+    from launcher.runs.verb_results import OnnxExport, Predictions
 
 
 @click.command("eval")
@@ -39,6 +40,7 @@ def eval_command(
     from launcher.cli.output import show, show_json
     from launcher.cli.summary import metrics_text
     from launcher.cli.train_process import run_verb
+    from launcher.runs.verb_results import Evaluations
 
     run = trained_run(reference, runs_dir)
     data, words = file_and_words(given)
@@ -47,12 +49,12 @@ def eval_command(
         if output is not None:
             _evaluate_into(Path(output), ["eval", str(run), *file, *recipe], as_json)
             return
-        result = run_verb(["eval", str(run), *file, *recipe])
+        result = run_verb(["eval", str(run), *file, *recipe], Evaluations)
     if as_json:
-        show_json(result)
+        show_json(result.tree())
         return
-    for name, value in result.items():
-        show(f"{name}: {metrics_text(value) if isinstance(value, dict) else value}")
+    for name, metrics in result.metrics.items():
+        show(f"{name}: {metrics_text(metrics)}")
 
 
 def _evaluate_into(directory: Path, command: list[str], as_json: bool) -> None:
@@ -61,20 +63,20 @@ def _evaluate_into(directory: Path, command: list[str], as_json: bool) -> None:
     from launcher.cli.summary import shown
     from launcher.cli.train_process import run_verb
     from launcher.runs.files import filled
+    from launcher.runs.verb_results import Evaluations
 
     with filled(directory.absolute()):
         target = prepare(directory)
-        result = run_verb([*command, "--output", str(target)])
+        result = run_verb([*command, "--output", str(target)], Evaluations)
         files = list(write_tables(target))
     if as_json:
-        show_json({**result, "files": list(map(str, files))})
+        show_json({**result.tree(), "files": list(map(str, files))})
         return
-    intervals = result["intervals"]
-    for name, metrics in result.items():
-        if name not in ("intervals", "output"):
-            show("\n".join([f"{name}:", *metrics_with_intervals(metrics, intervals.get(name))]))
-            if intervals.get(name):
-                say(f"  {intervals[name]['method']}")
+    for name, metrics in result.metrics.items():
+        found = result.intervals[name] if result.intervals else None
+        show("\n".join([f"{name}:", *metrics_with_intervals(metrics, found.by_metric if found else {})]))
+        if found:
+            say(f"  {found.method}")
     for path in files:
         show(shown(path))
 
@@ -133,6 +135,8 @@ def predict_command(
     from launcher.cli.train_process import run_verb
     from launcher.loading.resolve import read_recipe_file
     from launcher.runs.directory import RunDir
+    from launcher.runs.records import tree_of
+    from launcher.runs.verb_results import Predictions
 
     file, words = file_and_words(given)
     if negatives is None and (margin is not None or labelled):
@@ -151,14 +155,14 @@ def predict_command(
     command += [word for text in texts for word in ("--text", text)]
     command += output_words(file, output, "predictions")
     with recipe_for_file(run, file, words, labelled=False) as recipe:
-        result = run_verb([*command, *recipe])
+        result = run_verb([*command, *recipe], Predictions)
     if as_json:
-        show_json(result)
+        show_json(tree_of(result))
     else:
         _show_predictions(run, result)
 
 
-def _show_predictions(run: Path, result: dict[str, Any]) -> None:
+def _show_predictions(run: Path, result: Predictions) -> None:
     from launcher import tasks
     from launcher.cli.output import say, show
     from launcher.figures import human_number
@@ -166,7 +170,7 @@ def _show_predictions(run: Path, result: dict[str, Any]) -> None:
     from launcher.runs.directory import RunDir
 
     task = tasks.of(read_recipe_file(RunDir(run).recipe))
-    for row in result.get("predictions") or []:
+    for row in result.predictions or ():
         if (line := task.told(row)) is not None:
             show(line)
             continue
@@ -176,8 +180,8 @@ def _show_predictions(run: Path, result: dict[str, Any]) -> None:
             ordered = sorted(chances.items(), key=lambda item: -item[1])
             detail = "   " + "  ".join(f"{name} {value:.3f}" for name, value in ordered[:5])
         show(f"{human_number(row.get('prediction'))}{detail}")
-    if result.get("output"):
-        say(f"{result.get('rows', 'all')} predictions in {result['output']}")
+    if result.output is not None:
+        say(f"{result.rows} predictions in {result.output}")
 
 
 @click.command("export")
@@ -203,6 +207,8 @@ def export_command(
     from launcher.cli.train_process import run_verb
     from launcher.errors import Problem, UserError
     from launcher.runs.files import filled
+    from launcher.runs.records import tree_of
+    from launcher.runs.verb_results import Exported
 
     run = trained_run(reference, runs_dir)
     target = Path(output or f"{run.name}-model").absolute()
@@ -214,32 +220,32 @@ def export_command(
         raise click.UsageError("--int8 goes with --onnx", click.get_current_context())
     flags = [*(["--onnx"] if onnx else []), *(["--int8"] if int8 else [])]
     with filled(target):
-        result = run_verb(["export", str(run), "--output", str(target), *flags])
+        result = run_verb(["export", str(run), "--output", str(target), *flags], Exported)
         _write_card(run, target)
     if as_json:
-        show_json(result)
-    else:
-        show(str(result.get("output", target)))
-        if onnx:
-            show(_onnx_table(result["onnx"]))
+        show_json(tree_of(result))
+        return
+    show(result.output)
+    if result.onnx is not None:
+        show(_onnx_table(result.onnx))
 
 
-def _onnx_table(found: dict[str, Any]) -> str:
+def _onnx_table(found: OnnxExport) -> str:
     """What the verb measured."""
     from launcher.cli.output import table
     from launcher.figures import human_bytes
 
     rows = [
-        ["PyTorch", "-", "-", *_times(found["torch_latency_ms"], found["torch_latency_many_ms"]), "-"],
+        ["PyTorch", "-", "-", *_times(found.torch_latency_ms, found.torch_latency_many_ms), "-"],
     ]
-    for it in found["models"]:
-        difference = f"{it['largest_difference']:.2g}"
-        same = "-" if it["same_choice"] is None else f"{it['same_choice']:.2%}"
-        times = _times(it["latency_ms"], it["latency_many_ms"])
-        rows.append([it["file"], difference, same, *times, human_bytes(it["bytes"])])
-    headers = ("model", "largest difference", "same choice", "one text", f"{found['many']} texts", "size")
-    told = f"over {found['examples']:,} validation examples; inputs {', '.join(found['inputs'])}"
-    return f"{table(rows, headers)}\n{told}; outputs {', '.join(found['outputs'])}"
+    for it in found.models:
+        difference = f"{it.largest_difference:.2g}"
+        same = "-" if it.same_choice is None else f"{it.same_choice:.2%}"
+        times = _times(it.latency_ms, it.latency_many_ms)
+        rows.append([it.file, difference, same, *times, human_bytes(it.bytes)])
+    headers = ("model", "largest difference", "same choice", "one text", f"{found.many} texts", "size")
+    told = f"over {found.examples:,} validation examples; inputs {', '.join(found.inputs)}"
+    return f"{table(rows, headers)}\n{told}; outputs {', '.join(found.outputs)}"
 
 
 def _times(one: float, many: float) -> tuple[str, str]:
@@ -269,11 +275,13 @@ def prefetch_command(assignments: tuple[str, ...], as_json: bool) -> None:
     from launcher.cli.train_process import run_verb, write_recipe
     from launcher.loading import resolve as loading
     from launcher.planning.prepare import check
+    from launcher.runs.records import tree_of
+    from launcher.runs.verb_results import Prefetched
 
     checked = check(assignments, os.environ, Path.cwd())
     with tempfile.TemporaryDirectory(prefix="launch-prefetch-") as directory:
         path = write_recipe(Path(directory), loading.dump_recipe(checked.loaded.recipe))
-        result = run_verb(["prefetch", str(path)])
+        result = tree_of(run_verb(["prefetch", str(path)], Prefetched))
     if as_json:
         show_json(result)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +11,7 @@ from launcher.cli import options
 
 if TYPE_CHECKING:
     from launcher.runs.directory import RunDir
+    from launcher.runs.verb_results import Upload
 
 
 @click.command("push")
@@ -35,19 +36,21 @@ def push_command(
     from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb
     from launcher.report.repetitions import repetitions
+    from launcher.runs.records import tree_of
+    from launcher.runs.verb_results import Upload
 
     run = _completed(reference, runs_dir)
     words = ["push", str(run.path), f"--repo={repo or run.run_id}", *(["--public"] if public else [])]
     words += [f"--repetition={other.path}" for other in repetitions(run)]
-    plan = run_verb([*words, *(["--yes"] if yes else [])])
+    plan = run_verb([*words, *(["--yes"] if yes else [])], Upload)
     if not as_json:
         _show(plan)
     if not yes and _confirmed(plan, as_json):
-        plan = run_verb([*words, "--yes"])
+        plan = run_verb([*words, "--yes"], Upload)
     if as_json:
-        show_json({"uploaded": plan["url"] is not None, **plan})
-    elif plan["url"] is not None:
-        show(str(plan["url"]))
+        show_json({"uploaded": plan.url is not None, **tree_of(plan)})
+    elif plan.url is not None:
+        show(plan.url)
 
 
 def _completed(reference: str, runs_dir: Path | None) -> RunDir:
@@ -67,28 +70,28 @@ def _completed(reference: str, runs_dir: Path | None) -> RunDir:
     return run
 
 
-def _show(plan: dict[str, Any]) -> None:
+def _show(plan: Upload) -> None:
     from launcher.cli.output import say, show, table
     from launcher.figures import human_bytes
 
-    rows = [[file["path"], human_bytes(file["bytes"])] for file in plan["files"]]
-    total = human_bytes(sum(file["bytes"] for file in plan["files"]))
+    rows = [[file.path, human_bytes(file.bytes)] for file in plan.files]
+    total = human_bytes(sum(file.bytes for file in plan.files))
     show(table([*rows, ["all", total]], ("file", "size")))
-    if plan["doubt"]:
-        say(f"note: {plan['doubt']}")
+    if plan.doubt:
+        say(f"note: {plan.doubt}")
     say(f"-> {_where(plan)}")
 
 
-def _where(plan: dict[str, Any]) -> str:
-    seen = "private" if plan["private"] else "public: everybody will see it"
-    state = {True: "there already", False: "new", None: "made where there is none"}[plan["exists"]]
-    return f"{plan['repo']} on {plan['endpoint']} ({seen}; {state})"
+def _where(plan: Upload) -> str:
+    seen = "private" if plan.private else "public: everybody will see it"
+    state = {True: "there already", False: "new", None: "made where there is none"}[plan.exists]
+    return f"{plan.repo} on {plan.endpoint} ({seen}; {state})"
 
 
-def _confirmed(plan: dict[str, Any], as_json: bool) -> bool:
+def _confirmed(plan: Upload, as_json: bool) -> bool:
     from launcher.cli.output import on_terminal, say
 
     if as_json or not on_terminal("stdin"):
         say("nothing was uploaded; --yes does it")
         return False
-    return click.confirm(f"Upload to {plan['repo']}?", err=True)
+    return click.confirm(f"Upload to {plan.repo}?", err=True)

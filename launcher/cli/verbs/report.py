@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +11,7 @@ from launcher.cli import options
 
 if TYPE_CHECKING:
     from launcher.runs.directory import RunDir
+    from launcher.runs.verb_results import Explanation
 
 
 @click.command("report")
@@ -61,12 +62,13 @@ def report_command(
         show(str(target))
 
 
-def _explained(run: RunDir, count: int) -> list[dict[str, Any]]:
+def _explained(run: RunDir, count: int) -> tuple[Explanation, ...]:
     """What `launch explain` says of the worst mistakes of a run, on its test data or else its validation data."""
     from launcher import tasks
     from launcher.cli.output import say
     from launcher.cli.train_process import run_verb
     from launcher.report.planned_recipe import planned_recipe
+    from launcher.runs.verb_results import Explanations
 
     found = {each.split: each for each in run.read_examinations()}
     examination = found.get("test") or found.get("validation")
@@ -78,6 +80,6 @@ def _explained(run: RunDir, count: int) -> list[dict[str, Any]]:
     )
     if not worst:
         say(f"note: {run.run_id} has no mistakes on record to explain")
-        return []
+        return ()
     words = [word for parts in worst for text in parts for word in ("--text", text)]
-    return list(run_verb(["explain", str(run.path), *words])["explanations"])
+    return run_verb(["explain", str(run.path), *words], Explanations).explanations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +11,7 @@ from launcher.cli import options
 
 if TYPE_CHECKING:
     from launcher.runs.directory import RunDir
+    from launcher.runs.verb_results import Sent
 
 AT_ONCE = 2
 """Runs that are sent side by side, where none of them is followed."""
@@ -53,6 +54,8 @@ def sync_command(
     from launcher.cli.output import say, show, show_json
     from launcher.cli.train_process import run_many
     from launcher.errors import EXIT_FAILED, EXIT_OK, Problem, UserError
+    from launcher.runs.records import tree_of
+    from launcher.runs.verb_results import Sent
 
     directory = options.resolve_runs_dir(runs_dir)
     if workspace:
@@ -65,14 +68,19 @@ def sync_command(
         say(f"nothing in {directory} waits to be sent")
     extra = [f"--to={to}", *(["--follow"] if follow else [])]
     jobs = {run.run_id: ["sync", str(run.path), *extra] for run in runs}
-    done, errors = run_many(jobs, len(jobs) if follow else AT_ONCE)
+    done, errors = run_many(jobs, Sent, len(jobs) if follow else AT_ONCE)
     for run_id, error in errors.items():
         say(f"{run_id}: {error}")
     if as_json:
-        show_json({"runs": done, "failed": {run_id: str(error) for run_id, error in errors.items()}})
+        show_json(
+            {
+                "runs": [tree_of(sent) for sent in done],
+                "failed": {run_id: str(error) for run_id, error in errors.items()},
+            }
+        )
     else:
-        for tree in done:
-            show(_line(tree))
+        for sent in done:
+            show(_line(sent))
     if not errors:
         return EXIT_OK
     return max(error.exit_code for error in errors.values()) if not done else EXIT_FAILED
@@ -81,19 +89,21 @@ def sync_command(
 def _lay_out(references: tuple[str, ...], directory: Path, *, plain: bool, as_json: bool) -> None:
     from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb
+    from launcher.runs.records import tree_of
+    from launcher.runs.verb_results import Workspace
 
     if not references or not plain:
         raise click.UsageError(
             "--workspace goes with a RUN alone: its project gets it", click.get_current_context()
         )
     run = options.runs_meant(references, directory)[0]
-    done = run_verb(["workspace", str(run.path)])
-    show_json(done) if as_json else show(str(done["url"]))
+    done = run_verb(["workspace", str(run.path)], Workspace)
+    show_json(tree_of(done)) if as_json else show(done.url)
 
 
-def _line(tree: dict[str, Any]) -> str:
-    more = "" if tree["ended"] else "; it goes on"
-    return f"{tree['run_id']}: {tree['rows']} rows sent to {tree['url']}{more}"
+def _line(sent: Sent) -> str:
+    more = "" if sent.ended else "; it goes on"
+    return f"{sent.run_id}: {sent.rows} rows sent to {sent.url}{more}"
 
 
 def _offline(directory: Path) -> list[RunDir]:

@@ -1,9 +1,8 @@
-"""Everything that `launch data` tells of a recipe's data, as plain values."""
+"""Everything that `launch data` tells of a recipe's data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 from launcher import tasks
 from launcher.errors import RunFailed
 from launcher.recipe.recipe import LONGEST, Recipe
+from launcher.runs.verb_results import DataFinding, DataReport, Lengths, Level, SplitReport
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.rows import Row
-from launcher.train.reading.data_doctor import Finding, Level, examine, share, worst_first
+from launcher.train.reading.data_doctor import examine, share, worst_first
 from launcher.train.reading.row_statistics import Limits, Survey
 from launcher.train.reading.sources import Source, open_sources, text_of
 from launcher.train.reading.splits import Part
@@ -35,22 +35,24 @@ NamedRow = tuple[str, Row]
 """The name of a row's file, and the row."""
 
 
-def report(recipe: Recipe, tokenizer: Any, position_limit: int | None, progress: Progress) -> dict[str, Any]:
+def report(recipe: Recipe, tokenizer: Any, position_limit: int | None, progress: Progress) -> DataReport:
     """Splits with their labels and lengths, and findings; without a tokenizer lengths are left out."""
     from launcher.train.dataset.prepare import read
 
     sources = open_sources(recipe)
     progress("reading", None, None)
-    findings: list[Finding] = []
+    findings: list[DataFinding] = []
     try:
         reading = read(recipe, get_task(recipe, tokenizer), sources)
         parts, names = reading.parts, reading.names
     except RunFailed as error:  # the rows at fault are told one by one below
         parts, names = _whole(sources), ()
-        findings.append(Finding("unusable", "train", "error", error.message, 1, 1, (), error.remedy or ""))
+        findings.append(
+            DataFinding("unusable", "train", "error", error.message, 1, 1, (), error.remedy or "")
+        )
     looked = partial(progress, "looking for what is doubtful")
     surveys, found = examine(recipe, sources, parts, names, Limits(), looked)
-    lengths: dict[str, dict[str, Any]] = {}
+    lengths: dict[str, Lengths] = {}
     if tokenizer is not None:
         encoder = Encoder.of(recipe, tokenizer, position_limit)
         task = get_task(recipe, tokenizer)
@@ -61,29 +63,25 @@ def report(recipe: Recipe, tokenizer: Any, position_limit: int | None, progress:
             for split, part in parts.items()
         }
         findings += _cut(recipe, lengths, encoder.max_length, min(position_limit or LONGEST, LONGEST))
-    return {
-        "splits": {split: _split(seen, lengths.get(split)) for split, seen in surveys.items()},
-        "labels": list(names[:LABELS_SHOWN]),
-        "findings": [asdict(finding) for finding in worst_first([*found, *findings])],
-    }
+    return DataReport(
+        splits={split: _split(seen, lengths.get(split)) for split, seen in surveys.items()},
+        labels=tuple(names[:LABELS_SHOWN]),
+        findings=tuple(worst_first([*found, *findings])),
+    )
 
 
 def _whole(sources: dict[str, Source]) -> dict[str, Part]:
     return {split: Part(split, np.arange(sum(1 for _ in source.rows()))) for split, source in sources.items()}
 
 
-def _split(seen: Survey, lengths: dict[str, Any] | None) -> dict[str, Any]:
-    return {
-        "examples": seen.rows,
-        "labels": dict(seen.labels.most_common(LABELS_SHOWN)),
-        "classes": len(seen.labels),
-        "tokens": lengths,
-    }
+def _split(seen: Survey, lengths: Lengths | None) -> SplitReport:
+    labels = dict(seen.labels.most_common(LABELS_SHOWN))
+    return SplitReport(seen.rows, labels, len(seen.labels), lengths)
 
 
 def _lengths(
     task: Task, encoder: Encoder, source: Source, part: Part, progress: Callable[[int, int], None]
-) -> dict[str, Any]:
+) -> Lengths:
     """Quantiles of the tokens of a sequence before any is cut, how many are too long, and the windows that these make."""
     from tokenizers import Tokenizer
 
@@ -99,15 +97,17 @@ def _lengths(
             windows += len(task.encode(encoder, longer, None, ()).lengths)
     every = np.concatenate(counts)
     if not len(every):
-        return {"longer": 0, "of": 0}
-    values = np.quantile(every, QUANTILES, method="higher").tolist()
-    names = ("median", "p90", "p99", "longest")
-    return {
-        **dict(zip(names, values, strict=True)),
-        "longer": int((every > encoder.max_length).sum()),
-        "of": len(every),
-        **({"windows": windows} if task.spec.cuts_windows else {}),
-    }
+        return Lengths()
+    median, p90, p99, longest = np.quantile(every, QUANTILES, method="higher").tolist()
+    return Lengths(
+        median=median,
+        p90=p90,
+        p99=p99,
+        longest=longest,
+        longer=int((every > encoder.max_length).sum()),
+        of=len(every),
+        windows=windows if task.spec.cuts_windows else None,
+    )
 
 
 def _batches(source: Source, part: Part) -> Iterator[list[NamedRow]]:
@@ -133,21 +133,19 @@ def _text_of(name: str, row: Row, column: str) -> str:
     return text_of(row.values.get(column), name, row)
 
 
-def _cut(
-    recipe: Recipe, lengths: dict[str, dict[str, Any]], max_length: int, limit: int
-) -> Iterator[Finding]:
+def _cut(recipe: Recipe, lengths: dict[str, Lengths], max_length: int, limit: int) -> Iterator[DataFinding]:
     spec = tasks.of(recipe)
     windows = spec.cuts_windows
     for split, found in lengths.items():
-        count, of = found["longer"], found["of"]
-        if not count:
+        count, of = found.longer, found.of
+        if found.longest is None or not count:
             continue
-        what = f"are cut into {found['windows']:,} windows" if windows else "are cut off"
+        what = f"are cut into {found.windows or 0:,} windows" if windows else "are cut off"
         text = f"{split}: {share(count, of)} texts are longer than {max_length} tokens and {what}"
         level: Level = "note" if windows or count < CUT_SHARE * of else "warning"
         remedies = []
         if max_length < limit:
-            remedies.append(f"data.max_length={min(limit, found['longest'])} cuts less")
+            remedies.append(f"data.max_length={min(limit, found.longest)} cuts less")
         if not windows and spec.windows:
             remedies.append("data.windows=mean reads all of a text")
-        yield Finding("long", split, level, text, count, of, (), "; ".join(remedies))
+        yield DataFinding("long", split, level, text, count, of, (), "; ".join(remedies))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 from launcher import tasks
 from launcher.reading.cleaning import REMEDIES
 from launcher.recipe.recipe import Recipe
+from launcher.runs.verb_results import DataFinding, Level
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.findings import Kind, Seen
 from launcher.train.reading.row_statistics import (
@@ -26,30 +25,12 @@ from launcher.train.reading.row_statistics import (
 from launcher.train.reading.sources import Source
 from launcher.train.reading.splits import Part
 
-Level = Literal["error", "warning", "note"]
-
 QUICK = Limits(rows=200_000, characters=1_000_000)
 """What is looked at before a training: a few seconds' work."""
 IMBALANCE = 10
 """A class is rare where another has this many times its examples."""
 FEW = 0.01
 """What touches a smaller share of the rows is a note, but for kinds that make figures wrong."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something doubtful about one split."""
-
-    kind: str
-    split: str
-    level: Level
-    message: str
-    """One sentence with the count."""
-    count: int
-    of: int
-    examples: tuple[str, ...]
-    """The first places, `file:line: excerpt`."""
-    remedy: str
 
 
 KINDS = {
@@ -76,7 +57,7 @@ def examine(
     names: Sequence[str],
     limits: Limits,
     progress: Progress = unwatched,
-) -> tuple[dict[str, Survey], list[Finding]]:
+) -> tuple[dict[str, Survey], list[DataFinding]]:
     """A survey of each split and everything doubtful in them, the worst first."""
     surveys = survey(recipe, sources, parts, names, limits, progress)
     findings = [*_leaks(recipe, surveys), *_in_rows(recipe, surveys), *_balance(recipe, surveys)]
@@ -84,7 +65,7 @@ def examine(
     return surveys, worst_first(findings)
 
 
-def worst_first(findings: Sequence[Finding]) -> list[Finding]:
+def worst_first(findings: Sequence[DataFinding]) -> list[DataFinding]:
     """Errors, then warnings, then notes."""
     return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.level))
 
@@ -110,7 +91,7 @@ def share(count: int, of: int) -> str:
     return f"{count:,} of {of:,} ({percent:.{digits}f}%)"
 
 
-def _leaks(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
+def _leaks(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[DataFinding]:
     for split, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
         if split not in surveys or other not in surveys:
             continue
@@ -124,7 +105,7 @@ def _leaks(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
         if other == "train":
             message += ": figures on them are too good" if tasks.of(recipe).labelled else ""
             remedy = "data.clean.drop_leaked=true leaves them out of training"
-        yield Finding(
+        yield DataFinding(
             "leak", split, "warning", message, found.count, seen.rows, tuple(found.examples), remedy
         )
 
@@ -133,7 +114,7 @@ def _also(here: Text, there: Text) -> str:
     return f"{here.excerpt} (also {there.place})"
 
 
-def _in_rows(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
+def _in_rows(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[DataFinding]:
     everywhere = {kind: found for seen in surveys.values() for kind, found in seen.found.items()}
     kinds = {**KINDS, **tasks.of(recipe).kinds(everywhere)}
     for split, seen in surveys.items():
@@ -146,12 +127,12 @@ def _in_rows(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
             level = "error" if name == "misfit" else level
             count = f"{share(found.count, seen.rows)} rows" if kind.in_rows else f"{found.count:,}"
             message = f"{split}: {count} {kind.what}"
-            yield Finding(
+            yield DataFinding(
                 name, split, level, message, found.count, seen.rows, tuple(found.examples), kind.remedy
             )
 
 
-def _balance(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
+def _balance(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[DataFinding]:
     if tasks.of(recipe).words:
         return
     labels = surveys["train"].labels
@@ -160,24 +141,24 @@ def _balance(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[Finding]:
         if many >= IMBALANCE * few:
             text = f"train: {few:,} examples of {least!r} against {many:,} of {most!r}"
             remedy = "; ".join(_against_imbalance(tasks.of(recipe)))
-            yield Finding("imbalance", "train", "warning", text, few, surveys["train"].rows, (), remedy)
+            yield DataFinding("imbalance", "train", "warning", text, few, surveys["train"].rows, (), remedy)
     for split in ("validation", "test"):
         missing = [label for label in labels if split in surveys and not surveys[split].labels[label]]
         if missing and surveys[split].labels:
             shown = ", ".join(map(repr, missing[:EXAMPLES])) + (", ..." if len(missing) > EXAMPLES else "")
             text = f"{split}: no example of {len(missing)} of {len(labels)} classes ({shown})"
-            yield Finding(
+            yield DataFinding(
                 "unseen", split, "note", text, len(missing), len(labels), (), "add some, or cut by data.split"
             )
 
 
-def _doubts(recipe: Recipe, surveys: dict[str, Survey], names: Sequence[str]) -> Iterator[Finding]:
+def _doubts(recipe: Recipe, surveys: dict[str, Survey], names: Sequence[str]) -> Iterator[DataFinding]:
     """What is doubtful about the classes as a whole."""
     labels = surveys["train"].labels
     seen = {name: Seen(count, None) for name, count in labels.items()}
     for doubt in tasks.of(recipe).class_doubts(names, seen):
         text = f"train: {doubt.message}"
-        yield Finding("labels", "train", "warning", text, len(labels), len(labels), (), doubt.remedy)
+        yield DataFinding("labels", "train", "warning", text, len(labels), len(labels), (), doubt.remedy)
 
 
 def _against_imbalance(task: TaskSpec) -> Iterator[str]:

@@ -13,9 +13,9 @@ from launcher.planning.plan import Plan
 from launcher.planning.recorded_plan import recorded_plan
 from launcher.recipe.recipe import leaf_values
 from launcher.runs.directory import RunDir
+from launcher.runs.verb_results import Sent
 from launcher.train.record.ending import Ending
 from launcher.train.record.metrics_log import Number, Row
-from launcher.train.record.sync import Sent
 from launcher.train.record.wandb_rows import Tail, values_of
 
 LOOK_S = 2.0

@@ -11,7 +11,6 @@ import os
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from launcher.errors import DamagedFile, LauncherError, Problem, RunFailed, UserError
@@ -22,6 +21,7 @@ from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, last_events
 from launcher.runs.files import write_text
 from launcher.runs.records import read_json
+from launcher.runs.verb_results import Sent
 from launcher.train.process.events import Events
 from launcher.train.record.ending import Ending
 from launcher.train.record.recorder import tracking_settings
@@ -35,18 +35,6 @@ from launcher.train.record.wandb_session import Session
 FLUSH_S = 5
 TRY_AGAIN_S = (5.0, 15.0, 60.0)
 """Between two tries, where the server refuses or loses what is sent."""
-
-
-@dataclass(frozen=True)
-class Sent:
-    """What has come of it."""
-
-    run_id: str
-    rows: int
-    """That were sent now."""
-    url: str | None
-    ended: bool
-    """Whether the run has, so that nothing more comes."""
 
 
 def sync(run: RunDir, events: Events, *, follow: bool, flush_s: int = FLUSH_S) -> Sent:

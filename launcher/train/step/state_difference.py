@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,13 @@ from launcher.runs.drills import TensorDifference
 from launcher.runs.files import write_json
 from launcher.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from launcher.runs.records import tree_of
+from launcher.runs.verb_results import StateDifference
 from launcher.train.compat.plain_values import read_values
 from launcher.train.step.checkpoints import STATE, verify
 
 Leaf = torch.Tensor | int | float | str | bool | None
 UNCOMPARED = ("wall_s",)
 """Values of state.json that no two runs share."""
-
-
-@dataclass(frozen=True)
-class StateDifference:
-    """How many tensors and values two final states have in common, and the first that they don't."""
-
-    same: int
-    count: int
-    largest: float
-    """The largest difference between elements of weights."""
-    first: TensorDifference | None
 
 
 def compare_states(expected: RunDir, found: RunDir) -> StateDifference:

@@ -7,47 +7,19 @@ masked to the text itself. The attributions add up to the difference of the logi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from launcher import tasks
 from launcher.errors import Problem, UserError, choices
+from launcher.runs.verb_results import Explanation, Word
 from launcher.train.use.inference import Predictor
 
 STEPS = 64
 """Points on the way at which the gradient is taken."""
 AT_ONCE = 16
 """Points computed together."""
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word of a text and its part in the logit."""
-
-    text: str
-    score: float
-    part: int
-    """0 in the first text of a pair, 1 in the second."""
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """One text, or pair of texts, and the words that speak for and against a label."""
-
-    label: str | None
-    """None for a regression."""
-    probability: float | None
-    logit: float
-    masked_logit: float
-    """The logit of the text with every word masked."""
-    words: tuple[Word, ...]
-    rest: float
-    """What special tokens add: they are the same in both texts, so next to nothing."""
-
-    def tree(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def explain(predictor: Predictor, texts: Sequence[str], label: str | None, max_length: int) -> Explanation:

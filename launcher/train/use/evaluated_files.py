@@ -13,9 +13,10 @@ from launcher.reading.nested import dotted_names, without_reached
 from launcher.runs.examination import Bootstrap, Examination
 from launcher.runs.files import write_json
 from launcher.runs.records import tree_of
+from launcher.runs.results import Metrics
+from launcher.runs.verb_results import Evaluations, SplitIntervals
 from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import rows_of
-from launcher.train.process.events import finite
 from launcher.train.tasks.base import Scores
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.use.bootstrap import bootstrap
@@ -36,14 +37,14 @@ def write_evaluations(
     progress: Callable[[str], Progress],
     kept_in: Path | None = None,
     step: int | None = None,
-) -> dict[str, Any]:
-    """Evaluate splits; `files` are those that no split of the recipe's is. Returns metrics by split, and intervals.
+) -> Evaluations:
+    """Evaluate splits; `files` are those that no split of the recipe's is.
 
     A directory `kept_in`, that of a run, keeps what was found of its own splits. Each split has a directory of its own, but
     for the only one of a file that was given.
     """
-    found: dict[str, Any] = {}
-    intervals: dict[str, Any] = {}
+    found: dict[str, Metrics] = {}
+    intervals: dict[str, SplitIntervals | None] = {}
     for name, split in splits.items():
         if split is None or not len(split):
             continue
@@ -59,8 +60,8 @@ def write_evaluations(
         if examination.wrong is not None or examination.mistakes:
             write_rows(place / PREDICTIONS, _predictions(predictor, scores, split, rows))
         found[name] = metrics
-        intervals[name] = None if drawn is None else {"method": drawn.method, **tree_of(drawn)["intervals"]}
-    return finite({**found, "intervals": intervals, "output": str(directory)})  # type: ignore[no-any-return]
+        intervals[name] = None if drawn is None else SplitIntervals(drawn.method, drawn.intervals)
+    return Evaluations(found, intervals, str(directory))
 
 
 def _intervals(

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from launcher.cards.model_card import NAME, card_to_publish
 from launcher.errors import LauncherError, Problem, RunFailed, UserError
 from launcher.runs.directory import RunDir
+from launcher.runs.verb_results import Upload, UploadedFile
 
 R = TypeVar("R")
 REPO = re.compile(r"([\w-][\w.-]*/)?[\w-][\w.-]*", re.ASCII)
@@ -22,31 +23,6 @@ LOG_IN = "hf auth login, or HF_TOKEN, with a token that may write"
 
 class NoToken(UserError):
     """Nobody is logged in."""
-
-
-@dataclass(frozen=True)
-class File:
-    """One file of the model, by its path in the repository."""
-
-    path: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Upload:
-    """What is to be sent, and where."""
-
-    repo: str
-    """`OWNER/NAME`."""
-    endpoint: str
-    private: bool
-    exists: bool | None
-    """Whether the repository is there already; None where the hub was not reached."""
-    doubt: str | None
-    """Why the hub said nothing."""
-    files: tuple[File, ...]
-    url: str | None = None
-    """Of the commit, once it is there."""
 
 
 def planned_upload(run: RunDir, repo: str, *, public: bool, repetitions: Sequence[RunDir]) -> Upload:
@@ -105,15 +81,15 @@ def upload(run: RunDir, plan: Upload, *, repetitions: Sequence[RunDir]) -> Uploa
     return replace(plan, doubt=None, url=str(done.commit_url))
 
 
-def _files(run: RunDir, card: str) -> Iterator[File]:
+def _files(run: RunDir, card: str) -> Iterator[UploadedFile]:
     """All of model/ but what is hidden, the card as it will be. Raises UserError for a link."""
-    yield File(NAME, len(card.encode()))
+    yield UploadedFile(NAME, len(card.encode()))
     for path in sorted(run.model.rglob("*")):
         name = path.relative_to(run.model).as_posix()
         if path.is_symlink():
             raise UserError(Problem("is a link, which is not followed", where=str(path)))
         if path.is_file() and name != NAME and not any(part.startswith(".") for part in name.split("/")):
-            yield File(name, path.stat().st_size)
+            yield UploadedFile(name, path.stat().st_size)
 
 
 def _asked(question: Callable[[], R]) -> R:

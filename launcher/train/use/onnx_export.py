@@ -9,7 +9,6 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from launcher.errors import UserError
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
+from launcher.runs.verb_results import OnnxExport, OnnxModel
 from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.inputs import prepare_dataset
 from launcher.train.packed.collate import Collate, padded_collate
@@ -38,18 +38,6 @@ MANY = 32
 """Texts that are timed together, besides one alone."""
 MASK = "attention_mask"
 Arrays = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A model for ONNX Runtime beside the PyTorch model."""
-
-    file: str
-    bytes: int
-    largest_difference: float
-    """Of any output, over real tokens of all examples that were compared."""
-    same_choice: float | None
-    """Share of examples (or tokens) for which the same output is the largest; None where outputs are no choice."""
 
 
 class Plain(torch.nn.Module):
@@ -71,9 +59,7 @@ class Plain(torch.nn.Module):
         return tuple(found[name] for name in self.outputs)
 
 
-def export_onnx(
-    run: RunDir, recipe: Recipe, directory: Path, int8: bool, progress: Progress
-) -> dict[str, Any]:
+def export_onnx(run: RunDir, recipe: Recipe, directory: Path, int8: bool, progress: Progress) -> OnnxExport:
     """Write model.onnx, and model.int8.onnx where asked, into `directory`; the figures of both.
 
     Raises UserError where the extra is not installed.
@@ -89,22 +75,23 @@ def export_onnx(
     files = [file]
     if int8:
         files.append(_quantised(file))
-    found = [_compared(plain, path, collate, split, progress) for path in files]
+    compared = [_compared(plain, path, collate, split, progress) for path in files]
     one = _latencies(plain, files, _texts(model, example, 1), REPEATS)
     many = _latencies(plain, files, _texts(model, example, MANY), REPEATS // 4)
-    return {
-        "inputs": list(example),
-        "outputs": list(plain.outputs),
-        "examples": min(len(split), MOST_COMPARED),
-        "torch_latency_ms": one[0],
-        "torch_latency_many_ms": many[0],
-        "many": MANY,
-        "threads": torch.get_num_threads(),
-        "models": [
-            {**vars(model), "latency_ms": ms, "latency_many_ms": many_ms}
-            for model, ms, many_ms in zip(found, one[1:], many[1:], strict=True)
-        ],
-    }
+    models = [
+        OnnxModel(file.name, file.stat().st_size, *figures, ms, many_ms)
+        for file, figures, ms, many_ms in zip(files, compared, one[1:], many[1:], strict=True)
+    ]
+    return OnnxExport(
+        inputs=tuple(example),
+        outputs=tuple(plain.outputs),
+        examples=min(len(split), MOST_COMPARED),
+        torch_latency_ms=one[0],
+        torch_latency_many_ms=many[0],
+        many=MANY,
+        threads=torch.get_num_threads(),
+        models=tuple(models),
+    )
 
 
 def refuse_missing() -> None:
@@ -198,7 +185,10 @@ def _run(session: Any, inputs: Arrays) -> list[NDArray[Any]]:
     return found
 
 
-def _compared(plain: Plain, file: Path, collate: Collate, split: TokenSplit, progress: Progress) -> Compared:
+def _compared(
+    plain: Plain, file: Path, collate: Collate, split: TokenSplit, progress: Progress
+) -> tuple[float, float | None]:
+    """The largest difference of its outputs, and the share of the same choices, as `OnnxModel` has them."""
     session, count = _session(file), min(len(split), MOST_COMPARED)
     largest, same, choices = 0.0, 0, 0
     for start in range(0, count, EXAMPLES):
@@ -212,7 +202,7 @@ def _compared(plain: Plain, file: Path, collate: Collate, split: TokenSplit, pro
                 same += int((left.argmax(-1) == right.argmax(-1)).sum())
                 choices += left[..., 0].size
         progress(min(start + EXAMPLES, count), count)
-    return Compared(file.name, file.stat().st_size, largest, same / choices if choices else None)
+    return largest, same / choices if choices else None
 
 
 def _real(values: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:

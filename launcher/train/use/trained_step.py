@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from launcher.planning.plan import step_counts
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.runs.provenance import DataUsed, read_data_used
+from launcher.runs.verb_results import TrainedExample, TrainedStep
 from launcher.train.dataset.prepare import Dataset, rows_of
 from launcher.train.inputs import prepare_dataset, tokenizer_for
 from launcher.train.packed.batch_layout import examples_of_step
@@ -19,10 +20,8 @@ from launcher.train.tasks import get_task
 from launcher.train.tokens.cache import TokenSplit
 
 
-def examples_of(run: RunDir, step: int, progress: Callable[[int, int], None]) -> dict[str, Any]:
-    """`step`, `epoch` from 0, and `examples` in their order: `example`, `texts` as the tokenizer has cut them, `tokens`.
-
-    Where each is one row of the data, also its `place` and `values`.
+def examples_of(run: RunDir, step: int, progress: Callable[[int, int], None]) -> TrainedStep:
+    """The examples of a step in their order.
 
     Raises UserError where the run has no such step, or its data are no longer those that it trained on.
     """
@@ -37,19 +36,16 @@ def examples_of(run: RunDir, step: int, progress: Callable[[int, int], None]) ->
     per_epoch = step_counts(recipe, len(dataset.train))[0]
     ids = examples_of_step(step, len(dataset.train), recipe.seed, recipe.batch.global_)
     rows = _rows(recipe, tokenizer, dataset)
-    return {
-        "step": step,
-        "epoch": (step - 1) // per_epoch,
-        "examples": [
-            {
-                "example": int(each),
-                "texts": list(_texts(dataset.train, int(each), tokenizer)),
-                "tokens": int(dataset.train.lengths[each]),
-                **(rows[each] if rows else {}),
-            }
-            for each in ids
-        ],
-    }
+    examples = [
+        TrainedExample(
+            int(each),
+            tuple(_texts(dataset.train, int(each), tokenizer)),
+            int(dataset.train.lengths[each]),
+            *(rows[each] if rows else ()),
+        )
+        for each in ids
+    ]
+    return TrainedStep(step, (step - 1) // per_epoch, tuple(examples))
 
 
 def _refuse_other_step(recipe: Recipe, step: int, used: DataUsed) -> None:
@@ -70,18 +66,15 @@ def _refuse_changed(run: RunDir, used: DataUsed, dataset: Dataset) -> None:
         raise UserError(Problem(reason, where=run.run_id, remedy=remedy))
 
 
-def _rows(recipe: Recipe, tokenizer: Any, dataset: Dataset) -> list[dict[str, Any]] | None:
-    """`place` and `values` of each training example, where an example is a row; else None: texts may be cut or altered."""
+def _rows(recipe: Recipe, tokenizer: Any, dataset: Dataset) -> list[tuple[str, Mapping[str, Any]]] | None:
+    """Place and values of each training example, where an example is a row; else None: texts may be cut or altered."""
     rows = rows_of(recipe, get_task(recipe, tokenizer), "train")
     train = dataset.train
     if len(rows) != len(train) or train.sequences is not None or recipe.data.augment.any:
         return None
     files = recipe.data.train
     file = Path(files).name if isinstance(files, str) else None
-    return [
-        {"place": f"{file}:{row.position}" if file else f"row {row.position}", "values": row.values}
-        for row in rows
-    ]
+    return [(f"{file}:{row.position}" if file else f"row {row.position}", row.values) for row in rows]
 
 
 def _texts(split: TokenSplit, example: int, tokenizer: Any) -> Iterator[str]:

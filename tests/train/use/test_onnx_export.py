@@ -42,22 +42,22 @@ def test_outputs_are_those_of_pytorch(name: str, tmp_path: Path, ranks: RankServ
     run, wanted = trained(tmp_path, name, ranks)
     target = export_model(run, tmp_path / "given")
     found = export_onnx(run, wanted, target, int8=name == "classification", progress=no_progress)
-    plain, *smaller = found["models"]
-    assert found["examples"] == 40
-    assert plain["largest_difference"] < 1e-4
-    assert (plain["same_choice"] is None) == (name in NO_CHOICE)
-    assert plain["same_choice"] is None or plain["same_choice"] > 0.99
-    assert plain["latency_ms"] > 0
-    assert plain["latency_many_ms"] > 0
+    plain, *smaller = found.models
+    assert found.examples == 40
+    assert plain.largest_difference < 1e-4
+    assert (plain.same_choice is None) == (name in NO_CHOICE)
+    assert plain.same_choice is None or plain.same_choice > 0.99
+    assert plain.latency_ms > 0
+    assert plain.latency_many_ms > 0
     for it in smaller:
-        assert 1e-7 < it["largest_difference"] < 0.1, "8 bits are not the same"
-        assert it["bytes"] < plain["bytes"]
+        assert 1e-7 < it.largest_difference < 0.1, "8 bits are not the same"
+        assert it.bytes < plain.bytes
     session = onnxruntime.InferenceSession(target / "model.onnx", providers=["CPUExecutionProvider"])
-    assert [entry.name for entry in session.get_outputs()] == found["outputs"]
-    assert {entry.name for entry in session.get_inputs()} <= set(found["inputs"])
+    assert [entry.name for entry in session.get_outputs()] == list(found.outputs)
+    assert {entry.name for entry in session.get_inputs()} <= set(found.inputs)
     if name == "CRF":  # what its decoding adds to the emissions is an output, too
         texts = {entry.name: np.ones((1, 5), np.int64) for entry in session.get_inputs()}
-        steps = dict(zip(found["outputs"], session.run(None, texts), strict=True))["launcher_head"]
+        steps = dict(zip(found.outputs, session.run(None, texts), strict=True))["launcher_head"]
         np.testing.assert_array_equal(steps, load_file(run.model / "launcher_head.safetensors")["steps"])
 
 
