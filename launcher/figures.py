@@ -32,6 +32,12 @@ def human_count(count: int | None) -> str:
     return "unknown" if count is None else f"{count:,}"
 
 
+def quantity(count: int, noun: str) -> str:
+    """`1 run`, `2 runs`, `1,200 classes`: a count with its noun, in the plural where it isn't one."""
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
 def human_number(value: object) -> str:
     """A metric: four significant decimals for floats, NaN and null as `-`."""
     if isinstance(value, float):

@@ -22,6 +22,7 @@ from launcher.planning.render import examination_options, render_examination
 from launcher.recipe.cluster import Cluster
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
+from launcher.runs.run_plan import PlannedMemory
 
 CHECKS = ("answer", "run directory", "gpus", "ecc", "xid", "memory", "clock", "versions", "network")
 GPU_CHECKS = ("gpus", "ecc", "xid")
@@ -55,7 +56,7 @@ class Need:
 
     device: str
     gpus: int
-    memory: Mapping[str, int | None] = field(default_factory=dict)
+    memory: PlannedMemory = field(default_factory=PlannedMemory)
 
 
 def examine_cluster(

@@ -63,7 +63,7 @@ def _step_time(result: Result) -> str | None:
     if result.measured is None or result.measured.step_s is None:
         return None
     seconds = result.measured.step_s
-    predicted = (result.predicted or {}).get("step_s")
+    predicted = None if result.predicted is None else result.predicted.step_s
     told = "" if predicted is None else f"predicted {human_milliseconds(predicted)}, "
     waited = result.measured.waited or 0.0
     why = f" (other work held the cores for {waited:.0%} of the time)" if waited > WORTH_TELLING else ""

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from launcher.figures import human_bytes, human_seconds
 from launcher.health.facts import NodeFacts
 from launcher.health.gpus import Gpu
-from launcher.runs.run_plan import RunPlan
+from launcher.runs.run_plan import PlannedMemory, RunPlan
 
 NOTED_SKEW_S = 2.0
 MOST_SKEW_S = 60.0
@@ -65,8 +65,8 @@ class Need(Protocol):
         """Of each node."""
 
     @property
-    def memory(self) -> Mapping[str, int | None]:
-        """Bytes of a rank; `total` is what it needs."""
+    def memory(self) -> PlannedMemory:
+        """Of a rank."""
 
 
 def find(plan: Need, hosts: Sequence[str], facts: Mapping[int, NodeFacts]) -> list[Finding]:
@@ -132,7 +132,7 @@ def _of_gpu(gpu: Gpu) -> Iterator[Said]:
 
 def _memory_findings(plan: Need, node: NodeFacts) -> Iterator[Said]:
     free = node.memory_available
-    predicted = plan.memory.get("total" if plan.device == "cpu" else "host") or 0
+    predicted = (plan.memory.total if plan.device == "cpu" else plan.memory.host) or 0
     needed = max(LEAST_MEMORY, predicted * plan.gpus)
     if free is not None and free < needed:
         yield (
@@ -178,10 +178,10 @@ def _unreached(hosts: Sequence[str], facts: Mapping[int, NodeFacts]) -> Iterator
 
 def checkpoint_bytes(plan: RunPlan) -> int | None:
     """About what a checkpoint and the best model beside it take; None where the model's shape isn't known."""
-    parameters, trained = plan.traffic.get("parameters"), plan.traffic.get("trainable_parameters")
+    parameters, trained = plan.traffic.parameters, plan.traffic.trainable_parameters
     if parameters is None:
         return None
-    optimizer = plan.memory.get("optimizer")
+    optimizer = plan.memory.optimizer
     sharded = plan.world_size if plan.zero_stage else 1
     states = 8 * (trained or 0) if optimizer is None else optimizer * sharded
     return 4 * parameters + states

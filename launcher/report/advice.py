@@ -5,6 +5,7 @@ The thresholds are rules of thumb, stated beside each finding; they are tested o
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 from launcher import tasks
 from launcher.errors import Problem, UserError
+from launcher.recipe.recipe import Recipe
 from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir
 from launcher.runs.metrics import MetricsRow, read_metrics
@@ -54,7 +56,7 @@ class Curves:
     evaluations: list[dict[str, float]]
     """Step and metrics of each evaluation on the validation data."""
     epochs: float
-    recipe: dict[str, Any]
+    recipe: Recipe
     result: Result | None
     metric: str | None
 
@@ -73,7 +75,7 @@ def curves_of(run: RunDir, rows: Sequence[MetricsRow]) -> Curves:
     """The same from what was read of metrics.jsonl."""
     train = [row for row in rows if row.split is None and row.step > 0]
     known = [row for row in train if row.figures.get("train/loss") is not None]
-    recipe = planned_recipe(run).tree()
+    recipe = planned_recipe(run)
     result = run.read_result()
     if len(known) < LEAST_STEPS and not _diverged(result):
         raise UserError(
@@ -177,7 +179,7 @@ def _collapsed(curves: Curves) -> Iterator[Finding]:
 
 def _fairer_metric(curves: Curves) -> Iterator[Try]:
     """A metric that shows a collapse, where the model isn't chosen by such a one already."""
-    fair = tasks.named(curves.recipe["task"]).fair_metrics
+    fair = tasks.named(curves.recipe.task).fair_metrics
     if fair and curves.metric not in fair:
         yield _try(curves, "eval.metric", fair[0])
 
@@ -216,7 +218,7 @@ def _undertrained(curves: Curves) -> Iterator[Finding]:
         return
     before, end = statistics.fmean(losses[-2 * size : -size]), statistics.fmean(losses[-size:])
     if end < 0.95 * before and _best_is_last(curves) and not _overfits(curves):
-        epochs = curves.recipe["train"]["epochs"]
+        epochs = curves.recipe.train.epochs
         yield Finding(
             "undertrained",
             "the training loss was still falling when the training ended",
@@ -253,14 +255,14 @@ def _underfitting(curves: Curves) -> Iterator[Finding]:
             (
                 _try(curves, "train.lr", _rounded(3 * _lr(curves))),
                 *_at_most(curves, "model.dropout.hidden", 0.0),
-                *([_try(curves, "lora.r", 2 * curves.recipe["lora"]["r"])] if _is_lora(curves) else []),
+                *([_try(curves, "lora.r", 2 * curves.recipe.lora.r)] if _is_lora(curves) else []),
             ),
         )
 
 
 def _always_clipped(curves: Curves) -> Iterator[Finding]:
     """The gradient was longer than train.clip in nine of ten steps: the clip, not train.lr, sets the step."""
-    clip = curves.recipe["train"]["clip"]
+    clip = curves.recipe.train.clip
     norms = _known(curves.norms)
     if clip is None or not norms:
         return
@@ -280,9 +282,9 @@ def _always_clipped(curves: Curves) -> Iterator[Finding]:
 
 def _stopped_early(curves: Curves) -> Iterator[Finding]:
     """Early stopping ended the training before its last step."""
-    patience = curves.recipe["train"]["early_stopping"]["patience"]
-    planned = curves.recipe["train"]["epochs"]
-    limited = curves.recipe["train"]["max_steps"]
+    patience = curves.recipe.train.early_stopping.patience
+    planned = curves.recipe.train.epochs
+    limited = curves.recipe.train.max_steps
     total = limited or (curves.steps[-1] / curves.epochs * planned if curves.epochs else None)
     result = curves.result
     if result is None or result.status != "completed":
@@ -319,7 +321,7 @@ def _best_is_last(curves: Curves) -> bool:
     if curves.metric is None or not curves.evaluations:
         return True
     values = [row[curves.metric] for row in curves.evaluations if row.get(curves.metric) is not None]
-    best = max(values) if tasks.named(curves.recipe["task"]).higher_is_better(curves.metric) else min(values)
+    best = max(values) if tasks.named(curves.recipe.task).higher_is_better(curves.metric) else min(values)
     return values[-1] == best
 
 
@@ -328,14 +330,14 @@ def _overfits(curves: Curves) -> bool:
 
 
 def _is_lora(curves: Curves) -> bool:
-    return bool(curves.recipe["tuning"] == "lora")
+    return curves.recipe.tuning == "lora"
 
 
 # Advice
 
 
 def _lr(curves: Curves) -> float:
-    return float(curves.recipe["train"]["lr"])
+    return curves.recipe.train.lr
 
 
 def _rounded(value: float) -> float:
@@ -344,10 +346,7 @@ def _rounded(value: float) -> float:
 
 def _try(curves: Curves, key: str, value: Any) -> Try:
     """Try `value`, which the recipe has otherwise at the moment."""
-    now: Any = curves.recipe
-    for part in key.split("."):
-        now = now.get(part) if isinstance(now, dict) else None
-    return Try(key, value, now)
+    return Try(key, value, functools.reduce(getattr, key.split("."), curves.recipe))
 
 
 def _at_least(curves: Curves, key: str, value: float) -> Iterator[Try]:
@@ -367,18 +366,18 @@ def _at_most(curves: Curves, key: str, value: float) -> Iterator[Try]:
 def _ending_at(curves: Curves, step: int) -> Iterator[Try]:
     """A training that ends with `step`, by the key that sets its length."""
     epochs = float(f"{curves.epochs * step / curves.steps[-1]:.2g}")
-    if curves.recipe["train"]["max_steps"] and step > 0:
+    if curves.recipe.train.max_steps and step > 0:
         yield _try(curves, "train.max_steps", step)
     elif epochs > 0:
         yield _try(curves, "train.epochs", epochs)
 
 
 def _warmup(curves: Curves) -> Try:
-    warmup = curves.recipe["train"]["warmup"]
+    warmup = curves.recipe.train.warmup
     more = 2 * warmup if isinstance(warmup, int) and warmup else 0.1
     return _try(curves, "train.warmup", max(more, 2 * warmup) if isinstance(warmup, float) else more)
 
 
 def _longer(curves: Curves, epochs: float) -> Try:
-    limited = curves.recipe["train"]["max_steps"]
+    limited = curves.recipe.train.max_steps
     return _try(curves, "train.max_steps", 2 * limited) if limited else _try(curves, "train.epochs", epochs)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from launcher import tasks
 from launcher.errors import LauncherError, UserError
-from launcher.figures import human_bytes, human_count, human_number, human_seconds
+from launcher.figures import human_bytes, human_count, human_number, human_seconds, quantity
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.report import advice
 from launcher.report.curves import MOST_POINTS, Curve, Curves, curves_of
@@ -145,7 +145,7 @@ class Story:
         model = recipe.model.name or f"a new {scratch.family} ({scratch.layers} x {scratch.hidden})"
         tuning = "" if recipe.tuning == "full" else f" with {recipe.tuning} adapters"
         examples = f" on {human_count(count)} examples" if count else ""
-        nodes, ranks = self.plan.nodes, _count(self.plan.gpus, "rank")
+        nodes, ranks = self.plan.nodes, quantity(self.plan.gpus, "rank")
         place = f"{nodes} nodes with {ranks} each" if nodes > 1 else ranks
         return f"{model}{tuning} for {recipe.task}{examples}, {place} on {self.plan.device}"
 
@@ -160,7 +160,7 @@ class Story:
         best, result, measured = self.best, self.result, self._measured
         test: Metrics = (result and result.test) or {}
         speed, tokens = map(self._median, ("perf/examples_per_s", "perf/tokens_per_s"))
-        planned, so_far = self.plan.traffic.get("parameters"), "" if result else ", so far"
+        planned, so_far = self.plan.traffic.parameters, "" if result else ", so far"
         return (
             Card(
                 f"best {self.metric}",
@@ -176,7 +176,7 @@ class Story:
             Card(
                 "training time",
                 human_seconds(None if result is None else result.wall_s),
-                _count(len(self.attempts), "attempt") + ("" if result else ", no end yet"),
+                quantity(len(self.attempts), "attempt") + ("" if result else ", no end yet"),
             ),
             Card("speed", _per_second(speed), "examples, median"),
             Card("tokens", _per_second(tokens), _padding(self.padding)),
@@ -240,16 +240,13 @@ class Story:
     @property
     def measured(self) -> Iterator[MeasuredRow]:
         """Planned figures beside the measured ones."""
-        planned = (self.result and self.result.predicted) or {**self.plan.memory, **self.plan.traffic}
+        planned = (self.result and self.result.predicted) or self.plan.predicted
         measured = self._measured
-        rows: Sequence[tuple[str, str, float | None, Callable[..., str]]] = (
-            ("seconds a step", "step_s", measured.step_s, human_number),
-            ("peak memory of a rank", "total", measured.total, human_bytes),
-            ("parameters", "parameters", measured.parameters, human_count),
-            ("trained parameters", "trainable_parameters", measured.trainable_parameters, human_count),
-        )
-        for name, key, found, shown in rows:
-            yield MeasuredRow(name, shown(planned.get(key)), shown(found))
+        yield MeasuredRow("seconds a step", human_number(planned.step_s), human_number(measured.step_s))
+        yield MeasuredRow("peak memory of a rank", human_bytes(planned.total), human_bytes(measured.total))
+        yield MeasuredRow("parameters", human_count(planned.parameters), human_count(measured.parameters))
+        trained = planned.trainable_parameters, measured.trainable_parameters
+        yield MeasuredRow("trained parameters", *map(human_count, trained))
 
     @property
     def layout(self) -> str:
@@ -373,10 +370,6 @@ def _padding(share: float | None) -> str:
 
 def _per_second(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:,.0f}/s"
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _epochs(epochs: float | None) -> str:

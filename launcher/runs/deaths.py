@@ -107,7 +107,7 @@ def _less_memory(run: RunDir) -> str:
     plan = run.read_plan()
     if plan.device != "cpu":
         return "ask for more main memory (`memory` in the cluster profile)"
-    predicted = plan.memory.get("total")
+    predicted = plan.memory.total
     planned = f" (the plan predicts {human_bytes(predicted)} for each rank)" if predicted else ""
     return f"lower batch.micro or batch.tokens, or ask for more memory{planned}"
 

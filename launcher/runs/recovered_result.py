@@ -25,7 +25,7 @@ def of_run(run: RunDir, plan: RunPlan) -> Result:
         best=best(run, plan, rows),
         epochs=epochs[-1] if epochs else None,
         micro_batch_size=plan.layout.micro_batch_size,
-        predicted={**plan.memory, **plan.traffic, "step_s": plan.throughput.step_s},
+        predicted=plan.predicted,
     )
 
 

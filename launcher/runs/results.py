@@ -57,6 +57,17 @@ def _shortened(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """The plan's figures: bytes of a rank, seconds of a step."""
+
+    total: int | None = None
+    step_s: float | None = None
+    parameters: int | None = None
+    trainable_parameters: int | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Measured:
     """Figures beside the plan's, under its names: bytes of the fullest rank, seconds of a median step."""
 
@@ -126,7 +137,7 @@ class Result:
     wall_s: float | None = None
     attempts: int | None = None
     micro_batch_size: int | None = None
-    predicted: Mapping[str, float | None] | None = None
+    predicted: Predicted | None = None
     measured: Measured | None = None
     tracking: Tracking | None = None
     error: Error | None = None

@@ -8,7 +8,8 @@ from typing import Any
 
 from launcher import tasks
 from launcher.errors import DamagedFile, Problem, choices
-from launcher.runs.records import make
+from launcher.runs.records import make, tree_of
+from launcher.runs.results import Predicted
 
 Tree = Mapping[str, Any]
 
@@ -32,6 +33,27 @@ class PlannedSteps:
 
     total: int | None
     train_examples: int | None
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedMemory:
+    """Predicted bytes of a rank at the peak of a step; None where the model's shape isn't known."""
+
+    total: int | None = None
+    """On the device."""
+    optimizer: int | None = None
+    host: int | None = None
+    """In main memory, where something is offloaded."""
+    others: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedTraffic:
+    """What a step sends comes from these."""
+
+    parameters: int | None = None
+    trainable_parameters: int | None = None
     others: Tree = field(default_factory=dict)
 
 
@@ -176,8 +198,8 @@ class RunPlan:
     git_commit: str | None
     layout: PlannedLayout
     steps: PlannedSteps
-    memory: Mapping[str, int | None]
-    traffic: Mapping[str, int | None]
+    memory: PlannedMemory
+    traffic: PlannedTraffic
     throughput: PlannedThroughput
     slurm: PlannedRequest | None
     notes: tuple[str, ...]
@@ -189,6 +211,12 @@ class RunPlan:
     def passed_variables(self) -> tuple[str, ...]:
         """Names of environment variables that the cluster profile passes to jobs."""
         return self.cluster.pass_env
+
+    @property
+    def predicted(self) -> Predicted:
+        """The figures that a result has beside those that were measured."""
+        figures = {**tree_of(self.memory), **tree_of(self.traffic), "step_s": self.throughput.step_s}
+        return make(Predicted, figures, "the plan")
 
 
 def read_plan_tree(tree: Mapping[str, Any], where: str) -> RunPlan:

@@ -58,7 +58,7 @@ def _need(plan: Plan, measured: Sequence[RunDir]) -> tuple[int, str]:
     estimate = plan.memory.total
     ratios = []
     for run in measured:
-        result, planned = run.read_result(), run.read_plan().memory.get("total")
+        result, planned = run.read_result(), run.read_plan().memory.total
         if result is not None and result.measured is not None and result.measured.total and planned:
             # What torch counts on a GPU leaves out what the process needs beside.
             beside = (plan.memory.other or 0) if plan.device == "cuda" else 0

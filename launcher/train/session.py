@@ -34,6 +34,7 @@ from launcher.runs.failure_classes import takes_no_writes
 from launcher.runs.failures import last_step
 from launcher.runs.files import let_group_read, write_text
 from launcher.runs.results import Best, Error, Measured, Result, Tracking
+from launcher.runs.run_plan import read_plan_tree
 from launcher.secret_values import without_secrets
 from launcher.train.compress.compression import compression_report
 from launcher.train.job import Job, make_job
@@ -132,7 +133,7 @@ def _finish(
         left_out=state.left_out or None,
         rolled_back=state.rolled_back or None,
         micro_batch_size=job.plan.layout.micro_batch_size,
-        predicted=_predicted(job.plan),
+        predicted=read_plan_tree(job.plan.tree(), "the plan").predicted,
         measured=measured,
         tracking=Tracking(job.record.page()),
     )
@@ -156,11 +157,6 @@ def _write_card(job: Job) -> None:
                 let_group_read(card)
     except (OSError, UserError) as error:
         job.events.notice(f"the model's README.md is not written: {error}", "warning")
-
-
-def _predicted(plan: Plan) -> dict[str, Any]:
-    tree = plan.tree()
-    return {**tree["memory"], **tree["traffic"], "step_s": plan.throughput.step_s}
 
 
 def _best(job: Job, state: TrainState) -> Best | None:

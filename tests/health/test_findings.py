@@ -12,7 +12,7 @@ from launcher.health import findings
 from launcher.health.facts import NodeFacts
 from launcher.health.findings import find
 from launcher.health.gpus import Gpu
-from launcher.runs.run_plan import RunPlan, read_plan_tree
+from launcher.runs.run_plan import PlannedMemory, PlannedTraffic, RunPlan, read_plan_tree
 
 GIB = 1 << 30
 WELL = NodeFacts("a", "3.12.1", "2.13.0", "0.1.0", 100 * GIB, 500 * GIB)
@@ -117,7 +117,7 @@ def test_where_nobody_reaches_the_first_node_it_is_to_blame() -> None:
 
 
 def test_a_disk_that_is_too_small_for_two_checkpoints_is_no_nodes_fault() -> None:
-    planned = replace(plan(), traffic={"parameters": GIB, "trainable_parameters": GIB}, memory={})
+    planned = replace(plan(), traffic=PlannedTraffic(GIB, GIB), memory=PlannedMemory())
     facts = nodes(disk_free=20 * GIB)
     assert findings.checkpoint_bytes(planned) == 12 * GIB
     text = "20.0 GiB are free for the run directory, and two checkpoints take about 24.0 GiB"

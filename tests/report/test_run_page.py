@@ -22,6 +22,7 @@ from launcher.report.story import Story
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
 from launcher.runs.metrics import read_metrics
+from launcher.runs.verb_results import Explanation, Word
 
 CAUSE = "loss nan <script>alert(1)</script>"
 
@@ -132,8 +133,8 @@ def test_classes_mistakes_and_calibration_are_on_the_page(tmp_path: Path) -> Non
     run.events.write_text(
         '{"t": 1.0, "event": "notice", "text": "validation: 3 of 9 texts are in train, too"}\n'
     )
-    word = {"text": "superb", "score": 0.5, "part": 0}
-    why = {"label": "yes", "logit": 1.0, "probability": 0.9, "masked_logit": -1.0, "words": [word]}
+    words = (Word("superb", 0.5, 0),)
+    why = Explanation("yes", probability=0.9, logit=1.0, masked_logit=-1.0, words=words, rest=0.0)
     text = page([run], "0.1.0", {run.run_id: [why]})
     assert "<script>alert(2)" not in text
     for said in (
