@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
 
 COMMANDS = re.compile(
     "["
@@ -41,11 +44,18 @@ def columns_of(text: str) -> int:
     return len(text) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
 
 
-def shortened(text: str, most: int, *, in_the_middle: bool = False) -> str:
-    """A text of at most so many characters: an ellipsis stands for what is left out."""
-    if len(text) <= most:
+def shortened(
+    text: str, most: int, *, in_the_middle: bool = False, size_of: Callable[[str], int] = len
+) -> str:
+    """A text of at most so many letters, or columns of a terminal by `columns_of`: an ellipsis stands for what is left out."""
+    if size_of(text) <= most:
         return text
     if most < 1:
         return ""
-    end = (most - 1) // 2 if in_the_middle else 0
-    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+    end = _beginning(text[::-1], (most - 1) // 2, size_of)[::-1] if in_the_middle else ""
+    return f"{_beginning(text, most - 1 - size_of(end), size_of)}…{end}"
+
+
+def _beginning(text: str, most: int, size_of: Callable[[str], int]) -> str:
+    """As many of its letters as have room."""
+    return text[: bisect_right(list(accumulate(map(size_of, text))), most)]

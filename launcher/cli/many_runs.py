@@ -13,7 +13,7 @@ from launcher.cli.waiting import left_of
 from launcher.errors import LauncherError, Problem, RunFailed, UserError
 from launcher.executors import Executor, executor_for
 from launcher.executors.shared.base import ACTIVE
-from launcher.figures import human_seconds, moment
+from launcher.figures import human_seconds, moment, quantity
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_text
 
@@ -129,7 +129,7 @@ def show_status(sweep: Sweep, *, as_json: bool) -> None:
     start = len(sweep.name) + 1
     rows = [[line.cells[0][start:], *line.cells[1:5]] for line in lines]
     show(table(fitted([[f"{sweep.name}.", *HEADERS[1:5]], *rows], LAST)))
-    show(f"{len(lines)} trial{'' if len(lines) == 1 else 's'}: {counts_text(counts)}")
+    show(f"{quantity(len(lines), 'trial')}: {counts_text(counts)}")
 
 
 def _as_decided(line: Line, decision: Decision | None) -> Line:

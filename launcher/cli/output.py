@@ -247,12 +247,12 @@ def fitted(rows: Sequence[Sequence[str]], shrinks: int, room: int | None = None)
     if room is None:
         return lines
     for column, least in ((shrinks, LEAST_CELL), (0, LEAST_CELL), (len(lines[0]) - 1, 0), (shrinks, 1)):
-        widths = [max(len(line[each]) for line in lines) for each in range(len(lines[0]))]
+        widths = [max(columns_of(line[each]) for line in lines) for each in range(len(lines[0]))]
         over = sum(widths) + 2 * (len(widths) - 1) - room
         if over > 0:
             most = max(widths[column] - over, min(least, widths[column]))
             for line in lines:
-                line[column] = shortened(line[column], most, in_the_middle=column == 0)
+                line[column] = shortened(line[column], most, in_the_middle=column == 0, size_of=columns_of)
     return lines
 
 
@@ -264,7 +264,7 @@ def _columns_of_stdout() -> int | None:
 def in_full(rows: Sequence[Sequence[str]], least: int) -> list[list[str]]:
     """Rows without as many of their last columns as stdout's terminal has no room for; `least` of them stay."""
     room, count = _columns_of_stdout(), len(rows[0])
-    widths = [max(len(row[column]) for row in rows) for column in range(count)]
+    widths = [max(columns_of(row[column]) for row in rows) for column in range(count)]
     while room is not None and count > least and sum(widths[:count]) + 2 * (count - 1) > room:
         count -= 1
     return [list(row[:count]) for row in rows]

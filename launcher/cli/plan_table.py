@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from launcher.executors.shared.base import Forecast
-from launcher.figures import human_bytes, human_count, human_seconds, moment
+from launcher.figures import human_bytes, human_count, human_seconds, moment, quantity
 from launcher.planning.plan import Memory, Plan
 from launcher.planning.sharding import Way
 from launcher.planning.throughput import Throughput
@@ -43,7 +43,10 @@ def _rows(plan: Plan, files: Mapping[str, str], forecast: Forecast | None) -> It
     yield "executor", [_executor(plan)]
     if forecast is not None:
         yield "start", [_start(forecast)]
-    yield "ranks", [f"{_count(plan.nodes, 'node')} x {_per_node(plan)} = {plan.world_size} on {plan.device}"]
+    yield (
+        "ranks",
+        [f"{quantity(plan.nodes, 'node')} x {_per_node(plan)} = {plan.world_size} on {plan.device}"],
+    )
     yield "strategy", ["plain" if plan.strategy == "plain" else f"deepspeed, ZeRO stage {plan.zero_stage}"]
     if plan.compile != "none":
         yield "kernels", [KERNELS[plan.compile]]
@@ -69,7 +72,7 @@ def _executor(plan: Plan) -> str:
     parts = [f"partition {asked.partition or '(default)'}"]
     parts += [f"{name} {value}" for name, value in (("account", asked.account), ("qos", asked.qos)) if value]
     parts.append(f"time {asked.time or '(the default)'}")
-    parts.append(f"{asked.cpus_per_task} CPU{'' if asked.cpus_per_task == 1 else 's'} a node")
+    parts.append(f"{quantity(asked.cpus_per_task, 'CPU')} a node")
     if asked.gpu_option:
         parts.append(asked.gpu_option)
     return "slurm: " + ", ".join(parts)
@@ -84,18 +87,13 @@ def _start(forecast: Forecast) -> str:
 
 
 def _per_node(plan: Plan) -> str:
-    return _count(plan.gpus, "GPU" if plan.device == "cuda" else "process")
-
-
-def _count(number: int, noun: str) -> str:
-    plural = noun + ("es" if noun.endswith("s") else "s")
-    return f"{number} {noun if number == 1 else plural}"
+    return quantity(plan.gpus, "GPU" if plan.device == "cuda" else "process")
 
 
 def _batch(plan: Plan) -> list[str]:
     layout = plan.layout
     tokens = "" if layout.max_tokens is None else f" and {human_count(layout.max_tokens)} tokens"
-    micro = _count(layout.gradient_accumulation_steps, "micro-batch")
+    micro = quantity(layout.gradient_accumulation_steps, "micro-batch")
     if layout.gradient_accumulation_steps != 1:
         micro = f"{layout.gradient_accumulation_steps} micro-batches"
     most = f"in {micro} of at most {layout.micro_batch_size} examples{tokens}"
@@ -140,9 +138,9 @@ def _speed(plan: Plan) -> Iterator[str]:
         yield "never measured on such a device: from its datasheet, and from assumptions about what is reached of it"
     else:
         yield f"measured on {speed.measured_on}: others differ"
-    yield "on " + ", ".join(f"{_count(nodes, 'node')}: {rate:.0f}/s" for nodes, rate in speed.by_nodes)
+    yield "on " + ", ".join(f"{quantity(nodes, 'node')}: {rate:.0f}/s" for nodes, rate in speed.by_nodes)
     if speed.stops_paying is not None:
-        yield f"from {_count(speed.stops_paying, 'node')} on, each gives less than half of what the first does"
+        yield f"from {quantity(speed.stops_paying, 'node')} on, each gives less than half of what the first does"
         yield from speed.advice
 
 

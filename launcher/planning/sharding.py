@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from launcher.families.shared.base import ModelShape
-from launcher.figures import human_bytes
+from launcher.figures import human_bytes, quantity
 from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic
 from launcher.planning.layout import Layout
 from launcher.recipe.conflicts import conflicts
@@ -147,5 +147,5 @@ def _too_few(recipe: Recipe, world_size: int, few: int) -> str:
     return (
         f"batch.global={now} leaves a rank {each} or fewer, which {world_size} ranks don't pay for: "
         f"set batch.global={larger} with train.lr={recipe.train.lr * factor:.3g} (raised {RULES[rule]}), "
-        f"or use {enough} rank{'s' if enough > 1 else ''}, which take about as long"
+        f"or use {quantity(enough, 'rank')}, which take about as long"
     )

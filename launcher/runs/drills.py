@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from launcher.figures import quantity
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -58,7 +60,7 @@ class TensorDifference:
         if self.message is not None:
             return f"{self.tensor} in {self.file}: {self.message}"
         return (
-            f"{self.tensor} in {self.file}: {self.elements} element{'s' * (self.elements != 1)}, the first at "
+            f"{self.tensor} in {self.file}: {quantity(self.elements, 'element')}, the first at "
             f"{self.at}: {self.expected} and {self.found}"
         )
 

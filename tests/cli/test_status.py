@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from launcher.cli.output import fitted, table
+from launcher.cli.output import fitted, in_full, table
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, Phase, Recent, Step
 from launcher.runs.files import write_json
+from launcher.visible import columns_of
 
 Launch = Callable[..., Any]
 Planned = Callable[..., RunDir]
@@ -181,6 +182,20 @@ def test_a_list_is_no_wider_than_the_terminal_and_cuts_nothing_in_a_pipe(
     assert fitted(rows, 2)[0][0] == rows[0][0]
     monkeypatch.setenv("COLUMNS", "60")
     assert fitted(rows, 2)[0][0] == "a-run-wi…-seed-1"
+
+
+def test_a_list_with_wide_letters_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        ["情感分类-种子一", "failed", "data: " + 30 * "数据", "2026-11-28 12:06"],
+        ["b", "completed", "accuracy 0.9", ""],
+    ]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    for columns in (100, 80, 60, 40):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert max(map(columns_of, table(fitted(rows, 2)).splitlines())) <= columns
+        assert max(map(columns_of, table(in_full(rows, 1)).splitlines())) <= columns
+    monkeypatch.setenv("COLUMNS", "60")
+    assert fitted(rows, 2)[0][2] == "data: 数据数据…"
 
 
 def test_many_runs_with_long_logs_are_listed_in_little_processor_time(

@@ -100,14 +100,14 @@ def _delete(found: Sequence[Leftover], checkpoints: bool, yes: bool, as_json: bo
     """Whether they were deleted, which without --yes takes a yes on the terminal."""
     from launcher.cli.cleaning import delete, show_leftovers
     from launcher.cli.output import on_terminal, say
-    from launcher.figures import human_bytes
+    from launcher.figures import human_bytes, quantity
 
     if not found:
         return False
     if not as_json:
         show_leftovers(found)
     what = "checkpoints of " if checkpoints else ""
-    runs = f"{what}{len(found):,} run{'' if len(found) == 1 else 's'}"
+    runs = f"{what}{quantity(len(found), 'run')}"
     size = human_bytes(sum(each.bytes for each in found))
     if not yes:
         if as_json or not on_terminal("stdin"):

@@ -293,10 +293,11 @@ def _short_names(row: Comparison, sweep: str | None) -> str:
 
 
 def _names(row: Comparison) -> str:
+    from launcher.figures import quantity
+
     if len(row.runs) == 1:
         return row.runs[0]
-    others = len(row.runs) - 1
-    return f"{row.runs[0]} and {others} more seed{'s' if others > 1 else ''}"
+    return f"{row.runs[0]} and {quantity(len(row.runs) - 1, 'more seed')}"
 
 
 def _value(spread: Spread | None) -> str:
