@@ -84,15 +84,8 @@ def begin(
     """Make the next attempt of the run, or say why there is none: `completed`, `cancelled` or `failed`."""
     for sentence in drop_others(run):
         sys.stderr.write(f"{sentence}\n")
-    result = run.read_result()
-    if result is not None and result.status == "completed":
-        run.secrets.unlink(missing_ok=True)
-        return "completed"
-    if is_asked(run.cancel):
-        endings.cancelled(run)
-        return "cancelled"
-    if (found := Job.parse(job)) is not None and found.member is not None and ended_for_good(run, job):
-        return "cancelled"
+    if (status := _is_over(run, job)) is not None:
+        return status
     if run.stop_requested_by() not in (None, "user"):
         run.stop.unlink()
     previous = run.last_attempt()
@@ -129,6 +122,20 @@ def begin(
     port = free_port(int("".join(re.findall(r"\d", job)) or 0))
     interface = gloo_interface(addresses) if executor.takes_nodes else None
     return Start(attempt.number, addresses[0], port, interface, addresses)
+
+
+def _is_over(run: RunDir, job: str) -> str | None:
+    """How the run has ended already, or this job's part in it; None where there is something to do."""
+    result = run.read_result()
+    if result is not None and result.status == "completed":
+        run.secrets.unlink(missing_ok=True)
+        return "completed"
+    if is_asked(run.cancel):
+        endings.cancelled(run)
+        return "cancelled"
+    found = Job.parse(job)
+    shares_a_job = found is not None and found.member is not None
+    return "cancelled" if shares_a_job and ended_for_good(run, job) else None
 
 
 def look(run: RunDir, environ: Mapping[str, str] = os.environ) -> None:

@@ -57,10 +57,9 @@ def compare_command(
     """
     from dataclasses import asdict
 
-    from launcher.cli.output import say, show, show_json
-    from launcher.report.comparison import compare, doubts, figures
+    from launcher.cli.output import show, show_json
+    from launcher.report.comparison import compare, figures
     from launcher.report.significance import TEST
-    from launcher.runs.metrics import doubt_of
 
     directory = options.resolve_runs_dir(runs_dir)
     runs = _evaluated(references, directory)
@@ -72,15 +71,10 @@ def compare_command(
             if not _has_latency(run, machine):
                 _measure(run, machine)
         rows = compare([figures(run, metric, machine) for run in runs])
-    for doubt in doubts(known):
-        say(f"note: {doubt}")
-    for run in runs:
-        if lack := doubt_of(run):
-            say(f"note: {run.run_id}: {lack}")
+    _tell_doubts(runs, known)
     if best:
-        _show_best(
-            rows[0], next(run for run in runs if run.run_id == rows[0].runs[0]), known[0].metric, as_json
-        )
+        first = next(run for run in runs if run.run_id == rows[0].runs[0])
+        _show_best(rows[0], first, known[0].metric, as_json)
     elif as_csv:
         show(_csv(known, _values(references, directory)).rstrip())
     elif as_json:
@@ -100,6 +94,19 @@ def compare_command(
             show("\n" + _effects_text(told))
         if any(row.against_best for row in rows):
             show(f"p: {TEST}, against the first row")
+
+
+def _tell_doubts(runs: Sequence[RunDir], known: Sequence[Figures]) -> None:
+    """What keeps the runs from being compared fairly, and what their records lack."""
+    from launcher.cli.output import say
+    from launcher.report.comparison import doubts
+    from launcher.runs.metrics import doubt_of
+
+    for doubt in doubts(known):
+        say(f"note: {doubt}")
+    for run in runs:
+        if lack := doubt_of(run):
+            say(f"note: {run.run_id}: {lack}")
 
 
 def _sweep(references: Sequence[str], runs_dir: Path) -> Sweep | None:
