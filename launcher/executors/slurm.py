@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from launcher.commands import TIMEOUT_S, ask
 from launcher.errors import RunFailed
-from launcher.executors.shared import slurm_nodes, slurm_site, slurm_times
+from launcher.executors.shared import slurm_nodes, slurm_records, slurm_site, slurm_times
 from launcher.executors.shared.base import (
     Finding,
     Forecast,
@@ -33,6 +33,7 @@ from launcher.executors.shared.slurm_cancelling import (
     take_out_of_the_queue,
 )
 from launcher.executors.shared.slurm_commands import COMMAND_TIMEOUT_S, message_of, run_slurm
+from launcher.executors.shared.slurm_records import job_of
 from launcher.executors.shared.slurm_states import (
     accounting_states,
     asked_for,
@@ -275,13 +276,14 @@ class SlurmExecutor:
         output = (
             ask(["scontrol", "-o", "show", "job", asked_for(str(attempt.job_id))], COMMAND_TIMEOUT_S) or ""
         )
-        fields = dict(re.findall(r"\b(JobState|Reason|Restarts)=(\S+)", output))
-        if fields.get("JobState") in (None, "RUNNING"):
+        found = job_of(output)
+        if found.word in ("", "RUNNING"):
             return None
-        if int(fields.get("Restarts", 0)) > attempt.restart_count:
+        if found.restarts > attempt.restart_count:
             return "requeued"
-        decided: dict[str | None, Verdict] = {"TimeLimit": None, "NodeDown": "lost"}
-        return decided.get(fields.get("Reason"), "cancelled")
+        if found.reason == "TimeLimit":
+            return None
+        return "lost" if found.reason == "NodeDown" else "cancelled"
 
 
 def _job_options(profile: Cluster, gpus: int) -> dict[str, object]:
@@ -297,7 +299,9 @@ def _expedited(run: RunDir) -> list[str]:
     """The option by which a job is started again at once after a node is lost, where the site has that."""
     request = run.read_plan().slurm
     return (
-        ["--requeue=expedite"] if request is not None and request.requeue and slurm_times.expedites() else []
+        ["--requeue=expedite"]
+        if request is not None and request.requeue and slurm_records.config(TIMEOUT_S).expedites
+        else []
     )
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from launcher.errors import RunFailed
 from launcher.executors.shared.base import JobState, ended_for_good, recorded_state
 from launcher.executors.shared.slurm_commands import message_of, run_slurm
-from launcher.executors.shared.slurm_states import asked_for, known_state, timestamp
+from launcher.executors.shared.slurm_records import timestamp
+from launcher.executors.shared.slurm_states import asked_for, known_state
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_text
 

@@ -11,65 +11,47 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from launcher.commands import ask
 from launcher.errors import Problem, RunFailed, UserError
+from launcher.executors.shared import slurm_records
 from launcher.executors.shared.site import Partition, Site
+from launcher.executors.shared.slurm_records import ASK_S, SlurmPartition, name_of
 
-ASK_S = 20.0
 PROBE_S = 150.0
 """Longest to wait for a job of a minute: most of it in the queue."""
-UNLIMITED = ("UNLIMITED", "INFINITE", "NONE", "N/A", "(null)", "")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-TIME = re.compile(r"(?:\d{1,4}-)?\d{1,3}(?::\d{2}){0,2}")
 GPU = re.compile(r"(?:^|,)gpu:(?:([A-Za-z0-9][A-Za-z0-9_.-]*):)?(\d{1,3})(?=[(,]|$)")
 
 
 def read_site() -> Site:
     """The cluster that Slurm's commands talk to. Raises UserError where it doesn't answer."""
-    listed = ask(["scontrol", "-o", "show", "partition"], ASK_S)
-    partitions = (
-        [] if listed is None else [found for line in listed.splitlines() if (found := _partition(line))]
-    )
-    if not partitions:
+    listed = [_partition(each) for each in slurm_records.partitions() if each.is_up]
+    if not listed:
         remedy = "log in to the cluster, look at scontrol show partition, or try: make cluster"
         raise UserError(Problem("Slurm names no partition that is up", remedy=remedy))
-    config = dict(
-        re.findall(r"^(\w+)\s*= (.*?)\s*$", ask(["scontrol", "show", "config"], ASK_S) or "", re.MULTILINE)
-    )
-    account, accounts = _accounts(config)
+    config = slurm_records.config()
+    account, accounts = _accounts() if config.has_accounting else (None, ())
     return Site(
-        name=_name(config.get("ClusterName")) or "cluster",
-        partitions=tuple(partitions),
+        name=config.name or "cluster",
+        partitions=tuple(listed),
         account=account,
         accounts=accounts,
-        counts_gpus=config.get("SelectType", "").endswith("cons_tres"),
+        counts_gpus=config.counts_gpus,
         containers=tuple(_containers()),
     )
 
 
-def _name(text: str | None) -> str | None:
-    """A word of Slurm's that can be a name, or None."""
-    return text if text is not None and NAME.fullmatch(text) else None
-
-
-def _partition(line: str) -> Partition | None:
-    """A line of `scontrol -o show partition`; None for one that is down or hasn't a plain name."""
-    fields = dict(re.findall(r"(?:^| )(\w+)=(\S*)", line))
-    name = _name(fields.get("PartitionName"))
-    if name is None or fields.get("State") != "UP":
-        return None
-    nodes = list(_nodes(name))
+def _partition(told: SlurmPartition) -> Partition:
+    nodes = list(_nodes(told.name))
     gpus = [(kind, int(count)) for _, resources in nodes for kind, count in GPU.findall(resources)]
-    longest = fields.get("MaxTime", "")
     return Partition(
-        name=name,
-        default=fields.get("Default") == "YES",
-        nodes=_number(fields, "TotalNodes") or 0,
+        name=told.name,
+        default=told.is_default,
+        nodes=told.nodes,
         cpus=min((cpus for cpus, _ in nodes), default=1),
         gpus=max((count for _, count in gpus), default=0),
         gpu_types=tuple(dict.fromkeys(kind for kind, _ in gpus if kind)),
-        most_nodes=_number(fields, "MaxNodes"),
-        longest=longest if TIME.fullmatch(longest) else None,
-        has_default_time=fields.get("DefaultTime", "") not in UNLIMITED,
-        memory_mib_per_cpu=_number(fields, "DefMemPerCPU"),
+        most_nodes=told.most_nodes,
+        longest=told.longest,
+        has_default_time=told.has_default_time,
+        memory_mib_per_cpu=told.memory_mib_per_cpu,
     )
 
 
@@ -82,20 +64,13 @@ def _nodes(partition: str) -> Iterator[tuple[int, str]]:
             yield int(cpus.rstrip("+")), resources
 
 
-def _number(fields: Mapping[str, str], name: str) -> int | None:
-    text = fields.get(name, "")
-    return int(text) if text.isdecimal() and len(text) < 10 and int(text) > 0 else None
-
-
-def _accounts(config: Mapping[str, str]) -> tuple[str | None, tuple[str, ...]]:
-    """The user's default account, and all of them; nothing where there is no accounting."""
-    if "slurmdbd" not in config.get("AccountingStorageType", ""):
-        return None, ()
+def _accounts() -> tuple[str | None, tuple[str, ...]]:
+    """The user's default account, and all of them, as accounting has them."""
     user = f"user={getpass.getuser()}"
     own = ask(["sacctmgr", "-nP", "show", "assoc", user, "format=account"], ASK_S) or ""
-    names = tuple(dict.fromkeys(name for line in own.splitlines() if (name := _name(line.strip()))))
+    names = tuple(dict.fromkeys(name for line in own.splitlines() if (name := name_of(line.strip()))))
     said = ask(["sacctmgr", "-nP", "show", "user", user, "format=defaultaccount"], ASK_S) or ""
-    default = _name(said.strip().partition("\n")[0])
+    default = name_of(said.strip().partition("\n")[0])
     return default or next(iter(names), None), names
 
 

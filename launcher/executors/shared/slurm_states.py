@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import os
 import re
@@ -12,6 +11,7 @@ from dataclasses import replace
 
 from launcher.executors.shared.base import JobState, Status, ended_for_good, recorded_state
 from launcher.executors.shared.slurm_commands import message_of, run_slurm
+from launcher.executors.shared.slurm_records import SlurmJob, exit_code_of, job_of, known, timestamp, word_of
 from launcher.runs.directory import RunDir
 from launcher.runs.jobs import Job
 
@@ -74,7 +74,6 @@ _WAITS: Mapping[str, str] = {
     "launch_failed_requeued_held": "until it is released: its start failed (scontrol release JOB)",
 }
 """What it means that a job is pending for this reason, as Slurm calls it."""
-_FIELD = re.compile(r"(?:^| )(JobName|JobState|Reason|ExitCode|StartTime|EndTime|NodeList)=(\S*)")
 
 
 def queued_jobs() -> dict[str, JobState] | None:
@@ -90,10 +89,10 @@ def _queue(_moment: int, _of_which: tuple[str | None, ...]) -> dict[str, JobStat
     done = run_slurm(["squeue", "--noheader", *asked])
     if done.returncode:
         return None
-    names = ("JobState", "Reason", "StartTime", "EndTime", "NodeList")
     rows = [line.split("|") for line in done.stdout.splitlines()]
     return {
-        row[0]: _job_state(row[0], dict(zip(names, row[1:], strict=True))) for row in rows if len(row) == 6
+        job: _job_state(job, _told(state, start, end, nodes, reason))
+        for job, state, reason, start, end, nodes in (row for row in rows if len(row) == 6)
     }
 
 
@@ -153,12 +152,9 @@ def _controller_state(job: str, name: str | None = None) -> JobState | None:
     if done.returncode or "JobState=" not in done.stdout:
         said = message_of(done.stderr) or "it says nothing of the job"
         return JobState("unreachable", job, f"Slurm does not answer: {said}")
-    fields: dict[str, str] = {}
-    for key, value in _FIELD.findall(done.stdout):
-        fields.setdefault(key, value)
-    own = fields.get("JobName")
-    is_element = "_" in job and name is not None and name.startswith(f"{own}.")
-    return _job_state(job, fields) if name in (None, own) or is_element else None
+    found = job_of(done.stdout)
+    is_element = "_" in job and name is not None and name.startswith(f"{found.name}.")
+    return _job_state(job, found) if name in (None, found.name) or is_element else None
 
 
 def _accounting_state(job: str) -> JobState | None:
@@ -170,7 +166,6 @@ def accounting_states(jobs: Sequence[str]) -> dict[str, JobState]:
     """What accounting knows of jobs, by their ids."""
     if not jobs:
         return {}
-    names = ("JobState", "ExitCode", "StartTime", "EndTime", "NodeList")
     columns = "--format=JobID,State,ExitCode,Start,End,NodeList"
     done = run_slurm(
         [
@@ -183,40 +178,36 @@ def accounting_states(jobs: Sequence[str]) -> dict[str, JobState]:
         ]
     )
     rows = [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else []
-    found = {row[0]: dict(zip(names, row[1:], strict=False)) for row in rows}
+    found = {
+        job: _told(state, start, end, nodes, exit_code=code)
+        for job, state, code, start, end, nodes, *_ in (row for row in rows if len(row) >= 6)
+    }
     return {job: _job_state(job, found[asked_for(job)]) for job in jobs if asked_for(job) in found}
 
 
-def _job_state(job: str, fields: Mapping[str, str]) -> JobState:
-    word = fields["JobState"].split()[0].rstrip("+")
-    code, _, signal_number = fields.get("ExitCode", "").partition(":")
+def _told(state: str, start: str, end: str, nodes: str, reason: str = "", exit_code: str = "") -> SlurmJob:
+    """A job from the columns of a list."""
+    times = timestamp(start), timestamp(end)
+    return SlurmJob(word_of(state), None, known(reason), exit_code_of(exit_code), *times, known(nodes))
+
+
+def _job_state(job: str, told: SlurmJob) -> JobState:
     state = JobState(
-        STATUSES.get(word, "unknown"),
+        STATUSES.get(told.word, "unknown"),
         job,
-        reason=_known(fields.get("Reason")),
-        nodes=_known(fields.get("NodeList")),
-        started_at=timestamp(fields.get("StartTime")),
-        ends_by=timestamp(fields.get("EndTime")),
+        reason=told.reason,
+        nodes=told.nodes,
+        started_at=told.started_at,
+        ends_by=told.ends_by,
     )
     if state.status == "pending":
         return replace(state, waits_for=_WAITS.get(re.sub(r"\W.*", "", state.reason or "")))
     if state.active:
         return state
-    exit_code = 128 + int(signal_number) if signal_number not in ("", "0") else int(code or 0)
-    stopped = word == "FAILED" and exit_code == 75
+    stopped = told.word == "FAILED" and told.exit_code == 75
     return replace(
         state,
         status="stopped" if stopped else state.status,
-        reason=state.reason if word in ("COMPLETED", "FAILED") else word,
-        exit_code=exit_code,
+        reason=state.reason if told.word in ("COMPLETED", "FAILED") else told.word,
+        exit_code=told.exit_code,
     )
-
-
-def _known(value: str | None) -> str | None:
-    return None if value in (None, "", "None", "(null)", "None assigned", "Unknown", "N/A") else value
-
-
-def timestamp(value: str | None) -> float | None:
-    text = _known(value)
-    # Slurm writes local time without a zone, which is what `timestamp` takes it for.
-    return None if text is None else dt.datetime.fromisoformat(text).timestamp()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 
-from launcher.commands import ask
+from launcher.commands import TIMEOUT_S, ask
+from launcher.executors.shared import slurm_records
 from launcher.executors.shared.base import Forecast
 from launcher.executors.shared.slurm_commands import message_of
-from launcher.executors.shared.slurm_states import asked_for, timestamp
+from launcher.executors.shared.slurm_records import SlurmPartition, timestamp
+from launcher.executors.shared.slurm_states import asked_for
 from launcher.executors.shared.slurm_submission import UNREACHABLE
 
 FORECAST_S = 5.0
@@ -45,47 +47,23 @@ def ends_by(job: str) -> float | None:
     return timestamp(found[1]) if found is not None and " JobState=RUNNING " in output else None
 
 
-def expedites() -> bool:
-    """Whether a job may ask to start again at once after a node was lost: from Slurm 25.11 on, where it is switched on."""
-    config = _config()
-    return "enable_expedited_requeue" in config.get("SchedulerParameters", "").split(",")
-
-
-def _config() -> dict[str, str]:
-    return dict(re.findall(r"^(\w+)\s*= (.*?)\s*$", ask(["scontrol", "show", "config"]) or "", re.MULTILINE))
-
-
 def grace_s(partition: str | None) -> float | None:
     """Seconds from the first signal to the kill, for a job that gives way to another: the least of the partitions.
 
     None where none of them preempts, or Slurm doesn't say.
     """
-    config = dict(
-        re.findall(r"^(\w+)\s*= (.*?)\s*$", ask(["scontrol", "show", "config"]) or "", re.MULTILINE)
-    )
-    if config.get("PreemptType") in (None, "preempt/none", "(null)"):
+    config = slurm_records.config(TIMEOUT_S)
+    if not config.preempts:
         return None
-    listed = (ask(["scontrol", "-o", "show", "partition"]) or "").splitlines()
-    rows = [dict(re.findall(r"(?:^| )(\w+)=(\S*)", line)) for line in listed]
+    listed = slurm_records.partitions(TIMEOUT_S)
+    highest = max((each.tier for each in listed), default=0)
     graces = [
-        _seconds(row.get("GraceTime")) for row in rows if _is_asked(row, partition) and _gives_way(row, rows)
+        each.grace_s
+        for each in listed
+        if _is_asked(each, partition) and each.may_be_preempted and each.tier < highest
     ]
-    return min(graces) + _seconds(config.get("KillWait")) if graces else None
+    return min(graces) + config.kill_wait_s if graces else None
 
 
-def _is_asked(row: dict[str, str], partition: str | None) -> bool:
-    if partition is None:
-        return row.get("Default") == "YES"
-    return row.get("PartitionName") in partition.split(",")
-
-
-def _gives_way(row: dict[str, str], rows: list[dict[str, str]]) -> bool:
-    """Whether jobs of a partition may be ended for those of another, which has a higher tier."""
-    highest = max((_seconds(other.get("PriorityTier")) for other in rows), default=0)
-    return row.get("PreemptMode") in ("REQUEUE", "CANCEL") and _seconds(row.get("PriorityTier")) < highest
-
-
-def _seconds(text: str | None) -> int:
-    """The number that a field begins with: `30 sec`; 0 where it doesn't."""
-    found = re.match(r"[0-9]{1,9}", text or "")
-    return int(found[0]) if found else 0
+def _is_asked(told: SlurmPartition, partition: str | None) -> bool:
+    return told.is_default if partition is None else told.name in partition.split(",")
