@@ -50,10 +50,7 @@ def page(
     differences = list(_differences(stories))
     charts = list(charts_of(stories[:MOST_CURVES]))
     names = [card.name for card in stories[0].cards]
-    best = [
-        story.best.value if compared and story.best and story.metric == compared.metric else None
-        for story in stories
-    ]
+    best = [story.best_value(compared.metric) for story in stories] if compared else []
     return (
         environment()
         .get_template("report.html.j2")

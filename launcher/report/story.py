@@ -132,6 +132,10 @@ class Story:
             return self.result.best
         return recovered_result.best(self.run, self.plan, self._evaluations)
 
+    def best_value(self, metric: str) -> float | None:
+        """That of the best model; None where another metric has chosen it, or there is none yet."""
+        return self.best.value if self.best is not None and self.best.metric == metric else None
+
     @property
     def metric(self) -> str:
         """The metric that chooses the best model."""

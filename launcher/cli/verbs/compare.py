@@ -79,14 +79,8 @@ def compare_command(
         show(_csv(known, _values(references, directory)).rstrip())
     elif as_json:
         found = [asdict(effect) for effect in _effects(known, references, directory)]
-        show_json(
-            {
-                "metric": known[0].metric,
-                "test": TEST,
-                "rows": [asdict(row) for row in rows],
-                "effects": found,
-            }
-        )
+        document = {"metric": known[0].metric, "test": TEST, "rows": list(map(asdict, rows))}
+        show_json({**document, "effects": found})
     else:
         sweep = _sweep(references, directory)
         show(text_of(rows, known[0].metric, None if sweep is None else sweep.name))
