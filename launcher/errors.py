@@ -11,7 +11,6 @@ A `UserError` carries every mistake found, not the first one: see `Problem`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -116,6 +115,8 @@ class RunStopped(LauncherError):
 
 def nearest(word: str, allowed: Sequence[str]) -> str | None:
     """The entry of `allowed` that `word` was probably meant to be, or None."""
+    import difflib
+
     matches = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
     return matches[0] if matches else None
 

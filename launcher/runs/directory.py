@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -370,6 +369,8 @@ def create(path: Path, files: Mapping[str, str], *, shared: bool = False) -> Run
     Where it is shared, its group may list it, and the directory that it lies in where that is made as well.
     Raises UserError where the directory exists already or can't be made.
     """
+    import tempfile
+
     staging = None
     try:
         if not path.parent.exists():
