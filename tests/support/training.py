@@ -25,7 +25,9 @@ from launcher.reading.check import check_data
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir, create
-from launcher.runs.records import read_json
+from launcher.runs.events import VerbDone, event_of
+from launcher.runs.records import make, read_json
+from launcher.runs.verb_results import Evaluations
 from launcher.train.job import make_job
 from launcher.train.loop import train
 from launcher.train.process.events import Events
@@ -145,13 +147,19 @@ class RankServer:
         return codes
 
     def verb(self, *arguments: object, code: int = 0) -> Row:
-        """Run `python -m launcher.train ARGUMENTS`, whose exit code must be `code`; its last event."""
+        """Run `python -m launcher.train ARGUMENTS`, whose exit code must be `code`; its last event.
+
+        What `eval` has found is as `launch eval --json` shows it.
+        """
         with tempfile.NamedTemporaryFile("r", suffix=".jsonl") as output:
             ended = self._ask({"verb": list(map(str, arguments)), "output": output.name})
             text = output.read()
         assert ended["codes"] == [code], text
         last: Row = json.loads(text.splitlines()[-1])
         assert last["event"] == ("error" if code else "result")
+        done = event_of(last)
+        if arguments[0] == "eval" and isinstance(done, VerbDone):
+            return make(Evaluations, done.others, "eval").tree()
         return last
 
     def _ask(self, request: Row) -> Row:
