@@ -23,7 +23,6 @@ from launcher.runs.records import tree_of
 from launcher.runs.synced_files import sync, sync_tree
 from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.compat.expected_warnings import without_expected_warnings
-from launcher.train.compat.late_patterns import late_patterns
 from launcher.train.compat.sharded_tensors import without_sharded_tensors
 from launcher.train.compat.switch import say_gone
 from launcher.train.model.adapters import add_adapters, save_merged
@@ -141,7 +140,7 @@ def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> An
     """
     arguments = {**kwargs, **({"revision": revision} if revision else {})}
     try:
-        with empty_weights(), late_patterns():
+        with empty_weights():
             return load(name, local_files_only=True, **arguments)
     except OSError as local_error:
         if Path(name).is_dir():

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from support.models import pretrained
 from support.training import ROOT, RankServer, make_run, metrics, recipe, result, torchrun
 from transformers import AutoModelForSequenceClassification
@@ -19,7 +18,6 @@ from transformers import AutoModelForSequenceClassification
 from launcher.families import FAMILIES
 from launcher.runs.directory import RunDir
 from launcher.train.compat.empty_weights import empty_weights
-from launcher.train.compat.late_patterns import late_patterns
 from launcher.train.compat.model_names import Names, kept_names
 
 UNUSED = (
@@ -114,53 +112,6 @@ def test_a_model_is_filled_the_same_without_drawing_first(tmp_path: Path, family
         assert usual.keys() == quick.keys()
         for name, tensor in usual.items():
             assert torch.equal(tensor, quick[name]), name
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_model_is_filled_the_same_with_patterns_compiled_late(tmp_path: Path, family: str) -> None:
-    """Also from a file that calls its norms as the first BERT did, which only a pattern translates."""
-    pretrained(family, tmp_path)
-    file = tmp_path / "model.safetensors"
-    old = {
-        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): each
-        for name, each in load_file(file).items()
-    }
-    save_file(old, file, {"format": "pt"})
-    models = []
-    for context in (contextlib.nullcontext(), late_patterns()):
-        torch.manual_seed(3)
-        with context:
-            models.append(AutoModelForSequenceClassification.from_pretrained(tmp_path))
-    usual, late = (model.state_dict() for model in models)
-    assert usual.keys() == late.keys()
-    for name, tensor in usual.items():
-        assert torch.equal(tensor, late[name]), name
-    models[1].save_pretrained(tmp_path / "again")
-    kept = AutoModelForSequenceClassification.from_pretrained(tmp_path / "again").state_dict()
-    assert all(torch.equal(tensor, kept[name]) for name, tensor in usual.items())
-
-
-LOADED = """
-import re, sys
-from launcher.train.compat.late_patterns import late_patterns
-from launcher.train.compat.start import shorten_start
-shorten_start()
-import transformers
-from transformers import BertModel
-import transformers.core_model_loading
-compiled, compile = [], re.compile
-re.compile = lambda *given: compiled.append(given[0]) or compile(*given)
-with late_patterns():
-    BertModel.from_pretrained(sys.argv[1])
-print(len(compiled))
-"""
-
-
-def test_patterns_that_nobody_asks_are_never_compiled(tmp_path: Path) -> None:
-    pretrained("bert", tmp_path)
-    done = python("-c", LOADED, str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout.splitlines()[-1]) < 200
 
 
 def test_names_of_models_are_kept_between_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
