@@ -1,4 +1,4 @@
-"""Files that hold no text, told by their first bytes, with what makes rows of them."""
+"""Files that hold no data as text, told by their first bytes, with what makes rows of them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,19 @@ KINDS: dict[bytes, tuple[str, str]] = {
     b"version https://git-lfs.github.com/": ("is a pointer of Git LFS, not the data", "git lfs pull"),
 }
 TAR_MAGIC_AT = 257
+WEB_PAGE = (b"<!doctype html", b"<html")
+BLANK = b"\xef\xbb\xbf \t\r\n"
 
 
 def refuse_binary(path: Path, start: bytes) -> None:
-    """Raise UserError where these first bytes are those of a file that isn't text."""
+    """Raise UserError where these first bytes are those of a file that isn't text, or of a web page where none is expected."""
     if start[TAR_MAGIC_AT:].startswith(b"ustar"):
         raise mistake(
             path, None, "is a tar archive", "unpack it, and give the files one by one: [a.csv,b.csv]"
         )
+    if path.suffix != ".txt" and start.lstrip(BLANK).lower().startswith(WEB_PAGE):
+        remedy = "download the file itself: what was saved is a page that shows it or asks to log in"
+        raise mistake(path, None, "is a web page (HTML)", remedy)
     for magic, (text, remedy) in KINDS.items():
         if start.startswith(magic):
             raise mistake(path, None, text, remedy)

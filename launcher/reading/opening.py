@@ -69,10 +69,9 @@ def _what_was_meant(path: Path) -> str:
         return f"{address[1]} addresses aren't read: download the file; hub data are named by data.source=ID"
     if re.search(r"[*?\[]", path.name) and paths.is_dir(path.parent):
         found = sorted(path.parent.glob(path.name))[:8]
-        listed = f" here: [{','.join(map(str, found))}]" if found else ""
-        return (
-            f"patterns aren't expanded: write a list of files [a.csv,b.csv],{listed or ' none fits this one'}"
-        )
+        if not found:
+            return f"no file of {path.parent} is named like that, and patterns aren't expanded: write a list [a.csv,b.csv]"
+        return f"patterns aren't expanded: write a list of files [a.csv,b.csv], here: [{','.join(map(str, found))}]"
     return _nearest_file(path)
 
 

@@ -246,6 +246,8 @@ def test_a_stray_quote_is_refused_instead_of_swallowing_lines(write: Write, cont
         ),
         ("a.txt", b"y " * (1 << 24), "a.txt:1", "is longer than 16,777,216 characters"),
         ("a.csv", b'text,label\n"' + b"x,1\n" * (1 << 23), "a.csv:2", "does it ever end?"),
+        ("a.csv", b"\xef\xbb\xbf\n<!DOCTYPE html><html>\n<p>log in,1\n", "a.csv", "is a web page (HTML)"),
+        ("a.jsonl", b"<HTML lang=en>\n", "a.jsonl", "is a web page (HTML)"),
         ("a.json", b"", "a.json", "is empty"),
         ("a.csv", b"", "a.csv", "is empty"),
         ("a.parquet", b"text", "a.parquet", "is not a parquet file"),

@@ -183,7 +183,7 @@ def test_a_pattern_an_address_and_a_workbook_are_named(tmp_path: Path) -> None:
             f"patterns aren't expanded: write a list of files [a.csv,b.csv], here: [{tmp_path}/a.csv]",
         ),
         (Path(f"{tmp_path}/https:/example.org/a.csv"), "https addresses aren't read: download the file"),
-        (tmp_path / "none*.csv", "none fits this one"),
+        (tmp_path / "none*.csv", f"no file of {tmp_path} is named like that"),
     ]:
         with pytest.raises(UserError) as caught:
             read(path)
