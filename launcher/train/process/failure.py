@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 
 import torch
@@ -50,6 +51,14 @@ MISTAKES = (
     AssertionError,
 )
 """What a program gets wrong in the same way each time. Not ValueError, which libraries raise for many other reasons."""
+LOST_PEER = (
+    "another rank or its node ended, or the network between them broke: the logs of the others, logs/rank_R.log, say which; "
+    "launch resume goes on from the newest checkpoint"
+)
+LONGEST_SAID = 200
+"""Characters that a message keeps of what a library says of a lost connection."""
+_SOURCE = re.compile(r"^\[[^\]]*:\d+\] *")
+"""The file and line of a library, before its words."""
 IN_THE_LOG = "logs/rank_R.log holds the traceback"
 
 
@@ -69,6 +78,10 @@ def describe_failure(error: BaseException) -> Error:
         first = (words.splitlines() or [type(error).__name__])[0]
         return Error(MEMORY, first[:LONGEST_MESSAGE], remedy)
     kind = _unexpected_class(error, words)
+    if kind == "network":
+        said = (_SOURCE.sub("", words).splitlines() or [type(error).__name__])[0]
+        lost = "a connection" if isinstance(error, ConnectionError) else "the connection to another rank"
+        return Error(kind, f"{lost} was lost: {said[:LONGEST_SAID]}", LOST_PEER)
     message = f"{type(error).__name__}{f': {words}' if words else _place(error)}"
     return Error(kind, message[:LONGEST_MESSAGE], _remedy(error, kind))
 

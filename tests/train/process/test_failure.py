@@ -36,6 +36,19 @@ def test_a_disk_that_takes_no_more_is_named(said: str) -> None:
     assert "make it writable" in error.remedy
 
 
+def test_a_lost_connection_is_told_without_the_library_s_own_places() -> None:
+    said = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:24510"
+    error = describe_failure(RuntimeError(said))
+    assert error.kind == "network"
+    assert (
+        error.message == "the connection to another rank was lost: Connection closed by peer [10.0.0.2]:24510"
+    )
+    assert error.remedy is not None
+    assert "another rank or its node ended" in error.remedy
+    error = describe_failure(ConnectionResetError(104, "Connection reset by peer"))
+    assert error.message == "a connection was lost: [Errno 104] Connection reset by peer"
+
+
 @pytest.mark.parametrize("said", ["EIO", "ESTALE"])
 @pytest.mark.fault(17)
 def test_a_disk_that_may_come_back_is_another_cause(said: str) -> None:
