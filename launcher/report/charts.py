@@ -92,7 +92,7 @@ def charts_of(stories: Sequence[Story]) -> Iterator[Chart]:
         yield from _chart("Loss", [*loss, *_validation(stories, "loss")])
     else:
         yield from _chart("Loss", loss)
-        yield from _chart("loss on the validation data", _evaluated(stories, "loss", solid=True))
+        yield from _chart("Loss on the validation data", _evaluated(stories, "loss", solid=True))
     metric = stories[0].metric
     if metric != "loss":
         yield from _chart(f"{metric} on the validation data", _evaluated(stories, metric, solid=True))
