@@ -1,0 +1,21 @@
+"""What the probe measures of the device itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from launcher.train.probe import probe
+from launcher.train.probe.timing import seconds_of
+
+
+def test_what_others_take_of_a_cpu_lowers_no_best_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a pass would be told to be faster than its arithmetic, and packing be given up, wherever other work runs."""
+
+    def interrupted(action: Callable[[], object], device: torch.device) -> float:
+        return seconds_of(action, device) + 1.0
+
+    monkeypatch.setattr(probe, "seconds_of", interrupted)
+    assert probe.peak_rate(torch.device("cpu"), "fp32") > 2 * 512**3
