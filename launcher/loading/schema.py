@@ -252,9 +252,15 @@ def hint(schema: Schema, key: str, value: Any) -> str | None:
         return "write true or false: in YAML 1.2, yes and no are text"
     if int in kinds and isinstance(value, float) and value.is_integer():
         return f"write {int(value)}"
-    if allowed and isinstance(value, str) and (guess := nearest(value[:100].lower(), allowed)):
+    if guess := _nearest_choice(value, allowed):
         return f"did you mean {guess}?"
     return schema.meaning(key)
+
+
+def _nearest_choice(value: Any, allowed: list[str]) -> str | None:
+    if value is False or value in ("off", "no", "false", "False"):
+        return next((choice for choice in ("none", "disabled") if choice in allowed), None)
+    return nearest(value[:100].lower(), allowed) if allowed and isinstance(value, str) else None
 
 
 def shown(value: Any) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.errors import UserError
 from launcher.reading.messages import mistake
-from launcher.tasks.shared.rows import Value
+from launcher.tasks.shared.rows import Value, shown
 
 ONE_PER_LINE = "data.format=jsonl if there is one object on each line"
 AS_CHOICES = (
@@ -22,7 +22,7 @@ AS_RECORDS = 'write a list of objects; from pandas: df.to_json(FILE, orient="rec
 def parse(path: Path, position: int | None, text: str) -> Any:
     """The content of a JSON document, or of a line where `position` is given; UserError where it isn't JSON."""
     try:
-        content = json.loads(text, parse_constant=_constant)
+        content = _DECODER.decode(text)
         if "\\ud" in text or "\\uD" in text:
             json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair is no character
         return content
@@ -35,6 +35,9 @@ def parse(path: Path, position: int | None, text: str) -> Any:
         raise mistake(path, line, message, _remedy(error, in_lines=position is not None)) from None
     except RecursionError:
         raise mistake(path, position, "is JSON nested too deep to be read", "are these data?") from None
+    except KeyError as error:
+        text = f"an object names {shown(error.args[0])} more than once"
+        raise mistake(path, position, text, "keep one") from None
     except ValueError:  # Python converts no longer number, so that none takes minutes
         text = f"holds a number of more than {sys.get_int_max_str_digits():,} digits"
         raise mistake(path, position, text, "write it as text") from None
@@ -70,6 +73,18 @@ def is_columns(content: Any) -> bool:
 
 def _constant(name: str) -> float | None:
     return None if name == "NaN" else float(name)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; KeyError where a name stands in it twice, which json would forget silently."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise KeyError(next(name for at, (name, _) in enumerate(pairs) if name in dict(pairs[:at])))
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_object)
+"""Made once: that halves the time of a line."""
 
 
 def _remedy(error: json.JSONDecodeError, *, in_lines: bool) -> str | None:

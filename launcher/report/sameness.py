@@ -134,10 +134,7 @@ def _event_losses(run: RunDir) -> dict[tuple[int, int], float | None]:
 def _hashes(run: RunDir) -> dict[str, str]:
     """Name -> sha256 of the best model's weights and of what the last checkpoint holds."""
     found = {f"model/{path.name}": sha256(path) for path in sorted(run.model.glob("*.safetensors"))}
-    steps = sorted(
-        (path for path in run.checkpoints.glob("step_*") if path.name[5:].isdecimal()),
-        key=lambda path: int(path.name[5:]),
-    )
+    steps = run.checkpoint_directories()
     manifest = read_manifest(steps[-1]) if steps else None
     for name in WEIGHTS:
         if manifest is not None and name in manifest.files:

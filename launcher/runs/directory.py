@@ -46,6 +46,7 @@ CODE_PATCH = f"{PROVENANCE}/code.patch"
 COMPARED = ("recipe.yaml", "plan.json", "ds_config.json", LOSS_FILE)
 """Files that decide the mathematics of a run, and must be on resuming what they were."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_STEP = re.compile(rf"0|{_NUMBER.pattern}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -309,6 +310,12 @@ class RunDir:
         except NotADirectoryError:
             raise DamagedFile(Problem("is no directory", where=str(self.attempts))) from None
         return sorted(int(name) for name in names if _NUMBER.fullmatch(name))
+
+    def checkpoint_directories(self) -> list[Path]:
+        """`checkpoints/step_N` by N, whatever they hold; none where there are none."""
+        found = {path: path.name.removeprefix("step_") for path in self.checkpoints.glob("step_*")}
+        steps = {path: int(step) for path, step in found.items() if _STEP.fullmatch(step) and path.is_dir()}
+        return sorted(steps, key=steps.__getitem__)
 
     def last_attempt(self) -> AttemptDir | None:
         numbers = self.attempt_numbers()

@@ -14,6 +14,7 @@ from launcher.runs import out_of_memory
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir, read_result
 from launcher.runs.failure_classes import HERE_TOO, ONCE_IT_TRAINS, answer_to
+from launcher.runs.manifest import MANIFEST
 from launcher.runs.results import Error
 
 Next = Literal["stay", "requeue", "again"]
@@ -92,8 +93,9 @@ def without_end(run: RunDir, job: str) -> str | None:
 
 def saved_step(run: RunDir) -> int:
     """Step of the newest finished checkpoint; 0 where there is none."""
-    steps = (path.parent.name.removeprefix("step_") for path in run.checkpoints.glob("step_*/manifest.json"))
-    return max((int(step) for step in steps if step.isdecimal()), default=0)
+    finished = (path for path in reversed(run.checkpoint_directories()) if (path / MANIFEST).exists())
+    newest = next(finished, None)
+    return 0 if newest is None else int(newest.name.removeprefix("step_"))
 
 
 def _failures_before(run: RunDir, attempt: AttemptDir) -> Iterator[Failure]:

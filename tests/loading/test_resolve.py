@@ -296,6 +296,12 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ("nodes=four", "must be a whole number of at least 1", "Machines."),
         ("requeue=yes", "must be true or false", "yes and no are text"),
         ("zero.stage=4", "must be a whole number from 0 to 3 or null", "plain PyTorch"),
+        (
+            "tracking.wandb.mode=off",
+            "must be one of auto, online, offline, disabled",
+            "did you mean disabled?",
+        ),
+        ("train.compile=false", "must be one of auto, none, graph, inductor", "did you mean none?"),
         ("seed=-1", "must be a whole number from 0 to 4294967295", "Seed"),
         ("train.lr=.inf", "must be a number above 0", "Peak"),
         ("train.beta1=.nan", "must be a number of at least 0 and below 1", "moment"),

@@ -224,6 +224,13 @@ def test_a_stray_quote_is_refused_instead_of_swallowing_lines(write: Write, cont
         ("a.csv", b"text,label\na\0b,1\n", "a.csv:2", "NUL"),
         ("a.csv", b"text,text\na,b\n", "a.csv:1", "names text more than once"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "a.jsonl:2", "is not JSON"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n{"text": "b", "id": 1, "text": "c"}\n',
+            "a.jsonl:2",
+            "names 'text' more than once",
+        ),
+        ("a.json", b'[{"text": {"a": 1, "a": 2}}]', "a.json", "names 'a' more than once"),
         ("a.jsonl", b'{"text": "a"}\n["b"]\n', "a.jsonl:2", "not an object"),
         ("a.jsonl", b'{"text": "\\ud800"}\n', "a.jsonl:1", "half a surrogate pair"),
         ("a.json", b'{"text": "a"}', "a.json", "neither a list"),

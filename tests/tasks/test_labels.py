@@ -27,6 +27,11 @@ def test_codes_versions_and_words_stay_as_they_are(value: str) -> None:
     assert class_name(value) == value
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), None, "", [], {}])
+def test_what_names_no_class(value: Any) -> None:
+    assert class_name(value) is None
+
+
 def test_zero_has_no_sign() -> None:
     assert class_name("-0.0") == class_name(-0.0) == class_name("0.0") == "0"
 

@@ -28,7 +28,10 @@ def test_numbers_are_tags_and_no_words() -> None:
     assert words("[1, 0]") == ["[1,", "0]"]
 
 
-@pytest.mark.parametrize("broken", ["['Anna', 'saw'", "['a', None]", "['a', ...]", "['a' + 'b']", '["a": 1]'])
+@pytest.mark.parametrize(
+    "broken",
+    ["['Anna', 'saw'", "['a', None]", "['a', ...]", "['a' + 'b']", '["a": 1]', '["a",' + "[" * 100_000],
+)
 def test_what_begins_as_a_list_and_is_none_is_refused(broken: str) -> None:
     assert words(broken) is None
     assert tags(broken) is None

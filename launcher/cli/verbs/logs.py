@@ -139,7 +139,7 @@ def _told(line: str) -> str | None:
 def _order(path: Path) -> tuple[bool, int, str]:
     """The job's logs first, then ranks by number."""
     number = path.stem.removeprefix("rank_")
-    return (path.stem.startswith("rank_"), int(number) if number.isdigit() else 0, path.stem)
+    return (path.stem.startswith("rank_"), int(number) if number.isdecimal() else 0, path.stem)
 
 
 def _source(path: Path) -> str:

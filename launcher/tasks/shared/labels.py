@@ -29,7 +29,7 @@ def class_name(value: Value) -> str | None:
     if isinstance(value, list | dict):
         return None
     if isinstance(value, float):
-        if math.isnan(value):
+        if not math.isfinite(value):
             return None
         value = int(value) if value.is_integer() else value
     return None if value is None else _written_name(str(value))

@@ -30,7 +30,7 @@ def unwritten(value: Value) -> Value:
 def _json_list(text: str) -> list[str | int | float] | None:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     plain = all(isinstance(item, str | int | float) and not isinstance(item, bool) for item in found)
     return found if plain else None

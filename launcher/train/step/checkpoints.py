@@ -176,7 +176,7 @@ class Checkpoints:
         if self._ranks.is_main:
             for staging in self._run.checkpoints.glob(".step_*.new"):
                 shutil.rmtree(staging, ignore_errors=True)
-            for directory in self._on_disk()[::-1]:
+            for directory in self._run.checkpoint_directories()[::-1]:
                 problem = verify(directory)
                 if problem is None:
                     choice = str(directory)
@@ -204,16 +204,11 @@ class Checkpoints:
             staging.rename(final)
             sync(final.parent)
             self.seconds.append(time.perf_counter() - started)
-            for old in self._on_disk()[: -self._keep]:
+            for old in self._run.checkpoint_directories()[: -self._keep]:
                 _remove(old)
         except BaseException as error:  # noqa: BLE001  (raised again by `wait`, in the thread that trains)
             self._error = error
             shutil.rmtree(staging, ignore_errors=True)
-
-    def _on_disk(self) -> list[Path]:
-        """Directories that claim to be checkpoints, oldest first."""
-        found = [p for p in self._run.checkpoints.glob("step_*") if p.name[5:].isdigit() and p.is_dir()]
-        return sorted(found, key=lambda path: int(path.name[5:]))
 
 
 def verify(directory: Path) -> str | None:

@@ -83,10 +83,10 @@ def _paths(run: RunDir) -> dict[str, Path]:
 
 
 def _last_checkpoint(run: RunDir) -> Path:
-    found = [path for path in run.checkpoints.glob("step_*") if path.name[5:].isdigit()]
+    found = run.checkpoint_directories()
     if not found:
         raise RunFailed("drill", f"{run.run_id} has no checkpoint")
-    return max(found, key=lambda path: int(path.name[5:]))
+    return found[-1]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -141,7 +141,8 @@ def test_nothing_is_resumed_from_where_nothing_is_whole(tmp_path: Path) -> None:
     for step in (2, 4):
         _flip(run.checkpoints / f"step_{step}" / "model.pt", 100)
     (run.checkpoints / ".step_6.new").mkdir()
-    (run.checkpoints / "step_best").mkdir()
+    for name in ("step_best", "step_²", "step_٣", "step_007"):
+        (run.checkpoints / name).mkdir()
     (run.checkpoints / "step_8").write_text("a file")
     step, said = _newest(run)
     assert step is None
