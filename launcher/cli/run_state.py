@@ -290,7 +290,7 @@ def next_steps(run: RunDir, job: JobState) -> Iterator[str]:
         case "completed":
             yield f"launch predict {run.run_id} FILE"
             yield f"launch eval {run.run_id} FILE"
-        case "stopped" | "cancelled" | "preempted":
+        case "waiting" | "stopped" | "cancelled" | "preempted":
             yield f"launch resume {run.run_id}"
         case _:
             yield f"launch logs {run.run_id}"
@@ -394,6 +394,8 @@ def newest_metrics(look: Look) -> Mapping[str, Any]:
 def remark(look: Look) -> str:
     """The last cell of a line: why a job waits, what hangs, why a run failed, or its metric."""
     job = look.job
+    if job.status == "waiting":
+        return job.reason or ""
     if job.status == "pending":
         starts = f"starts {moment(job.started_at)}, " if job.started_at is not None else ""
         return f"{starts}waits {job.waits_for or f'({job.reason})'}" if job.reason else starts.rstrip(", ")

@@ -34,6 +34,7 @@ AROUND = 4
 STYLES = {
     "running": "green",
     "completed": "bold green",
+    "waiting": "yellow",
     "pending": "yellow",
     "stopped": "yellow",
     "failed": "bold red",

@@ -84,7 +84,7 @@ class LocalExecutor:
         """Which script is alive, or how the run directory says that the newest ended."""
         job = run.last_job()
         if job is None:
-            return JobState("unknown", reason="never started")
+            return JobState("waiting", reason="never started")
         last = run.last_attempt()
         for living in self._living(run):
             record = None if last is None else last.read()

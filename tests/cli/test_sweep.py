@@ -67,11 +67,11 @@ def test_what_is_asked_of_a_sweep_is_asked_of_its_trials(
     wait_until(lambda: runs[0].metrics.exists() and len(losses(runs[0])) > 2, "the first trial to train", 120)
     document = json.loads(launch("status", "s", "--json").stdout)
     assert [trial["values"] for trial in document["trials"]] == [{"seed": seed} for seed in (1, 2, 3)]
-    assert document["counts"] == {"running": 1, "unknown": 2}
+    assert document["counts"] == {"running": 1, "waiting": 2}
     launch("stop", "s", "--wait")
     assert process.wait(60) == 75
     assert not runs[1].metrics.exists()
-    assert "1 stopped, 2 unknown" in launch("status", "s").stdout
+    assert "1 stopped, 2 waiting" in launch("status", "s").stdout
     assert "s.seed1" in launch("status").stdout
     assert "has no trial that is running" in launch("cancel", "s", code=2).stderr
     assert "name one: s.seed1, s.seed2, s.seed3" in launch("logs", "s", code=2).stderr
@@ -82,7 +82,7 @@ def test_what_is_asked_of_a_sweep_is_asked_of_its_trials(
     wait_until(lambda: len(losses(runs[0])) > done, "the first trial to go on", 120)
     launch("cancel", "s")
     assert again.wait(60) == 75
-    assert launch("status", "s").stdout.splitlines()[-1] == "3 trials: 1 cancelled, 2 unknown"
+    assert launch("status", "s").stdout.splitlines()[-1] == "3 trials: 1 cancelled, 2 waiting"
 
 
 def test_the_best_recipe_starts_a_run(launch: Launch, tiny: tuple[str, ...], tmp_path: Path) -> None:

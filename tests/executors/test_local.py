@@ -75,7 +75,7 @@ def test_a_run_from_start_to_end(local: Executor, make_run: MakeRun) -> None:
         echo to the job log
         printf '{"status": "completed"}' >$run_dir/result.json
         printf 0 >$run_dir/attempts/$LAUNCHER_ATTEMPT/exit_code""")
-    assert local.state(run) == JobState("unknown", reason="never started")
+    assert local.state(run) == JobState("waiting", reason="never started")
     job = local.start(run)
     state = ended(local, run)
     assert (state.status, state.exit_code, state.job_id) == ("completed", 0, job)

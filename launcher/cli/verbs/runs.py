@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from launcher.runs.directory import RunDir
 
 STATES = (
-    *("pending", "running", "completing", "completed", "stopped", "failed", "cancelled", "preempted"),
-    *("unreachable", "unknown", "damaged"),
+    *("waiting", "pending", "running", "completing", "completed", "stopped", "failed", "cancelled"),
+    *("preempted", "unreachable", "unknown", "damaged"),
 )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from launcher.recipe.cluster import Cluster
 
 Status = Literal[
+    "waiting",
     "pending",
     "running",
     "completing",
@@ -39,6 +40,7 @@ class JobState:
     """What is known about the newest job of a run; times are Unix seconds."""
 
     status: Status
+    """`waiting`: planned, and no job was ever started; `pending`: its scheduler has the job in the queue."""
     job_id: str | None = None
     reason: str | None = None
     """Why it waits, or how it ended, in the scheduler's word: `Resources`, `NODE_FAIL`."""

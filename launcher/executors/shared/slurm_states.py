@@ -99,7 +99,7 @@ def _queue(_moment: int, _of_which: tuple[str | None, ...]) -> dict[str, JobStat
 def state_of(run: RunDir, jobs: Sequence[str], told: Mapping[str, JobState]) -> JobState:
     """The state of a run with these jobs, the newest first, of which Slurm told what it knows."""
     if not jobs:
-        return JobState("unknown", reason="never submitted")
+        return JobState("waiting", reason="never submitted")
     job, *earlier = jobs
     state = told.get(job)
     if state is None or not state.active:
