@@ -91,7 +91,7 @@ class Session:
     def _stay(self, run: RunDir, tail: follow.Tail) -> JobState:
         """Show the run until it is over; returns the state of its job then."""
         with make_bar() as bar:
-            watch = Watch(self._executor, run, bar, quiet=self._local)
+            watch = FollowedRun(self._executor, run, bar, quiet=self._local)
             if self._local:
                 bar.update("starting Python", None, None)
             asked = follow.every(LOCAL_POLL_S if self._local else SCHEDULER_POLL_S, watch.is_over)
@@ -104,7 +104,7 @@ class Session:
         return watch.state
 
 
-class Watch:
+class FollowedRun:
     """Asks the executor for the job's state and shows when it changes."""
 
     def __init__(self, executor: Executor, run: RunDir, bar: Bar, *, quiet: bool = False) -> None:

@@ -32,7 +32,7 @@ ORDER: Sequence[State] = ("failed", "note", "away", "busy", "ok")
 
 
 @dataclass(frozen=True)
-class Examined:
+class CheckedNode:
     """A node, and what was found there."""
 
     name: str
@@ -61,7 +61,7 @@ class Need:
 
 def examine_cluster(
     executor: Executor, profile: Cluster, wanted: str | None, directory: Path
-) -> list[Examined]:
+) -> list[CheckedNode]:
     """Look at all nodes of the profile's partition, or at the wanted ones, that are free; those that fail come first.
 
     `directory` is where runs are: all nodes must see it, and nothing stays in it. Raises UserError where there are no such
@@ -85,7 +85,7 @@ def examine_cluster(
                 for node in nodes
             ],
         )
-    examined = [found.get(node.name) or Examined(node.name, _state(node), node.why) for node in nodes]
+    examined = [found.get(node.name) or CheckedNode(node.name, _state(node), node.why) for node in nodes]
     return sorted(examined, key=lambda each: ORDER.index(each.state))
 
 
@@ -95,7 +95,7 @@ def _state(node: Node) -> State:
 
 def _examine(
     executor: Executor, profile: Cluster, need: Need, hosts: Sequence[str], directory: Path
-) -> dict[str, Examined] | None:
+) -> dict[str, CheckedNode] | None:
     """What was found on these nodes; None where they can't be had now."""
     existing = next(
         path for path in (directory.absolute(), *directory.absolute().parents) if paths.exists(path)
@@ -123,7 +123,7 @@ def _examine(
         return {each.name: each for each in _judged(need, hosts, facts)}
 
 
-def _judged(need: Need, hosts: Sequence[str], facts: Mapping[int, NodeFacts]) -> Iterator[Examined]:
+def _judged(need: Need, hosts: Sequence[str], facts: Mapping[int, NodeFacts]) -> Iterator[CheckedNode]:
     found = findings.find(need, hosts, facts)
     for number, host in enumerate(hosts):
         own = tuple(sorted((each for each in found if each.host == host), key=lambda each: each.state))
@@ -131,7 +131,7 @@ def _judged(need: Need, hosts: Sequence[str], facts: Mapping[int, NodeFacts]) ->
         states = [each.state for each in own]
         state: State = "failed" if "failed" in states else "note" if states else "ok"
         seconds = facts[number].seconds if number in facts else None
-        yield Examined(host, state, None, checks, own, seconds)
+        yield CheckedNode(host, state, None, checks, own, seconds)
 
 
 def _of(check: str, found: Sequence[Finding], need: Need, *, answered: bool) -> str:
@@ -141,7 +141,7 @@ def _of(check: str, found: Sequence[Finding], need: Need, *, answered: bool) -> 
     return "ok" if answered and (need.gpus or check not in GPU_CHECKS) else "-"
 
 
-def cluster_lines(examined: Sequence[Examined]) -> Iterator[Sequence[str]]:
+def cluster_lines(examined: Sequence[CheckedNode]) -> Iterator[Sequence[str]]:
     """A row of each node for a table under `cluster_headers`."""
     for each in examined:
         yield [each.name, _word(each.state), *(_word(each.checks.get(check, "-")) for check in CHECKS)]
@@ -152,7 +152,7 @@ def cluster_headers() -> Sequence[str]:
     return ["node", "state", *("directory" if check == "run directory" else check for check in CHECKS)]
 
 
-def reasons(examined: Sequence[Examined]) -> Iterator[str]:
+def reasons(examined: Sequence[CheckedNode]) -> Iterator[str]:
     """A sentence on everything that isn't as it should be, what fails first."""
     for each in examined:
         for finding in each.findings:

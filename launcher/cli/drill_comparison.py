@@ -6,17 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from launcher.cli.drill_runs import Interrupted
+from launcher.cli.drill_runs import FaultedRun
 from launcher.cli.train_process import run_verb
 from launcher.errors import RunFailed
 from launcher.report.sameness import first_step, interrupted_at, near_losses, reported_alike
 from launcher.runs.directory import RunDir
-from launcher.runs.drills import Finding, Interruption, TensorDifference
+from launcher.runs.drills import Interruption, Sameness, TensorDifference
 from launcher.runs.events import Step, read_events
 from launcher.runs.verb_results import StateDifferences
 
 
-def compare(whole: RunDir, interrupted: Sequence[Interrupted]) -> list[Interruption]:
+def compare(whole: RunDir, interrupted: Sequence[FaultedRun]) -> list[Interruption]:
     """What each interrupted run has in common with the one that nobody touched."""
     exact = [each for each in interrupted if each.whole == whole]
     states = dict(
@@ -28,7 +28,7 @@ def compare(whole: RunDir, interrupted: Sequence[Interrupted]) -> list[Interrupt
     ]
 
 
-def _compare_nearly(each: Interrupted) -> Interruption:
+def _compare_nearly(each: FaultedRun) -> Interruption:
     """For a run that went on with other ranks, whose sums are rounded in another order."""
     near = near_losses(each.whole, each.run, each.whole.plan_tree()["precision"])
     return _interruption(
@@ -37,13 +37,13 @@ def _compare_nearly(each: Interrupted) -> Interruption:
 
 
 def _compare(
-    whole: RunDir, each: Interrupted, final: Finding, first_tensor: TensorDifference | None
+    whole: RunDir, each: FaultedRun, final: Sameness, first_tensor: TensorDifference | None
 ) -> Interruption:
     findings = (*reported_alike(whole, each.run, attempts=True), final)
     return _interruption(each, findings, first_step=first_step(whole, each.run), first_tensor=first_tensor)
 
 
-def _interruption(each: Interrupted, findings: tuple[Finding, ...], **differences: Any) -> Interruption:
+def _interruption(each: FaultedRun, findings: tuple[Sameness, ...], **differences: Any) -> Interruption:
     at = interrupted_at(each.run)
     resumed_from = _resumed_from(each.run, at)
     return Interruption(
@@ -62,7 +62,7 @@ def _interruption(each: Interrupted, findings: tuple[Finding, ...], **difference
     )
 
 
-def _states(whole: RunDir, others: Sequence[RunDir]) -> list[tuple[Finding, TensorDifference | None]]:
+def _states(whole: RunDir, others: Sequence[RunDir]) -> list[tuple[Sameness, TensorDifference | None]]:
     """(what the final states have in common, the first tensor that differs) for each of the other runs."""
     if not others:
         return []
@@ -70,9 +70,9 @@ def _states(whole: RunDir, others: Sequence[RunDir]) -> list[tuple[Finding, Tens
     try:
         compared = run_verb(["states", *(str(run.path) for run in (whole, *others))], StateDifferences).states
     except RunFailed as error:
-        return [(Finding(what, 0, 1, error.message), None)] * len(others)
+        return [(Sameness(what, 0, 1, error.message), None)] * len(others)
     return [
-        (Finding(what, it.same, it.count, None if it.first is None else str(it.first)), it.first)
+        (Sameness(what, it.same, it.count, None if it.first is None else str(it.first)), it.first)
         for it in compared
     ]
 
@@ -83,7 +83,7 @@ def _resumed_from(run: RunDir, at: int) -> int:
     return min(later, default=at + 1) - 1
 
 
-def _seconds_to_next_step(each: Interrupted, at: int) -> float | None:
+def _seconds_to_next_step(each: FaultedRun, at: int) -> float | None:
     """From the fault to the first step beyond those that were done before it."""
     later = (
         event.t - each.struck_at

@@ -65,7 +65,7 @@ WITHOUT_DROPOUT = ("still", "world")
 
 
 @dataclass(frozen=True)
-class Interrupted:
+class FaultedRun:
     """A run that something was done to, and that was resumed to its end."""
 
     way: str
@@ -102,14 +102,14 @@ class DrillRuns:
         self._prefix = prefix
         self._plant = plant
 
-    def perform(self, ways: Sequence[str]) -> tuple[RunDir, list[Interrupted]]:
+    def perform(self, ways: Sequence[str]) -> tuple[RunDir, list[FaultedRun]]:
         """(the run that nobody touched, the interrupted run of each way), all completed and of the same length.
 
         Raises RunFailed where a run fails by itself, or ends otherwise than its fault should make it.
         """
         whole = self._long_enough()
         still = self._whole("still") if "world" in ways else whole
-        done: list[Interrupted] = []
+        done: list[FaultedRun] = []
         while len(done) < len(ways):
             way = ways[len(done)]
             interrupted = self._interrupted(way, still if way == "world" else whole)
@@ -159,7 +159,7 @@ class DrillRuns:
         _complete(run, executor)
         return run
 
-    def _interrupted(self, way: str, whole: RunDir) -> Interrupted | None:
+    def _interrupted(self, way: str, whole: RunDir) -> FaultedRun | None:
         """A run that was interrupted half-way and resumed; None where it was too quick for that."""
         run, executor, plan = self._create(way)
         fault = FAULTS[way]
@@ -181,7 +181,7 @@ class DrillRuns:
         if way == "world":
             injected = self._change_world(run, plan)
         _complete(run, executor)
-        return Interrupted(way, run, injected, struck_at, error, planted, whole)
+        return FaultedRun(way, run, injected, struck_at, error, planted, whole)
 
     def _change_world(self, run: RunDir, plan: Plan) -> str:
         """Plan the rest of a run for half of its ranks, or for two where it has one."""

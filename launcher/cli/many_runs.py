@@ -95,7 +95,7 @@ def show_list(lines: Sequence[Line], *, as_json: bool) -> None:
         return
     show(table(fitted([HEADERS, *(line.cells for line in ordered)], LAST)))
     if len(ordered) > 1:
-        say(f"{len(ordered):,} runs: {counts_text(counted(line.status for line in ordered))}")
+        say(f"{len(ordered):,} runs: {counts_text(status_counts(line.status for line in ordered))}")
 
 
 def changed_since(runs: Iterable[RunDir], moment_s: float) -> list[RunDir]:
@@ -118,7 +118,7 @@ def show_status(sweep: Sweep, *, as_json: bool) -> None:
 
     early = stopped_early(sweep.directory)
     lines = [_as_decided(line, early.get(line.run.run_id)) for line in lines_of(sweep.runs())]
-    counts = counted(line.status for line in lines)
+    counts = status_counts(line.status for line in lines)
     if as_json:
         trials = [
             {**line.tree, "values": trial.values} for line, trial in zip(lines, sweep.trials, strict=True)
@@ -139,7 +139,7 @@ def _as_decided(line: Line, decision: Decision | None) -> Line:
     return replace(line, status="stopped early", decision=str(decision))
 
 
-def counted(statuses: Iterable[str]) -> dict[str, int]:
+def status_counts(statuses: Iterable[str]) -> dict[str, int]:
     """How often each status is there."""
     known = list(statuses)
     return {status: known.count(status) for status in dict.fromkeys(known)}

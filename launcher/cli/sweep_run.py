@@ -288,11 +288,11 @@ def _pack(sweep: Sweep, executor: Executor) -> Pack | None:
 
 def _told(sweep: Sweep, ended: dict[str, str], *, as_json: bool) -> int:
     """Say how the trials ended; returns the exit code."""
-    from launcher.cli.many_runs import counted, counts_text
+    from launcher.cli.many_runs import counts_text, status_counts
     from launcher.cli.output import say, show_json
     from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 
-    say(f"{sweep.name}: {counts_text(counted(ended.values()))}")
+    say(f"{sweep.name}: {counts_text(status_counts(ended.values()))}")
     if as_json:
         show_json({"sweep": sweep.name, "trials": ended})
     if "active" in ended.values():

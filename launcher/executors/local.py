@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from launcher.errors import UserError
 from launcher.executors.shared.base import (
-    Finding,
     Forecast,
     JobState,
+    Remark,
     Verdict,
     prepare_start,
     recorded_state,
@@ -125,7 +125,7 @@ class LocalExecutor:
         """This machine always is."""
         return True
 
-    def look(self) -> Iterator[Finding]:
+    def look(self) -> Iterator[Remark]:
         """Nothing needs to be there for jobs here."""
         yield from ()
 

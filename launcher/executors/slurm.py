@@ -17,9 +17,9 @@ from launcher.commands import TIMEOUT_S, ask
 from launcher.errors import RunFailed
 from launcher.executors.shared import slurm_nodes, slurm_records, slurm_site, slurm_times
 from launcher.executors.shared.base import (
-    Finding,
     Forecast,
     JobState,
+    Remark,
     Verdict,
     prepare_start,
     refuse_idle,
@@ -191,18 +191,18 @@ class SlurmExecutor:
             return True
         return "Could not establish a configuration source" not in done.stderr
 
-    def look(self) -> Iterator[Finding]:
+    def look(self) -> Iterator[Remark]:
         """Whether there is a cluster that answers, and what its partitions have."""
         if shutil.which("sbatch") is None:
-            yield Finding("ok", "sbatch is not on PATH: runs are local")
+            yield Remark("ok", "sbatch is not on PATH: runs are local")
         elif not self.is_set_up():
             message = "sbatch is there, but has no cluster: runs are local"
-            yield Finding("note", message, "set SLURM_CONF, or: make cluster")
+            yield Remark("note", message, "set SLURM_CONF, or: make cluster")
         elif (listed := ask(["sinfo", "--noheader", "--format=%P %a %D %T %G"])) is None:
             message = "sbatch is there, but sinfo gets no answer"
-            yield Finding("broken", message, "is this a login node, and is slurmctld up?")
+            yield Remark("broken", message, "is this a login node, and is slurmctld up?")
         else:
-            yield from (Finding("ok", _partition_text(line)) for line in listed.splitlines())
+            yield from (Remark("ok", _partition_text(line)) for line in listed.splitlines())
 
     def gpus_per_node(self, partition: str | None) -> int | None:
         """Most GPUs of a node in the partitions, the default one where None; None where Slurm doesn't answer."""

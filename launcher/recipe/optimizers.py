@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 Optimizer = Literal["adamw", "adam", "sgd", "rmsprop", "adafactor", "lamb", "muon"]
 
 
-class Facts(NamedTuple):
+class OptimizerFacts(NamedTuple):
     """What is known of an optimizer before torch is there."""
 
     state_bytes: int
@@ -30,12 +30,12 @@ class Facts(NamedTuple):
     """Whether weights that were pretrained by Adam lose what they know when all of them are trained by it."""
 
 
-OPTIMIZERS: Mapping[Optimizer, Facts] = {
-    "adamw": Facts(8, captured=True),
-    "adam": Facts(8, captured=True),
-    "sgd": Facts(0, rate_rule="linear", takes_momentum=True, takes_nesterov=True),
-    "rmsprop": Facts(4, takes_momentum=True),
-    "adafactor": Facts(0, highest_zero=0),
-    "lamb": Facts(8, highest_zero=0),
-    "muon": Facts(8, matrix_bytes=4, highest_zero=0, iterations=5, harms_pretrained=True),
+OPTIMIZERS: Mapping[Optimizer, OptimizerFacts] = {
+    "adamw": OptimizerFacts(8, captured=True),
+    "adam": OptimizerFacts(8, captured=True),
+    "sgd": OptimizerFacts(0, rate_rule="linear", takes_momentum=True, takes_nesterov=True),
+    "rmsprop": OptimizerFacts(4, takes_momentum=True),
+    "adafactor": OptimizerFacts(0, highest_zero=0),
+    "lamb": OptimizerFacts(8, highest_zero=0),
+    "muon": OptimizerFacts(8, matrix_bytes=4, highest_zero=0, iterations=5, harms_pretrained=True),
 }

@@ -36,7 +36,7 @@ class Try:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Advice:
     """Something that the curves show."""
 
     name: str
@@ -46,7 +46,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Curves:
+class History:
     """What was recorded of a run."""
 
     steps: list[int]
@@ -66,12 +66,12 @@ class Curves:
         return self.result is not None and self.result.status == "completed"
 
 
-def read_curves(run: RunDir) -> Curves:
-    """The run's curves. Raises UserError where it has done too few steps to say anything."""
-    return curves_of(run, read_metrics(run).rows)
+def read_history(run: RunDir) -> History:
+    """What a run has recorded. Raises UserError where it has done too few steps to say anything."""
+    return history_of(run, read_metrics(run).rows)
 
 
-def curves_of(run: RunDir, rows: Sequence[MetricsRow]) -> Curves:
+def history_of(run: RunDir, rows: Sequence[MetricsRow]) -> History:
     """The same from what was read of metrics.jsonl."""
     train = [row for row in rows if row.split is None and row.step > 0]
     known = [row for row in train if row.figures.get("train/loss") is not None]
@@ -91,7 +91,7 @@ def curves_of(run: RunDir, rows: Sequence[MetricsRow]) -> Curves:
         if row.split == "validation"
     ]
     best = None if result is None else result.best
-    return Curves(
+    return History(
         steps=[row.step for row in train],
         losses=[row.figures.get("train/loss") for row in train],
         norms=[row.figures.get("train/grad_norm") for row in train],
@@ -103,7 +103,7 @@ def curves_of(run: RunDir, rows: Sequence[MetricsRow]) -> Curves:
     )
 
 
-def diagnose(curves: Curves) -> list[Finding]:
+def diagnose(curves: History) -> list[Advice]:
     """Every finding, the gravest first; none where nothing stands out. Each key is advised once, by the gravest."""
     if _diverged(curves.result):
         return _without_repetition([_divergence(curves)])
@@ -112,7 +112,7 @@ def diagnose(curves: Curves) -> list[Finding]:
     return _without_repetition([finding for check in checks for finding in check(curves)])
 
 
-def _without_repetition(findings: Sequence[Finding]) -> list[Finding]:
+def _without_repetition(findings: Sequence[Advice]) -> list[Advice]:
     """The findings without what is set already and what a graver one advises otherwise."""
     advised: set[str] = set()
     kept = []
@@ -127,11 +127,11 @@ def _diverged(result: Result | None) -> bool:
     return result is not None and result.error is not None and result.error.kind == "diverged"
 
 
-def _divergence(curves: Curves) -> Finding:
+def _divergence(curves: History) -> Advice:
     lr = _lr(curves)
     assert curves.result is not None
     assert curves.result.error is not None
-    return Finding(
+    return Advice(
         "diverged",
         "the loss or its gradient was no longer a number: the rate is too high, or warm-up too short",
         {"step": curves.result.error.step or 0, "train.lr": lr},
@@ -139,7 +139,7 @@ def _divergence(curves: Curves) -> Finding:
     )
 
 
-def _unstable(curves: Curves) -> Iterator[Finding]:
+def _unstable(curves: History) -> Iterator[Advice]:
     """The loss rises above where it started, or jumps back up by half of all that it had gained."""
     smooth = _smooth(_known(curves.losses))
     start, low = smooth[0], math.inf
@@ -150,7 +150,7 @@ def _unstable(curves: Curves) -> Iterator[Finding]:
     gained = start - min(smooth)
     if jump > 0.5 * max(gained, 0.1 * start) and jump > 0.1 * start:
         lr = _lr(curves)
-        yield Finding(
+        yield Advice(
             "rate_too_high" if smooth[-1] >= 0.95 * start else "unstable",
             "the training loss jumps up again after it had fallen"
             + (", and ends no lower than it began" if smooth[-1] >= 0.95 * start else ""),
@@ -159,13 +159,13 @@ def _unstable(curves: Curves) -> Iterator[Finding]:
         )
 
 
-def _collapsed(curves: Curves) -> Iterator[Finding]:
+def _collapsed(curves: History) -> Iterator[Advice]:
     """One class is always predicted: a correlation with the labels of exactly zero while accuracy is not."""
     if not curves.evaluations:
         return
     last = curves.evaluations[-1]
     if last.get("mcc") == 0.0 and last.get("macro_f1", 1.0) < last.get("accuracy", 0.0):
-        yield Finding(
+        yield Advice(
             "class_collapse",
             "the model predicts the same class for everything",
             {name: last[name] for name in ("accuracy", "macro_f1", "mcc")},
@@ -177,14 +177,14 @@ def _collapsed(curves: Curves) -> Iterator[Finding]:
         )
 
 
-def _fairer_metric(curves: Curves) -> Iterator[Try]:
+def _fairer_metric(curves: History) -> Iterator[Try]:
     """A metric that shows a collapse, where the model isn't chosen by such a one already."""
     fair = tasks.named(curves.recipe.task).fair_metrics
     if fair and curves.metric not in fair:
         yield _try(curves, "eval.metric", fair[0])
 
 
-def _overfitting(curves: Curves) -> Iterator[Finding]:
+def _overfitting(curves: History) -> Iterator[Advice]:
     """The loss on the validation data rises by a tenth above its lowest while that on the training data falls."""
     known = [row for row in curves.evaluations if row.get("loss") is not None]
     if len(known) < 2:
@@ -192,7 +192,7 @@ def _overfitting(curves: Curves) -> Iterator[Finding]:
     lowest = min(known, key=lambda row: row["loss"])
     last, end = known[-1], _end(curves)
     if last["loss"] > 1.1 * lowest["loss"] and end < lowest["loss"]:
-        yield Finding(
+        yield Advice(
             "overfitting",
             "the loss on the validation data rises while that on the training data falls",
             {
@@ -210,7 +210,7 @@ def _overfitting(curves: Curves) -> Iterator[Finding]:
         )
 
 
-def _undertrained(curves: Curves) -> Iterator[Finding]:
+def _undertrained(curves: History) -> Iterator[Advice]:
     """The metric is best at the last evaluation, and the last tenth of the steps still lowered the loss by a twentieth."""
     losses = _known(curves.losses)
     size = max(3, round(WINDOW * len(losses)))
@@ -219,7 +219,7 @@ def _undertrained(curves: Curves) -> Iterator[Finding]:
     before, end = statistics.fmean(losses[-2 * size : -size]), statistics.fmean(losses[-size:])
     if end < 0.95 * before and _best_is_last(curves) and not _overfits(curves):
         epochs = curves.recipe.train.epochs
-        yield Finding(
+        yield Advice(
             "undertrained",
             "the training loss was still falling when the training ended",
             {"loss_before": before, "loss_at_end": end, "steps": curves.steps[-1]},
@@ -227,13 +227,13 @@ def _undertrained(curves: Curves) -> Iterator[Finding]:
         )
 
 
-def _rate_too_low(curves: Curves) -> Iterator[Finding]:
+def _rate_too_low(curves: History) -> Iterator[Advice]:
     """All the training has lowered the loss by less than a twentieth, smoothly."""
     smooth = _smooth(_known(curves.losses))
     gained = (smooth[0] - smooth[-1]) / smooth[0] if smooth[0] else 0.0
     if abs(gained) < 0.05 and not list(_unstable(curves)) and smooth[0] > 0.1:
         lr = _lr(curves)
-        yield Finding(
+        yield Advice(
             "rate_too_low",
             "the training loss hardly moved",
             {"loss_at_start": smooth[0], "loss_at_end": smooth[-1], "train.lr": lr},
@@ -241,14 +241,14 @@ def _rate_too_low(curves: Curves) -> Iterator[Finding]:
         )
 
 
-def _underfitting(curves: Curves) -> Iterator[Finding]:
+def _underfitting(curves: History) -> Iterator[Advice]:
     """The loss has settled at more than half of what guessing costs, on the training data too."""
     smooth = _smooth(_known(curves.losses))
     end, half = smooth[-1], smooth[len(smooth) // 2]
     settled = half - end < 0.05 * half
     fell = smooth[0] - end >= 0.05 * smooth[0]
     if settled and fell and end > 0.5 * smooth[0] and not list(_unstable(curves)):
-        yield Finding(
+        yield Advice(
             "underfitting",
             "the training loss has settled at a high level: the model can't fit even the training data",
             {"loss_at_start": smooth[0], "loss_half_way": half, "loss_at_end": end},
@@ -260,7 +260,7 @@ def _underfitting(curves: Curves) -> Iterator[Finding]:
         )
 
 
-def _always_clipped(curves: Curves) -> Iterator[Finding]:
+def _always_clipped(curves: History) -> Iterator[Advice]:
     """The gradient was longer than train.clip in nine of ten steps: the clip, not train.lr, sets the step."""
     clip = curves.recipe.train.clip
     norms = _known(curves.norms)
@@ -269,7 +269,7 @@ def _always_clipped(curves: Curves) -> Iterator[Finding]:
     share = sum(norm > clip for norm in norms) / len(norms)
     if share > 0.9:
         middle = statistics.median(norms)
-        yield Finding(
+        yield Advice(
             "always_clipped",
             "the gradient was clipped in nearly every step",
             {"share_of_steps": share, "median_norm": middle, "train.clip": clip},
@@ -280,7 +280,7 @@ def _always_clipped(curves: Curves) -> Iterator[Finding]:
         )
 
 
-def _stopped_early(curves: Curves) -> Iterator[Finding]:
+def _stopped_early(curves: History) -> Iterator[Advice]:
     """Early stopping ended the training before its last step."""
     patience = curves.recipe.train.early_stopping.patience
     planned = curves.recipe.train.epochs
@@ -291,7 +291,7 @@ def _stopped_early(curves: Curves) -> Iterator[Finding]:
         return
     if patience is not None and total is not None and curves.steps[-1] < 0.99 * total:
         best = 0 if result.best is None else result.best.step
-        yield Finding(
+        yield Advice(
             "early_stopped",
             "early stopping ended the training: nothing is wrong with that",
             {"steps": curves.steps[-1], "planned": round(total), "best_at_step": best},
@@ -312,12 +312,12 @@ def _smooth(values: Sequence[float]) -> list[float]:
     return [statistics.fmean(values[start : start + size]) for start in range(0, len(values), size)]
 
 
-def _end(curves: Curves) -> float:
+def _end(curves: History) -> float:
     losses = _known(curves.losses)
     return statistics.fmean(losses[-max(3, round(WINDOW * len(losses))) :])
 
 
-def _best_is_last(curves: Curves) -> bool:
+def _best_is_last(curves: History) -> bool:
     if curves.metric is None or not curves.evaluations:
         return True
     values = [row[curves.metric] for row in curves.evaluations if row.get(curves.metric) is not None]
@@ -325,18 +325,18 @@ def _best_is_last(curves: Curves) -> bool:
     return values[-1] == best
 
 
-def _overfits(curves: Curves) -> bool:
+def _overfits(curves: History) -> bool:
     return any(_overfitting(curves))
 
 
-def _is_lora(curves: Curves) -> bool:
+def _is_lora(curves: History) -> bool:
     return curves.recipe.tuning == "lora"
 
 
 # Advice
 
 
-def _lr(curves: Curves) -> float:
+def _lr(curves: History) -> float:
     return curves.recipe.train.lr
 
 
@@ -344,26 +344,26 @@ def _rounded(value: float) -> float:
     return float(f"{value:.2g}")
 
 
-def _try(curves: Curves, key: str, value: Any) -> Try:
+def _try(curves: History, key: str, value: Any) -> Try:
     """Try `value`, which the recipe has otherwise at the moment."""
     return Try(key, value, functools.reduce(getattr, key.split("."), curves.recipe))
 
 
-def _at_least(curves: Curves, key: str, value: float) -> Iterator[Try]:
+def _at_least(curves: History, key: str, value: float) -> Iterator[Try]:
     """Try `value` where less is set, or nothing."""
     advice = _try(curves, key, value)
     if advice.now is None or advice.now < value:
         yield advice
 
 
-def _at_most(curves: Curves, key: str, value: float) -> Iterator[Try]:
+def _at_most(curves: History, key: str, value: float) -> Iterator[Try]:
     """Try `value` where more is set, or nothing."""
     advice = _try(curves, key, value)
     if advice.now is None or advice.now > value:
         yield advice
 
 
-def _ending_at(curves: Curves, step: int) -> Iterator[Try]:
+def _ending_at(curves: History, step: int) -> Iterator[Try]:
     """A training that ends with `step`, by the key that sets its length."""
     epochs = float(f"{curves.epochs * step / curves.steps[-1]:.2g}")
     if curves.recipe.train.max_steps and step > 0:
@@ -372,12 +372,12 @@ def _ending_at(curves: Curves, step: int) -> Iterator[Try]:
         yield _try(curves, "train.epochs", epochs)
 
 
-def _warmup(curves: Curves) -> Try:
+def _warmup(curves: History) -> Try:
     warmup = curves.recipe.train.warmup
     more = 2 * warmup if isinstance(warmup, int) and warmup else 0.1
     return _try(curves, "train.warmup", max(more, 2 * warmup) if isinstance(warmup, float) else more)
 
 
-def _longer(curves: Curves, epochs: float) -> Try:
+def _longer(curves: History, epochs: float) -> Try:
     limited = curves.recipe.train.max_steps
     return _try(curves, "train.max_steps", 2 * limited) if limited else _try(curves, "train.epochs", epochs)

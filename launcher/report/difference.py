@@ -11,7 +11,7 @@ from launcher.recipe.recipe import leaf_values
 from launcher.report.data_difference import data_notes
 from launcher.report.sameness import computed_alike
 from launcher.runs.directory import RunDir
-from launcher.runs.drills import Finding
+from launcher.runs.drills import Sameness
 from launcher.runs.provenance import Environment, environments, read_environment, read_origins
 from launcher.runs.records import read_text
 
@@ -42,7 +42,7 @@ class Section:
     entries: tuple[Entry, ...] = ()
     notes: tuple[str, ...] = ()
     """What a table can't show, such as the lines of data that differ, and what is not recorded."""
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Sameness, ...] = ()
     """Whether they computed the same."""
 
     @property
@@ -188,7 +188,7 @@ def _results(one: RunDir, two: RunDir) -> Section:
     return Section("results", tuple(_entries(*sides)), findings=computed_alike(one, two))
 
 
-def told(finding: Finding) -> str:
+def told(finding: Sameness) -> str:
     """A finding in one line."""
     if not finding.count:
         return f"{finding.what}: there are none"

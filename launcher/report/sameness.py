@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.runs.directory import RunDir
-from launcher.runs.drills import Finding, StepDifference
+from launcher.runs.drills import Sameness, StepDifference
 from launcher.runs.events import Step, read_events
 from launcher.runs.manifest import read_manifest
 from launcher.runs.metrics import read_metrics
@@ -22,12 +22,12 @@ FAR_OFF = {"fp32": 1e-3, "bf16": 2e-2}
 """How far losses may come from each other by rounding alone, over a drill's steps."""
 
 
-def computed_alike(one: RunDir, two: RunDir) -> tuple[Finding, ...]:
+def computed_alike(one: RunDir, two: RunDir) -> tuple[Sameness, ...]:
     """What `reported_alike` compares, and the weights at the end."""
     return (*reported_alike(one, two), _same("weights", _hashes(one), _hashes(two)))
 
 
-def reported_alike(one: RunDir, two: RunDir, attempts: bool = False) -> tuple[Finding, ...]:
+def reported_alike(one: RunDir, two: RunDir, attempts: bool = False) -> tuple[Sameness, ...]:
     """Every loss that either run reported, and the metrics of evaluations.
 
     With `attempts`, losses of steps that a killed attempt of `two` did and a later one did again are looked at too.
@@ -44,7 +44,7 @@ def reported_alike(one: RunDir, two: RunDir, attempts: bool = False) -> tuple[Fi
 class Nearness:
     """How far the losses of two runs are from each other."""
 
-    finding: Finding
+    finding: Sameness
     largest: float
 
 
@@ -60,7 +60,9 @@ def near_losses(one: RunDir, two: RunDir, precision: str) -> Nearness:
     ]
     first = next((f"{key}: {expected.get(key)} and {found.get(key)}" for key in different), None)
     what = f"training losses, within {bound:.0e}"
-    return Nearness(Finding(what, len(far) - len(different), len(far), first), max(far.values(), default=0.0))
+    return Nearness(
+        Sameness(what, len(far) - len(different), len(far), first), max(far.values(), default=0.0)
+    )
 
 
 def _distance(one: float | None, two: float | None) -> float:
@@ -93,7 +95,7 @@ def interrupted_at(run: RunDir) -> int:
 
 def _same(
     what: str, expected: Mapping[Any, Any], found: Mapping[Any, Any], *, subset: bool = False
-) -> Finding:
+) -> Sameness:
     """Compare two mappings; with `subset`, keys of `found` are (attempt, step) and those of `expected` (1, step)."""
     pairs = (
         {
@@ -105,7 +107,7 @@ def _same(
     )
     different = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     first = next((f"{key}: {one} and {two}" for key, (one, two) in different.items()), None)
-    return Finding(what, len(pairs) - len(different), len(pairs), first)
+    return Sameness(what, len(pairs) - len(different), len(pairs), first)
 
 
 def _losses(run: RunDir) -> dict[str, Any]:

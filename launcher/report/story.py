@@ -333,7 +333,7 @@ class Story:
 def _findings(run: RunDir, rows: Sequence[MetricsRow]) -> list[CurveFinding]:
     """What the curves say about the settings; nothing where the run is too short to tell."""
     try:
-        found = advice.diagnose(advice.curves_of(run, rows))
+        found = advice.diagnose(advice.history_of(run, rows))
     except UserError:
         return []
     return [

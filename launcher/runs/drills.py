@@ -10,7 +10,7 @@ from launcher.figures import quantity
 
 
 @dataclass(frozen=True)
-class Finding:
+class Sameness:
     """One kind of thing that was compared."""
 
     what: str
@@ -83,7 +83,7 @@ class Interruption:
     seconds_to_next_step: float | None
     """From the fault to the first step that had not been done before; on a cluster its own delay is in it."""
     passed: bool
-    findings: tuple[Finding, ...]
+    findings: tuple[Sameness, ...]
     error: str | None = None
     """The class of the error that the run recorded for the fault."""
     planted: str | None = None

@@ -36,7 +36,7 @@ from launcher.train.record.loss_spikes import LossSpikes
 from launcher.train.record.pace import PaceLog
 from launcher.train.record.provenance import record_data, record_environment
 from launcher.train.record.rank_times import RankTimes
-from launcher.train.record.recorder import NoRecord, Record, open_record
+from launcher.train.record.recorder import MetricsRecorder, NoRecord, open_record
 from launcher.train.step.captured_steps import CudaRecorder, GraphedSteps
 from launcher.train.step.checkpoints import Checkpoints, TrainState
 from launcher.train.step.plain import Plain
@@ -71,7 +71,7 @@ class Job:
     checkpoints: Checkpoints
     sparsity: Sparsity | None
     graphs: GraphedSteps | None
-    record: Record
+    record: MetricsRecorder
     rank_times: RankTimes
     pace: PaceLog
     events: Events
@@ -187,7 +187,7 @@ def _adversary(recipe: Recipe, built: BuiltModel) -> Adversary | None:
     return Adversary(built.base.get_input_embeddings(), fgm) if fgm else None
 
 
-def _record(run: RunDir, plan: Plan, dataset: Dataset, step: int, events: Events) -> Record:
+def _record(run: RunDir, plan: Plan, dataset: Dataset, step: int, events: Events) -> MetricsRecorder:
     return open_record(run, plan, step, events, run_config(run, plan, plan.recipe, dataset))
 
 

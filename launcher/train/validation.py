@@ -17,7 +17,7 @@ from launcher.train.model.build import save_model
 from launcher.train.step.checkpoints import TrainState
 from launcher.train.tasks.base import Scores
 from launcher.train.tokens.encoder import length_of
-from launcher.train.use.evaluation import Evaluator, Interrupted
+from launcher.train.use.evaluation import EvaluationStopped, Evaluator
 from launcher.train.use.examination import examine, keep
 
 
@@ -32,7 +32,7 @@ def evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, boo
         metrics, scores = _evaluator(job).validate(
             job.dataset.validation, partial(job.events.phase, "evaluating"), job.stop
         )
-    except Interrupted:
+    except EvaluationStopped:
         return state, True
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
     try_probes(job, state)

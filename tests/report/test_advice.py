@@ -12,7 +12,7 @@ import pytest
 from support.plans import new_run, plan_of
 
 from launcher.errors import UserError
-from launcher.report.advice import Finding, diagnose, read_curves
+from launcher.report.advice import Advice, diagnose, read_history
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
 
@@ -56,8 +56,8 @@ def recorded(
     return run
 
 
-def found(run: RunDir) -> list[Finding]:
-    return diagnose(read_curves(run))
+def found(run: RunDir) -> list[Advice]:
+    return diagnose(read_history(run))
 
 
 def names(run: RunDir) -> list[str]:
@@ -69,7 +69,7 @@ def settled(time: float) -> float:
     return 0.1 + 0.6 * math.exp(-12 * time)
 
 
-def tries(finding: Finding) -> dict[str, tuple[Any, Any]]:
+def tries(finding: Advice) -> dict[str, tuple[Any, Any]]:
     return {item.key: (item.now, item.value) for item in finding.keys}
 
 
@@ -77,7 +77,7 @@ def test_a_line_that_a_kill_tore_is_left_out(tmp_path: Path) -> None:
     run = recorded(tmp_path, settled)
     with run.metrics.open("a") as metrics:
         metrics.write('{"step": 201, "train/lo')
-    assert read_curves(run).steps[-1] == STEPS
+    assert read_history(run).steps[-1] == STEPS
 
 
 def test_a_good_training_has_no_findings(tmp_path: Path) -> None:

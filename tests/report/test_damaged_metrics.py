@@ -123,7 +123,7 @@ def test_a_step_that_nobody_knows_is_said_wherever_the_record_is_read(
     done = CliRunner().invoke(cli, ["report", "r", f"--runs-dir={run.path.parent}"])
     assert done.exit_code == 0, done.output
     assert doubt in (run.path / "report.html").read_text()
-    assert advice.read_curves(run).steps[-1] == 12 or 12 not in kept
+    assert advice.read_history(run).steps[-1] == 12 or 12 not in kept
 
 
 @pytest.mark.parametrize(

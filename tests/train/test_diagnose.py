@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.training import RankServer, make_run, recipe
 
-from launcher.report.advice import diagnose, read_curves
+from launcher.report.advice import diagnose, read_history
 
 
 @pytest.mark.parametrize(
@@ -27,4 +27,4 @@ def test_a_fault_is_found(
 ) -> None:
     wanted = recipe(tiny_data, eval={"every": 10}, checkpoint={"every": None}, **changes)
     run = ranks.complete(make_run(tmp_path / "run", wanted))
-    assert name in [finding.name for finding in diagnose(read_curves(run))]
+    assert name in [finding.name for finding in diagnose(read_history(run))]

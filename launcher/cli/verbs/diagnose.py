@@ -10,7 +10,7 @@ import click
 from launcher.cli import options
 
 if TYPE_CHECKING:
-    from launcher.report.advice import Finding
+    from launcher.report.advice import Advice
 
 
 @click.command("diagnose")
@@ -25,30 +25,28 @@ def diagnose_command(reference: str, runs_dir: Path | None, as_json: bool) -> No
     from dataclasses import asdict
 
     from launcher.cli.output import say, show, show_json
-    from launcher.report.advice import diagnose, read_curves
+    from launcher.report.advice import diagnose, read_history
     from launcher.runs.finding import find
     from launcher.runs.metrics import doubt_of
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
-    findings = diagnose(read_curves(run))
+    advice = diagnose(read_history(run))
     if doubt := doubt_of(run):
         say(f"note: {doubt}")
     if as_json:
-        show_json({"run_id": run.run_id, "findings": [asdict(finding) for finding in findings]})
-    elif findings:
-        show("\n".join(map(_text, findings)))
+        show_json({"run_id": run.run_id, "findings": [asdict(each) for each in advice]})
+    elif advice:
+        show("\n".join(map(_text, advice)))
     else:
         show("nothing stands out: the training loss fell and settled, and the validation data agree")
 
 
-def _text(finding: Finding) -> str:
+def _text(advice: Advice) -> str:
     from launcher.figures import human_number
 
-    evidence = "  ".join(f"{name} {human_number(value)}" for name, value in finding.evidence.items())
-    lines = [f"{finding.name}: {finding.message}", f"  seen    {evidence}"]
-    lines += [
-        f"  try     {item.key}={_value(item.value)}   (now {_value(item.now)})" for item in finding.keys
-    ]
+    evidence = "  ".join(f"{name} {human_number(value)}" for name, value in advice.evidence.items())
+    lines = [f"{advice.name}: {advice.message}", f"  seen    {evidence}"]
+    lines += [f"  try     {item.key}={_value(item.value)}   (now {_value(item.now)})" for item in advice.keys]
     return "\n".join(lines)
 
 

@@ -14,9 +14,9 @@ from launcher.cli import options
 from launcher.errors import EXIT_FAILED, EXIT_OK, Problem, UserError, choices
 
 if TYPE_CHECKING:
-    from launcher.cli.drill_runs import DrillRuns, Interrupted
+    from launcher.cli.drill_runs import DrillRuns, FaultedRun
     from launcher.runs.directory import RunDir
-    from launcher.runs.drills import Drill, Finding, Interruption
+    from launcher.runs.drills import Drill, Interruption, Sameness
 
 STEPS = 12
 
@@ -132,7 +132,7 @@ def _writable(directory: Path) -> Path:
 
 
 def _record(
-    runs: DrillRuns, whole: RunDir, interrupted: list[Interrupted], words: tuple[str, ...], began_at: float
+    runs: DrillRuns, whole: RunDir, interrupted: list[FaultedRun], words: tuple[str, ...], began_at: float
 ) -> Drill:
     from launcher import __version__
     from launcher.cli.drill_comparison import compare
@@ -163,7 +163,7 @@ def _page(drill: Drill) -> str:
     return page(drill)
 
 
-def _difference(run: Interruption, finding: Finding) -> str:
+def _difference(run: Interruption, finding: Sameness) -> str:
     if finding.difference is None and run.largest_difference is not None:
         return f"at most {run.largest_difference:.1e} apart"
     return finding.difference or ""

@@ -12,7 +12,7 @@ from launcher.cli import options
 if TYPE_CHECKING:
     from launcher.cli.reproduction import Reproduction
     from launcher.runs.directory import RunDir
-    from launcher.runs.drills import Finding
+    from launcher.runs.drills import Sameness
 
 
 @click.command("reproduce")
@@ -108,7 +108,7 @@ def _document(run: RunDir, again: RunDir, planned: Reproduction, passed: bool) -
     }
 
 
-def _show(run: RunDir, again: RunDir, findings: tuple[Finding, ...], passed: bool) -> None:
+def _show(run: RunDir, again: RunDir, findings: tuple[Sameness, ...], passed: bool) -> None:
     from launcher.cli.output import say, show, table
     from launcher.cli.reproduction import is_deterministic
     from launcher.cli.verbs.difference import section_text

@@ -65,7 +65,7 @@ Verdict = Literal["cancelled", "requeued", "lost"] | None
 decided nothing."""
 
 
-class Finding(NamedTuple):
+class Remark(NamedTuple):
     """What somebody who looks at an executor should know: `broken` is what no job works with, `note` what some don't."""
 
     state: Literal["ok", "note", "broken"]
@@ -99,7 +99,7 @@ class Executor(Protocol):
     def is_set_up(self) -> bool:
         """Whether jobs can be started from this machine."""
 
-    def look(self) -> Iterator[Finding]:
+    def look(self) -> Iterator[Remark]:
         """What `launch doctor` says of it."""
 
     def gpus_per_node(self, partition: str | None) -> int | None:

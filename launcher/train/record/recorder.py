@@ -18,7 +18,7 @@ MODEL_TIMEOUT_S = 180.0
 """Time for the last uploads where the best model is one of them; it may hold the end of a training up for so long."""
 
 
-class Record:
+class MetricsRecorder:
     """The metrics of a run, on rank 0 alone."""
 
     def __init__(self, log: MetricsLog, tracker: Tracker, events: Events) -> None:
@@ -58,7 +58,7 @@ class Record:
             self._events.emit("tracking", url=self._page)
 
 
-class NoRecord(Record):
+class NoRecord(MetricsRecorder):
     """What the other ranks write: nothing."""
 
     def __init__(self) -> None:
@@ -77,11 +77,15 @@ class NoRecord(Record):
         pass
 
 
-def open_record(run: RunDir, plan: Plan, step: int, events: Events, config: Mapping[str, Any]) -> Record:
+def open_record(
+    run: RunDir, plan: Plan, step: int, events: Events, config: Mapping[str, Any]
+) -> MetricsRecorder:
     """Rank 0's record of a run that goes on from `step`, with a W&B client started beside it."""
     put_right(run, step, events)
     log = MetricsLog(run.metrics)
-    return Record(log, Tracker(tracking_settings(run, plan, config), log, _stop_request(run)), events)
+    return MetricsRecorder(
+        log, Tracker(tracking_settings(run, plan, config), log, _stop_request(run)), events
+    )
 
 
 def tracking_settings(run: RunDir, plan: Plan, config: Mapping[str, Any]) -> TrackingSettings:

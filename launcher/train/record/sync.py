@@ -28,7 +28,7 @@ from launcher.train.record.recorder import tracking_settings
 from launcher.train.record.repair import put_right
 from launcher.train.record.sender import Sender
 from launcher.train.record.tracking import TrackingSettings, client_environment
-from launcher.train.record.wandb_client import Job, init_run, one_line, probe
+from launcher.train.record.wandb_client import TrackingJob, init_run, one_line, probe
 from launcher.train.record.wandb_process import mark_synced
 from launcher.train.record.wandb_session import Session
 
@@ -113,7 +113,7 @@ def _session(run: RunDir, settings: TrackingSettings, ending: Ending, events: Ev
     import wandb
 
     size = run.metrics.stat().st_size
-    job = Job(
+    job = TrackingJob(
         settings=settings,
         metrics=run.metrics,
         live_from=size,

@@ -16,7 +16,7 @@ from launcher.train.record.tracking import TrackingSettings
 
 
 @dataclass(frozen=True)
-class Job:
+class TrackingJob:
     """What the training hands over in `wandb/tracker.json`."""
 
     settings: TrackingSettings
@@ -32,7 +32,7 @@ class Job:
     trainer_pid: int
 
     @classmethod
-    def read(cls, path: Path) -> Job:
+    def read(cls, path: Path) -> TrackingJob:
         fields = json.loads(path.read_text())
         settings = fields["settings"]
         settings.update(directory=Path(settings["directory"]))
@@ -52,7 +52,7 @@ class Job:
         return self.settings.directory / "wandb"
 
 
-def choose_mode(job: Job, wandb: Any) -> tuple[str, str | None, str]:
+def choose_mode(job: TrackingJob, wandb: Any) -> tuple[str, str | None, str]:
     """(mode, server to look for again, why it is offline as words to append)."""
     wanted: str = job.settings.mode
     if wanted == "auto":
@@ -92,7 +92,9 @@ def probe(server: str, timeout_s: float) -> str | None:
         return one_line(getattr(error, "reason", error))
 
 
-def init_run(job: Job, wandb: Any, mode: str, on_stop: Callable[[], None], *, measures: bool = True) -> Any:
+def init_run(
+    job: TrackingJob, wandb: Any, mode: str, on_stop: Callable[[], None], *, measures: bool = True
+) -> Any:
     """The W&B run of a job; `on_stop` is called when its stop button is pressed. `measures`: whether wandb may report what
     the machine does that this process is on."""
     settings = job.settings

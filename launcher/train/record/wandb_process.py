@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from launcher import start_up
 from launcher.train.record.sender import Sender
 from launcher.train.record.tracking import LATE
-from launcher.train.record.wandb_client import Job, choose_mode, init_run, one_line
+from launcher.train.record.wandb_client import TrackingJob, choose_mode, init_run, one_line
 from launcher.train.record.wandb_session import Session
 
 NICENESS = 10
@@ -81,7 +81,7 @@ def main(path: str) -> NoReturn:
         os.nice(NICENESS)
     start_up.without_plugins()
     try:
-        job = Job.read(Path(path))
+        job = TrackingJob.read(Path(path))
         control = Control(job.trainer_pid, patience_s=job.settings.finish_timeout_s + 10)
         with _alone(job.directory / ".lock"):
             code = _track(job, control)
@@ -92,7 +92,7 @@ def main(path: str) -> NoReturn:
     os._exit(code)  # no exit hooks: wandb's waits for uploads without a bound
 
 
-def _track(job: Job, control: Control) -> int:
+def _track(job: TrackingJob, control: Control) -> int:
     mode = "unknown"
     try:
         with start_up.without_collections():

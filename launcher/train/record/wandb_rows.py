@@ -69,7 +69,7 @@ class Steps:
         return complete
 
 
-class Best:
+class BestSoFar:
     """The best evaluation on the validation split, for the run's summary."""
 
     def __init__(self, monitor: str | None, mode: str) -> None:
@@ -95,7 +95,7 @@ class Best:
         return True
 
 
-class StepTimes:
+class StepDurations:
     """How long steps took: what most of them, and the slow ones, need."""
 
     def __init__(self) -> None:

@@ -15,10 +15,10 @@ from launcher.errors import EXIT_OK, EXIT_STOPPED
 from launcher.train.record.alerts import cause, tell_ending
 from launcher.train.record.metrics_log import Number
 from launcher.train.record.sender import Sender
-from launcher.train.record.wandb_client import Job, one_line, probe
+from launcher.train.record.wandb_client import TrackingJob, one_line, probe
 from launcher.train.record.wandb_files import last_step
 from launcher.train.record.wandb_results import send_model, tables
-from launcher.train.record.wandb_rows import Best, NodeUse, Steps, StepTimes, Tail
+from launcher.train.record.wandb_rows import BestSoFar, NodeUse, StepDurations, Steps, Tail
 
 NODES_S = 5.0
 FATAL = re.compile(r'filestream: fatal error: (?:filestream: failed to upload: )?(.*?)(?: url=|\\|"|$)')
@@ -36,7 +36,7 @@ class Following(Protocol):
 class Session:
     """One W&B run being followed by one process."""
 
-    def __init__(self, job: Job, run: Any, online: bool, control: Following) -> None:
+    def __init__(self, job: TrackingJob, run: Any, online: bool, control: Following) -> None:
         self._job = job
         self._run = run
         self._online = online
@@ -47,8 +47,8 @@ class Session:
         settings = job.settings
         sent = run.starting_step - 1 if online else last_step(job.directory, settings.run_id)
         self._steps = Steps(sent)
-        self._best = Best(settings.monitor, settings.monitor_mode)
-        self._times = StepTimes()
+        self._best = BestSoFar(settings.monitor, settings.monitor_mode)
+        self._times = StepDurations()
         self._nodes = NodeUse(settings.directory / "logs")
         self._nodes_at = 0.0
         self._tail = Tail(job.metrics)

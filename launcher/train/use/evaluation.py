@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 """Told (examples done, of how many)."""
 
 
-class Interrupted(Exception):
+class EvaluationStopped(Exception):
     """The run was asked to stop in the middle of an evaluation; nothing of it counts."""
 
 
@@ -66,7 +66,7 @@ class Evaluator:
     ) -> Scored:
         """Put every example through the model; every rank must call it.
 
-        Raises Interrupted on every rank where `stop` says so on any of them.
+        Raises EvaluationStopped on every rank where `stop` says so on any of them.
         """
         # Sharded parameters come and go, and casts of all of them would take the room that sharding made.
         with nullcontext() if self.even_micro_batches else keeping_casts(self.ranks.device):
@@ -87,7 +87,7 @@ class Evaluator:
             if index % ROUNDS_BETWEEN_REPORTS == 0:
                 progress(done, len(split))
                 if self.ranks.any(stop()):
-                    raise Interrupted
+                    raise EvaluationStopped
             done += sum(len(deal[index]) for deal in deals if index < len(deal))
             if index >= len(deals[rank]):
                 # Sharded parameters are gathered by all ranks together: keep step with a batch that doesn't count.
@@ -129,7 +129,7 @@ class Evaluator:
 
         With the scores, which rank 0 has.
 
-        Raises Interrupted as `score` does, and RunFailed('data') where there is nothing to measure.
+        Raises EvaluationStopped as `score` does, and RunFailed('data') where there is nothing to measure.
         """
         scored = self.score(split, progress, stop)
         if scored.loss is None:

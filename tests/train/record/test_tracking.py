@@ -28,7 +28,7 @@ from launcher.train.record import wandb_files
 from launcher.train.record.alerts import cause
 from launcher.train.record.metrics_log import MetricsLog
 from launcher.train.record.tracking import Tracker, TrackingSettings
-from launcher.train.record.wandb_rows import Best, Steps
+from launcher.train.record.wandb_rows import BestSoFar, Steps
 
 RUN = "run-of-a-test"
 OF_SLURM = "a-name-that-only-slurm-knows"
@@ -203,7 +203,7 @@ def test_a_client_started_again_sends_a_late_evaluation_unless_its_row_arrived(
 
 @pytest.mark.parametrize(("mode", "step"), [("max", 2), ("min", 1)])
 def test_best_is_of_the_validation_split_and_the_first_of_equals(mode: str, step: int) -> None:
-    best = Best("eval/f1", mode)
+    best = BestSoFar("eval/f1", mode)
     for at, split, f1 in [
         (1, "validation", 0.5),
         (1, "test", 0.9),
