@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from launcher.executors import Executor
@@ -196,10 +196,27 @@ def _work_off(
     """Do the trials here, one after the other or some at a time; returns when no more is to be done."""
     from launcher.cli.output import say
     from launcher.sweeps.queue import work_off
+    from launcher.sweeps.turns import in_turn
 
-    with _wishes(sweep, WISHES) as wish:
+    with _wishes(sweep, WISHES) as wish, in_turn(sweep.directory, _patience(sweep, wish)):
         ended = work_off(runs, executor, at_once, lambda run, what: say(f"{run.run_id}: {what}"), wish)
     return _told(sweep, ended, as_json=as_json)
+
+
+def _patience(sweep: Sweep, wish: Callable[[], Wish]) -> Callable[[], bool]:
+    """Whether to wait for another command that works the sweep off; says so the first time that it is asked."""
+    from launcher.cli.output import say
+
+    told = False
+
+    def may_wait() -> bool:
+        nonlocal told
+        if not told:
+            say(f"another command works on {sweep.name}; this one goes on with what is missing when it ends")
+        told = True
+        return wish() == "go on"
+
+    return may_wait
 
 
 def _drive(sweep: Sweep, searched: Searched, runs: Sequence[RunDir], *, as_json: bool) -> int:
@@ -212,8 +229,8 @@ def _drive(sweep: Sweep, searched: Searched, runs: Sequence[RunDir], *, as_json:
     from launcher.executors import executor_for
     from launcher.sweeps.halving import stopped_early
     from launcher.sweeps.queue import POLL_S, work_off
-    from launcher.sweeps.search import only_driver
     from launcher.sweeps.together import submit
+    from launcher.sweeps.turns import only_driver
 
     executor = executor_for(searched.example.prepared.plan.executor)
     is_here = executor.array_template is None
@@ -300,33 +317,54 @@ def _told(sweep: Sweep, ended: dict[str, str], *, as_json: bool) -> int:
     elif set(ended.values()) <= {"completed", "stopped early"}:
         say(f"launch compare {sweep.name} shows them best first, launch report {sweep.name} as a page")
         return EXIT_OK
+    else:
+        say(f"the same command, or launch resume {sweep.name}, goes on with what is missing")
     return EXIT_FAILED if "failed" in ended.values() else EXIT_STOPPED
 
 
 @contextmanager
-def _wishes(sweep: Sweep, after: Sequence[Wish]) -> Iterator[Any]:
-    """What Ctrl-C and TERM, the n-th of which means `after[n]`, and `launch stop` or `cancel` have asked for so far."""
+def _wishes(sweep: Sweep, after: Sequence[Wish]) -> Iterator[Callable[[], Wish]]:
+    """What Ctrl-C and TERM, the n-th of which means `after[n]`, and `launch stop` or `cancel` have asked for so far.
+
+    Where several commands wait for each other, all of them are asked, so that none takes the request away: what was asked
+    before this one began is not meant for it.
+    """
+    from launcher.cli.output import say
     from launcher.runs.records import read_text
 
     count = 0
+    told = False
+    earlier = _written_at(sweep.request)
 
     def more(*_: object) -> None:
         nonlocal count
         count += 1
 
     def wish() -> Wish:
+        nonlocal told
         pressed = after[min(count, len(after) - 1)]
-        asked = (read_text(sweep.request) or "").strip()
+        if pressed == "stop" and not told:
+            told = True
+            say("saving, then stopping what runs; press Ctrl-C again to kill it instead")
+        is_new = _written_at(sweep.request) != earlier
+        asked = (read_text(sweep.request) or "").strip() if is_new else ""
         others: list[Wish] = [known for known in WISHES if known == asked]
         return pressed if pressed == "leave" else max([pressed, *others], key=WISHES.index)
 
-    sweep.request.unlink(missing_ok=True)
     before = {number: signal.signal(number, more) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield wish
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _written_at(path: Path) -> tuple[int, int] | None:
+    """Tells one writing of a file from the next; None where it isn't there."""
+    with suppress(FileNotFoundError):
+        there = path.stat()
+        return there.st_mtime_ns, there.st_ino
+    return None
 
 
 def _prune(sweep: Sweep, planned: Planned) -> None:

@@ -74,7 +74,7 @@ def work_off(
     waiting = [run for run in runs if run.run_id not in over]
     ended = {run.run_id: over.get(run.run_id, "waiting") for run in runs}
     active: list[RunDir] = []
-    asked: Wish = "go on"
+    asked = wish()
     looked_at = -math.inf
     each = 1 if company.pack is None else company.pack.each
     while asked != "leave":

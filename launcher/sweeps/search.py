@@ -7,10 +7,8 @@ worse of them. tpe draws each point by what the ones before it have reached, so 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from launcher import tasks
 from launcher.errors import Problem, UserError
@@ -186,22 +184,3 @@ def best_value(run: RunDir) -> float | None:
     if result is None or result.status != "completed" or result.best is None:
         return None
     return result.best.value
-
-
-@contextlib.contextmanager
-def only_driver(directory: Path) -> Iterator[None]:
-    """Be the one command that asks and decides. Raises UserError where another one is.
-
-    A file system without locks is no reason to search nothing.
-    """
-    with (directory / "driver").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            remedy = f"launch status {directory.name} shows it; launch stop {directory.name} ends it"
-            raise UserError(
-                Problem("another command goes on with it", directory.name, remedy=remedy)
-            ) from None
-        except OSError:
-            pass
-        yield

@@ -23,6 +23,11 @@ def losses(run: RunDir) -> list[float]:
     return [row["train/loss"] for row in read_json_lines(run.metrics) if "split" not in row]
 
 
+def waits_for_another(process: subprocess.Popen[str]) -> bool:
+    """Whether the first thing that a sweep says of its trials is that another command is at them."""
+    return "another command works on" in next(line for line in process.stderr or "" if "trials;" not in line)
+
+
 def test_a_grid_is_interrupted_continued_extended_and_compared(
     launch: Launch, start: Callable[..., subprocess.Popen[str]], tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -65,11 +70,13 @@ def test_what_is_asked_of_a_sweep_is_asked_of_its_trials(
     runs = [RunDir(tmp_path / "runs" / f"s.seed{seed}") for seed in (1, 2, 3)]
     process = start("sweep", *words, "--name", "s")
     wait_until(lambda: runs[0].metrics.exists() and len(losses(runs[0])) > 2, "the first trial to train", 120)
+    second = start("sweep", *words, "--name", "s")
+    assert waits_for_another(second)
     document = json.loads(launch("status", "s", "--json").stdout)
     assert [trial["values"] for trial in document["trials"]] == [{"seed": seed} for seed in (1, 2, 3)]
     assert document["counts"] == {"running": 1, "waiting": 2}
     launch("stop", "s", "--wait")
-    assert process.wait(60) == 75
+    assert (process.wait(60), second.wait(60)) == (75, 75)
     assert not runs[1].metrics.exists()
     assert "1 stopped, 2 waiting" in launch("status", "s").stdout
     assert "s.seed1" in launch("status").stdout
@@ -80,8 +87,21 @@ def test_what_is_asked_of_a_sweep_is_asked_of_its_trials(
     again = start("resume", "s")
     done = len(losses(runs[0]))
     wait_until(lambda: len(losses(runs[0])) > done, "the first trial to go on", 120)
+    second = start("sweep", *words, "--name", "s")
+    assert waits_for_another(second)
+    again.send_signal(signal.SIGINT)
+    said = again.communicate(timeout=120)[1].splitlines()
+    assert again.returncode == 75
+    assert said[-4:] == [
+        "saving, then stopping what runs; press Ctrl-C again to kill it instead",
+        "s.seed1: stopped",
+        "s: 1 stopped, 2 waiting",
+        "the same command, or launch resume s, goes on with what is missing",
+    ]
+    done = len(losses(runs[0]))
+    wait_until(lambda: len(losses(runs[0])) > done, "the second command to go on", 120)
     launch("cancel", "s")
-    assert again.wait(60) == 75
+    assert second.wait(60) == 75
     assert launch("status", "s").stdout.splitlines()[-1] == "3 trials: 1 cancelled, 2 waiting"
 
 

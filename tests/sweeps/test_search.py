@@ -8,7 +8,7 @@ import pytest
 
 from launcher.errors import UserError
 from launcher.runs.results import Best, Result
-from launcher.sweeps.search import Guide, Searched, only_driver, plan_search
+from launcher.sweeps.search import Guide, Searched, plan_search
 from launcher.sweeps.sweep import Method, Setting, read, write
 
 TINY = (
@@ -113,14 +113,3 @@ def test_points_that_can_not_be_planned_are_counted_and_said(tmp_path: Path) -> 
         made.append(run.run_id)
     assert set(said) == {"model.scratch.heads=3"}
     assert len(made) == 1
-
-
-def test_one_command_at_a_time_asks(tmp_path: Path) -> None:
-    with (
-        only_driver(tmp_path),
-        pytest.raises(UserError, match="another command goes on with it"),
-        only_driver(tmp_path),
-    ):
-        pass
-    with only_driver(tmp_path):
-        pass
