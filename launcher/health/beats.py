@@ -33,6 +33,8 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 PARTS: tuple[Part, ...] = get_args(Part)
 TIMED: tuple[Part, ...] = ("data", "forward", "backward", "gradients", "optimizer")
 """Parts of a step whose seconds the ranks tell each other, as PARTS has them from the second on; `gradients` is waiting."""
+SHARES = len(TIMED) + 1
+"""Figures of a step that a rank tells: seconds of each of TIMED, and the share of time that it waits for a core."""
 KEPT_STEPS = 256
 """Steps whose seconds are kept: the newest."""
 _HEAD = struct.Struct("<QqBB")

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from launcher.health.beats import TIMED, Part
-from launcher.runs.events import SLOW
+from launcher.health.beats import SHARES, TIMED, Part
+from launcher.runs.events import CORES, SLOW
 
 STRETCH = 10
 """Steps that are looked at together; a pause in one of them is forgiven."""
@@ -28,8 +28,10 @@ class StepTimes:
     """The rank that needs the most time for its own work."""
     ratio: float
     """That time over the median of the others'."""
-    part: Part
-    """Where it loses the most."""
+    own_ratio: float
+    """The same without what it waits longer for cores than the others."""
+    part: str
+    """Where it loses the most: a part of a step, or CORES."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class _Stretch:
     """Seconds of a rank's own work in a step, by rank."""
     parts: tuple[tuple[float, ...], ...]
     """Seconds of each part, in the order of TIMED, by rank."""
+    waits: tuple[float, ...]
+    """Seconds of its own work in a step that a rank waits for cores, by rank."""
 
 
 class Stragglers:
@@ -54,8 +58,8 @@ class Stragglers:
         """The rank that is slow now."""
 
     def add(self, shares: Sequence[float]) -> bool:
-        """Note a step: seconds of each of TIMED for the first rank, then for the next. Whether the ranks were looked at."""
-        if len(shares) < 2 * len(TIMED):
+        """Note a step: SHARES figures of the first rank, then of the next. Whether the ranks were looked at."""
+        if len(shares) < 2 * SHARES:
             return False
         self._steps.append(shares)
         if len(self._steps) < STRETCH:
@@ -69,18 +73,32 @@ class Stragglers:
         return True
 
     def _stretch(self) -> _Stretch:
-        width = len(TIMED)
         usual = [_usual(column) for column in zip(*self._steps, strict=True)]
-        starts = range(0, len(usual), width)
-        own = [_usual([sum(step[at + part] for part in self._own) for step in self._steps]) for at in starts]
-        return _Stretch(tuple(own), tuple(tuple(usual[part::width]) for part in range(width)))
+        starts = range(0, len(usual), SHARES)
+        own = tuple(
+            _usual([sum(step[at + part] for part in self._own) for step in self._steps]) for at in starts
+        )
+        parts = tuple(tuple(usual[part::SHARES]) for part in range(len(TIMED)))
+        waits = tuple(
+            seconds * share for seconds, share in zip(own, usual[SHARES - 1 :: SHARES], strict=True)
+        )
+        return _Stretch(own, parts, waits)
 
     def _look(self) -> StepTimes:
         own = _over([stretch.own for stretch in self._stretches])
         parts = [_over([stretch.parts[part] for stretch in self._stretches]) for part in range(len(TIMED))]
+        waits = _over([stretch.waits for stretch in self._stretches])
         slowest = max(range(len(own)), key=own.__getitem__)
         worst = max(self._own, key=lambda part: parts[part][slowest] - _others(parts[part], slowest))
-        return StepTimes(dict(zip(TIMED, parts, strict=True)), slowest, _ratio(own, slowest), TIMED[worst])
+        waits_longer = max(0.0, waits[slowest] - _others(waits, slowest))
+        is_kept_waiting = 2 * waits_longer > own[slowest] - _others(own, slowest)
+        return StepTimes(
+            seconds=dict(zip(TIMED, parts, strict=True)),
+            slowest=slowest,
+            ratio=_ratio(own, slowest),
+            own_ratio=max(1.0, _ratio(own, slowest, own[slowest] - waits_longer)),
+            part=CORES if is_kept_waiting else TIMED[worst],
+        )
 
     def _slow(self, times: StepTimes) -> int | None:
         """The slowest rank, where it was so in every stretch, or has not caught up yet."""
@@ -101,9 +119,10 @@ def _over(stretches: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
     return tuple(sorted(values)[len(values) // 2] for values in zip(*stretches, strict=True))
 
 
-def _ratio(own: Sequence[float], rank: int) -> float:
+def _ratio(own: Sequence[float], rank: int, seconds: float | None = None) -> float:
+    """A rank's seconds, or those given, over the median of the others'."""
     usual = _others(own, rank)
-    return own[rank] / usual if usual else 1.0
+    return (own[rank] if seconds is None else seconds) / usual if usual else 1.0
 
 
 def _others(values: Sequence[float], rank: int) -> float:

@@ -20,6 +20,8 @@ TAIL_BYTES = 1 << 18
 K = TypeVar("K", bound="Said")
 SLOW = 1.3
 """Times the others' own work in a step from which on a rank is called slow."""
+CORES = "cores"
+"""Stands for a part of a step where a rank loses its time by waiting for cores."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class StepTimes(Said):
     ratio: float | None = None
     """Its time over the median of the others'."""
     part: str | None = None
-    """Where it loses the most."""
+    """Where it loses the most: one of `seconds`, or CORES."""
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def told(self) -> dict[str, Any]:
@@ -121,7 +123,8 @@ class StepTimes(Said):
         if self.slow is None or self.ratio is None:
             return None
         where = f" on {self.host}" if self.host else ""
-        return f"rank {self.slow}{where} is {self.ratio:.2f} times slower than the others, most of it in {self.part}"
+        lost = "waiting for free cores" if self.part == CORES else f"in {self.part}"
+        return f"rank {self.slow}{where} is {self.ratio:.2f} times slower than the others, most of it {lost}"
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,22 @@ WINDOW = STRETCH * STRETCHES
 OWN: tuple[Part, ...] = ("data", "forward", "backward", "optimizer")
 
 
-def step(*factors: float, jitter: float = 0.0, dice: random.Random | None = None) -> list[float]:
-    """Seconds of data, forward, backward, gradients and optimizer of each rank; the quick ones wait for the slowest."""
+def step(
+    *factors: float, jitter: float = 0.0, dice: random.Random | None = None, waits: tuple[float, ...] = ()
+) -> list[float]:
+    """Seconds of data, forward, backward, gradients and optimizer of each rank, and its share of waits for cores.
+
+    The quick ones wait for the slowest.
+    """
     noise = [1 + jitter * (dice.random() - 0.5) if dice else 1.0 for _ in factors]
     times = [factor * more for factor, more in zip(factors, noise, strict=True)]
-    waits = max(times)
-    return [seconds for time in times for seconds in (0.001, 0.01, 0.02 * time, 0.02 * (waits - time), 0.002)]
+    longest = max(times)
+    shares = waits or (0.0,) * len(times)
+    return [
+        figure
+        for time, share in zip(times, shares, strict=True)
+        for figure in (0.001, 0.01, 0.02 * time, 0.02 * (longest - time), 0.002, share)
+    ]
 
 
 def test_a_rank_that_is_slower_for_fifty_steps_is_named_with_where_it_loses() -> None:
@@ -28,6 +38,28 @@ def test_a_rank_that_is_slower_for_fifty_steps_is_named_with_where_it_loses() ->
     assert stragglers.times.part == "backward"
     assert round(stragglers.times.ratio, 2) == round((0.013 + 0.04) / (0.013 + 0.02), 2)
     assert stragglers.times.seconds["backward"] == (0.02, 0.02, 0.04, 0.02)
+
+
+def test_a_rank_that_loses_its_time_by_waiting_for_cores_is_named_so() -> None:
+    stragglers = Stragglers(OWN)
+    for _ in range(WINDOW):
+        stragglers.add(step(1.0, 1.0, 3.0, waits=(0.0, 0.1, 0.5)))
+    assert stragglers.slow == 2
+    assert stragglers.times is not None
+    assert stragglers.times.part == "cores"
+    # Own work takes 0.033, 0.033 and 0.073 s, of which 0, 0.0033 and 0.0365 s are waits.
+    assert round(stragglers.times.ratio, 3) == round(0.073 / 0.033, 3)
+    assert round(stragglers.times.own_ratio, 3) == round((0.073 - 0.0365 + 0.0033 / 2) / 0.033, 3)
+
+
+def test_waits_for_cores_that_all_have_excuse_nobody() -> None:
+    stragglers = Stragglers(OWN)
+    for _ in range(WINDOW):
+        stragglers.add(step(1.0, 1.0, 3.0, waits=(0.5, 0.5, 0.3)))
+    assert stragglers.slow == 2
+    assert stragglers.times is not None
+    assert stragglers.times.part == "backward"
+    assert stragglers.times.own_ratio > 1.3
 
 
 def test_waiting_for_others_is_nobodys_slowness_and_noise_is_none() -> None:

@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Mapping
 
-from launcher.health.beats import PARTS, PHASES, TIMED, Beats, Phase
+from launcher.health.beats import PARTS, PHASES, SHARES, TIMED, Beats, Phase
 from launcher.health.processes import Process
 from launcher.health.records import Member, write_member
 from launcher.health.stacks import SIGNAL
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
+from launcher.train.process.core_waits import CoreWaits
 
 FIRST_STEPS = 2
 """Steps that may compile and warm up."""
@@ -47,6 +48,7 @@ class Heartbeat:
         self._first_steps = FIRST_STEPS
         self._count = self._step = self._phase = self._part = self._steps = 0
         self._seconds = [0.0] * len(PARTS)
+        self._waits = CoreWaits()
         self._since = self._step_began = time.perf_counter()
 
     def phase(self, name: str) -> None:
@@ -107,11 +109,11 @@ class Heartbeat:
             self._beats.add_step(time.perf_counter() - self._step_began)
 
     def shares(self, rank: int, world_size: int) -> list[float]:
-        """Seconds of each part of this step so far, at this rank's place among zeros: what a sum over ranks collects."""
+        """Figures of this step so far (see SHARES), at this rank's place among zeros: what a sum over ranks collects."""
         if world_size == 1:
             return []
-        row = [0.0] * (world_size * len(TIMED))
-        row[rank * len(TIMED) : (rank + 1) * len(TIMED)] = self._seconds[1 : len(TIMED) + 1]
+        row = [0.0] * (world_size * SHARES)
+        row[rank * SHARES : (rank + 1) * SHARES] = [*self._seconds[1 : len(TIMED) + 1], self._waits.share()]
         return row
 
     def _go_on(self, part: int) -> None:

@@ -39,11 +39,11 @@ class RankTimes:
             self._events.notice(f"{told.sentence}, over {STRETCH * STRETCHES} steps", "warning")
 
     def slowest(self) -> dict[str, float]:
-        """For the step's line of metrics: the slowest rank, and its time over the others'."""
+        """For the step's line of metrics: the slowest rank, and its time over the others' without waits for cores."""
         times = self._stragglers.times
-        return (
-            {} if times is None else {"perf/slowest_rank": times.slowest, "perf/slowest_ratio": times.ratio}
-        )
+        if times is None:
+            return {}
+        return {"perf/slowest_rank": times.slowest, "perf/slowest_ratio": times.own_ratio}
 
     def _host(self, rank: int) -> str | None:
         node = rank // self._ranks_per_node
