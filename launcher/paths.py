@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 from pathlib import Path
 
 
@@ -43,3 +45,9 @@ def user_cache() -> Path:
     if not found.is_absolute():
         raise RuntimeError("the user has no home directory")
     return found
+
+
+def operators_cache(versions: str) -> Path:
+    """Where this Python environment keeps operators that were compiled for these versions; `*` stands for any."""
+    environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:8]
+    return user_cache() / "torch_extensions" / f"{versions}-{environment}"

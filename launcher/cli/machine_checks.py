@@ -220,19 +220,16 @@ def _operators() -> Iterator[Check]:
         )
     else:
         yield Check("compiler", "ok", compiler)
-    directory = extensions_dir()
-    built = sorted({library.stem for library in directory.rglob("*.so")}) if directory.is_dir() else []
+    own = paths.operators_cache("*")
+    given = os.environ.get("TORCH_EXTENSIONS_DIR")
+    directories = [Path(given)] if given else sorted(own.parent.glob(own.name))
+    built = [library for directory in directories for library in sorted(directory.rglob("*.so"))]
     if built:
-        yield Check("operators", "ok", f"built in {directory}: {', '.join(built)}")
+        yield Check("operators", "ok", f"built: {', '.join(map(str, built))}")
     else:
         text = "none built: the first run with ZeRO on the CPU compiles for minutes"
         yield Check("operators", "ok", text)
-    for lock in directory.rglob("lock") if directory.is_dir() else ():
+    # Of what a killed build leaves in our own place, the next run makes an end.
+    for lock in Path(given).rglob("lock") if given else ():
         if time.time() - lock.stat().st_mtime > STALE_LOCK_S:
             yield Check("operators", "broken", f"a stale lock hangs every rank: {lock}", f"rm {lock}")
-
-
-def extensions_dir() -> Path:
-    """Where the operators that DeepSpeed compiles are kept."""
-    given = os.environ.get("TORCH_EXTENSIONS_DIR")
-    return Path(given) if given else paths.user_cache() / "torch_extensions"

@@ -442,7 +442,8 @@ def prebuild(options: Namespace, events: Events) -> Prebuilt:
     """Compile the operators that DeepSpeed would otherwise compile at first use, with every rank waiting."""
     import torch
 
-    from launcher.train.step.zero import extensions_dir, import_deepspeed
+    from launcher.train.step.operators import building, extensions_dir
+    from launcher.train.step.zero import import_deepspeed
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     import_deepspeed(device)
@@ -450,7 +451,8 @@ def prebuild(options: Namespace, events: Events) -> Prebuilt:
     if device == "cpu":
         from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
 
-        ShareMemCommBuilder().load(verbose=False)
+        with building():
+            ShareMemCommBuilder().load(verbose=False)
     return Prebuilt(str(extensions_dir()))
 
 

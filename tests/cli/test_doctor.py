@@ -44,6 +44,17 @@ def test_a_stale_lock_is_broken_and_a_key_is_not_shown(launch: Launch, tmp_path:
     assert "gloo yes" in text["torch"]
 
 
+def test_operators_of_another_environment_are_none_of_ours(launch: Launch, tmp_path: Path) -> None:
+    other = tmp_path / "cache" / "launcher" / "torch_extensions" / "torch-2.0-0badcafe" / "some_op"
+    other.mkdir(parents=True)
+    for name in ("lock", "some_op.so"):
+        (other / name).touch()
+        os.utime(other / name, (0, 0))
+    found = launch("doctor", "--json", env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    (text,) = (check["text"] for check in json.loads(found.stdout)["checks"] if check["name"] == "operators")
+    assert text.startswith("none built")
+
+
 def test_the_engine_is_tried_in_every_family(launch: Launch) -> None:
     document = json.loads(launch("doctor", "--engine", "--json").stdout)
     assert document["ok"] is True

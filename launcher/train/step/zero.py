@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import sys
@@ -14,7 +13,6 @@ from typing import Any
 import torch
 
 from launcher.errors import RunFailed
-from launcher.paths import user_cache
 from launcher.planning.plan import Plan
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
@@ -23,6 +21,7 @@ from launcher.train.compat.unused_muon import import_muon
 from launcher.train.compat.zero_shards import load_from_other_world, shards_in
 from launcher.train.model.build import cpu_state
 from launcher.train.process.ranks import Ranks
+from launcher.train.step.operators import building, extensions_dir
 from launcher.train.step.optimizers import make_optimizer, set_learning_rate
 from launcher.train.step.regularisation import penalty
 from launcher.train.step.strategy import StepOutcome, Strategy, all_finite, nothing_left_to_write
@@ -39,12 +38,13 @@ class ZeroRedundancy(Strategy):
         self._ranks = ranks
         self._plan = plan
         optimizer = make_optimizer(plan.recipe, model)
-        deepspeed.init_distributed(
-            dist_backend="nccl" if ranks.device.type == "cuda" else "gloo", auto_mpi_discovery=False
-        )
-        self._engine, *_ = deepspeed.initialize(
-            model=model.to(ranks.device), optimizer=optimizer, config=read_json(run.ds_config)
-        )
+        with building():
+            deepspeed.init_distributed(
+                dist_backend="nccl" if ranks.device.type == "cuda" else "gloo", auto_mpi_discovery=False
+            )
+            self._engine, *_ = deepspeed.initialize(
+                model=model.to(ranks.device), optimizer=optimizer, config=read_json(run.ds_config)
+            )
         self._deepspeed = deepspeed
         self._parameters = [p for p in self._engine.module.parameters() if p.requires_grad]
         if self._engine.world_size != ranks.world_size:
@@ -120,15 +120,6 @@ class ZeroRedundancy(Strategy):
         path, _ = self._engine.load_checkpoint(str(directory), tag="engine", load_module_strict=False)
         if path is None:
             raise RunFailed("checkpoint", f"DeepSpeed could not load {directory}")
-
-
-def extensions_dir() -> Path:
-    """Where DeepSpeed's operators are compiled: a place of this environment's own.
-
-    So no other program's stale lock hangs a rank, and two environments don't build over each other.
-    """
-    environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:8]
-    return user_cache() / "torch_extensions" / f"torch-{torch.__version__}-{environment}"
 
 
 def import_deepspeed(device: str) -> Any:
