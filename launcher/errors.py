@@ -12,7 +12,7 @@ A `UserError` carries every mistake found, not the first one: see `Problem`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -50,6 +50,17 @@ class Problem:
         return self.field if self.value is None else f"{self.field}={_shorten(self.value)}"
 
 
+def listed(problems: Sequence[Problem]) -> list[str]:
+    """Each problem as text. A remedy that several in a row share is said once, behind the last of them."""
+    following = (*problems[1:], None)
+    return [
+        str(
+            replace(problem, remedy=None) if after is not None and after.remedy == problem.remedy else problem
+        )
+        for problem, after in zip(problems, following, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class Conflict:
     """Values that are fine one by one but not together."""
@@ -75,7 +86,7 @@ class UserError(LauncherError):
         if isinstance(problems, str):
             problems = Problem(problems, remedy=remedy)
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__("\n".join(listed(self.problems)))
 
 
 class DamagedFile(UserError, ValueError):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
+from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError, listed
 from launcher.secret_values import HIDDEN, secret_values, without_values
 from launcher.visible import columns_of, json_safe, shortened, visible
 
@@ -218,12 +218,12 @@ def _without_secret(problem: Problem) -> Problem:
     return replace(problem, value=HIDDEN)
 
 
-def _problem_text(problems: Iterable[Problem]) -> str:
-    listed = [str(problem) for problem in problems]
-    if len(listed) == 1:
-        return f"launch: {listed[0]}"
-    return f"launch: {len(listed)} mistakes, nothing was started\n" + "\n".join(
-        f"  {_indented(text)}" for text in listed
+def _problem_text(problems: Sequence[Problem]) -> str:
+    texts = listed(problems)
+    if len(texts) == 1:
+        return f"launch: {texts[0]}"
+    return f"launch: {len(texts)} mistakes, nothing was started\n" + "\n".join(
+        f"  {_indented(text)}" for text in texts
     )
 
 

@@ -159,15 +159,15 @@ def bad_cells(
 ) -> Iterator[Problem]:
     """Problems with the first cells of a file that don't fit the task, and how many more there are."""
     lines, spec = words_are_lines(path, options), tasks.of(recipe)
-    found = 0
+    found, remedy = 0, ""
     for row in rows:
         for key, column, wrong, offset in mistakes(row):
             found += 1
             if found <= EXAMPLES_SHOWN:
-                place = where(path, row.position + (offset if lines else 0))
-                yield Problem(wrong, place, key, column, spec.cell_remedy(key))
+                place, remedy = where(path, row.position + (offset if lines else 0)), spec.cell_remedy(key)
+                yield Problem(wrong, place, key, column, remedy)
     if found > EXAMPLES_SHOWN:
-        yield Problem(f"{found - EXAMPLES_SHOWN} more cells like these", str(path))
+        yield Problem(f"{found - EXAMPLES_SHOWN:,} more cells like these", str(path), remedy=remedy)
 
 
 def with_field(problems: Iterable[Problem], key: str) -> Iterator[Problem]:

@@ -132,3 +132,17 @@ def test_a_run_that_nobody_knows(launch: Launch, tmp_path: Path, verb: str) -> N
     result = launch(verb, "nothing", code=2)
     assert "no run 'nothing'" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_remedy_that_several_mistakes_share_is_said_once(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\n" + "a,bad\n" * 10)
+    options = ("recipe=smoke", "task=regression", "data.train=train.csv", "data.validation=train.csv")
+    found = launch("plan", *options, "data.test=null", code=2)
+    said = found.stderr.splitlines()
+    assert said[0] == "launch: 8 mistakes, nothing was started"
+    assert [line.split(": ")[-1] for line in said[1:5]] == ["'bad' is not a finite number"] * 3 + [
+        "7 more cells like these"
+    ]
+    assert [number for number, line in enumerate(said) if "-> mend or remove the row" in line] == [9]
+    report = json.loads(launch("plan", "--json", *options, "data.test=null", code=2).stdout)
+    assert all("mend or remove the row" in problem["remedy"] for problem in report["problems"])
