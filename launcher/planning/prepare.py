@@ -28,7 +28,7 @@ from launcher.planning.model_config import find_config
 from launcher.planning.notes import evaluation_note
 from launcher.planning.plan import Identity, Plan, make_plan
 from launcher.planning.starting_point import with_model_directories
-from launcher.planning.surroundings import DataSize, Machine
+from launcher.planning.surroundings import DataSize, Machine, resolve_executor
 from launcher.reading import check as datacheck
 from launcher.reading.check import DataFacts
 from launcher.recipe.model import Scratch
@@ -38,6 +38,7 @@ from launcher.runs.directory import CODE_PATCH, ORIGINS
 from launcher.secret_values import secret_values
 
 Answer = TypeVar("Answer")
+CACHE_REMEDY = "set data.cache_dir to a directory with room that can be written"
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,8 @@ def check(
         ]
     if not doubtful.intersection(("runs_dir", "run_id")):
         problems += _place_problems(loaded, cwd)
+    if not doubtful.intersection(("executor", "data.cache_dir")) and not _goes_elsewhere(recipe, observed):
+        problems += _cache_problems(loaded)
     if problems:
         raise UserError(problems)
     return Checked(loaded, observed, facts, shape, tuple(_unreachable(loaded, environ)))
@@ -278,11 +281,16 @@ def _about(key: str, loaded: Loaded, message: str, remedy: str | None = None) ->
     return Problem(message, where, key, dict(leaf_values(loaded.recipe.tree())).get(key), remedy)
 
 
+def _goes_elsewhere(recipe: Recipe, observed: Machine) -> bool:
+    """Whether a scheduler decides where it runs."""
+    return executor_for(resolve_executor(recipe, observed)).takes_nodes
+
+
 def _place_problems(loaded: Loaded, cwd: Path) -> Iterator[Problem]:
     """Why the run directory can't be made, where that is so."""
     recipe = loaded.recipe
     parent = cwd / recipe.runs_dir
-    existing = next(path for path in (parent, *parent.parents) if paths.exists(path))
+    existing = _existing(parent)
     if not paths.is_dir(existing):
         yield _about("runs_dir", loaded, f"{existing} is not a directory")
     elif not os.access(existing, os.W_OK | os.X_OK):
@@ -290,6 +298,24 @@ def _place_problems(loaded: Loaded, cwd: Path) -> Iterator[Problem]:
     elif recipe.run_id is not None and paths.exists(parent / recipe.run_id):
         remedy = f"launch resume {recipe.run_id}, or another run_id"
         yield _about("run_id", loaded, f"exists already in {parent}", remedy)
+
+
+def _cache_problems(loaded: Loaded) -> Iterator[Problem]:
+    """Why tokenised data can't be kept on this machine, where none are there yet that could be read."""
+    given = loaded.recipe.data.cache_dir
+    try:
+        tokens = (paths.user_cache() if given is None else Path(given)) / "tokens"
+    except RuntimeError as error:
+        yield _about("data.cache_dir", loaded, str(error), CACHE_REMEDY)
+        return
+    existing = _existing(tokens)
+    if existing != tokens and not os.access(existing, os.W_OK | os.X_OK):
+        yield _about("data.cache_dir", loaded, f"{existing} can't be written", CACHE_REMEDY)
+
+
+def _existing(path: Path) -> Path:
+    """The path itself, or the nearest one above it that there is."""
+    return next(place for place in (path, *path.parents) if paths.exists(place))
 
 
 def _new_run_id(name: str) -> str:

@@ -127,6 +127,26 @@ def test_a_directory_that_may_not_be_searched(
     assert problem["message"].endswith(message)
 
 
+def test_a_cache_that_can_not_be_made(
+    refusal: Refusal, here: Path, noread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{here}/{noread}/home")
+    problem = refusal("recipe=smoke", "executor=local", "run_id=mine")
+    assert problem["field"] == "data.cache_dir"
+    assert problem["message"].endswith("noread can't be written")
+    assert problem["remedy"].startswith("set data.cache_dir to a directory")
+    assert not (here / "runs").exists()
+    assert execute(["plan", "recipe=smoke", "executor=slurm"]) == 0, "a node may have another cache"
+
+
+def test_no_place_for_a_cache(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: Path("~/.cache/launcher"))
+    problem = refusal("plan", "recipe=smoke", "executor=local")
+    assert problem["field"] == "data.cache_dir"
+    assert problem["message"] == "the user has no home directory"
+    assert execute(["plan", "recipe=smoke", "executor=local", "data.cache_dir=here"]) == 0
+
+
 @pytest.mark.parametrize("out", ["/proc/x", "planned" * 50])
 def test_a_plan_that_can_not_be_written(refusal: Refusal, out: str) -> None:
     problem = refusal("plan", "recipe=smoke", "--out", out)
