@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import traceback
+from collections.abc import Sequence
 
 import torch
 
@@ -12,6 +12,7 @@ from launcher.runs.directory import LOSS_FILE
 from launcher.runs.failure_classes import FULL, MEMORY, STORAGE, UNKNOWN, of_storage
 from launcher.runs.failures import FREE_SPACE, STORAGE_REMEDY
 from launcher.runs.results import Error
+from launcher.train.process.lost_connections import Place, lost_connection
 
 LONGEST_MESSAGE = 1000
 """Characters of an unexpected error that result.json keeps; the rank's log has it all."""
@@ -51,19 +52,11 @@ MISTAKES = (
     AssertionError,
 )
 """What a program gets wrong in the same way each time. Not ValueError, which libraries raise for many other reasons."""
-LOST_PEER = (
-    "another rank or its node ended, or the network between them broke: the logs of the others, logs/rank_R.log, say which; "
-    "launch resume goes on from the newest checkpoint"
-)
-LONGEST_SAID = 200
-"""Characters that a message keeps of what a library says of a lost connection."""
-_SOURCE = re.compile(r"^\[[^\]]*:\d+\] *")
-"""The file and line of a library, before its words."""
 IN_THE_LOG = "logs/rank_R.log holds the traceback"
 
 
-def describe_failure(error: BaseException) -> Error:
-    """Class, message and remedy of an exception for result.json."""
+def describe_failure(error: BaseException, hosts: Sequence[str] = ()) -> Error:
+    """Class, message and remedy of an exception for result.json; `hosts` are the attempt's nodes."""
     if isinstance(error, RunFailed):
         return Error(error.error_class, error.message, error.remedy, error.rank, error.host)
     if isinstance(error, LauncherError):
@@ -79,9 +72,7 @@ def describe_failure(error: BaseException) -> Error:
         return Error(MEMORY, first[:LONGEST_MESSAGE], remedy)
     kind = _unexpected_class(error, words)
     if kind == "network":
-        said = (_SOURCE.sub("", words).splitlines() or [type(error).__name__])[0]
-        lost = "a connection" if isinstance(error, ConnectionError) else "the connection to another rank"
-        return Error(kind, f"{lost} was lost: {said[:LONGEST_SAID]}", LOST_PEER)
+        return lost_connection(error, words, Place.of_this_rank(hosts))
     message = f"{type(error).__name__}{f': {words}' if words else _place(error)}"
     return Error(kind, message[:LONGEST_MESSAGE], _remedy(error, kind))
 

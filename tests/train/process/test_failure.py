@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from support.plans import new_run, plan_of
 
 from launcher.runs.results import Error
@@ -36,17 +37,70 @@ def test_a_disk_that_takes_no_more_is_named(said: str) -> None:
     assert "make it writable" in error.remedy
 
 
-def test_a_lost_connection_is_told_without_the_library_s_own_places() -> None:
-    said = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:24510"
-    error = describe_failure(RuntimeError(said))
-    assert error.kind == "network"
-    assert (
-        error.message == "the connection to another rank was lost: Connection closed by peer [10.0.0.2]:24510"
-    )
-    assert error.remedy is not None
-    assert "another rank or its node ended" in error.remedy
-    error = describe_failure(ConnectionResetError(104, "Connection reset by peer"))
-    assert error.message == "a connection was lost: [Errno 104] Connection reset by peer"
+CLOSED = (
+    "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:24510"
+)
+TO_RANK_1 = "where logs/rank_1.log ends with an error of its own, that is the cause; else "
+
+
+@pytest.mark.parametrize(
+    ("error", "world", "message", "remedy"),
+    [
+        (
+            RuntimeError(CLOSED),
+            (0, 2, 1, ("node1", "node2")),
+            "the connection to rank 1 on node2 broke off",
+            f"{TO_RANK_1}the network between node1 and node2 broke",
+        ),
+        (
+            RuntimeError(CLOSED.replace("10.0.0.2", "127.0.0.1")),
+            (0, 2, 2, ("here",)),
+            "the connection to rank 1 on here broke off",
+            f"{TO_RANK_1}the network broke",
+        ),
+        (
+            RuntimeError(CLOSED),
+            (5, 8, 4, ("node1", "node2")),
+            "the connection to another rank at 10.0.0.2 broke off",
+            "where logs/rank_R.log ends with an error of its own",
+        ),
+        (
+            RuntimeError(
+                "NCCL error: socketPollConnect: connect to node2<36412> returned Connection refused"
+            ),
+            (0, 8, 4, ("node1", "node2")),
+            "the connection to another rank on node2 could not be made",
+            "else the network between node1 and node2 broke",
+        ),
+        (
+            torch.distributed.DistNetworkError("The client socket has timed out after 60000ms"),
+            (1, 2, 1, ("node1", "node2")),
+            "the connection to node1, where ranks meet, gave no answer in time",
+            "see whether node1 runs and can be reached from node2",
+        ),
+        (
+            ConnectionResetError(104, "Connection reset by peer"),
+            (1, 2, 1, ("node1", "node2")),
+            "a connection broke off",
+            "logs/rank_1.log says where",
+        ),
+    ],
+)
+def test_a_lost_connection_is_told_with_the_rank_at_its_other_end(
+    error: Exception,
+    world: tuple[int, int, int, tuple[str, ...]],
+    message: str,
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In plain words, none of them the library's."""
+    for name, value in zip(("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"), world, strict=False):
+        monkeypatch.setenv(name, str(value))
+    found = describe_failure(error, world[3])
+    assert (found.kind, found.message) == ("network", message)
+    assert found.remedy is not None
+    assert remedy in found.remedy
+    assert found.remedy.endswith("launch resume goes on from the newest checkpoint")
 
 
 @pytest.mark.parametrize("said", ["EIO", "ESTALE"])
