@@ -20,7 +20,7 @@ from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError
 from launcher.planning.prepare import Checked, Prepared, check, plan_files
 from launcher.recipe.fields import SAFE_NAME
-from launcher.recipe.recipe import leaf_values
+from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir
 from launcher.runs.files import locked, write_json
@@ -333,16 +333,25 @@ def _write(sweep: Sweep) -> None:
 
 
 def _refuse_others(planned: Planned) -> None:
+    remedy = "give the sweep another name: --name NAME"
     problems = []
     for trial in planned.trials:
-        path = _path(planned, trial)
-        if path.exists() and (there := believed_plan(RunDir(path)).plan_id) != trial.prepared.plan.plan_id:
-            message = f"is there with another plan ({there}): the recipe or the data have changed since"
-            problems.append(
-                Problem(message, where=trial.run_id, remedy="give the sweep another name: --name NAME")
-            )
+        run = RunDir(_path(planned, trial))
+        if run.path.exists() and believed_plan(run).plan_id != trial.prepared.plan.plan_id:
+            message = f"is there with another plan: {_what_changed(run, trial.prepared.plan.recipe)}"
+            problems.append(Problem(message, where=trial.run_id, remedy=remedy))
     if problems:
         raise UserError(problems)
+
+
+def _what_changed(run: RunDir, recipe: Recipe) -> str:
+    """The keys of a run's recipe that are other in this one."""
+    was, now = (dict(leaf_values(tree)) for tree in (run.plan_tree()["recipe"], recipe.tree()))
+    keys = [key for key in now if key not in _GIVEN_BY_THE_SWEEP and now[key] != was.get(key)]
+    if not keys:
+        return "its recipe is the same, the data or this machine have changed since"
+    named = ", ".join(f"{key} was {json.dumps(was.get(key))}, is {json.dumps(now[key])}" for key in keys[:3])
+    return named if len(keys) <= 3 else f"{named}, and {len(keys) - 3} more"
 
 
 def _planned_trial(

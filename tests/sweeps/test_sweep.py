@@ -85,7 +85,9 @@ def test_another_fixed_value_is_another_sweep_and_never_mixes_with_one_of_the_sa
     write(planned(tmp_path, "seed=1,2", name="mine"))
     with pytest.raises(UserError, match="with another plan") as caught:
         write(planned(tmp_path, "seed=1..3", "train.clip=2.0", name="mine"))
-    assert [problem.where for problem in caught.value.problems] == ["mine.seed1", "mine.seed2"]
+    said = "is there with another plan: train.clip was 1.0, is 2.0"
+    found = [(problem.where, problem.message) for problem in caught.value.problems]
+    assert found == [("mine.seed1", said), ("mine.seed2", said)]
     assert not (tmp_path / "runs" / "mine.seed3").exists()
 
 
