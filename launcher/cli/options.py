@@ -31,6 +31,8 @@ runs_dir = click.option(
     help="Where the runs are; default LAUNCH_RUNS_DIR, or runs.",
 )
 
+BYTES = re.compile("[\udc80-\udcff]")
+"""What Python makes of bytes of a word that are no characters in the user's locale."""
 UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
@@ -46,6 +48,19 @@ class Age(click.ParamType[float]):
         if found is None:
             self.fail(f"{value!r} is no duration: 90s, 30min, 12h, 2d and 4w are some", param, ctx)
         return float(found[1]) * UNITS_S[found[2]]
+
+
+class Text(click.ParamType[str]):
+    """Text of a user's; one that came as UTF-8 under a locale that isn't is read as that."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        try:
+            return os.fsencode(text).decode() if BYTES.search(text) else text
+        except UnicodeDecodeError as error:
+            self.fail(f"is not UTF-8: byte {error.object[error.start]:#x}", param, ctx)
 
 
 loss_file = click.option(

@@ -87,7 +87,10 @@ def hidden_character(text: str) -> str | None:
     found = _HIDDEN.search(text)
     if found is None:
         return None
-    return f"contains the invisible character U+{ord(found[0]):04X}"
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:  # so Python keeps what can't be decoded in a word of the command line
+        return f"is not UTF-8: byte {code - 0xDC00:#x}"
+    return f"contains the invisible character U+{code:04X}"
 
 
 def read_text(path: Path, where: str) -> str:

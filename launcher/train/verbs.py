@@ -57,7 +57,7 @@ ARRAY = ".npy"
 
 def run_verb(arguments: list[str]) -> int:
     """Run one verb; its result or its error is the last event. Returns the exit code."""
-    events = Events(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    events = Events(os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace"))
     os.dup2(2, 1)  # whatever libraries print must not come between the events
     options = _parser().parse_args(arguments)
     if options.loads_a_model:

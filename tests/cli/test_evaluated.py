@@ -86,3 +86,12 @@ def test_chinese_names_of_classes_have_room() -> None:
     for text in texts:
         room = float(text.get("y" if text.get("transform") else "x", 0))
         assert len(text.text or "") * float(text.get("font-size", 0)) <= room
+
+
+def test_predictions_in_a_file_whose_name_is_not_utf8(
+    launch: Launch, finished: tuple[RunDir, CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "own.csv").write_text("text\nThe cake was superb!\n")
+    said = launch("predict", finished[0].path, "own.csv", "--output", "caf\udce9.csv")
+    assert r"caf\udce9.csv" in said.stdout + said.stderr
+    assert len(rows(tmp_path / "caf\udce9.csv")) == 1

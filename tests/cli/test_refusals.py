@@ -100,6 +100,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return calls
 
 
+def test_a_text_that_is_not_utf8(refusal: Refusal, trained: Path, asked: list[list[str]]) -> None:
+    for verb in ("predict", "explain"):
+        problem = refusal(verb, str(trained), "--text", "caf\udce9")
+        assert "'--text': is not UTF-8: byte 0xe9" in problem["message"]
+    assert not asked
+
+
+def test_a_text_in_utf8_under_a_locale_that_is_not(trained: Path, asked: list[list[str]]) -> None:
+    # The words of a command line as Python has them where LANG=C is taken at its word.
+    execute(["predict", str(trained), "--text", "好 film".encode().decode("ascii", "surrogateescape")])
+    assert asked[0][-2:] == ["--text", "好 film"]
+
+
 # Planning and starting
 
 

@@ -374,7 +374,7 @@ def test_a_mistake_says_what_is_allowed(recipe: Path, word: str, message: str, r
         ("tracking.wandb.notes=a\u202eb", "contains the invisible character U+202E"),
         ("tracking.wandb.notes=\x1b[2J", "contains the invisible character U+001B"),
         ('tracking.wandb.notes="\\e[2J"', "contains the invisible character U+001B"),
-        ("tracking.wandb.notes=\udcff", "contains the invisible character U+DCFF"),
+        ("tracking.wandb.notes=\udcff", "is not UTF-8: byte 0xff"),
         ("no\u2066des=4", "contains the invisible character U+2066"),
     ],
 )

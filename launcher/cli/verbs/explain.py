@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 @click.command("explain")
 @options.run_argument
 @click.option(
-    "--text", "texts", multiple=True, required=True, metavar="TEXT", help="A text; twice for a pair."
+    "--text",
+    "texts",
+    type=options.Text(),
+    multiple=True,
+    required=True,
+    metavar="TEXT",
+    help="A text; twice for a pair.",
 )
 @click.option("--label", metavar="LABEL", help="Explain this label; default: the one predicted.")
 @click.option("--html", metavar="FILE", help="Write a page that shows it.")

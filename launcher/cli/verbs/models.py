@@ -84,7 +84,14 @@ def _evaluate_into(directory: Path, command: list[str], as_json: bool) -> None:
 @click.command("predict")
 @options.run_argument
 @click.argument("given", nargs=-1, metavar="[FILE] [data.KEY=VALUE]...")
-@click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text to predict; twice for a pair.")
+@click.option(
+    "--text",
+    "texts",
+    type=options.Text(),
+    multiple=True,
+    metavar="TEXT",
+    help="A text to predict; twice for a pair.",
+)
 @click.option(
     "--output",
     metavar="FILE",
