@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON; KeyError where a name stands in it twice, which json would forget silently."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise KeyError(next(name for at, (name, _) in enumerate(pairs) if name in dict(pairs[:at])))
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise KeyError(name)
     return found
 
 
