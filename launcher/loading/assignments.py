@@ -140,12 +140,20 @@ def _looks_like_a_key(name: str, schema: Schema) -> bool:
     return (
         "." in word.strip(".")
         or word in last
+        or _with_one_underscore(word, schema) is not None
         or called_here(word) is not None
         or bool(get_close_matches(word[:100], tops, n=1, cutoff=TYPO))
     )
 
 
+def _with_one_underscore(word: str, schema: Schema) -> str | None:
+    """The key train.lr where somebody wrote LAUNCH_TRAIN_LR."""
+    return {key.replace(".", "_"): key for key in schema.leaves}.get(word.replace(".", "_"))
+
+
 def _variable_meant(word: str, schema: Schema) -> str:
+    if key := _with_one_underscore(word, schema):
+        return f"did you mean {_variable(key)}?"
     guesses = [_variable(guess) for guess in similar_keys(word, list(schema.leaves))]
     other = called_here(word)
     if other is not None and word not in {key.rpartition(".")[2] for key in schema.leaves}:

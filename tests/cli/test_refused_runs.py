@@ -52,7 +52,7 @@ def test_a_damaged_run_hides_no_other(launch: Launch, make_run: MakeRun) -> None
         damage(make_run(run_id=name))
     make_run(run_id="whole")
     listed = dict(line.split()[:2] for line in launch("status").stdout.splitlines()[1:] if line.strip())
-    assert listed.pop("whole") == "unknown"
+    assert listed.pop("whole") == "waiting"
     assert listed == dict.fromkeys(damages, "damaged")
     for name in damages:
         result = launch("resume", name, code=2)

@@ -98,6 +98,8 @@ def test_a_variable_of_another_program_is_named_in_a_note(tmp_path: Path, name: 
         ("LAUNCH_TRIAN__LR", "LAUNCH_TRAIN__LR"),
         ("LAUNCH_LEARNING_RATE", "train.lr"),
         ("LAUNCH_RUN_DIR", "LAUNCH_RUNS_DIR"),
+        ("LAUNCH_TRAIN_LR", "LAUNCH_TRAIN__LR"),
+        ("LAUNCH_TRAIN_EARLY_STOPPING_METRIC", "LAUNCH_TRAIN__EARLY_STOPPING__METRIC"),
     ],
 )
 def test_a_variable_that_looks_like_a_key_is_a_mistake(tmp_path: Path, name: str, meant: str) -> None:

@@ -101,6 +101,12 @@ def test_a_line_that_is_not_of_that_form_is_named(tmp_path: Path, line: str, mes
     assert f"a.conllu:14: {message}" in str(caught.value)
 
 
+def test_ten_columns_have_ten_names(tmp_path: Path) -> None:
+    (tmp_path / "a.conllu").write_text(GERMAN, encoding="utf-8")
+    with pytest.raises(UserError, match=r"has 10 columns, and data\.columns names 2"):
+        list(read_rows(tmp_path / "a.conllu", ReadOptions(columns=("word", "tag"))))
+
+
 @pytest.mark.parametrize("first", ["1\tin", "1-2\tim"])
 def test_universal_dependencies_under_another_name_are_told(tmp_path: Path, first: str) -> None:
     word = first + "\t_" * 8 + "\n"

@@ -229,14 +229,14 @@ def test_many_runs_are_told_as_each_is_alone(
     runs = [new, failed, forgotten]
     # Until Slurm's accounting has the job, its end is told by the run's own files.
     wait_until(lambda: slurm.states(runs) == list(map(slurm.state, runs)), "one answer from both")
-    assert [state.status for state in slurm.states(runs)] == ["unknown", "failed", "unknown"]
+    assert [state.status for state in slurm.states(runs)] == ["waiting", "failed", "unknown"]
 
     conf = Path(os.environ["SLURM_CONF"]).read_text()
     (tmp_path / "slurm.conf").write_text(conf + "\nSlurmctldPort=1\nMessageTimeout=1\n")
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     time.sleep(QUEUE_HOLDS_S)
     # What a run has recorded of its own end holds without Slurm.
-    assert [state.status for state in slurm.states(runs)] == ["unknown", "failed", "unreachable"]
+    assert [state.status for state in slurm.states(runs)] == ["waiting", "failed", "unreachable"]
 
 
 def test_a_stop_asked_for_by_the_user_is_not_undone_by_the_scheduler(

@@ -9,10 +9,13 @@ import pytest
 from launcher.tasks.shared.labels import (
     alike,
     are_several,
+    class_mistake,
     class_name,
     class_numbers,
     classes_of,
     likely_delimiter,
+    score,
+    score_mistake,
     taken_for,
 )
 
@@ -32,6 +35,32 @@ def test_what_names_no_class(value: Any) -> None:
     assert class_name(value) is None
 
 
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("1_5", "'1_5' is not a finite number"),
+        ("inf", "'inf' is not a finite number"),
+        (10**400, "is not a finite number"),
+        ("1e39", "'1e39' is too large for fp32, which ends at 3.4e38"),
+        (-4e38, "-4e+38 is too large for fp32, which ends at 3.4e38"),
+    ],
+)
+def test_what_is_no_score(cell: Any, message: str) -> None:
+    assert score(cell) is None
+    assert (score_mistake(cell) or "").endswith(message)
+
+
+@pytest.mark.parametrize("cell", ["3.4e38", -1, " 2.5 ", True])
+def test_what_is_a_score(cell: Any) -> None:
+    assert score(cell) == float(cell)
+    assert score_mistake(cell) is None
+
+
+def test_infinity_is_told_as_what_it_is() -> None:
+    assert class_mistake(float("-inf")) == "-inf names no class"
+    assert class_mistake(float("nan")) == "the label is empty"
+
+
 def test_zero_has_no_sign() -> None:
     assert class_name("-0.0") == class_name(-0.0) == class_name("0.0") == "0"
 
@@ -39,10 +68,11 @@ def test_zero_has_no_sign() -> None:
 def test_names_that_probably_mean_the_same_are_told() -> None:
     assert alike(["True", "1", "False", "0", "01"]) == [["True", "1", "01"], ["False", "0"]]
     assert alike(["Sport", "sport ", "news"]) == [["Sport", "sport "]]
+    assert alike(["news", "ne\u200bws", "\ufeffsport"]) == [["news", "ne\u200bws"]]
     assert alike(["true", "false", "half-true", "9", "0 9"]) == []
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "|", "/", " "])
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "/", "\uff0c", "#", "+", "&", " "])
 def test_labels_that_consist_of_each_others_parts_name_what_separates_them(delimiter: str) -> None:
     names = [("4", "27"), ("27",), ("4",), ("2", "4"), ("2", "27"), ("2", "4", "27")]
     assert likely_delimiter([delimiter.join(name) for name in names]) == delimiter

@@ -24,6 +24,9 @@ def rows(path: Path, options: ReadOptions) -> Iterator[Row]:
     empty nodes (`8.1`).
     """
     names = options.columns or COLUMNS
+    if len(names) != len(COLUMNS):
+        text = f"CoNLL-U has {len(COLUMNS)} columns, and data.columns names {len(names)}"
+        raise mistake(path, None, text, "leave data.columns out: they are form, upos, feats and so on")
     for inside, group in groupby(lines(path), key=lambda line: bool(line[1].strip())):
         words = [(number, _fields(path, number, line)) for number, line in group if inside and line[0] != "#"]
         words = [(number, fields) for number, fields in words if fields[0].isdecimal()]

@@ -13,10 +13,13 @@ from launcher.tasks.shared.written_lists import unwritten
 
 WHOLE = re.compile(r"(?:(-?[1-9][0-9]*)|-?(0))\.0+")
 """A whole number with a fraction of nothing but zeros."""
-DELIMITERS = (",", ";", "|", "/", "、", "\t", " ")
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+DELIMITERS = (",", ";", "|", "/", "、", "\uff0c", "\uff1b", "#", "+", "&", "\t", " ")
 MOST, SOME = 0.8, 0.25
 """Labels that stand together are taken for several where so many of them have only parts that others have too, and where
 so many of all labels stand together."""
+LARGEST = 3.4028234e38
+"""Of the numbers in fp32."""
 NONE = frozenset({"-", "--", "?", "n/a", "#n/a", "nan", "null", "<na>"})
 """What often stands in a cell that has no label."""
 MEANINGS = {"true": "1.0", "yes": "1.0", "false": "0.0", "no": "0.0"}
@@ -57,14 +60,20 @@ def class_names(value: Value, delimiter: str) -> tuple[str, ...] | None:
 
 
 def score(value: Value) -> float | None:
-    """A finite number, or None where the cell doesn't hold one."""
-    if value is None or isinstance(value, list | dict):
-        return None
+    """A number that fp32 can hold, or None where the cell doesn't hold one."""
+    number = _number(value)
+    return number if number is not None and abs(number) <= LARGEST else None
+
+
+def _number(value: Value) -> float | None:
+    if value is None or isinstance(value, list | dict) or (isinstance(value, str) and "_" in value):
+        return None  # Python takes 1_5 for 15
     try:
-        number = float(value)
+        return float(value)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    except OverflowError:
+        return math.inf
 
 
 def flag(value: Value) -> bool | None:
@@ -110,8 +119,8 @@ def class_numbers(names: Iterable[str], known: Sequence[str]) -> dict[str, int]:
 
 
 def likeness(name: str) -> str:
-    """What names have in common that differ in case, blanks, leading zeros, or in how yes and no are written."""
-    plain = "".join(name.casefold().split())
+    """What names have in common that differ in case, blanks, zeros in front, what is invisible, or how yes and no are written."""
+    plain = "".join(INVISIBLE.sub("", name).casefold().split())
     number = score(name)
     return MEANINGS.get(plain, plain if number is None else str(number))
 
@@ -157,6 +166,8 @@ def class_mistake(value: Value) -> str | None:
     if isinstance(value, list):
         return f"{shown(value)} is a list: task=multilabel is for several labels on one text"
     if class_name(value) is None:
+        if isinstance(value, float) and math.isinf(value):
+            return f"{value} names no class"
         is_empty = value is None or isinstance(value, str | float)
         return "the label is empty" if is_empty else f"{shown(value)} is an object, not a class"
     return None
@@ -164,7 +175,10 @@ def class_mistake(value: Value) -> str | None:
 
 def score_mistake(value: Value) -> str | None:
     """What is wrong with the cell of a number, or None."""
-    return None if score(value) is not None else f"{shown(value)} is not a finite number"
+    number = _number(value)
+    if number is None or not math.isfinite(number):
+        return f"{shown(value)} is not a finite number"
+    return None if abs(number) <= LARGEST else f"{shown(value)} is too large for fp32, which ends at 3.4e38"
 
 
 def flag_mistake(value: Value) -> str | None:
