@@ -1,39 +1,24 @@
 """Runs side by side: what each reached, what it cost to train and what it costs to use.
 
-Runs whose recipes differ in nothing but the seed stand in one row, with the mean and the spread of their figures.
+Runs that differ in nothing but the seed, their data included, stand in one row, with the mean and the spread of their figures.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from launcher import tasks
 from launcher.errors import Problem, UserError, choices
 from launcher.report.planned_recipe import planned_recipe
+from launcher.report.repetitions import training_of
 from launcher.report.significance import Difference, difference
 from launcher.runs.directory import RunDir
 from launcher.runs.metrics import evaluations_of
 from launcher.runs.results import Measured
-
-IMMATERIAL = (
-    "seed",
-    "run_id",
-    "runs_dir",
-    "description",
-    "time",
-    "cluster",
-    "executor",
-    "requeue",
-    "tracking",
-    "checkpoint",
-    "debug",
-)
-"""Keys of a recipe that change nothing about what is trained, and the seed."""
 
 MOST_NAMED = 4
 """Runs that a sentence names."""
@@ -48,8 +33,8 @@ class Figures:
     task: str
     data: str
     """What the metric was computed on, and the data trained on."""
-    recipe: str
-    """The recipe without its seed and what changes nothing: equal for repetitions of one training."""
+    training: str
+    """Equal for repetitions of one training; see `training_of`."""
     seed: int
     unfinished: str
     """How it stands where it was not trained to its end, else empty."""
@@ -128,7 +113,7 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
         model=recipe["model"]["name"] or f"{recipe['model']['scratch']['family']} from scratch",
         task=recipe["task"],
         data=json.dumps({key: recipe["data"][key] for key in ("source", "train", "validation", "split")}),
-        recipe=_without_seed(recipe),
+        training=training_of(run, recipe),
         seed=recipe["seed"],
         unfinished="" if result.status == "completed" else f"{result.status} at step {result.steps or 0:,}",
         metric=name,
@@ -145,9 +130,11 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
 def compare(runs: Sequence[Figures]) -> list[Comparison]:
     """Rows, best first. Raises UserError where the runs were chosen by different metrics."""
     _same_metric(runs)
-    groups: dict[str, list[Figures]] = defaultdict(list)
-    for run in runs:
-        groups[run.recipe].append(run)
+    groups: dict[tuple[str, int], list[Figures]] = defaultdict(list)
+    times: Counter[tuple[str, int]] = Counter()
+    for run in runs:  # the same seed again says nothing about the spread over seeds
+        groups[run.training, times[run.training, run.seed]].append(run)
+        times[run.training, run.seed] += 1
     rows = [_row(sorted(group, key=lambda run: run.seed)) for group in groups.values()]
     first, *others = sorted(
         rows,
@@ -180,11 +167,6 @@ def _evaluation(run: RunDir, step: int) -> dict[str, float | None]:
         if row.split == "validation" and row.step == step:
             return row.metrics()
     return {}
-
-
-def _without_seed(recipe: Mapping[str, Any]) -> str:
-    kept = {key: value for key, value in recipe.items() if key not in IMMATERIAL}
-    return json.dumps(kept, sort_keys=True)
 
 
 def _same_metric(runs: Sequence[Figures]) -> None:

@@ -12,6 +12,7 @@ from support.plans import TINY, new_run, plan_of
 
 from launcher.errors import UserError
 from launcher.report.comparison import Figures, compare, doubts, figures
+from launcher.report.repetitions import repetitions
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
 
@@ -72,6 +73,22 @@ def test_the_best_stands_first_and_seeds_share_a_row(tmp_path: Path) -> None:
     assert first.size_bytes.mean == 4000
     assert second.runs == ("low",)
     assert (second.best.mean, second.best.deviation, second.test) == (0.70, None, None)
+
+
+def test_a_run_of_the_same_seed_or_on_other_data_has_a_row_of_its_own(tmp_path: Path) -> None:
+    runs = [
+        trained(tmp_path, "one", 0.80),
+        trained(tmp_path, "two", 0.82, seed=2),
+        trained(tmp_path, "again", 0.80),
+        trained(tmp_path, "other-data", 0.70, seed=3),
+    ]
+    for run in runs:
+        digest = "b" * 64 if run.run_id == "other-data" else "a" * 64
+        file = {"split": "train", "path": "/data/train.csv", "bytes": 9, "sha256": digest}
+        run.data_used.parent.mkdir(exist_ok=True)
+        write_json(run.data_used, {"fingerprint": "f", "examples": {}, "labels": [], "files": [file]})
+    assert [row.runs for row in compare(known(*runs))] == [("one", "two"), ("again",), ("other-data",)]
+    assert [run.run_id for run in repetitions(runs[0])] == ["two"]
 
 
 def test_less_is_better_for_a_loss(tmp_path: Path) -> None:
