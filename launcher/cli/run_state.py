@@ -394,8 +394,6 @@ def newest_metrics(look: Look) -> Mapping[str, Any]:
 def remark(look: Look) -> str:
     """The last cell of a line: why a job waits, what hangs, why a run failed, or its metric."""
     job = look.job
-    if job.status == "waiting":
-        return job.reason or ""
     if job.status == "pending":
         starts = f"starts {moment(job.started_at)}, " if job.started_at is not None else ""
         return f"{starts}waits {job.waits_for or f'({job.reason})'}" if job.reason else starts.rstrip(", ")
@@ -404,7 +402,8 @@ def remark(look: Look) -> str:
     error = None if look.result is None else look.result.error
     if error is not None and job.status == "failed":
         return f"{error.kind}: {error.message.strip().splitlines()[0] if error.message.strip() else ''}"
-    return metric_text(look)
+    never_started = job.reason if job.status == "waiting" else None
+    return metric_text(look) or never_started or ""
 
 
 def attempt_records(run: RunDir) -> list[dict[str, Any]]:
