@@ -220,10 +220,12 @@ def _operators() -> Iterator[Check]:
         )
     else:
         yield Check("compiler", "ok", compiler)
-    own = paths.operators_cache("*")
     given = os.environ.get("TORCH_EXTENSIONS_DIR")
-    directories = [Path(given)] if given else sorted(own.parent.glob(own.name))
-    built = [library for directory in directories for library in sorted(directory.rglob("*.so"))]
+    if given:
+        built = sorted(Path(given).rglob("*.so"))
+    else:
+        own = paths.operators_cache("*")
+        built = sorted(own.parent.glob(f"{own.name}/**/*.so"))
     if built:
         yield Check("operators", "ok", f"built: {', '.join(map(str, built))}")
     else:

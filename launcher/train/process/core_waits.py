@@ -72,7 +72,7 @@ class CoreWaits:
 def _threads(tasks: Path = TASKS) -> dict[str, CoreTime]:
     """Of each thread that lives, by its number."""
     found = {}
-    for path in tasks.iterdir():
+    for path in tasks.glob("*"):  # none where the system has no such directory
         with suppress(OSError, ValueError):  # a thread that has just ended
             descriptor = os.open(f"{path}/schedstat", os.O_RDONLY)  # half the time that Path takes
             try:

@@ -49,4 +49,5 @@ def test_where_nobody_counts_nothing_is_said(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "schedstat").write_text("0 0 0\n")
     assert core_time(tmp_path) is None
+    assert core_time(tmp_path / "no such directory") is None
     assert share_waited(None, core_time()) is None
