@@ -199,8 +199,12 @@ def _holds_answers(column: Column) -> bool:
 
 
 def _contexts(sample: Sample, label: Column) -> Iterator[Column]:
-    """The columns of text that hold the answers."""
-    for column in sample.text_columns:
+    """The columns that hold the answers, the longest texts first; many questions may be about a few of them."""
+    texts = sample.text_columns if sample.given_text else sample.columns
+    beside = [
+        column for column in texts if column.characters and not f"{column.name}.".startswith(f"{label.name}.")
+    ]
+    for column in sorted(beside, key=lambda column: -column.characters):
         rows = zip(column.values, map(answers, label.values), strict=True)
         if mostly(found[0].text in str(text) for text, found in rows if found):
             yield column

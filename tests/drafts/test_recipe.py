@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,54 @@ def test_lists_and_numbers_are_taken_for_what_they_are(
     (tmp_path / "data.jsonl").write_text("\n".join(filled))
     draft = drafted(tmp_path, "data.jsonl")
     assert (draft.keys["task"].value, draft.keys["data.label"].value) == (task, label)
+
+
+@pytest.mark.parametrize(
+    ("labels", "task"),
+    [
+        (("a", "b", "a|b"), "multilabel"),
+        (("a|b", "c|d"), "multilabel"),
+        (("a", "b", "a; b"), "multilabel"),
+        (("a,b", "a,c", "b,c"), "multilabel"),
+        (("Books, Comics", "Books", "Music"), "classification"),
+        (("red/white", "red", "blue"), "classification"),
+    ],
+)
+def test_few_combinations_of_labels_are_several_labels(
+    labels: tuple[str, ...], task: str, tmp_path: Path
+) -> None:
+    rows = (f'{text},"{labels[n % len(labels)]}"\n' for n, text in enumerate(TEXTS))
+    (tmp_path / "data.csv").write_text("text,label\n" + "".join(rows))
+    draft = drafted(tmp_path, "data.csv")
+    assert draft.keys["task"].value == task
+    if labels[-1] == "a|b":
+        assert (
+            draft.keys["task"].why
+            == "33% of the cells of 'label' hold several labels, with '|' between them."
+        )
+        assert draft.rejected[0][0] == "classification"
+
+
+@pytest.mark.parametrize(("towns", "houses"), [(1, 5), (1, 20), (2, 100)])
+def test_questions_about_few_texts_are_questions(towns: int, houses: int, tmp_path: Path) -> None:
+    articles = []
+    for town in range(towns):
+        built = "".join(f"House {n} of town {town} was built by mason{n}. " for n in range(houses))
+        asked = (
+            {
+                "question": f"Who built house {n}?",
+                "answers": [{"text": f"mason{n}.", "answer_start": built.index(f"mason{n}.")}],
+            }
+            for n in range(houses)
+        )
+        articles.append({"title": f"Town {town}", "paragraphs": [{"context": built, "qas": list(asked)}]})
+    (tmp_path / "squad.json").write_text(json.dumps({"version": "1.1", "data": articles}))
+    draft = drafted(tmp_path, "squad.json")
+    assert (draft.keys["task"].value, draft.keys["data.text"].value) == (
+        "question-answering",
+        ["question", "context"],
+    )
+    planned(draft, tmp_path)
 
 
 @pytest.mark.parametrize(

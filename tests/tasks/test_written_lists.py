@@ -48,6 +48,8 @@ def test_texts_in_brackets_stay_texts(text: str) -> None:
         "{'text': ['Bob'], 'answer_start': [8]}",
         '{"text": ["Bob"], "answer_start": [8]}',
         '[{"text": "Bob", "answer_start": 8}]',
+        "{'text': array(['Bob'], dtype=object), 'answer_start': array([8], dtype=int32)}",
+        "{'text': array(['Bob'],\n      dtype=object), 'answer_start': array([8])}",
     ],
 )
 def test_answers_of_a_csv_cell_are_read(written: str) -> None:

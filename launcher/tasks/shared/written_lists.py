@@ -12,6 +12,11 @@ from launcher.tasks.shared.rows import Value
 ESCAPE = r"\\(?:[\\'\"abfnrtv0]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})"
 ITEM = re.compile(rf"'(?:[^'\\]|{ESCAPE})*'|\"(?:[^\"\\]|{ESCAPE})*\"|-?\d+(?:\.\d+)?(?![\w.])")
 BETWEEN = re.compile(r"\s*,\s*|\s+")
+ARRAYS = re.compile(
+    r"\{'text': array\((\[.*\]),\s+dtype=object\), 'answer_start': array\((\[[^\]]*\])(?:, dtype=int\d+)?\)\}",
+    re.DOTALL,
+)
+"""Answers as pandas writes those of `datasets` to csv."""
 
 
 def unwritten(value: Value) -> Value:
@@ -56,9 +61,10 @@ def unwritten_object(value: Any) -> Any:
     """The object or list of objects that a text writes, as Python or JSON; every other value as it is."""
     if not isinstance(value, str) or value.strip()[:1] not in ("{", "["):
         return value
+    text = ARRAYS.sub(r"{'text': \1, 'answer_start': \2}", value.strip())
     for read in (json.loads, ast.literal_eval):
         try:
-            return read(value.strip())
+            return read(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return value
