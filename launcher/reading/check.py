@@ -15,7 +15,7 @@ from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
 from launcher.reading.data_section import cut_fractions, options_for
 from launcher.reading.files import peek, split_sizes
-from launcher.reading.label_check import known_classes, label_count, label_sets
+from launcher.reading.label_check import known_classes, label_count, label_sets, nothing_to_learn
 from launcher.reading.opening import missing_files
 from launcher.reading.split_reading import FIRST_ROWS, Split, with_field
 from launcher.recipe.data import Augment, Data
@@ -50,6 +50,8 @@ def check_data(recipe: Recipe) -> DataFacts:
     validation = Split.read("validation", recipe, problems)
     test = Split.read("test", recipe, problems)
     problems.extend(label_sets(recipe, train, (validation, test, *extra)))
+    if not problems:
+        problems.extend(nothing_to_learn(recipe, train))
     sizes = _sizes(recipe, train, validation, test, problems)
     facts = DataFacts(
         *sizes,

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import UserError
+from launcher.reading.json_sequences import second_in_line, second_value
 from launcher.reading.messages import mistake
 from launcher.tasks.shared.rows import Value, shown
 
-ONE_PER_LINE = "data.format=jsonl if there is one object on each line"
+AS_OBJECTS = 'write a list of objects: [{"text": ..., "label": ...}, ...]'
 AS_CHOICES = (
     'write a list of objects, a row for each question: {"context": ..., "question": ..., "choices": [...], "answer": ...} '
     "(docs/data.md converts C3)"
@@ -31,9 +32,7 @@ def parse(path: Path, position: int | None, text: str) -> Any:
         text = f"holds half a surrogate pair: {error.object[error.start]!r}"
         raise mistake(path, position, text, None) from None
     except json.JSONDecodeError as error:
-        line = error.lineno if position is None else position
-        message = f"is not JSON: {error.msg} at column {error.colno}"
-        raise mistake(path, line, message, _remedy(error, in_lines=position is not None)) from None
+        raise _no_json(path, position, error) from None
     except RecursionError:
         raise mistake(path, position, "is JSON nested too deep to be read", "are these data?") from None
     except KeyError as error:
@@ -89,31 +88,29 @@ _DECODER = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_object)
 """Made once: that halves the time of a line."""
 
 
-def _remedy(error: json.JSONDecodeError, *, in_lines: bool) -> str | None:
-    rest = error.doc[error.pos :].strip() if error.msg == "Extra data" else ""
-    if rest and in_lines:
-        comma = rest == ","
-        return (
-            "remove the comma at the end of the line" if comma else "write each object on a line of its own"
-        )
-    if rest:
-        return ONE_PER_LINE
-    if error.msg == "Illegal trailing comma before end of array" or error.doc[error.pos :][:1] in ("]", "}"):
-        return "remove the comma before it"
-    return None
+def _no_json(path: Path, position: int | None, error: json.JSONDecodeError) -> UserError:
+    message = f"is not JSON: {error.msg} at column {error.colno}"
+    rest, remedy = error.doc[error.pos :], None
+    if error.msg == "Extra data" and position is None:
+        message, remedy = second_value(path, error.doc, error.pos)
+    elif error.msg == "Extra data":
+        remedy = second_in_line(path, rest.strip())
+    elif error.msg == "Illegal trailing comma before end of array" or rest[:1] in ("]", "}"):
+        remedy = "remove the comma before it"
+    return mistake(path, error.lineno if position is None else position, message, remedy)
 
 
 def _no_list(path: Path, content: Any) -> UserError:
     text = 'is neither a list of objects nor {"data": [...]}'
     if not isinstance(content, dict):
-        return mistake(path, None, text, ONE_PER_LINE)
+        return mistake(path, None, text, AS_OBJECTS)
     if content and all(isinstance(value, dict | list) for value in content.values()):
         lists = [name for name, value in content.items() if _is_records(value)]
         if lists:
             remedy = f"write each list to a file of its own, for example {lists[0]!r}"
             return mistake(path, None, f"holds lists by name: {', '.join(lists[:5])}", remedy)
         return mistake(path, None, "holds columns, not rows", AS_RECORDS)
-    return mistake(path, None, text, ONE_PER_LINE)
+    return mistake(path, None, "holds one object, not a list of them", "write it between [ and ]")
 
 
 def _is_records(value: Any) -> bool:

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from launcher import tasks
 from launcher.errors import Problem, nearest
-from launcher.reading.split_reading import EXAMPLES_SHOWN, Split
+from launcher.reading.data_section import files, read_options
+from launcher.reading.files import FULL_READ_BYTES, read_rows
+from launcher.reading.opening import size_of
+from launcher.reading.split_reading import EXAMPLES_SHOWN, Split, teaches
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.labels import likeness
@@ -61,6 +64,23 @@ def label_sets(recipe: Recipe, train: Split, others: Sequence[Split]) -> Iterato
     for doubt in spec.class_doubts(known, train.names) if unknown else ():
         yield Problem(doubt.message, "data.train", "data.label", recipe.data.label, doubt.remedy)
     yield from unknown
+
+
+def nothing_to_learn(recipe: Recipe, train: Split) -> Iterator[Problem]:
+    """The problem of training data of which no row has what the task learns from."""
+    if train.rows and not train.failed and not _teaches(recipe, train):
+        text = f"no row has {tasks.of(recipe).lesson}: there is nothing to learn"
+        remedy = "name another column, or give data that have them; launch predict needs none"
+        yield Problem(text, "data.train", "data.label", recipe.data.label, remedy)
+
+
+def _teaches(recipe: Recipe, train: Split) -> bool:
+    """Whether something can be learnt from a row; where none of the first can be, small files are read to the end."""
+    paths = files(recipe.data.train)
+    if train.teaches or train.complete or any(size_of(path) > FULL_READ_BYTES for path in paths):
+        return train.teaches or not train.complete
+    rows = (row for path in paths for row in read_rows(path, read_options(recipe.data)))
+    return any(teaches(tasks.of(recipe), row) for row in rows)
 
 
 def _metric_problems(spec: TaskSpec, known: Sequence[str]) -> Iterator[Problem]:

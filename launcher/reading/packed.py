@@ -47,7 +47,14 @@ def unpacked(path: Path, file: BufferedReader) -> BufferedReader:
     except UserError:
         file.close()
         raise
-    return BufferedReader(_Unpacking(path, file, stream), BLOCK)
+    content: BufferedReader = BufferedReader(_Unpacking(path, file, stream), BLOCK)
+    try:
+        if is_packed(content.peek(BLOCK)):
+            raise mistake(path, None, "holds another compressed file", "unpack it, and give the file within")
+    except UserError:
+        content.close()
+        raise
+    return content
 
 
 def is_packed(start: bytes) -> bool:
@@ -57,7 +64,7 @@ def is_packed(start: bytes) -> bool:
 
 def inner_name(path: Path, file: BufferedReader) -> str | None:
     """The name of the one file that a zip file holds; None for every other file."""
-    if not file.peek(BLOCK).startswith(ZIP):
+    if not file.peek(BLOCK).startswith((ZIP, EMPTY_ZIP)):
         return None
     try:
         return _only_member(path, zipfile.ZipFile(file)).filename
@@ -97,11 +104,11 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         remedy = 'save the sheet as "CSV UTF-8", and give that file'
         raise mistake(path, None, "is a workbook of Excel or LibreOffice, not text", remedy)
     members = [item for item in archive.infolist() if not item.is_dir() and not _is_hidden(item.filename)]
+    if not members:
+        raise mistake(path, None, "is a zip file without files", "give a file that holds rows")
     if len(members) != 1:
         listed = ", ".join(item.filename for item in members[:5]) + (", ..." if len(members) > 5 else "")
-        text = (
-            f"is a zip file of {len(members)} files ({listed})" if members else "is a zip file without files"
-        )
+        text = f"is a zip file of {len(members)} files ({listed})"
         raise mistake(path, None, text, "unpack it, and give the files one by one: [a.csv,b.csv]")
     return members[0]
 
@@ -110,13 +117,14 @@ def _is_hidden(name: str) -> bool:
     return PurePath(name).name.startswith(".") or name.startswith("__MACOSX/")
 
 
-ZIP = b"PK\x03\x04"
+ZIP, EMPTY_ZIP = b"PK\x03\x04", b"PK\x05\x06"
 OPENERS: dict[bytes, Callable[[Path, BufferedReader], Any]] = {
     b"\x1f\x8b": _gzip,
     **{b"BZh%d1AY&SY" % level: _bzip2 for level in range(1, 10)},
     b"\xfd7zXZ\0": _xz,
     b"\x28\xb5\x2f\xfd": _zstd,
     ZIP: _zip,
+    EMPTY_ZIP: _zip,
 }
 
 

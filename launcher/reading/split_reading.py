@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +24,8 @@ SMALL_BYTES = 1 << 20
 """Files up to this size are read whole, in about a tenth of a second."""
 FIRST_ROWS = 1000
 """Rows read of larger files."""
+LONG_SENTENCE = 100
+"""Words from which the only sentence of a file is taken for several without empty lines between them."""
 EXAMPLES_SHOWN = 3
 """Bad cells reported for each file, and unknown labels for each split; the others are counted."""
 
@@ -48,6 +50,8 @@ class Split:
     empty: int = 0
     doubts: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Kind of finding that is worth a note -> how often, and where first."""
+    teaches: bool = False
+    """Whether a row was seen that something can be learnt from."""
     failed: bool = False
 
     @property
@@ -92,12 +96,16 @@ class Split:
             self.failed = True
             return
         spec = tasks.of(recipe)
+        lines = words_are_lines(path, options)
+        if lines and self.name == "train" and seen.complete:
+            joined = list(_one_sentence(path, seen.rows))
+            problems.extend(joined)
+            self.failed = self.failed or bool(joined)
         mistakes = spec.training_mistakes if self.name == "train" else spec.mistakes
         problems.extend(bad_cells(recipe, path, seen.rows, options, mistakes))
         if recipe.data.clean.drop_empty or recipe.data.clean.drop_duplicates:
             self.kept.extend((str(path), row) for row in seen.rows)
         told = {kind for kind, said in spec.kinds({}).items() if said.before_launch}
-        lines = words_are_lines(path, options)
         for row in seen.rows:
             self._learn(spec, path, row, told)
             self._learn_classes(spec, path, row, lines)
@@ -107,6 +115,7 @@ class Split:
         self.rows += 1
         self.characters += characters
         self.empty += not characters
+        self.teaches = self.teaches or teaches(spec, row)
         for finding in spec.findings(row, ()) if told else ():
             if finding.kind in told:
                 count, first = self.doubts.get(finding.kind, (0, where(path, row.position)))
@@ -120,6 +129,24 @@ class Split:
             self.counts[name] += 1
             if self.counts[name] == 1:
                 self.places[name] = where(path, row.position + (number if lines else 0))
+
+
+def _one_sentence(path: Path, rows: Sequence[Row]) -> Iterator[Problem]:
+    """What is wrong where nothing but the end of a file ends a sentence in it."""
+    words = max((len(cell) for cell in rows[0].values.values() if isinstance(cell, list)), default=0)
+    if len(rows) == 1 and words >= LONG_SENTENCE:
+        text = f"is one sentence of {words:,} words: no line in it is empty"
+        remedy = (
+            'an empty line ends a sentence; where full stops do: awk \'{print} $1=="." {print ""}\' %s > NEW'
+        )
+        yield Problem(text, str(path), "data.train", None, remedy % path.name)
+
+
+def teaches(spec: TaskSpec, row: Row) -> bool:
+    """Whether a row fits the task and gives it something to learn."""
+    return next(spec.mistakes(row), None) is None and (
+        not spec.label_columns or spec.teaches(spec.label(row))
+    )
 
 
 def _characters(value: Value) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from functools import partial
 from io import TextIOWrapper
@@ -27,6 +28,14 @@ LINE_CHARACTERS = 1 << 24
 COUNT_BYTES = 512 << 20
 """Files up to this size have their lines counted."""
 JAPANESE = ("cp932", "euc_jp")
+ALPHABETS = {
+    ("cp1251", "koi8_r", "cp866", "iso8859_5", "mac_cyrillic"): ("\u0400-\u045f\u0490\u0491", "оеаинтсрвлі"),
+    ("cp1253",): ("\u0386-\u03ce", "αοιετσνρηάόίέ"),
+    ("cp1255",): ("\u05d0-\u05ea", "יוהלאתרמב"),
+}
+"""Encodings of an alphabet: its letters, and those that make two thirds of a text; read in a wrong encoding, one third."""
+COMMON = 0.4
+"""Share of these letters from which an encoding may be the right one."""
 USUAL = (
     *("cp1252", "gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1251", "koi8_r", "cp1250", "iso8859_2"),
     *("cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "tis_620"),
@@ -156,6 +165,7 @@ def _guesses(sample: bytes) -> list[str]:
     from charset_normalizer import from_bytes
 
     names = [name for name in JAPANESE if _is_kana(sample, name)]
+    names += _in_alphabets(sample)
     names += ["cp1252"] if _is_western(sample) else []
     for match in from_bytes(sample):
         known = [name for name in USUAL if name in (match.encoding, *match.could_be_from_charset)]
@@ -167,6 +177,29 @@ def _is_kana(sample: bytes, encoding: str) -> bool:
     """Whether a third of what isn't ASCII is Japanese kana in this encoding; no other language has so many."""
     text = [letter for letter in sample.decode(encoding, errors="ignore") if not letter.isascii()]
     return 3 * sum("\u3040" <= letter <= "\u30ff" for letter in text) > len(text) > 0
+
+
+def _in_alphabets(sample: bytes) -> list[str]:
+    """Encodings in which the sample is words of one alphabet with its common letters above all, the likeliest first."""
+    shares = {
+        name: _share_of_common(sample.decode(name, errors="replace"), *alphabet)
+        for names, alphabet in ALPHABETS.items()
+        for name in names
+    }
+    return sorted((name for name in shares if shares[name] > COMMON), key=lambda name: -shares[name])
+
+
+def _share_of_common(text: str, letters: str, common: str) -> float:
+    """The share of `common` among what isn't ASCII; 0 where that isn't mostly words of these letters, capitals in front."""
+    words = [word for word in re.findall(r"[^\W\d_]+", text) if not word.isascii()]
+    proper = [
+        re.fullmatch(f"[{letters}]+", word) and (word[1:] == word[1:].lower() or word.isupper())
+        for word in words
+    ]
+    others = [letter.lower() for letter in text if not letter.isascii()]
+    if 5 * sum(map(bool, proper)) < 4 * len(words) or not others:
+        return 0.0
+    return sum(letter in common for letter in others) / len(others)
 
 
 def _is_western(sample: bytes) -> bool:

@@ -11,6 +11,7 @@ from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Doubt, Seen
 from launcher.tasks.shared.rows import Row, Value, shown
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample, mostly
+from launcher.tasks.shared.written_lists import looks_written
 
 USE = """
 with torch.no_grad():
@@ -50,14 +51,24 @@ class MultiLabel(TaskSpec):
     def label_mistake(self, row: Row, value: Value) -> str | None:
         if not isinstance(self.recipe.data.label, str):
             return labels.flag_mistake(value)
+        if looks_written(value) and value not in (self.recipe.data.labels or ()):
+            return f"{shown(value)} is a list in a form that isn't read"
         wrong = labels.class_names(value, self.recipe.data.label_delimiter) is None
         return f"{shown(value)} is not a list of labels" if wrong else None
+
+    def cell_remedy(self, key: str) -> str:
+        if key != "data.label" or not isinstance(self.recipe.data.label, str):
+            return super().cell_remedy(key)
+        return f'write ["a", "b"], or a{self.recipe.data.label_delimiter}b, or name another column'
 
     def label(self, row: Row) -> Label:
         data = self.recipe.data
         if isinstance(data.label, str):
             return labels.class_names(row.values.get(data.label), data.label_delimiter)
         return tuple(bool(labels.flag(row.values.get(column))) for column in data.label)
+
+    def teaches(self, label: Label) -> bool:
+        return any(label)
 
     def class_names(self, row: Row) -> Sequence[str]:
         data = self.recipe.data

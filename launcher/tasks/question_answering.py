@@ -72,6 +72,7 @@ class QuestionAnswering(TaskSpec):
     reads = "all"
     fixed_shape = False
     classes = False
+    lesson = "an answer that stands in its context"
     about_text = True
     head_outputs = 2
     pipeline_tag = "question-answering"
@@ -141,6 +142,9 @@ class QuestionAnswering(TaskSpec):
         return tuple(
             placed(context, answer) or Answer(answer.text, NOWHERE) for answer in self.answers_of(row)
         )
+
+    def teaches(self, label: Label) -> bool:
+        return any(answer.start != NOWHERE for answer in label)
 
     def findings(self, row: Row, names: Sequence[str]) -> Iterator[Finding]:
         context, given = self.context_of(row), self.answers_of(row)

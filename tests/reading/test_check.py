@@ -419,6 +419,33 @@ def test_several_labels_under_another_delimiter_are_a_mistake(write: Write, coun
     assert 'data.label_delimiter="," takes them apart' in problem
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ('"{a, b}"', "{a}"),
+        ("\"{'a', 'b'}\"", "{'a'}"),
+        ('"[a, b]"', "[a]"),
+        ('"(a, b)"', "a"),
+        ('"{""a"": 1}"', "a"),
+    ],
+)
+def test_several_labels_in_brackets_that_are_not_read_are_a_mistake(
+    write: Write, cells: tuple[str, str]
+) -> None:
+    body = "text,label\n" + "".join(f"text {number},{cells[number % 2]}\n" for number in range(8))
+    found = problems(recipe("multilabel", train=write("train.csv", body)))
+    assert "train.csv:2: data.label=label: " in found[0]
+    assert "is a list in a form that isn't read" in found[0]
+    assert 'write ["a", "b"], or a|b' in found[-1]
+
+
+def test_rows_of_which_none_has_a_label_are_a_mistake(write: Write) -> None:
+    train = write("train.csv", "text,x,y,none\na,0,0,\nb,0,0,\n")
+    for label in (("x", "y"), "none"):
+        (found,) = problems(recipe("multilabel", train=train, validation=train, label=label))
+        assert "no row has a label: there is nothing to learn" in found
+
+
 def test_a_name_with_a_comma_is_a_name(write: Write) -> None:
     cells = ('"Books, Comics"', "Books", "Music", "Film|Music")
     body = "text,label\n" + "".join(f"text {number},{cells[number % 4]}\n" for number in range(40))

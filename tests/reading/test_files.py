@@ -233,8 +233,8 @@ def test_a_stray_quote_is_refused_instead_of_swallowing_lines(write: Write, cont
         ("a.json", b'[{"text": {"a": 1, "a": 2}}]', "a.json", "names 'a' more than once"),
         ("a.jsonl", b'{"text": "a"}\n["b"]\n', "a.jsonl:2", "not an object"),
         ("a.jsonl", b'{"text": "\\ud800"}\n', "a.jsonl:1", "half a surrogate pair"),
-        ("a.json", b'{"text": "a"}', "a.json", "neither a list"),
-        ("a.json", b'{"text": "a"}\n{"text": "b"}', "a.json:2", "Extra data"),
+        ("a.json", b'{"text": "a"}', "a.json", "holds one object"),
+        ("a.json", b'{"text": "a"}\n{"text": "b"}', "a.json:2", "begins a second object"),
         ("a.json", b'[{"text": "a"},\n 1]', "a.json:2", "not an object"),
         ("a.json", b"[" * 100_000, "a.json", "nested too deep"),
         (

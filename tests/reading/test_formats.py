@@ -11,6 +11,7 @@ import pytest
 
 from launcher import tasks
 from launcher.errors import UserError
+from launcher.reading import split_reading
 from launcher.reading.check import check_data
 from launcher.reading.files import count_rows, peek, read_rows
 from launcher.reading.options import ReadOptions
@@ -62,6 +63,15 @@ def test_sentences_are_rows_of_words_and_tags(write: Write) -> None:
     assert rows[0].values == {"text": ["EU", "rejects"], "column2": ["NNP", "VBZ"], "label": ["B-ORG", "O"]}
     assert [row.position for row in rows] == [3, 6], "the line of the first word"
     assert count_rows(path, ReadOptions()) == 2
+
+
+def test_words_without_an_empty_line_between_sentences_are_refused(write: Write) -> None:
+    long, short = ("EU B-ORG\n" + "says O\n" * others for others in (99, 98))
+    (found,) = problems("token-classification", train=write("train.conll", long))
+    assert "train.conll: data.train: is one sentence of 100 words: no line in it is empty" in found
+    assert "an empty line ends a sentence" in found
+    test = write("test.conll", long)
+    check_data(recipe("token-classification", train=write("b.conll", short), validation=test))
 
 
 def test_columns_of_words_can_be_named(write: Write) -> None:
@@ -222,6 +232,24 @@ def test_doubtful_answers_are_counted_before_a_launch(
     wanted = recipe("question-answering", train=file, validation=file, **QA)
     assert any(note.format(file=file) in said for said in check_data(wanted).notes)
     assert tasks.of(wanted).label(Row(row, 1)) == label
+
+
+@pytest.mark.parametrize(
+    "row", [asked([]), asked(BOB, is_impossible=True), asked([{"text": "Eve", "answer_start": -1}])]
+)
+@pytest.mark.parametrize("unanswerable", [False, True])
+def test_questions_of_which_none_has_an_answer_are_refused(
+    write: Write, row: dict[str, Any], unanswerable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_reading, "SMALL_BYTES", 0)  # so that the file counts as a large one
+    monkeypatch.setattr(split_reading, "FIRST_ROWS", 2)
+    several = write("train.jsonl", [row] * 4)
+    wanted = recipe("question-answering", train=several, validation=several, **QA)
+    qa = wanted.qa.model_copy(update={"unanswerable": unanswerable})
+    with pytest.raises(UserError, match="no row has an answer that stands in its context"):
+        check_data(wanted.model_copy(update={"qa": qa}))
+    write("train.jsonl", [*[row] * 4, asked(BOB)])
+    check_data(wanted.model_copy(update={"qa": qa}))
 
 
 def test_questions_without_an_answer_are_fine_where_the_recipe_says_so(write: Write) -> None:

@@ -99,6 +99,9 @@ def test_the_hash_is_of_the_file_as_it_lies_on_disk(tmp_path: Path) -> None:
         (lzma.compress(TABLE)[:40], "can't be unpacked"),
         (zstd(TABLE)[:12] + b"\xff" * 20, "can't be unpacked"),
         (zipped(a__csv=TABLE, b__csv=TABLE), "is a zip file of 2 files (a.csv, b.csv)"),
+        (zipped(), "is a zip file without files"),
+        (gzip.compress(gzip.compress(TABLE)), "holds another compressed file"),
+        (zipped(inner=gzip.compress(TABLE)), "holds another compressed file"),
         (zipped(**{"xl/workbook__xml": b"<x/>", "mimetype": b""}), "is a workbook"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600, "is a workbook of Excel (.xls)"),
         (b"x" * 257 + b"ustar\0", "is a tar archive"),
@@ -106,7 +109,22 @@ def test_the_hash_is_of_the_file_as_it_lies_on_disk(tmp_path: Path) -> None:
         (b"PAR1" + b"\0" * 20, "data.format=parquet"),
         (b"\x80\x04\x95" + b"\0" * 20, "is a pickle"),
     ],
-    ids=["cut", "damaged", "xz", "zstd", "two", "xlsx", "xls", "tar", "lfs", "parquet", "pickle"],
+    ids=[
+        "cut",
+        "damaged",
+        "xz",
+        "zstd",
+        "two",
+        "none",
+        "twice",
+        "inner",
+        "xlsx",
+        "xls",
+        "tar",
+        "lfs",
+        "parquet",
+        "pickle",
+    ],
 )
 def test_what_cannot_be_unpacked_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "t.csv").write_bytes(content)

@@ -14,6 +14,7 @@ from launcher.reading.options import ReadOptions
 
 PLAIN = ReadOptions()
 ROWS = [{"text": "good", "label": "1"}, {"text": "bad", "label": "0"}]
+HEAD = "text,label\n"
 CHINESE = "text,label\n" + "这个酒店的房间非常干净服务员态度很好下次还会来住。,1\n" * 3
 
 
@@ -51,10 +52,31 @@ def test_a_byte_order_mark_tells_the_encoding(tmp_path: Path, encoding: str) -> 
         ),
         ("text,label\nこの映画はとても面白かったです,1\nつまらなかったです,0\n".encode("cp932"), "CP932"),
         ("text,label\nこの映画はとても面白かったです,1\nつまらなかったです,0\n".encode("euc_jp"), "EUC-JP"),
+        ((HEAD + "хорошо,1").encode("cp1251"), "CP1251"),
+        ((HEAD + "хорошо,1").encode("koi8_r"), "KOI8-R"),
+        ((HEAD + "ЭТО ОЧЕНЬ ПЛОХОЙ ФИЛЬМ! ЗРЯ ПОТРАТИЛ ВРЕМЯ,0").encode("cp1251"), "CP1251"),
+        ((HEAD + "Отличная картина! Всем советую,1").encode("cp866"), "CP866"),
+        ((HEAD + "Отличная картина! Всем советую,1").encode("iso8859_5"), "ISO8859-5"),
+        ((HEAD + "Πολύ καλή ταινία,1").encode("cp1253"), "CP1253"),
+        ((HEAD + "סרט טוב מאוד אני ממליץ עליו לכולם,1").encode("cp1255"), "CP1255"),
         ("text,label\na nice café \u2013 a \u201cnaïve\u201d one,1\n".encode("cp1252"), "CP1252"),
         (("text,label\n" + "l'été à la plage était très bien,1\n" * 3).encode("cp1252"), "CP1252"),
     ],
-    ids=["gb18030", "cp1251", "cp932", "euc_jp", "quotes", "cp1252"],
+    ids=[
+        *(
+            "gb18030",
+            "cp1251",
+            "cp932",
+            "euc_jp",
+            "short",
+            "koi8_r",
+            "capitals",
+            "cp866",
+            "iso8859_5",
+            "cp1253",
+        ),
+        *("cp1255", "quotes", "cp1252"),
+    ],
 )
 def test_another_encoding_is_guessed(tmp_path: Path, content: bytes, encoding: str) -> None:
     found = mistake(tmp_path / "a.csv", content)
@@ -154,7 +176,15 @@ def test_nan_is_an_empty_cell(tmp_path: Path) -> None:
         ("a.jsonl", json.dumps({"data": [{"text": "a"}]}, indent=2), "data.format=json"),
         ("a.jsonl", '{"text": "a"},\n{"text": "b"},\n', "remove the comma at the end of the line"),
         ("a.jsonl", '{"text": "a"}{"text": "b"}\n', "write each object on a line of its own"),
+        ("a.jsonl", '{"text": "a"}\n{"text": "b",\n "n": 1}\n', "jq -c . a.jsonl > NEW.jsonl"),
+        ("a.jsonl", '{\n  "text": "a"\n}\n' * 2, "jq -c . a.jsonl > NEW.jsonl"),
+        ("a.jsonl", '{\n  "text": "a"\n}', "jq -c . a.jsonl > NEW.jsonl"),
         ("a.json", '{"text": "a"}\n{"text": "b"}\n', "data.format=jsonl"),
+        ("a.json", '{"text": "a"} {"text": "b"}', "jq -s . a.json > NEW.json"),
+        ("a.json", '{\n  "text": "a"\n}\n' * 2, "jq -s . a.json > NEW.json"),
+        ("a.json", '[{"text": "a"}]\n[{"text": "b"}]\n', "jq -s add a.json > NEW.json"),
+        ("a.json", '{"text": "a"},\n{"text": "b"}\n', "write [ before the first and ] behind the last"),
+        ("a.json", '{"text": "a"}', "write it between [ and ]"),
         ("a.json", '[{"text": "a"},]', "remove the comma before it"),
         ("a.json", '{"text": {"0": "a"}, "label": {"0": 1}}', 'orient="records"'),
         ("a.json", '{"text": ["a"], "label": [1]}', 'orient="records"'),

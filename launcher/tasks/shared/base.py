@@ -69,6 +69,8 @@ class TaskSpec:
     """Whether an example has several of them."""
     flags: ClassVar[bool] = False
     """Whether there may be a 0/1 column for each class."""
+    lesson: ClassVar[str] = "a label"
+    """What at least one row of training data must have for anything to be learnt."""
     about_text: ClassVar[bool] = False
     """Whether labels speak of the text, so that nothing can be said of them where it is wrong."""
     head_outputs: ClassVar[int | None] = 1
@@ -291,6 +293,10 @@ class TaskSpec:
         """What is to be predicted of a row without mistakes."""
         (column,) = self.label_columns
         return labels.class_name(row.values.get(column))
+
+    def teaches(self, label: Label) -> bool:
+        """Whether a label is what the task calls its `lesson`; data in which none is can't be trained on."""
+        return True
 
     def class_names(self, row: Row) -> Sequence[str]:
         """The classes or tags that a row has, whatever else is wrong with it; empty where there are none."""

@@ -32,6 +32,14 @@ def unwritten(value: Value) -> Value:
     return found
 
 
+def looks_written(value: Value) -> bool:
+    """Whether a text is in brackets as lists and sets are, in a form that `unwritten` doesn't read: `{a, b}`, `[a, b]`."""
+    text = value.strip() if isinstance(unwritten(value), str) and isinstance(value, str) else ""
+    if (text[:1], text[-1:]) == ("{", "}"):
+        return True
+    return (text[:1], text[-1:]) in (("[", "]"), ("(", ")")) and "," in text
+
+
 def _json_list(text: str) -> list[str | int | float] | None:
     try:
         found = json.loads(text)

@@ -74,6 +74,9 @@ def _named(column: str, row: Row, declared: tuple[str, ...]) -> Row:
 def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple[str, ...]:
     """The classes by number: data.labels, or those of the training data; none for a task without classes."""
     spec = tasks.of(recipe)
+    if raw and not any(map(spec.teaches, raw)):
+        text = f"no training example has {spec.lesson}: there is nothing to learn"
+        raise RunFailed("data", text, "name another column, or give data that have them")
     if not spec.classes:
         return ()
     if isinstance(recipe.data.label, tuple):
