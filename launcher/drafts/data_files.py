@@ -10,6 +10,7 @@ from pathlib import Path
 
 from launcher import paths
 from launcher.errors import Problem, UserError
+from launcher.reading.binary_kinds import AS_SAVED
 from launcher.reading.opening import inner_name
 from launcher.reading.textfiles import lines
 from launcher.recipe.data_formats import EXTENSIONS, extension
@@ -135,7 +136,7 @@ def _remedy(entries: Sequence[Path]) -> str:
     packed = [path for path in entries if path.suffix.lower() in ARCHIVES]
     known = ", ".join(EXTENSIONS)
     if any(path.suffix == ARROW for path in entries):
-        return "as datasets saved it to disk: load_from_disk(FOLDER).to_parquet(FILE) of each split writes what is read"
+        return AS_SAVED
     if packed:
         command = ARCHIVES[packed[0].suffix.lower()]
         return f"unpack what is there first: {command} {packed[0].name}"

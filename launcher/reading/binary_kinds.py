@@ -8,11 +8,15 @@ from launcher.reading.messages import mistake
 
 AS_CSV = 'save the sheet as "CSV UTF-8", and give that file'
 AS_PARQUET = "write it as parquet, csv or jsonl, for example with pandas"
+AS_SAVED = (
+    "as datasets saved it to disk: load_from_disk(FOLDER).to_parquet(FILE) of each split writes what is read"
+)
 UNPACK = "unpack it; gz, bz2, xz, zst and single-file zip files are read as they are"
 KINDS: dict[bytes, tuple[str, str]] = {
     b"PAR1": ("is a parquet file", "data.format=parquet"),
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": ("is a workbook of Excel (.xls) or another Office file", AS_CSV),
     b"ARROW1\0\0": ("is an Arrow (Feather) file", AS_PARQUET),
+    b"\xff\xff\xff\xff": ("is an Arrow file", AS_SAVED),
     b"SQLite format 3\0": ("is a SQLite database", AS_PARQUET),
     b"\x89HDF\r\n": ("is a HDF5 file", AS_PARQUET),
     b"\x93NUMPY": ("is a NumPy file", AS_PARQUET),

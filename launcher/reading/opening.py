@@ -12,6 +12,7 @@ from pathlib import Path
 from launcher import paths
 from launcher.errors import Problem, UserError, nearest
 from launcher.reading import packed
+from launcher.reading.binary_kinds import AS_SAVED
 from launcher.reading.messages import mistake
 
 
@@ -86,6 +87,8 @@ def _nearest_file(path: Path) -> str:
 
 def _files_in(folder: Path) -> str:
     names = _data_files(folder)
+    if any(name.endswith(".arrow") for name in names):
+        return AS_SAVED
     listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return f"files in {folder}: {listed}" if names else f"{folder} holds no files"
 

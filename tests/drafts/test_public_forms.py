@@ -16,6 +16,8 @@ from launcher.drafts.class_folders import splits_of
 from launcher.drafts.recipe import Draft, draft_recipe
 from launcher.errors import UserError
 from launcher.planning.prepare import prepare
+from launcher.reading.files import peek
+from launcher.reading.options import ReadOptions
 
 ROWS = 40
 NAMES = ("entailment", "neutral", "contradiction")
@@ -241,8 +243,12 @@ def test_what_datasets_saved_to_disk_is_to_be_written_as_parquet(data: Path) -> 
 
     rows = Dataset.from_dict({"text": [sentence(n) for n in range(4)], "label": [0, 1, 0, 1]})
     DatasetDict({"train": rows, "test": rows}).save_to_disk(str(data))
-    with pytest.raises(UserError, match=r"load_from_disk\(FOLDER\).to_parquet"):
+    told = r"load_from_disk\(FOLDER\).to_parquet"
+    with pytest.raises(UserError, match=told):
         drafted(data)
+    for path in (data / "train", next((data / "train").glob("*.arrow"))):
+        with pytest.raises(UserError, match=told):
+            peek(path, ReadOptions())
 
 
 def test_folders_that_are_named_as_splits_hold_their_files(data: Path) -> None:
