@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,12 @@ from launcher.errors import Problem, UserError
 from launcher.executors import executor_for
 from launcher.figures import human_bytes, moment
 from launcher.runs.directory import RunDir
+from launcher.runs.finding import unfinished
 from launcher.runs.trust import believed_plan
+
+BEGUN = "unfinished"
+MAKING_S = 600.0
+"""So long nobody takes to make a run, however slow the disk."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,44 @@ class Leftover:
         return self.line.run
 
     @property
+    def cells(self) -> list[str]:
+        """As a row of the table."""
+        first, last = self.line.cells[:3], self.line.cells[4]
+        return [*first, human_bytes(self.bytes), last, moment(self.changed_at)]
+
+    @property
     def tree(self) -> dict[str, Any]:
         """As JSON."""
         known = {"run_id": self.run.run_id, "run_dir": str(self.run.path), "status": self.line.status}
         return {**known, "bytes": self.bytes, "changed_at": self.changed_at}
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The directory of a run that a killed command had begun to make."""
+
+    path: Path
+    bytes: int
+    changed_at: float
+
+    @property
+    def cells(self) -> list[str]:
+        """As a row of the table."""
+        cause = "its command was killed before the run was there"
+        return [self.path.name, BEGUN, "", human_bytes(self.bytes), cause, moment(self.changed_at)]
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """As JSON."""
+        known = {"run_id": self.path.name, "run_dir": str(self.path), "status": BEGUN}
+        return {**known, "bytes": self.bytes, "changed_at": self.changed_at}
+
+
+def begun(directory: Path, before_s: float | None) -> list[Begun]:
+    """What killed commands have left of runs that they were making, unchanged since then and for some minutes."""
+    latest = time.time() - MAKING_S
+    found = unfinished(directory, latest if before_s is None else min(before_s, latest))
+    return [Begun(path, sum(_sizes(path)), path.lstat().st_mtime) for path in found]
 
 
 def leftovers(
@@ -71,22 +111,21 @@ def _sizes(directory: Path) -> Iterator[int]:
                 yield found.st_blocks * 512
 
 
-def show_leftovers(found: Sequence[Leftover]) -> None:
+def show_leftovers(found: Sequence[Leftover | Begun]) -> None:
     """A table of them: size, and when something last happened to each."""
-    rows = [
-        [*each.line.cells[:3], human_bytes(each.bytes), each.line.cells[4], moment(each.changed_at)]
-        for each in found
-    ]
     headers = [*HEADERS[:3], "size", HEADERS[4], "last change"]
-    show(table(fitted([headers, *rows], LAST)))
+    show(table(fitted([headers, *(each.cells for each in found)], LAST)))
 
 
-def delete(found: Sequence[Leftover], *, checkpoints_only: bool) -> None:
+def delete(found: Sequence[Leftover | Begun], *, checkpoints_only: bool) -> None:
     """Delete runs, or their checkpoints. Each is looked at once more, and no job can be started in it meanwhile.
 
     Raises UserError where one has a job by now, or is another's; those before it are deleted then.
     """
     for each in found:
+        if isinstance(each, Begun):
+            _remove(each.path)
+            continue
         run = each.run
         with run.locked() if run.control.is_dir() else contextlib.nullcontext():
             state = executor_for(believed_plan(run).executor).state(run)

@@ -156,11 +156,26 @@ def report_interrupt(cause: BaseException | None, *, as_json: bool) -> int:
     number = signal_of(cause)
     text = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
     code = EXIT_SIGNALLED + number
+    remedy = next(iter(getattr(cause, "__notes__", ())), None)
     with contextlib.suppress(OSError, NoReader):
         say(f"launch: {text}")
+        if remedy is not None:
+            say(f"    -> {remedy}")
         if as_json:
-            show_json({"exit_code": code, "error": {"class": "interrupted", "message": text, "remedy": None}})
+            show_json(
+                {"exit_code": code, "error": {"class": "interrupted", "message": text, "remedy": remedy}}
+            )
     return code
+
+
+@contextlib.contextmanager
+def before_the_start() -> Iterator[None]:
+    """Have it said of a signal that ends the command in here that nothing was started."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note("nothing was started; the same command begins again")
+        raise
 
 
 def signal_of(interrupt: BaseException | None) -> signal.Signals:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from launcher.sweeps.search import Searched
     from launcher.sweeps.sweep import Planned, PlannedTrial
 
+LEAST_HOURS = 0.01
+"""Of GPUs that are told; less is told to be less."""
+
 
 def plan_document(planned: Planned, searched: Searched | None, packed: Packing | None) -> dict[str, Any]:
     """What the trials are and what all of them take, as far as it can be predicted."""
@@ -53,24 +56,30 @@ def _trial_document(trial: PlannedTrial) -> dict[str, Any]:
 
 def _cost(document: dict[str, Any]) -> str:
     """What all steps take: hours of GPUs, which are paid for, or else time of processes."""
+    hours, on_gpu = document["rank_hours"], document["device"] == "cuda"
+    if not on_gpu:
+        return _time(None if hours is None else 3600 * hours)
+    if hours is None:
+        return "unknown GPU hours"
+    return f"{hours:.2g} GPU hours" if hours >= LEAST_HOURS else f"less than {LEAST_HOURS} GPU hours"
+
+
+def _time(seconds: float | None) -> str:
     from launcher.figures import human_seconds
 
-    hours, on_gpu = document["rank_hours"], document["device"] == "cuda"
-    if on_gpu:
-        return "unknown GPU hours" if hours is None else f"{hours:.2g} GPU hours"
-    return human_seconds(None if hours is None else 3600 * hours)
+    return "under a second" if seconds is not None and seconds < 1 else human_seconds(seconds)
 
 
 def plan_text(document: dict[str, Any]) -> str:
     """The same as a table, and what it costs in all."""
     from launcher.cli.output import table
-    from launcher.figures import human_count, human_seconds
+    from launcher.figures import human_count, quantity
 
     rows = [
         (
             trial["run_id"],
             human_count(trial["steps"]),
-            human_seconds(trial["predicted_s"]),
+            _time(trial["predicted_s"]),
             "is there" if trial["exists"] else "new",
         )
         for trial in document["trials"]
@@ -78,8 +87,9 @@ def plan_text(document: dict[str, Any]) -> str:
     count = len(rows) + document["to_come"]
     waves = f"{document['packed']['each']} at a time " if document["packed"] else ""
     drawn = f" ({document['to_come']} drawn {waves}as results come)" if document["to_come"] else ""
-    total = f"{count} trials{drawn}, {_cost(document)} of training steps (predicted); nothing was started"
+    total = f"{quantity(count, 'trial')}{drawn}, {_cost(document)} of training steps (predicted); nothing was started"
     if packed := document["packed"]:
         each, jobs = packed["each"], packed["jobs"]
-        total = f"{each} trials share a job, {packed['reason']}: {jobs} jobs instead of {count}\n{total}"
+        share = f"{quantity(each, 'trial')} in a job, {packed['reason']}"
+        total = f"{share}: {quantity(jobs, 'job')}{f' instead of {count}' if each > 1 else ''}\n{total}"
     return table(rows, ["trial", "steps", "training", ""]) + "\n" + total if rows else total

@@ -54,20 +54,23 @@ def start_sweep(
     as_json: bool,
 ) -> int:
     """Plan the trials that the words name, and have those done that are missing; returns the exit code."""
-    from launcher.cli.output import say, show
+    from launcher.cli.output import before_the_start, say, show
+    from launcher.figures import quantity
     from launcher.sweeps.sweep import nothing_left_if_refused, write
 
-    planned, searched = plan_trials(words, method, trials, setting)
-    planned.refuse_unreachable()
-    packed = packing_of(planned, searched, pack)
+    with before_the_start():
+        planned, searched = plan_trials(words, method, trials, setting)
+        planned.refuse_unreachable()
+        packed = packing_of(planned, searched, pack)
     with nothing_left_if_refused(planned):
-        sweep = write(planned, parallel, None if packed is None else packed.each)
+        with before_the_start():
+            sweep = write(planned, parallel, None if packed is None else packed.each)
         if prune:
             _prune(sweep, planned)
         if not as_json:
             show(sweep.name)
         count = len(planned.trials) if searched is None else searched.search.trials
-        say(f"{count} trials; the same command goes on with what is missing")
+        say(f"{quantity(count, 'trial')}; the same command goes on with what is missing")
         named = {trial.run_id for trial in planned.trials}
         runs = [run for run in sweep.runs() if run.run_id in named]
         if searched is not None and searched.search.method != "random":
@@ -108,6 +111,8 @@ def packing_of(planned: Planned, searched: Searched | None, pack: str | None) ->
     if (asked is None and pack != "auto") or (asked is not None and not 1 <= asked <= MOST):
         raise UserError(Problem(f"must be auto or from 1 to {MOST}", field="--pack", value=pack))
     trials = [*planned.trials]
+    if asked is not None:
+        asked = min(asked, len(trials) if searched is None else searched.search.trials)
     if searched is not None and searched.search.needs_results:
         trials += searched.examples() if asked is None else [searched.example]
     runs = measured_runs([RunDir(planned.directory.parent / trial.run_id) for trial in planned.trials])
@@ -120,9 +125,10 @@ def packing_of(planned: Planned, searched: Searched | None, pack: str | None) ->
 
 def _tell_packing(packed: Packing | None) -> None:
     from launcher.cli.output import say
+    from launcher.figures import quantity
 
     if packed is not None:
-        say(f"{packed.each} trials share a job, {packed.reason}")
+        say(f"{quantity(packed.each, 'trial')} in a job, {packed.reason}")
 
 
 def run_sweep(sweep: Sweep, runs: Sequence[RunDir], packed: Packing | None = None, *, as_json: bool) -> int:
@@ -375,6 +381,8 @@ def _prune(sweep: Sweep, planned: Planned) -> None:
 
     for run in forget(sweep, [trial.run_id for trial in planned.trials]):
         executor = executor_for(run.read_plan().executor)
-        if executor.state(run).active:
+        was = executor.state(run)
+        if was.active:
             executor.cancel(run)
-        say(f"{run.run_id}: no longer in the sweep; its directory stays")
+        cancelled = f"was {was.status} and is cancelled; " if was.active else ""
+        say(f"{run.run_id}: {cancelled}no longer in the sweep; its directory stays")

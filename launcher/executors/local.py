@@ -155,11 +155,11 @@ class LocalExecutor:
         """There are no such nodes."""
         raise AssertionError(profile, hosts, gpus, script, options)
 
-    def node_capacity(self, partition: str | None) -> tuple[int | None, int | None]:
+    def node_capacity(self, partition: str | None, *, largest: bool = False) -> tuple[int | None, int | None]:
         """This machine's."""
         import psutil
 
-        del partition
+        del partition, largest
         return len(os.sched_getaffinity(0)), psutil.virtual_memory().available
 
     def predicted_start(self, script: str) -> Forecast | None:

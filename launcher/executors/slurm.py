@@ -101,7 +101,7 @@ class SlurmExecutor:
             done = run_slurm(["sbatch", "--parsable", *_expedited(runs[0]), str(script)], environments[0])
             array = job_number(done) or unknown_array(runs[0], script, message_of(done.stderr))
             if array is None:
-                refusals = [refusal(run, message_of(done.stderr)) for run in runs]
+                refusals = [refusal(run, message_of(done.stderr), each) for run in runs]
                 raise refusals[0]
             for place, run in zip(places, runs, strict=True):
                 if run.last_job() != f"{array}_{place}":  # it may have started already, and say so itself
@@ -229,8 +229,8 @@ class SlurmExecutor:
         asked = {**_job_options(profile, gpus), **options}
         return slurm_nodes.run_on_nodes(asked, hosts, script, profile.pass_env)
 
-    def node_capacity(self, partition: str | None) -> tuple[int | None, int | None]:
-        """The least of the nodes in the partitions, the default one where None."""
+    def node_capacity(self, partition: str | None, *, largest: bool = False) -> tuple[int | None, int | None]:
+        """The least of the nodes in the partitions, or the most, of the default one where None."""
         output = ask(["sinfo", "--noheader", "--exact", "--format=%P %c %m"]) or ""
         rows = [line.split() for line in output.splitlines()]
         asked = [
@@ -238,9 +238,9 @@ class SlurmExecutor:
             for name, cores, mebibytes in (row for row in rows if len(row) == 3)
             if (name.endswith("*") if partition is None else name.rstrip("*") in partition.split(","))
         ]
-        return min((cores for cores, _ in asked), default=None), min(
-            (size for _, size in asked), default=None
-        )
+        bound = max if largest else min
+        cores, sizes = zip(*asked, strict=True) if asked else ((None,), (None,))
+        return bound(cores), bound(sizes)
 
     def predicted_start(self, script: str) -> Forecast | None:
         """What sbatch --test-only says."""

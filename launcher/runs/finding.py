@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,9 @@ from launcher import paths
 from launcher.errors import Problem, UserError, nearest
 from launcher.runs.directory import RunDir
 from launcher.runs.trust import checked
+
+STAGING = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.[a-z0-9_]{8}")
+"""The name of a run directory that is being made; see `directory.create`."""
 
 
 def find(reference: str, runs_dir: Path) -> RunDir:
@@ -40,6 +45,23 @@ def find(reference: str, runs_dir: Path) -> RunDir:
     guess = nearest(reference, list(runs))
     known = f"did you mean {guess}?" if guess else "launch status lists the runs"
     raise UserError(Problem(f"no run {reference!r} in {runs_dir}", remedy=known))
+
+
+def unfinished(runs_dir: Path, before_s: float) -> list[Path]:
+    """What commands that were killed while they made a run have left, unchanged since then, in Unix seconds."""
+    entries = sorted(runs_dir.iterdir()) if runs_dir.is_dir() else ()
+    return [entry for entry in entries if STAGING.fullmatch(entry.name) and _is_left(entry, before_s)]
+
+
+def _is_left(directory: Path, before_s: float) -> bool:
+    """Whether it is a directory without attempts, which are the first in it and empty until the run starts."""
+    try:
+        found = directory.lstat()
+        attempts = directory / "attempts"
+        inside = attempts if attempts.is_dir() else directory
+        return stat.S_ISDIR(found.st_mode) and found.st_mtime < before_s and not any(inside.iterdir())
+    except OSError:
+        return False
 
 
 def list_runs(runs_dir: Path) -> Iterator[RunDir]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from launcher.errors import Problem, UserError
 from launcher.executors import Executor
+from launcher.figures import quantity
 from launcher.planning.plan import Plan
 from launcher.runs.directory import RunDir
 
@@ -30,6 +31,7 @@ def packing(plan: Plan, executor: Executor, measured: Sequence[RunDir], asked: i
     """`asked` trials together, or as many as fit where it is None. Raises UserError where that can't be known or done."""
     _refuse_unpackable(plan)
     if asked is not None:
+        _refuse_too_many(plan, executor, asked)
         return Packing(asked, "as asked")
     each, why = _need(plan, measured)
     if plan.device == "cuda":
@@ -93,6 +95,21 @@ def _refuse_unpackable(plan: Plan) -> None:
     if plan.device == "cuda" and plan.recipe.batch.tokens == "auto":
         remedy = "give batch.tokens=N: auto takes all memory that there is, and what it finds would differ"
         raise UserError(Problem("doesn't go with batch.tokens=auto", field="--pack", remedy=remedy))
+
+
+def _refuse_too_many(plan: Plan, executor: Executor, asked: int) -> None:
+    """Raises UserError where no node has the cores that a job of a scheduler's would ask for."""
+    if plan.slurm is None or plan.device == "cuda":
+        return
+    cores, _ = executor.node_capacity(plan.cluster.partition, largest=True)
+    each = plan.slurm.cpus_per_task
+    if cores is not None and cores < asked * each:
+        needed = f"{asked} trials of {quantity(each, 'core')} in a job want {asked * each}"
+        most = cores // each
+        remedy = f"--pack {most}, or auto" if most > 1 else "leave --pack out"
+        raise UserError(
+            Problem(f"{needed}, and no node has more than {cores}", None, "--pack", str(asked), remedy)
+        )
 
 
 def _unknown(what: str) -> UserError:

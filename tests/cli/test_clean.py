@@ -65,6 +65,27 @@ def test_it_shows_what_failed_or_is_old_and_deletes_nothing_unasked(
     assert "nothing to clean" in launch("clean", "good", "--checkpoints", "--yes").stderr
 
 
+def test_what_a_killed_command_left_of_a_run_is_found(launch: Launch, make_run: MakeRun) -> None:
+    runs_dir = make_run(run_id="good").path.parent
+    for name, inside in (
+        (".r.abcd_123", "attempts"),
+        (".r.12345678", "control"),
+        (".s.abcd_123", "attempts/1"),
+        (".t.new45678", "attempts"),
+        (".notes", "attempts"),
+    ):
+        (runs_dir / name / inside).mkdir(parents=True)
+        for path in (runs_dir / name / inside, runs_dir / name):
+            os.utime(path, (0, 0) if name != ".t.new45678" else None)
+    (runs_dir / ".r.empty678").mkdir()
+    os.utime(runs_dir / ".r.empty678", (0, 0))
+    assert listed(launch) == {".r.abcd_123", ".r.empty678"}
+    assert listed(launch, "--state", "failed") == set()
+    assert "deleted 2 runs" in launch("clean", "--yes").stderr
+    there = {path.name for path in runs_dir.iterdir()}
+    assert there == {"good", ".r.12345678", ".s.abcd_123", ".t.new45678", ".notes"}
+
+
 def test_what_runs_is_left_alone(launch: Launch, make_run: MakeRun) -> None:
     run = make_run(LASTS, run_id="live")
     executor = executor_for("local")

@@ -13,12 +13,17 @@ from typing import Any
 import pytest
 from support.slurm_cluster import wait_until
 
+from launcher.cli import execute
+from launcher.planning import prepare
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
+from launcher.start_up import Interrupted
+from launcher.sweeps import sweep
 
 Launch = Callable[..., Any]
 Start = Callable[..., "subprocess.Popen[str]"]
 Trains = Callable[..., RunDir]
+NOTHING = "nothing was started; the same command begins again"
 LONG = ("train.max_steps=100000", "eval.every=null", "checkpoint.every=null")
 
 
@@ -132,6 +137,23 @@ def test_a_verb_that_is_ended_leaves_no_file_and_no_process(
     assert json.loads(out)["error"] == {"class": "interrupted", "message": said, "remedy": None}
     wait_until(lambda: not _is_alive(child), "the end of the verb's process")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_before_the_start_says_that_nothing_was_started(
+    tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def planned(*_: object, **__: object) -> None:
+        raise Interrupted(signal.SIGINT)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(prepare, "check", planned)
+    monkeypatch.setattr(sweep, "plan_sweep", planned)
+    for words in (("sweep", *tiny, "seed=1,2"), ("run", *tiny)):
+        assert execute([*words, "--json"]) == 130
+        told = capsys.readouterr()
+        assert told.err.splitlines()[-2:] == ["launch: interrupted", f"    -> {NOTHING}"]
+        assert json.loads(told.out)["error"]["remedy"] == NOTHING
+    assert not list(tmp_path.iterdir())
 
 
 def test_many_verbs_end_with_their_command(start: Start, make_run: Callable[..., RunDir]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.slurm_cluster import wait_until
 
+from launcher.cli.sweep_plan import plan_text
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json_lines
 
@@ -26,6 +27,18 @@ def losses(run: RunDir) -> list[float]:
 def waits_for_another(process: subprocess.Popen[str]) -> bool:
     """Whether the first thing that a sweep says of its trials is that another command is at them."""
     return "another command works on" in next(line for line in process.stderr or "" if "trials;" not in line)
+
+
+def test_a_plan_counts_and_times_as_people_say_it() -> None:
+    trial = {"run_id": "s.seed1", "steps": 4, "predicted_s": 0.02, "exists": False}
+    packed = {"each": 8, "jobs": 1, "reason": "as asked"}
+    plan = {"trials": [trial] * 8, "to_come": 0, "packed": packed, "device": "cpu", "rank_hours": 0.16 / 3600}
+    *rows, share, total = plan_text(plan).splitlines()
+    assert "under a second" in rows[-1]
+    assert share == "8 trials in a job, as asked: 1 job instead of 8"
+    assert total == "8 trials, under a second of training steps (predicted); nothing was started"
+    alone = plan_text({**plan, "trials": [trial], "packed": None, "device": "cuda"})
+    assert "\n1 trial, less than 0.01 GPU hours of training steps" in alone
 
 
 def test_a_grid_is_interrupted_continued_extended_and_compared(

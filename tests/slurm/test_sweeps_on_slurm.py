@@ -153,6 +153,8 @@ def test_a_request_that_slurm_refuses_leaves_nothing(on_slurm: Launch, tmp_path:
     profile.write_text("partition: nowhere\n")
     result = on_slurm("sweep", *TINY, f"cluster={profile}", "seed=1,2", code=2)
     assert "nowhere" in result.stderr
+    packed = on_slurm("sweep", *TINY, f"cluster={profile}", "seed=1,2", "--pack", 8, code=2)
+    assert "asks for 2 times that in cores and memory" in packed.stderr
     assert list(tmp_path.iterdir()) == [profile]
 
 
@@ -163,6 +165,7 @@ def test_packed_trials_share_a_job_and_keep_their_losses(
     words = (*TINY, "checkpoint.every=20", "train.max_steps=100")
     plan = json.loads(on_slurm("sweep", *words, "seed=1..3", "--pack", "auto", "--plan", "--json").stdout)
     assert (plan["packed"]["each"], plan["packed"]["jobs"]) == (4, 1)
+    assert "--pack 4" in on_slurm("sweep", *words, "seed=1..5", "--pack", 5, "--plan", code=2).stderr
     first = json.loads(on_slurm("sweep", *words, "seed=1..3", "--pack", 3, "--json").stdout)
     (array,) = first["jobs"]
     runs = [RunDir(tmp_path / "runs" / run_id) for run_id in first["trials"]]

@@ -22,9 +22,9 @@ GIB = 2**30
 class Node(LocalExecutor):
     """A node with 16 cores and 64 GiB."""
 
-    def node_capacity(self, partition: str | None) -> tuple[int | None, int | None]:
+    def node_capacity(self, partition: str | None, *, largest: bool = False) -> tuple[int | None, int | None]:
         del partition
-        return 16, 64 * GIB
+        return 24 if largest else 16, 64 * GIB
 
 
 def planned(gib: float, *, device: str = "cpu", capacity: float | None = None, **recipe: Any) -> Plan:
@@ -70,6 +70,12 @@ def test_what_can_not_be_known_or_shared_is_refused() -> None:
     several = planned(6).model_copy(update={"nodes": 2})
     with pytest.raises(UserError, match="several GPUs or nodes"):
         each(several, asked=2)
+    on_cluster = plan_of({"executor": "slurm", "device": "cpu"}, {"cpus_per_task": 4})
+    assert each(on_cluster, asked=6) == 6
+    told = "7 trials of 4 cores in a job want 28, and no node has more than 24"
+    with pytest.raises(UserError, match=told) as refused:
+        each(on_cluster, asked=7)
+    assert refused.value.problems[0].remedy == "--pack 6, or auto"
     unknown = planned(6).model_copy(update={"memory": Memory()})
     with pytest.raises(UserError, match="the model's shape"):
         each(unknown)

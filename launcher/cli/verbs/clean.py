@@ -13,7 +13,7 @@ from launcher.cli import options
 from launcher.cli.verbs.runs import STATES
 
 if TYPE_CHECKING:
-    from launcher.cli.cleaning import Leftover
+    from launcher.cli.cleaning import Begun, Leftover
     from launcher.runs.directory import RunDir
 
 ENDED = tuple(
@@ -59,18 +59,23 @@ def clean_command(
 ) -> None:
     """Show runs that failed, or that nothing happened to for long, with their size, and delete them after asking.
 
+    Beside them stands what killed commands have left of runs that they were making.
     Runs that are named are shown whatever their state. One that has a job, or may have one, is never deleted, nor what is no run
     directory of yours; links are not followed.
     """
-    from launcher.cli.cleaning import leftovers
+    from launcher.cli.cleaning import begun, leftovers
     from launcher.cli.output import say, show_json
 
     directory = options.resolve_runs_dir(runs_dir)
     named = _meant(references, directory)
+    any_state = not (references or states or checkpoints)
     if not (references or states or older_than):
         states = ("failed",)
     before = None if older_than is None else time.time() - older_than
-    found = leftovers(named, states, before, checkpoints_only=checkpoints)
+    found = [
+        *leftovers(named, states, before, checkpoints_only=checkpoints),
+        *(begun(directory, before) if any_state else ()),
+    ]
     deleted = _delete(found, checkpoints, yes, as_json)
     if as_json:
         show_json({"deleted": deleted, "runs": [each.tree for each in found]})
@@ -96,7 +101,7 @@ def _meant(references: Sequence[str], directory: Path) -> list[RunDir]:
     return own
 
 
-def _delete(found: Sequence[Leftover], checkpoints: bool, yes: bool, as_json: bool) -> bool:
+def _delete(found: Sequence[Leftover | Begun], checkpoints: bool, yes: bool, as_json: bool) -> bool:
     """Whether they were deleted, which without --yes takes a yes on the terminal."""
     from launcher.cli.cleaning import delete, show_leftovers
     from launcher.cli.output import on_terminal, say

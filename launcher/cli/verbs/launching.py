@@ -96,7 +96,7 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
     With seeds=N it is a sweep over the seeds 1 to N.
     """
     from launcher.cli.attached import Session
-    from launcher.cli.output import say
+    from launcher.cli.output import before_the_start, say
     from launcher.cli.sweep_run import seeds_as_values, start_sweep
     from launcher.planning.begun_run import begun_by_agent
     from launcher.planning.prepare import prepare
@@ -112,8 +112,9 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
         return start_sweep(grid, Setting(os.environ, Path.cwd(), loss=loss_file), as_json=as_json)
     if (begun := begun_by_agent(assignments, os.environ, Path.cwd(), loss_file)) is not None:
         return _go_on(begun, follow=follow, as_json=as_json)
-    prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
-    prepared.refuse_unreachable()
+    with before_the_start():
+        prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
+        prepared.refuse_unreachable()
     for sentence in prepared.plan.advice:
         say(sentence)
     path = Path(prepared.plan.run_dir)

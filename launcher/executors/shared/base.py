@@ -128,8 +128,11 @@ class Executor(Protocol):
         None where they can't be had now. It is ended after two minutes. Raises UserError where the job is refused.
         """
 
-    def node_capacity(self, partition: str | None) -> tuple[int | None, int | None]:
-        """Cores and bytes of main memory of its smallest node, in the partition where there are such; None where unknown."""
+    def node_capacity(self, partition: str | None, *, largest: bool = False) -> tuple[int | None, int | None]:
+        """Cores and bytes of main memory that each of its nodes has, or the largest; None where unknown.
+
+        Of the nodes in the partition where there are such.
+        """
 
     def predicted_start(self, script: str) -> Forecast | None:
         """When a job with this script would start; None where nobody can say within seconds, or it starts at once."""

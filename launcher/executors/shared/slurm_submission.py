@@ -93,8 +93,8 @@ def _unanswered(run: RunDir, sentence: str) -> RunFailed:
     return RunFailed("scheduler", f"Slurm did not answer: {sentence or 'sbatch said nothing'}", remedy)
 
 
-def refusal(run: RunDir, sentence: str) -> LauncherError:
-    """A UserError with Slurm's own sentence, or RunFailed where that is no refusal."""
+def refusal(run: RunDir, sentence: str, each: int = 1) -> LauncherError:
+    """A UserError with Slurm's own sentence, or RunFailed where that is no refusal; `each` runs share the job."""
     if not sentence or UNREACHABLE.search(sentence):
         return _unanswered(run, sentence)
     run.submitting.unlink(missing_ok=True)
@@ -104,6 +104,9 @@ def refusal(run: RunDir, sentence: str) -> LauncherError:
     else:
         run.secrets.unlink(missing_ok=True)
     remedy = _refusal_remedy(sentence, request)
+    if each > 1:
+        times = f"{each} times that in cores and memory, since {each} trials share it"
+        remedy = f"the job asks for {times}: a smaller --pack asks for less; each trial {remedy}"
     if gone := [node.host for node in exclusions(run)]:
         remedy += (
             f"; {' and '.join(gone)} failed the run and are left out: rm {run.excluded} lets it have them"
