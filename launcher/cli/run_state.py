@@ -6,19 +6,19 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from launcher import tasks
 from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
-from launcher.errors import LauncherError, UserError
+from launcher.errors import DamagedFile, LauncherError, UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.shared.outcome import ending_of, is_newer, readable_result, without_result
 from launcher.figures import human_number, human_seconds, moment
 from launcher.health.stalls import seen_from_outside
-from launcher.runs.attempts import Hang
+from launcher.runs.attempts import Attempt, Hang
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, Phase, Recent, Said, Step, StepTimes
 from launcher.runs.exclusions import Exclusion, exclusions
@@ -406,9 +406,16 @@ def remark(look: Look) -> str:
     return metric_text(look) or never_started or ""
 
 
-def attempt_records(run: RunDir) -> list[dict[str, Any]]:
-    """What is on record about each attempt."""
-    return [tree_of(run.attempt(number).read()) for number in run.attempt_numbers()]
+def attempt_records(run: RunDir) -> tuple[list[Attempt], list[str]]:
+    """What is on record about each attempt, of a damaged record its number alone, and a sentence for each of these."""
+    records, damages = [], []
+    for number in run.attempt_numbers():
+        try:
+            records.append(run.attempt(number).read())
+        except DamagedFile as error:
+            records.append(Attempt(number))
+            damages.append(str(replace(error.problems[0], remedy=None)))
+    return records, damages
 
 
 def _row(name: str, text: str) -> str:

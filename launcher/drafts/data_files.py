@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +15,7 @@ from launcher.reading.binary_kinds import AS_SAVED
 from launcher.reading.opening import inner_name
 from launcher.reading.textfiles import lines
 from launcher.recipe.data_formats import EXTENSIONS, extension
+from launcher.runs.finding import list_runs
 
 ROLES = {
     "train": ("train", "training", "trn"),
@@ -82,6 +84,7 @@ def _data_files(folder: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
     Raises UserError where there are none.
     """
     entries = entries_of(folder)
+    _refuse_ours(folder)
     found = [path for path in entries if paths.is_file(path) and not NO_DATA.fullmatch(path.name)]
     by_extension: dict[str, list[Path]] = {}
     for path in found:
@@ -101,6 +104,26 @@ def _data_files(folder: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
     within = [(role_of(path), *_data_files(path)) for path in splits]
     files = [(role or own, path) for role, inner, _ in within for own, path in inner]
     return files, [path for _, _, others in within for path in others]
+
+
+def _refuse_ours(folder: Path) -> None:
+    """Raises UserError where a folder is a run or a model, or holds runs: nothing in it is data."""
+    place = shlex.quote(str(folder))
+    if paths.exists(folder / "plan.json") and paths.exists(folder / "recipe.yaml"):
+        reason = "is a run, and holds no data"
+        remedy = (
+            f"launch plan recipe={place}/recipe.yaml plans it once more; for a new recipe name files of data"
+        )
+    elif next(list_runs(folder), None) is not None:
+        reason, remedy = "holds runs, and no data", f"launch status --runs-dir {place} lists them"
+    elif paths.exists(folder / "config.json") and paths.exists(folder / "model.safetensors"):
+        reason, remedy = (
+            "is a model, and holds no data",
+            f"name files of data; model.name={place} starts from it",
+        )
+    else:
+        return
+    raise UserError(Problem(reason, str(folder), remedy=remedy))
 
 
 def entries_of(folder: Path) -> list[Path]:

@@ -267,7 +267,7 @@ def _fitting(
 
 def _problem(key: str, misfit: Misfit, schema: Schema, node: Node | None, where: str) -> Problem:
     field_name = key if misfit.inside is None else f"{key}.{misfit.inside}"
-    value = None if node is None or misfit.inside is not None else shown(node)
+    value = None if node is None or misfit.inside is not None else shown(node) or "null"
     remedy = hint(schema, key, None if node is None else node.value)
     return Problem(misfit.message, where, field_name, value, remedy)
 

@@ -9,7 +9,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,7 +50,7 @@ class Checked:
     facts: DataFacts
     shape: ModelShape | None
     unreachable: tuple[Problem, ...] = ()
-    """Models and data of the hub that a job couldn't load from here; a plan for another machine is fine all the same."""
+    """What a job couldn't load or write from here; a plan for another machine, or another user, is fine all the same."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Prepared:
     unreachable: tuple[Problem, ...] = ()
 
     def refuse_unreachable(self) -> None:
-        """Raises UserError where the job couldn't load its model or its data."""
+        """Raises UserError where the job couldn't load its model or its data, or write its directory."""
         if self.unreachable:
             raise UserError(self.unreachable)
 
@@ -145,6 +145,7 @@ def check(
     with every mistake found. Where some words can't be loaded, the rest is checked without them.
     """
     problems: list[Problem] = []
+    unwritable: list[Problem] = []
     loaded, doubtful = _load(assignments, environ, cwd, problems)
     if loaded is None:
         raise UserError(problems)
@@ -167,11 +168,12 @@ def check(
         ]
     if not doubtful.intersection(("runs_dir", "run_id")):
         problems += _place_problems(loaded, cwd)
+        unwritable += _run_directory_problems(loaded, cwd)
     if not doubtful.intersection(("executor", "data.cache_dir")) and not _goes_elsewhere(recipe, observed):
-        problems += _cache_problems(loaded)
-    if problems:
-        raise UserError(problems)
-    return Checked(loaded, observed, facts, shape, tuple(_unreachable(loaded, environ)))
+        unwritable += _cache_problems(loaded)
+    if problems or (submits and unwritable):
+        raise UserError([*problems, *unwritable])
+    return Checked(loaded, observed, facts, shape, (*unwritable, *_unreachable(loaded, environ)))
 
 
 def _reads_alike(one: Recipe, other: Recipe) -> bool:
@@ -207,7 +209,7 @@ def plan_of(checked: Checked, cwd: Path, own_loss: str | None = None, code: Code
     )
     size = DataSize(checked.facts.train_examples, checked.facts.mean_chars)
     plan = make_plan(recipe, cluster, checked.machine, identity, checked.shape, size, own_loss)
-    missing = [f"{problem.field}={problem.value} {problem.message}" for problem in checked.unreachable]
+    missing = [str(replace(problem, where=None, remedy=None)) for problem in checked.unreachable]
     trained = None if plan.steps.total is None else plan.steps.total * plan.layout.global_batch_size
     evaluated = evaluation_note(trained, checked.facts.validation_examples, plan.throughput.examples_per_s)
     own = plan.notes if evaluated is None else (*plan.notes, evaluated)
@@ -293,11 +295,16 @@ def _place_problems(loaded: Loaded, cwd: Path) -> Iterator[Problem]:
     existing = _existing(parent)
     if not paths.is_dir(existing):
         yield _about("runs_dir", loaded, f"{existing} is not a directory")
-    elif not os.access(existing, os.W_OK | os.X_OK):
-        yield _about("runs_dir", loaded, f"{existing} can't be written", "choose a directory of yours")
     elif recipe.run_id is not None and paths.exists(parent / recipe.run_id):
         remedy = f"launch resume {recipe.run_id}, or another run_id"
         yield _about("run_id", loaded, f"exists already in {parent}", remedy)
+
+
+def _run_directory_problems(loaded: Loaded, cwd: Path) -> Iterator[Problem]:
+    """Why nobody who has this user's rights can write where the runs are to lie."""
+    existing = _existing(cwd / loaded.recipe.runs_dir)
+    if paths.is_dir(existing) and not os.access(existing, os.W_OK | os.X_OK):
+        yield _about("runs_dir", loaded, f"{existing} can't be written", "choose a directory of yours")
 
 
 def _cache_problems(loaded: Loaded) -> Iterator[Problem]:

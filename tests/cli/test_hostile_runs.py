@@ -115,6 +115,21 @@ def test_weights_that_are_no_file_are_not_waited_for(
     assert "damaged/model/model.safetensors: is" in launch("diff", "whole", "damaged", code=2).stderr
 
 
+def test_a_damaged_record_of_an_attempt_is_said_and_hides_nothing(
+    launch: Launch, finished: tuple[RunDir, Any], tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path / "runs" / "r")
+    shutil.copytree(finished[0].path, run.path)
+    run.attempt(1).record.write_text('{"number":')
+    told = launch("status", "r")
+    assert f"note: {run.attempt(1).record}: is not readable JSON" in told.stderr
+    assert "r: completed" in told.stdout
+    told = launch("status", "r", "--json")
+    assert "attempt.json: is not readable JSON" in told.stderr
+    (record,) = json.loads(told.stdout)["attempt_records"]
+    assert (record["number"], record["started_at"]) == (1, None)
+
+
 @pytest.mark.parametrize("verb", ["predict", "explain", "eval", "export", "push"])
 def test_a_damaged_model_is_known_before_torch_is_imported(
     launch: Launch, finished: tuple[RunDir, Any], tmp_path: Path, verb: str

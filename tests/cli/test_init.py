@@ -85,4 +85,14 @@ def test_mistakes_are_told_and_leave_nothing_behind(launch: Launch, tmp_path: Pa
     assert "did you mean ordinal?" in launch("init", "stars.csv", "task=ordinall", code=2).stderr
     assert "there is no such directory" in launch("init", "stars.csv", "--output", "no/x.yaml", code=2).stderr
     assert "name a file of data" in launch("init", code=2).stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["stars.csv"]
+    for folder, names in (
+        ("runs/r", ("plan.json", "recipe.yaml")),
+        ("m", ("config.json", "model.safetensors")),
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in names:
+            (tmp_path / folder / name).write_text("{}")
+    assert "runs/r: is a run, and holds no data" in launch("init", "runs/r", code=2).stderr
+    assert "runs: holds runs, and no data" in launch("init", "runs", code=2).stderr
+    assert "name files of data; model.name=m starts from it" in launch("init", "m", code=2).stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "runs", "stars.csv"]

@@ -135,9 +135,19 @@ def test_a_directory_that_may_not_be_searched(
 ) -> None:
     others = ("executor=local", "model.init=pretrained", "model.name=bert-base-uncased")
     given = [other for other in others if not word.startswith(other.partition("=")[0])]
-    problem = refusal("plan", "recipe=smoke", *given, word.format(noread))
+    problem = refusal("run", "recipe=smoke", *given, word.format(noread))
     assert problem["field"] == field
     assert problem["message"].endswith(message)
+
+
+def test_a_plan_needs_no_place_that_can_be_written(
+    here: Path, noread: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (f"runs_dir={noread}/sub", f"data.cache_dir={noread}/tokens")
+    assert execute(["plan", "recipe=smoke", "executor=local", *words]) == 0
+    shown = capsys.readouterr().out
+    for word in words:
+        assert f"{word.replace(noread, str(here / noread))}: {here / noread} can't be written" in shown
 
 
 def test_a_cache_that_can_not_be_made(
@@ -154,7 +164,7 @@ def test_a_cache_that_can_not_be_made(
 
 def test_no_place_for_a_cache(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_cache_path", lambda _: Path("~/.cache/launcher"))
-    problem = refusal("plan", "recipe=smoke", "executor=local")
+    problem = refusal("run", "recipe=smoke", "executor=local")
     assert problem["field"] == "data.cache_dir"
     assert problem["message"] == "the user has no home directory"
     assert execute(["plan", "recipe=smoke", "executor=local", "data.cache_dir=here"]) == 0

@@ -352,6 +352,11 @@ def test_a_mistake_says_what_is_allowed(recipe: Path, word: str, message: str, r
     assert remedy in str(problem.remedy)
 
 
+def test_a_null_that_is_not_allowed_is_shown_as_it_was_written(recipe: Path) -> None:
+    (problem,) = problems(f"recipe={recipe}", "train.lr=null", cwd=recipe.parent.parent)
+    assert str(problem).startswith("override: train.lr=null: must be a number above 0")
+
+
 @pytest.mark.parametrize(
     ("word", "reason"),
     [

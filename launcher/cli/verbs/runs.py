@@ -60,6 +60,7 @@ def status_command(
     from launcher.cli.run_state import attempt_records, run_state, state_lines
     from launcher.runs.finding import find
     from launcher.runs.metrics import doubt_of
+    from launcher.runs.records import tree_of
 
     directory = options.resolve_runs_dir(runs_dir)
     if reference is not None and (states or since is not None):
@@ -72,10 +73,12 @@ def status_command(
     if reference is not None:
         run = find(reference, directory)
         state = run_state(run)
-        if doubt := doubt_of(run):
-            say(f"note: {doubt}")
+        records, damages = attempt_records(run)
+        for doubt in (doubt_of(run), *damages):
+            if doubt:
+                say(f"note: {doubt}")
         if as_json:
-            show_json({**state.tree(), "attempt_records": attempt_records(run)})
+            show_json({**state.tree(), "attempt_records": list(map(tree_of, records))})
         else:
             show("\n".join(state_lines(state)))
         return
