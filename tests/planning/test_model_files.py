@@ -179,5 +179,5 @@ def test_a_data_set_that_is_not_cached_where_the_hub_is_forbidden(
 def test_a_plan_for_another_machine_says_it_and_is_made(tmp_path: Path) -> None:
     words = ["recipe=smoke", "model.init=pretrained", "model.name=org/m", "executor=local"]
     planned = prepare(words, {"HF_HUB_OFFLINE": "1"}, tmp_path)
-    assert any(note.startswith("model.name=org/m is not in ") for note in planned.plan.notes)
+    assert any(note.startswith("model.name=org/m: is not in ") for note in planned.plan.notes)
     assert planned.plan.plan_id == prepare(words, {}, tmp_path).plan.plan_id
