@@ -136,7 +136,8 @@ def _candidates(
         steady = {mark: _steady(bare, mark) for mark in DELIMITERS}
     own = {"csv": ",", "tsv": "\t"}.get(named or "", "")
     marks = sorted((mark for mark, width in steady.items() if width > 1), key=lambda mark: mark != "\t")
-    if own and (own in marks or not marks):
+    in_texts = own == "," and "\t" in marks  # commas stand in texts too, tabs don't
+    if own and (own in marks or not marks) and not in_texts:
         marks = [own, *(mark for mark in marks if mark != own)]
     if marks and marks[0] == "\t" and _in_quotes(first):
         form = {} if named == "tsv" else {"data.format": Said("tsv", "Columns are separated by tabs.")}

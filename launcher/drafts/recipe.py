@@ -85,6 +85,7 @@ def draft_recipe(
     wanted = wanted_keys(words, cwd)
     seen, unlike = _look(sorted_out(given), wanted)
     (task, guess), *others = _guesses(seen.sample, wanted)
+    others = [other for other in others if not _within(other[1], guess)]
     seen, guess = _named(task, seen, guess)
     keys = {**_first_keys(task, guess, seen), **guess.keys, **seen.layout.keys}
     keys |= {key: Said(value, "") for key, value in wanted.items()}
@@ -168,6 +169,12 @@ def _guesses(sample: Sample, wanted: Mapping[str, Any]) -> list[tuple[str, Guess
     if any(isinstance(value, list) for column in sample.columns for value in column.filled):
         remedy += "; a text in a list is no text, write a row for each (docs/data.md converts CHID)"
     raise UserError(f"the rows {what}: {columns}", remedy)
+
+
+def _within(other: Guess, guess: Guess) -> bool:
+    """Whether what the other one would learn is a part of what this one learns."""
+    label, whole = other.keys.get("data.label"), guess.keys.get("data.label")
+    return label is not None and whole is not None and str(label.value).startswith(f"{whole.value}.")
 
 
 def _need_no_label(sample: Sample) -> None:

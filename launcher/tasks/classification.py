@@ -29,7 +29,9 @@ class Classification(TaskSpec):
         others = [
             shown(column.name)
             for column in sample.columns
-            if column.is_classes and column.name not in (label.name, *text.value)
+            if column.is_classes
+            and not column.is_about_labels
+            and column.name not in (label.name, *text.value)
         ]
         also = f" {', '.join(others[:SHOWN])} could be it too." if others else ""
         said = Said(label.name, f"{label.told}.{also}")

@@ -114,7 +114,8 @@ def _listed(sample: Sample) -> Guess | None:
     several = sum(len(names) > 1 for names in label.lists) / max(1, len(label.lists))
     more = f"{several:.0%} of them with more than one" if several else "each with one"
     why = f"{shown(label.name)} holds lists of labels, {more}."
-    return Guess(0.97, why, {"data.text": text, "data.label": Said(label.name, "A list in each cell.")})
+    said = Said(label.name, "A list in each cell.")
+    return Guess(0.97 if label.named_as_label else 0.87, why, {"data.text": text, "data.label": said})
 
 
 def _is_list_of_classes(column: Column) -> bool:
@@ -177,6 +178,8 @@ def _flagged(sample: Sample) -> Guess | None:
     flags = [column for column in sample.columns if column.is_flag and not column.is_id]
     if sample.given_label:
         flags = [column for column in flags if column.name in sample.given_label]
+    else:
+        flags = _written_alike(flags)
     text = sample.said_texts() if len(flags) > 1 else None
     if text is None:
         return None
@@ -187,6 +190,13 @@ def _flagged(sample: Sample) -> Guess | None:
     why = f"{len(names)} columns hold 0 or 1, and rows have any number of them."
     said = Said(names, "A column for each label, 1 where a row has it.")
     return Guess(0.92 if len(names) > 2 else 0.82, why, {"data.text": text, "data.label": said})
+
+
+def _written_alike(flags: Sequence[Column]) -> list[Column]:
+    """Those that are written as most are: a yes or no among columns of 0 and 1 says something of the row."""
+    words = [column for column in flags if any(str(value).strip().isalpha() for value in column.filled)]
+    others = [column for column in flags if column not in words]
+    return words if len(words) > len(others) else others
 
 
 SPEC = MultiLabel

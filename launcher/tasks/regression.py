@@ -60,6 +60,7 @@ def _is_measured(column: Column) -> bool:
     return (
         len(column.numbers) == len(column.filled if _is_named(column) else column.values)
         and not column.is_id
+        and not column.is_about_labels
         and len(different) > (MANY if whole else 2)
     )
 

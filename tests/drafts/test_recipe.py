@@ -196,6 +196,16 @@ def table(header: str, row: str) -> str:
             "sentence",
             "label",
         ),
+        ("dates.csv", "when,text,label", "Mon Apr 06 22:19:N 2009,T,L", "text", "label"),
+        ("days.jsonl", "", '{"when": "01 N, 2014", "text": "T", "label": "L"}', "text", "label"),
+        ("commas.csv", "text\tlabel", "oh, T\tL", "text", "label"),
+        (
+            "hashtags.jsonl",
+            "",
+            '{"text": "T", "hashtags": ["L"], "gold": {"label": "L", "annotator": "L"}}',
+            "text",
+            "gold.label",
+        ),
         ("ids of users.jsonl", "", '{"text": "T", "user_id": 7, "label": "L"}', "text", "label"),
     ],
 )
@@ -266,6 +276,7 @@ def test_every_column_that_could_be_the_label_is_named(tmp_path: Path) -> None:
     [
         ('{"query": "which film is L", "passage": "T", "query_id": N, "relevance": R}', "ranking", "relevance"),
         ('{"text": "T", "labels": ["L"]}', "multilabel", "labels"),
+        ('{"text": "T", "unclear": Y, "joy": R, "fear": S}', "multilabel", ["joy", "fear"]),
         ('{"text": "T", "labels": "M"}', "multilabel", "labels"),
         ('{"question": "T", "choices": {"text": ["a N", "b", "c"], "label": ["A", "B", "C"]}, "answerKey": "K"}',
          "multiple-choice", "answerKey"),
@@ -273,10 +284,14 @@ def test_every_column_that_could_be_the_label_is_named(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_lists_and_numbers_are_taken_for_what_they_are(
-    row: str, task: str, label: str, tmp_path: Path
+    row: str, task: str, label: str | list[str], tmp_path: Path
 ) -> None:
     joined = ["a", "b", "c", "a,b", "b,c", "a,c"]
     lines = table("", row).strip().splitlines()
+    lines = [
+        line.replace("Y", ("true", "false")[n % 2]).replace("S", str(n // 2 % 2))
+        for n, line in enumerate(lines)
+    ]
     filled = (
         line.replace('"M"', f'"{joined[n % 6]}"').replace("R", str(n % 2)).replace('"K"', f'"{"ABC"[n % 3]}"')
         for n, line in enumerate(lines)

@@ -26,8 +26,12 @@ IDS = re.compile(
     r"#?\d* ?(id|idx|index|guid|uid|uuid|qid|pid|nr|no|number|url|link|date|time|timestamp|file|path)"
     r"|(?!.*(label|class|category|intent|topic|tag)).* (id|idx|index|guid|uid|uuid|url)"
 )
-MOMENT = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ][\d:.,Z +-]*)?")
-"""A date as people write it, with or without the time."""
+MOMENT = re.compile(
+    r"(?=\D*\d)(?:(?:mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*+|utc|gmt|[ecmp][sd]t"
+    r"|[ap]m|[\d\s:.,/+tz-])++",
+    re.IGNORECASE,
+)
+"""A date as people write it, with or without the time, and with the names of days and months."""
 ABOUT_LABELS = {"confidence", "agreement", "annotator", "annotators", "worker"}
 """Words in the names of columns that say how a label came to be."""
 LABELS = {
@@ -131,11 +135,17 @@ class Column:
         """Whether most cells are texts of several words, or of several characters in a script without blanks."""
         if not self.characters or self.numbers or self.is_id:
             return False
-        some = [str(value) for value in self.filled[:2000]]
-        if mostly(bool(MOMENT.fullmatch(text.strip())) for text in some):
+        if self.is_moment:
             return False
+        some = [str(value) for value in self.filled[:2000]]
         words = sum(len(text.split()) + len(re.findall(HAN, text)) / 2 for text in some) / len(some)
         return words >= 3 and len(set(some)) >= max(2, 0.05 * len(some))
+
+    @cached_property
+    def is_moment(self) -> bool:
+        """Whether the cells are dates, or numbers with marks between them."""
+        some = (str(value).strip() for value in self.filled[:2000])
+        return not self.numbers and mostly(bool(MOMENT.fullmatch(text)) for text in some)
 
     @cached_property
     def is_id(self) -> bool:
