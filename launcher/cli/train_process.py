@@ -17,6 +17,7 @@ from launcher.cli.progress import make_bar
 from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
 from launcher.executors.shared.environment import single_process
 from launcher.parent_death import PARENT
+from launcher.runs import address_limit
 from launcher.runs.events import Notice, Progress, VerbDone, VerbFailed, parse_event
 from launcher.runs.records import make
 
@@ -62,6 +63,8 @@ def _answer(
         except BaseException:
             _end(process)
             raise
+        if not isinstance(outcome, VerbDone):
+            _refuse_narrow(arguments[0], outcome, errors)
         if outcome is None:
             raise RunFailed("crashed", _crash(errors, arguments[0], code))
     if isinstance(outcome, VerbFailed):
@@ -98,6 +101,15 @@ def _error(event: VerbFailed) -> UserError | RunFailed:
     if event.exit_code == EXIT_USAGE:
         return UserError(problems)
     return RunFailed(event.kind, "\n".join(map(str, problems)))
+
+
+def _refuse_narrow(verb: str, failed: VerbFailed | None, errors: IO[str]) -> None:
+    """Raises UserError where a limit on the addresses of a process is why a verb failed, whatever else it says of it."""
+    errors.seek(0)
+    words = errors.read() if failed is None else "\n".join(problem.message for problem in failed.problems)
+    reason = address_limit.too_small(words)
+    if reason is not None:
+        raise UserError(Problem(f"{verb} {reason}", remedy=address_limit.REMEDY))
 
 
 def _crash(errors: IO[str], verb: str, code: int) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import signal
 from dataclasses import dataclass, replace
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, EXIT_UNRECORDED
-from launcher.runs import crash_reports
+from launcher.runs import address_limit, crash_reports
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Attempt, FailedRank, Gone, Hang
 from launcher.runs.crash_reports import crash_in
@@ -33,9 +32,6 @@ SHUTDOWN_S = 300
 """Ranks that torchrun still finds so long after the first has failed are killed; its job's script says so long."""
 PORT_TAKEN = "EADDRINUSE"
 """What torchrun says where another process listens on the port that was free when it was chosen."""
-
-NOT_LOADED = re.compile(r"ImportError: (?P<file>\S+): failed to map segment from shared object")
-"""What the loader says of a library for which a process has no addresses left."""
 
 _SRUN = re.compile(r"^srun: error: (?P<host>\S+): task (?P<task>\d+): (?P<how>.+)$", re.MULTILINE)
 """What srun prints about a node that failed."""
@@ -115,16 +111,11 @@ def _error(run: RunDir, attempt: AttemptDir, record: Attempt, seen: _Ending) -> 
 
 
 def _without_addresses(run: RunDir, who: str, words: str) -> Error | None:
-    """The `error` of a process that a limit on its addresses, which holds here too, kept from loading a library."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    found = NOT_LOADED.search(words)
-    if found is None or limit == resource.RLIM_INFINITY:
+    """The `error` of a process for which a limit on its addresses was too small."""
+    reason = address_limit.too_small(words)
+    if reason is None:
         return None
-    allowed = f"a process may have {limit / 1e9:.1f} GB of addresses here (ulimit -v {limit >> 10})"
-    text = f"{who} could not load {found['file']}: {allowed}"
-    return Error(
-        "launch", text, f"ulimit -v unlimited, or ask for more memory; then launch resume {run.run_id}"
-    )
+    return Error("launch", f"{who} {reason}", f"{address_limit.REMEDY}; then launch resume {run.run_id}")
 
 
 def _hung(run: RunDir, hang: Hang) -> Error:

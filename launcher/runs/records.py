@@ -52,7 +52,7 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str | None:
     """The text of a small file, or None where there is none. Raises DamagedFile where it is no such file."""
     try:
         with open_regular(path) as file:
-            content = file.read(most + 1)
+            content = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -37,21 +37,23 @@ def test_the_whole_path_without_a_locale_and_under_a_strange_name(
 
 
 def test_a_limit_on_addresses_is_named_and_not_shown_as_a_traceback(tmp_path: Path) -> None:
-    command = 'ulimit -v 400000; exec "$@"'
-    subprocess.run(
-        ["sh", "-c", command, "sh", sys.executable, "-m", "launcher", *RECIPE, "run_id=r"],
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-        timeout=300,
-    )
+    def launch(*words: str) -> subprocess.CompletedProcess[str]:
+        command = ["sh", "-c", 'ulimit -v 400000; exec "$@"', "sh", sys.executable, "-m", "launcher", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+
+    assert launch(*RECIPE, "run_id=r").returncode == 1
+    limit = "a process may have 0.4 GB of addresses here (ulimit -v 400000), too little for torch and its libraries"
     result = RunDir(tmp_path / "runs" / "r").read_result()
     assert result is not None
     error = result.error
     assert error is not None
     assert error.kind == "launch"
-    assert error.message.endswith("a process may have 0.4 GB of addresses here (ulimit -v 400000)")
+    assert error.message.endswith(limit)
     assert "Traceback" not in error.message
+    looked = launch("data", "recipe=smoke")
+    assert looked.returncode == 2
+    said = f"launch: data could not load libtorch_cpu.so: {limit}\n    -> ulimit -v unlimited, or ask for more memory\n"
+    assert looked.stderr == said
 
 
 class Launch:

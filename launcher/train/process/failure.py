@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from launcher.errors import LauncherError, RunFailed
+from launcher.runs import address_limit
 from launcher.runs.directory import LOSS_FILE
 from launcher.runs.failure_classes import FULL, MEMORY, STORAGE, UNKNOWN, of_storage
 from launcher.runs.failures import FREE_SPACE, STORAGE_REMEDY
@@ -57,17 +58,22 @@ IN_THE_LOG = "logs/rank_R.log holds the traceback"
 
 def describe_failure(error: BaseException, hosts: Sequence[str] = ()) -> Error:
     """Class, message and remedy of an exception for result.json; `hosts` are the attempt's nodes."""
+    words = _words(error)
+    narrow = None if _is_out_of_memory(error, words) else address_limit.too_small(words)
+    if narrow is not None:
+        return Error("launch", f"the training {narrow}", address_limit.REMEDY)
     if isinstance(error, RunFailed):
         return Error(error.error_class, error.message, error.remedy, error.rank, error.host)
     if isinstance(error, LauncherError):
         return Error("data", str(error))
     if isinstance(error, OSError) and error.errno in FULL:
         return Error("disk", str(error), FREE_SPACE)
-    words = _words(error)
     if _is_out_of_memory(error, words):
         remedy = (
             "lower batch.micro or batch.tokens (batch.global stays), or model.gradient_checkpointing=true"
         )
+        limit = address_limit.allowed()
+        remedy += f"; {limit}" if limit else ""
         first = (words.splitlines() or [type(error).__name__])[0]
         return Error(MEMORY, first[:LONGEST_MESSAGE], remedy)
     kind = _unexpected_class(error, words)
