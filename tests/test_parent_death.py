@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 LEASH = f"{sys.executable} -m launcher.parent_death"
 SAY_AND_SLEEP = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"

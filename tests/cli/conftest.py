@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.plans import new_run, plan_of, stand_in_python
+from support.waiting import wait_until
 from support.words import SMALLEST
 
 from launcher.runs.directory import RunDir
@@ -90,27 +90,17 @@ def make_run(tmp_path: Path) -> Callable[..., RunDir]:
     return make
 
 
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    """The first true value of `condition`; fails after a long time."""
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    pytest.fail(f"waited {DEADLINE_S} s for {what}")
-
-
 @pytest.fixture
 def trains() -> Callable[[Path, int], RunDir]:
     """Wait until the only run in a directory has done a step in this attempt."""
 
     def wait(runs_dir: Path, attempt: int = 1) -> RunDir:
-        run = RunDir(wait_for(lambda: next(iter(runs_dir.glob("[!.]*")), None), "a run directory"))
+        run = RunDir(wait_until(lambda: next(iter(runs_dir.glob("[!.]*")), None), "a run directory"))
 
         def steps() -> bool:
             return any(event.attempt == attempt for event in read_events(run.events, Step))
 
-        wait_for(steps, f"a step of attempt {attempt}")
+        wait_until(steps, f"a step of attempt {attempt}")
         return run
 
     return wait

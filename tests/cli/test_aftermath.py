@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 from launcher.cli.attached import Interrupts
 from launcher.cli.progress import make_bar

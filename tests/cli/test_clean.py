@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 from launcher.cli.cleaning import delete, leftovers
 from launcher.errors import UserError

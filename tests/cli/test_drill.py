@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.launched import training_processes
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 from launcher.report.drill_page import page
 from launcher.report.sameness import first_step, near_losses, reported_alike

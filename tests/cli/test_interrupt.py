@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 from launcher.cli import execute
 from launcher.planning import prepare

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 from launcher.cli.sweep_plan import plan_text
 from launcher.runs.directory import RunDir

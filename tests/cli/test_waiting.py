@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from support.plans import new_run, plan_of, stand_in_python
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 from launcher.cli import waiting
 from launcher.cli.app import cli

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 from textual.pilot import Pilot
 from textual.widgets import DataTable, RichLog
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.plans import new_run, plan_of, stand_in_python
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 from launcher.errors import UserError
 from launcher.executors import Executor, JobState, executor_for

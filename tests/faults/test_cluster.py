@@ -12,8 +12,9 @@ import pytest
 from support.fault_rows import Seen
 from support.faulted_jobs import STEPS, FaultedJob
 from support.launched import training_processes
-from support.slurm_cluster import Cluster, FlatCluster, NetnsCluster, processes_of, require_slurm, wait_until
+from support.slurm_cluster import Cluster, FlatCluster, NetnsCluster, processes_of, require_slurm
 from support.training import losses
+from support.waiting import wait_until
 
 from launcher.runs.directory import RunDir
 from launcher.train.step.checkpoints import MOST_BEHIND

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from support.fault_rows import Seen
 from support.launched import RECIPE, STEPS, Training, error_of, training_processes
-from support.slurm_cluster import wait_until
 from support.system_calls import require_strace, slowed
 from support.training import losses
+from support.waiting import wait_until
 
 from launcher.executors import executor_for
 from launcher.runs.directory import RunDir

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from support.launched import RECIPE, Training, error_of
-from support.slurm_cluster import wait_until
 from support.training import make_run, recipe, write_data
+from support.waiting import wait_until
 
 from launcher.health.records import read_nodes
 from launcher.health.stalls import seen_from_outside

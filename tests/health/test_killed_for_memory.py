@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.plans import new_run, plan_of
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 from launcher.health import host_memory, records
 from launcher.health.processes import Process

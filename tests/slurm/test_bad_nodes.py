@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 from support.plans import new_run, plan_of, stand_in_python
-from support.slurm_cluster import FlatCluster, NetnsCluster, hurry, require_slurm, wait_until
+from support.slurm_cluster import FlatCluster, NetnsCluster, hurry, require_slurm
+from support.waiting import wait_until
 from support.words import SMALLEST
 
 from launcher.errors import UserError

@@ -16,7 +16,8 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
-from support.slurm_cluster import Cluster, wait_until
+from support.slurm_cluster import Cluster
+from support.waiting import wait_until
 from support.words import SMALLEST
 
 from launcher.runs.directory import RunDir

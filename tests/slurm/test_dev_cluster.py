@@ -23,8 +23,8 @@ from support.slurm_cluster import (
     mend,
     processes_of,
     require_slurm,
-    wait_until,
 )
+from support.waiting import wait_until
 
 DEV_CLUSTER = SLURM / "dev-cluster"
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.slurm_cluster import NetnsCluster, require_slurm, wait_until
+from support.slurm_cluster import NetnsCluster, require_slurm
+from support.waiting import wait_until
 
 from launcher.runs.drills import Drill
 from launcher.runs.records import make

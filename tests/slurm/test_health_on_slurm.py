@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.slurm_cluster import Cluster, processes_of, wait_until
+from support.slurm_cluster import Cluster, processes_of
+from support.waiting import wait_until
 from support.words import SMALLEST
 
 from launcher.health.stalls import seen_from_outside

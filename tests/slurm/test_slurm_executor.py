@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 from support.plans import new_run, plan_of, stand_in_python
-from support.slurm_cluster import Cluster, FlatCluster, hurry, wait_until
+from support.slurm_cluster import Cluster, FlatCluster, hurry
+from support.waiting import wait_until
 
 from launcher.errors import RunFailed, UserError
 from launcher.executors import JobState, executor_for

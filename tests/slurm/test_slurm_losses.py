@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from support.slurm_cluster import Cluster, wait_until
+from support.slurm_cluster import Cluster
 from support.training import log, losses, make_run, metrics, recipe, result, train_here, write_data
+from support.waiting import wait_until
 from transformers import BertConfig, BertModel
 
 from launcher.executors import executor_for

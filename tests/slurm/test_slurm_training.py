@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from support.launched import training_processes
 from support.plans import new_run, plan_of
-from support.slurm_cluster import Cluster, NetnsCluster, require_slurm, wait_until
+from support.slurm_cluster import Cluster, NetnsCluster, require_slurm
+from support.waiting import wait_until
 
 from launcher.executors import JobState, executor_for
 from launcher.executors.shared.base import Executor

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.slurm_cluster import Cluster, wait_until
+from support.slurm_cluster import Cluster
+from support.waiting import wait_until
 from support.words import SMALLEST
 
 from launcher.runs.directory import RunDir

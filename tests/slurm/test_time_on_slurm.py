@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.slurm_cluster import Cluster, wait_until
+from support.slurm_cluster import Cluster
+from support.waiting import wait_until
 from support.words import SMALLEST
 
 from launcher.health.records import read_pace

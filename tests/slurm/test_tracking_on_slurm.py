@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.slurm_cluster import Cluster, wait_until
+from support.slurm_cluster import Cluster
+from support.waiting import wait_until
 from support.wandb_stub import WandbStub
 from support.words import SMALLEST
 

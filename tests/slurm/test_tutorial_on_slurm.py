@@ -12,7 +12,8 @@ from pathlib import Path
 from subprocess import run
 
 import pytest
-from support.slurm_cluster import Cluster, wait_until
+from support.slurm_cluster import Cluster
+from support.waiting import wait_until
 
 ELSEWHERE = ("git clone", "make ", "eval ", "slurm/dev-cluster stop", "export PATH")
 """What the test's own cluster and environment stand in for."""

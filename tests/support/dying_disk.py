@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import pytest
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 Loss = Literal["errs", "read-only", "gone"]
 """Blocks that weren't in use yet can't be written; Linux has noticed and lets nobody write; nothing can be read, either."""

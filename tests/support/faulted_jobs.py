@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from support.plans import new_run, plan_of
-from support.slurm_cluster import Cluster, wait_until
+from support.slurm_cluster import Cluster
 from support.training import losses
+from support.waiting import wait_until
 
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, read_events

@@ -10,7 +10,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json

@@ -6,11 +6,11 @@ import contextlib
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.waiting import wait_until
 
 SLURM = Path(__file__).resolve().parents[2] / "slurm"
 sys.path.insert(0, str(SLURM))
@@ -36,14 +36,6 @@ def require_slurm(*, netns: bool = False) -> None:
         verdict(f"Slurm is not installed (no {', '.join(missing)}): {INSTALL}")
     if netns and os.geteuid() != 0:
         pytest.skip("namespaces need root")
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 300) -> None:
-    """Return as soon as `condition` holds; fail the test, naming `what` it waited for, if it never does."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for {what}"
-        time.sleep(0.05)
 
 
 def hurry(cluster: Cluster, job: str) -> None:

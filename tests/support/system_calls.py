@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 MOVES = ("rename", "renameat", "mkdir", "mkdirat", "unlink", "unlinkat", "rmdir")
 """System calls that change names; a processor has some of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json_lines

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import wait_until
 from support.wandb_stub import API_KEY, WandbStub
 
 from launcher.runs.directory import RunDir
@@ -724,10 +725,3 @@ def processes() -> Iterator[tuple[int, list[str]]]:
                 command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
                 if command[0]:  # neither a kernel thread nor one that has ended
                     yield int(entry.name), command
-
-
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
-        time.sleep(0.05)

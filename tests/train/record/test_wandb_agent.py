@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.slurm_cluster import wait_until
+from support.waiting import wait_until
 from support.wandb_stub import Sweep, WandbStub
 from support.words import SMALLEST
 
