@@ -30,6 +30,16 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 SEEN = pytest.StashKey[fault_rows.Seen]()
 SLOW_TO_MAKE = ("torch_extensions", "imports")
 """DeepSpeed's compiled operators, and the names in transformers' model files."""
+SLOW_LOSS = """
+import time
+
+import torch
+
+
+def loss(logits, labels):
+    time.sleep(0.05)
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+"""
 MAY_BE_SKIPPED = {"realdata", "gpu", "shell"}
 
 
@@ -199,6 +209,14 @@ def launch(tmp_path: Path) -> Callable[..., Result]:
         return result
 
     return run
+
+
+@pytest.fixture
+def slow_steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Words for steps of at least 50 ms, so that a training which only has to be there leaves the processor to others."""
+    path = tmp_path_factory.mktemp("loss") / "slow_loss.py"
+    path.write_text(SLOW_LOSS)
+    return ("--loss-file", str(path))
 
 
 @pytest.fixture

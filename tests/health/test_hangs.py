@@ -37,13 +37,13 @@ Start = Callable[..., Training]
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+def start(tmp_path: Path, slow_steps: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts `launch ARGS`; a training that makes no progress for so many seconds hangs."""
     started: list[Training] = []
 
     def _start(*args: str, hang_s: str) -> Training:
         monkeypatch.setenv("LAUNCHER_HANG_S", hang_s)
-        started.append(Training(tmp_path, args))
+        started.append(Training(tmp_path, (*args, *slow_steps)))
         return started[-1]
 
     yield _start
@@ -81,6 +81,7 @@ def test_a_halted_rank_is_named_while_it_lasts_and_the_run_goes_on_without_anybo
 
 
 @pytest.mark.fault(12)
+@pytest.mark.long
 def test_a_pause_shorter_than_the_bound_is_none(start: Start) -> None:
     training = start(*WORDS, ENDLESS, hang_s="60")
     training.wait_for_step(5)
@@ -97,6 +98,7 @@ def silences(run: RunDir) -> list[float]:
 
 
 @pytest.mark.fault(12)
+@pytest.mark.long
 def test_a_halted_torchrun_does_not_keep_a_finished_run_open(start: Start) -> None:
     training = start(*WORDS, "train.max_steps=60", hang_s="5")
     training.wait_for_step(5)

@@ -9,16 +9,6 @@ import pytest
 from support.slurm_cluster import Cluster, FlatCluster, mend, require_slurm
 
 HERE = Path(__file__).parent
-SLOW_LOSS = """
-import time
-
-import torch
-
-
-def loss(logits, labels):
-    time.sleep(0.05)
-    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,11 +31,3 @@ def _cluster_is_left_whole(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "cluster" in request.fixturenames and (broken := mend(request.getfixturevalue("cluster"))):
         pytest.fail(f"the test has broken the shared cluster, which is mended: {'; '.join(broken)}")
-
-
-@pytest.fixture
-def slow_steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Words for steps of at least 50 ms, so that a training which only has to be there leaves the processor to others."""
-    path = tmp_path_factory.mktemp("loss") / "slow_loss.py"
-    path.write_text(SLOW_LOSS)
-    return ("--loss-file", str(path))
