@@ -28,10 +28,15 @@ LONG = ("train.max_steps=100000", "eval.every=null", "checkpoint.every=null")
 
 
 def test_stop_resume_and_kill(
-    start: Start, launch: Launch, trains: Trains, tiny: tuple[str, ...], tmp_path: Path
+    start: Start,
+    launch: Launch,
+    trains: Trains,
+    slow_steps: tuple[str, str],
+    tiny: tuple[str, ...],
+    tmp_path: Path,
 ) -> None:
     """One run through all of it, since each start of a run costs seconds of imports."""
-    first = start(*tiny, *LONG, "run_id=r")
+    first = start(*tiny, *slow_steps, *LONG, "run_id=r")
     run = trains(tmp_path / "runs")
     second = launch("resume", "r", code=2)
     assert "already has a job" in second.stderr
@@ -80,9 +85,9 @@ def test_stop_resume_and_kill(
 
 
 def test_a_second_interrupt_kills(
-    start: Start, trains: Trains, tiny: tuple[str, ...], tmp_path: Path
+    start: Start, trains: Trains, slow_steps: tuple[str, str], tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
-    process = start(*tiny, *LONG, "run_id=r")
+    process = start(*tiny, *slow_steps, *LONG, "run_id=r")
     run = trains(tmp_path / "runs")
     # A rank that is halted can't save: only the second signal ends this run.
     ranks = _ranks(run)

@@ -77,9 +77,20 @@ def test_a_grid_is_interrupted_continued_extended_and_compared(
 
 
 def test_what_is_asked_of_a_sweep_is_asked_of_its_trials(
-    launch: Launch, start: Callable[..., subprocess.Popen[str]], tiny: tuple[str, ...], tmp_path: Path
+    launch: Launch,
+    start: Callable[..., subprocess.Popen[str]],
+    slow_steps: tuple[str, str],
+    tiny: tuple[str, ...],
+    tmp_path: Path,
 ) -> None:
-    words = (*tiny, "train.max_steps=100000", "checkpoint.every=null", "eval.every=null", "seed=1..3")
+    words = (
+        *tiny,
+        *slow_steps,
+        "train.max_steps=100000",
+        "checkpoint.every=null",
+        "eval.every=null",
+        "seed=1..3",
+    )
     runs = [RunDir(tmp_path / "runs" / f"s.seed{seed}") for seed in (1, 2, 3)]
     process = start("sweep", *words, "--name", "s")
     wait_until(lambda: runs[0].metrics.exists() and len(losses(runs[0])) > 2, "the first trial to train", 120)
@@ -189,9 +200,20 @@ def test_a_search_that_is_killed_trains_each_point_once(
 
 
 def test_halving_stops_trials_at_their_evaluations(
-    launch: Launch, start: Callable[..., subprocess.Popen[str]], tiny: tuple[str, ...], tmp_path: Path
+    launch: Launch,
+    start: Callable[..., subprocess.Popen[str]],
+    slow_steps: tuple[str, str],
+    tiny: tuple[str, ...],
+    tmp_path: Path,
 ) -> None:
-    words = (*tiny, "train.max_steps=100000", "checkpoint.every=null", "eval.every=20", "eval.metric=loss")
+    words = (
+        *tiny,
+        *slow_steps,
+        "train.max_steps=100000",
+        "checkpoint.every=null",
+        "eval.every=20",
+        "eval.metric=loss",
+    )
     search = ("--search", "halving", "--trials", 4, "--parallel", 4, "--name", "s")
     process = start("sweep", *words, "train.lr=1e-5..1e-1:log", *search)
     early = tmp_path / "runs" / "s" / "halving.jsonl"
