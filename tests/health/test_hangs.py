@@ -111,6 +111,7 @@ def test_a_halted_torchrun_does_not_keep_a_finished_run_open(start: Start) -> No
     assert "torchrun on" in training.run.job_log("local").read_text()
 
 
+@pytest.mark.long
 def test_who_waits_for_a_killed_rank_is_ended_and_no_hang(start: Start) -> None:
     training = start(*WORDS, ENDLESS, hang_s="5")
     training.wait_for_step(5)
@@ -122,6 +123,7 @@ def test_who_waits_for_a_killed_rank_is_ended_and_no_hang(start: Start) -> None:
     assert not training.run.attempt(1).hang.exists()
 
 
+@pytest.mark.long
 def test_no_watcher_outlives_its_ranks(start: Start) -> None:
     training = start(*WORDS, ENDLESS, hang_s="off")
     training.wait_for_step(2)

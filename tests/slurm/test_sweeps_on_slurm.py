@@ -184,6 +184,7 @@ def test_packed_trials_share_a_job_and_keep_their_losses(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_search_that_learns_asks_for_the_trials_of_a_job_together(on_slurm: Launch, tmp_path: Path) -> None:
     words = (*TINY, "train.max_steps=10", "train.lr=1e-4..1e-1:log", "--search", "tpe", "--trials", 3)
     command = ("sweep", *words, "--pack", 2, "--parallel", 2, "--name", "s")

@@ -27,6 +27,7 @@ def commands(page: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_command_of_the_tutorial_as_printed(repo_root: Path, cluster: Cluster, tmp_path: Path) -> None:
     for name in ("recipes", "slurm"):
         (tmp_path / name).symlink_to(repo_root / name)

@@ -65,6 +65,7 @@ def test_a_training_imports_nothing_that_it_does_not_call(
     assert json.loads((run.path / "imported.json").read_text()) == []
 
 
+@pytest.mark.long
 def test_two_ranks_train_without_them_as_well(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     wanted: dict[str, Any] = {
         "train": {"max_steps": 2},
@@ -81,6 +82,7 @@ def test_two_ranks_train_without_them_as_well(tmp_path: Path, tiny_data: Path, r
     )
 
 
+@pytest.mark.long
 def test_the_tracer_comes_when_it_is_wanted() -> None:
     """torch.compile needs the module that stands in for until then."""
     script = """
@@ -114,6 +116,7 @@ def test_a_model_is_filled_the_same_without_drawing_first(tmp_path: Path, family
             assert torch.equal(tensor, quick[name]), name
 
 
+@pytest.mark.long
 def test_names_of_models_are_kept_between_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     script = """

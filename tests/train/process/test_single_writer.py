@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from support.training import ROOT, losses, make_run, recipe, result
 
 from launcher.runs.directory import RunDir
@@ -45,6 +46,7 @@ def test_a_second_writer_is_refused(tmp_path: Path, tiny_data: Path) -> None:
     assert len(losses(run)) == 12
 
 
+@pytest.mark.long
 def test_a_writer_that_has_died_is_no_hindrance(tmp_path: Path, tiny_data: Path) -> None:
     run = make_run(tmp_path / "run", recipe(tiny_data, train={"max_steps": 12}))
     first = start(run, 1)
