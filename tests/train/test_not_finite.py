@@ -79,9 +79,9 @@ def all_numbers(run: RunDir) -> None:
         ("1 rank", "rollback"),
         ("2 ranks", "skip"),
         ("2 ranks, ZeRO-2", "rollback"),
-        ("2 ranks, ZeRO-2", "skip"),
-        ("2 ranks, ZeRO-3", "skip"),
-        ("1 rank, LoRA", "rollback"),
+        pytest.param("2 ranks, ZeRO-2", "skip", marks=pytest.mark.long),
+        pytest.param("2 ranks, ZeRO-3", "skip", marks=pytest.mark.long),
+        pytest.param("1 rank, LoRA", "rollback", marks=pytest.mark.long),
     ],
 )
 @pytest.mark.fault(22)

@@ -57,6 +57,7 @@ def trained(path: Path, data: Path, ranks: RankServer, loss: str) -> RunDir:
     return ranks.complete(run, 2)
 
 
+@pytest.mark.long
 def test_a_rank_whose_core_something_else_takes_is_not_called_slow(
     tmp_path: Path, tiny_data: Path, ranks: RankServer
 ) -> None:
