@@ -165,11 +165,12 @@ class Story:
         test: Metrics = (result and result.test) or {}
         speed, tokens = map(self._median, ("perf/examples_per_s", "perf/tokens_per_s"))
         planned, so_far = self.plan.traffic.parameters, "" if result else ", so far"
+        unknown = "no evaluation is over" if result is None else "nothing was evaluated"
         return (
             Card(
                 f"best {self.metric}",
                 human_number(best and best.value),
-                f"validation, step {best.step:,}{so_far}" if best else "no evaluation is over",
+                f"validation, step {best.step:,}{so_far}" if best else unknown,
             ),
             Card(
                 f"test {self.metric}",

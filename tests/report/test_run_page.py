@@ -128,6 +128,14 @@ def test_a_run_that_still_trains_shows_its_best_so_far(tmp_path: Path) -> None:
     assert cards["training time"].note == "2 attempts, no end yet"
 
 
+def test_a_run_that_ended_without_an_evaluation_says_so(tmp_path: Path) -> None:
+    run = finished_run(tmp_path, best=None, test=None)
+    run.metrics.write_text('{"step": 1, "train/loss": 2.0}\n')
+    cards = {card.name: (card.value, card.note) for card in Story(run).cards}
+    assert cards["best accuracy"] == ("-", "nothing was evaluated")
+    assert cards["test accuracy"] == ("-", "nothing was tested")
+
+
 def test_classes_mistakes_and_calibration_are_on_the_page(tmp_path: Path) -> None:
     run = examined(finished_run(tmp_path), text="<script>alert(2)</script>")
     run.events.write_text(
@@ -332,3 +340,5 @@ def test_on_paper_two_charts_stand_beside_each_other_and_nothing_is_cut(tmp_path
         tops = "return [...document.querySelectorAll('.charts > figure')].slice(0, 2).map((each) => each.offsetTop)"
         first, second = opened.execute_script(tops)
         assert first == second
+        legend = "return document.querySelector('.u-legend').innerText"
+        assert "".join(opened.execute_script(legend).split()) == "121,validation2,validation"
