@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import resource
 
-NOT_LOADED = re.compile(r"(?P<file>[^\s/]+): failed to map segment from shared object")
+NOT_LOADED = re.compile(r"(?<![^\s/])(?P<file>[^\s/:]{1,255}): failed to map segment from shared object")
 """What the loader says of a library for which a process has no addresses left."""
 NO_MORE = re.compile(
     r"\bMemoryError\b|\bstd::bad_alloc\b|can't start new thread|can(?:'t|not) allocate memory|memory allocation still failed",
