@@ -10,7 +10,7 @@ from pathlib import Path
 
 from launcher.errors import Problem, UserError
 from launcher.loading.other_names import called_here
-from launcher.loading.schema import Schema, holds_mapping, schema_of, similar_keys, unknown_key
+from launcher.loading.schema import Schema, holds_list, holds_mapping, schema_of, similar_keys, unknown_key
 from launcher.loading.yaml_source import Node, hidden_character, quoted, read_text, scalar
 from launcher.recipe.recipe import Recipe
 
@@ -181,19 +181,21 @@ def _accept(
         if holds_mapping(schema.leaves[key]) and text.startswith("{") and text.endswith("}"):
             node = _read_mapping(key, text, where)
         else:
-            node = _read_value(key, text, where, cwd)
+            node = _read_value(key, text, where, cwd, lists=holds_list(schema.leaves[key]))
         found[key] = Given(node, where, strength, cwd)
     except UserError as error:
         for problem in error.problems:
             mistakes.add(problem, key)
 
 
-def _read_value(key: str, text: str, where: str, cwd: Path) -> Node:
-    """The value in `key=value`: a scalar, [a,b], "quoted text" or @file."""
+def _read_value(key: str, text: str, where: str, cwd: Path, *, lists: bool) -> Node:
+    """The value in `key=value`: a scalar, [a,b], "quoted text" or @file, which may hold [a,b] where the key takes `lists`."""
     if text.startswith("@"):
         content = read_text(cwd / text[1:], where=f"{where}: {key}={text}").removesuffix("\n")
         if reason := hidden_character(content):
             raise UserError(Problem(reason, where, key, text))
+        if lists and content.startswith("[") and content.endswith("]"):
+            return _read_list(key, content, where)
         return Node(scalar(content), 0, content)
     if text.startswith("{") and text.endswith("}"):
         remedy = 'give each key by itself, as in train.lr=1e-4, or quote the text: "{...}"'

@@ -323,6 +323,11 @@ def holds_mapping(field: FieldInfo) -> bool:
     return any(get_origin(kind) is dict for kind, _ in _kinds(field))
 
 
+def holds_list(field: FieldInfo) -> bool:
+    """Whether a key's value may be a list."""
+    return any(get_origin(kind) is tuple for kind, _ in _kinds(field))
+
+
 def _as_wanted(node: Node, kinds: Iterable[tuple[Any, Any]]) -> Any:
     kinds = list(kinds)
     if isinstance(node.value, tuple):

@@ -212,7 +212,10 @@ def test_a_value_may_be_read_from_a_file(recipe: Path) -> None:
     cwd = recipe.parent.parent
     (cwd / "notes.txt").write_text("one, two\n[three]\n\n")
     (cwd / "lr").write_text("1e-4\n")
-    loaded = resolve(recipe, "tracking.wandb.notes=@notes.txt", "train.lr=@lr")
+    (cwd / "labels").write_text('["one, two",\n three]\n')
+    words = ("tracking.wandb.notes=@notes.txt", "train.lr=@lr", "data.labels=@labels")
+    loaded = resolve(recipe, *words)
+    assert loaded.recipe.data.labels == ("one, two", "three")
     assert loaded.recipe.tracking.wandb.notes == "one, two\n[three]\n"
     assert loaded.recipe.train.lr == 1e-4
     (mistake,) = mistakes(recipe, "train.lr=@missing")
