@@ -45,7 +45,7 @@ class Trial:
     """One point of a sweep: a run's id, and what it has in each key that the sweep changes."""
 
     run_id: str
-    values: dict[str, Any]
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,16 @@ class Search:
     def needs_results(self) -> bool:
         """Whether a point depends on what the earlier ones have reached."""
         return self.method == "tpe"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What `sweep.json` holds; see `Sweep`."""
+
+    trials: tuple[Trial, ...]
+    at_once: int | None = None
+    each: int | None = None
+    search: Search | None = None
 
 
 @dataclass(frozen=True)
@@ -292,44 +302,20 @@ def read(directory: Path) -> Sweep:
         if entry.suffix not in NOT_READ:
             refuse_foreign(entry, directory)
     path = directory / FILE
-    tree = read_json(path) or {}
-    entries = tree.get("trials")
-    if not isinstance(entries, list) or not all(map(_is_trial, entries)):
-        raise DamagedFile(Problem("is not the list of a sweep's trials", where=str(path)))
-    at_once = tree.get("at_once")
-    trials = tuple(Trial(entry["run_id"], entry["values"]) for entry in entries)
-    search = _read_search(tree.get("search"), path)
-    return Sweep(directory, trials, _count(at_once), search, _count(tree.get("each")))
+    listed = make(Listed, read_json(path) or {}, str(path))
+    for trial in listed.trials:
+        if SAFE_NAME.fullmatch(trial.run_id) is None:  # it names a run beside the sweep, and no other place
+            raise DamagedFile(Problem(f"{trial.run_id!r} is no run's id", where=str(path)))
+    return Sweep(directory, listed.trials, _count(listed.at_once), listed.search, _count(listed.each))
 
 
-def _count(value: object) -> int | None:
-    return value if type(value) is int and value > 0 else None
-
-
-def _read_search(tree: object, path: Path) -> Search | None:
-    if tree is None:
-        return None
-    if not isinstance(tree, dict):
-        raise DamagedFile(Problem("search is no record", where=str(path)))
-    return make(Search, tree, str(path))
-
-
-def _is_trial(entry: object) -> bool:
-    """Whether an entry names a run beside the sweep, and no other place."""
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("values"), dict)
-        and isinstance(entry.get("run_id"), str)
-        and SAFE_NAME.fullmatch(entry["run_id"]) is not None
-    )
+def _count(value: int | None) -> int | None:
+    return value if value is not None and value > 0 else None
 
 
 def _write(sweep: Sweep) -> None:
-    listed = [{"run_id": trial.run_id, "values": trial.values} for trial in sweep.trials]
-    search = {} if sweep.search is None else {"search": tree_of(sweep.search)}
-    write_json(
-        sweep.directory / FILE, {"at_once": sweep.at_once, "each": sweep.each, **search, "trials": listed}
-    )
+    listed = Listed(sweep.trials, sweep.at_once, sweep.each, sweep.search)
+    write_json(sweep.directory / FILE, tree_of(listed))
 
 
 def _refuse_others(planned: Planned) -> None:

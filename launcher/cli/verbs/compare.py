@@ -108,7 +108,7 @@ def _sweep(references: Sequence[str], runs_dir: Path) -> Sweep | None:
     return options.sweep_meant(references[0], runs_dir) if len(references) == 1 else None
 
 
-def _values(references: Sequence[str], runs_dir: Path) -> dict[str, dict[str, Any]]:
+def _values(references: Sequence[str], runs_dir: Path) -> dict[str, Mapping[str, Any]]:
     """What the trials of the sweep have in its keys, by run id; empty where the references are not one sweep."""
     sweep = _sweep(references, runs_dir)
     return {} if sweep is None else {trial.run_id: trial.values for trial in sweep.trials}

@@ -11,16 +11,30 @@ import json
 import os
 import socket
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from launcher.errors import DamagedFile
-from launcher.runs.records import read_json
+from launcher.runs.records import make, read_json, tree_of
 
 Kind = Literal["training", "sync"]
 TOUCH_S = 5.0
 LOST_AFTER_S = 60.0
 """Without a sign of life for so long, a sender on another machine is taken for dead."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that sends, as the file names it."""
+
+    kind: Kind
+    host: str
+    pid: int
+
+    @property
+    def is_here(self) -> bool:
+        return self.host == socket.gethostname()
 
 
 class Sender:
@@ -29,7 +43,7 @@ class Sender:
     def __init__(self, directory: Path, kind: Kind) -> None:
         self._path = directory / "sender"
         self._own = directory / f".sender.{socket.gethostname()}.{os.getpid()}"
-        self._kind = kind
+        self._me = Holder(kind, socket.gethostname(), os.getpid())
         self._released = threading.Event()
 
     def claim(self) -> str | None:
@@ -39,37 +53,39 @@ class Sender:
         """
         if (holder := self.holder()) is not None:
             return holder
-        self._own.write_text(json.dumps(self._tree()))
+        self._own.write_text(json.dumps(tree_of(self._me)))
         self._own.replace(self._path)
         threading.Thread(target=self._touch, name="sender", daemon=True).start()
         return None
 
     def holder(self) -> str | None:
         """Another that sends now and may not be taken over from, in words."""
-        try:
-            tree = read_json(self._path)
-        except DamagedFile:
+        holder = self._read()
+        if holder is None or holder == self._me or self._me.kind == holder.kind == "training":
             return None
-        if tree is None or tree == self._tree() or (self._kind == tree.get("kind") == "training"):
+        if not self._is_alive(holder):
             return None
-        if not self._is_alive(tree.get("host"), tree.get("pid")):
-            return None
-        name = "the training" if tree.get("kind") == "training" else "launch sync"
-        return f"{name} (process {tree.get('pid')} on {tree.get('host')})"
+        name = "the training" if holder.kind == "training" else "launch sync"
+        return f"{name} (process {holder.pid} on {holder.host})"
 
     def release(self) -> None:
         """Be it no longer."""
         self._released.set()
-        with contextlib.suppress(OSError, DamagedFile):
-            if read_json(self._path) == self._tree():
+        with contextlib.suppress(OSError):
+            if self._read() == self._me:
                 self._path.unlink()
 
-    def _tree(self) -> dict[str, object]:
-        return {"kind": self._kind, "host": socket.gethostname(), "pid": os.getpid()}
+    def _read(self) -> Holder | None:
+        """Who the file names; None where there is none or nobody can say."""
+        try:
+            tree = read_json(self._path)
+            return None if tree is None else make(Holder, tree, str(self._path))
+        except DamagedFile:
+            return None
 
-    def _is_alive(self, host: object, pid: object) -> bool:
-        if host == socket.gethostname() and type(pid) is int:
-            return Path(f"/proc/{pid}").exists()
+    def _is_alive(self, holder: Holder) -> bool:
+        if holder.is_here:
+            return Path(f"/proc/{holder.pid}").exists()
         return self._age() < LOST_AFTER_S
 
     def _age(self) -> float:
