@@ -183,7 +183,9 @@ def _report(sweep: Sweep, ended: Sequence[tuple[RunDir, Executor]], wish: str, *
         return
     going = sum(status in ACTIVE for status in now.values())
     asked = "cancelled" if wish == "cancel" else "asked to save and stop"
-    say(f"{sweep.name}: {len(now)} trials {asked}" + (f", {going} not ended yet" if going else ""))
+    say(
+        f"{sweep.name}: {quantity(len(now), 'trial')} {asked}" + (f", {going} not ended yet" if going else "")
+    )
 
 
 def _with_executors(runs: Iterable[RunDir]) -> list[tuple[RunDir, Executor]]:

@@ -180,9 +180,18 @@ def plan_points(
         raise UserError(Problem("is what a sweep gives to each trial", field="run_id", remedy=remedy))
     checked = _checked_points(fixed, points, setting)
     sweep = setting.name or _own_name(checked[0], keys, search)
-    trials = [_planned_trial(each, keys, sweep, setting.cwd, setting.loss) for each in checked]
     directory = (setting.cwd / checked[0].loaded.recipe.runs_dir / sweep).resolve()
+    if setting.name is not None and search is None:
+        keys = _keys_there(directory, keys)
+    trials = [_planned_trial(each, keys, sweep, setting.cwd, setting.loss) for each in checked]
     return Planned(sweep, directory, tuple({trial.run_id: trial for trial in trials}.values()), search)
+
+
+def _keys_there(directory: Path, keys: Sequence[str]) -> Sequence[str]:
+    """The keys that tell trials apart: those of the sweep that is there, where a command gives some of them one value."""
+    there = read(directory).trials if (directory / FILE).is_file() else ()
+    known = list(there[0].values) if there else []
+    return known if set(keys) < set(known) else keys
 
 
 def _checked_points(fixed: Sequence[str], points: Sequence[Sequence[str]], setting: Setting) -> list[Checked]:

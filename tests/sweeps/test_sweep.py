@@ -61,6 +61,16 @@ def test_the_same_command_names_the_same_sweep_and_a_value_more_adds_its_trials(
     assert [trial.values for trial in read(again.directory).trials] == [{"seed": 2}, {"seed": 3}]
 
 
+def test_a_grid_of_which_one_value_is_left_names_the_trial_that_is_there(tmp_path: Path) -> None:
+    every = planned(tmp_path, "train.clip=1.0,2.0", "seed=1,2", name="mine")
+    write(every)
+    assert names(planned(tmp_path, "train.clip=2.0", "seed=1,2", name="mine")) == names(every)[2:]
+    one = planned(tmp_path, "seed=2", "train.clip=2.0", name="mine")
+    assert names(one) == ["clip2.0-seed2"]
+    left = forget(write(one), [one.trials[0].run_id])
+    assert [run.run_id for run in left] == [trial.run_id for trial in every.trials[:3]]
+
+
 def test_commands_at_the_same_time_add_up(tmp_path: Path) -> None:
     grids = [planned(tmp_path, f"seed=1..2,{seed}", name="both") for seed in (3, 3, 4, 5)]
     with ThreadPoolExecutor(len(grids)) as threads:
