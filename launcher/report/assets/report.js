@@ -40,6 +40,9 @@
   const STROKES = [undefined, [10, 3, 2, 3], [2, 3]];
   const dash = (each) => (each.dashed ? [6, 4] : STROKES[Math.floor(each.colour / 8) % 3]);
 
+  // What is 0 all the time stands on the ground of a plot up to 1, and not of one up to 100.
+  const upright = (_, low, high) => (low === 0 && high === 0 ? [0, 1] : low == null ? [null, null] : uPlot.rangeNum(low, high, 0.1, true));
+
   function options(chart, width) {
     const series = [{ label: "step", value: (_, step) => (step == null ? "–" : step.toLocaleString("en")) }];
     const bands = [];
@@ -60,7 +63,7 @@
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 0.5 }, ticks: { stroke: colour("--line"), width: 0.5 } };
     return {
       width, height: 260, series, bands,
-      scales: { x: { time: false }, y: { distr: chart.log ? 3 : 1 } },
+      scales: { x: { time: false }, y: chart.log ? { distr: 3 } : { range: upright } },
       axes: [
         { ...axis, label: "step", labelSize: 22, labelFont: "12px system-ui, sans-serif", values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString("en") : "")) },
         { ...axis, size: 72, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : number(tick))) },
