@@ -111,9 +111,7 @@ def _refuse_ours(folder: Path) -> None:
     place = shlex.quote(str(folder))
     if paths.exists(folder / "plan.json") and paths.exists(folder / "recipe.yaml"):
         reason = "is a run, and holds no data"
-        remedy = (
-            f"launch plan recipe={place}/recipe.yaml plans it once more; for a new recipe name files of data"
-        )
+        remedy = f"launch reproduce {place} trains it once more; for a new recipe name files of data"
     elif next(list_runs(folder), None) is not None:
         reason, remedy = "holds runs, and no data", f"launch status --runs-dir {place} lists them"
     elif paths.exists(folder / "config.json") and paths.exists(folder / "model.safetensors"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ POLL_S = 0.2
 @contextmanager
 def only_driver(directory: Path) -> Iterator[None]:
     """Be the one command that goes on with a sweep. Raises UserError where another one is."""
-    with (directory / FILE).open("w") as file:
+    with _opened(directory) as file:
         if not _taken(file):
             remedy = f"launch status {directory.name} shows it; launch stop {directory.name} ends it"
             raise UserError(Problem("another command goes on with it", directory.name, remedy=remedy))
@@ -28,10 +29,15 @@ def only_driver(directory: Path) -> Iterator[None]:
 @contextmanager
 def in_turn(directory: Path, may_wait: Callable[[], bool]) -> Iterator[None]:
     """The same, but wait for another one to end as long as `may_wait` says so, which is asked again and again."""
-    with (directory / FILE).open("w") as file:
+    with _opened(directory) as file:
         while not _taken(file) and may_wait():
             time.sleep(POLL_S)
         yield
+
+
+def _opened(directory: Path) -> TextIO:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.fdopen(os.open(directory / FILE, flags, 0o600), "w")
 
 
 def _taken(file: TextIO) -> bool:

@@ -74,9 +74,13 @@ def test_nobody_else_may_change_predictions_or_a_model_given_away(finished: Fini
     run, _ = finished
     launch(0o000, tmp_path, "predict", run.path, "--text", "good", "--output", "said.csv")
     launch(0o000, tmp_path, "export", run.path, "--output", "model")
+    launch(0o000, tmp_path, "report", run.path)
+    assert (run.path / "report.html").stat().st_mode & 0o777 == 0o600
     modes = dict(made(tmp_path))
     assert {"said.csv", "model/model.safetensors", "model/README.md"} <= modes.keys()
     assert {path: oct(mode) for path, mode in modes.items() if mode & OTHERS_WRITE} == {}
+    given = {mode for path, mode in modes.items() if path.startswith("model/")}
+    assert (modes["model"], given) == (0o755, {0o644})
 
 
 def test_nobody_else_may_replace_a_run(finished: Finished) -> None:

@@ -19,6 +19,7 @@ def test_one_command_at_a_time_asks(tmp_path: Path) -> None:
         pass
     with only_driver(tmp_path):
         pass
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
 
 
 def test_a_command_waits_for_the_one_before_it_as_long_as_it_may(tmp_path: Path) -> None:

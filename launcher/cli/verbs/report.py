@@ -55,7 +55,8 @@ def report_command(
     target = Path(output) if output else default
     check_writable(target, "--output")
     explanations = {run.run_id: _explained(run, explain) for run in runs} if explain else {}
-    write_text(target.absolute(), page(runs, __version__, explanations), 0o644)
+    mode = 0o644 if output or len(runs) > 1 else 0o600  # whatever lies in a run is its owner's
+    write_text(target.absolute(), page(runs, __version__, explanations), mode)
     if as_json:
         show_json({"runs": [run.run_id for run in runs], "page": str(target), "bytes": target.stat().st_size})
     else:

@@ -53,7 +53,7 @@ def write_evaluations(
         examination = replace(examination, bootstrap=drawn)
         place = directory if list(splits) == list(files) and len(splits) == 1 else directory / Path(name).name
         place.mkdir(parents=True, exist_ok=True)
-        write_json(place / EXAMINATION, tree_of(examination))
+        write_json(place / EXAMINATION, tree_of(examination), 0o644)
         if kept_in is not None and name not in files:
             keep(kept_in, examination)
         rows = _rows(predictor, name, files)

@@ -134,16 +134,10 @@ def export_model(run: RunDir, target: Path) -> Path:
         raise UserError(Problem("exists already", where=str(target), remedy="give another --output"))
     staging = target.with_name(f".{target.name}.new")
 
-    def copy(source: str, to: str) -> str:
-        try:
-            return shutil.copy2(source, to)
-        except OSError as error:  # copytree would go on, and end with a list of all
-            raise _unwritable(target, error) from None
-
     try:
         shutil.rmtree(staging, ignore_errors=True)
         _refuse_devices(run.model)
-        shutil.copytree(run.model, staging, ignore=shutil.ignore_patterns("adapter"), copy_function=copy)
+        _copy(run.model, staging)
         staging.rename(target)
     except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
@@ -151,6 +145,16 @@ def export_model(run: RunDir, target: Path) -> Path:
             raise
         raise _unwritable(target, error) from None
     return target
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a model but its adapter, with the modes that the umask leaves: in a run files are their owner's alone."""
+    target.mkdir()
+    for path in sorted(source.iterdir()):
+        if path.is_file():
+            shutil.copyfile(path, target / path.name)
+        elif path.name != "adapter":
+            _copy(path, target / path.name)
 
 
 def _unwritable(target: Path, error: OSError) -> UserError:
