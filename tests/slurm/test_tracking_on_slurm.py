@@ -122,5 +122,6 @@ def test_requeues_an_outage_and_a_sync_while_it_trains_make_one_curve(
         shown = {key: value for key, value in row.items() if not key.startswith(("_", "node/"))}
         assert shown == expected[row["_step"]], row["_step"]
     assert list(server.runs) == ["r"]
-    assert "launch sync (process" in "".join(path.read_text() for path in run.logs.glob("events.jsonl"))
+    told = "launch sync (process" in run.events.read_text()
+    assert told == (while_sent > 0), "an attempt that starts meanwhile says who sends"
     assert json.loads(launch("sync", "r", "--json", env=environment).stdout)["runs"][0]["rows"] == 0
