@@ -27,7 +27,7 @@ def refusal(path: Path | str) -> str | None:
     """Why nobody can say what stands there, or None where that can be said."""
     try:
         os.stat(path)  # noqa: PTH116 as above
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     except OSError as error:
         return error.strerror

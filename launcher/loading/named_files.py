@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher import paths
 from launcher.errors import Problem, UserError, choices
 from launcher.loading.schema import shown
 from launcher.loading.yaml_source import parse, read_text
@@ -48,11 +49,16 @@ def locate(kind: Kind, reference: str, cwd: Path, environ: Mapping[str, str]) ->
     if by_path and _exists(path):
         return path
     key = "recipe" if kind == "recipes" else "cluster"
+    place = "override" if kind == "recipes" else None
+    if by_path and (reason := paths.refusal(path)) is not None:
+        raise UserError(
+            Problem(f"can't be read: {reason}", place, key, reference, "check the permissions on its way")
+        )
     message = "there is no such file" if by_path else f"unknown {key}"
     beside = [name for suffix in (".yaml", ".yml") if _exists(cwd / (name := f"{reference}{suffix}"))]
     remedy = f"did you mean {key}={beside[0]}? " if beside and not by_path else ""
     remedy += choices(Path(reference).stem[:100], sorted(names))
-    raise UserError(Problem(message, "override" if kind == "recipes" else None, key, reference, remedy))
+    raise UserError(Problem(message, place, key, reference, remedy))
 
 
 def _exists(path: Path) -> bool:

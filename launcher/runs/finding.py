@@ -40,6 +40,8 @@ def find(reference: str, runs_dir: Path) -> RunDir:
                 f"{reference!r} is the start of several runs: {', '.join(matches)}", remedy="give more of it"
             )
         )
+    for place in (as_path, runs_dir / reference):
+        _refuse_unreadable(place)
     if "/" in reference and paths.is_dir(as_path):
         raise UserError(Problem("is not a run directory: it has no plan.json", where=reference))
     guess = nearest(reference, list(runs))
@@ -62,6 +64,17 @@ def _is_left(directory: Path, before_s: float) -> bool:
         return stat.S_ISDIR(found.st_mode) and found.st_mtime < before_s and not any(inside.iterdir())
     except OSError:
         return False
+
+
+def _refuse_unreadable(directory: Path) -> None:
+    """Raises UserError where there is a directory into which its owner lets nobody else look."""
+    reason = paths.refusal(directory / "plan.json")
+    if reason is None or not paths.is_dir(directory):
+        return
+    owner = directory.stat().st_uid
+    who = f" (it belongs to user {owner}, and you are user {os.geteuid()})" if owner != os.geteuid() else ""
+    remedy = "use it as its owner; share=group lets a group read the model of a run"
+    raise UserError(Problem(f"can't be read: {reason}{who}", where=str(directory), remedy=remedy))
 
 
 def list_runs(runs_dir: Path) -> Iterator[RunDir]:

@@ -140,6 +140,19 @@ def test_a_directory_that_may_not_be_searched(
     assert problem["message"].endswith(message)
 
 
+def test_a_run_and_a_recipe_of_somebody_who_lets_nobody_look(
+    refusal: Refusal, here: Path, noread: str
+) -> None:
+    for verb in ("status", "resume", "report"):
+        problem = refusal(verb, noread)
+        assert (problem["where"], problem["message"]) == (noread, "can't be read: Permission denied")
+    assert (
+        refusal("status", "noread", "--runs-dir", str(here))["message"] == "can't be read: Permission denied"
+    )
+    problem = refusal("plan", f"recipe={noread}/recipe.yaml")
+    assert (problem["field"], problem["message"]) == ("recipe", "can't be read: Permission denied")
+
+
 def test_a_plan_needs_no_place_that_can_be_written(
     here: Path, noread: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
