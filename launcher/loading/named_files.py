@@ -52,7 +52,7 @@ def locate(kind: Kind, reference: str, cwd: Path, environ: Mapping[str, str]) ->
     place = "override" if kind == "recipes" else None
     if by_path and (reason := paths.refusal(path)) is not None:
         raise UserError(
-            Problem(f"can't be read: {reason}", place, key, reference, "check the permissions on its way")
+            Problem(f"can't be read: {reason}", place, key, reference, "check the path and its permissions")
         )
     message = "there is no such file" if by_path else f"unknown {key}"
     beside = [name for suffix in (".yaml", ".yml") if _exists(cwd / (name := f"{reference}{suffix}"))]
