@@ -54,6 +54,8 @@ VERBS = (
     *("doctor", "engine", "prebuild"),
 )
 """A first word that is one of these is a verb, whatever is called so in the working directory."""
+WITHIN_RUNS = ("sync", "workspace")
+"""Verbs whose libraries write into a run directory, where all is its owner's alone."""
 
 
 def main(arguments: list[str]) -> int:
@@ -61,7 +63,8 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0].startswith("-") or arguments[0] in VERBS:
         from launcher.train.verbs import run_verb
 
-        start_up.keep_from_others(start_up.OTHERS_WRITE)
+        within = arguments and arguments[0] in WITHIN_RUNS
+        start_up.keep_from_others(start_up.OTHERS if within else start_up.OTHERS_WRITE)
         faulthandler.enable()
         die_with_parent()
         return run_verb(arguments)

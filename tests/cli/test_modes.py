@@ -83,6 +83,16 @@ def test_nobody_else_may_change_predictions_or_a_model_given_away(finished: Fini
     assert (modes["model"], given) == (0o755, {0o644})
 
 
+def test_what_a_library_writes_into_a_run_is_its_owner_s_too(finished: Finished) -> None:
+    run, _ = finished
+    command = [sys.executable, "-m", "launcher", "sync", run.path]
+    done = subprocess.run(command, umask=0, capture_output=True, text=True, check=False)
+    assert "there is no key for W&B" in done.stderr
+    modes = dict(made(run.path / "wandb"))
+    assert modes
+    assert {path: oct(mode) for path, mode in modes.items() if mode & 0o077} == {}
+
+
 def test_nobody_else_may_replace_a_run(finished: Finished) -> None:
     """Whoever may write to the directory of runs can put another in a run's place."""
     run, _ = finished  # trained with umask 000
