@@ -96,6 +96,8 @@ def _problem(column: Column, kind: _Kind) -> Problem:
 def _kind(column: Column) -> _Kind | None:
     """How all cells are written, where that is like nothing that is read."""
     read = [unwritten(value) for value in column.filled]
+    if all(value in ([], {}) for value in read):
+        return _Kind(_never, "are all empty", "nothing can be learnt from them: give rows with more")
     return next((kind for kind in KINDS if mostly(map(kind.fits, read))), None)
 
 

@@ -240,6 +240,12 @@ def test_names_of_columns_are_names_and_never_a_row(
             '{"text": "T", "spans": [{"start": 0, "end": 3}]}',
             "where parts of a text begin",
         ),
+        (
+            "squad without answers.jsonl",
+            "",
+            '{"question": "N", "context": "T", "answers": []}',
+            "'answers' are all empty",
+        ),
         ("mrqa.jsonl", "", '{"context": "T", "qas": [{"question": "N"}]}', "lists of objects or of lists"),
         ("decimal commas.csv", "text;points", "T;N,5", "numbers, but not written plainly"),
         ("prices.csv", "text;price", "T;€ 1N.50", "numbers, but not written plainly"),
