@@ -158,9 +158,8 @@ def test_a_plan_needs_no_place_that_can_be_written(
 ) -> None:
     words = (f"runs_dir={noread}/sub", f"data.cache_dir={noread}/tokens")
     assert execute(["plan", "recipe=smoke", "executor=local", *words]) == 0
-    shown = capsys.readouterr().out
-    for word in words:
-        assert f"{word.replace(noread, str(here / noread))}: {here / noread} can't be written" in shown
+    shown = "".join(capsys.readouterr().out.split())  # long paths are shown on several lines, and values cut
+    assert shown.count(f"{here / noread}can'tbewritten") == len(words)
 
 
 def test_a_cache_that_can_not_be_made(
