@@ -16,11 +16,14 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 from support import fault_rows
+
+if TYPE_CHECKING:
+    from support.training import RankServer
 
 hypothesis.settings.register_profile("on any machine", deadline=None)
 hypothesis.settings.load_profile("on any machine")
@@ -209,6 +212,24 @@ def launch(tmp_path: Path) -> Callable[..., Result]:
         return result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory with train.csv, validation.csv and test.csv, and a cache that all tiny runs share."""
+    from support.training import write_data
+
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator[RankServer]:
+    """Starts the ranks of an attempt without the wait for imports."""
+    from support.training import RankServer
+
+    server = RankServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from launcher.families import FAMILIES
 
 Launch = Callable[..., Any]
@@ -55,6 +57,7 @@ def test_operators_of_another_environment_are_none_of_ours(launch: Launch, tmp_p
     assert text.startswith("none built")
 
 
+@pytest.mark.long
 def test_the_engine_is_tried_in_every_family(launch: Launch) -> None:
     document = json.loads(launch("doctor", "--engine", "--json").stdout)
     assert document["ok"] is True

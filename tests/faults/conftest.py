@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.launched import RECIPE, STEPS, Training
-from support.training import RankServer, losses, write_data
+from support.training import losses
 
 from launcher.runs.directory import RunDir
 
@@ -29,20 +29,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], lis
         return known[ranks]
 
     return of
-
-
-@pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory with train.csv, validation.csv and test.csv, and a cache that all tiny runs share."""
-    return write_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="session")
-def ranks() -> Iterator[RankServer]:
-    """Starts the ranks of an attempt without the wait for imports."""
-    server = RankServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture

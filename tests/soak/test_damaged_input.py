@@ -36,7 +36,7 @@ from launcher.train.record.sync import sync
 from launcher.visible import COMMANDS
 
 SEED = int(os.environ.get("SOAK_SEED", "0"))
-RUNS = int(os.environ.get("SOAK_RUNS", "100"))
+RUNS = int(os.environ.get("SOAK_RUNS", "50"))
 RECIPES = int(os.environ.get("SOAK_RECIPES", "250"))
 MOST_CPU_S = 2.0
 MOST_S = 30

@@ -36,20 +36,20 @@ print(json.dumps(said))
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[RunDir, dict[str, Any], str]]:
+def runs(
+    tmp_path_factory: pytest.TempPathFactory, ranks: RankServer
+) -> Mapping[str, tuple[RunDir, dict[str, Any], str]]:
     """For each variant a run, what `predict` makes of its sample texts, and what its snippet printed."""
     directory = tmp_path_factory.mktemp("snippets")
     file = write_rows(directory)
-    server = RankServer()
     found = {}
     for name, (task, changes) in VARIANTS.items():
         wanted = recipe_of(file, task, **changes)
-        run = server.complete(make_run(directory / name, wanted))
+        run = ranks.complete(make_run(directory / name, wanted))
         spec = tasks.of(wanted)
         texts = [word for text in spec.sample_texts() for word in ("--text", text)]
-        (predicted,) = server.verb("predict", run.path, *texts)["predictions"]
+        (predicted,) = ranks.verb("predict", run.path, *texts)["predictions"]
         found[name] = (run, predicted, spec.snippet(str(run.model)))
-    server.close()
     snippets = json.dumps({name: snippet for name, (_, _, snippet) in found.items()})
     command = [sys.executable, "-P", "-c", PROGRAM]
     done = subprocess.run(

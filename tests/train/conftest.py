@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.training import RankServer, make_run, recipe, write_data
+from support.training import RankServer, make_run, recipe
 
 from launcher.runs.directory import RunDir
-
-
-@pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory with train.csv, validation.csv and test.csv, and a cache that all tiny runs share."""
-    return write_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="session")
-def ranks() -> Iterator[RankServer]:
-    """Starts the ranks of an attempt without the wait for imports."""
-    server = RankServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="session")
