@@ -45,6 +45,8 @@ ORIGINS = f"{PROVENANCE}/origins.json"
 CODE_PATCH = f"{PROVENANCE}/code.patch"
 COMPARED = ("recipe.yaml", "plan.json", "ds_config.json", LOSS_FILE)
 """Files that decide the mathematics of a run, and must be on resuming what they were."""
+STAGING = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.[a-z0-9_]{8}")
+"""The name of a run directory that is being made."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _STEP = re.compile(rf"0|{_NUMBER.pattern}", re.ASCII)
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from launcher import paths
 from launcher.errors import Problem, UserError, nearest
-from launcher.runs.directory import RunDir
+from launcher.runs.directory import STAGING, RunDir
 from launcher.runs.trust import checked
-
-STAGING = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.[a-z0-9_]{8}")
-"""The name of a run directory that is being made; see `directory.create`."""
 
 
 def find(reference: str, runs_dir: Path) -> RunDir:

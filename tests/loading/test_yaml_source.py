@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 
 from launcher.errors import Problem, UserError
 from launcher.loading import yaml_source
-from launcher.loading.yaml_source import MAX_BYTES, Node, dump, parse, quoted, read_text, scalar
+from launcher.loading.yaml_source import MAX_BYTES, MAX_VALUES, Node, dump, parse, quoted, read_text, scalar
 
 
 def mistakes(text: str) -> list[str]:
@@ -157,9 +160,19 @@ BOMB = "\n".join(["a0: &a0 [x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)
         "open quote",
     ],
 )
-def test_hostile_files_are_refused(text: str) -> None:
-    """One that is read to its end would take hours or all memory: the test would not pass, whatever the machine."""
+def test_hostile_files_are_refused_as_fast_as_others_are_read(text: str) -> None:
+    def seconds(work: Callable[[], object]) -> float:
+        """The least of three times: other work on the machine only adds."""
+        moments = [time.process_time()]
+        for _ in range(3):
+            work()
+            moments.append(time.process_time())
+        return min(after - before for before, after in pairwise(moments))
+
+    honest = "".join(f"k{number}: {number}\n" for number in range(MAX_VALUES // 2 - 1))
+    assert mistakes(honest) == []
     assert mistakes(text)
+    assert seconds(lambda: mistakes(text)) < 5 * seconds(lambda: mistakes(honest))
 
 
 def test_nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,10 +34,10 @@ def unwritten(value: Value) -> Value:
 
 def looks_written(value: Value) -> bool:
     """Whether a text is in brackets as lists and sets are, in a form that `unwritten` doesn't read: `{a, b}`, `[a, b]`."""
-    text = value.strip() if isinstance(unwritten(value), str) and isinstance(value, str) else ""
-    if (text[:1], text[-1:]) == ("{", "}"):
-        return True
-    return (text[:1], text[-1:]) in (("[", "]"), ("(", ")")) and "," in text
+    text = value.strip() if isinstance(value, str) else ""
+    ends = (text[:1], text[-1:])
+    in_brackets = ends == ("{", "}") or (ends in (("[", "]"), ("(", ")")) and "," in text)
+    return in_brackets and isinstance(unwritten(value), str)
 
 
 def _json_list(text: str) -> list[str | int | float] | None:
