@@ -15,7 +15,7 @@ from launcher.visible import shortened, visible
 
 TOGETHER = 4
 """Runs whose losses in training and on the validation data share a frame."""
-BETWEEN = re.compile(r"[_,=]|(?<![0-9])\.|(?<![0-9]e)-")
+BETWEEN = re.compile(r"[_,=]|(?<![0-9])\.|\.(?![0-9])|(?<![0-9]e)-")
 """What stands between the parts of a run's name, and within no number."""
 MOST_LETTERS = 32
 """Letters of a run's name beside a curve."""

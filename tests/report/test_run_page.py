@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,7 @@ def test_curves_of_few_steps_are_smoothed_less(steps: int, weight: float, tmp_pa
         (["bert-of-kind-1", "bert-of-kind-2"], ["1", "2"]),
         (["rates.lr=1e-4", "rates.lr=1e-5", "rates.lr=1e-4,seed=2"], ["1e-4", "1e-5", "1e-4,seed=2"]),
         (["bert", "bert-2"], ["bert", "bert-2"]),
+        (["s-1a2.lr0.001-seed1", "s-1a2.lr0.002-seed1"], ["lr0.001-seed1", "lr0.002-seed1"]),
         (["alone" * 9], ["alonealonealonea…alonealonealone"]),
     ],
 )
@@ -304,6 +306,9 @@ def test_in_a_browser(tmp_path: Path, width: int, dark: bool) -> None:
         assert opened.execute_script("return performance.getEntriesByType('resource').length") == 0
         assert opened.get_log("browser") == []
         assert accessibility_findings(opened) == []
+        legend = opened.execute_script("return document.querySelector('.u-legend').innerText")
+        ends = r"step:?120(1|2):?0\.\d+(1|2):?0\.\d+(1|2),validation:?0\.\d+(1|2),validation:?0\.\d+"
+        assert re.fullmatch(ends, "".join(legend.split())), "what each curve ends with, before it is touched"
 
 
 def test_a_hundred_classes_make_a_light_page_that_axe_finds_right(tmp_path: Path) -> None:

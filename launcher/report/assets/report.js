@@ -43,19 +43,23 @@
   // What is 0 all the time stands on the ground of a plot up to 1, and not of one up to 100.
   const upright = (_, low, high) => (low === 0 && high === 0 ? [0, 1] : low == null ? [null, null] : uPlot.rangeNum(low, high, 0.1, true));
 
+  // Where no step is pointed at, the legend says what each curve ends with.
+  const pointed = (plot, value, series, at) => (at == null ? plot.data[series].findLast((each) => each != null) : value);
+  const figure = (...where) => number(pointed(...where));
+
   function options(chart, width) {
-    const series = [{ label: "step", value: (_, step) => (step == null ? "–" : step.toLocaleString("en")) }];
+    const series = [{ label: "step", value: (...where) => pointed(...where)?.toLocaleString("en") ?? "–" }];
     const bands = [];
     chart.series.forEach((each, index) => {
       const stroke = colour("--c" + (each.colour % 8));
       series.push({
         label: each.label, stroke, width: 1.75, spanGaps: true, dash: dash(each),
-        points: { show: each.points || each.steps.length < 3, size: 6 }, value: (_, value) => number(value),
+        points: { show: each.points || each.steps.length < 3, size: 6 }, value: figure,
       });
       if (each.low) {
         const at = series.length;
         for (const label of ["lowest", "highest"]) {
-          series.push({ label: each.label + ", " + label, stroke: "transparent", width: 0, spanGaps: true, points: { show: false }, value: (_, value) => number(value) });
+          series.push({ label: each.label + ", " + label, stroke: "transparent", width: 0, spanGaps: true, points: { show: false }, value: figure });
         }
         bands.push({ series: [at + 1, at], fill: faint(stroke) });
       }
