@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from launcher.errors import EXIT_OK, Problem, RunFailed, UserError
+from launcher.errors import EXIT_OK, EXIT_STOPPED, Problem, RunFailed, UserError
 from launcher.planning.plan import Plan
 from launcher.planning.recorded_plan import recorded_plan
 from launcher.recipe.recipe import leaf_values
@@ -21,16 +22,32 @@ from launcher.train.record.wandb_rows import Tail, values_of
 LOOK_S = 2.0
 MOST_METRICS, MOST_PARAMETERS, LONGEST_PARAMETER = 1000, 100, 500
 """What MLflow takes at once."""
+ENDED = {EXIT_OK: "FINISHED", EXIT_STOPPED: "KILLED"}
+"""What MLflow calls the ends of runs."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One figure of one step."""
+
+    name: str
+    step: int
+    value: Number
 
 
 class Target(Protocol):
-    """Where rows go."""
+    """Where points go."""
 
     url: str
     """Where somebody looks at them."""
+    seen: set[tuple[str, int]]
+    """The names and steps that it has."""
 
-    def add(self, rows: list[tuple[int, dict[str, Number]]]) -> int:
-        """Take rows by step; returns how many of them were new."""
+    def goes_on(self) -> None:
+        """The run has not ended, or not for good."""
+
+    def add(self, points: list[Point]) -> None:
+        """Take points that it hasn't seen."""
 
     def close(self, exit_code: int | None) -> None:
         """The end, with the run's exit code; None where it goes on."""
@@ -42,24 +59,34 @@ def export(run: RunDir, kind: str, *, follow: bool) -> Sent:
         raise UserError(Problem("has no metrics yet", where=run.run_id, remedy=f"launch status {run.run_id}"))
     target: Target = TensorBoard(run) if kind == "tensorboard" else MLflow(run)
     ending = Ending(run, follow=follow)
-    rows = sum(target.add(batch) for batch in _batches(Tail(run.metrics), ending))
+    if ending.exit_code is None:
+        target.goes_on()
+    steps: set[int] = set()
+    for rows in _batches(Tail(run.metrics), ending):
+        points = list(_new(rows, target.seen))
+        steps |= {point.step for point in points}
+        target.add(points)
     target.close(ending.exit_code)
-    return Sent(run.run_id, rows, target.url, ending.exit_code is not None)
+    return Sent(run.run_id, len(steps), target.url, ending.exit_code is not None)
 
 
-def _batches(tail: Tail, ending: Ending) -> Iterator[list[tuple[int, dict[str, Number]]]]:
+def _batches(tail: Tail, ending: Ending) -> Iterator[list[Row]]:
     while True:
         over = ending.ending.is_set()  # asked before reading, so that the last lines are read
-        rows = [(_step(row), values_of(row)) for _, row in tail.read()]
-        if rows:
-            yield rows
+        yield [row for _, row in tail.read()]
         if over:
             return
         ending.ending.wait(LOOK_S)
 
 
-def _step(row: Row) -> int:
-    return int(row["step"] or 0)
+def _new(rows: Sequence[Row], seen: set[tuple[str, int]]) -> Iterator[Point]:
+    """What isn't there; an evaluation repeats the epoch that its step has said."""
+    for row in rows:
+        step = int(row["step"] or 0)
+        for name, value in values_of(row).items():
+            if (name, step) not in seen:
+                seen.add((name, step))
+                yield Point(name, step, value)
 
 
 class TensorBoard:
@@ -76,15 +103,17 @@ class TensorBoard:
         for path in directory.glob("events.out.tfevents.*"):
             path.unlink()
         self.url = str(directory)
+        self.seen: set[tuple[str, int]] = set()
         self._writer = SummaryWriter(str(directory))
 
-    def add(self, rows: list[tuple[int, dict[str, Number]]]) -> int:
-        """Write the rows."""
-        for step, values in rows:
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+    def goes_on(self) -> None:
+        """Files don't say that."""
+
+    def add(self, points: list[Point]) -> None:
+        """Write the points."""
+        for point in points:
+            self._writer.add_scalar(point.name, point.value, point.step)
         self._writer.flush()
-        return len(rows)
 
     def close(self, exit_code: int | None) -> None:
         """Close the file."""
@@ -109,31 +138,32 @@ class MLflow:
         try:
             self._client: Any = MlflowClient(tracking_uri=address)
             self._id = self._find(run, plan)
-            self._seen = self._recorded()
+            self.seen = self._recorded()
         except Exception as error:  # noqa: BLE001 - it has errors of its own, of its server and of its database
             raise RunFailed("tracking", f"MLflow at {shown}: {_first_line(error)}") from None
         self.url = f"{shown} (run {self._id})"
 
-    def add(self, rows: list[tuple[int, dict[str, Number]]]) -> int:
-        """Log what isn't there."""
+    def goes_on(self) -> None:
+        """The run runs again, whatever an earlier command has said of its end."""
+        self._client.update_run(self._id, "RUNNING")
+
+    def add(self, points: list[Point]) -> None:
+        """Log the points."""
         from mlflow.entities import Metric
 
-        now, new = int(time.time() * 1000), set()
-        metrics = []
-        for step, values in rows:
-            for name, value in values.items():
-                if value is not None and (name, step) not in self._seen:
-                    self._seen.add((name, step))
-                    metrics.append(Metric(name, float(value), now, step))
-                    new.add(step)
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(point.name, float(point.value), now, point.step)
+            for point in points
+            if point.value is not None
+        ]
         for first in range(0, len(metrics), MOST_METRICS):
             self._client.log_batch(self._id, metrics=metrics[first : first + MOST_METRICS])
-        return len(new)
 
     def close(self, exit_code: int | None) -> None:
         """Say how the run ended, where it has."""
         if exit_code is not None:
-            self._client.set_terminated(self._id, "FINISHED" if exit_code == EXIT_OK else "FAILED")
+            self._client.set_terminated(self._id, ENDED.get(exit_code, "FAILED"))
 
     def _find(self, run: RunDir, plan: Plan) -> str:
         """The run of this id, made where there is none."""

@@ -221,13 +221,15 @@ def test_tensorboard_has_each_step_once_however_often(run: RunDir) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for _ in range(2):
-        assert export(run, "tensorboard", follow=False).ended
+        sent = export(run, "tensorboard", follow=False)
+        assert (sent.rows, sent.ended) == (STEPS, True)
         read = EventAccumulator(str(run.path / "tensorboard"))
         read.Reload()
         losses = read.Scalars("train/loss")
         assert [event.step for event in losses] == list(range(1, STEPS + 1))
         assert [event.value for event in losses] == pytest.approx([1 / step for step in range(1, STEPS + 1)])
         assert [event.value for event in read.Scalars("test/accuracy")] == [0.25]
+        assert [event.step for event in read.Scalars("epoch")] == list(range(1, STEPS + 1))
 
 
 @pytest.mark.slow
@@ -239,18 +241,21 @@ def test_mlflow_has_each_step_once_however_often(
         export(run, "mlflow", follow=False)
     address = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    assert [export(run, "mlflow", follow=False).rows for _ in range(2)] == [STEPS, 0]
 
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=address)
-    experiment = client.get_experiment_by_name("launcher")
-    assert experiment is not None
-    (found,) = client.search_runs([experiment.experiment_id])
+    for status, rows, told in (("stopped", STEPS, "KILLED"), ("completed", 0, "FINISHED")):
+        run.write_result(Result(status, steps=STEPS))
+        assert export(run, "mlflow", follow=False).rows == rows
+        experiment = client.get_experiment_by_name("launcher")
+        assert experiment is not None
+        (found,) = client.search_runs([experiment.experiment_id])
+        assert found.info.status == told
     history = client.get_metric_history(found.info.run_id, "train/loss")
     assert {metric.step: metric.value for metric in history} == {n: 1 / n for n in range(1, STEPS + 1)}
     assert len(history) == STEPS
-    assert (found.info.status, found.data.params["task"]) == ("FINISHED", "classification")
+    assert found.data.params["task"] == "classification"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://name:password@host")
     with pytest.raises(RunFailed, match="MLflow at nowhere://host"):
         export(run, "mlflow", follow=False)
