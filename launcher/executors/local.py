@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher import host_memory
 from launcher.errors import UserError
 from launcher.executors.shared.base import (
     Forecast,
@@ -156,11 +157,10 @@ class LocalExecutor:
         raise AssertionError(profile, hosts, gpus, script, options)
 
     def node_capacity(self, partition: str | None, *, largest: bool = False) -> tuple[int | None, int | None]:
-        """This machine's."""
-        import psutil
-
+        """What this machine has left, or the least that a control group allows."""
         del partition, largest
-        return len(os.sched_getaffinity(0)), psutil.virtual_memory().available
+        known = [size for size in (host_memory.available(), host_memory.allowed()) if size is not None]
+        return len(os.sched_getaffinity(0)), min(known, default=None)
 
     def predicted_start(self, script: str) -> Forecast | None:
         """It starts at once."""

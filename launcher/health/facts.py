@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launcher import __version__
-from launcher.health import clock, gpus, host_memory
+from launcher import __version__, host_memory
+from launcher.health import clock, gpus
 from launcher.health.gpus import Gpu
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json

@@ -18,7 +18,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from launcher.health import bounds, host_memory, records
+from launcher import host_memory
+from launcher.health import bounds, records
 from launcher.health.beats import Beat, BeatsOf
 from launcher.health.processes import HALTED, Process
 from launcher.health.records import Member, NodeHealth, RankHealth

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launcher.errors import Problem, UserError
 from launcher.executors import Executor
-from launcher.figures import quantity
+from launcher.figures import human_bytes, quantity
 from launcher.planning.plan import Plan
 from launcher.runs.directory import RunDir
 
@@ -16,6 +17,8 @@ MARGIN = 0.9
 DOUBT = 1.2
 """What an estimate that nothing was measured against is multiplied by."""
 MOST = 64
+UNITS = {"K": 10, "": 20, "M": 20, "G": 30, "T": 40}
+"""Powers of two in what a profile asks for: mebibytes where it names none."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,28 @@ class Packing:
     each: int
     reason: str
     """Why so many, for a reader."""
+    by_memory: bool = False
+    """Whether it is memory that has no room for more."""
 
 
 def packing(plan: Plan, executor: Executor, measured: Sequence[RunDir], asked: int | None) -> Packing:
     """`asked` trials together, or as many as fit where it is None. Raises UserError where that can't be known or done."""
     _refuse_unpackable(plan)
-    if asked is not None:
-        _refuse_too_many(plan, executor, asked)
+    if asked is None:
+        return _by_request(plan, executor, _as_fit(plan, executor, measured))
+    _refuse_too_many(plan, executor, asked)
+    try:
+        fitting = _as_fit(plan, executor, measured)
+    except UserError:
         return Packing(asked, "as asked")
+    fits = (
+        f", though {fitting.each} fit {fitting.reason}" if fitting.each < asked and fitting.by_memory else ""
+    )
+    return Packing(asked, f"as asked{fits}")
+
+
+def _as_fit(plan: Plan, executor: Executor, measured: Sequence[RunDir]) -> Packing:
+    """As many as fit. Raises UserError where that can't be known."""
     each, why = _need(plan, measured)
     if plan.device == "cuda":
         if plan.memory.capacity is None:
@@ -77,8 +94,26 @@ def _need(plan: Plan, measured: Sequence[RunDir]) -> tuple[int, str]:
 def _fitting(need: int, memory: int, cores: int | None, why: str) -> Packing:
     by_memory = int(memory * MARGIN // need)
     each = max(1, min(by_memory, MOST if cores is None else cores, MOST))
-    limit = why if cores is None or by_memory <= cores else f"by the cores of a node ({cores} trials)"
-    return Packing(each, limit)
+    if cores is not None and cores < by_memory:
+        return Packing(each, f"by the cores of a node ({cores} trials)")
+    room = f"{human_bytes(need)} each, of {human_bytes(memory)}"
+    return Packing(each, f"{why} ({room})", by_memory=True)
+
+
+def _by_request(plan: Plan, executor: Executor, fitting: Packing) -> Packing:
+    """The same, or as many as a node has the main memory for that the profile asks for each trial."""
+    asked = _requested(plan)
+    _, memory = executor.node_capacity(plan.cluster.partition) if asked else (None, None)
+    if asked is None or memory is None or fitting.each * asked <= memory:
+        return fitting
+    reason = f"by the memory that the profile asks for each ({plan.cluster.memory})"
+    return Packing(max(1, memory // asked), reason, by_memory=True)
+
+
+def _requested(plan: Plan) -> int | None:
+    """Bytes of main memory that a job asks for each trial; None where it asks for none."""
+    amount = re.fullmatch(r"([0-9]+)([KMGT]?)", (plan.slurm and plan.slurm.memory) or "")
+    return None if amount is None else int(amount[1]) << UNITS[amount[2]] or None
 
 
 def _refuse_unpackable(plan: Plan) -> None:
@@ -98,18 +133,22 @@ def _refuse_unpackable(plan: Plan) -> None:
 
 
 def _refuse_too_many(plan: Plan, executor: Executor, asked: int) -> None:
-    """Raises UserError where no node has the cores that a job of a scheduler's would ask for."""
-    if plan.slurm is None or plan.device == "cuda":
+    """Raises UserError where no node has the cores, or the memory, that a job of a scheduler's would ask for."""
+    if plan.slurm is None:
         return
-    cores, _ = executor.node_capacity(plan.cluster.partition, largest=True)
-    each = plan.slurm.cpus_per_task
-    if cores is not None and cores < asked * each:
+    cores, memory = executor.node_capacity(plan.cluster.partition, largest=True)
+    each, size = plan.slurm.cpus_per_task, _requested(plan)
+    if plan.device != "cuda" and cores is not None and cores < asked * each:
         needed = f"{asked} trials of {quantity(each, 'core')} in a job want {asked * each}"
-        most = cores // each
-        remedy = f"--pack {most}, or auto" if most > 1 else "leave --pack out"
-        raise UserError(
-            Problem(f"{needed}, and no node has more than {cores}", None, "--pack", str(asked), remedy)
-        )
+        raise _too_many(f"{needed}, and no node has more than {cores}", asked, cores // each)
+    if size is not None and memory is not None and memory < asked * size:
+        needed = f"{asked} trials of {human_bytes(size)} in a job want {human_bytes(asked * size)}"
+        raise _too_many(f"{needed}, and no node has more than {human_bytes(memory)}", asked, memory // size)
+
+
+def _too_many(message: str, asked: int, most: int) -> UserError:
+    remedy = f"--pack {most}, or auto" if most > 1 else "leave --pack out"
+    return UserError(Problem(message, None, "--pack", str(asked), remedy))
 
 
 def _unknown(what: str) -> UserError:

@@ -11,7 +11,8 @@ import pytest
 from support.plans import new_run, plan_of
 from support.waiting import wait_until
 
-from launcher.health import host_memory, records
+from launcher import host_memory
+from launcher.health import records
 from launcher.health.processes import Process
 from launcher.health.watch import Watcher
 from launcher.runs.directory import RunDir

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.plans import new_run, plan_of
 
+from launcher import host_memory
 from launcher.errors import UserError
 from launcher.executors.local import LocalExecutor
 from launcher.planning.plan import Memory, Plan
@@ -54,11 +55,41 @@ def test_as_many_as_nine_tenths_of_the_memory_hold_by_the_estimate_and_a_fifth_m
     assert each(planned(10, device="cuda", capacity=80)) == 6
 
 
+def test_what_was_asked_for_is_held_against_the_memory() -> None:
+    reason = packing(planned(6), Node(), [], 12).reason
+    assert reason.startswith("as asked, though 8 fit by the estimate of memory"), reason
+    assert "(7.2 GiB each, of 64.0 GiB)" in reason
+    assert packing(planned(0.5), Node(), [], 20).reason == "as asked", "cores are shared"
+
+
+def test_no_more_than_a_node_has_the_memory_for_that_the_profile_asks_for() -> None:
+    small = planned(0.5).memory
+    plan = plan_of({"executor": "slurm", "device": "cpu"}, {"memory": "20G"})
+    plan = plan.model_copy(update={"memory": small})
+    assert (each(plan), each(plan, asked=3)) == (3, 3)
+    with pytest.raises(UserError, match=r"4 trials of 20.0 GiB in a job want 80.0 GiB, and no node has more"):
+        each(plan, asked=4)
+
+
+def test_this_machine_has_no_more_memory_than_its_control_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cgroup").write_text("0::/job\n")
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "memory.max").write_text(f"{2 * GIB}\n")
+    (tmp_path / "meminfo").write_text(f"MemTotal: {64 << 20} kB\nMemAvailable: {32 << 20} kB\n")
+    monkeypatch.setattr(host_memory, "GROUPS", tmp_path)
+    monkeypatch.setattr(host_memory, "OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(host_memory, "MEMINFO", tmp_path / "meminfo")
+    assert LocalExecutor().node_capacity(None)[1] == 2 * GIB
+
+
 def test_what_a_trial_measured_corrects_the_estimate(tmp_path: Path) -> None:
     run = measured(tmp_path, estimate=6, took=12)
     assert measured_runs([run, RunDir(tmp_path / "gone")]) == [run]
     found = packing(planned(6), Node(), [run], None)
-    assert (found.each, found.reason) == (4, "by the estimate of memory x 2.00, as trials have measured")
+    reason = "by the estimate of memory x 2.00, as trials have measured (12.0 GiB each, of 64.0 GiB)"
+    assert (found.each, found.reason) == (4, reason)
     assert each(planned(10, device="cuda", capacity=80), run) == 3  # and what a process takes beside torch
 
 
