@@ -18,7 +18,9 @@ import launcher
 PACKAGE = Path(launcher.__file__).parent
 
 # A room, and the rooms on its right, which it may import together with what these may import; packages of others by name.
-BASE = "commands errors figures host_memory network parent_death paths resources secret_values start_up visible"
+BASE = (
+    "commands errors figures host_memory network parent_death paths resources secret_values start_up visible"
+)
 LAYERS = {
     **dict.fromkeys(BASE.split(), ""),
     "paths": "platformdirs",
