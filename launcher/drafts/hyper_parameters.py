@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from launcher import resources, tasks
 from launcher.loading import resolve as loading
+from launcher.planning.machine import local_gpus, native_bf16, scheduler_here
 from launcher.reading.check import DataFacts
 from launcher.recipe.recipe import LONGEST, Recipe
 from launcher.tasks.shared.sample import Said, Sample
@@ -104,6 +105,15 @@ def measure(sample: Sample, recipe: Recipe) -> dict[str, Said]:
         return {}
     why = f"The rarest of the classes has {counts[-1]:,} rows and the most frequent {counts[0]:,}: here each counts as much."
     return {"eval.metric": Said(spec.fair_metrics[0], why)}
+
+
+def precision_here(wanted: Mapping[str, object]) -> dict[str, Said]:
+    """fp32 where nothing but this machine's CPU is there to train on, and that has no units for bf16."""
+    elsewhere = "cluster" in wanted or wanted.get("device") == "cuda"
+    if elsewhere or native_bf16() or local_gpus() or scheduler_here() is not None:
+        return {}
+    why = "This machine has no GPU, and its CPU only imitates bf16, which takes it about three times as long; a GPU wants bf16."
+    return {"precision": Said("fp32", why)}
 
 
 def as_text(value: object) -> str:

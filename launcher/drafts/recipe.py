@@ -12,7 +12,7 @@ from typing import Any
 from launcher import tasks
 from launcher.drafts.commented import commented
 from launcher.drafts.data_files import DataFiles, role_of, sorted_out
-from launcher.drafts.hyper_parameters import as_text, lengths_of, measure, shipped, training
+from launcher.drafts.hyper_parameters import as_text, lengths_of, measure, precision_here, shipped, training
 from launcher.drafts.language import language_of, models_for
 from launcher.drafts.layout import Layout, layout_of
 from launcher.drafts.unread import unread_labels
@@ -95,6 +95,7 @@ def draft_recipe(
         lengths_of(seen.sample, recipe)
         | training(task, keys, facts, len(seen.layout.rows))
         | measure(seen.sample, recipe)
+        | precision_here(wanted)
     )
     keys |= {key: Said(value, (reasons or {}).get(key, ASKED)) for key, value in wanted.items()}
     keys = _in_order(keys)

@@ -189,3 +189,10 @@ def offline(environ: Mapping[str, str], elsewhere: Mapping[str, str], names: Seq
     set_to_true = ("1", "ON", "YES", "TRUE")
     values = {**environ, **elsewhere}
     return next((name for name in names if values.get(name, "").upper() in set_to_true), None)
+
+
+def fetching_remedy(environ: Mapping[str, str], names: Sequence[str]) -> str:
+    """How a thing of the hub that neither the cache nor the hub gives can be had; holds for `launch prefetch` too."""
+    elsewhere = "run launch prefetch on a machine with a network, with the HF_HOME that is read here"
+    by = offline(environ, {}, names)
+    return f"unset {by}, which forbids to ask the hub, or {elsewhere}" if by else elsewhere

@@ -91,9 +91,14 @@ def _start(options: argparse.Namespace) -> int:
         _say(message)
         return code
     _say(f"up in {time.monotonic() - began:.1f} s: {cluster.record.shape}, in {cluster.directory}")
-    at = "" if options.dir == Path(".cluster").resolve() else f" --dir {shlex.quote(str(options.dir))}"
-    _say(f'to use it: eval "$({shlex.quote(sys.argv[0])} env{at})"')
+    _say(f'to use it: eval "$({_command("env", options)})"')
     return 0
+
+
+def _command(verb: str, options: argparse.Namespace) -> str:
+    """A command of ours for the same directory."""
+    at = () if options.dir == Path(".cluster").resolve() else ("--dir", str(options.dir))
+    return shlex.join([sys.argv[0], verb, *at])
 
 
 def _already_running(cluster: Cluster) -> int:
@@ -215,7 +220,7 @@ def _ask(record: Record, directory: Path, *argv: str) -> subprocess.CompletedPro
 def _env(options: argparse.Namespace) -> int:
     record = _record_of_running(options.dir)
     if record is None:
-        _say(f"no cluster is up in {options.dir}\n    -> start one: dev-cluster start")
+        _say(f"no cluster is up in {options.dir}\n    -> start one: {_command('start', options)}")
         return EXIT_DOWN
     for name, value in exports(options.dir).items():
         print(f"export {name}={shlex.quote(value)}")

@@ -9,6 +9,7 @@ import pytest
 from support.shapes import SHAPES, write_shape
 
 from launcher import tasks
+from launcher.drafts import hyper_parameters
 from launcher.drafts.commented import commented
 from launcher.drafts.recipe import Draft, draft_recipe
 from launcher.errors import UserError
@@ -48,6 +49,40 @@ def test_a_folder_of_texts_is_for_learning_their_language(tmp_path: Path) -> Non
         "chapter2.txt",
     ]
     planned(draft, tmp_path)
+
+
+def test_numbers_that_no_head_reaches_are_told(tmp_path: Path) -> None:
+    rows = (f"a chair number {n} of many,{n * 41.5}\n" for n in range(1, 121))
+    (tmp_path / "chairs.csv").write_text("text,price\n" + "".join(rows))
+    draft = drafted(tmp_path, "chairs.csv")
+    assert "Numbers from 41.5 to 4980" in draft.keys["data.label"].why
+    assert "divide the column by 1,000" in draft.keys["data.label"].why
+
+
+@pytest.mark.parametrize(
+    ("native", "gpus", "words", "precision"),
+    [
+        (False, 0, [], "fp32"),
+        (True, 0, [], None),
+        (False, 1, [], None),
+        (False, 0, ["device=cuda"], None),
+        (False, 0, ["precision=bf16"], "bf16"),
+    ],
+)
+def test_a_cpu_that_imitates_bf16_trains_in_fp32(
+    native: bool,
+    gpus: int,
+    words: list[str],
+    precision: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hyper_parameters, "native_bf16", lambda: native)
+    monkeypatch.setattr(hyper_parameters, "local_gpus", lambda: gpus)
+    monkeypatch.setattr(hyper_parameters, "scheduler_here", lambda: None)
+    write_shape("stars.csv", tmp_path)
+    keys = drafted(tmp_path, "stars.csv", words=tuple(words)).keys
+    assert (keys["precision"].value if "precision" in keys else None) == precision
 
 
 def test_names_of_columns_decide_between_several_labels_and_pairs(tmp_path: Path) -> None:

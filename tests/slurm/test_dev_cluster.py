@@ -83,6 +83,9 @@ def test_a_stopped_cluster_has_no_environment_and_stops_again_without_complaint(
     env = dev_cluster(place, "env", code=3)
     assert env.stdout == ""
     assert "no cluster is up" in env.stderr
+    assert (
+        f"dev-cluster start --dir {place}\n" in dev_cluster(place, "env", "--dir", str(place), code=3).stderr
+    )
     assert "no cluster is running" in dev_cluster(place, "stop").stderr
     assert list(place.iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from launcher.errors import RunFailed
 from launcher.families import find
 from launcher.families.shared.names import DropoutKeys, Sizes
+from launcher.planning.model_files import NO_MODELS, fetching_remedy
 from launcher.recipe.model import Dropout, Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.runs.best_model import STEP_FILE, Kept
@@ -153,7 +155,7 @@ def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> An
         raise RunFailed(
             "model",
             f"{name} is neither in the local hub cache nor to be had from the hub: {_first_line(error)}",
-            "run `launch prefetch` where there is a network, or give a directory as model.name",
+            f"{fetching_remedy(os.environ, NO_MODELS)}, or give a directory as model.name",
         ) from None
 
 

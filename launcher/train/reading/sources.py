@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 
 from launcher import tasks
 from launcher.errors import RunFailed, UserError, choices
+from launcher.planning.model_files import NO_DATA, fetching_remedy
 from launcher.reading.cells import plain
 from launcher.reading.cleaning import kept
 from launcher.reading.data_section import files, read_options
@@ -196,9 +198,7 @@ def _load_hub(source: str) -> Any:
             return datasets.load_dataset(path, config)
         except Exception as error:
             cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            remedy = (
-                "check data.source (id or id:config); for nodes without a network, run launch prefetch first"
-            )
+            remedy = f"check data.source (id or id:config); or {fetching_remedy(os.environ, NO_DATA)}"
             raise RunFailed("data", f"{source} can't be loaded: {cause}", remedy) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from launcher.errors import RunFailed
 from launcher.families import FAMILIES, find
 from launcher.families.shared.names import SpecialTokens
+from launcher.planning.model_files import NO_MODELS, fetching_remedy
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import LONGEST
 
@@ -34,7 +36,7 @@ def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerFast:
         except Exception as error:  # noqa: BLE001  (as above)
             failure = error
     cause = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
-    remedy = "check model.name and model.revision; for nodes without a network, run launch prefetch first"
+    remedy = f"check model.name and model.revision; or {fetching_remedy(os.environ, NO_MODELS)}"
     if Path(name).is_dir():
         remedy = "the directory of model.name must hold tokenizer.json, or the vocabulary files of its model"
     raise RunFailed("model", f"the tokenizer of {name} can't be loaded: {cause}", remedy)

@@ -85,8 +85,11 @@ def test_a_hub_model_that_was_not_downloaded_points_to_prefetch(monkeypatch: pyt
     monkeypatch.setattr(
         "huggingface_hub.constants.HF_HUB_OFFLINE", True
     )  # the variable is read at import alone
-    with pytest.raises(RunFailed, match="launch prefetch"):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(RunFailed) as failed:
         load_tokenizer("someone/nothing", None)
+    assert "unset HF_HUB_OFFLINE" in str(failed.value.remedy)
+    assert "launch prefetch on a machine with a network" in str(failed.value.remedy)
 
 
 def test_a_pretrained_tokenizer(minilm: Path) -> None:
