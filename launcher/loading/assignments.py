@@ -204,7 +204,9 @@ def _read_value(key: str, text: str, where: str, cwd: Path, *, lists: bool) -> N
         return _read_list(key, text, where)
     node = _read_scalar(key, text, where)
     if node.text is not None and "," in text:
-        remedy = f'a list is [{text.strip("[]")}], text with a comma is "{text}"; for several runs start one for each value'
+        remedy = (
+            f'a list is [{text.strip("[]")}], text with a comma is "{text}"; a run for each: launch sweep ...'
+        )
         raise UserError(
             Problem("takes one value: here are commas outside brackets", where, key, text, remedy)
         )

@@ -10,6 +10,7 @@ WARMED_UP = "did you mean train.warmup? It takes a share of the steps, or a numb
 PROFILE = "it belongs into the cluster profile: cluster=FILE"
 PADDED = "no padding is computed: examples are laid out by their tokens"
 SAVED_BEST = "the best model is always kept; eval.metric says by what"
+SEEDS = "several runs are a sweep, with or without --plan: launch sweep ... seed=1..3"
 VERBS = "there are verbs for that: launch recipe=..., launch eval RUN, launch predict RUN FILE"
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -100,6 +101,7 @@ EXPLANATIONS: dict[str, tuple[str, ...]] = {
     SAVED: ("save_steps", "save_strategy", "checkpointing_steps", "save_every"),
     SAVED_BEST: ("load_best_model_at_end", "greater_is_better", "save_best"),
     PADDED: ("group_by_length", "pad_to_max_length", "length_column_name", "pad_to_multiple_of", "padding"),
+    SEEDS: ("seeds", "num_seeds", "n_seeds"),
     VERBS: ("do_train", "do_eval", "do_predict", "do_test"),
     PROFILE: ("account", "partition", "qos", "mem", "cpus_per_task", "constraint", "exclude", "nodelist", "gres", "reservation"),
     "every step is recorded in metrics.jsonl": ("logging_steps", "logging_strategy", "log_every", "log_interval"),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from launcher import paths
 from launcher.errors import Problem, UserError, nearest
 from launcher.runs.directory import STAGING, RunDir
 from launcher.runs.trust import checked
+
+MOST_NAMED = 5
 
 
 def find(reference: str, runs_dir: Path) -> RunDir:
@@ -31,11 +33,9 @@ def find(reference: str, runs_dir: Path) -> RunDir:
     if len(matches) == 1:
         return checked(runs[matches[0]])
     if matches:
-        raise UserError(
-            Problem(
-                f"{reference!r} is the start of several runs: {', '.join(matches)}", remedy="give more of it"
-            )
-        )
+        what = "a sweep" if paths.is_dir(runs_dir / reference) else "the start of several runs"
+        message = f"{reference!r} is {what}, and one run is meant: {_some(matches)}"
+        raise UserError(Problem(message, remedy="name one of them"))
     for place in (as_path, runs_dir / reference):
         _refuse_unreadable(place)
     if "/" in reference and paths.is_dir(as_path):
@@ -43,6 +43,12 @@ def find(reference: str, runs_dir: Path) -> RunDir:
     guess = nearest(reference, list(runs))
     known = f"did you mean {guess}?" if guess else "launch status lists the runs"
     raise UserError(Problem(f"no run {reference!r} in {runs_dir}", remedy=known))
+
+
+def _some(run_ids: Sequence[str]) -> str:
+    """The first of them, since a sweep has hundreds."""
+    more = f" and {len(run_ids) - MOST_NAMED} more" if len(run_ids) > MOST_NAMED else ""
+    return ", ".join(run_ids[:MOST_NAMED]) + more
 
 
 def unfinished(runs_dir: Path, before_s: float) -> list[Path]:

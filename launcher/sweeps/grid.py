@@ -62,10 +62,13 @@ def _values(key: str, text: str) -> Iterator[str]:
             yield part
             continue
         first, last = int(match[1]), int(match[2])
-        if last < first or last - first >= MOST_TRIALS:
+        if last < first:
             raise UserError(
                 Problem("is no range of whole numbers", "override", key, part, "for example seed=1..5")
             )
+        if last - first >= MOST_TRIALS:
+            message = f"has more than {MOST_TRIALS:,} numbers, the most trials that there are"
+            raise UserError(Problem(message, "override", key, part, "for example seed=1..5"))
         yield from map(str, range(first, last + 1))
 
 

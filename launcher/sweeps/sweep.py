@@ -6,8 +6,10 @@ RUNS_DIR/SWEEP/sweep.json names the trials; each trial is a run beside it, RUNS_
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import operator
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -178,6 +180,9 @@ def plan_points(
     if any(word.startswith("run_id=") for word in fixed) or "run_id" in keys:
         remedy = "leave run_id out, and name the sweep: --name NAME"
         raise UserError(Problem("is what a sweep gives to each trial", field="run_id", remedy=remedy))
+    if "runs_dir" in keys:
+        remedy = "name one; the trials stand in it beside each other"
+        raise UserError(Problem("is one for all trials of a sweep", field="runs_dir", remedy=remedy))
     checked = _checked_points(fixed, points, setting)
     sweep = setting.name or _own_name(checked[0], keys, search)
     directory = (setting.cwd / checked[0].loaded.recipe.runs_dir / sweep).resolve()
@@ -352,8 +357,8 @@ def _what_changed(run: RunDir, recipe: Recipe) -> str:
 def _planned_trial(
     checked: Checked, keys: Sequence[str], sweep: str, cwd: Path, loss: Path | None
 ) -> PlannedTrial:
-    everything = dict(leaf_values(checked.loaded.recipe.tree()))
-    values = {key: everything[key] for key in keys}
+    tree = checked.loaded.recipe.tree()
+    values = {key: functools.reduce(operator.getitem, key.split("."), tree) for key in keys}
     run_id = trial_id(sweep, values)
     recipe = checked.loaded.recipe.model_copy(update={"run_id": run_id})
     own = dataclasses.replace(checked, loaded=dataclasses.replace(checked.loaded, recipe=recipe))
@@ -390,8 +395,12 @@ def _text(value: object) -> str:
 
 def _own_name(checked: Checked, keys: Sequence[str], search: Search | None) -> str:
     """The same for the same recipe, fixed values and keys, whatever values those keys take in a grid."""
-    settled = (*keys, *_GIVEN_BY_THE_SWEEP)
-    fixed = {key: value for key, value in leaf_values(checked.loaded.recipe.tree()) if key not in settled}
+    settled = tuple(f"{key}." for key in (*keys, *_GIVEN_BY_THE_SWEEP))
+    fixed = {
+        key: value
+        for key, value in leaf_values(checked.loaded.recipe.tree())
+        if not f"{key}.".startswith(settled)
+    }
     if search is None:
         return f"{checked.loaded.name[:40]}-sweep-{_hash([fixed, sorted(keys)])[:6]}"
     return f"{checked.loaded.name[:40]}-{search.method}-{_hash([fixed, search.space])[:6]}"

@@ -281,6 +281,7 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ("train.weight-decay=0", "unknown key", "did you mean train.weight_decay?"),
         ("Nodes=4", "unknown key", "did you mean nodes?"),
         ("--nodes=4", "unknown key", "did you mean nodes?"),
+        ("seeds=4", "unknown key", "launch sweep ... seed=1..3"),
         ("xyzzy=4", "unknown key", "known here: task, description, nodes"),
         ("debug.xyzzy=1", "unknown key", "known here: debug.samples"),
         ("train=1", "is a section, not a value", "its keys: train.lr, train.epochs"),
@@ -288,7 +289,7 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         (
             "train.lr=1e-5,2e-5",
             "takes one value: here are commas outside brackets",
-            "start one for each value",
+            "a run for each: launch sweep",
         ),
         ("data.text=[a,,b]", "has an item that is empty or a list", "[a,b]"),
         ("data.text=[[a],b]", "has an item that is empty or a list", "[a,b]"),

@@ -101,6 +101,17 @@ def test_another_fixed_value_is_another_sweep_and_never_mixes_with_one_of_the_sa
     assert not (tmp_path / "runs" / "mine.seed3").exists()
 
 
+def test_a_mapping_is_one_value_of_its_key(tmp_path: Path) -> None:
+    weights = "train.loss.class_weights={0: 1, 1: 2},balanced"
+    found = planned(tmp_path, weights)
+    assert [trial.values for trial in found.trials] == [
+        {"train.loss.class_weights": {"0": 1.0, "1": 2.0}},
+        {"train.loss.class_weights": "balanced"},
+    ]
+    assert planned(tmp_path, "train.loss.class_weights=balanced,null").name == found.name
+    assert len(set(names(found))) == 2
+
+
 def test_mistakes_of_all_trials_are_told_once_and_nothing_is_made(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         planned(tmp_path, "train.lr=1e-3,fast,-1", "seed=1..3", "nodez=2")
@@ -109,6 +120,8 @@ def test_mistakes_of_all_trials_are_told_once_and_nothing_is_made(tmp_path: Path
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match="what a sweep gives to each trial"):
         planned(tmp_path, "seed=1,2", "run_id=x")
+    with pytest.raises(UserError, match="runs_dir: is one for all trials"):
+        planned(tmp_path, "runs_dir=a,b")
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b", "x" * 81, "a+b", "-x"])

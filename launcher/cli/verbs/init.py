@@ -247,6 +247,7 @@ def _say_what_next(draft: Draft, target: Path) -> None:
         "model.name",
         "data.max_length",
         "eval.metric",
+        "precision",
     ):
         if key in draft.keys:
             said = draft.keys[key]
