@@ -25,6 +25,11 @@ class Level:
     """Of the metric, over all trials that have this value."""
     trials: int
 
+    @property
+    def written(self) -> str:
+        """The value as a recipe has it."""
+        return self.value if isinstance(self.value, str) else json.dumps(self.value, ensure_ascii=False)
+
 
 @dataclass(frozen=True)
 class Effect:

@@ -36,3 +36,4 @@ def test_a_recipe_and_a_run_tell_their_value(
 def test_a_part_of_a_key_has_no_value_to_tell(launch: Launch) -> None:
     assert "no run 'smok'" in launch("recipes", "explain", "train.lr", "smok", code=2).stderr
     assert "train.lr" in launch("recipes", "explain", "train.l", "smoke", code=2).stderr
+    assert "did you mean train.lr?" in launch("recipes", "explain", "learning_rate", code=2).stderr

@@ -30,6 +30,7 @@ def test_words_have_no_rank_and_a_key_with_one_value_no_effect() -> None:
     trials = [({"a": "x", "b": 1}, 0.5), ({"a": "y", "b": 1}, 0.7), ({"a": None, "b": 1}, 0.6)]
     (found,) = effects(trials, higher_is_better=True)
     assert [level.value for level in found.levels] == ["y", None, "x"]
+    assert [level.written for level in found.levels] == ["y", "null", "x"]
     assert found.rank_correlation is None
     assert effects([], higher_is_better=True) == []
 

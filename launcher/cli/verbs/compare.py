@@ -136,7 +136,7 @@ def _effects_text(found: Sequence[Effect]) -> str:
     def levels(effect: Effect) -> str:
         if not effect.levels:
             return "upper half of its values against the lower"
-        return "  ".join(f"{level.value}: {human_number(level.mean)}" for level in effect.levels)
+        return "  ".join(f"{level.written}: {human_number(level.mean)}" for level in effect.levels)
 
     rows = [
         (
