@@ -205,8 +205,17 @@ def _work_off(
     from launcher.sweeps.turns import in_turn
 
     with _wishes(sweep, WISHES) as wish, in_turn(sweep.directory, _patience(sweep, wish)):
-        ended = work_off(runs, executor, at_once, lambda run, what: say(f"{run.run_id}: {what}"), wish)
+        ended = work_off(runs, executor, at_once, _tell, wish)
     return _told(sweep, ended, as_json=as_json)
+
+
+def _tell(run: RunDir, what: str) -> None:
+    """Say what has become of a trial, and why it failed."""
+    from launcher.cli.output import say
+
+    result = run.read_result() if what == "failed" else None
+    cause = f": {result.error.sentence()}" if result is not None and result.error is not None else ""
+    say(f"{run.run_id}: {what}{cause}")
 
 
 def _patience(sweep: Sweep, wish: Callable[[], Wish]) -> Callable[[], bool]:
@@ -252,7 +261,7 @@ def _drive(sweep: Sweep, searched: Searched, runs: Sequence[RunDir], *, as_json:
             runs,
             executor,
             at_once,
-            lambda run, what: say(f"{run.run_id}: {what}"),
+            _tell,
             wish,
             _company(sweep, searched, executor),
             POLL_S if is_here else CLUSTER_POLL_S,

@@ -352,6 +352,8 @@ def _placed(keys: Mapping[str, Said], place: Path) -> dict[str, Said]:
 
 def _relative(path: str, place: Path) -> str:
     relative = os.path.relpath(path, place.absolute())
+    if relative.startswith("-"):  # an option, where a command gets it
+        return f"./{relative}"
     return path if relative.startswith("../../") else relative
 
 

@@ -178,6 +178,7 @@ def test_a_trial_that_others_may_change_is_not_believed(
 def test_a_trial_that_fails_holds_no_other_up(launch: Launch, tiny: tuple[str, ...]) -> None:
     result = launch("sweep", *tiny, "train.max_steps=3", "train.lr=1e-3,1e18", "--json", code=1)
     assert sorted(json.loads(result.stdout)["trials"].values()) == ["completed", "failed"]
+    assert ": failed: diverged (" in result.stderr
 
 
 def test_a_search_that_is_killed_trains_each_point_once(

@@ -51,6 +51,11 @@ def test_a_folder_of_texts_is_for_learning_their_language(tmp_path: Path) -> Non
     planned(draft, tmp_path)
 
 
+def test_a_file_whose_name_looks_like_an_option_is_planned_as_it_stands(tmp_path: Path) -> None:
+    write_shape("stars.csv", tmp_path).rename(tmp_path / "-x.csv")
+    planned(drafted(tmp_path, "-x.csv"), tmp_path)
+
+
 def test_numbers_that_no_head_reaches_are_told(tmp_path: Path) -> None:
     rows = (f"a chair number {n} of many,{n * 41.5}\n" for n in range(1, 121))
     (tmp_path / "chairs.csv").write_text("text,price\n" + "".join(rows))

@@ -29,11 +29,20 @@
     });
   }
 
-  function number(value) {
+  function number(value, digits = 4) {
     if (value == null) return "–";
     const size = Math.abs(value);
-    if (size && (size < 1e-4 || size >= 1e5)) return value.toExponential(2);
-    return size >= 100 ? value.toFixed(0) : Number(value.toPrecision(4)).toString();
+    if (size && (size < 1e-4 || size >= 1e5)) return value.toExponential(digits - 2);
+    return size >= 100 && digits === 4 ? value.toFixed(0) : Number(value.toPrecision(digits)).toString();
+  }
+
+  // Ticks that lie close together have as many digits as tell them apart.
+  function marks(ticks) {
+    const known = ticks.filter((tick) => tick != null);
+    const apart = (digits) => new Set(known.map((tick) => number(tick, digits))).size === known.length;
+    let digits = 4;
+    while (digits < 9 && !apart(digits)) digits += 1;
+    return ticks.map((tick) => (tick == null ? "" : number(tick, digits).replace(/\.?0+e/, "e")));
   }
 
   // Runs beyond the eighth have a colour again, in strokes of their own; long dashes are figures on the validation data.
@@ -70,7 +79,7 @@
       scales: { x: { time: false }, y: chart.log ? { distr: 3 } : { range: upright } },
       axes: [
         { ...axis, label: "step", labelSize: 22, labelFont: "12px system-ui, sans-serif", values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString("en") : "")) },
-        { ...axis, size: 72, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : number(tick))) },
+        { ...axis, size: 72, values: (_, ticks) => marks(ticks) },
       ],
       cursor: { points: { size: 7 } },
       legend: { markers: { dash: (plot, index) => (plot.series[index].dash ? "dashed" : "solid") } },
