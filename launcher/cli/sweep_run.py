@@ -200,7 +200,6 @@ def _work_off(
     sweep: Sweep, runs: Sequence[RunDir], executor: Executor, at_once: int, *, as_json: bool
 ) -> int:
     """Do the trials here, one after the other or some at a time; returns when no more is to be done."""
-    from launcher.cli.output import say
     from launcher.sweeps.queue import work_off
     from launcher.sweeps.turns import in_turn
 
@@ -240,7 +239,6 @@ def _drive(sweep: Sweep, searched: Searched, runs: Sequence[RunDir], *, as_json:
     On a cluster, trials that don't depend on results are submitted at once, and whoever leaves them leaves them running;
     those that do begin together where they share a job.
     """
-    from launcher.cli.output import say
     from launcher.executors import executor_for
     from launcher.sweeps.halving import stopped_early
     from launcher.sweeps.queue import POLL_S, work_off
