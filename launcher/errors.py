@@ -2,7 +2,8 @@
 
     LauncherError
     ├── UserError          a mistake in what was asked; exit code 2, no traceback, nothing created
-    │   └── DamagedFile    a file of a run that can't be read (a ValueError, too)
+    │   ├── DamagedFile    a file of a run that can't be read (a ValueError, too)
+    │   └── UntrustedFile  a file of a run that somebody else owns or could have changed
     ├── RunFailed          the run itself failed; exit code 1, recorded in result.json
     └── RunStopped         stopped as planned and resumable; exit code 75
 
@@ -91,6 +92,10 @@ class UserError(LauncherError):
 
 class DamagedFile(UserError, ValueError):
     """A file of a run directory does not hold what it should."""
+
+
+class UntrustedFile(UserError):
+    """A file of a run directory belongs to somebody else, or could have been changed by others."""
 
 
 class RunFailed(LauncherError):

@@ -162,6 +162,9 @@ class Interrupts:
                 if executor.state(run).active:
                     raise
                 return  # it has just ended by itself
+            except RunFailed as error:
+                bar.line(f"{error.message}; press Ctrl-C again to kill it")
+                return
             bar.line("saving, then stopping; press Ctrl-C again to kill it instead")
         if self._wanted >= 2 and self._done == 1:
             self._done = 2

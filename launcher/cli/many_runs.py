@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from launcher.cli.output import fitted, say, show, show_json, table
 from launcher.cli.run_state import Look, looks, metric_text, remark
 from launcher.cli.waiting import left_of
-from launcher.errors import LauncherError, Problem, RunFailed, UserError
+from launcher.errors import LauncherError, Problem, RunFailed, UntrustedFile, UserError
 from launcher.executors import Executor, executor_for
 from launcher.executors.shared.base import ACTIVE
 from launcher.figures import human_seconds, moment, quantity
@@ -72,7 +72,7 @@ class Line:
 
 
 def lines_of(runs: Iterable[RunDir]) -> list[Line]:
-    """A line for each run: one that can't be read hides no other, and its line says which file is damaged."""
+    """A line for each run: one that can't be read hides no other, and its line says which file is to blame."""
     return [_line(RunDir(path), look) for path, look in looks(runs).items()]
 
 
@@ -84,7 +84,8 @@ def _line(run: RunDir, look: Look | LauncherError) -> Line:
             look = error
     if not run.path.exists():
         return Line(run, 0.0, "missing", None, "its directory is gone")
-    return Line(run, run.path.stat().st_mtime, "damaged", None, str(look).splitlines()[0])
+    status = "untrusted" if isinstance(look, UntrustedFile) else "damaged"
+    return Line(run, run.path.stat().st_mtime, status, None, str(look).splitlines()[0])
 
 
 def show_list(lines: Sequence[Line], *, as_json: bool) -> None:

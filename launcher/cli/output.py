@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError, listed
+from launcher.runs.failure_classes import FULL
 from launcher.secret_values import HIDDEN, secret_values, without_values
 from launcher.visible import columns_of, json_safe, shortened, visible
 
@@ -30,6 +31,8 @@ EXIT_SIGNALLED = 128
 """What a shell adds to the number of the signal that ended a process."""
 STDOUT = "stdout"
 """How messages name it where it can't be written."""
+ROOM = "free space on its disk, or make it writable"
+"""What helps where a file system takes no more."""
 LEAST_CELL = 16
 """A cell of a table is not cut shorter than this while there is another to cut."""
 WIDTH = 120
@@ -146,7 +149,8 @@ def report_refusal(error: OSError, *, as_json: bool) -> int:
     if where == STDOUT:
         _discard(sys.stdout)
     try:
-        return report_error(UserError(Problem(error.strerror or str(error), where)), as_json=as_json)
+        problem = Problem(error.strerror or str(error), where, remedy=ROOM if error.errno in FULL else None)
+        return report_error(UserError(problem), as_json=as_json)
     except OSError:  # it is said on stderr, and stdout takes no document
         return EXIT_USAGE
 

@@ -20,13 +20,14 @@ from launcher.executors.shared.base import (
     Verdict,
     prepare_start,
     recorded_state,
+    recording_its_end,
     refuse_idle,
     request_stop,
 )
 from launcher.executors.shared.site import Node, Site
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
-from launcher.runs.files import write_text
+from launcher.runs.requests import ask_to_end
 
 if TYPE_CHECKING:
     from launcher.recipe.cluster import Cluster
@@ -197,7 +198,7 @@ class LocalExecutor:
         from launcher.runs import endings
 
         script = _pid(job)
-        write_text(run.cancel, "user")
+        stands = ask_to_end(run)
         kill_below(script)
         began = time.monotonic()
         while self._is_alive(run, job):
@@ -208,8 +209,9 @@ class LocalExecutor:
             if waited_s > GIVE_UP_S:
                 raise undying(run, [script])
             time.sleep(0.02)
-        if run.cancel.exists():
-            endings.cancelled(run)
+        if run.cancel.exists() or not stands:
+            with recording_its_end(run):
+                endings.cancelled(run)
 
     def _living(self, run: RunDir) -> list[str]:
         """Jobs whose scripts are alive, the newest first: more than one only where the file system has no locks."""

@@ -31,7 +31,7 @@ class StepTimes:
     own_ratio: float
     """The same without what it waits longer for cores than the others."""
     part: str
-    """Where it loses the most: a part of a step, or CORES."""
+    """Where it loses the most: a part of a step, or CORES; it goes from one to the other once STRETCHES in a row agree."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,14 @@ class _Stretch:
     """Seconds of each part, in the order of TIMED, by rank."""
     waits: tuple[float, ...]
     """Seconds of its own work in a step that a rank waits for cores, by rank."""
+
+    def keeps_waiting(self, rank: int) -> bool:
+        """Whether the rank loses most of its time by waiting for cores."""
+        return 2 * self.waits_longer(rank) > self.own[rank] - _others(self.own, rank)
+
+    def waits_longer(self, rank: int) -> float:
+        """Seconds more than the others that it waits for cores."""
+        return max(0.0, self.waits[rank] - _others(self.waits, rank))
 
 
 class Stragglers:
@@ -72,6 +80,13 @@ class Stragglers:
         self.slow = self._slow(self.times)
         return True
 
+    @property
+    def cause(self) -> tuple[int, bool] | None:
+        """The rank that is slow now, and whether that is for want of cores."""
+        if self.times is None or self.slow is None:
+            return None
+        return self.slow, self.times.part == CORES
+
     def _stretch(self) -> _Stretch:
         usual = [_usual(column) for column in zip(*self._steps, strict=True)]
         starts = range(0, len(usual), SHARES)
@@ -85,20 +100,36 @@ class Stragglers:
         return _Stretch(own, parts, waits)
 
     def _look(self) -> StepTimes:
-        own = _over([stretch.own for stretch in self._stretches])
-        parts = [_over([stretch.parts[part] for stretch in self._stretches]) for part in range(len(TIMED))]
-        waits = _over([stretch.waits for stretch in self._stretches])
+        usual = self._medians()
+        own, parts = usual.own, usual.parts
         slowest = max(range(len(own)), key=own.__getitem__)
         worst = max(self._own, key=lambda part: parts[part][slowest] - _others(parts[part], slowest))
-        waits_longer = max(0.0, waits[slowest] - _others(waits, slowest))
-        is_kept_waiting = 2 * waits_longer > own[slowest] - _others(own, slowest)
+        without_waits = own[slowest] - usual.waits_longer(slowest)
         return StepTimes(
             seconds=dict(zip(TIMED, parts, strict=True)),
             slowest=slowest,
             ratio=_ratio(own, slowest),
-            own_ratio=max(1.0, _ratio(own, slowest, own[slowest] - waits_longer)),
-            part=CORES if is_kept_waiting else TIMED[worst],
+            own_ratio=max(1.0, _ratio(own, slowest, without_waits)),
+            part=CORES if self._keeps_waiting(usual, slowest) else TIMED[worst],
         )
+
+    def _medians(self) -> _Stretch:
+        """Over the newest stretches."""
+        parts = (_over([stretch.parts[part] for stretch in self._stretches]) for part in range(len(TIMED)))
+        return _Stretch(
+            own=_over([stretch.own for stretch in self._stretches]),
+            parts=tuple(parts),
+            waits=_over([stretch.waits for stretch in self._stretches]),
+        )
+
+    def _keeps_waiting(self, usual: _Stretch, rank: int) -> bool:
+        """Whether waits for cores make a rank slow; of one that was called slow, as before unless all stretches disagree."""
+        found = {stretch.keeps_waiting(rank) for stretch in self._stretches}
+        if len(found) == 1:
+            return found.pop()
+        if self.times is None or rank != self.slow:
+            return usual.keeps_waiting(rank)
+        return self.times.part == CORES
 
     def _slow(self, times: StepTimes) -> int | None:
         """The slowest rank, where it was so in every stretch, or has not caught up yet."""

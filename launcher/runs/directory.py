@@ -282,9 +282,9 @@ class RunDir:
             file.write(job + "\n")
 
     def stop_requested_by(self) -> str | None:
-        """Who asked for a stop, or None where nobody did."""
+        """Who asked for a stop, or None where nobody did; the user, where a full disk took no word of whom."""
         text = read_text(self.stop, WORD_BYTES)
-        return None if text is None else text.strip()
+        return None if text is None else text.strip() or "user"
 
     def discard(self) -> None:
         """Remove the whole directory: nothing of this run ever started."""

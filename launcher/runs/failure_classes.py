@@ -61,6 +61,10 @@ LOST = frozenset(
 """What file systems say that have lost their disk or their server."""
 
 
+MAKE_ROOM = "free space on the run directory's disk, or make it writable"
+"""What helps where its file system takes no writes."""
+
+
 def of_storage(error: BaseException) -> bool:
     """Whether a file system has lost its disk or its server, which may come back."""
     return isinstance(error, OSError) and not isinstance(error, ConnectionError) and error.errno in LOST
@@ -69,6 +73,11 @@ def of_storage(error: BaseException) -> bool:
 def takes_no_writes(error: BaseException) -> bool:
     """Whether a file system has refused to be written to, for now or for good."""
     return of_storage(error) or (isinstance(error, OSError) and error.errno in FULL)
+
+
+def kind_of_refusal(error: BaseException) -> str:
+    """The class of a failure for want of a disk that takes writes."""
+    return STORAGE if of_storage(error) else "disk"
 
 
 def answer_to(kind: str) -> Answer:

@@ -8,6 +8,7 @@ import signal
 from dataclasses import dataclass, replace
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, EXIT_UNRECORDED
+from launcher.figures import quantity
 from launcher.runs import address_limit, crash_reports
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Attempt, FailedRank, Gone, Hang
@@ -15,18 +16,20 @@ from launcher.runs.crash_reports import crash_in
 from launcher.runs.deaths import Death, first_gone, held_too_much, of_memory, remedy
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, last_events
-from launcher.runs.failure_classes import HANG, MEMORY, STORAGE, of_storage, takes_no_writes
+from launcher.runs.failure_classes import HANG, MAKE_ROOM, MEMORY, STORAGE, kind_of_refusal, takes_no_writes
 from launcher.runs.files import write_text
 from launcher.runs.jobs import Job
 from launcher.runs.records import read_tail
+from launcher.runs.requests import is_asked
 from launcher.runs.results import Error
+from launcher.runs.retries import saved_step
 
 TAIL_BYTES = 1 << 16
 TAIL_LINES = 12
 SCRIPT_LINES = 2
 FULL_BELOW = 1 << 20
 """A disk with fewer bytes free is taken for full."""
-FREE_SPACE = "free space on the run directory's disk, or make it writable, then launch resume"
+FREE_SPACE = f"{MAKE_ROOM}, then launch resume"
 STORAGE_REMEDY = "if it comes again, have the file system of the run directory looked at"
 SHUTDOWN_S = 300
 """Ranks that torchrun still finds so long after the first has failed are killed; its job's script says so long."""
@@ -183,8 +186,19 @@ def unrecorded(run: RunDir, what: str, refusal: Refusal | None) -> Error:
     step = None if last is None else last_step(run, last.number)
     if refusal is None:
         refusal = Refusal(STORAGE, "took no writes at that moment")
-    remedy = STORAGE_REMEDY if refusal.kind == STORAGE else FREE_SPACE
-    return Error(refusal.kind, f"{what}; the disk of {run.path} {refusal.words}", remedy, step=step)
+    help_ = STORAGE_REMEDY if refusal.kind == STORAGE else MAKE_ROOM
+    message = f"{what}; the disk of {run.path} {refusal.words}; {_lost(run, step)}"
+    return Error(refusal.kind, message, f"{help_}, then launch resume {run.run_id}", step=step)
+
+
+def _lost(run: RunDir, step: int | None) -> str:
+    """What a run loses that could not save its state at its last step, although it may have been asked to."""
+    saved = saved_step(run)
+    start = f"the checkpoint of step {saved}" if saved else "the beginning"
+    lost = (step or 0) - saved
+    steps = f"{quantity(lost, 'step')} trained since {start} {'is' if lost == 1 else 'are'} lost"
+    asked = "it was asked to save and stop, and could not save; " if is_asked(run.stop) else ""
+    return asked + (steps if lost > 0 else f"it goes on from {start}")
 
 
 @dataclass(frozen=True)
@@ -210,8 +224,7 @@ def refusal_of(run: RunDir) -> Refusal | None:
         trial.unlink()
     except OSError as error:
         if takes_no_writes(error):
-            kind = STORAGE if of_storage(error) else "disk"
-            return Refusal(kind, f"takes no writes: {error.strerror}")
+            return Refusal(kind_of_refusal(error), f"takes no writes: {error.strerror}")
     return None
 
 

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.errors import Problem, UserError
+from launcher.errors import Problem, UntrustedFile, UserError
 from launcher.runs.directory import RunDir
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def checked(run: RunDir) -> RunDir:
 def believed_plan(run: RunDir) -> RunPlan:
     """The plan of a run that is believed: the directory and its files are ours alone, and its plan is one.
 
-    Root is no exception: it would execute what somebody else has written. Raises UserError, or DamagedFile.
+    Root is no exception: it would execute what somebody else has written. Raises UserError.
     """
     refuse_foreign(run.path, run.path)
     for directory, names in (
@@ -65,7 +65,7 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
 
 
 def refuse_foreign(path: Path | os.DirEntry[str], within: Path) -> None:
-    """Raises UserError where others own or may change it, or it is a link, a pipe or a device.
+    """Raises UntrustedFile where others own or may change it, UserError where it is a link, a pipe or a device.
 
     It lies in the directory `within`, or is that directory.
     """
@@ -73,19 +73,19 @@ def refuse_foreign(path: Path | os.DirEntry[str], within: Path) -> None:
         found = path.stat(follow_symlinks=False)
     except OSError:
         return
-    remedy = None
+    kind: type[UserError] = UserError
     if stat.S_ISLNK(found.st_mode):
         reason = "is a link, and links in a run directory are not followed"
         remedy = "put what it points at in its place"
     elif found.st_uid != os.geteuid():
-        reason = f"belongs to user {found.st_uid}, and you are user {os.geteuid()}"
+        kind, reason = UntrustedFile, f"belongs to user {found.st_uid}, and you are user {os.geteuid()}"
         remedy = "use it as its owner, or make it yours once you have read it: cp -r, then chmod -R go-w"
     elif found.st_mode & WRITABLE_BY_OTHERS:
-        reason = "can be changed by others: nothing in it is believed or executed"
+        kind, reason = UntrustedFile, "can be changed by others: nothing in it is believed or executed"
         remedy = f"look at what it holds, then: chmod -R go-w {within}"
     elif not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
         reason = "is neither a file nor a directory: a pipe or a device is never read"
         remedy = f"remove it: rm {os.fspath(path)}"
     else:
         return
-    raise UserError(Problem(reason, where=os.fspath(path), remedy=remedy))
+    raise kind(Problem(reason, where=os.fspath(path), remedy=remedy))

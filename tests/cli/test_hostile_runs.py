@@ -169,6 +169,10 @@ def test_what_belongs_to_somebody_else_is_not_executed(launch: Launch, make_run:
     run = make_run("touch EXECUTED", run_id="r")
     os.chown(run.job_sh, 12345, 12345)
     assert "belongs to user 12345" in launch("resume", "r", code=2).stderr
+    (shown,) = json.loads(launch("status", "--state", "untrusted", "--json").stdout)
+    assert (shown["status"], shown["run_id"]) == ("untrusted", "r")
+    assert "job.sh: belongs to user 12345" in shown["error"]
+    assert "r is left alone" in launch("clean", "--yes").stderr
     assert not (run.path / "EXECUTED").exists()
 
 

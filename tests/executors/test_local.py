@@ -169,11 +169,13 @@ def test_cancelling_leaves_no_process_behind(local: Executor, make_run: MakeRun)
     local.cancel(run)
 
 
-def test_another_process_can_watch_and_cancel(local: Executor, make_run: MakeRun) -> None:
+@pytest.mark.parametrize("room", ["", "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "])
+def test_another_process_can_watch_and_cancel(local: Executor, make_run: MakeRun, room: str) -> None:
+    """Also one that can write nothing: the request is an empty file then."""
     run = make_run(HARD_TO_KILL)
     started(local, run)
     code = (
-        "import sys, pathlib; from launcher.executors import executor_for; from launcher.runs.directory import RunDir\n"
+        f"{room}import sys, pathlib; from launcher.executors import executor_for; from launcher.runs.directory import RunDir\n"
         "run = RunDir(pathlib.Path(sys.argv[1])); local = executor_for('local')\n"
         "print(local.state(run).status); local.cancel(run)"
     )

@@ -52,6 +52,17 @@ def test_a_rank_that_loses_its_time_by_waiting_for_cores_is_named_so() -> None:
     assert round(stragglers.times.own_ratio, 3) == round((0.073 - 0.0365 + 0.0033 / 2) / 0.033, 3)
 
 
+def test_another_reason_is_told_once_and_a_mixed_spell_changes_nothing() -> None:
+    stragglers, causes = Stragglers(OWN), []
+    waiting, working = (0.0, 0.0, 0.6), (0.0, 0.0, 0.0)
+    mixed = [waiting if number // STRETCH % 2 else working for number in range(4 * WINDOW)]
+    for waits in [*[working] * WINDOW, *mixed, *[waiting] * WINDOW, *mixed, *[working] * WINDOW]:
+        stragglers.add(step(1.0, 1.0, 3.0, waits=waits))
+        if stragglers.cause is not None and stragglers.cause not in causes[-1:]:
+            causes.append(stragglers.cause)
+    assert causes == [(2, False), (2, True), (2, False)]
+
+
 def test_waits_for_cores_that_all_have_excuse_nobody() -> None:
     stragglers = Stragglers(OWN)
     for _ in range(WINDOW):

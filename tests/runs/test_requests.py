@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.plans import new_run, plan_of, stand_in_python
 
-from launcher.errors import UserError
+from launcher.errors import RunFailed, UserError
+from launcher.executors.shared.base import recording_its_end, request_stop
 from launcher.node import begin, end
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_text
-from launcher.runs.requests import is_asked
+from launcher.runs.requests import ask_to_end, is_asked
 from launcher.runs.trust import checked
 from launcher.train.process.stop_requests import StopFlag
 
@@ -111,3 +114,35 @@ def test_a_script_that_is_signalled_puts_its_request_in_the_place_of_it(run: Run
     assert done.returncode == 75, done.stdout + done.stderr
     assert run.attempt(1).read().stop == "signal"
     assert not (run.control / "made").exists()
+
+
+@pytest.fixture
+def no_room() -> Iterator[None]:
+    """This process can write nothing into files."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("no_room")
+def test_a_full_disk_takes_a_request_without_a_word(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.control.mkdir()
+    request_stop(run)
+    assert run.stop_requested_by() == "user"
+    assert ask_to_end(run)
+    assert is_asked(run.cancel)
+
+
+def test_what_cannot_be_asked_or_recorded_is_said_with_the_remedy(tmp_path: Path) -> None:
+    read_only = OSError(errno.EROFS, "Read-only file system", "result.json")
+    with (
+        pytest.raises(RunFailed, match="is killed, which can't be recorded") as error,
+        recording_its_end(RunDir(tmp_path)),
+    ):
+        raise read_only
+    assert error.value.error_class == "disk"
+    assert "make it writable" in str(error.value)
+    with pytest.raises(PermissionError), recording_its_end(RunDir(tmp_path)):
+        raise PermissionError

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from launcher.runs.directory import RunDir
 
 ENDED = tuple(
-    state for state in STATES if state not in ("pending", "running", "completing", "unreachable", "damaged")
+    state
+    for state in STATES
+    if state not in ("pending", "running", "completing", "unreachable", "damaged", "untrusted")
 )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STATES = (
     *("waiting", "pending", "running", "completing", "completed", "stopped", "failed", "cancelled"),
-    *("preempted", "unreachable", "unknown", "damaged"),
+    *("preempted", "unreachable", "unknown", "damaged", "untrusted"),
 )
 
 
@@ -141,11 +141,13 @@ def cancel_command(reference: str, runs_dir: Path | None, as_json: bool) -> None
         return
     from launcher.cli.output import say
     from launcher.executors.local import end_unrecorded
+    from launcher.executors.shared.base import recording_its_end
     from launcher.executors.shared.outcome import state_text
 
     run, executor, state = _with_state(reference, runs_dir)
     if state.job_id is not None and _is_lost(state):
-        end_unrecorded(run, state.job_id, "cancelled", None)
+        with recording_its_end(run):
+            end_unrecorded(run, state.job_id, "cancelled", None)
     else:
         _refuse_ended(run, state)
         say(f"{run.run_id}: ending {state_text(state)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from launcher.executors.shared.environment import split_environment
 from launcher.executors.shared.site import Node, Site
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
-from launcher.runs.files import write_json, write_text
+from launcher.runs.failure_classes import MAKE_ROOM, kind_of_refusal, takes_no_writes
+from launcher.runs.files import write_json
+from launcher.runs.requests import ask
 from launcher.runs.trust import checked
 
 if TYPE_CHECKING:
@@ -227,8 +230,28 @@ def refuse_idle(run: RunDir, state: JobState) -> None:
 
 
 def request_stop(run: RunDir) -> None:
-    """Write the stop file; training polls it."""
-    write_text(run.stop, "user")
+    """Write the stop file; training polls it. Raises RunFailed where the run directory takes no writes."""
+    try:
+        ask(run.stop)
+    except OSError as error:
+        if not takes_no_writes(error):
+            raise
+        text = f"can't be asked to save and stop: {error.filename}: {error.strerror}; it goes on"
+        remedy = f"{MAKE_ROOM}, then again; launch cancel {run.run_id} kills it as it is"
+        raise RunFailed(kind_of_refusal(error), f"{run.run_id} {text}", remedy) from None
+
+
+@contextlib.contextmanager
+def recording_its_end(run: RunDir) -> Iterator[None]:
+    """Around the record that a run was killed. Raises RunFailed where its directory takes no writes."""
+    try:
+        yield
+    except OSError as error:
+        if not takes_no_writes(error):
+            raise
+        text = f"{run.run_id} is killed, which can't be recorded: {error.filename}: {error.strerror}"
+        remedy = f"{MAKE_ROOM}; launch cancel {run.run_id} records it then"
+        raise RunFailed(kind_of_refusal(error), text, remedy) from None
 
 
 def ended_for_good(run: RunDir, job: str) -> bool:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 from launcher.errors import RunFailed
-from launcher.executors.shared.base import JobState, ended_for_good, recorded_state
+from launcher.executors.shared.base import JobState, ended_for_good, recorded_state, recording_its_end
 from launcher.executors.shared.slurm_commands import message_of, run_slurm
 from launcher.executors.shared.slurm_records import timestamp
 from launcher.executors.shared.slurm_states import asked_for, known_state
 from launcher.runs.directory import RunDir
-from launcher.runs.files import write_text
+from launcher.runs.requests import ask_to_end
 
 RECORD_TIMEOUT_S = 5.0
 """Longest to wait for the script of a killed training to record that."""
@@ -26,7 +26,7 @@ def kill(run: RunDir, state: JobState) -> None:
     # Slurm may take long over what is left of a job: how its run ended stays as it is.
     has_said = state.status == "completing" and recorded_state(run, state.job_id).status != "unknown"
     if not has_said:
-        write_text(run.cancel, "user")
+        ask_to_end(run)
     if state.status == "running":
         # The training first, with no time to save; its script lives on for a moment and records the end.
         steps = run_slurm(["squeue", "--steps", "--noheader", f"--jobs={state.job_id}", "--format=%i"])
@@ -46,7 +46,7 @@ def kill(run: RunDir, state: JobState) -> None:
 def cancel_member(run: RunDir, state: JobState) -> None:
     """End a run that shares its job with others, which go on: the job's script sees the request and kills it."""
     assert state.job_id is not None
-    write_text(run.cancel, "user")
+    ask_to_end(run)
     if state.status != "pending":
         _wait(lambda: not run.cancel.exists(), CANCEL_TIMEOUT_S)
     elif run.cancel.exists():
@@ -87,7 +87,8 @@ def _record_cancelled(run: RunDir, job: str) -> None:
     elif status != "cancelled" or run.cancel.exists():
         from launcher.runs import endings
 
-        endings.cancelled(run)
+        with recording_its_end(run):
+            endings.cancelled(run)
 
 
 def _has_ended(job: str) -> bool:

@@ -26,7 +26,7 @@ class RankTimes:
 
     def note(self, step: int, shares: Sequence[float]) -> None:
         """Look at a step; every some steps, tell."""
-        before = self._stragglers.slow
+        before = self._stragglers.cause
         if not self._tells or not self._stragglers.add(shares):
             return
         times, slow = self._stragglers.times, self._stragglers.slow
@@ -35,7 +35,7 @@ class RankTimes:
         if slow is not None:
             told = replace(told, slow=slow, host=self._host(slow), ratio=times.ratio, part=times.part)
         self._events.emit("step_times", **told.told())
-        if told.sentence is not None and slow != before:
+        if told.sentence is not None and self._stragglers.cause != before:
             self._events.notice(f"{told.sentence}, over {STRETCH * STRETCHES} steps", "warning")
 
     def slowest(self) -> dict[str, float]:
