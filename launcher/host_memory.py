@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
+
+from launcher import control_groups
 
 VMSTAT = Path("/proc/vmstat")
 MEMINFO = Path("/proc/meminfo")
-GROUPS = Path("/sys/fs/cgroup")
-OWN_GROUPS = Path("/proc/self/cgroup")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -28,10 +27,8 @@ def available() -> int | None:
 def allowed() -> int | None:
     """Bytes that this machine has, or the least limit of the control groups that this process is in."""
     total = _number(MEMINFO, "MemTotal:")
-    limits = [] if total is None else [total << 10]
-    with contextlib.suppress(OSError):
-        limits += _limits(OWN_GROUPS.read_text(encoding="utf-8", errors="replace"))
-    return min(limits, default=None)
+    limits = (None if total is None else total << 10, control_groups.memory())
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def held(pid: int) -> int | None:
@@ -39,22 +36,6 @@ def held(pid: int) -> int | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * PAGE or None
     return None
-
-
-def _limits(groups: str) -> Iterator[int]:
-    """The limits of the groups in /proc/PID/cgroup and of those above them, in both versions of control groups."""
-    for line in groups.splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory"):
-            continue
-        root = GROUPS / controllers
-        name = "memory.limit_in_bytes" if controllers else "memory.max"
-        group = root / path.lstrip("/")
-        for directory in (group, *group.parents):
-            with contextlib.suppress(OSError, ValueError):
-                yield int((directory / name).read_text(encoding="ascii"))
-            if directory == root:
-                break
 
 
 def _number(file: Path, name: str) -> int | None:

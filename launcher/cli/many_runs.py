@@ -52,7 +52,7 @@ class Line:
                 self.status,
                 "",
                 "",
-                self.doubt.removeprefix(f"{self.run.path}/"),
+                self.doubt.removeprefix(f"{self.run.path}/").removeprefix(f"{self.run.path}: "),
                 created,
             ]
         step, eta_s = self.look.step, self.look.eta_s

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher import host_memory
+from launcher.control_groups import cores
 from launcher.errors import UserError
 from launcher.executors.shared.base import (
     Forecast,
@@ -62,7 +63,7 @@ class LocalExecutor:
     def start(self, run: RunDir) -> str:
         """Start job.sh; what it prints goes to logs/job_local.log."""
         with run.locked():
-            environment = prepare_start(run, self.state(run), os.environ)
+            environment = _with_threads(run, prepare_start(run, self.state(run), os.environ))
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
             with open(os.open(run.job_log("local"), flags, 0o600), "ab") as log:  # noqa: PTH123
                 self._script = subprocess.Popen(
@@ -161,7 +162,7 @@ class LocalExecutor:
         """What this machine has left, or the least that a control group allows."""
         del partition, largest
         known = [size for size in (host_memory.available(), host_memory.allowed()) if size is not None]
-        return len(os.sched_getaffinity(0)), min(known, default=None)
+        return cores(), min(known, default=None)
 
     def predicted_start(self, script: str) -> Forecast | None:
         """It starts at once."""
@@ -243,6 +244,17 @@ def end_unrecorded(run: RunDir, job: str, status: Outcome, error: Error | None) 
             raise undying(run, left)
         time.sleep(0.02)
     endings.died(run, status, error)
+
+
+def _with_threads(run: RunDir, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a job that computes on as many threads as its share of the processors lets run at once.
+
+    PyTorch and the job's script see the cores that there are, and no quota of their time.
+    """
+    plan, threads = run.read_plan(), cores()
+    if plan.device != "cpu" or threads == len(os.sched_getaffinity(0)):
+        return dict(environment)
+    return {"OMP_NUM_THREADS": str(max(1, threads // plan.gpus)), **environment}
 
 
 def _pid(job: str) -> int:

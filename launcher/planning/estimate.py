@@ -143,6 +143,13 @@ def trainable_parameters(shape: ModelShape, setup: Setup) -> int:
     return total_parameters(shape, setup) - frozen
 
 
+def idle_copies(shape: ModelShape, setup: Setup) -> int:
+    """Parameters that lie idle under LoRA: of what is trained in full beside the adapters, peft keeps what it was before."""
+    if setup.tuning != "lora":
+        return 0
+    return trainable_parameters(shape, setup) - adapter_parameters(shape, setup)
+
+
 def live_parameters(shape: ModelShape) -> int:
     """Parameters that ZeRO 3 gathers at a time: the embeddings or two layers, whichever is more.
 
@@ -195,7 +202,7 @@ def largest_micro_batch(
 
 def _weight_bytes(shape: ModelShape, setup: Setup) -> int:
     """fp32 parameters on the device: all, or under ZeRO 3 this rank's share and what is gathered at a time."""
-    total = total_parameters(shape, setup)
+    total = total_parameters(shape, setup) + idle_copies(shape, setup)
     if setup.zero_stage < 3:
         return FP32 * total
     share = _share(total, setup.world_size) if setup.offload == "none" else 0

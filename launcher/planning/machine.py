@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.commands import ask
+from launcher.control_groups import cores
 from launcher.engine.machine import asked_threads, cpu_name
 from launcher.engine.speeds import read_known
 from launcher.executors import SCHEDULERS, executor_for
@@ -27,7 +28,7 @@ def observe(recipe: Recipe, cluster: Cluster, submits: bool = True) -> Machine:
         scheduler=scheduler_here() if recipe.executor == AUTO else None,
         gpus=local_gpus(),
         native_bf16=native_bf16(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=cores(),
         threads=asked_threads(),
         submits=submits,
         cpu=cpu_name(),

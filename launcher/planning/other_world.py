@@ -35,7 +35,8 @@ def replan(run: RunDir, words: Sequence[str], environ: Mapping[str, str], cwd: P
     surroundings = {name: value for name, value in environ.items() if not name.startswith("LAUNCH_")}
     own_loss = read_text(run.loss)
     planned = plan_of(check([*fixed, *words], surroundings, cwd), cwd, own_loss)
-    _refuse_sharded(run, before, planned.recipe.zero.offload, words)
+    if planned.world_size != before.world_size:
+        _refuse_sharded(run, before, planned.recipe.zero.offload, words)
     recipe = planned.recipe.model_copy(update={"run_id": before.recipe.run_id})
     identity = {"name": before.name, "run_id": run.run_id, "run_dir": str(run.path), "recipe": recipe}
     plan = planned.model_copy(update=identity)
@@ -52,7 +53,7 @@ def _write(run: RunDir, files: Mapping[str, str]) -> None:
 
 def cut_for_its_ranks(zero_stage: int, offload: str) -> str | None:
     """Which saved state only the same number of ranks can take up, in words; None where any can."""
-    return f"ZeRO-{zero_stage} with zero.offload={offload}" if zero_stage and offload != "none" else None
+    return f"ZeRO-{zero_stage} with zero.offload=nvme" if offload == "nvme" else None
 
 
 def _refuse_sharded(run: RunDir, before: RunPlan, offload: str, words: Sequence[str]) -> None:
@@ -62,7 +63,7 @@ def _refuse_sharded(run: RunDir, before: RunPlan, offload: str, words: Sequence[
     reason = f"{how} saves a part of the state for each of {before.world_size} ranks"
     remedy = (
         f"launch resume {run.run_id} goes on with nodes={before.nodes} gpus={before.gpus}, as before; "
-        "a new run with zero.offload=none can change them"
+        "a new run with zero.offload=cpu or none can change them"
     )
     raise UserError(Problem(reason, where=run.run_id, field=words[0].partition("=")[0], remedy=remedy))
 

@@ -29,6 +29,8 @@ def find(reference: str, runs_dir: Path) -> RunDir:
     runs = {run.run_id: run for run in list_runs(runs_dir)}
     if reference in runs:
         return checked(runs[reference])
+    if "/" not in reference and paths.exists(runs_dir / reference / "plan.json"):
+        return checked(RunDir((runs_dir / reference).resolve()))  # a link, whose run has another name
     matches = sorted(run_id for run_id in runs if run_id.startswith(reference))
     if len(matches) == 1:
         return checked(runs[matches[0]])

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from launcher import control_groups
 from launcher.cards import model_card
 from launcher.errors import (
     EXIT_FAILED,
@@ -39,6 +40,7 @@ from launcher.secret_values import without_secrets
 from launcher.train.compress.compression import compression_report
 from launcher.train.job import Job, make_job
 from launcher.train.loop import Ending, StepTimer, train
+from launcher.train.model.adapters import IDLE_COPY
 from launcher.train.model.revision import pinned
 from launcher.train.probe.teaching import Seen, teach_steps
 from launcher.train.process import ranks as distributed
@@ -212,10 +214,11 @@ def _measured(job: Job, timer: StepTimer) -> Measured:
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
     peaks = job.ranks.gather(peak)
-    shared = share_waited(timer.core_time, core_time(), job.plan.gpus / len(os.sched_getaffinity(0)))
+    shared = share_waited(timer.core_time, core_time(), job.plan.gpus / control_groups.cores())
     waits = [share for share in job.ranks.gather(shared) or () if share is not None]
     steady = timer.step_seconds[2:] or timer.step_seconds
-    parameters = list(job.built.model.parameters())
+    named = job.built.model.named_parameters()
+    parameters = [parameter for name, parameter in named if IDLE_COPY not in name]
     return Measured(
         total=max(peaks) if peaks else None,
         step_s=statistics.median(steady) if steady else None,

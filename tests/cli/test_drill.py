@@ -120,9 +120,10 @@ def test_on_another_number_of_ranks_losses_must_stay_near(tmp_path: Path) -> Non
 def test_a_state_that_only_the_same_ranks_can_take_up_is_refused_before_anything_runs(
     launch: Launch, tmp_path: Path
 ) -> None:
-    words = ("recipe=smoke", "device=cpu", "gpus=2", "zero.stage=2", "zero.offload=cpu")
+    words = ("recipe=smoke", "device=cpu", "gpus=2", "zero.stage=3", "zero.offload=nvme")
+    words = (*words, f"zero.nvme_path={tmp_path}")
     said = launch("drill", *words, "--faults", "stop,world", code=2).stderr
-    assert "ZeRO-2 with zero.offload=cpu resumes on the number of ranks that it had" in said
+    assert "ZeRO-3 with zero.offload=nvme resumes on the number of ranks that it had" in said
     assert not (tmp_path / "runs").exists()
 
 

@@ -16,6 +16,7 @@ import pytest
 from support.plans import new_run, plan_of, stand_in_python
 from support.waiting import wait_until
 
+from launcher import control_groups
 from launcher.errors import UserError
 from launcher.executors import Executor, JobState, executor_for
 from launcher.executors.shared.outcome import without_result
@@ -234,11 +235,19 @@ def test_a_job_has_what_it_needs_and_nothing_else(
     for name in ("WANDB_API_KEY", "HF_TOKEN", "NCCL_DEBUG", "SITE_DATA", "SITE_TOKEN"):
         monkeypatch.setenv(name, f"value of {name}")
     monkeypatch.setenv("https_proxy", "http://me:word@proxy:3128")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    (tmp_path / "cgroup").write_text("0::/\n")
+    (tmp_path / "cpu.max").write_text("50000 100000\n")  # half a core
+    monkeypatch.setattr(control_groups, "GROUPS", tmp_path)
+    monkeypatch.setattr(control_groups, "OWN_GROUPS", tmp_path / "cgroup")
     python = stand_in_python(
         tmp_path / "python", "env >$run_dir/logs/env; cp $run_dir/control/secrets.json $run_dir/logs"
     )
     plan = plan_of(
-        {"executor": "local"}, {"pass_env": ["SITE_*"]}, run_dir=tmp_path / "runs" / "job", python=python
+        {"executor": "local", "device": "cpu"},
+        {"pass_env": ["SITE_*"]},
+        run_dir=tmp_path / "runs" / "job",
+        python=python,
     )
     run = new_run(plan)
     local.start(run)
@@ -247,6 +256,7 @@ def test_a_job_has_what_it_needs_and_nothing_else(
     assert there["NCCL_DEBUG"] == "value of NCCL_DEBUG"
     assert there["SITE_DATA"] == "value of SITE_DATA"
     assert there["PATH"] == os.environ["PATH"]
+    assert there["OMP_NUM_THREADS"] == "1"
     unknown = {
         "GITHUB_PAT",
         "DATABASE_URL",

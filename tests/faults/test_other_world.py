@@ -35,11 +35,11 @@ def wanted(data: Path, **changes: Any) -> Any:
 
 
 @pytest.mark.fault(27)
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize(("stage", "offload"), [(0, "none"), (1, "none"), (2, "cpu"), (3, "none")])
 def test_four_ranks_then_two_then_four(
-    stage: int, tmp_path: Path, tiny_data: Path, ranks: RankServer, happened: Seen
+    stage: int, offload: str, tmp_path: Path, tiny_data: Path, ranks: RankServer, happened: Seen
 ) -> None:
-    ours = wanted(tiny_data, zero={"stage": stage})
+    ours = wanted(tiny_data, zero={"stage": stage, "offload": offload})
     expected = ranks.complete(make_run(tmp_path / "expected", ours), 4)
     run = make_run(tmp_path / "run", ours)
     script = run.job_sh.read_text()
@@ -57,7 +57,9 @@ def test_four_ranks_then_two_then_four(
     assert len(far) == STEPS
     assert max(far) < FAR_OFF
     assert result(run)["attempts"] == 3
-    how = f"ZeRO-{stage}" if stage else "plain"
+    how = (f"ZeRO-{stage}" if stage else "plain") + (
+        f" with offload to {offload}" if offload != "none" else ""
+    )
     happened(f"{how}, 4 ranks, 2, 4: losses at most {max(far):.0e} off", steps_lost=0)
 
 

@@ -11,7 +11,7 @@ import pytest
 from support.plans import new_run, plan_of
 from support.waiting import wait_until
 
-from launcher import host_memory
+from launcher import control_groups, host_memory
 from launcher.health import records
 from launcher.health.processes import Process
 from launcher.health.watch import Watcher
@@ -118,8 +118,8 @@ def test_the_least_limit_counts(
         (tmp_path / name).write_text(f"{text}\n")
     (tmp_path / "meminfo").write_text("MemTotal:  1024 kB\nMemAvailable:  512 kB\n")
     (tmp_path / "cgroup").write_text(groups)
-    monkeypatch.setattr(host_memory, "GROUPS", tmp_path)
+    monkeypatch.setattr(control_groups, "GROUPS", tmp_path)
     monkeypatch.setattr(host_memory, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(host_memory, "OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(control_groups, "OWN_GROUPS", tmp_path / "cgroup")
     assert host_memory.allowed() == expected
     assert host_memory.available() == 512 << 10

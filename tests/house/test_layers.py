@@ -19,12 +19,14 @@ PACKAGE = Path(launcher.__file__).parent
 
 # A room, and the rooms on its right, which it may import together with what these may import; packages of others by name.
 BASE = (
-    "commands errors figures host_memory network parent_death paths resources secret_values start_up visible"
+    "commands control_groups errors figures host_memory network parent_death paths resources secret_values start_up"
+    " visible"
 )
 LAYERS = {
     **dict.fromkeys(BASE.split(), ""),
     "paths": "platformdirs",
     "network": "psutil",
+    "host_memory": "control_groups",
     "__init__": "",
     "__main__": "cli",
     "recipe": f"{BASE} pydantic",

@@ -76,8 +76,12 @@ def test_lora_targets_may_have_several_widths():
 
 
 def test_lora_needs_less_of_everything_but_weights():
+    """peft keeps a copy of the head as it was, and of embeddings that train."""
     full, lora = memory(BERT, Setup()), memory(BERT, LORA)
-    assert lora.weights - full.weights == 4 * adapter_parameters(BERT, LORA)
+    head = BERT.classifier_parameters(2)
+    assert lora.weights - full.weights == 4 * (adapter_parameters(BERT, LORA) + head)
+    embeddings = memory(BERT, replace(LORA, train_embeddings=True))
+    assert embeddings.weights - lora.weights == 4 * BERT.vocab * BERT.embedding_size
     assert lora.gradients < full.gradients / 50
     assert lora.optimizer < full.optimizer / 50
     assert lora.activations < full.activations

@@ -170,7 +170,7 @@ ROWS: Mapping[int, Row] = {
         "Another world size",
         "stopped on 4 ranks, resumed on 2, then on 4; from 2 ranks on 1",
         "the same global batches go on; how far off is said",
-        "offload is refused another number of ranks",
+        "offload to nvme is refused another number of ranks",
     ),
     28: Row(
         "Recipe, data, code, plan changed",

@@ -21,8 +21,11 @@ def test_what_cannot_change_is_refused_and_nothing_is_written(tmp_path: Path, ti
     with pytest.raises(UserError, match="gpus"):
         replan(run, ["gpus=none"], {}, tmp_path)
     assert read_json(run.plan) == before
-    sharded = make_run(tmp_path / "sharded", recipe(tiny_data, gpus=4, zero={"stage": 3, "offload": "cpu"}))
+    sharded = make_run(
+        tmp_path / "sharded",
+        recipe(tiny_data, gpus=4, zero={"stage": 3, "offload": "nvme", "nvme_path": str(tmp_path)}),
+    )
     with pytest.raises(
-        UserError, match=r"ZeRO-3 with zero\.offload=cpu saves a part of the state for each of 4 ranks"
+        UserError, match=r"ZeRO-3 with zero\.offload=nvme saves a part of the state for each of 4 ranks"
     ):
         replan(sharded, ["gpus=2"], {}, tmp_path)

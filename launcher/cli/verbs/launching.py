@@ -165,7 +165,7 @@ def resume_command(
 ) -> int:
     """Continue a run that was stopped, killed or failed: the same files, as a new attempt.
 
-    With nodes or gpus on another number of ranks (not with offload): the same batches, though not the same last digits.
+    With nodes or gpus on another number of ranks (not with zero.offload=nvme): the same batches, though not the same last digits.
     Of a sweep, whatever is missing, as many trials at a time as its command said.
     """
     from launcher.cli.attached import Session

@@ -18,6 +18,8 @@ from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.tasks import extra_head
 
 Tensors = Mapping[str, torch.Tensor]
+IDLE_COPY = ".original_module."
+"""In names of parameters that peft keeps of what is trained in full beside the adapters, as they were before."""
 
 
 def add_adapters(

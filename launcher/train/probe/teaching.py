@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from launcher import control_groups
 from launcher.engine.findings import Finding
 from launcher.engine.machine import asked_threads, cores_of_rank
 from launcher.engine.speeds import Rates, keep_rates, teach
@@ -71,7 +71,7 @@ def learn_rates(plan: Plan, subject: Subject, finding: Finding, ranks: Ranks) ->
         latency_s,
         link,
     )
-    waited = share_waited(before, core_time(), ranks_beside / len(os.sched_getaffinity(0)))
+    waited = share_waited(before, core_time(), ranks_beside / control_groups.cores())
     if ranks.is_main and not _is_disturbed(subject.device, waited):
         keep_rates(found)
 
@@ -133,7 +133,7 @@ def teach_steps(plan: Plan, base: Any, device: torch.device, seen: Seen) -> None
     shape = shape_of(base)
     if shape is None or len(seen.seconds) < LEAST_STEPS or _is_disturbed(device, seen.waited):
         return
-    cores = cores_of_rank(len(os.sched_getaffinity(0)), plan.gpus, asked_threads())
+    cores = cores_of_rank(control_groups.cores(), plan.gpus, asked_threads())
     median = sorted(seen.seconds)[len(seen.seconds) // 2]
     found = lesson(plan, shape, device_name(device), cores=cores, tokens=seen.tokens, seconds=median)
     if found is not None:

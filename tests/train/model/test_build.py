@@ -21,10 +21,12 @@ from transformers import (
 from launcher import families
 from launcher.errors import RunFailed
 from launcher.families import shape_from_config
+from launcher.planning.estimate import Setup, idle_copies, total_parameters
 from launcher.planning.prepare import scratch_config as planned_config
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.train.inputs import tokenizer_for
+from launcher.train.model.adapters import IDLE_COPY
 from launcher.train.model.build import BuiltModel, build_model, cpu_state, save_model
 from launcher.train.model.build import scratch_config as made_config
 from launcher.train.step.optimizers import make_optimizer
@@ -257,6 +259,12 @@ def test_adapters_have_their_own_dropout(family: str, pretrained: Any) -> None:
     for module in adapters:
         assert module.lora_dropout["default"].p == 0.25
         assert module.scaling["default"] == 3.0
+    shape = shape_from_config(built.base.config.to_dict(), "config.json")
+    setup = Setup(tuning="lora", lora_r=4, head_parameters=shape.classifier_parameters(len(NAMES)))
+    parameters = dict(built.model.named_parameters())
+    used = sum(parameter.numel() for name, parameter in parameters.items() if IDLE_COPY not in name)
+    assert used == total_parameters(shape, setup)
+    assert sum(map(torch.numel, parameters.values())) == used + idle_copies(shape, setup)
 
 
 def test_gradient_checkpointing_changes_no_gradient(family: str, pretrained: Any) -> None:
