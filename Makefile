@@ -14,7 +14,7 @@ comma := ,
 EXTRAS := dev$(if $(wildcard ../shared/data),$(comma)realdata)
 
 .DEFAULT_GOAL := help
-.PHONY: help install smoke test test-faults faults soak check audit fix docs cluster bench clean
+.PHONY: help install system smoke test test-faults faults soak check audit fix docs cluster bench clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -26,8 +26,9 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo 'Installing into $(VENV) (about 2 GB; a few minutes the first time) ...'
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
-	@$(BIN)/python -m compileall -q launcher # as pip does with a package that isn't editable
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@# On all cores; pip would take one. Some packages hold files that are no Python, which pip doesn't mind either.
+	@$(BIN)/python -m compileall -qq -j 0 launcher "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true
 	@touch $@
 
 # Compiled anew where the versions change.
@@ -38,11 +39,14 @@ $(VENV)/compiled: $(VENV)/installed
 smoke: install ## Train a tiny model on this machine and use it: the whole main path in about a minute
 	@scripts/smoke $(BIN)/launch $(ARGS)
 
-test: install ## Run all tests but long ones (installs Slurm, Chromium, zsh and fish where it may)
+test: ## Run all tests but long ones (installs Slurm, Chromium, zsh and fish where it may)
+	@$(MAKE) --no-print-directory --jobs=2 install system # side by side: one waits for the network while the other unpacks
+	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder -m 'not long' $(ARGS)
+
+system:
 	@scripts/install-slurm
 	@scripts/install-browser
 	@scripts/install-shells
-	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder -m 'not long' $(ARGS)
 
 test-faults: install ## Run what make test leaves out: the tests that kill, cut off and fill up, and whatever takes long
 	@scripts/install-slurm

@@ -50,7 +50,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, subprocess.CompletedProcess[str]]:
     """A completed run named `done`, made where the umask takes nothing away, and what `launch` said meanwhile."""
     directory = tmp_path_factory.mktemp("finished")

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 
 def launch(directory: Path, *words: str) -> str:
     """What `launch` prints, run in a directory."""

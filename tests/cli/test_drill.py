@@ -24,18 +24,23 @@ Launch = Callable[..., Any]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("faults", "steps"),
+    [("kill", 150), pytest.param("stop,kill", 300, marks=pytest.mark.long)],
+)
 def test_stopped_and_killed_runs_end_as_an_undisturbed_one(
-    launch: Launch, tiny: tuple[str, ...], tmp_path: Path
+    launch: Launch, tiny: tuple[str, ...], tmp_path: Path, faults: str, steps: int
 ) -> None:
-    result = launch("drill", *tiny, "--faults", "stop,kill", "--steps", "300", "--json", timeout_s=900)
+    result = launch("drill", *tiny, "--faults", faults, "--steps", steps, "--json", timeout_s=900)
     document = json.loads(result.stdout)
     assert document == read_json(tmp_path / "drill.json")
     drill = make(Drill, document, "drill.json")
     assert drill.passed
-    assert [(run.way, run.error) for run in drill.runs] == [("stop", None), ("kill", "killed")]
+    errors = {"stop": None, "kill": "killed"}
+    assert [(run.way, run.error) for run in drill.runs] == [(way, errors[way]) for way in faults.split(",")]
     for run in drill.runs:
         counts = {finding.what: finding.count for finding in run.findings}
-        assert counts["training losses"] >= 300
+        assert counts["training losses"] >= steps
         assert counts["tensors and values of the final state"] > 100
         assert run.interrupted_at - run.steps_lost == run.resumed_from
         assert run.seconds_to_next_step

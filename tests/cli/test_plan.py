@@ -119,4 +119,3 @@ def test_data_are_counted(launch: Launch) -> None:
     splits = facts["splits"]
     assert splits["train"]["examples"] > splits["test"]["examples"] > 0
     assert facts["columns"] == ["text", "label"]
-    assert "examples" in launch("data", "recipe=smoke").stdout

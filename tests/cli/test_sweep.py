@@ -14,7 +14,7 @@ from support.waiting import wait_until
 
 from launcher.cli.sweep_plan import plan_text
 from launcher.runs.directory import RunDir
-from launcher.runs.records import read_json_lines
+from launcher.runs.records import read_json, read_json_lines
 
 Launch = Callable[..., Any]
 pytestmark = pytest.mark.slow
@@ -68,6 +68,14 @@ def test_a_grid_is_interrupted_continued_extended_and_compared(
     assert "started" not in again.stderr
     rows = json.loads(launch("compare", plan["sweep"], "--json").stdout)["rows"]
     assert [len(row["runs"]) for row in rows] == [2, 2]
+    best = json.loads(launch("compare", plan["sweep"], "--best", "--json").stdout)
+    assert (best["run"] in rows[0]["runs"], best["recipe"]["run_id"]) == (True, None)
+    (tmp_path / "best.yaml").write_text(launch("compare", plan["sweep"], "--best").stdout)
+    planned = json.loads(launch("plan", "recipe=best.yaml", "--json").stdout)
+    assert planned["recipe"] == {
+        **(read_json(tmp_path / "runs" / best["run"] / "plan.json") or {})["recipe"],
+        "run_id": None,
+    }
     assert rows[0]["against_best"] is None
     assert rows[1]["against_best"]["seeds"] == 2
     assert rows[1]["against_best"]["p"] in (0.5, 1.0)
@@ -129,20 +137,6 @@ def test_what_is_asked_of_a_sweep_is_asked_of_its_trials(
     assert launch("status", "s").stdout.splitlines()[-1] == "3 trials: 1 cancelled, 2 waiting"
 
 
-def test_the_best_recipe_starts_a_run(launch: Launch, tiny: tuple[str, ...], tmp_path: Path) -> None:
-    launch("sweep", *tiny, "train.max_steps=3", "train.lr=1e-3,1e-2", "--name", "s")
-    rows = json.loads(launch("compare", "s", "--json").stdout)["rows"]
-    best = launch("compare", "s", "--best").stdout
-    assert best.startswith(f"# {rows[0]['runs'][0]}: ")
-    (tmp_path / "best.yaml").write_text(best)
-    launch("recipe=best.yaml", "run_id=again")
-    assert losses(RunDir(tmp_path / "runs" / "again")) == losses(
-        RunDir(tmp_path / "runs" / rows[0]["runs"][0])
-    )
-    document = json.loads(launch("compare", "s", "--best", "--json").stdout)
-    assert (document["run"], document["recipe"]["run_id"]) == (rows[0]["runs"][0], None)
-
-
 def test_seeds_of_a_run_are_a_sweep_of_one_point(
     launch: Launch, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -154,23 +148,25 @@ def test_seeds_of_a_run_are_a_sweep_of_one_point(
     for wrong in ("seeds=1", "seeds=x", "seeds=2 seed=3", "seeds=2 run_id=x", "seeds=2 seeds=3"):
         launch(*tiny, *wrong.split(), code=2, cwd=tmp_path)
     assert len(list((tmp_path / "runs").glob("*.seed*"))) == 2
+    assert_trials_that_others_may_change_are_not_believed(
+        done, (*tiny, "train.max_steps=3"), launch, tmp_path
+    )
 
 
-def test_a_trial_that_others_may_change_is_not_believed(
-    launch: Launch, tiny: tuple[str, ...], tmp_path: Path
+def assert_trials_that_others_may_change_are_not_believed(
+    done: dict[str, Any], words: tuple[str, ...], launch: Launch, directory: Path
 ) -> None:
-    words = (*tiny, "train.max_steps=3", "seed=1,2")
-    done = json.loads(launch("sweep", *words, "--json").stdout)
+    """Of a sweep of two seeds that is done: first its second trial, then both."""
     name, (own, planted) = done["sweep"], done["trials"]
-    (tmp_path / "runs" / planted).chmod(0o777)
+    (directory / "runs" / planted).chmod(0o777)
     compared = launch("compare", name, "--json")
     assert f"{planted} is left out" in compared.stderr
     assert "can be changed by others" in compared.stderr
     assert [row["runs"] for row in json.loads(compared.stdout)["rows"]] == [[own]]
     assert json.loads(launch("report", name, "--json").stdout)["runs"] == [own]
-    for command in (("sweep", *words), ("resume", name)):
+    for command in ((*words, "seeds=2"), ("resume", name)):
         assert "can be changed by others" in launch(*command, code=2).stderr
-    (tmp_path / "runs" / own).chmod(0o777)
+    (directory / "runs" / own).chmod(0o777)
     for verb in ("compare", "report"):
         assert "can be changed by others" in launch(verb, name, code=2).stderr
 

@@ -203,6 +203,7 @@ PARAGRAPH = """{"context": "It was written by Mary Shelley in 1818.", "qas": [{"
 "answers": [{"text": "Mary Shelley", "answer_start": 18}]}]}"""
 
 
+@pytest.mark.long
 def test_an_answer_without_a_pipeline(tmp_path: Path) -> None:
     text = QUESTIONS % ", ".join(PARAGRAPH % number for number in range(8))
     for name in ("train.json", "dev.json"):

@@ -53,7 +53,12 @@ __all__ = ["adapt", "ready_mask"]
 '''
 
 
-@pytest.fixture(params=[None, "data2vec_text"], ids=["without code of its own", "with packed layers"])
+@pytest.fixture(
+    params=[
+        pytest.param(None, id="without code of its own", marks=pytest.mark.long),
+        pytest.param("data2vec_text", id="with packed layers"),
+    ]
+)
 def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A directory with a copy of the package that knows the family, and data beside it."""
     home = tmp_path / "copy"
