@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import platform
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -37,6 +35,7 @@ from launcher.train.record.pace import PaceLog
 from launcher.train.record.provenance import record_data, record_environment
 from launcher.train.record.rank_times import RankTimes
 from launcher.train.record.recorder import MetricsRecorder, NoRecord, open_record
+from launcher.train.record.versions import versions
 from launcher.train.step.captured_steps import CudaRecorder, GraphedSteps
 from launcher.train.step.checkpoints import Checkpoints, TrainState
 from launcher.train.step.plain import Plain
@@ -49,8 +48,6 @@ from launcher.train.step.zero import ZeroRedundancy
 from launcher.train.tasks import Task, get_task
 from launcher.train.tasks.labelled import take_own_loss
 from launcher.train.use.cloze_probes import Probes, make_probes
-
-PACKAGES = ("torch", "transformers", "deepspeed", "peft", "datasets", "wandb")
 
 
 @dataclass(frozen=True)
@@ -263,17 +260,6 @@ def run_config(run: RunDir, plan: Plan, recipe: Recipe, dataset: Dataset) -> dic
         "slurm_nodes": os.environ.get("SLURM_JOB_NODELIST"),
         "versions": versions(),
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide what is computed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _set_kernels(recipe: Recipe, ranks: Ranks) -> None:

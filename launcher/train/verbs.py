@@ -60,7 +60,7 @@ def run_verb(arguments: list[str]) -> int:
     events = Events(os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace"))
     os.dup2(2, 1)  # whatever libraries print must not come between the events
     options = _parser().parse_args(arguments)
-    if options.loads_a_model:
+    if options.imports_models:
         shorten_start()
     run: Callable[[Namespace, Events], object] = options.run
     try:
@@ -91,13 +91,13 @@ def run_verb(arguments: list[str]) -> int:
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m launcher.train")
-    parser.set_defaults(loads_a_model=False)
+    parser.set_defaults(imports_models=False)
     verbs = parser.add_subparsers(required=True)
     _add_uses_of_models(verbs)
     _add_looks_at_data(verbs)
     _add_looks_at_runs(verbs)
     verbs.add_parser("doctor").set_defaults(run=examine)
-    verbs.add_parser("engine").set_defaults(run=try_engine, loads_a_model=True)
+    verbs.add_parser("engine").set_defaults(run=try_engine, imports_models=True)
     verbs.add_parser("prebuild").set_defaults(run=prebuild)
     return parser
 
@@ -108,14 +108,14 @@ def _add_uses_of_models(verbs: Any) -> None:
     evaluate.add_argument("data", type=Path, nargs="?")
     evaluate.add_argument("--recipe", type=Path)  # how the file is read, where it isn't as the run's own
     evaluate.add_argument("--output", type=Path)  # a directory for predictions and what else there is to see
-    evaluate.set_defaults(run=evaluate_run, loads_a_model=True)
+    evaluate.set_defaults(run=evaluate_run, imports_models=True)
     predict = verbs.add_parser("predict")
     predict.add_argument("directory", type=Path)
     predict.add_argument("file", type=Path, nargs="?")
     predict.add_argument("--text", action="append", default=[])
     predict.add_argument("--output", type=Path)
     predict.add_argument("--recipe", type=Path)
-    predict.set_defaults(run=predict_run, loads_a_model=True)
+    predict.set_defaults(run=predict_run, imports_models=True)
     negatives = verbs.add_parser("negatives")
     negatives.add_argument("directory", type=Path)
     negatives.add_argument("corpus", type=Path)
@@ -124,34 +124,34 @@ def _add_uses_of_models(verbs: Any) -> None:
     negatives.add_argument("--labelled", action="store_true")
     negatives.add_argument("--output", type=Path, required=True)
     negatives.add_argument("--recipe", type=Path)  # how the corpus is read
-    negatives.set_defaults(run=find_negatives, loads_a_model=True)
+    negatives.set_defaults(run=find_negatives, imports_models=True)
     explain = verbs.add_parser("explain")
     explain.add_argument("directory", type=Path)
     explain.add_argument("--text", action="append", default=[])
     explain.add_argument("--label")
-    explain.set_defaults(run=explain_run, loads_a_model=True)
+    explain.set_defaults(run=explain_run, imports_models=True)
     export = verbs.add_parser("export")
     export.add_argument("directory", type=Path)
     export.add_argument("--output", type=Path, required=True)
     export.add_argument("--onnx", action="store_true")
     export.add_argument("--int8", action="store_true")
-    export.set_defaults(run=export_run, loads_a_model=True)
+    export.set_defaults(run=export_run, imports_models=True)
     latency = verbs.add_parser("latency")
     latency.add_argument("directory", type=Path)
-    latency.set_defaults(run=time_run, loads_a_model=True)
+    latency.set_defaults(run=time_run, imports_models=True)
 
 
 def _add_looks_at_data(verbs: Any) -> None:
     prefetch = verbs.add_parser("prefetch")
     prefetch.add_argument("recipe", type=Path)
-    prefetch.set_defaults(run=prefetch_recipe)
+    prefetch.set_defaults(run=prefetch_recipe, imports_models=True)
     data = verbs.add_parser("data")
     data.add_argument("recipe", type=Path)
-    data.set_defaults(run=examine_data)
+    data.set_defaults(run=examine_data, imports_models=True)
     step = verbs.add_parser("step")
     step.add_argument("directory", type=Path)
     step.add_argument("step", type=int)
-    step.set_defaults(run=show_step)
+    step.set_defaults(run=show_step, imports_models=True)
 
 
 def _add_looks_at_runs(verbs: Any) -> None:
@@ -412,7 +412,7 @@ def examine(options: Namespace, events: Events) -> TorchFacts:
     import torch
 
     from launcher.train.compat.switch import never_tested
-    from launcher.train.job import versions
+    from launcher.train.record.versions import versions
 
     cuda = torch.cuda.is_available()
     devices = (

@@ -16,6 +16,7 @@ from support.training import ROOT, RankServer, make_run, metrics, recipe, result
 from transformers import AutoModelForSequenceClassification
 
 from launcher.families import FAMILIES
+from launcher.loading.resolve import dump_recipe
 from launcher.runs.directory import RunDir
 from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.compat.model_names import Names, kept_names
@@ -35,6 +36,14 @@ from launcher.train import __main__ as program
 code = program.main(sys.argv[1:])
 print(json.dumps([name for name in {UNUSED} if name in sys.modules]), file=open(sys.argv[1] + "/imported.json", "w"))
 sys.exit(code)
+"""
+VERBS = f"""
+import sys
+from launcher.train import __main__ as program
+program.main(["doctor"])
+models = [name for name in ("transformers", "torch._dynamo.eval_frame") if name in sys.modules]
+program.main(["data", sys.argv[1]])
+print(models, [name for name in {UNUSED} if name in sys.modules], file=sys.stderr)
 """
 
 
@@ -63,6 +72,12 @@ def test_a_training_imports_nothing_that_it_does_not_call(
     assert done.returncode == 0, done.stderr
     assert result(run)["status"] == "completed"
     assert json.loads((run.path / "imported.json").read_text()) == []
+
+
+def test_looking_at_a_machine_or_at_data_imports_no_more(tmp_path: Path, tiny_data: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe(tiny_data)))
+    done = python("-c", VERBS, str(tmp_path / "recipe.yaml"))
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "[] []"), done.stderr
 
 
 @pytest.mark.long
