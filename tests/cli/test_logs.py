@@ -81,12 +81,11 @@ def test_a_model_that_may_still_be_replaced_says_so(
     from launcher.cli.verbs.models import trained_run
 
     run, _ = finished
-    kept = run.result.read_bytes()
-    run.result.unlink()
+    kept = run.result.rename(run.path.with_name("result.json"))
     try:
         assert trained_run(str(run.path), None) == run.path
     finally:
-        run.result.write_bytes(kept)
+        kept.rename(run.result)
     assert capsys.readouterr().err == (
         "note: done is not completed: this is its best model so far, of step 6\n"
     )
