@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Mapping, Sequence
 
 from launcher.tasks.shared import labels, snippets
 from launcher.tasks.shared.base import Label, TaskSpec
+from launcher.tasks.shared.findings import Finding, Kind
 from launcher.tasks.shared.rows import Row, Value, shown
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample
 
@@ -13,6 +14,12 @@ MANY = 20
 """More different whole numbers than these are hardly classes."""
 REACHED = 20
 """Size of numbers that a head learns to predict in some hundred steps; thousands are out of its reach."""
+AFAR = Kind(
+    "numbers lie so far from 0, where a head begins, that they are hardly learnt",
+    "divide the column, such as by 1,000, and multiply what is predicted",
+    in_rows=False,
+    before_launch="divide the column, such as by 1,000, and multiply what is predicted",
+)
 MEASURED = frozenset({"score", "similarity", "value", "price", "gold", "mean", "rating"})
 """Words in the names of columns that hold something measured."""
 
@@ -39,13 +46,19 @@ class Regression(TaskSpec):
         named = max(label.named_as_label, 0.3 if _is_named(label) else 0)
         what = "with fractions" if fractions else f"of which {len(label.names)} are different"
         why = f"{shown(label.name)} holds numbers {what}: something measured, and no classes."
-        said = Said(
-            label.name, f"Numbers from {min(label.numbers):g} to {max(label.numbers):g}.{_far(label)}"
-        )
+        said = Said(label.name, f"Numbers from {min(label.numbers):g} to {max(label.numbers):g}.")
         return Guess((0.6 if fractions else 0.4) + named, why, {"data.text": text, "data.label": said})
 
     def label_mistake(self, row: Row, value: Value) -> str | None:
         return labels.score_mistake(value)
+
+    def findings(self, row: Row, names: Sequence[str]) -> Iterator[Finding]:
+        number = self.label(row)
+        if isinstance(number, float) and abs(number) > REACHED:
+            yield Finding("afar", f"{number:g}")
+
+    def kinds(self, found: Mapping[str, object]) -> dict[str, Kind]:
+        return {"afar": AFAR}
 
     def label(self, row: Row) -> Label:
         (column,) = self.label_columns
@@ -54,15 +67,6 @@ class Regression(TaskSpec):
     def snippet(self, model: str) -> str:
         options = ', function_to_apply="none"'
         return snippets.piped("text-classification", model, self.sample_texts(), options)
-
-
-def _far(column: Column) -> str:
-    """What to do with numbers that steps of a usual rate don't reach from 0, where a head begins."""
-    largest = max(map(abs, column.numbers))
-    if largest <= REACHED:
-        return ""
-    size = 10 ** math.floor(math.log10(largest))
-    return f" A head begins at 0 and hardly gets so far: divide the column by {size:,}, and multiply what is predicted."
 
 
 def _is_named(column: Column) -> bool:

@@ -60,8 +60,10 @@ def test_numbers_that_no_head_reaches_are_told(tmp_path: Path) -> None:
     rows = (f"a chair number {n} of many,{n * 41.5}\n" for n in range(1, 121))
     (tmp_path / "chairs.csv").write_text("text,price\n" + "".join(rows))
     draft = drafted(tmp_path, "chairs.csv")
-    assert "Numbers from 41.5 to 4980" in draft.keys["data.label"].why
-    assert "divide the column by 1,000" in draft.keys["data.label"].why
+    assert draft.keys["data.label"].why == "Numbers from 41.5 to 4980."
+    (note,) = draft.facts.notes
+    assert note.startswith("data.train: 120 numbers lie so far from 0, where a head begins,")
+    assert "divide the column" in note
 
 
 @pytest.mark.parametrize(

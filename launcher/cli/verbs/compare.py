@@ -61,6 +61,8 @@ def compare_command(
     from launcher.report.comparison import compare, figures
     from launcher.report.significance import TEST
 
+    if as_csv and (best or as_json):
+        raise click.UsageError("--csv goes with neither --best nor --json", click.get_current_context())
     directory = options.resolve_runs_dir(runs_dir)
     runs = _evaluated(references, directory)
     machine = platform.node()
