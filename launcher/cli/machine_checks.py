@@ -56,6 +56,7 @@ def launch_side_checks(runs_dir: Path) -> Iterator[Check]:
     yield _gpus()
     yield from _schedulers()
     yield from _runs_dir(runs_dir)
+    yield _cache()
     yield _environment()
     yield _hub_cache()
     yield from _wandb()
@@ -142,6 +143,15 @@ def _runs_dir(runs_dir: Path) -> Iterator[Check]:
     low = free < LITTLE_DISK
     remedy = "checkpoints of a large model take several GiB each" if low else None
     yield Check("disk", "note" if low else "ok", f"{human_bytes(free)} free for runs", remedy)
+
+
+def _cache() -> Check:
+    from launcher.planning.prepare import CACHE_REMEDY, cache_refusal
+
+    refusal = cache_refusal(None)
+    if refusal is not None:
+        return Check("cache", "broken", f"tokenised data can't be kept: {refusal}", CACHE_REMEDY)
+    return Check("cache", "ok", str(paths.user_cache()))
 
 
 def file_system(path: Path) -> str:

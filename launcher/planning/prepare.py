@@ -309,15 +309,20 @@ def _run_directory_problems(loaded: Loaded, cwd: Path) -> Iterator[Problem]:
 
 def _cache_problems(loaded: Loaded) -> Iterator[Problem]:
     """Why tokenised data can't be kept on this machine, where none are there yet that could be read."""
-    given = loaded.recipe.data.cache_dir
+    refusal = cache_refusal(loaded.recipe.data.cache_dir)
+    if refusal is not None:
+        yield _about("data.cache_dir", loaded, refusal, CACHE_REMEDY)
+
+
+def cache_refusal(given: str | None) -> str | None:
+    """Why tokenised data can't be kept in a `data.cache_dir`; None where they can, or some are there."""
     try:
         tokens = (paths.user_cache() if given is None else Path(given)) / "tokens"
     except RuntimeError as error:
-        yield _about("data.cache_dir", loaded, str(error), CACHE_REMEDY)
-        return
+        return str(error)
     existing = _existing(tokens)
-    if existing != tokens and not os.access(existing, os.W_OK | os.X_OK):
-        yield _about("data.cache_dir", loaded, f"{existing} can't be written", CACHE_REMEDY)
+    can_be_made = existing == tokens or os.access(existing, os.W_OK | os.X_OK)
+    return None if can_be_made else f"{existing} can't be written"
 
 
 def _existing(path: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from launcher.families import FAMILIES
+from launcher.planning.prepare import CACHE_REMEDY
 
 Launch = Callable[..., Any]
 
@@ -23,6 +24,7 @@ def test_a_stale_lock_is_broken_and_a_key_is_not_shown(launch: Launch, tmp_path:
     key = "s3cr3t" * 8
     env = {
         "TORCH_EXTENSIONS_DIR": str(tmp_path / "extensions"),
+        "XDG_CACHE_HOME": str(lock),  # no directory, so no cache
         "WANDB_API_KEY": key,
         "WANDB_BASE_URL": "http://127.0.0.1:9",
         "HF_HUB_OFFLINE": "1",
@@ -34,7 +36,7 @@ def test_a_stale_lock_is_broken_and_a_key_is_not_shown(launch: Launch, tmp_path:
     assert document["ok"] is False
     checks = document["checks"]
     broken = [check for check in checks if check["state"] == "broken"]
-    assert [check["remedy"] for check in broken] == [f"rm {lock}"]
+    assert [check["remedy"] for check in broken] == [CACHE_REMEDY, f"rm {lock}"]
     text = {check["name"]: check["text"] for check in checks}
     assert "torch" in text["packages"]
     passed, _, left_out = text["environment"].partition("; not: ")

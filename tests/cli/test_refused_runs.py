@@ -36,6 +36,8 @@ def test_an_empty_name_is_not_the_only_run(launch: Launch, make_run: MakeRun) ->
     run = make_run()
     with pytest.raises(UserError, match="RUN is empty"):
         find("", run.path.parent)
+    (run.path.parent / "best").symlink_to(run.path)
+    assert find("best", run.path.parent).path == run.path
     result = launch("cancel", "", code=2)
     assert result.stderr.startswith("launch: RUN is empty")
 
