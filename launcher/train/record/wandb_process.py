@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -83,7 +84,7 @@ def main(path: str) -> NoReturn:
     try:
         job = TrackingJob.read(Path(path))
         control = Control(job.trainer_pid, patience_s=job.settings.finish_timeout_s + 10)
-        with _alone(job.directory / ".lock"):
+        with _alone(job.directory / ".lock"), _own_temporary_files():
             code = _track(job, control)
     except Exception:  # noqa: BLE001 - the log is where someone looks; tracking.py starts another process
         traceback.print_exc()
@@ -160,6 +161,14 @@ def mark_synced(directory: Path, run_id: str) -> None:
     """Keep `wandb sync` from sending the offline parts of a run that the server now has in full."""
     for part in directory.glob(f"offline-run-*-{run_id}"):
         (part / f"run-{run_id}.wandb.synced").touch()
+
+
+@contextlib.contextmanager
+def _own_temporary_files() -> Iterator[None]:
+    """Remove what wandb lays down beside, some directories for each run, which it does itself in its exit hooks alone."""
+    with tempfile.TemporaryDirectory(prefix="launch-wandb-", ignore_cleanup_errors=True) as directory:
+        tempfile.tempdir = directory
+        yield
 
 
 @contextlib.contextmanager

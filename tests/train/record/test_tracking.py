@@ -330,13 +330,17 @@ def test_a_server_that_is_down_at_the_start_means_offline_said_in_one_line(
 
 
 def test_without_a_key_the_run_is_offline(
-    server: WandbStub, start: Start, monkeypatch: pytest.MonkeyPatch
+    server: WandbStub, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    monkeypatch.setenv("TMPDIR", str(beside))
     monkeypatch.delenv("WANDB_API_KEY")
     _, tracker = start()
     tracker.finish(0)
     assert [notice.split(";")[0] for notice in tracker.notices()] == ["W&B: offline, no API key"]
     assert server.received == []
+    wait_until(lambda: not list(beside.iterdir()), "wandb's temporary files to be gone")
 
 
 @pytest.mark.fault(20)
