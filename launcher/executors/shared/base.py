@@ -250,7 +250,7 @@ def recording_its_end(run: RunDir) -> Iterator[None]:
         if not takes_no_writes(error):
             raise
         text = f"{run.run_id} is killed, which can't be recorded: {error.filename}: {error.strerror}"
-        remedy = f"{MAKE_ROOM}; launch cancel {run.run_id} records it then"
+        remedy = f"{MAKE_ROOM}; launch resume {run.run_id} goes on from its newest checkpoint then"
         raise RunFailed(kind_of_refusal(error), text, remedy) from None
 
 
