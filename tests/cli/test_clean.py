@@ -124,6 +124,9 @@ def test_links_are_not_followed_and_other_directories_not_touched(
     elsewhere.mkdir()
     outside.path.rename(elsewhere / "moved")
     (run.path.parent / "moved").symlink_to(elsewhere / "moved")
+    (run.path.parent / "newest").symlink_to("r")
+    assert "through a link" in launch("clean", "newest", "--yes", code=2).stderr
+    assert run.plan.exists()
     launch("clean", "--yes")
     assert not run.path.exists()
     assert (precious / "thesis.tex").exists()

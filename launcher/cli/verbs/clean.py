@@ -91,9 +91,10 @@ def _meant(references: Sequence[str], directory: Path) -> list[RunDir]:
     from launcher.runs.finding import list_runs
 
     home, named = directory.resolve(), {Path(reference).absolute() for reference in references}
+    aliases = {path.resolve() for path in map(directory.joinpath, references) if path.is_symlink()}
     found = options.runs_meant(references, directory) if references else list_runs(directory)
     runs = list(found)
-    own = [run for run in runs if run.path.parent == home or run.path in named]
+    own = [run for run in runs if (run.path.parent == home and run.path not in aliases) or run.path in named]
     if references and len(own) < len(runs):
         linked = next(run for run in runs if run not in own)
         remedy = f"name it by its own path: {linked.path}"
