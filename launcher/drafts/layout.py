@@ -78,7 +78,11 @@ def layout_of(path: Path, said: Mapping[str, Any] | None = None) -> Layout:
         return _read(path, ReadOptions(format=name), said)
     if named == "json":
         return _read(path, ReadOptions(), {})
-    return _table(path, first, named) or _read(path, ReadOptions(format=named or "txt"), _plain(named))
+    return (
+        (_named_csv(path) if named in (None, "txt") else None)
+        or _table(path, first, named)
+        or _read(path, ReadOptions(format=named or "txt"), _plain(named))
+    )
 
 
 def _plain(named: FormatName | None) -> dict[str, Said]:
@@ -124,6 +128,19 @@ def _table(path: Path, first: Sequence[str], named: FormatName | None) -> Layout
     if named in ("csv", "tsv"):
         return _read(path, ReadOptions(), {})
     return None
+
+
+def _named_csv(path: Path) -> Layout | None:
+    """A table behind a name that tells no format: commas stand in texts too, so its first line must name its columns."""
+    options = ReadOptions(format="csv")
+    try:
+        plain = list(islice(read_rows(path, replace(options, header=False)), FEW))
+    except UserError:  # texts have commas as they come, a table as many in each line
+        return None
+    if len(plain) < 2 or len(plain[0].values) < 2 or not header_line(plain):
+        return None
+    why = "Columns are separated by commas, and the first line names them."
+    return _read(path, options, {"data.format": Said("csv", why)})
 
 
 def _candidates(

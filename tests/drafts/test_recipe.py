@@ -241,6 +241,8 @@ def table(header: str, row: str) -> str:
         ("dates.csv", "when,text,label", "Mon Apr 06 22:19:N 2009,T,L", "text", "label"),
         ("days.jsonl", "", '{"when": "01 N, 2014", "text": "T", "label": "L"}', "text", "label"),
         ("commas.csv", "text\tlabel", "oh, T\tL", "text", "label"),
+        ("without an extension", "id,text,label", 'N,"oh, T",L', "text", "label"),
+        ("table.txt", "text,label", "T,L", "text", "label"),
         (
             "hashtags.jsonl",
             "",
