@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -149,7 +150,10 @@ def report_refusal(error: OSError, *, as_json: bool) -> int:
     if where == STDOUT:
         _discard(sys.stdout)
     try:
-        problem = Problem(error.strerror or str(error), where, remedy=ROOM if error.errno in FULL else None)
+        has_room = (
+            error.errno not in FULL or error.errno == errno.EFBIG
+        )  # which is a limit on files, not on space
+        problem = Problem(error.strerror or str(error), where, remedy=None if has_room else ROOM)
         return report_error(UserError(problem), as_json=as_json)
     except OSError:  # it is said on stderr, and stdout takes no document
         return EXIT_USAGE

@@ -211,7 +211,8 @@ def test_a_full_stdout() -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "launcher", "recipes", "--json"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "launch: stdout: No space left on device\n")
+    said = "launch: stdout: No space left on device\n    -> free space on its disk, or make it writable\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 @pytest.mark.usefixtures("here")

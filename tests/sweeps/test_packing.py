@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.plans import new_run, plan_of
 
-from launcher import host_memory
+from launcher import control_groups, host_memory
 from launcher.errors import UserError
 from launcher.executors.local import LocalExecutor
 from launcher.planning.plan import Memory, Plan
@@ -78,8 +78,8 @@ def test_this_machine_has_no_more_memory_than_its_control_group(
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "memory.max").write_text(f"{2 * GIB}\n")
     (tmp_path / "meminfo").write_text(f"MemTotal: {64 << 20} kB\nMemAvailable: {32 << 20} kB\n")
-    monkeypatch.setattr(host_memory, "GROUPS", tmp_path)
-    monkeypatch.setattr(host_memory, "OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(control_groups, "GROUPS", tmp_path)
+    monkeypatch.setattr(control_groups, "OWN_GROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(host_memory, "MEMINFO", tmp_path / "meminfo")
     assert LocalExecutor().node_capacity(None)[1] == 2 * GIB
 
