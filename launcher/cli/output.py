@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import json
 import os
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError, listed
-from launcher.runs.failure_classes import FULL
+from launcher.runs.failure_classes import WANT_ROOM
 from launcher.secret_values import HIDDEN, secret_values, without_values
 from launcher.visible import columns_of, json_safe, shortened, visible
 
@@ -150,10 +149,8 @@ def report_refusal(error: OSError, *, as_json: bool) -> int:
     if where == STDOUT:
         _discard(sys.stdout)
     try:
-        has_room = (
-            error.errno not in FULL or error.errno == errno.EFBIG
-        )  # which is a limit on files, not on space
-        problem = Problem(error.strerror or str(error), where, remedy=None if has_room else ROOM)
+        remedy = ROOM if error.errno in WANT_ROOM else None
+        problem = Problem(error.strerror or str(error), where, remedy=remedy)
         return report_error(UserError(problem), as_json=as_json)
     except OSError:  # it is said on stderr, and stdout takes no document
         return EXIT_USAGE

@@ -45,6 +45,8 @@ ECHOES = frozenset({UNKNOWN, "network"})
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 """What file systems say that take no more: full, over a quota or a limit on files, mounted to be read only."""
+WANT_ROOM = FULL - {errno.EFBIG}
+"""Those of them that space, or leave to write, helps."""
 LOST = frozenset(
     {
         errno.EIO,
