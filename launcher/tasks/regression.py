@@ -14,11 +14,12 @@ MANY = 20
 """More different whole numbers than these are hardly classes."""
 REACHED = 20
 """Size of numbers that a head learns to predict in some hundred steps; thousands are out of its reach."""
+DIVIDE = "divide the column, such as by 1,000, and multiply what is predicted"
 AFAR = Kind(
     "numbers lie so far from 0, where a head begins, that they are hardly learnt",
-    "divide the column, such as by 1,000, and multiply what is predicted",
+    DIVIDE,
     in_rows=False,
-    before_launch="divide the column, such as by 1,000, and multiply what is predicted",
+    before_launch=DIVIDE,
 )
 MEASURED = frozenset({"score", "similarity", "value", "price", "gold", "mean", "rating"})
 """Words in the names of columns that hold something measured."""

@@ -167,8 +167,11 @@ def mark_synced(directory: Path, run_id: str) -> None:
 def _own_temporary_files() -> Iterator[None]:
     """Remove what wandb lays down beside, some directories for each run, which it does itself in its exit hooks alone."""
     with tempfile.TemporaryDirectory(prefix="launch-wandb-", ignore_cleanup_errors=True) as directory:
-        tempfile.tempdir = directory
-        yield
+        before, tempfile.tempdir = tempfile.tempdir, directory
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 @contextlib.contextmanager
