@@ -110,12 +110,17 @@ def stall_of(places: Sequence[Place]) -> Stall | None:
     if not going:
         return None
     silent_s = min(place.health.silent_s for place in going)
-    bounds = [place.health.bound_s for place in going]
-    known = [bound for bound in bounds if bound is not None]
     first, *rest = sorted(going, key=Place.order)
     behind = None if rest and rest[0].order() == first.order() else first
-    bound = max(known) if len(known) == len(bounds) else None
-    return Stall(silent_s, bound, behind, _sentence(silent_s, going, first, behind), tuple(going))
+    return Stall(silent_s, _bound_s(going), behind, _sentence(silent_s, going, first, behind), tuple(going))
+
+
+def _bound_s(going: Sequence[Place]) -> float | None:
+    """The longest that a rank may take; that of one whose node tells nothing is of a phase it may have left long ago."""
+    telling = [place for place in going if not place.is_stale] or going
+    bounds = [place.health.bound_s for place in telling]
+    known = [bound for bound in bounds if bound is not None]
+    return max(known) if len(known) == len(bounds) else None
 
 
 def _sentence(silent_s: float, going: Sequence[Place], first: Place, behind: Place | None) -> str:

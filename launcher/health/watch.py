@@ -192,9 +192,8 @@ class Watcher:
         for rank in set(range(self._world_size)) - seen:
             judged = floor is not None and rank not in started
             bound = bounds.bound_s("starting", floor, (), self._longest) if judged and floor else None
-            yield Place(
-                rank, "a node not heard of", RankHealth(rank, "starting", "", 0, silent_s, bound, "S")
-            )
+            health = RankHealth(rank, "starting", "", 0, silent_s, bound, "S")
+            yield Place(rank, "a node not heard of", health, is_stale=not judged)
 
     def _write(self, health: NodeHealth, *, is_silent: bool) -> None:
         if is_silent or time.monotonic() - self._written_at >= WRITE_S:

@@ -51,6 +51,17 @@ def test_a_node_that_tells_nothing_any_more_is_behind_others_at_the_same_place()
     assert sentence(there, lost) == f"no step for 95 s: {told}"
 
 
+def test_a_node_that_tells_nothing_is_judged_by_the_bound_of_those_that_tell() -> None:
+    """It was halted before it told that it trains: what it may take while it compiles is no longer of weight."""
+    compiling = RankHealth(1, "compiling", "", 0, silent_s=1.0, bound_s=1800.0, state="S")
+    stall = stall_of(places_of([node(0, WAITS), node(1, compiling, at=1000.0 - STALE_S - 80)]))
+    assert stall is not None
+    assert (stall.bound_s, stall.is_hang, stall.behind and stall.behind.rank) == (60.0, True, 1)
+    stall = stall_of(places_of([node(0, WAITS), node(1, compiling)]))
+    assert stall is not None
+    assert (stall.bound_s, stall.is_hang) == (1800.0, False)
+
+
 def test_nobody_is_named_where_all_stand_at_the_same_place() -> None:
     two = node(0, WAITS, replace(WAITS, rank=1))
     assert sentence(two) == "no step for 95 s: every rank waits for the gradients of others"
