@@ -89,7 +89,7 @@ def draft_recipe(
     seen, guess = _named(task, seen, guess)
     keys = {**_first_keys(task, guess, seen), **guess.keys, **seen.layout.keys}
     keys |= {key: Said(value, "") for key, value in wanted.items()}
-    keys, facts = _fitting_files(keys, seen, place, unlike)
+    keys, facts = _fitting_files(keys, seen, place, unlike, wanted)
     recipe = _loaded(keys, place)
     keys |= (
         lengths_of(seen.sample, recipe)
@@ -289,11 +289,13 @@ def _head(others: Sequence[tuple[str, Guess]], doubts: Sequence[str] = ()) -> st
 
 
 def _fitting_files(
-    keys: dict[str, Said], seen: _Seen, place: Path, left: list[str]
+    keys: dict[str, Said], seen: _Seen, place: Path, left: list[str], wanted: Mapping[str, Any]
 ) -> tuple[dict[str, Said], DataFacts]:
     """The keys without files that don't go with the training data, with a cut where nothing is left to validate on."""
     while True:
         tried = keys | _cut(keys, seen)
+        if not tried.keys() & {"data.split", "data.folds"} and "data.group" not in wanted:
+            tried.pop("data.group", None)
         try:
             facts = check_data(_loaded(tried, place))
         except UserError as error:

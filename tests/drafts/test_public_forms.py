@@ -290,6 +290,15 @@ def test_validation_data_alone_are_trained_on_and_that_is_said(data: Path) -> No
     )
 
 
+def test_nothing_is_kept_together_where_nothing_is_cut(data: Path) -> None:
+    rows = [f"who is {n // 6}\t{sentence(n)}\t{int(n % 6 == 2)}" for n in range(ROWS)]
+    for split in ("train", "dev"):
+        lines(data, f"WikiQA-{split}.tsv", ["Question\tSentence\tLabel", *rows])
+    assert found(drafted(data), "task", "data.group", "data.split") == ("ranking", None, None)
+    (data / "WikiQA-dev.tsv").unlink()
+    assert found(drafted(data), "task", "data.group") == ("ranking", "Question")
+
+
 def test_a_file_that_lacks_the_label_is_left_out_by_the_name_of_the_column(data: Path) -> None:
     lines(data, "train.tsv", ["sentence\tlabel", *(f"{sentence(n)}\t{'ab'[n % 2]}" for n in range(ROWS))])
     lines(data, "test.tsv", ["index\tsentence", *(f"{n}\t{sentence(n)}" for n in range(ROWS))])
