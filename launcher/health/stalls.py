@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -141,19 +143,21 @@ def named(place: Place) -> str:
 def seen_from_outside(attempt: AttemptDir) -> Hang | None:
     """What makes no progress in an attempt that runs, by what its nodes wrote last; None where nothing is worth telling."""
     nodes = read_nodes(attempt)
-    stall = stall_of(places_of(nodes))
+    ours = time.time() if any(node.host == socket.gethostname() for node in nodes) else 0.0
+    stall = stall_of(places_of(nodes, ours))
     if stall is None or not stall.is_worth_telling:
         return None
-    return stall.hang(max(node.at for node in nodes))
+    return stall.hang(max(ours, *(node.at for node in nodes)))
 
 
-def places_of(nodes: Iterable[NodeHealth]) -> list[Place]:
+def places_of(nodes: Iterable[NodeHealth], now: float = 0.0) -> list[Place]:
     """The ranks of all nodes, by what these wrote last.
 
-    Clocks of nodes may differ by some seconds; a node is stale only where it is older than that.
+    `now`: Unix seconds by the clock of one of the nodes, where that is known. Clocks of nodes may differ by some seconds; a
+    node is stale only where it is older than that.
     """
     known = list(nodes)
-    newest = max((node.at for node in known), default=0.0)
+    newest = max([now, *(node.at for node in known)])
     return [
         Place(rank.rank, node.host, _aged(rank, newest - node.at), newest - node.at > STALE_S)
         for node in known

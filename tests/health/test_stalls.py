@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from dataclasses import replace
+from pathlib import Path
 
-from launcher.health.records import NodeHealth, RankHealth
-from launcher.health.stalls import STALE_S, places_of, stall_of
+import pytest
+
+from launcher.health.records import NodeHealth, RankHealth, write_node
+from launcher.health.stalls import STALE_S, places_of, seen_from_outside, stall_of
+from launcher.runs.attempt_directory import AttemptDir
 
 WAITS = RankHealth(0, "step", "gradients", 7, silent_s=95.0, bound_s=60.0, state="S")
 
@@ -86,3 +92,22 @@ def test_ranks_that_have_ended_wait_for_nobody() -> None:
     stall = stall_of(places_of([node(0, ended, replace(WAITS, silent_s=1.0))]))
     assert stall is not None
     assert stall.silent_s == 1.0
+
+
+@pytest.mark.parametrize("host", [socket.gethostname(), "another"])
+def test_a_run_whose_watchers_are_halted_too_is_seen_by_the_clock_of_their_machine(
+    tmp_path: Path, host: str
+) -> None:
+    """As after Ctrl-Z or `docker pause`. The clock of another machine may be wrong by any time."""
+    attempt = AttemptDir(tmp_path / "1")
+    attempt.path.mkdir()
+    write_node(attempt, NodeHealth(0, host, time.time() - 90, (replace(WAITS, silent_s=0.0),)))
+    seen = seen_from_outside(attempt)
+    if host == "another":
+        assert seen is None
+    else:
+        assert seen is not None
+        assert seen.silent_s >= 90
+        assert seen.sentence.endswith(
+            "waits for the gradients of others, and its node tells nothing any more"
+        )
