@@ -27,8 +27,10 @@ NO_DATA = re.compile(
     r"(readme|license|licence|notice|changelog|citation|contributing|\.|dataset_info\.json|dataset_dict\.json|state\.json).*",
     re.IGNORECASE,
 )
-NO_TABLES = (".xml", ".html", ".htm", ".yaml", ".yml", ".toml", ".py", ".ipynb")
+NO_TABLES = (".xml", ".html", ".htm", ".yaml", ".yml", ".toml", ".py", ".ipynb", ".arff", ".sql")
 """Extensions of files of text that hold no rows."""
+QUERIES, DOCUMENTS = {"queries"}, {"corpus", "collection", "documents", "passages"}
+"""Words in the names of files that hold one half of each pair."""
 FEW = 500
 """Lines that a file is told by."""
 ARROW = ".arrow"
@@ -93,9 +95,12 @@ def _data_files(folder: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
     texts = [] if by_extension else [path for path in found if _is_text(path)]
     if len(texts) == 1 or any(map(role_of, texts)):
         by_extension[""] = texts
+    _refuse_apart(folder)
     if by_extension:
         most = max(by_extension.values(), key=lambda files: (any(map(role_of, files)), len(files)))
-        others = [path for files in by_extension.values() if files is not most for path in files]
+        others = [
+            path for path in found if path not in most and (_extension(path) in EXTENSIONS or role_of(path))
+        ]
         return [(role_of(path), path) for path in most], others
     inside = [path for path in entries if paths.is_dir(path) and path.name[:1] != "."]
     splits = [path for path in inside if role_of(path)] or (inside if len(inside) == 1 else [])
@@ -104,6 +109,18 @@ def _data_files(folder: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
     within = [(role_of(path), *_data_files(path)) for path in splits]
     files = [(role or own, path) for role, inner, _ in within for own, path in inner]
     return files, [path for _, _, others in within for path in others]
+
+
+def _refuse_apart(folder: Path) -> None:
+    """Raises UserError where queries and what is to be found lie in files of their own, which others join by ids."""
+    found = [path for path in entries_of(folder) if paths.is_file(path)]
+    apart = {path.name: words for path in found if (words := set(_words(path)) & {*QUERIES, *DOCUMENTS})}
+    if any(words <= QUERIES for words in apart.values()) and any(
+        words <= DOCUMENTS for words in apart.values()
+    ):
+        reason = f"holds queries and what is to be found in files of their own: {', '.join(apart)}"
+        remedy = "write a row for each two that go together (docs/data.md joins BEIR)"
+        raise UserError(Problem(reason, str(folder), remedy=remedy))
 
 
 def _refuse_ours(folder: Path) -> None:

@@ -169,6 +169,8 @@ def _guesses(sample: Sample, wanted: Mapping[str, Any]) -> list[tuple[str, Guess
     remedy = "say what they are: task=TASK data.text=COLUMN data.label=COLUMN"
     if any(isinstance(value, list) for column in sample.columns for value in column.filled):
         remedy += "; a text in a list is no text, write a row for each (docs/data.md converts CHID)"
+    if len(sample.columns) == 1:
+        remedy += "; where texts and labels lie in files of their own: paste TEXTS LABELS > NEW.tsv"
     raise UserError(f"the rows {what}: {columns}", remedy)
 
 

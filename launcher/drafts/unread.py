@@ -21,12 +21,22 @@ NUMBER = re.compile(r"[-+]?[$€£¥]?\s?\d+(?:[., '’]\d{3})*(?:[.,]\d+)?\s?[%
 FASTTEXT = re.compile(r"__[a-z]+__\S+\s")
 CODE = re.compile(r"(?:[A-Z]{2,}|\w+:\w+|[+-]?\d{1,2})(?=\s)")
 """What a line begins with that has its label before its text, with a blank between."""
+MARK = re.compile(r"_?[^\w\s'\"“”]{1,3}_|[^\w\s'\"“”]{2,3}")
+"""What may stand between the columns of a line instead of a tab, such as _!_ or ||| or ::."""
 TAGGED = re.compile(r"\S+[/_][A-Za-z]{1,5}(?:-[A-Z]+)?")
 """A word with its tag behind it."""
+ANSWERS = {"answer", "answers"}
+"""Words in the names of columns that are learnt from without being classes."""
+TEXT_WORDS = 3
+"""Words that the texts of a list have at least, on average; names and keywords have fewer."""
 ALONE = "task=masked-lm takes the texts alone"
 WORDS = "write words and a tag for each, in columns or as lists"
 TAGS = 'write {"words": [...], "tags": ["B-NAME", "I-NAME", "O", ...]} in each row (docs/data.md converts CLUENER)'
 COLUMNS = "write a column for each thing that is to be read"
+QUESTIONS = (
+    'write {"question": ..., "context": ..., "answers": {"text": [...], "answer_start": [...]}} in each row'
+)
+ROWS = "write a row for each of them that belongs to a text; data.negatives takes lists of those that don't"
 MOST_SHOWN = 60
 
 
@@ -69,6 +79,21 @@ def _within_texts(column: Column) -> _Kind | None:
         return _Kind(_never, "have a label before the text, with a blank between", remedy)
     if mostly(_is_tagged(str(value)) for value in column.filled):
         return _Kind(_never, "have a tag behind each word", WORDS)
+    if mark := _mark(list(map(str, column.filled))):
+        pattern = re.sub(r"([][/.*^$])", r"\\\1", mark)
+        remedy = f"sed 's/{pattern}/\\t/g' FILE > NEW.tsv gives columns"
+        return _Kind(_never, f"hold {shown(mark)} equally often, as between columns", remedy)
+    return None
+
+
+def _mark(texts: Sequence[str]) -> str | None:
+    """What stands between several parts of each text, as many in all."""
+    marks = [found[0] for found in MARK.finditer(texts[0] if texts else "")]
+    for mark in dict.fromkeys(marks):
+        parts = [list(map(str.strip, text.split(mark))) for text in texts]
+        count = len(parts[0])
+        if count > 1 and mostly(len(some) == count and all(some[:-1]) for some in parts):
+            return mark
     return None
 
 
@@ -97,6 +122,8 @@ def _kind(column: Column) -> _Kind | None:
     """How all cells are written, where that is like nothing that is read."""
     read = [unwritten(value) for value in column.filled]
     if all(value in ([], {}) for value in read):
+        if not column.named_as_label and not column.words_of_name & ANSWERS:
+            return None  # nobody learns from comments that none has written
         return _Kind(_never, "are all empty", "nothing can be learnt from them: give rows with more")
     return next((kind for kind in KINDS if mostly(map(kind.fits, read))), None)
 
@@ -144,6 +171,18 @@ def _is_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(entry, dict | list) for entry in value)
 
 
+def _is_questions(value: Any) -> bool:
+    return _is_objects(value) and all(
+        isinstance(entry, dict) and any("question" in name or "query" in name for name in entry)
+        for entry in value
+    )
+
+
+def _is_texts(value: Any) -> bool:
+    texts = value if isinstance(value, list) and all(isinstance(one, str) for one in value) else []
+    return bool(texts) and sum(len(text.split()) for text in texts) >= TEXT_WORDS * len(texts)
+
+
 def _is_marked_number(value: Any) -> bool:
     text = str(value).strip()
     return isinstance(value, str) and NUMBER.fullmatch(text) is not None and not text.isdecimal()
@@ -158,6 +197,8 @@ def _never(_: Any) -> bool:
 
 
 KINDS: Sequence[_Kind] = (
+    _Kind(_is_questions, "are lists of questions", QUESTIONS),
+    _Kind(_is_texts, "are lists of texts", ROWS),
     _Kind(_is_spans, "say where parts of a text begin and end", TAGS),
     _Kind(_is_objects, "are lists of objects or of lists", COLUMNS),
     _Kind(_is_marked_number, "are numbers, but not written plainly", "write 1234.5 for 1.234,5 or $1,234.50"),

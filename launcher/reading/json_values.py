@@ -105,7 +105,7 @@ def _no_list(path: Path, content: Any) -> UserError:
     if not isinstance(content, dict):
         return mistake(path, None, text, AS_OBJECTS)
     if content and all(isinstance(value, dict | list) for value in content.values()):
-        lists = [name for name, value in content.items() if _is_records(value)]
+        lists = _lists_by_name(content)
         if lists:
             remedy = f"write each list to a file of its own, for example {lists[0]!r}"
             return mistake(path, None, f"holds lists by name: {', '.join(lists[:5])}", remedy)
@@ -113,5 +113,12 @@ def _no_list(path: Path, content: Any) -> UserError:
     return mistake(path, None, "holds one object, not a list of them", "write it between [ and ]")
 
 
-def _is_records(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+def _lists_by_name(content: dict[str, Any]) -> list[str]:
+    """The names of lists of rows; columns of lists are all of one length."""
+    lists = {name: value for name, value in content.items() if isinstance(value, list) and value}
+    of_lists = len(set(map(len, lists.values()))) > 1
+    return [
+        name
+        for name, value in lists.items()
+        if isinstance(value[0], dict) or (of_lists and isinstance(value[0], list))
+    ]

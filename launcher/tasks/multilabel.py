@@ -174,7 +174,7 @@ def _parts_recur(column: Column, mark: str) -> bool:
 
 
 def _flagged(sample: Sample) -> Guess | None:
-    """Two or more columns of 0 and 1, and rows in which not just one of them is 1."""
+    """Columns of 0 and 1; of two that say the opposite of each other one is enough, and no list of labels."""
     flags = [column for column in sample.columns if column.is_flag and not column.is_id]
     if sample.given_label:
         flags = [column for column in flags if column.name in sample.given_label]
@@ -184,10 +184,12 @@ def _flagged(sample: Sample) -> Guess | None:
     if text is None:
         return None
     rows = zip(*(map(labels.flag, column.values) for column in flags), strict=True)
-    if all(sum(map(bool, row)) == 1 for row in rows):
+    each_has_one = all(sum(map(bool, row)) == 1 for row in rows)
+    if each_has_one and len(flags) == 2:
         return None
     names = [column.name for column in flags]
-    why = f"{len(names)} columns hold 0 or 1, and rows have any number of them."
+    number = "each row has one of them" if each_has_one else "rows have any number of them"
+    why = f"{len(names)} columns hold 0 or 1, and {number}."
     said = Said(names, "A column for each label, 1 where a row has it.")
     return Guess(0.92 if len(names) > 2 else 0.82, why, {"data.text": text, "data.label": said})
 

@@ -219,8 +219,20 @@ def test_the_page_of_data_converts_what_is_refused(
     )
     objects(data.parent, "chid.json", idioms)
     lines(data.parent, "chid_answer.json", [json.dumps({f"#idiom{n:06}#": n % 2 for n in range(ROWS)})])
-    for name, to in (("cluener.json", "tags"), ("c3.json", "choices"), ("chid.json", "row for each")):
-        with pytest.raises(UserError, match=f"{to}.*docs/data.md"):
+    for name in ("queries", "corpus"):
+        objects(
+            data.parent,
+            f"{name}.jsonl",
+            ({"_id": f"{name[0]}{n}", "text": f"{sentence(n, name)}", "metadata": {}} for n in range(ROWS)),
+        )
+    lines(
+        data.parent,
+        "qrels/train.tsv",
+        ["query-id\tcorpus-id\tscore", *(f"q{n}\tc{n}\t1" for n in range(ROWS))],
+    )
+    forms = (("cluener.json", "tags"), ("c3.json", "choices"), ("chid.json", "row for each"), ("", "queries"))
+    for name, to in forms:
+        with pytest.raises(UserError, match=f"(?s){to}.*docs/data.md"):
             draft_recipe([data.parent / name], (), data.parent, data.parent)
 
     page = (repo_root / "docs" / "data.md").read_text(encoding="utf-8")
@@ -230,6 +242,7 @@ def test_the_page_of_data_converts_what_is_refused(
         "tags.jsonl": ("token-classification", "words", "tags"),
         "choices.jsonl": ("multiple-choice", ["context", "question"], "answer"),
         "blanks.jsonl": ("multiple-choice", "text", "label"),
+        "pairs.jsonl": ("embedding", ["query", "document"], None),
     }
     for name, keys in converted.items():
         draft = draft_recipe([data.parent / name], (), data.parent, data.parent)

@@ -290,7 +290,23 @@ def test_names_of_columns_are_names_and_never_a_row(
             '{"question": "N", "context": "T", "answers": []}',
             "'answers' are all empty",
         ),
-        ("mrqa.jsonl", "", '{"context": "T", "qas": [{"question": "N"}]}', "lists of objects or of lists"),
+        (
+            "mrqa.jsonl",
+            "",
+            '{"context": "T", "qas": [{"question": "N"}]}',
+            "(?s)are lists of questions.*answer_start",
+        ),
+        ("bge.jsonl", "", '{"query": "who N", "pos": ["T"], "neg": ["T", "T"]}', "'pos' are lists of texts"),
+        (
+            "studio.jsonl",
+            "",
+            '{"data": {"text": "T"}, "annotations": [{"result": []}], "meta": {}}',
+            "^(?!.*meta)",
+        ),
+        ("toutiao.txt", "", "65N_!_10N_!_news_L_!_T", r"(?s)'_!_' equally often.*sed 's/_!_/"),
+        ("colons.txt", "", "N::L::T", r"(?s)hold '::' equally often.*sed 's/::/"),
+        ("labels.txt", "", "L", "paste TEXTS LABELS"),
+        ("words.arff", "@data", "'T',L", "hold no rows"),
         ("decimal commas.csv", "text;points", "T;N,5", "numbers, but not written plainly"),
         ("prices.csv", "text;price", "T;€ 1N.50", "numbers, but not written plainly"),
         ("one class.csv", "text,label", "T,1", "all alike"),
@@ -328,6 +344,7 @@ def test_every_column_that_could_be_the_label_is_named(tmp_path: Path) -> None:
         ('{"text": "T", "labels": ["L"]}', "multilabel", "labels"),
         ('{"text": "T", "unclear": Y, "joy": R, "fear": S}', "multilabel", ["joy", "fear"]),
         ('{"text": "T", "labels": "M"}', "multilabel", "labels"),
+        ('{"text": "T", "images": [], "joy": X, "fear": Z, "rage": Q}', "multilabel", ["joy", "fear", "rage"]),
         ('{"question": "T", "choices": {"text": ["a N", "b", "c"], "label": ["A", "B", "C"]}, "answerKey": "K"}',
          "multiple-choice", "answerKey"),
         ('{"abstract": "T", "keyword": ["L", "film"], "label": "R"}', "classification", "label"),
@@ -339,7 +356,11 @@ def test_lists_and_numbers_are_taken_for_what_they_are(
     joined = ["a", "b", "c", "a,b", "b,c", "a,c"]
     lines = table("", row).strip().splitlines()
     lines = [
-        line.replace("Y", ("true", "false")[n % 2]).replace("S", str(n // 2 % 2))
+        line.replace("Y", ("true", "false")[n % 2])
+        .replace("S", str(n // 2 % 2))
+        .replace("X", str(int(n % 3 == 0)))
+        .replace("Z", str(int(n % 3 == 1)))
+        .replace("Q", str(int(n % 3 == 2)))
         for n, line in enumerate(lines)
     ]
     filled = (
