@@ -357,7 +357,7 @@ def prefetch_recipe(options: Namespace, events: Events) -> Prefetched:
 
     recipe = read_recipe_file(options.recipe)
     if recipe.model.name is not None:
-        events.emit("progress", name="fetching the model", done=None, total=None)
+        events.emit("progress", name=f"fetching {recipe.model.name}", done=None, total=None)
         fetch_model(recipe)
     events.emit("progress", name="loading data", done=None, total=None)
     dataset = prepare_dataset(recipe, tokenizer_for(recipe), _progress(events, "tokenising"))

@@ -106,7 +106,10 @@ def test_the_branch_moves_and_the_hub_goes_away(
     cached = tmp_path / "hf/hub/models--me--tiny"
     assert (cached / "refs" / "main").read_text() == second != first
     hub.away = True
+    asked = len(hub.requests)
     start("resume", "r").end(code=0)
+    since = hub.requests[asked:]
+    assert not [request for request in since if MODEL in request], "what is here is not asked for"
     assert losses(training.run) == losses(whole)
     happened(
         "four cold ranks fetched each file once; main moved and the hub went away: the run went on with the commit "
@@ -122,3 +125,7 @@ def test_a_hub_that_is_away_from_the_start(hub: HubStub, start: Start) -> None:
     said = training.end(code=1)
     assert error_of(training.run)["class"] == "model"
     assert "launch prefetch" in said
+    assert f"{hub.url} can't be reached" in said
+    assert not any("resolve" in request for request in hub.requests), (
+        "no file of a hub that doesn't answer is asked for"
+    )

@@ -220,10 +220,10 @@ def _handler(stub: HubStub) -> type[BaseHTTPRequestHandler]:
         def _take(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path = self.path.partition("?")[0]
+            stub.requests.append(f"{self.command} {path}")
             if stub.away:
                 self.close_connection = True
                 return
-            stub.requests.append(f"{self.command} {path}")
             if self.command in ("GET", "HEAD") and (found := stub.read(path)) is not None:
                 self._send(*found)
                 return

@@ -87,7 +87,8 @@ def save_merged(model: torch.nn.Module, state: Tensors, start: Tensors, director
     with torch.device("meta"):
         skeleton: Any = copy.deepcopy(model).to("meta")
     _fill(skeleton, state)
-    skeleton.save_pretrained(directory / "adapter")
+    # Embeddings are never resized here; peft would ask the hub, at each save, whether they were.
+    skeleton.save_pretrained(directory / "adapter", save_embedding_layers=False)
     if start:
         _relate_to_pretrained(directory / "adapter", start)
     merged = skeleton.merge_and_unload()

@@ -27,6 +27,7 @@ from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.compat.sharded_tensors import without_sharded_tensors
 from launcher.train.compat.switch import say_gone
+from launcher.train.hub import wait_for_hub
 from launcher.train.model.adapters import add_adapters, save_merged
 from launcher.train.model.family import family_of
 from launcher.train.model.fresh_and_frozen import freeze, reinitialise
@@ -135,6 +136,10 @@ def scratch_config(scratch: Scratch, tokenizer: Any, head: Mapping[str, Any]) ->
     return AutoConfig.for_model(scratch.family, **{**entries, **special, **head})
 
 
+LOCAL: Mapping[str, Any] = {"local_files_only": True, "adapter_kwargs": {"local_files_only": True}}
+"""To be said twice: beside a model transformers looks for an adapter, on the network unless that is forbidden by itself."""
+
+
 def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
     """Call a `from_pretrained` on local files, and only where they are missing on the network.
 
@@ -143,13 +148,14 @@ def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> An
     arguments = {**kwargs, **({"revision": revision} if revision else {})}
     try:
         with empty_weights():
-            return load(name, local_files_only=True, **arguments)
+            return load(name, **LOCAL, **arguments)
     except OSError as local_error:
         if Path(name).is_dir():
             raise RunFailed("model", f"{name}: {_first_line(local_error)}") from None
     except ValueError as error:
         raise RunFailed("model", f"{name}: {_first_line(error)}") from None
     try:
+        wait_for_hub()
         return load(name, **arguments)
     except (OSError, ValueError) as error:
         raise RunFailed(

@@ -25,6 +25,7 @@ from launcher.recipe.data import Clean
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row, Value
 from launcher.train.compat.dataset_fingerprint import fingerprint
+from launcher.train.hub import wait_for_hub
 
 
 class Source(Protocol):
@@ -195,6 +196,8 @@ def _load_hub(source: str) -> Any:
         except Exception:  # noqa: BLE001  (not cached: the library says so in many ways; the next attempt speaks)
             pass
         try:
+            if not Path(source).exists():
+                wait_for_hub()
             return datasets.load_dataset(path, config)
         except Exception as error:
             cause = (str(error).strip().splitlines() or [type(error).__name__])[0]

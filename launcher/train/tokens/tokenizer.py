@@ -15,6 +15,7 @@ from launcher.families.shared.names import SpecialTokens
 from launcher.planning.model_files import NO_MODELS, fetching_remedy
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import LONGEST
+from launcher.train.hub import wait_for_hub
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,6 +33,7 @@ def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerFast:
         failure = error
     if not Path(name).is_dir():
         try:
+            wait_for_hub()
             return _load(name, revision, local_files_only=False)
         except Exception as error:  # noqa: BLE001  (as above)
             failure = error
