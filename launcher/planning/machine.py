@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import shlex
+import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from launcher.commands import ask
 from launcher.control_groups import cores
@@ -18,8 +21,8 @@ from launcher.planning.surroundings import Machine, resolve_executor
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import AUTO, Recipe
 
-if TYPE_CHECKING:
-    pass
+LINKS_S = 60.0
+"""A compiler that takes longer than this for an empty file says nothing about what it would find."""
 
 
 def observe(recipe: Recipe, cluster: Cluster, submits: bool = True) -> Machine:
@@ -68,3 +71,23 @@ def local_gpus(environ: Mapping[str, str] = os.environ, proc: Path = Path("/proc
 def _listed_gpus() -> int:
     output = ask(["nvidia-smi", "-L"])
     return 0 if output is None else sum(line.startswith("GPU ") for line in output.splitlines())
+
+
+def has_async_io(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether DeepSpeed's async_io is there, or can be compiled here: it takes a C compiler and libaio with its headers."""
+    deepspeed = importlib.util.find_spec("deepspeed")
+    if deepspeed is not None and deepspeed.origin is not None:
+        built = Path(deepspeed.origin).parent / "ops" / "aio"
+        if any(built.glob("async_io_op*.so")):
+            return True
+    with tempfile.TemporaryDirectory() as directory:
+        source, library = Path(directory) / "empty.c", Path(directory) / "empty.so"
+        source.write_text("#include <libaio.h>\n", encoding="utf-8")
+        compiler = shlex.split(environ.get("CC", "cc"))
+        command = [*compiler, "-shared", "-fPIC", str(source), "-o", str(library), "-laio"]
+        try:
+            return subprocess.run(command, capture_output=True, timeout=LINKS_S, check=False).returncode == 0
+        except subprocess.TimeoutExpired:
+            return True
+        except OSError:
+            return False

@@ -27,6 +27,7 @@ from launcher.planning.conflicts import plan_conflicts
 from launcher.planning.model_config import find_config
 from launcher.planning.notes import evaluation_note
 from launcher.planning.plan import Identity, Plan, make_plan
+from launcher.planning.sharding import ASYNC_IO_REMEDY
 from launcher.planning.starting_point import with_model_directories
 from launcher.planning.surroundings import DataSize, Machine, resolve_executor
 from launcher.reading import check as datacheck
@@ -170,7 +171,7 @@ def check(
         problems += _place_problems(loaded, cwd)
         unwritable += _run_directory_problems(loaded, cwd)
     if not doubtful.intersection(("executor", "data.cache_dir")) and not _goes_elsewhere(recipe, observed):
-        unwritable += _cache_problems(loaded)
+        unwritable += [*_cache_problems(loaded), *_offload_problems(loaded)]
     if problems or (submits and unwritable):
         raise UserError([*problems, *unwritable])
     return Checked(loaded, observed, facts, shape, (*unwritable, *_unreachable(loaded, environ)))
@@ -312,6 +313,13 @@ def _cache_problems(loaded: Loaded) -> Iterator[Problem]:
     refusal = cache_refusal(loaded.recipe.data.cache_dir)
     if refusal is not None:
         yield _about("data.cache_dir", loaded, refusal, CACHE_REMEDY)
+
+
+def _offload_problems(loaded: Loaded) -> Iterator[Problem]:
+    """Why this machine can't offload to a disk, where that is so."""
+    if loaded.recipe.zero.offload == "nvme" and not machine.has_async_io():
+        text = "needs DeepSpeed's async_io, which isn't there and can't be compiled here"
+        yield _about("zero.offload", loaded, text, ASYNC_IO_REMEDY)
 
 
 def cache_refusal(given: str | None) -> str | None:

@@ -24,6 +24,11 @@ SMALL_GPU = 16 * 2**30
 """Memory of the smallest GPUs that training is done on, taken where the profile names none."""
 FEW_EXAMPLES = 8
 """With fewer examples than this a rank's step takes hardly less time: a GPU waits for launches, not for arithmetic."""
+ASYNC_IO_REMEDY = (
+    "install libaio with its headers and a C compiler (libaio-dev on Debian and Ubuntu, libaio-devel on Fedora and RHEL), "
+    "say where they are in CPATH and LIBRARY_PATH, or use zero.offload=cpu"
+)
+"""What helps where DeepSpeed can't read and write a disk by itself, as zero.offload=nvme needs."""
 RULES = {
     "linear": "in proportion, the rule for SGD (Goyal et al. 2017)",
     "root": "by the square root, the rule for optimizers of Adam's kind (Malladi et al. 2022)",

@@ -182,6 +182,21 @@ def test_no_place_for_a_cache(refusal: Refusal, monkeypatch: pytest.MonkeyPatch)
     assert execute(["plan", "recipe=smoke", "executor=local", "data.cache_dir=here"]) == 0
 
 
+def test_a_machine_that_can_not_offload_to_a_disk(
+    refusal: Refusal, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "false")  # a compiler that finds no libaio
+    words = ("recipe=smoke", "device=cpu", "gpus=1", "zero.stage=3", "zero.offload=nvme", "zero.nvme_path=.")
+    problem = refusal(*words, "executor=local")
+    assert problem["field"] == "zero.offload"
+    assert "async_io" in problem["message"]
+    assert "libaio-dev" in problem["remedy"]
+    assert not (here / "runs").exists()
+    assert execute(["plan", *words, "executor=slurm"]) == 0, "a node may have it"
+    monkeypatch.setenv("CC", "true")
+    assert execute(["plan", *words, "executor=local"]) == 0
+
+
 @pytest.mark.parametrize("out", ["/proc/x", "planned" * 50])
 def test_a_plan_that_can_not_be_written(refusal: Refusal, out: str) -> None:
     problem = refusal("plan", "recipe=smoke", "--out", out)

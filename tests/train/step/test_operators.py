@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from torch.utils.file_baton import FileBaton
 
+from launcher.errors import RunFailed
 from launcher.train.step.operators import building, extensions_dir
 
 
@@ -44,3 +45,32 @@ def test_the_lock_of_a_build_that_goes_on_is_left_alone(killed_build: Path) -> N
         builder.communicate(b"\n")
     with building():
         assert not killed_build.exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "remedy"),
+    [
+        (
+            "Unable to JIT load the async_io op due to it not being compatible due to hardware/software issue. None",
+            "async_io",
+            "libaio-dev",
+        ),
+        (
+            "Error building extension 'deepspeed_shm_comm': ninja: c++: not found",
+            "deepspeed_shm_comm",
+            "C++ compiler",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("killed_build")
+def test_an_operator_that_can_not_be_compiled(said: str, name: str, remedy: str) -> None:
+    with pytest.raises(RunFailed, match=f"operator {name} can't be compiled") as failed, building():
+        raise RuntimeError(said)
+    assert failed.value.error_class == "launch"
+    assert remedy in str(failed.value.remedy)
+
+
+@pytest.mark.usefixtures("killed_build")
+def test_other_errors_are_their_own() -> None:
+    with pytest.raises(RuntimeError, match="the size of tensor a"), building():
+        raise RuntimeError("the size of tensor a must match")
