@@ -101,6 +101,21 @@ class DrillRuns:
         self._cwd = cwd
         self._prefix = prefix
         self._plant = plant
+        self._made: list[tuple[RunDir, Executor]] = []
+
+    @contextlib.contextmanager
+    def removed_on_interrupt(self, *, keep: bool) -> Iterator[None]:
+        """Where a signal ends the drill in here, leave those runs alone whose job goes on, or all that are to be kept."""
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            left = [run.run_id for run, executor in self._made if keep or not _remove(run, executor)]
+            if keep or not left:
+                what = f"its runs stay: {', '.join(left)}" if left else "its runs are removed"
+            else:
+                what = f"launch cancel {' '.join(left)}, whose jobs go on"
+            interrupt.add_note(f"{what}; the same command begins again")
+            raise
 
     def perform(self, ways: Sequence[str]) -> tuple[RunDir, list[FaultedRun]]:
         """(the run that nobody touched, the interrupted run of each way), all completed and of the same length.
@@ -195,7 +210,9 @@ class DrillRuns:
         prepared = self._prepared(name)
         shared = prepared.plan.recipe.shared
         run = runs.create(Path(prepared.plan.run_dir), prepared.files, shared=shared)
-        return run, executor_for(prepared.plan.executor), prepared.plan
+        executor = executor_for(prepared.plan.executor)
+        self._made.append((run, executor))
+        return run, executor, prepared.plan
 
     def _prepared(self, name: str) -> Prepared:
         given = {word.partition("=")[0] for word in self._words}
@@ -241,6 +258,13 @@ def _complete(run: RunDir, executor: Executor) -> None:
         executor.start(run)
         _wait(run, executor)
     _expect(run, ("completed",))
+
+
+def _remove(run: RunDir, executor: Executor) -> bool:
+    """Remove a run, once its job is over; False where that is not so within seconds."""
+    if run.path.exists() and _ends(run, executor, ENDS_S):
+        run.discard()
+    return not run.path.exists()
 
 
 def _strike(run: RunDir, executor: Executor, way: str, plan: Plan) -> str:

@@ -64,6 +64,8 @@ def test_a_drill_that_is_interrupted_leaves_no_training_behind(tiny: tuple[str, 
     said = drill.communicate(timeout=120)[1]
     assert drill.returncode not in (0, 2), said
     wait_until(lambda: ranks() == [], "the end of the training", timeout_s=30)
+    assert "its runs are removed" in said
+    assert list(runs.iterdir()) == []
 
 
 def test_a_fault_that_there_is_not_is_refused_before_anything_runs(launch: Launch, tmp_path: Path) -> None:

@@ -89,8 +89,9 @@ def drill_command(
     )
     runs.refuse(ways)
     began_at = time.time()
-    whole, interrupted = runs.perform(ways)
-    drill = _record(runs, whole, interrupted, assignments, began_at)
+    with runs.removed_on_interrupt(keep=keep):
+        whole, interrupted = runs.perform(ways)
+        drill = _record(runs, whole, interrupted, assignments, began_at)
     write_json(place / "drill.json", tree_of(drill), 0o644)
     write_text(place / "drill.html", _page(drill), 0o644)
     if as_json:
