@@ -133,8 +133,10 @@ def nearest(word: str, allowed: Sequence[str]) -> str | None:
     """The entry of `allowed` that `word` was probably meant to be, or None."""
     import difflib
 
+    whatever_case = {name.lower(): name for name in reversed(allowed)} | {name: name for name in allowed}
     matches = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    matches = matches or difflib.get_close_matches(word.lower(), whatever_case, n=1, cutoff=0.6)
+    return whatever_case[matches[0]] if matches else None
 
 
 def choices(word: str, allowed: Sequence[str]) -> str:

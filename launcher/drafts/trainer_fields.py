@@ -158,7 +158,7 @@ def _glue(value: Any, _: Fields) -> Taken:
     name = str(value).lower().replace("-", "")
     if name not in GLUE:
         return Taken({}, "is no set of GLUE: give data.source or data.train")
-    task = called(name) or called("AutoModelForSequenceClassification")
+    task = tasks.called(name) or tasks.called("AutoModelForSequenceClassification")
     matched = {"data.validation_split": "validation_matched"} if name == "mnli" else {}
     return Taken(
         {
@@ -181,7 +181,7 @@ def _source(value: Any, fields: Fields) -> Taken:
 
 
 def _task(value: Any, _: Fields) -> Taken:
-    found = called(str(value).rpartition(".")[2])
+    found = tasks.called(str(value).rpartition(".")[2])
     return Taken({"task": found}) if found else Taken({}, "is no task of ours")
 
 
@@ -312,11 +312,6 @@ RULES: Mapping[str, Rule] = {
     "deepspeed": _zero,
 }
 """Field -> what becomes of it."""
-
-
-def called(name: str) -> str | None:
-    """The task that is called so elsewhere, by a class, a task type or the name of a data set; None for no task of ours."""
-    return next((task for task in tasks.names() if name in tasks.named(task).called), None)
 
 
 def become(name: str, value: Any, fields: Fields) -> Taken | None:

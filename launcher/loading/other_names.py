@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 GLOBAL_BATCH = "did you mean batch.global? It counts the examples of a step on all devices together"
 ACCUMULATION = "it follows from batch.global, the number of ranks and batch.micro"
 EVALUATED = "did you mean eval.every? It takes epoch, or a number of steps"
@@ -84,6 +86,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "runs_dir": ("output_dir", "logging_dir", "out_dir", "save_dir", "log_dir", "project_dir"),
     "run_id": ("run_name", "experiment_name", "job_name"),
     "init_from": ("init_checkpoint", "load_from"),
+    "tracking.wandb.mode=disabled": ("enabled", "disable_wandb", "wandb_disabled"),
     "tracking.wandb.mode": ("report_to", "use_wandb", "wandb", "log_with"),
     "tracking.wandb.project": ("wandb_project", "project_name"),
     "tracking.wandb.entity": ("wandb_entity",),
@@ -115,10 +118,30 @@ EXPLANATIONS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What to say of a name -> the names for which no single key stands."""
 
+VALUES: dict[str, tuple[str, ...]] = {
+    "cuda": ("gpu", "nvidia"),
+    "fp16": ("half", "float16", "16", "16-mixed", "16-true"),
+    "bf16": ("bfloat16", "bf16-mixed", "bf16-true"),
+    "fp32": ("float32", "single", "full", "32", "32-true", "no", "tf32"),
+    "constant": ("constant_with_warmup",),
+    "cosine": ("cosine_with_restarts", "cosine_with_min_lr"),
+    "plateau": ("reduce_lr_on_plateau",),
+    "scratch": ("random",),
+    "lora": ("peft", "qlora", "adapter", "adapters"),
+    "offline": ("dryrun",),
+    "disabled": ("off", "none"),
+}
+"""A value of ours -> what it is called elsewhere."""
+
 REMEDIES: dict[str, str] = {
     **{name: f"did you mean {key}?" for key, names in KEYS.items() for name in names},
     **{name: text for text, names in EXPLANATIONS.items() for name in names},
 }
+
+
+def value_here(value: str, allowed: Collection[str]) -> str | None:
+    """The one of the values allowed that other tools call so; None for a name nobody uses."""
+    return next((ours for ours, names in VALUES.items() if ours in allowed and value.lower() in names), None)
 
 
 def called_here(key: str) -> str | None:

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from launcher import tasks
 from launcher.errors import Problem, UserError, nearest
-from launcher.loading.other_names import called_here
+from launcher.loading.other_names import called_here, value_here
 from launcher.loading.yaml_source import Node
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import (
@@ -252,7 +253,7 @@ def hint(schema: Schema, key: str, value: Any) -> str | None:
         return "write true or false: in YAML 1.2, yes and no are text"
     if int in kinds and isinstance(value, float) and value.is_integer():
         return f"write {int(value)}"
-    if guess := _nearest_choice(value, allowed):
+    if guess := (tasks.called(str(value)) if key == "task" else None) or _nearest_choice(value, allowed):
         return f"did you mean {guess}?"
     return schema.meaning(key)
 
@@ -260,7 +261,9 @@ def hint(schema: Schema, key: str, value: Any) -> str | None:
 def _nearest_choice(value: Any, allowed: list[str]) -> str | None:
     if value is False or value in ("off", "no", "false", "False"):
         return next((choice for choice in ("none", "disabled") if choice in allowed), None)
-    return nearest(value[:100].lower(), allowed) if allowed and isinstance(value, str) else None
+    if not allowed or not isinstance(value, str | int):
+        return None
+    return value_here(str(value), allowed) or nearest(str(value)[:100].lower(), allowed)
 
 
 def shown(value: Any) -> str | None:
@@ -383,7 +386,8 @@ def _noun(kind: Any, metadata: tuple[Any, ...]) -> str:
 def _plural(item: Any, metadata: tuple[Any, ...]) -> str:
     (kind, constraints), *_ = _members(item)
     least, most = _bound(metadata, "min_length"), _bound(metadata, "max_length")
-    count = f"{least} to {most} " if most is not None else "one or more " if least else ""
+    fewest = f"{'one' if least == 1 else least} or more " if least else ""
+    count = f"{least} to {most} " if most is not None else fewest
     if kind is float:
         return f"{count}numbers{_range(kind, constraints)}"
     return count + _text(constraints)[1]

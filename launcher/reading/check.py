@@ -121,6 +121,9 @@ def _sizes(
         counts |= {"train": None, "validation": None} | ({} if test.given else {"test": None})
     elif fractions is not None and train.count is not None and not train.failed:
         parts = _parts(recipe.data, train.count, fractions)
+        if recipe.data.folds is not None and recipe.data.folds > train.count:
+            text, remedy = f"data.train has {train.count} rows", f"use data.folds={train.count} or fewer"
+            problems.append(Problem(text, field="data.folds", value=recipe.data.folds, remedy=remedy))
         for name, size, fraction in zip(counts, parts, fractions, strict=True):
             if fraction > 0 and size == 0:
                 problems.append(_empty_part(name, train.count, fractions))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from launcher.errors import Conflict
@@ -54,6 +55,19 @@ def _model_conflicts(recipe: Recipe) -> Iterator[Conflict]:
 
 def _data_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     data = recipe.data
+    least = 3 if isinstance(data.text, str) or len(data.text) == 1 else 4
+    if data.max_length is not None and data.max_length < least:
+        text = f"leaves no room for a text beside {least - 1} special tokens"
+        yield Conflict(("data.max_length", "data.text"), text, "give more: the longest texts are cut to it")
+    for key in ("text", "label", "choices", "negatives", "labels", "columns"):
+        names = getattr(data, key)
+        twice = (
+            []
+            if isinstance(names, str)
+            else [name for name, count in Counter(names or ()).items() if count > 1]
+        )
+        if twice:
+            yield Conflict((f"data.{key}",), f"names {twice[0]} more than once", "name each thing once")
     if data.source is None and data.train is None:
         yield Conflict(
             ("data.train", "data.source"), "no data given", "give data.train=FILE or data.source=HUB_ID"
@@ -62,6 +76,9 @@ def _data_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(
             ("data.train", "data.source"), "both a file and a hub data set are given", "leave one of them out"
         )
+    if data.source is not None and "://" in data.source:
+        text = "give the id of the data set, as its page has it: org/name, or org/name:config"
+        yield Conflict(("data.source",), "is the address of a page", text)
     if data.columns is not None and data.header and not data.holds_columns_of_words:
         yield Conflict(
             ("data.columns", "data.header"),

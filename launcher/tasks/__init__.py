@@ -25,6 +25,16 @@ def named(name: str) -> type[TaskSpec]:
     return found
 
 
+def called(name: str) -> str | None:
+    """The task that is called so elsewhere, by a class, a task type or the name of a data set; None for no task of ours."""
+    word = _as_word(name)
+    return next((task for task in names() if word in map(_as_word, named(task).called)), None)
+
+
+def _as_word(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
 def refuse_unexplained(recipe: Recipe) -> None:
     """Raise UserError where the predictions of a recipe's task can't be explained."""
     if not named(recipe.task).explained:

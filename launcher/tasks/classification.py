@@ -11,7 +11,15 @@ from launcher.tasks.shared.sample import SHOWN, Guess, Said, Sample
 
 class Classification(TaskSpec):
     metric = "accuracy"
-    called = ("AutoModelForSequenceClassification", "SEQ_CLS", "single_label_classification")
+    called = (
+        "AutoModelForSequenceClassification",
+        "SEQ_CLS",
+        "single_label_classification",
+        "text-classification",
+        "sequence-classification",
+        "sentiment-analysis",
+        "nli",
+    )
     metrics = ("accuracy", "macro_f1", "micro_f1", "mcc", "f1")
     fair_metrics = ("macro_f1", "mcc")
     losses = ("cross_entropy", "focal", "custom")

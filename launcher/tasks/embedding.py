@@ -33,7 +33,14 @@ SHOWN = 4
 
 class Embedding(TaskSpec):
     metric = "ndcg"
-    called = ("feature-extraction", "FEATURE_EXTRACTION", "SentenceTransformer")
+    called = (
+        "feature-extraction",
+        "FEATURE_EXTRACTION",
+        "SentenceTransformer",
+        "sentence-similarity",
+        "similarity",
+        "retrieval",
+    )
     metrics = (*OF_PAIRS, *OF_RETRIEVAL)
     reads = "all"
     fixed_shape = False

@@ -12,7 +12,7 @@ from launcher.tasks.shared.sample import Guess, Said, Sample
 
 class MaskedLM(TaskSpec):
     metric = "perplexity"
-    called = ("AutoModelForMaskedLM",)
+    called = ("AutoModelForMaskedLM", "fill-mask", "mlm")
     metrics = ("perplexity", "accuracy")
     lower_is_better = frozenset({"perplexity"})
     reads = "selected"

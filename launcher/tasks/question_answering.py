@@ -67,7 +67,7 @@ KINDS = {
 
 class QuestionAnswering(TaskSpec):
     metric = "f1"
-    called = ("AutoModelForQuestionAnswering", "QUESTION_ANS")
+    called = ("AutoModelForQuestionAnswering", "QUESTION_ANS", "qa")
     metrics = ("exact_match", "f1", "answerable_accuracy")
     reads = "all"
     fixed_shape = False

@@ -27,7 +27,7 @@ MEASURED = frozenset({"score", "similarity", "value", "price", "gold", "mean", "
 
 class Regression(TaskSpec):
     metric = "pearson"
-    called = ("regression", "stsb", "num_labels=1")
+    called = ("regression", "stsb", "num_labels=1", "sts")
     metrics = ("pearson", "spearman", "mse", "mae")
     lower_is_better = frozenset({"mse", "mae"})
     losses = ("mse", "mae", "huber", "custom")

@@ -57,7 +57,7 @@ IOB1 = Kind(
 
 class TokenClassification(TaskSpec):
     metric = "f1"
-    called = ("AutoModelForTokenClassification", "TOKEN_CLS")
+    called = ("AutoModelForTokenClassification", "TOKEN_CLS", "ner")
     metrics = ("f1", "precision", "recall", "lenient_f1", "accuracy")
     label_metrics = ("f1", "lenient_f1")
     losses = ("cross_entropy", "focal")

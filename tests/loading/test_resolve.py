@@ -341,6 +341,17 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ("time=tomorrow", "must be MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS", "Time limit"),
         ("time=0", "must be more than 0, which Slurm takes for no limit at all", "Time limit"),
         ("time=0-00:00", "must be more than 0", "Time limit"),
+        ("task=ner", "must be one of", "did you mean token-classification?"),
+        ("task=text-classification", "must be one of", "did you mean classification?"),
+        ("device=gpu", "must be one of auto, cuda, cpu", "did you mean cuda?"),
+        ("precision=16", "must be one of bf16, fp16, fp32", "did you mean fp16?"),
+        ("eval.metric=F1", "is not computed by", "did you mean f1?"),
+        ("tracking.wandb.enabled=false", "unknown key", "did you mean tracking.wandb.mode=disabled?"),
+        ("data.labels=[a]", "must be a list of 2 or more lines of text or null", "Every label"),
+        ("data.labels=[a,b,a]", "names a more than once", "once"),
+        ("data.label=sentence", "sentence is also read as a text", "another column"),
+        ("data.max_length=2", "leaves no room for a text beside 2 special tokens", "give more"),
+        ("data.source=https://hub.example/datasets/glue", "is the address of a page", "org/name"),
         (
             "task=translation",
             "must be one of classification, embedding, masked-lm",
@@ -595,7 +606,7 @@ SETTINGS = st.fixed_dictionaries(
                 "split": st.tuples(st.just(0.5), st.floats(0.1, 0.4)),
                 "delimiter": st.sampled_from("\t;#'\"~"),
             },
-        ),
+        ).filter(lambda data: data["text"] != data["label"]),
         "train": st.fixed_dictionaries(
             {"warmup": st.integers(0, 10**9) | below_one(), "clip": st.none() | st.just(1e-300)}
         ),

@@ -262,6 +262,8 @@ def test_one_class_is_nothing_to_learn(write: Write) -> None:
 def test_fractions_that_leave_nothing(write: Write) -> None:
     (found,) = problems(recipe(train=write("train.csv", rows(4)), split=(0.9, 0.1)))
     assert "leaves no example for validation: data.train has 4 rows" in found
+    (found,) = problems(recipe(train=write("train.csv", rows(4)), folds=5))
+    assert found.startswith("data.folds=5: data.train has 4 rows")
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,9 @@ def _column_conflicts(recipe: Recipe, spec: TaskSpec) -> Iterator[Conflict]:
     if isinstance(recipe.data.label, tuple) and not spec.flags:
         text = f"a list of label columns is for task={_those_with('flags')}"
         yield Conflict(("data.label", "task"), text, "name one column")
+    if spec.labelled and (both := set(spec.label_columns) & set(spec.given_texts)):
+        text = f"{min(both)} is also read as a text: nothing would be left to predict"
+        yield Conflict(("data.label", "data.text"), text, "name another column")
     if len(spec.given_texts) not in spec.texts:
         needed = {1: "one column", 2: "two columns"}[spec.texts[0]]
         yield Conflict(("data.text", "task"), f"task={recipe.task} needs {needed}", spec.example_columns)
