@@ -10,10 +10,11 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 
 from launcher import paths
-from launcher.errors import Problem, UserError, nearest
+from launcher.errors import Problem, UserError
 from launcher.reading import packed
 from launcher.reading.binary_kinds import AS_SAVED
 from launcher.reading.messages import mistake
+from launcher.reading.near_files import files_in, near_file
 
 
 def open_file(path: Path) -> BufferedReader:
@@ -78,23 +79,14 @@ def _what_was_meant(path: Path) -> str:
 
 def _nearest_file(path: Path) -> str:
     folder = path.parent
-    if not paths.is_dir(folder):
-        return f"there is no directory {folder} either"
-    names = _data_files(folder)
-    guess = nearest(path.name, names)
-    return f"did you mean {folder / guess}?" if guess else _files_in(folder)
+    if (guess := near_file(path)) is not None:
+        return f"did you mean {guess}?"
+    return _files_in(folder) if paths.is_dir(folder) else f"there is no directory {folder} either"
 
 
 def _files_in(folder: Path) -> str:
-    names = _data_files(folder)
+    names = files_in(folder)
     if any(name.endswith(".arrow") for name in names):
         return AS_SAVED
     listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return f"files in {folder}: {listed}" if names else f"{folder} holds no files"
-
-
-def _data_files(folder: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    except OSError:
-        return []

@@ -271,10 +271,36 @@ def test_what_cannot_be_read_is_named(
     assert message in mistake.message
 
 
-def test_a_misspelt_file_has_its_nearest_neighbour_named(write: Write) -> None:
-    path = write("train.tsv", "text\tlabel\n")
-    assert problem(path.with_name("trian.tsv")).remedy == f"did you mean {path}?"
-    assert "no directory" in str(problem(path.parent / "nowhere" / "train.tsv").remedy)
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("data/trian.tsv", "data/train.tsv"),
+        ("data/train.csv", "data/train.tsv"),
+        ("data/Train.tsv", "data/train.tsv"),
+        ("data/train.json", "data/train.jsonl.gz"),
+        ("data/devel.jsonl.gz", "data/dev.tsv"),
+        ("dat/train.tsv", "data/train.tsv"),
+        ("dat/trian.tsv", "data/train.tsv"),
+        ("train.tsv", "data/train.tsv"),
+        ("data/nowhere/train.tsv", "data/train.tsv"),
+        ("data/pupils.tsv", None),
+        ("data/x.tsv", None),
+        ("elsewhere/dev2.tsv", None),
+    ],
+)
+def test_a_misspelt_file_has_its_nearest_neighbour_named(
+    tmp_path: Path, given: str, meant: str | None
+) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("train.tsv", "train.jsonl.gz", "dev.tsv", "z.tsv"):
+        (tmp_path / "data" / name).write_text("text\tlabel\n")
+    remedy = str(problem(tmp_path / given).remedy)
+    if meant is not None:
+        assert remedy == f"did you mean {tmp_path / meant}?"
+    else:
+        folder = (tmp_path / given).parent
+        shown = f"files in {folder}: dev.tsv, train.jsonl.gz, train.tsv, z.tsv"
+        assert remedy == (shown if folder.is_dir() else f"there is no directory {folder} either")
 
 
 def test_a_directory_is_not_a_file(write: Write) -> None:
