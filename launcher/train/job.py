@@ -269,7 +269,6 @@ def _set_kernels(recipe: Recipe, ranks: Ranks) -> None:
         torch.backends.cudnn.allow_tf32 = recipe.precision != "fp32"
         torch.cuda.reset_peak_memory_stats()
     if recipe.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
 
 

@@ -84,6 +84,9 @@ def join(plan: Plan) -> Ranks:
         raise RunFailed(
             "launch", f"{world_size} ranks were started, and the plan has {plan.world_size}", "start job.sh"
         )
+    if plan.recipe.deterministic:
+        # cuBLAS and torch read it at the first product of a process, which is the trial of the machine.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     device = _device(plan, local_rank)
     if device.type == "cpu":
         # transformers imports DeepSpeed when it saves a model, and that looks for a GPU and warns where there is none.
@@ -108,11 +111,26 @@ def _device(plan: Plan, local_rank: int) -> torch.device:
     if not torch.cuda.is_available():
         raise RunFailed(
             "device",
-            "the plan asks for GPUs, and torch finds none on this node",
+            f"the plan asks for GPUs, and torch finds none on this node: {_why_none()}",
             "use device=cpu, or see launch doctor",
+        )
+    if local_rank >= torch.cuda.device_count():
+        raise RunFailed(
+            "device",
+            f"rank {local_rank} of this node has no GPU: torch finds {torch.cuda.device_count()} here",
+            "use gpus=N for no more than that; of a GPU cut up by MIG a process sees one part",
         )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
+
+
+def _why_none() -> str:
+    """What torch says where it finds no GPU: it was built without CUDA, or the driver is too old for it, or there is none."""
+    try:
+        torch.cuda.init()
+    except (AssertionError, RuntimeError) as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return "it doesn't say why"
 
 
 def _alone() -> dict[str, str]:
