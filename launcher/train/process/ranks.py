@@ -127,7 +127,7 @@ def _device(plan: Plan, local_rank: int) -> torch.device:
 def _why_none() -> str:
     """What torch says where it finds no GPU: it was built without CUDA, or the driver is too old for it, or there is none."""
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
     except (AssertionError, RuntimeError) as error:
         return (str(error).splitlines() or [type(error).__name__])[0]
     return "it doesn't say why"
