@@ -22,7 +22,9 @@ from launcher.train.compress.magnitude_pruning import Sparsity
 from launcher.train.dataset.prepare import Dataset
 from launcher.train.inputs import longest_input, prepare_dataset, tokenizer_for
 from launcher.train.model.build import BuiltModel, build_model
+from launcher.train.model.family import family_of
 from launcher.train.model.unpadded import make_collate
+from launcher.train.packed.attention import takes_flash_kernel
 from launcher.train.packed.collate import Collate
 from launcher.train.packed.packing import PackedCollate
 from launcher.train.probe.of_job import settle_engine
@@ -108,6 +110,7 @@ def make_job(
     task.watch(built.base)
     if padding is not None:
         events.notice(padding)
+    plan = _without_odd_graphs(plan, built, ranks, events)
     plan, collate = settle_engine(
         run, attempt, plan, ranks, events, built, task, tokenizer, collate, dataset.train
     )
@@ -199,6 +202,22 @@ def _newest_state(
         strategy.load(directory)
         events.notice(f"resuming from {directory.name}")
     return state
+
+
+def _without_odd_graphs(plan: Plan, built: BuiltModel, ranks: Ranks, events: Events) -> Plan:
+    """The plan without CUDA graphs where attention has no kernel of fixed shape: on an older GPU, or for heads of odd width."""
+    device, config = ranks.device, built.base.config
+    if device.type != "cuda":
+        return plan
+    name = torch.cuda.get_device_name(device)
+    if plan.precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        events.notice(f"a {name} only imitates bf16: precision=fp16 is what it is made for", "warning")
+    keys = family_of(config).keys
+    width = getattr(config, keys.hidden) // getattr(config, keys.heads)
+    if plan.compile != "graph" or takes_flash_kernel(device, torch.bfloat16, width):
+        return plan
+    events.notice(f"steps are not CUDA graphs, since a {name} has no kernel for attention heads of {width}")
+    return plan.model_copy(update={"compile": "none"})
 
 
 def _graphed_steps(

@@ -104,6 +104,7 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
                         moved = forward(job, part.batch) * part.weight
                         job.strategy.backward(moved, batch.units, last=part.last)
                 loss += loss_sum.detach() / batch.units
+                del loss_sum  # kept, its graph would tie gradients of a step that is captured to this stream
                 tokens += part.tokens
                 positions += part.positions
                 job.heartbeat.data()

@@ -424,7 +424,7 @@ def examine(options: Namespace, events: Events) -> TorchFacts:
         untested=tuple(never_tested(installed)),
         cuda=torch.version.cuda or "none",
         gpus=", ".join(devices) or "none",
-        bf16=torch.cuda.is_bf16_supported() if cuda else "autocast on CPU",
+        bf16=torch.cuda.is_bf16_supported(including_emulation=False) if cuda else "autocast on CPU",
         gloo=torch.distributed.is_gloo_available(),
         nccl=torch.distributed.is_nccl_available(),
     )

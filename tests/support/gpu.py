@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
 import torch
+
+# torch reads it once, at the first product of a process, which another test may have taken.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 Test = TypeVar("Test", bound=Callable[..., None])
 

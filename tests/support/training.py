@@ -136,7 +136,14 @@ class RankServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "GLOO_SOCKET_IFNAME": "lo",
+                "OMP_NUM_THREADS": "1",
+                # CUDA is not to be had in a fork of a process that has looked for GPUs by CUDA itself.
+                "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+            },
         )
 
     def attempt(self, run: RunDir, ranks: int = 1, number: int = 1, fault: Fault | None = None) -> list[int]:

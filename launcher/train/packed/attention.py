@@ -74,13 +74,18 @@ def _fused(
 
 def has_flash_kernel(query: torch.Tensor) -> bool:
     """Whether the GPU's variable-length kernel takes this type and head width."""
+    return takes_flash_kernel(query.device, query.dtype, query.shape[-1])
+
+
+def takes_flash_kernel(device: torch.device, dtype: torch.dtype, width: int) -> bool:
+    """The same of heads of this width, in this type on this device."""
     return (
-        query.device.type == "cuda"
+        device.type == "cuda"
         and flash_attention.has_operator()
-        and query.dtype in (torch.bfloat16, torch.float16)
-        and query.shape[-1] % 8 == 0
-        and query.shape[-1] <= 256
-        and torch.cuda.get_device_capability(query.device) >= (8, 0)
+        and dtype in (torch.bfloat16, torch.float16)
+        and width % 8 == 0
+        and width <= 256
+        and torch.cuda.get_device_capability(device) >= (8, 0)
     )
 
 

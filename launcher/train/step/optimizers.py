@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -66,6 +67,8 @@ def set_capturable(optimizer: torch.optim.Optimizer, device: torch.device, captu
         group["lr"] = torch.tensor(rate, device=device) if capturable else rate
         if "capturable" in group:
             group["capturable"] = capturable
+    # Each kind of step is taken some times before it is captured, and torch takes that for a mistake.
+    warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
 
 
 def _adamw(groups: Groups, train: Train) -> torch.optim.Optimizer:

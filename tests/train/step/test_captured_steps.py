@@ -237,8 +237,11 @@ def test_on_a_gpu_captured_steps_train_the_same_model(
 
 
 @needs_gpu
-def test_on_a_gpu_nothing_of_what_lay_in_memory_gets_into_a_graph(tmp_path: Path, tiny_data: Path) -> None:
+def test_on_a_gpu_nothing_of_what_lay_in_memory_gets_into_a_graph(
+    tmp_path: Path, tiny_data: Path, request: pytest.FixtureRequest
+) -> None:
     """With `deterministic`, torch fills the memory that a kernel should write with NaN."""
+    request.addfinalizer(lambda: torch.use_deterministic_algorithms(False))
     wanted = recipe(tiny_data, device="cuda", precision="bf16", deterministic=True, train={"max_steps": 20})
     graphed = make_run(tmp_path / "graphed", wanted)
     train_here(graphed, "graph", device="cuda")
