@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 TIMEOUT_S = 20.0
 """nvidia-smi takes seconds where no daemon keeps the driver loaded."""
@@ -108,10 +108,12 @@ def _number(text: str | None) -> int | None:
 
 
 def _visible(found: list[Gpu], environ: Mapping[str, str]) -> list[Gpu]:
-    """Those that CUDA_VISIBLE_DEVICES names; all where it names none or parts of GPUs."""
+    """Those that CUDA_VISIBLE_DEVICES names; all where it names none, or parts of GPUs, whose other parts others may use."""
     words = [word.strip() for word in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
-    if not words or any(word.startswith("MIG") for word in words):
+    if not words:
         return found
+    if any(word.startswith("MIG") for word in words):
+        return [replace(gpu, used=None) for gpu in found]
     return [
         gpu for gpu in found if any(word == str(gpu.index) or _is_start(word, gpu.uuid) for word in words)
     ]

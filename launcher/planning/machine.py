@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import re
 import shlex
@@ -23,6 +24,10 @@ from launcher.recipe.recipe import AUTO, Recipe
 
 LINKS_S = 60.0
 """A compiler that takes longer than this for an empty file says nothing about what it would find."""
+
+
+_GPU = re.compile("[0-9]+|(GPU|MIG)-.+")
+"""How CUDA_VISIBLE_DEVICES names a GPU, or a part of one; a scheduler that gives none may write `NoDevFiles`."""
 
 
 def observe(recipe: Recipe, cluster: Cluster, submits: bool = True) -> Machine:
@@ -59,13 +64,13 @@ def native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def local_gpus(environ: Mapping[str, str] = os.environ, proc: Path = Path("/proc/driver/nvidia/gpus")) -> int:
-    """NVIDIA GPUs of this machine that CUDA_VISIBLE_DEVICES leaves visible."""
+    """NVIDIA GPUs of this machine that CUDA_VISIBLE_DEVICES leaves visible: none from the first word on that names no GPU."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     listed = len(list(proc.iterdir())) if proc.is_dir() else _listed_gpus()
     if visible is None:
         return listed
-    chosen = [entry for entry in visible.split(",") if entry.strip() and not entry.strip().startswith("-")]
-    return min(listed, len(chosen))
+    chosen = itertools.takewhile(_GPU.fullmatch, map(str.strip, visible.split(",")))
+    return min(listed, len(list(chosen)))
 
 
 def _listed_gpus() -> int:

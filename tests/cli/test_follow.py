@@ -153,6 +153,9 @@ def test_gpus_are_counted_without_torch(tmp_path: Path) -> None:
     assert local_gpus({"CUDA_VISIBLE_DEVICES": "0,2"}, tmp_path) == 2
     assert local_gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == 0
     assert local_gpus({"CUDA_VISIBLE_DEVICES": "-1"}, tmp_path) == 0
+    assert local_gpus({"CUDA_VISIBLE_DEVICES": "0, 1,-1,2"}, tmp_path) == 2
+    assert local_gpus({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, tmp_path) == 0
+    assert local_gpus({"CUDA_VISIBLE_DEVICES": "GPU-1a2b,MIG-3c4d"}, tmp_path) == 2
 
 
 @pytest.mark.parametrize(

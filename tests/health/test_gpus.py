@@ -57,6 +57,13 @@ def test_only_the_gpus_of_the_job_count(smi: Path, visible: str, indices: list[i
     assert [gpu.index for gpu in gpus.look({"CUDA_VISIBLE_DEVICES": visible}).found] == indices
 
 
+def test_what_others_use_of_the_other_parts_of_a_gpu_is_their_business(smi: Path) -> None:
+    write(smi, "echo '0, GPU-1a, NVIDIA A100-SXM4-40GB, 40960, 30000, 0, No, None'")
+    parts = {"CUDA_VISIBLE_DEVICES": "MIG-1b0c4b8e-6f1c-5b2e-8a44-0d3f6c7d9e10"}
+    assert [gpu.used for gpu in gpus.look(parts).found] == [None]
+    assert [gpu.used for gpu in gpus.look({"CUDA_VISIBLE_DEVICES": "0"}).found] == [30000 << 20]
+
+
 def test_a_machine_without_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpus.look({}) == gpus.Gpus(error="nvidia-smi is not on PATH")
