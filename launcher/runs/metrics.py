@@ -21,7 +21,7 @@ from typing import Any
 from launcher.errors import DamagedFile
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, Step, last_events, read_events
-from launcher.runs.records import LARGEST, lines_of, open_regular, parse_object
+from launcher.runs.records import LARGEST, MOST_LINE_BYTES, lines_of, open_regular, parse_object
 
 Number = float | None
 Tree = dict[str, Any]
@@ -142,7 +142,7 @@ def _counts_without_gap(path: Path, through: int) -> bool:
     expected = 1
     with contextlib.suppress(FileNotFoundError), open_regular(path) as file:
         for line in lines_of(file):
-            if not line.endswith(b"\n"):  # it is being written
+            if not line.endswith(b"\n") and len(line) < MOST_LINE_BYTES:  # it is being written
                 break
             number = line[len(_LINE) : line.find(b",", len(_LINE))]
             is_one = line.startswith(_LINE) and line.rfind(b"{") == 0 and line.endswith(b"}\n")

@@ -27,6 +27,7 @@ from launcher.reading.given_files import rows_to_predict
 from launcher.recipe.recipe import LONGEST
 from launcher.runs.best_model import step_of
 from launcher.runs.directory import RunDir
+from launcher.runs.metrics import doubt_of
 from launcher.runs.records import tree_of
 from launcher.runs.verb_results import (
     DataReport,
@@ -185,10 +186,14 @@ def sync_run(options: Namespace, events: Events) -> Sent:
     if options.to == "wandb":
         from launcher.train.record.sync import sync
 
-        return sync(run, events, follow=options.follow)
-    from launcher.train.record.exports import export
+        sent = sync(run, events, follow=options.follow)
+    else:
+        from launcher.train.record.exports import export
 
-    return export(run, options.to, follow=options.follow)
+        sent = export(run, options.to, follow=options.follow)
+    if doubt := doubt_of(run):
+        events.notice(f"{run.run_id}: {doubt}", "warning")
+    return sent
 
 
 def lay_out_workspace(options: Namespace, events: Events) -> Workspace:

@@ -9,8 +9,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from launcher.errors import DamagedFile
 from launcher.runs.files import write_text
 from launcher.runs.metrics import Key, Recorded, row_key, scan
+from launcher.runs.records import parse_object
 
 Number = float | int | None
 Split = str
@@ -92,10 +94,10 @@ def parse_line(line: bytes) -> Row | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = parse_object(line.decode("utf-8", "replace"), "metrics.jsonl")
+    except DamagedFile:
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+    return row if isinstance(row.get("step"), int) else None
 
 
 def _numbers(values: Mapping[str, Number]) -> Row:

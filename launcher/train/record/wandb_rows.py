@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import DamagedFile
-from launcher.runs.records import parse_object, read_tail
+from launcher.runs.records import MOST_LINE_BYTES, lines_of, open_regular, parse_object, read_tail
 from launcher.train.record.metrics_log import Number, Row, parse_line
 
 OLD_S = 120.0
@@ -151,21 +151,24 @@ def _is_number(value: object) -> bool:
 
 
 class Tail:
-    """Reads the lines of a growing metrics.jsonl, each once."""
+    """Reads the lines of a growing metrics.jsonl, each once; one of more than MOST_LINE_BYTES is none of ours."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+        self._within = False
+        """Whether a line that is too long goes on here."""
 
     def read(self) -> Iterator[tuple[int, Row]]:
         """Yield (offset, row) of the complete lines that are new."""
-        with self._path.open("rb") as file:
+        with open_regular(self._path) as file:
             file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
+            for piece in lines_of(file):
+                if not piece.endswith(b"\n") and len(piece) < MOST_LINE_BYTES:
                     return
-                offset, self._offset = self._offset, self._offset + len(line)
-                row = parse_line(line)
+                offset, self._offset = self._offset, self._offset + len(piece)
+                row = None if self._within else parse_line(piece)
+                self._within = not piece.endswith(b"\n")
                 if row is not None:
                     yield offset, row
 

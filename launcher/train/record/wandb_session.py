@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from launcher.errors import EXIT_OK, EXIT_STOPPED
+from launcher.runs.records import MOST_LINE_BYTES, lines_of
 from launcher.train.record.alerts import cause, tell_ending
 from launcher.train.record.metrics_log import Number
 from launcher.train.record.sender import Sender
@@ -155,8 +156,8 @@ class CoreLog:
         """What ended the upload of rows, such as `403 Forbidden`; reads only what is new."""
         with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
             file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
+            for line in lines_of(file):
+                if not line.endswith(b"\n") and len(line) < MOST_LINE_BYTES:
                     break
                 self._offset += len(line)
                 found = FATAL.search(line.decode(errors="replace"))

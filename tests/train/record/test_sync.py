@@ -16,6 +16,7 @@ from support.wandb_stub import WandbStub
 
 from launcher.errors import EXIT_USAGE, DamagedFile, RunFailed, UserError
 from launcher.runs.directory import RunDir
+from launcher.runs.metrics import doubt_of
 from launcher.runs.results import Result
 from launcher.train.process.events import Events
 from launcher.train.record.exports import export
@@ -24,6 +25,7 @@ from launcher.train.record.sender import Sender
 from launcher.train.record.sync import sync as send
 from launcher.train.record.tracking import Tracker, TrackingSettings
 from launcher.train.record.wandb_files import history
+from launcher.train.record.wandb_rows import Tail
 
 STEPS = 12
 Sync = Callable[..., dict[str, Any]]
@@ -215,6 +217,27 @@ def test_without_a_key_or_a_server_nothing_is_sent(
     assert "does not answer" in sync()["problems"][0]["message"]
     monkeypatch.delenv("WANDB_API_KEY")
     assert "no key" in sync()["problems"][0]["message"]
+
+
+def test_a_line_of_megabytes_is_no_line_of_ours(run: RunDir) -> None:
+    whole = run.metrics.read_text()
+    lines = whole.splitlines(keepends=True)
+    run.metrics.write_text(
+        "".join([lines[0], lines[1].replace("{", '{"x":"' + "y" * (3 << 20) + '",'), *lines[2:]])
+    )
+    tail = Tail(run.metrics)
+    assert [(row["step"], row.get("split")) for _, row in tail.read()][:3] == [
+        (1, None),
+        (3, None),
+        (4, None),
+    ]
+    with run.metrics.open("a") as file:
+        file.write('{"step": 13, ')
+    assert list(tail.read()) == []
+    with run.metrics.open("a") as file:
+        file.write('"train/loss": 0.5}\n')
+    assert [row for _, row in tail.read()] == [{"step": 13, "train/loss": 0.5}]
+    assert doubt_of(run) == "metrics.jsonl lacks step 2"
 
 
 def test_tensorboard_has_each_step_once_however_often(run: RunDir) -> None:
