@@ -122,6 +122,12 @@ def doubt_of(run: RunDir) -> str | None:
     return None if _counts_without_gap(run.metrics, _told(run)) else read_metrics(run).doubt
 
 
+def doubt_of_file(run: RunDir) -> str | None:
+    """The same of the file alone, whatever the events know."""
+    told = _told(run)
+    return None if _counts_without_gap(run.metrics, told) else scan(run.metrics, told).doubt
+
+
 def evaluations_of(run: RunDir) -> list[MetricsRow]:
     """What was evaluated: the lines of steps, which are most of the file, aren't parsed where they count without a gap."""
     if _counts_without_gap(run.metrics, _told(run)):
@@ -173,7 +179,7 @@ def scan(path: Path, through: int = 0, holding: bytes = b"") -> Recorded:
                 continue
             found, is_whole = _objects(line.decode("utf-8", "replace"))
             trees += found
-            is_damaged |= not is_whole and line.endswith(b"\n")
+            is_damaged |= not is_whole and (line.endswith(b"\n") or len(line) == MOST_LINE_BYTES)
     return Recorded(_in_order(trees), is_damaged, through)
 
 

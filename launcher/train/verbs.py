@@ -27,7 +27,7 @@ from launcher.reading.given_files import rows_to_predict
 from launcher.recipe.recipe import LONGEST
 from launcher.runs.best_model import step_of
 from launcher.runs.directory import RunDir
-from launcher.runs.metrics import doubt_of
+from launcher.runs.metrics import doubt_of_file
 from launcher.runs.records import tree_of
 from launcher.runs.verb_results import (
     DataReport,
@@ -191,7 +191,7 @@ def sync_run(options: Namespace, events: Events) -> Sent:
         from launcher.train.record.exports import export
 
         sent = export(run, options.to, follow=options.follow)
-    if doubt := doubt_of(run):
+    if doubt := doubt_of_file(run):
         events.notice(f"{run.run_id}: {doubt}", "warning")
     return sent
 

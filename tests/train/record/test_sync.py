@@ -16,7 +16,7 @@ from support.wandb_stub import WandbStub
 
 from launcher.errors import EXIT_USAGE, DamagedFile, RunFailed, UserError
 from launcher.runs.directory import RunDir
-from launcher.runs.metrics import doubt_of
+from launcher.runs.metrics import doubt_of, doubt_of_file
 from launcher.runs.results import Result
 from launcher.train.process.events import Events
 from launcher.train.record.exports import export
@@ -237,7 +237,11 @@ def test_a_line_of_megabytes_is_no_line_of_ours(run: RunDir) -> None:
     with run.metrics.open("a") as file:
         file.write('"train/loss": 0.5}\n')
     assert [row for _, row in tail.read()] == [{"step": 13, "train/loss": 0.5}]
-    assert doubt_of(run) == "metrics.jsonl lacks step 2"
+    assert doubt_of(run) == doubt_of_file(run) == "metrics.jsonl lacks step 2"
+    run.logs.mkdir(exist_ok=True)
+    run.events.write_text('{"event": "step", "step": 2, "loss": 0.5}\n')
+    assert doubt_of(run) is None, "the events know it"
+    assert doubt_of_file(run) == "metrics.jsonl lacks step 2"
 
 
 def test_tensorboard_has_each_step_once_however_often(run: RunDir) -> None:
