@@ -51,15 +51,13 @@ def recipe_for_file(run: Path, file: str | None, words: list[str], *, labelled: 
 
 def existing(file: str | None) -> list[str]:
     """The argument that names the file, none where there is none. Raises UserError where it can't be read."""
-    from launcher import paths
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
+    from launcher.reading.opening import missing_files
 
     if file is None:
         return []
-    if not paths.is_file(file):
-        reason = paths.refusal(file)
-        text = f"can't be read: {reason}" if reason else "is not a regular file"
-        raise UserError(Problem(text if paths.exists(file) or reason else "no such file", where=file))
+    if problems := missing_files([Path(file)]):
+        raise UserError(problems)
     return [str(Path(file).absolute())]
 
 
@@ -68,7 +66,7 @@ def output_words(file: str | None, given: str | None, kind: str) -> list[str]:
     from launcher import paths
     from launcher.errors import Problem, UserError
 
-    if not given and file is None:
+    if given is None and file is None:
         return []
     form = ".jsonl" if file is not None and Path(file).suffix == ".jsonl" else ".csv"
     target = Path(given or f"{file}.{kind}{form}")

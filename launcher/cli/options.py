@@ -24,9 +24,19 @@ assignments = click.argument("assignments", nargs=-1, metavar="recipe=NAME|PATH 
 run_argument = click.argument("reference", metavar="RUN")
 run_or_sweep = click.argument("reference", metavar="RUN | SWEEP")
 
+
+class Place(click.Path):
+    """A file or directory of the user's; no word at all, as of an unset variable, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("names no file or directory", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 runs_dir = click.option(
     "--runs-dir",
-    type=click.Path(path_type=Path),
+    type=Place(path_type=Path),
     default=None,
     help="Where the runs are; default LAUNCH_RUNS_DIR, or runs.",
 )
@@ -66,7 +76,7 @@ class Text(click.ParamType[str]):
 loss_file = click.option(
     "--loss-file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=Place(path_type=Path),
     default=None,
     help="Minimise loss(logits, labels) of this Python file, which is copied into the run and executed on the nodes.",
 )

@@ -66,6 +66,8 @@ def missing_files(given: Iterable[Path]) -> list[Problem]:
 
 
 def _what_was_meant(path: Path) -> str:
+    if str(path) == "-":
+        return "stdin isn't read, as data are read more than once: save it as a file"
     address = re.search(r"\b(https?|ftp|s3|gs|hf|hdfs):/", str(path))
     if address:
         return f"{address[1]} addresses aren't read: download the file; hub data are named by data.source=ID"

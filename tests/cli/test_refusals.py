@@ -295,7 +295,31 @@ def test_each_file_has_predictions_of_its_own(
 @pytest.mark.usefixtures("trained")
 def test_a_directory_is_not_a_file_of_texts(refusal: Refusal) -> None:
     problem = refusal("predict", "done", "runs")
-    assert (problem["where"], problem["message"]) == ("runs", "is not a regular file")
+    assert (problem["where"], problem["message"]) == ("runs", "is a directory, not a file")
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(
+    ("file", "remedy"), [("-", "stdin isn't read"), ("new.cvs", "did you mean new.csv?")]
+)
+def test_what_was_meant_by_a_file_that_is_not_there(
+    refusal: Refusal, here: Path, file: str, remedy: str
+) -> None:
+    (here / "new.csv").write_text("text\na\n")
+    assert remedy in refusal("predict", "done", file)["remedy"]
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(
+    "words", [["predict", "done", "--text", "a"], ["export", "done"], ["report", "done"]]
+)
+@pytest.mark.usefixtures("here")
+def test_no_name_of_a_file_is_not_the_usual_one(
+    asked: list[list[str]], capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert execute([*words, "--output", ""]) == 2
+    assert "'--output': names no file or directory" in capsys.readouterr().err
+    assert asked == []
 
 
 @pytest.mark.usefixtures("trained")

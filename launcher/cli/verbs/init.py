@@ -25,11 +25,16 @@ STDOUT = "-"
     "settings",
     metavar="FILE",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=options.Place(path_type=Path),
     help="Take over TrainingArguments (json), a script (.py, not executed) or accelerate's config (.yaml).",
 )
 @click.option("--no-job", is_flag=True, help="With --cluster: don't try the profile by a job of a minute.")
-@click.option("--output", metavar="FILE", help="Where the file goes; - is stdout. Default: NAME.yaml, here.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=options.Place(),
+    help="Where the file goes; - is stdout. Default: NAME.yaml, here.",
+)
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
 @options.as_json
 @options.examples("""

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 @click.command("plan")
 @options.assignments
-@click.option("--out", metavar="DIR", help="Write the files that run would submit; submit nothing.")
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=options.Place(),
+    help="Write the files that run would submit; submit nothing.",
+)
 @options.loss_file
 @click.option("--script", is_flag=True, help="Print the job script alone.")
 @click.option("--ds-config", is_flag=True, help="Print the DeepSpeed config alone.")
