@@ -120,11 +120,9 @@ def _load(run: RunDir, recipe: Recipe) -> tuple[Any, Any, Collate]:
 
 def _inputs(collate: Collate, split: TokenSplit, examples: NDArray[np.int64]) -> Arrays:
     """What the model is given for these examples, the mask of padding always among it."""
-    found = collate(split, examples).inputs
-    ids = found["input_ids"]
-    return {
-        name: value.numpy() for name, value in {**found, MASK: found.get(MASK, torch.ones_like(ids))}.items()
-    }
+    found = dict(collate(split, examples).inputs)
+    mask = found.pop(MASK, torch.ones_like(found["input_ids"]))  # so that it stands last, padded or not
+    return {name: value.numpy() for name, value in {**found, MASK: mask}.items()}
 
 
 def _plain(model: torch.nn.Module, example: Mapping[str, Any]) -> Plain:
