@@ -71,6 +71,17 @@ def set_capturable(optimizer: torch.optim.Optimizer, device: torch.device, captu
     warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
 
 
+class SGD(torch.optim.SGD):
+    """torch's, whose momentum is what lay in memory where its first step was left out for a gradient that was not finite."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for parameter in group["params"] if group["momentum"] else ():
+                if parameter.grad is not None and "momentum_buffer" not in self.state[parameter]:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return super().step(closure)
+
+
 def _adamw(groups: Groups, train: Train) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         groups, lr=train.lr, betas=(train.beta1, train.beta2), eps=train.epsilon, fused=True
@@ -84,7 +95,7 @@ def _adam(groups: Groups, train: Train) -> torch.optim.Optimizer:
 
 
 def _sgd(groups: Groups, train: Train) -> torch.optim.Optimizer:
-    return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, nesterov=train.nesterov, fused=True)
+    return SGD(groups, lr=train.lr, momentum=train.momentum, nesterov=train.nesterov, fused=True)
 
 
 def _rmsprop(groups: Groups, train: Train) -> torch.optim.Optimizer:

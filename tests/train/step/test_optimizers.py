@@ -19,6 +19,7 @@ from launcher.errors import RunFailed
 from launcher.planning.estimate import Setup, optimizer_bytes
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.conflicts import conflicts
+from launcher.train.compat.fused_optimizers import step_if_finite
 from launcher.train.model.layer_depth import depths
 from launcher.train.step.optimizers import make_optimizer, parameter_groups, set_learning_rate
 
@@ -114,6 +115,26 @@ def test_the_state_is_as_large_as_the_plan_says(name: str, momentum: float) -> N
     parameters = sum(parameter.numel() for parameter in model.parameters())
     found = sum(tensor.nbytes for tensor in tensors) / parameters
     assert found == pytest.approx(optimizer_bytes(Setup(optimizer=name, momentum=momentum > 0)), abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_a_first_step_that_is_left_out_leaves_nothing_behind(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    """As fp16 overflows in its first step; made deterministic, torch shows what lay in memory as NaN."""
+    request.addfinalizer(lambda: torch.use_deterministic_algorithms(False))
+    torch.use_deterministic_algorithms(True)
+    wanted = _recipe(train={"optimizer": name, "momentum": 0.9 if name in MOMENTUM else 0.0})
+    found = []
+    for gradients in ((torch.inf, 1.0), (1.0,)):
+        model = torch.nn.Linear(4, 3)
+        torch.nn.init.ones_(model.weight)
+        optimizer = make_optimizer(wanted, model)
+        for gradient in gradients:
+            model.weight.grad = torch.full_like(model.weight, gradient)
+            assert step_if_finite(optimizer, model.weight.grad.norm())
+        found.append(model.weight.detach())
+    assert torch.equal(*found)
 
 
 def test_nesterov_changes_the_step() -> None:
