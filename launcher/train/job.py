@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 from dataclasses import dataclass
+from shutil import which
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def make_job(
     task.watch(built.base)
     if padding is not None:
         events.notice(padding)
-    plan = _without_odd_graphs(plan, built, ranks, events)
+    plan = _as_far_as_can_be(plan, built, ranks, events)
     plan, collate = settle_engine(
         run, attempt, plan, ranks, events, built, task, tokenizer, collate, dataset.train
     )
@@ -204,8 +205,10 @@ def _newest_state(
     return state
 
 
-def _without_odd_graphs(plan: Plan, built: BuiltModel, ranks: Ranks, events: Events) -> Plan:
-    """The plan without CUDA graphs where attention has no kernel of fixed shape: on an older GPU, or for heads of odd width."""
+def _as_far_as_can_be(plan: Plan, built: BuiltModel, ranks: Ranks, events: Events) -> Plan:
+    """The plan without what can't be had here: graphs where attention has no kernel of fixed shape, on an older GPU or for
+    heads of odd width, and torch.compile where its compiler has none of C.
+    """
     device, config = ranks.device, built.base.config
     if device.type != "cuda":
         return plan
@@ -214,9 +217,14 @@ def _without_odd_graphs(plan: Plan, built: BuiltModel, ranks: Ranks, events: Eve
         events.notice(f"a {name} only imitates bf16: precision=fp16 is what it is made for", "warning")
     keys = family_of(config).keys
     width = getattr(config, keys.hidden) // getattr(config, keys.heads)
-    if plan.compile != "graph" or takes_flash_kernel(device, torch.bfloat16, width):
+    if plan.compile == "graph" and not takes_flash_kernel(device, torch.bfloat16, width):
+        events.notice(
+            f"steps are not CUDA graphs, since a {name} has no kernel for attention heads of {width}"
+        )
+    elif plan.compile == "inductor" and not ("CC" in os.environ or which("gcc") or which("clang")):
+        events.notice("nothing is compiled: torch.compile needs a C compiler, gcc or clang, on the node")
+    else:
         return plan
-    events.notice(f"steps are not CUDA graphs, since a {name} has no kernel for attention heads of {width}")
     return plan.model_copy(update={"compile": "none"})
 
 
