@@ -162,13 +162,13 @@ def leaving_no_trace(model: torch.nn.Module, device: torch.device) -> Iterator[N
 
 @contextlib.contextmanager
 def exact_products(device: torch.device) -> Iterator[None]:
-    """On a GPU, products in fp32 without rounding their factors to TF32."""
+    """On a GPU, products and convolutions in fp32 without rounding their factors to TF32."""
     if device.type != "cuda":
         yield
         return
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from launcher.train.probe import probe
+from launcher.train.probe.subject import exact_products
 from launcher.train.probe.timing import seconds_of
 
 
@@ -19,3 +20,12 @@ def test_what_others_take_of_a_cpu_lowers_no_best_rate(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(probe, "seconds_of", interrupted)
     assert probe.peak_rate(torch.device("cpu"), "fp32") > 2 * 512**3
+
+
+def test_what_is_compared_in_fp32_on_a_gpu_is_not_rounded_before() -> None:
+    """Convolutions by default, products as soon as a training in half precision has begun."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    with exact_products(torch.device("cuda")):
+        assert (products.allow_tf32, convolutions.allow_tf32) == (False, False)
+    assert (products.allow_tf32, convolutions.allow_tf32) == before
