@@ -181,4 +181,7 @@ def _traffic(plan: Plan) -> str:
     if traffic.bytes_per_step:
         sent = f"{human_bytes(traffic.bytes_per_step)} sent by a rank in a step"
     trained, total = human_count(traffic.trainable_parameters), human_count(traffic.parameters)
-    return f"{sent}; {trained} of {total} parameters are trained"
+    at_most = (
+        "" if plan.recipe.model.name else ", fewer where the data have fewer words than model.scratch.vocab"
+    )
+    return f"{sent}; {trained} of {total} parameters are trained{at_most}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from launcher import host_memory
 from launcher.control_groups import cores
 from launcher.errors import UserError
+from launcher.executors.shared.allocation import allocated
 from launcher.executors.shared.base import (
     Forecast,
     JobState,
@@ -159,10 +160,12 @@ class LocalExecutor:
         raise AssertionError(profile, hosts, gpus, script, options)
 
     def node_capacity(self, partition: str | None, *, largest: bool = False) -> tuple[int | None, int | None]:
-        """What this machine has left, or the least that a control group allows."""
+        """What this machine has left, or the least that a control group or a job around this process allows."""
         del partition, largest
-        known = [size for size in (host_memory.available(), host_memory.allowed()) if size is not None]
-        return cores(), min(known, default=None)
+        own_cores, own_memory = allocated()
+        sizes = (host_memory.available(), host_memory.allowed(), own_memory)
+        known = [size for size in sizes if size is not None]
+        return min(cores(), own_cores or cores()), min(known, default=None)
 
     def predicted_start(self, script: str) -> Forecast | None:
         """It starts at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from support.plans import new_run, plan_of
 from launcher import control_groups, host_memory
 from launcher.errors import UserError
 from launcher.executors.local import LocalExecutor
+from launcher.executors.shared.allocation import allocated
 from launcher.planning.plan import Memory, Plan
 from launcher.runs.directory import RunDir
 from launcher.runs.jobs import Job
@@ -82,6 +84,29 @@ def test_this_machine_has_no_more_memory_than_its_control_group(
     monkeypatch.setattr(control_groups, "OWN_GROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(host_memory, "MEMINFO", tmp_path / "meminfo")
     assert LocalExecutor().node_capacity(None)[1] == 2 * GIB
+
+
+@pytest.mark.parametrize(
+    ("job", "capacity"),
+    [
+        ({"SLURM_CPUS_ON_NODE": "1", "SLURM_MEM_PER_NODE": "64"}, (1, 64 << 20)),
+        ({"SLURM_CPUS_ON_NODE": "1", "SLURM_MEM_PER_CPU": "32"}, (1, 32 << 20)),
+        ({"SLURM_CPUS_ON_NODE": "1", "SLURM_MEM_PER_NODE": "0"}, (1, None)),
+        ({"SLURM_CPUS_ON_NODE": "", "SLURM_MEM_PER_NODE": "4G"}, (None, None)),
+        ({"SLURM_CPUS_ON_NODE": "1", "SLURMD_NODENAME": "another"}, (None, None)),
+    ],
+)
+def test_a_job_around_has_what_was_allocated_to_it(
+    monkeypatch: pytest.MonkeyPatch, job: dict[str, str], capacity: tuple[int | None, int | None]
+) -> None:
+    monkeypatch.delenv("SLURM_MEM_PER_CPU", raising=False)
+    for name, value in ({"SLURMD_NODENAME": platform.node().partition(".")[0]} | job).items():
+        monkeypatch.setenv(name, value)
+    assert allocated() == capacity
+    cores, memory = LocalExecutor().node_capacity(None)
+    assert cores is not None
+    assert cores <= (capacity[0] or cores)
+    assert capacity[1] is None or memory == capacity[1]
 
 
 def test_what_a_trial_measured_corrects_the_estimate(tmp_path: Path) -> None:
