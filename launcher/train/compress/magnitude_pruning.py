@@ -57,5 +57,7 @@ def _largest(weight: torch.Tensor, share: float) -> torch.Tensor:
     count = round(share * weight.numel())
     if count == 0:
         return torch.ones_like(weight, dtype=torch.bool)
-    threshold = weight.abs().flatten().kthvalue(count).values
+    sizes = weight.abs().flatten()
+    # Which of equal elements kthvalue names differs on a GPU, so that torch refuses it to a deterministic training.
+    threshold = sizes.sort().values[count - 1] if sizes.is_cuda else sizes.kthvalue(count).values
     return weight.abs() > threshold
