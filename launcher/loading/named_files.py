@@ -56,6 +56,7 @@ def locate(kind: Kind, reference: str, cwd: Path, environ: Mapping[str, str]) ->
         )
     message = "there is no such file" if by_path else f"unknown {key}"
     beside = [name for suffix in (".yaml", ".yml") if _exists(cwd / (name := f"{reference}{suffix}"))]
+    beside += [f"./{reference}"] if reference and paths.is_file(path) else []
     remedy = f"did you mean {key}={beside[0]}? " if beside and not by_path else ""
     remedy += choices(Path(reference).stem[:100], sorted(names))
     raise UserError(Problem(message, place, key, reference, remedy))

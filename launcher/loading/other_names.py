@@ -13,6 +13,9 @@ PROFILE = "it belongs into the cluster profile: cluster=FILE"
 PADDED = "no padding is computed: examples are laid out by their tokens"
 SAVED_BEST = "the best model is always kept; eval.metric says by what"
 SEEDS = "several runs are a sweep, with or without --plan: launch sweep ... seed=1..3"
+ALONE = (
+    "a recipe is whole and takes nothing over from others: launch recipes show NAME prints one to begin with"
+)
 VERBS = "there are verbs for that: launch recipe=..., launch eval RUN, launch predict RUN FILE"
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -104,6 +107,7 @@ EXPLANATIONS: dict[str, tuple[str, ...]] = {
     SAVED: ("save_steps", "save_strategy", "checkpointing_steps", "save_every"),
     SAVED_BEST: ("load_best_model_at_end", "greater_is_better", "save_best"),
     PADDED: ("group_by_length", "pad_to_max_length", "length_column_name", "pad_to_multiple_of", "padding"),
+    ALONE: ("extends", "defaults", "inherit", "inherits", "include", "includes", "base", "_base_", "recipe"),
     SEEDS: ("seeds", "num_seeds", "n_seeds"),
     VERBS: ("do_train", "do_eval", "do_predict", "do_test"),
     PROFILE: ("account", "partition", "qos", "mem", "cpus_per_task", "constraint", "exclude", "nodelist", "gres", "reservation"),

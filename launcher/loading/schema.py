@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from launcher import tasks
 from launcher.errors import Problem, UserError, nearest
 from launcher.loading.other_names import called_here, value_here
-from launcher.loading.yaml_source import Node
+from launcher.loading.yaml_source import Node, scalar
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.fields import (
     Leaf,
@@ -251,6 +251,10 @@ def hint(schema: Schema, key: str, value: Any) -> str | None:
     allowed = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
     if bool in kinds and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off", "y", "n"):
         return "write true or false: in YAML 1.2, yes and no are text"
+    if isinstance(value, str) and any(
+        type(scalar(value)) is kind for kind in kinds if kind in (int, float, bool)
+    ):
+        return "leave out the quotes: what stands in them is text"
     if int in kinds and isinstance(value, float) and value.is_integer():
         return f"write {int(value)}"
     if guess := (tasks.called(str(value)) if key == "task" else None) or _nearest_choice(value, allowed):

@@ -112,7 +112,9 @@ def read_text(path: Path, where: str) -> str:
         return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(Problem("is not valid UTF-8", where=f"{where}:{line}")) from None
+        raise UserError(
+            Problem("is not valid UTF-8", where=f"{where}:{line}", remedy="save it as UTF-8")
+        ) from None
 
 
 def parse(text: str, where: str, problems: list[Problem]) -> Node:

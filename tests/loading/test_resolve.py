@@ -341,6 +341,7 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ("time=tomorrow", "must be MINUTES, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS", "Time limit"),
         ("time=0", "must be more than 0, which Slurm takes for no limit at all", "Time limit"),
         ("time=0-00:00", "must be more than 0", "Time limit"),
+        ("extends=smoke", "unknown key", "a recipe is whole"),
         ("task=ner", "must be one of", "did you mean token-classification?"),
         ("task=text-classification", "must be one of", "did you mean classification?"),
         ("device=gpu", "must be one of auto, cuda, cpu", "did you mean cuda?"),
@@ -370,6 +371,8 @@ def test_a_mistake_says_what_is_allowed(recipe: Path, word: str, message: str, r
 def test_a_null_that_is_not_allowed_is_shown_as_it_was_written(recipe: Path) -> None:
     (problem,) = problems(f"recipe={recipe}", "train.lr=null", cwd=recipe.parent.parent)
     assert str(problem).startswith("override: train.lr=null: must be a number above 0")
+    (problem,) = problems(f"recipe={recipe}", 'train.lr="1e-5"', cwd=recipe.parent.parent)
+    assert problem.remedy == "leave out the quotes: what stands in them is text"
 
 
 @pytest.mark.parametrize(
@@ -483,6 +486,13 @@ def test_recipes_that_are_not_there(tmp_path: Path, reference: str, message: str
     (problem,) = problems(f"recipe={reference}", cwd=tmp_path)
     assert problem.message == message
     assert remedy in (problem.remedy or "")
+
+
+def test_a_file_beside_whose_name_says_no_recipe_is_named_as_a_path(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text(RECIPE)
+    (problem,) = problems("recipe=mine", cwd=tmp_path)
+    assert str(problem.remedy).startswith("did you mean recipe=./mine? ")
+    assert load(["recipe=./mine"], environ={}, cwd=tmp_path).recipe.train.lr == 3e-4
 
 
 def test_a_data_file_in_the_place_of_a_recipe_is_told_what_it_is(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_files_that_are_not_small_text_files(tmp_path: Path) -> None:
     (tmp_path / "large.yaml").write_bytes(b"#" * (MAX_BYTES + 1))
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     os.mkfifo(tmp_path / "pipe.yaml")
-    assert unreadable(tmp_path / "latin.yaml") == "latin.yaml:2: is not valid UTF-8"
+    assert unreadable(tmp_path / "latin.yaml") == "latin.yaml:2: is not valid UTF-8\n    -> save it as UTF-8"
     assert unreadable(tmp_path / "large.yaml") == "large.yaml: is larger than 1 MB"
     assert unreadable(tmp_path / "pipe.yaml") == "pipe.yaml: is not a regular file"
     assert unreadable(tmp_path / "missing.yaml") == "missing.yaml: can't be read: No such file or directory"
