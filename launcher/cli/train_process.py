@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -100,7 +101,9 @@ def _error(event: VerbFailed) -> UserError | RunFailed:
     problems = [Problem(**vars(problem)) for problem in event.problems]
     if event.exit_code == EXIT_USAGE:
         return UserError(problems)
-    return RunFailed(event.kind, "\n".join(map(str, problems)))
+    remedy = problems[0].remedy if len(problems) == 1 else None
+    said = [replace(problem, remedy=None) if remedy else problem for problem in problems]
+    return RunFailed(event.kind, "\n".join(map(str, said)), remedy)
 
 
 def _refuse_narrow(verb: str, failed: VerbFailed | None, errors: IO[str]) -> None:

@@ -99,8 +99,11 @@ def test_without_a_network_it_says_so(launch: Launch) -> None:
     shown = launch("push", "done", "me/m", env={"HF_HUB_OFFLINE": "1", "HF_TOKEN": TOKEN})
     assert "note: HF_HUB_OFFLINE forbids" in shown.stderr
     nowhere = {"HF_HUB_OFFLINE": None, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": TOKEN}
-    failed = launch("push", "done", "me/m", "--yes", code=1, env=nowhere)
+    failed = launch("push", "done", "me/m", "--yes", "--json", code=1, env=nowhere)
     assert "http://127.0.0.1:9 can't be reached" in failed.stderr
+    error = json.loads(failed.stdout)["error"]
+    assert "->" not in error["message"]
+    assert error["remedy"].startswith("try again where there is a network")
 
 
 def test_a_hub_that_fails_at_the_commit_has_nothing(launch: Launch, hub: HubStub) -> None:
