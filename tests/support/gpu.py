@@ -19,3 +19,9 @@ def needs_gpu(test: Test) -> Test:
     """Run the test by `pytest -m gpu` on a machine that has one."""
     skipped = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
     return pytest.mark.gpu(skipped(test))
+
+
+def needs_two_gpus(test: Test) -> Test:
+    """The same on a machine that has two."""
+    skipped = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="no two GPUs")
+    return pytest.mark.gpu(skipped(test))
