@@ -33,14 +33,14 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plan_is_that_of_the_same_words_on_the_command_line(tmp_path: Path) -> None:
     typed = {
         **QUICK,
-        "data.text": ["text", "label"],
+        "data.text": ["text"],
         "run_id": "r",
         "train.clip": None,
         "data.stratify": False,
     }
     words = [
         *(f"{key}={value}" for key, value in QUICK.items()),
-        "data.text=[text,label]",
+        "data.text=[text]",
         "run_id=r",
         "train.clip=null",
         "data.stratify=false",

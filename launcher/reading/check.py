@@ -13,7 +13,7 @@ from pathlib import Path
 from launcher import tasks
 from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
-from launcher.reading.data_section import cut_fractions, options_for
+from launcher.reading.data_section import cut_fractions, files, options_for
 from launcher.reading.files import peek, split_sizes
 from launcher.reading.label_check import known_classes, label_count, label_sets, nothing_to_learn
 from launcher.reading.opening import missing_files
@@ -175,6 +175,10 @@ def _notes(recipe: Recipe, *splits: Split) -> Iterator[str]:
         for kind, (count, first) in split.doubts.items():
             said = kinds[kind]
             yield f"data.{split.name}: {count} {said.what} (first: {first}); {said.before_launch}"
+    data = recipe.data
+    for name, given in (("validation", data.validation), ("test", data.test)):
+        for path in sorted({*files(data.train)} & {*files(given)}):
+            yield f"data.{name}: {path.name} is trained on, too: what is measured on it says nothing of other texts"
 
 
 def _done(facts: DataFacts, problems: Sequence[Problem]) -> DataFacts:

@@ -109,6 +109,13 @@ def test_with_test_data_given_nothing_is_cut_off_for_testing(write: Write) -> No
     assert (facts.train_examples, facts.validation_examples, facts.test_examples) == (85, 15, 9)
 
 
+def test_a_file_that_is_also_trained_on_is_noted(write: Write) -> None:
+    train, other = write("train.csv", rows(10)), write("other.csv", rows(10))
+    (note,) = check_data(recipe(train=(train, other), validation=train)).notes
+    assert note.startswith("data.validation: train.csv is trained on, too")
+    assert check_data(recipe(train=train, validation=other)).notes == ()
+
+
 def test_of_hub_data_nothing_is_known() -> None:
     assert check_data(recipe(source="nyu-mll/glue:sst2")) == DataFacts()
 
@@ -125,8 +132,8 @@ def test_of_a_large_file_the_lines_are_counted_and_the_classes_are_left_open(
 
 
 def test_empty_texts_are_noted(write: Write) -> None:
-    train = write("train.csv", "text,label\na,0\n,1\nb,1\n")
-    facts = check_data(recipe(train=train, validation=train))
+    content = "text,label\na,0\n,1\nb,1\n"
+    facts = check_data(recipe(train=write("train.csv", content), validation=write("dev.csv", content)))
     assert facts.notes == tuple(
         f"data.{split}: 1 of 3 rows read have no text" for split in ("train", "validation")
     )
