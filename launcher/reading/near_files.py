@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from launcher import paths
@@ -14,10 +13,10 @@ ENDINGS = re.compile(r"(?<=.)\.[a-z]\w*(\.(gz|bz2|xz|zst|zip))?$", re.IGNORECASE
 
 
 def near_file(path: Path) -> Path | None:
-    """A file with a name near this one where it should be, or one of this name in a directory nearby; None for neither."""
+    """A file with a name near this one where it should be, or one of this name nearby, whatever its ending; None for neither."""
     folder = _near_directory(path.parent)
     found = None if folder is None else _near_in(folder, path.name)
-    return found or next((other for other in _of_this_name(path) if paths.is_file(other)), None)
+    return found or _elsewhere(path)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -27,12 +26,8 @@ def files_in(folder: Path) -> list[str]:
 
 def _near_in(folder: Path, name: str) -> Path | None:
     """Names are compared without their endings, and those that differ in nothing else by their endings."""
-    if paths.is_file(folder / name):
-        return folder / name
-    names = files_in(folder)
-    stem = nearest(_stem(name), list(dict.fromkeys(map(_stem, names))))
-    of_stem = [one for one in names if _stem(one) == stem]
-    return folder / (nearest(name, of_stem) or of_stem[0]) if of_stem else None
+    stem = nearest(_stem(name), list(dict.fromkeys(map(_stem, files_in(folder)))))
+    return None if stem is None else _of_stem(folder, name, stem)
 
 
 def _near_directory(folder: Path) -> Path | None:
@@ -46,11 +41,19 @@ def _near_directory(folder: Path) -> Path | None:
     return None if guess is None else above / guess
 
 
-def _of_this_name(path: Path) -> Iterator[Path]:
-    """Where the same name would be one directory up or down."""
+def _elsewhere(path: Path) -> Path | None:
+    """A file of the same name, but perhaps another ending, here or one directory up or down."""
     there = next(place for place in path.parents if paths.is_dir(place))
     for directory in (there, there.parent, *_directories(there)):
-        yield directory / path.name
+        if found := _of_stem(directory, path.name, _stem(path.name)):
+            return found
+    return None
+
+
+def _of_stem(folder: Path, name: str, stem: str) -> Path | None:
+    """The file with this name before its ending whose whole name is the nearest."""
+    found = [one for one in files_in(folder) if _stem(one) == stem]
+    return folder / (nearest(name, found) or found[0]) if found else None
 
 
 def _stem(name: str) -> str:

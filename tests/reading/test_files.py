@@ -282,6 +282,7 @@ def test_what_cannot_be_read_is_named(
         ("dat/train.tsv", "data/train.tsv"),
         ("dat/trian.tsv", "data/train.tsv"),
         ("train.tsv", "data/train.tsv"),
+        ("train", "data/train.tsv"),
         ("data/nowhere/train.tsv", "data/train.tsv"),
         ("data/pupils.tsv", None),
         ("data/x.tsv", None),
