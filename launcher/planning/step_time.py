@@ -78,11 +78,12 @@ class Device:
 
 
 CPU = "CPU"
-# Peaks and bandwidths are those of NVIDIA's datasheets, without sparsity; the A100 is the one of 40 GB.
+# Peaks and bandwidths are those of NVIDIA's datasheets, without sparsity.
 DEVICES = {
     "H200": Device(141 * 10**9, 989e12, 67e12, 4.8e12),
-    "H100 PCIE": Device(80 * 10**9, 756e12, 51e12, 2.0e12),
+    "H100-PCIE": Device(80 * 10**9, 756e12, 51e12, 2.0e12),
     "H100": Device(80 * 10**9, 989e12, 67e12, 3.35e12),
+    "A100-80GB": Device(80 * 10**9, 312e12, 19.5e12, 2.039e12),
     "A100": Device(40 * 10**9, 312e12, 19.5e12, 1.555e12),
     "V100": Device(16 * 10**9, 125e12, 15.7e12, 0.9e12, has_bf16=False),
     "L40S": Device(48 * 10**9, 362e12, 91.6e12, 0.864e12),
@@ -112,7 +113,7 @@ def known_device(name: str) -> Device | None:
 def device_key(name: str) -> str | None:
     """What such a device is called in the table, or None."""
     words = name.upper().replace("-", " ").split()
-    named = (key for key in DEVICES if all(any(w.startswith(part) for w in words) for part in key.split()))
+    named = (key for key in DEVICES if all(any(w.startswith(part) for w in words) for part in key.split("-")))
     return next(named, None)
 
 

@@ -71,7 +71,7 @@ def test_the_profile_is_for_the_partition_with_most_gpus(site: Site) -> None:
         "account": "nlp",
         "gpus_per_node": 4,
         "gpu_type": "a100",
-        "gpu_model": "A100",
+        "gpu_model": "A100-80GB",
         "gpu_memory_gib": 80.0,
         "memory": "64G",
         "time": "2-00:00:00",

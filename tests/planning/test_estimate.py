@@ -228,8 +228,9 @@ def test_modernberts_local_layers_stop_at_their_window():
     [
         ("NVIDIA H200", "H200"),
         ("NVIDIA H100 80GB HBM3", "H100"),
-        ("NVIDIA H100 PCIe", "H100 PCIE"),
-        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("NVIDIA H100 PCIe", "H100-PCIE"),
+        ("NVIDIA A100-SXM4-80GB", "A100-80GB"),
+        ("NVIDIA A100-SXM4-40GB", "A100"),
         ("Tesla T4", "T4"),
         ("l40s", "L40S"),
         ("cpu", "CPU"),
