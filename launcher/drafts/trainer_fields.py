@@ -10,6 +10,7 @@ from typing import Any
 from launcher import tasks
 from launcher.drafts.trainer_script import Computed
 from launcher.loading.other_names import EXPLANATIONS, called_here
+from launcher.tasks.shared.metric_names import metric_called
 
 Fields = Mapping[str, Any]
 """Name as it is called there -> plain value."""
@@ -138,7 +139,7 @@ def _every(key: str, steps: str, strategies: tuple[str, ...]) -> Rule:
 
 
 def _metric(value: Any, _: Fields) -> Taken:
-    name = str(value).removeprefix("eval_")
+    name = metric_called(str(value))
     known = {metric for task in tasks.names() for metric in (*tasks.named(task).metrics, "loss")}
     return (
         Taken({"eval.metric": name})

@@ -60,6 +60,9 @@ def test_predicted_tags_are_told_with_their_words() -> None:
         ("token-classification", "macro_f1", "and f1/LABEL or lenient_f1/LABEL"),
         ("token-classification", "recall/PER", "and f1/LABEL or lenient_f1/LABEL"),
         ("question-answering", "answerable_accuracy", "allowed: loss, exact_match, f1"),
+        ("classification", "acc", "did you mean accuracy?"),
+        ("classification", "eval_f1_macro", "did you mean macro_f1?"),
+        ("regression", "eval_pearsonr", "did you mean pearson?"),
     ],
 )
 @pytest.mark.parametrize("key", ["eval.metric", "train.early_stopping.metric"])

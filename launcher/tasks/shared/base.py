@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from launcher.errors import Conflict, Problem, UserError, choices
 from launcher.tasks.shared import labels, snippets
 from launcher.tasks.shared.findings import Doubt, Finding, Kind, Seen
+from launcher.tasks.shared.metric_names import metric_called
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown, text_mistake
 from launcher.tasks.shared.sample import Guess, Sample
 
@@ -141,7 +142,9 @@ class TaskSpec:
         if metric in known or (names is None and of_label and kind in self.label_metrics):
             return None
         by_label = " or ".join(f"{name}/LABEL" for name in self.label_metrics)
-        remedy = choices(metric, known) + (f", and {by_label}" if by_label and names is None else "")
+        remedy = choices(metric_called(metric), known) + (
+            f", and {by_label}" if by_label and names is None else ""
+        )
         return f"is not computed by task={self.recipe.task}" + (" on these data" if names else ""), remedy
 
     # What others call it

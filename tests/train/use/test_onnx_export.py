@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from safetensors.numpy import load_file
 from support.every_task import TASKS, recipe_of, write_rows
 from support.training import RankServer, make_run
 
+from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.train.use.evaluation import no_progress
@@ -69,6 +72,23 @@ def test_outputs_are_those_of_pytorch(name: str, tmp_path: Path, ranks: RankServ
         texts = {entry.name: np.ones((1, 5), np.int64) for entry in session.get_inputs()}
         steps = dict(zip(found.outputs, session.run(None, texts), strict=True))["launcher_head"]
         np.testing.assert_array_equal(steps, load_file(run.model / "launcher_head.safetensors")["steps"])
+
+
+def test_a_file_that_is_another_model_is_refused(
+    tmp_path: Path, ranks: RankServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, wanted = trained(tmp_path, "classification", ranks)
+    target = export_model(run, tmp_path / "given")
+    export = torch.onnx.export
+
+    def spoilt(model: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        other = copy.deepcopy(model)
+        list(other.parameters())[-1].data += 1
+        return export(other, *args, **kwargs)
+
+    monkeypatch.setattr(torch.onnx, "export", spoilt)
+    with pytest.raises(RunFailed, match=r"model\.onnx gives other outputs than PyTorch, by up to 1"):
+        export_onnx(run, wanted, target, int8=False, progress=no_progress)
 
 
 def test_what_is_installed_is_asked_before_anything_is_made(
