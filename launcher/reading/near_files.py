@@ -10,6 +10,8 @@ from launcher.errors import nearest
 
 ENDINGS = re.compile(r"(?<=.)\.[a-z]\w*(\.(gz|bz2|xz|zst|zip))?$", re.IGNORECASE)
 """What all data files have in common says nothing about which is meant."""
+MOST_DIRECTORIES = 100
+"""Directories that are looked into: a directory of runs holds thousands, on a file system that may be far away."""
 
 
 def near_file(path: Path) -> Path | None:
@@ -44,7 +46,7 @@ def _near_directory(folder: Path) -> Path | None:
 def _elsewhere(path: Path) -> Path | None:
     """A file of the same name, but perhaps another ending, here or one directory up or down."""
     there = next(place for place in path.parents if paths.is_dir(place))
-    for directory in (there, there.parent, *_directories(there)):
+    for directory in (there, there.parent, *_directories(there)[:MOST_DIRECTORIES]):
         if found := _of_stem(directory, path.name, _stem(path.name)):
             return found
     return None
