@@ -32,7 +32,7 @@ from launcher.executors.shared.slurm_cancelling import (
     leave_the_queue,
     take_out_of_the_queue,
 )
-from launcher.executors.shared.slurm_commands import COMMAND_TIMEOUT_S, message_of, run_slurm
+from launcher.executors.shared.slurm_commands import COMMAND_TIMEOUT_S, message_of, of_cluster, run_slurm
 from launcher.executors.shared.slurm_records import job_of
 from launcher.executors.shared.slurm_states import (
     accounting_states,
@@ -75,7 +75,7 @@ class SlurmExecutor:
             environment = self._prepare(run)
             run.submitting.touch(mode=0o600)
             done = run_slurm(
-                ["sbatch", "--parsable", *_expedited(run), *without_bad_nodes(run), str(run.job_sbatch)],
+                [*_submission(run), *without_bad_nodes(run), str(run.job_sbatch)],
                 environment,
             )
             job = job_number(done)
@@ -98,7 +98,7 @@ class SlurmExecutor:
             environments = [self._prepare(run) for run in runs]
             for place, run in zip(places, runs, strict=True):
                 write_text(run.submitting, f"{place} {script}")
-            done = run_slurm(["sbatch", "--parsable", *_expedited(runs[0]), str(script)], environments[0])
+            done = run_slurm([*_submission(runs[0]), str(script)], environments[0])
             array = job_number(done) or unknown_array(runs[0], script, message_of(done.stderr))
             if array is None:
                 refusals = [refusal(run, message_of(done.stderr), each) for run in runs]
@@ -293,6 +293,11 @@ def _job_options(profile: Cluster, gpus: int) -> dict[str, object]:
     names = ("partition", "account", "qos", "constraint", "reservation")
     asked = {name: getattr(profile, name) for name in names}
     return {**asked, profile.gpu_request: gpu if gpus else None}
+
+
+def _submission(run: RunDir) -> list[str]:
+    """The words by which a run's job is submitted, but its script."""
+    return ["sbatch", "--parsable", *of_cluster(), *_expedited(run)]
 
 
 def _expedited(run: RunDir) -> list[str]:

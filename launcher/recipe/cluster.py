@@ -52,6 +52,7 @@ DECIDED: dict[str, str] = {
     **dict.fromkeys(("mem", "mem-per-cpu", "mem-per-gpu"), "memory"),
     **dict.fromkeys(("cpus-per-task", "cpus-per-gpu", "cores-per-socket"), "cpus_per_task"),
     **dict.fromkeys(("requeue", "no-requeue"), "the recipe's requeue"),
+    **dict.fromkeys(("cluster", "clusters"), "the environment's SLURM_CLUSTERS"),
     "nodes": "the recipe's nodes",
     "time": "time",
     "time-min": "time",

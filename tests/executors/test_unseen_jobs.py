@@ -61,6 +61,40 @@ def test_a_job_that_was_accepted_is_found_by_its_name(slurm: Path, run: RunDir, 
     assert submissions(slurm) == 1
 
 
+def test_the_number_is_in_the_last_line_of_an_sbatch_that_says_more(slurm: Path, run: RunDir) -> None:
+    command(slurm, "sbatch", 'echo "--> Verifying access to queue 5...OK"; echo; echo "9;east"')
+    assert executor_for("slurm").start(run) == "9"
+    assert not (slurm / "squeue.calls").exists()
+
+
+def test_a_job_goes_to_the_cluster_that_the_environment_names(
+    slurm: Path, run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all of Slurm's commands look for it afterwards; the job itself has no such variable."""
+    monkeypatch.setenv("SLURM_CLUSTERS", "east")
+    command(slurm, "sbatch", f'echo "$* ${{SLURM_CLUSTERS-}}." >{slurm}/asked; echo 9')
+    executor_for("slurm").start(run)
+    assert (slurm / "asked").read_text() == f"--parsable --clusters=east {run.job_sbatch} .\n"
+    command(slurm, "scontrol", 'echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1')
+    command(slurm, "sacct", '[[ $1 == --clusters=east ]] && echo "9|COMPLETED|0:0|Unknown|Unknown|node1"')
+    assert executor_for("slurm").state(run).status == "completed"
+
+
+def test_a_forecast_is_of_what_would_be_submitted(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of the user's by which sbatch would ask for something else reach neither."""
+    monkeypatch.setenv("SBATCH_PARTITION", "debug")
+    command(slurm, "sbatch", 'echo "allocation failure: ${SBATCH_PARTITION-as written}" >&2; exit 1')
+    forecast = executor_for("slurm").predicted_start("#!/bin/bash\n")
+    assert forecast is not None
+    assert forecast.refusal == "as written"
+
+
+def test_words_of_slurm_that_are_not_utf_8_are_read(slurm: Path, run: RunDir) -> None:
+    run.add_job("7")
+    command(slurm, "scontrol", r"printf 'JobId=7 JobName=r JobState=PENDING Reason=caf\xe9\n'")
+    assert executor_for("slurm").state(run).status == "pending"
+
+
 @pytest.fixture
 def trials(tmp_path: Path) -> list[RunDir]:
     (tmp_path / "runs").mkdir()

@@ -545,6 +545,7 @@ def test_a_profile_holds_no_hyper_parameter(tmp_path: Path) -> None:
         ("env:\n  A: [1]", "site.yaml:2: env.A: must be a line of text"),
         ("partition: gpu, long", "site.yaml:1: partition=gpu, long: must be a name, or several with commas"),
         ("sbatch:\n  nodes: 4", "site.yaml:2: sbatch.nodes: is what the recipe's nodes decides"),
+        ("sbatch:\n  clusters: b", "site.yaml:2: sbatch.clusters: is what the environment's SLURM_CLUSTERS"),
         ("sbatch:\n  --job-name: x", "site.yaml:2: sbatch.--job-name: is what launch itself decides"),
         ("sbatch:\n  x: node1", "site.yaml:2: sbatch.x: must be the long name of an sbatch option"),
         ('sbatch:\n  comment: "a\\nb"', "site.yaml:2: sbatch.comment: must be one line"),

@@ -79,7 +79,10 @@ printf 75 >$run_dir/attempts/$LAUNCHER_ATTEMPT/exit_code
 """
 
 
-def test_a_job_goes_from_the_queue_to_its_end(slurm: Executor, make_run: MakeRun) -> None:
+def test_a_job_goes_from_the_queue_to_its_end(
+    slurm: Executor, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")  # as a user may like to see times
     run = make_run(f"until [[ -e $run_dir/go ]]; do sleep 0.05; done; {FINISH}", {"nodes": 4, "time": "10"})
     assert slurm.state(run) == JobState("waiting", reason="never submitted")
 

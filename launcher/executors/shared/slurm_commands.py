@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -10,20 +11,28 @@ from launcher.errors import Problem, UserError
 
 COMMAND_TIMEOUT_S = 60.0
 """Longest that one of Slurm's commands may take."""
+CLUSTERS = "SLURM_CLUSTERS"
+"""By this variable a site with several clusters says which of them all of Slurm's commands are about."""
 
 
 def run_slurm(
     command: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of Slurm's commands; one that doesn't return has failed. Raises UserError where it isn't installed."""
+    """Run one of Slurm's commands; one that doesn't return has failed. Raises UserError where it isn't installed.
+
+    Without an `environment` it has this process's, but tells times as they are read here, whatever the user likes to see.
+    """
+    if environment is None:
+        environment = {**os.environ, "SLURM_TIME_FORMAT": "standard"}
     try:
         return subprocess.run(
             command,
-            env=None if environment is None else dict(environment),
+            env=dict(environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
+            errors="replace",
             timeout=COMMAND_TIMEOUT_S,
         )
     except FileNotFoundError:
@@ -32,6 +41,12 @@ def run_slurm(
     except subprocess.TimeoutExpired:
         said = f"{command[0]} did not return in {COMMAND_TIMEOUT_S:.0f} s"
         return subprocess.CompletedProcess(command, 1, stdout="", stderr=said)
+
+
+def of_cluster() -> list[str]:
+    """The option for a submission that names the cluster, where the environment does: a job's own has no such variable."""
+    named = os.environ.get(CLUSTERS)
+    return [f"--clusters={named}"] if named else []
 
 
 def message_of(stderr: str) -> str:

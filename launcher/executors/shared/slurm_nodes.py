@@ -14,7 +14,7 @@ from launcher.commands import ask
 from launcher.errors import Problem, UserError
 from launcher.executors.shared.environment import split_environment
 from launcher.executors.shared.site import Node
-from launcher.executors.shared.slurm_commands import message_of
+from launcher.executors.shared.slurm_commands import message_of, of_cluster
 
 ASK_S = 20.0
 SOON_S = 20
@@ -70,6 +70,7 @@ def run_on_nodes(
     name = f"launch-doctor-{secrets.token_hex(4)}"
     command = [
         "srun",
+        *of_cluster(),
         f"--job-name={name}",
         f"--nodelist={','.join(hosts)}",
         f"--immediate={SOON_S}",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from launcher.executors.shared.base import JobState, Status, ended_for_good, recorded_state
-from launcher.executors.shared.slurm_commands import message_of, run_slurm
+from launcher.executors.shared.slurm_commands import message_of, of_cluster, run_slurm
 from launcher.executors.shared.slurm_records import SlurmJob, exit_code_of, job_of, known, timestamp, word_of
 from launcher.runs.directory import RunDir
 from launcher.runs.jobs import Job
@@ -170,6 +170,7 @@ def accounting_states(jobs: Sequence[str]) -> dict[str, JobState]:
     done = run_slurm(
         [
             "sacct",
+            *of_cluster(),  # unlike others of Slurm's commands it doesn't read the variable
             "--allocations",
             "--noheader",
             "--parsable2",

@@ -26,10 +26,13 @@ UNREACHABLE = re.compile(
 
 
 def job_number(done: subprocess.CompletedProcess[str]) -> str | None:
-    """The number that sbatch answers with, or None where it answered anything else."""
-    word = done.stdout.strip().partition(";")[0]
-    job = Job.parse(word)
-    return None if done.returncode or job is None or job.is_local else word
+    """The number that sbatch answers with, or None where it answered anything else.
+
+    It stands in the last line: a site's own sbatch may say more before it.
+    """
+    last = done.stdout.strip().rpartition("\n")[2]
+    job = Job.parse(last.partition(";")[0])
+    return None if done.returncode or job is None or job.is_local else str(job)
 
 
 def without_bad_nodes(run: RunDir) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 
 from launcher.commands import TIMEOUT_S, ask
 from launcher.executors.shared import slurm_records
 from launcher.executors.shared.base import Forecast
-from launcher.executors.shared.slurm_commands import message_of
+from launcher.executors.shared.environment import split_environment
+from launcher.executors.shared.slurm_commands import message_of, of_cluster
 from launcher.executors.shared.slurm_records import SlurmPartition, timestamp
 from launcher.executors.shared.slurm_states import asked_for
 from launcher.executors.shared.slurm_submission import UNREACHABLE
@@ -19,10 +21,14 @@ _STARTS = re.compile(r"Job \S+ to start at (\S+) ")
 
 
 def predicted_start(script: str) -> Forecast | None:
-    """What sbatch says of a job script that it isn't to take; None where it isn't there, or doesn't answer soon."""
+    """What sbatch says of a job script that it isn't to take; None where it isn't there, or doesn't answer soon.
+
+    It has the environment of a submission: by others of its variables sbatch would ask for more than the script.
+    """
     try:
         done = subprocess.run(
-            ["sbatch", "--test-only"],
+            ["sbatch", "--test-only", *of_cluster()],
+            env=split_environment(os.environ).passed,
             input=script,
             capture_output=True,
             text=True,
