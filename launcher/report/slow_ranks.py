@@ -33,6 +33,5 @@ def slow_ranks(run: RunDir, rows: Iterable[MetricsRow]) -> Iterator[str]:
 def _host(run: RunDir, rank: int) -> str:
     """Where it was in the last attempt."""
     attempt = run.last_attempt()
-    hosts = () if attempt is None else attempt.read().hosts
-    node = rank // max(1, run.read_plan().gpus)
-    return f" on {hosts[node]}" if node < len(hosts) else ""
+    host = None if attempt is None else attempt.hosts_of_ranks().get(rank)
+    return f" on {host}" if host else ""

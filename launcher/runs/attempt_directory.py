@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.errors import DamagedFile
 from launcher.runs.attempts import Attempt, FailedNode, Gone, Hang
 from launcher.runs.files import WORD_BYTES, write_json
 from launcher.runs.records import make, read_json, read_text, tree_of
@@ -95,6 +97,18 @@ class AttemptDir:
     def health(self) -> Path:
         """Where its ranks stand, as the watchers of its nodes see them."""
         return self.path / "health"
+
+    def hosts_of_ranks(self) -> dict[int, str]:
+        """The node of each rank that has started, as that says itself: torchrun numbers nodes by the letters of their addresses.
+
+        Raises DamagedFile where the attempt can't be read.
+        """
+        hosts, found = self.read().hosts, {}
+        for path in self.health.glob("rank_*.json"):
+            with contextlib.suppress(DamagedFile, KeyError, TypeError, IndexError):
+                told = read_json(path) or {}
+                found[int(told["rank"])] = hosts[told["node"]]
+        return found
 
     @property
     def hang(self) -> Path:

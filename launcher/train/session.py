@@ -269,7 +269,7 @@ def _is_first(attempt: AttemptDir) -> bool:
 def _describe(run: RunDir, attempt: AttemptDir, error: BaseException, rank: int) -> Error:
     """The failure with the rank, the node and the step."""
     step = error.step if isinstance(error, RunFailed) and error.step else last_step(run, attempt.number)
-    who = describe_failure(error, attempt.read().hosts)
+    who = describe_failure(error, attempt.hosts_of_ranks())
     return replace(who, rank=rank if who.rank is None else who.rank, host=who.host or this_node(), step=step)
 
 

@@ -12,6 +12,7 @@ from launcher.errors import RunFailed
 from launcher.executors.shared.slurm_harm import harm
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 
 ENDED = "JobId=7 JobName=r JobState=NODE_FAIL Reason=NodeDown ExitCode=0:0"
 
@@ -22,7 +23,10 @@ def run(tmp_path: Path) -> RunDir:
     run = new_run(plan_of({"executor": "slurm", "nodes": 2, "gpus": 1}, run_dir=tmp_path / "runs" / "r"))
     run.add_job("7")
     run.attempt(1).path.mkdir(parents=True)
-    run.attempt(1).write(replace(Attempt(1), job_id="7", hosts=("node1", "node2")))
+    run.attempt(1).write(replace(Attempt(1), job_id="7", hosts=("node9", "node10")))
+    run.attempt(1).health.mkdir()
+    for rank, node in ((0, 1), (1, 0)):  # torchrun takes node10 for the first
+        write_json(run.attempt(1).health / f"rank_{rank}.json", {"rank": rank, "node": node})
     return run
 
 
@@ -54,12 +58,12 @@ def updates(place: Path) -> list[str]:
 def test_it_is_down_until_slurm_has_ended_the_job(run: RunDir, slurm: Path) -> None:
     said = harm(run, "7", "node", 1)
     assert said == (
-        "SIGKILL to torchrun and rank 1 at once on node2; the node was taken down, and given back once Slurm had "
+        "SIGKILL to torchrun and rank 1 at once on node9; the node was taken down, and given back once Slurm had "
         "ended the job"
     )
     assert updates(slurm) == [
-        "nodename=node2 state=down reason=launch drill",
-        "nodename=node2 state=resume",
+        "nodename=node9 state=down reason=launch drill",
+        "nodename=node9 state=resume",
     ]
 
 
@@ -79,11 +83,11 @@ def test_it_stays_up_where_slurm_says_so(run: RunDir, slurm: Path) -> None:
 
 def test_other_harm_leaves_the_node_alone(run: RunDir, slurm: Path) -> None:
     answers(slurm, "srun", "SIGSTOP to rank 0")
-    assert harm(run, "7", "hang", 0) == "SIGSTOP to rank 0 on node1"
+    assert harm(run, "7", "hang", 0) == "SIGSTOP to rank 0 on node10"
     assert updates(slurm) == []
 
 
 def test_where_nothing_can_be_done_it_says_why(run: RunDir, slurm: Path) -> None:
     answers(slurm, "srun", "", "srun: error: Unable to create step for job 7: Access/permission denied", 1)
-    with pytest.raises(RunFailed, match="nothing could be done on node1: Unable to create step"):
+    with pytest.raises(RunFailed, match="nothing could be done on node10: Unable to create step"):
         harm(run, "7", "disk", 0)

@@ -10,6 +10,7 @@ from support.plans import new_run, plan_of
 from launcher.report.run_page import page
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 
 
 def run_with(directory: Path, slow_steps: int) -> RunDir:
@@ -22,12 +23,15 @@ def run_with(directory: Path, slow_steps: int) -> RunDir:
     ]
     run.metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     run.attempt(1).path.mkdir(parents=True)
-    run.attempt(1).write(Attempt(1, hosts=("node1", "node2")))
+    run.attempt(1).write(Attempt(1, hosts=("node9", "node10")))
+    run.attempt(1).health.mkdir()
+    # torchrun takes node10 for the first
+    write_json(run.attempt(1).health / "rank_3.json", {"rank": 3, "node": 0})
     return run
 
 
 def test_a_rank_that_was_slow_for_long_is_named_with_its_node(tmp_path: Path) -> None:
-    said = "rank 3 on node2 was slow for 60 of 200 steps, 1.62 times slower than the others."
+    said = "rank 3 on node9 was slow for 60 of 200 steps, 1.62 times slower than the others."
     assert said in page([run_with(tmp_path, 60)], "1")
 
 

@@ -16,9 +16,9 @@ GONE_TIMEOUT_S = 120.0
 def harm(run: RunDir, job: str, fault: str, rank: int) -> str:
     """Do it to the node of that rank, and say what was done. Raises RunFailed where it couldn't be."""
     attempt, plan = run.last_attempt(), run.plan_tree()
-    if attempt is None:
-        raise RunFailed("drill", f"{run.run_id} has not started")
-    node = attempt.read().hosts[rank // plan["gpus"]]
+    node = None if attempt is None else attempt.hosts_of_ranks().get(rank)
+    if node is None:
+        raise RunFailed("drill", f"rank {rank} of {run.run_id} has not started")
     step = ["--overlap", "--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--nodelist={node}"]
     module = [plan["python"], "-P", "-m", "launcher.executors.shared.injection"]
     harmed = run_slurm(["srun", f"--jobid={asked_for(job)}", *step, *module, str(run.path), fault, str(rank)])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 
@@ -35,6 +37,8 @@ LOST_CONNECTION = (
     "Connection closed by peer",
     "Connection reset by peer",
     "Connection refused",
+    "Connection timed out",
+    "No route to host",
     "Broken pipe",
     "Network is unreachable",
     "remote process exited or there was a network error",
@@ -42,6 +46,17 @@ LOST_CONNECTION = (
     "Socket Timeout",
     "connectFullMesh failed",
 )
+SURROUNDINGS = {
+    r"shared memory segment \S*/dev/shm": (
+        "NCCL finds no room in /dev/shm, where ranks of a node share memory",
+        "give its container more (docker run --shm-size=8g or --ipc=host; 64 MB are the default); df /dev/shm says what it has",
+    ),
+    r"ibv_\w+ failed with error Cannot allocate memory": (
+        "InfiniBand can't hold its memory: the limit on locked memory is too small for it",
+        "have the site lift it for jobs (ulimit -l; PropagateResourceLimitsExcept=MEMLOCK in slurm.conf)",
+    ),
+}
+"""What NCCL says where the machine or the container gives it too little: what that is, and what helps."""
 MISTAKES = (
     TypeError,
     AttributeError,
@@ -56,8 +71,8 @@ MISTAKES = (
 IN_THE_LOG = "logs/rank_R.log holds the traceback"
 
 
-def describe_failure(error: BaseException, hosts: Sequence[str] = ()) -> Error:
-    """Class, message and remedy of an exception for result.json; `hosts` are the attempt's nodes."""
+def describe_failure(error: BaseException, hosts: Mapping[int, str] = MappingProxyType({})) -> Error:
+    """Class, message and remedy of an exception for result.json; `hosts` are the nodes of ranks."""
     words = _words(error)
     narrow = None if _is_out_of_memory(error, words) else address_limit.too_small(words)
     if narrow is not None:
@@ -76,6 +91,9 @@ def describe_failure(error: BaseException, hosts: Sequence[str] = ()) -> Error:
         remedy += f"; {limit}" if limit else ""
         first = (words.splitlines() or [type(error).__name__])[0]
         return Error(MEMORY, first[:LONGEST_MESSAGE], remedy)
+    for said, (message, remedy) in SURROUNDINGS.items():
+        if isinstance(error, RuntimeError) and re.search(said, words):
+            return Error("launch", message, f"{remedy}; then launch resume")
     kind = _unexpected_class(error, words)
     if kind == "network":
         return lost_connection(error, words, Place.of_this_rank(hosts))

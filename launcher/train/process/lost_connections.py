@@ -5,13 +5,17 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from launcher.runs.results import Error
 
+NEVER_MADE = "could not be made"
+OTHER_NETWORK = (
+    ", or it is not the one that nodes reach each other by, which interface in the cluster profile names"
+)
 RESUME = "launch resume goes on from the newest checkpoint"
 NOT_MADE = ("refused", "unreachable", "connectFullMesh", "failed to connect", "No route to host")
 NO_ANSWER = ("timed out", "Timeout", "timeout")
@@ -25,22 +29,13 @@ class Place:
 
     rank: int
     world_size: int
-    ranks_per_node: int
-    hosts: Sequence[str]
+    hosts: Mapping[int, str]
+    """The node of each rank, as far as that is known."""
 
     @classmethod
-    def of_this_rank(cls, hosts: Sequence[str], environ: Mapping[str, str] = os.environ) -> Place:
-        """As torchrun says; `hosts` are the nodes of the attempt, in order."""
-        rank, world_size, on_node = (
-            int(environ.get(name, default))
-            for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_WORLD_SIZE", "1"))
-        )
-        return cls(rank, world_size, on_node, hosts)
-
-    def host(self, rank: int) -> str | None:
-        """Its node, where that is known."""
-        node = rank // self.ranks_per_node
-        return self.hosts[node] if node < len(self.hosts) else None
+    def of_this_rank(cls, hosts: Mapping[int, str], environ: Mapping[str, str] = os.environ) -> Place:
+        """As torchrun says."""
+        return cls(int(environ.get("RANK", "0")), int(environ.get("WORLD_SIZE", "1")), hosts)
 
 
 def lost_connection(error: BaseException, words: str, place: Place) -> Error:
@@ -48,24 +43,24 @@ def lost_connection(error: BaseException, words: str, place: Place) -> Error:
     how = _how(words)
     if isinstance(error, ConnectionError):
         return Error("network", f"a connection {how}", f"logs/rank_{place.rank}.log says where; {RESUME}")
-    own = place.host(place.rank)
+    own = place.hosts.get(place.rank)
     if isinstance(error, torch.distributed.DistNetworkError):
-        first = place.host(0) or "the first node"
+        first = place.hosts.get(0) or "the first node"
         remedy = f"see whether {first} runs and can be reached{_from(own, first)}; {RESUME}"
         return Error("network", f"the connection to {first}, where ranks meet, {how}", remedy)
     peer = 1 - place.rank if place.world_size == 2 else None
-    other = place.host(peer) if peer is not None else _named_host(words, place)
+    other = place.hosts.get(peer) if peer is not None else _named_host(words, place)
     whom = "another rank" if peer is None else f"rank {peer}"
     where = f" on {other}" if other else _address(words)
     log = f"logs/rank_{'R' if peer is None else peer}.log"
-    cause = f"the network{_between(own, other)} broke"
+    cause = f"the network{_between(own, other)} broke{OTHER_NETWORK if how == NEVER_MADE else ''}"
     remedy = f"where {log} ends with an error of its own, that is the cause; else {cause}; {RESUME}"
     return Error("network", f"the connection to {whom}{where} {how}", remedy)
 
 
 def _how(words: str) -> str:
     if any(said in words for said in NOT_MADE):
-        return "could not be made"
+        return NEVER_MADE
     return "gave no answer in time" if any(said in words for said in NO_ANSWER) else "broke off"
 
 
@@ -79,9 +74,10 @@ def _between(own: str | None, other: str | None) -> str:
 
 def _named_host(words: str, place: Place) -> str | None:
     """The only node, or the other node whose name the library says."""
-    if len(set(place.hosts)) == 1:
-        return place.hosts[0]
-    others = [host for host in place.hosts if host != place.host(place.rank)]
+    all_hosts = sorted(set(place.hosts.values()))
+    if len(all_hosts) == 1:
+        return all_hosts[0]
+    others = [host for host in all_hosts if host != place.hosts.get(place.rank)]
     return next(
         (host for host in others if re.search(rf"(?<![\w.-]){re.escape(host)}(?![\w.-])", words)), None
     )

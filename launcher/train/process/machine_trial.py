@@ -146,9 +146,9 @@ def _links(ranks: Ranks, seconds: tuple[float, ...]) -> Trial:
     """Raises RunFailed of the class `network` where the nodes don't reach each other, or hear something else."""
     number, large = torch.ones(1, device=ranks.device), torch.ones(LARGE_BYTES // 4, device=ranks.device)
     try:
-        _all_reduce(number)
-        small_s = _all_reduce(number)
-        large_s = _all_reduce(large)
+        _all_reduce(ranks, number)
+        small_s = _all_reduce(ranks, number)
+        large_s = _all_reduce(ranks, large)
     except RuntimeError as error:
         raise RunFailed("network", f"the nodes can't talk to each other: {error}", REMEDY) from error
     wanted = float(ranks.world_size)
@@ -157,9 +157,9 @@ def _links(ranks: Ranks, seconds: tuple[float, ...]) -> Trial:
     return Trial(seconds, small_s, large_s)
 
 
-def _all_reduce(tensor: torch.Tensor) -> float:
+def _all_reduce(ranks: Ranks, tensor: torch.Tensor) -> float:
     """Seconds that adding up over all ranks takes, from when all are there."""
-    dist.barrier()
+    ranks.barrier()
     started = time.perf_counter()
     work = dist.all_reduce(tensor, async_op=True)
     assert work is not None

@@ -72,7 +72,8 @@ class Ranks:
 
     def barrier(self) -> None:
         if self.world_size > 1:
-            dist.barrier()
+            # The GPU of this rank, which torch would otherwise guess, and say so in the log.
+            dist.barrier(device_ids=[self.local_rank] if self.device.type == "cuda" else None)
 
 
 def join(plan: Plan) -> Ranks:

@@ -19,9 +19,8 @@ class RankTimes:
 
     def __init__(self, attempt: AttemptDir, plan: Plan, ranks: Ranks, events: Events) -> None:
         self._events = events
-        self._ranks_per_node = plan.gpus
         self._tells = ranks.is_main and ranks.world_size > 1
-        self._hosts = attempt.read().hosts if self._tells else ()
+        self._attempt = attempt
         self._stragglers = Stragglers(own_parts(plan.strategy))
 
     def note(self, step: int, shares: Sequence[float]) -> None:
@@ -33,7 +32,13 @@ class RankTimes:
         assert times is not None
         told = StepTimes(step=step, seconds={str(part): values for part, values in times.seconds.items()})
         if slow is not None:
-            told = replace(told, slow=slow, host=self._host(slow), ratio=times.ratio, part=times.part)
+            told = replace(
+                told,
+                slow=slow,
+                host=self._attempt.hosts_of_ranks().get(slow),
+                ratio=times.ratio,
+                part=times.part,
+            )
         self._events.emit("step_times", **told.told())
         if told.sentence is not None and self._stragglers.cause != before:
             self._events.notice(f"{told.sentence}, over {STRETCH * STRETCHES} steps", "warning")
@@ -44,10 +49,6 @@ class RankTimes:
         if times is None:
             return {}
         return {"perf/slowest_rank": times.slowest, "perf/slowest_ratio": times.own_ratio}
-
-    def _host(self, rank: int) -> str | None:
-        node = rank // self._ranks_per_node
-        return self._hosts[node] if node < len(self._hosts) else None
 
 
 def own_parts(strategy: str) -> Sequence[Part]:

@@ -70,7 +70,13 @@ TO_RANK_1 = "where logs/rank_1.log ends with an error of its own, that is the ca
             ),
             (0, 8, 4, ("node1", "node2")),
             "the connection to another rank on node2 could not be made",
-            "else the network between node1 and node2 broke",
+            "else the network between node1 and node2 broke, or it is not the one that nodes reach each other by",
+        ),
+        (
+            RuntimeError("NCCL error: socketStartConnect: Connect to node2<36412> failed : No route to host"),
+            (0, 2, 1, ("node1", "node2")),
+            "the connection to rank 1 on node2 could not be made",
+            f"{TO_RANK_1}the network between node1 and node2 broke",
         ),
         (
             torch.distributed.DistNetworkError("The client socket has timed out after 60000ms"),
@@ -94,13 +100,33 @@ def test_a_lost_connection_is_told_with_the_rank_at_its_other_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In plain words, none of them the library's."""
-    for name, value in zip(("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"), world, strict=False):
-        monkeypatch.setenv(name, str(value))
-    found = describe_failure(error, world[3])
+    rank, world_size, on_node, hosts = world
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("WORLD_SIZE", str(world_size))
+    found = describe_failure(error, {each: hosts[each // on_node] for each in range(world_size)})
     assert (found.kind, found.message) == ("network", message)
     assert found.remedy is not None
     assert remedy in found.remedy
     assert found.remedy.endswith("launch resume goes on from the newest checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("said", "message", "remedy"),
+    [
+        (
+            "Error while creating shared memory segment /dev/shm/nccl-3tzqFJ (size 33030528), error: No space left",
+            "/dev/shm",
+            "--shm-size",
+        ),
+        ("Call to ibv_reg_mr failed with error Cannot allocate memory", "locked memory", "ulimit -l"),
+    ],
+)
+def test_what_the_machine_gives_nccl_too_little_of_is_named(said: str, message: str, remedy: str) -> None:
+    words = "NCCL error in: NCCLUtils.cpp:94, unhandled system error (run with NCCL_DEBUG=INFO for details)"
+    error = describe_failure(RuntimeError(f"{words}\nLast error:\n{said}"))
+    assert error.kind == "launch"
+    assert message in error.message
+    assert remedy in (error.remedy or "")
 
 
 @pytest.mark.parametrize("said", ["EIO", "ESTALE"])
