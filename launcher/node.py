@@ -70,7 +70,7 @@ class Start:
     interface: str | None
     """Network interface for gloo, only where it would otherwise choose loopback and hang."""
     addresses: tuple[str, ...]
-    """One address or name of each node, in the order of their SLURM_NODEID."""
+    """One address or name of each node, in the order of LAUNCHER_HOSTS."""
 
     def __str__(self) -> str:
         return " ".join(

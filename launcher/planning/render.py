@@ -121,6 +121,7 @@ def render_examination(
             plan=plan,
             slurm=True,
             threads=1,
+            computes_on_cores=device == "cpu",
             container=cluster.container or {"runtime": None},
             hosts=list(addresses),
             addresses=list(addresses.values()),
@@ -195,6 +196,8 @@ def _script(plan: Plan, templates: Templates, name: str) -> str:
             slurm=slurm,
             container=plan.cluster.container or {"runtime": None},
             threads=max(1, slurm.cpus_per_task // plan.gpus) if slurm else None,
+            # torchrun gives a rank one thread where nobody says how many: an optimizer that is offloaded takes all it can get.
+            computes_on_cores=plan.device == "cpu" or plan.recipe.zero.offload != "none",
             notice_s=_notice_s(plan),
             allocated=allocated_nodes(plan),
         )

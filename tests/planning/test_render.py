@@ -251,6 +251,31 @@ def test_a_job_does_without_overrides_and_with_what_concerns_the_process(tmp_pat
     assert (tmp_path / "seen").read_text() == "LAUNCH_COMPAT=off\n"
 
 
+@pytest.mark.parametrize(("host", "place"), [("node9", "0"), ("node10", "1")])
+def test_a_node_has_its_place_in_the_list_of_hosts(host: str, place: str) -> None:
+    """Slurm's own number of a node may go by the switch that it is at."""
+    text = script({"nodes": 2}, {})
+    body = text[text.index("find_place() {") : text.index("look_at_node() {")]
+    environment = {"LAUNCHER_HOSTS": "node9 node10 ", "SLURMD_NODENAME": host, "SLURM_NODEID": "7"}
+    done = subprocess.run(
+        ["/bin/bash", "-euc", f"{body}\nfind_place\nprintenv LAUNCHER_NODE"],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == place
+
+
+def test_an_optimizer_that_is_offloaded_has_the_threads_of_its_rank() -> None:
+    """torchrun would give it one."""
+    gpus = {"gpus_per_node": 4, "cpus_per_task": 32}
+    asked = {"device": "auto", "nodes": 2, "gpus": 4}
+    offloaded = script({**asked, "zero": {"stage": 2, "offload": "cpu"}}, gpus)
+    assert "\nexport OMP_NUM_THREADS=8\n" in offloaded
+    assert "OMP_NUM_THREADS" not in script({**asked, "zero": {"stage": 2}}, gpus)
+
+
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_values_in_a_batch_script(value: str) -> None:
     profile = {
