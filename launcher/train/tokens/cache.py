@@ -17,6 +17,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -177,7 +178,7 @@ def _load_split(directory: Path, split: str, files: dict[str, int]) -> TokenSpli
 
 
 def _build(directory: Path, build: Build) -> Dataset:
-    staging = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
+    staging = directory.with_name(f"{_staging(directory)}{secrets.token_hex(4)}")
     staging.mkdir(mode=0o755)
     try:
         built = build(staging)
@@ -188,6 +189,11 @@ def _build(directory: Path, build: Build) -> Dataset:
     ready = load(directory)
     assert ready is not None, directory
     return ready
+
+
+def _staging(directory: Path) -> str:
+    """How names of what this machine builds for a directory begin."""
+    return f".{directory.name}.{socket.gethostname()}."
 
 
 def _write_meta(staging: Path, built: Built) -> None:
@@ -213,7 +219,7 @@ def _publish(staging: Path, directory: Path) -> None:
     except OSError:
         if load(directory) is not None:  # somebody without the lock was faster
             return
-        damaged = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        damaged = Path(tempfile.mkdtemp(prefix=_staging(directory), dir=directory.parent))
         with contextlib.suppress(FileNotFoundError):
             directory.rename(damaged / "damaged")
         staging.rename(directory)
@@ -222,8 +228,11 @@ def _publish(staging: Path, directory: Path) -> None:
 
 
 def _sweep(directory: Path) -> None:
-    """Remove what builders that were killed left behind; only with the lock."""
-    for left in directory.parent.glob(f".{directory.name}.*"):
+    """Remove what builders of this machine that were killed left behind; only with the lock.
+
+    Not those of other machines: on some shared file systems each of them has locks of its own.
+    """
+    for left in directory.parent.glob(f"{_staging(directory)}*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
