@@ -16,15 +16,16 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from launcher.errors import DamagedFile
 from launcher.health.beats import Part, Phase
 from launcher.runs.attempt_directory import AttemptDir
-from launcher.runs.records import make, parse_object, read_text, tree_of
+from launcher.runs.attempts import Member
+from launcher.runs.records import make, parse_object, read_text, readable, tree_of
 
 MOST_BYTES = 1 << 18
 PADDED_TO = 4096
@@ -32,26 +33,6 @@ PACE = "pace.json"
 FRESH_S = 30.0
 """A watcher writes every few seconds; one whose file is older than this is gone."""
 _NODE = re.compile(r"node_[0-9]{1,6}\.json", re.ASCII)
-_RANK = re.compile(r"rank_[0-9]{1,6}\.json", re.ASCII)
-R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Member:
-    """A rank, and where the watcher of its node finds it."""
-
-    rank: int
-    node: int
-    """From 0, in the order of the attempt's hosts."""
-    pid: int
-    started: int
-    """See `Process`."""
-    descriptor: int
-    """Open file of the rank that its beats are in."""
-    agent: int | None = None
-    """Process of torchrun, where there is one, and when it started."""
-    agent_started: int | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,11 +111,6 @@ def _replace(path: Path, record: Member | Pace) -> None:
     Path(temporary).replace(path)
 
 
-def members(attempt: AttemptDir) -> list[Member]:
-    """The ranks that have started, in no order."""
-    return list(_readable(attempt.health, _RANK, Member))
-
-
 def write_node(attempt: AttemptDir, health: NodeHealth) -> None:
     """Write a node's file over what it held. Raises OSError."""
     attempt.health.mkdir(mode=0o700, exist_ok=True)
@@ -151,16 +127,4 @@ def write_node(attempt: AttemptDir, health: NodeHealth) -> None:
 
 def read_nodes(attempt: AttemptDir) -> list[NodeHealth]:
     """What the nodes wrote last; a file that is just being written is left out."""
-    return list(_readable(attempt.health, _NODE, NodeHealth))
-
-
-def _readable(directory: Path, name: re.Pattern[str], kind: type[R]) -> Iterator[R]:
-    """The records in the files so named, but those that are damaged."""
-    try:
-        entries = sorted(directory.iterdir())
-    except OSError:
-        return
-    for path in entries:
-        if name.fullmatch(path.name):
-            with contextlib.suppress(DamagedFile):
-                yield make(kind, parse_object(read_text(path, MOST_BYTES) or "", str(path)), str(path))
+    return list(readable(attempt.health, _NODE, NodeHealth, MOST_BYTES))

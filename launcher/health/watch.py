@@ -22,12 +22,12 @@ from launcher import host_memory
 from launcher.health import bounds, records
 from launcher.health.beats import Beat, BeatsOf
 from launcher.health.processes import HALTED, Process
-from launcher.health.records import Member, NodeHealth, RankHealth
+from launcher.health.records import NodeHealth, RankHealth
 from launcher.health.stacks import write_stacks
 from launcher.health.stalls import Place, Stall, places_of, stall_of
 from launcher.health.time_limit import TimeKeeper
 from launcher.runs.attempt_directory import AttemptDir
-from launcher.runs.attempts import Gone
+from launcher.runs.attempts import Gone, Member
 from launcher.runs.directory import RunDir
 from launcher.runs.events import append_notice
 
@@ -163,7 +163,7 @@ class Watcher:
     def _find_ranks(self) -> None:
         if len(self._ranks) == self._local_size:
             return
-        for member in records.members(self._attempt):
+        for member in self._attempt.members():
             if member.node == self._node and member.rank not in self._ranks:
                 with contextlib.suppress(OSError, ValueError):
                     self._ranks[member.rank] = Watched(member)
@@ -187,7 +187,7 @@ class Watcher:
     def _unseen(self, seen: set[int]) -> Iterator[Place]:
         """Ranks that have not started, and those whose beats nobody can read: what these do, nobody can judge."""
         silent_s = time.monotonic() - self._began_at
-        started = {member.rank for member in records.members(self._attempt)}
+        started = {member.rank for member in self._attempt.members()}
         floor = self._floor
         for rank in set(range(self._world_size)) - seen:
             judged = floor is not None and rank not in started

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -10,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.errors import DamagedFile
-from launcher.runs.attempts import Attempt, FailedNode, Gone, Hang
+from launcher.runs.attempts import Attempt, FailedNode, Gone, Hang, Member
 from launcher.runs.files import WORD_BYTES, write_json
-from launcher.runs.records import make, read_json, read_text, tree_of
+from launcher.runs.records import make, read_json, read_text, readable, tree_of
+
+_RANK = re.compile(r"rank_[0-9]{1,6}\.json", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -98,17 +98,17 @@ class AttemptDir:
         """Where its ranks stand, as the watchers of its nodes see them."""
         return self.path / "health"
 
+    def members(self) -> list[Member]:
+        """The ranks that have started, in no order."""
+        return list(readable(self.health, _RANK, Member, WORD_BYTES))
+
     def hosts_of_ranks(self) -> dict[int, str]:
         """The node of each rank that has started, as that says itself: torchrun numbers nodes by the letters of their addresses.
 
         Raises DamagedFile where the attempt can't be read.
         """
-        hosts, found = self.read().hosts, {}
-        for path in self.health.glob("rank_*.json"):
-            with contextlib.suppress(DamagedFile, KeyError, TypeError, IndexError):
-                told = read_json(path) or {}
-                found[int(told["rank"])] = hosts[told["node"]]
-        return found
+        hosts = dict(enumerate(self.read().hosts))
+        return {member.rank: hosts[member.node] for member in self.members() if member.node in hosts}
 
     @property
     def hang(self) -> Path:

@@ -57,6 +57,24 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Member:
+    """attempts/N/health/rank_R.json: a rank that has started, and where the watcher of its node finds it."""
+
+    rank: int
+    node: int
+    """From 0, in the order of the attempt's hosts."""
+    pid: int
+    started: int
+    """As the kernel has it: a process number comes again, both together don't."""
+    descriptor: int
+    """Open file of the rank that its beats are in."""
+    agent: int | None = None
+    """Process of torchrun, where there is one, and when it started."""
+    agent_started: int | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class FailedRank:
     """A rank that torchrun saw fail."""
 

@@ -11,6 +11,7 @@ import functools
 import json
 import math
 import os
+import re
 import stat
 import types
 import typing
@@ -141,6 +142,18 @@ def make(kind: type[R], tree: Mapping[str, Any], where: str) -> R:
     elif unknown:
         raise DamagedFile(Problem(f"has the unknown key {min(unknown)!r}", where=where, remedy=NEWER))
     return kind(**values)
+
+
+def readable(directory: Path, name: re.Pattern[str], kind: type[R], most: int) -> Iterator[R]:
+    """The records in the files of a directory so named, but those that are damaged, or have more than so many bytes."""
+    try:
+        entries = sorted(directory.iterdir())
+    except OSError:
+        return
+    for path in entries:
+        if name.fullmatch(path.name):
+            with contextlib.suppress(DamagedFile):
+                yield make(kind, parse_object(read_text(path, most) or "", str(path)), str(path))
 
 
 def tree_of(record: Any) -> dict[str, Any]:

@@ -105,8 +105,7 @@ def train(job: Job, state: TrainState) -> tuple[Ending, TrainState, StepTimer]:
                         job.strategy.backward(moved, batch.units, last=part.last)
                 loss += loss_sum.detach() / batch.units
                 del loss_sum  # kept, its graph would tie gradients of a step that is captured to this stream
-                tokens += part.tokens
-                positions += part.positions
+                tokens, positions = tokens + part.tokens, positions + part.positions
                 job.heartbeat.data()
             job.heartbeat.gradients()
             job.strategy.clip()

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from launcher.health.beats import KEPT_STEPS, Beats, BeatsOf
 from launcher.health.records import (
-    Member,
     NodeHealth,
     RankHealth,
-    members,
     read_nodes,
     write_member,
     write_node,
 )
 from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.attempts import Member
 from launcher.train.process.heartbeat import Heartbeat
 
 
@@ -93,10 +93,14 @@ def test_files_of_nodes_shrink_and_grow_and_damaged_ones_are_left_out(tmp_path: 
 
 
 def test_a_rank_is_found_by_what_it_wrote_of_itself(tmp_path: Path) -> None:
-    attempt, member = AttemptDir(tmp_path), Member(3, 1, 4711, 99, 5, 4700, 98)
+    attempt, member = AttemptDir(tmp_path / "1"), Member(3, 1, 4711, 99, 5, 4700, 98)
+    attempt.path.mkdir()
+    (attempt.path / "attempt.json").write_text('{"number": 1, "hosts": ["gpu9", "gpu10"]}')
     write_member(attempt, member)
     (attempt.health / "rank_4.json").write_text('{"rank": "four"}')
-    assert members(attempt) == [member]
+    assert attempt.members() == [member]
+    write_member(attempt, replace(member, rank=5, node=-1))
+    assert attempt.hosts_of_ranks() == {3: "gpu10"}
 
 
 def test_memory_that_isn_t_there_is_refused() -> None:

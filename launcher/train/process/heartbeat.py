@@ -16,9 +16,10 @@ from collections.abc import Mapping
 
 from launcher.health.beats import PARTS, PHASES, SHARES, TIMED, Beats, Phase
 from launcher.health.processes import Process
-from launcher.health.records import Member, write_member
+from launcher.health.records import write_member
 from launcher.health.stacks import SIGNAL
 from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.attempts import Member
 from launcher.runs.directory import RunDir
 from launcher.train.process.core_waits import CoreWaits
 
