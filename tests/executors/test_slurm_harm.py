@@ -10,9 +10,9 @@ from support.plans import new_run, plan_of
 
 from launcher.errors import RunFailed
 from launcher.executors.shared.slurm_harm import harm
-from launcher.runs.attempts import Attempt
+from launcher.health.records import write_member
+from launcher.runs.attempts import Attempt, Member
 from launcher.runs.directory import RunDir
-from launcher.runs.files import write_json
 
 ENDED = "JobId=7 JobName=r JobState=NODE_FAIL Reason=NodeDown ExitCode=0:0"
 
@@ -24,9 +24,8 @@ def run(tmp_path: Path) -> RunDir:
     run.add_job("7")
     run.attempt(1).path.mkdir(parents=True)
     run.attempt(1).write(replace(Attempt(1), job_id="7", hosts=("node9", "node10")))
-    run.attempt(1).health.mkdir()
     for rank, node in ((0, 1), (1, 0)):  # torchrun takes node10 for the first
-        write_json(run.attempt(1).health / f"rank_{rank}.json", {"rank": rank, "node": node})
+        write_member(run.attempt(1), Member(rank, node, pid=4711, started=99, descriptor=5))
     return run
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from support.plans import new_run, plan_of
 
+from launcher.health.records import write_member
 from launcher.report.run_page import page
-from launcher.runs.attempts import Attempt
+from launcher.runs.attempts import Attempt, Member
 from launcher.runs.directory import RunDir
-from launcher.runs.files import write_json
 
 
 def run_with(directory: Path, slow_steps: int) -> RunDir:
@@ -24,9 +24,9 @@ def run_with(directory: Path, slow_steps: int) -> RunDir:
     run.metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     run.attempt(1).path.mkdir(parents=True)
     run.attempt(1).write(Attempt(1, hosts=("node9", "node10")))
-    run.attempt(1).health.mkdir()
-    # torchrun takes node10 for the first
-    write_json(run.attempt(1).health / "rank_3.json", {"rank": 3, "node": 0})
+    write_member(
+        run.attempt(1), Member(3, 0, pid=4711, started=99, descriptor=5)
+    )  # torchrun takes node10 for the first
     return run
 
 
