@@ -52,7 +52,17 @@ def shape_of(
     name: str, *, config: Mapping[str, object] | None, where: str = "config.json"
 ) -> ModelShape | None:
     """The shape of a model: from its config.json where there is one, else by name, else None (unknown)."""
-    return known_shape(name) if config is None else shape_from_config(config, where)
+    if config is None:
+        return known_shape(name)
+    return shape_from_config({**config, "model_type": kind_of(config, name)}, where)
+
+
+def kind_of(config: Mapping[str, object], name: str) -> object:
+    """The `model_type` of a config.json; of an old one without it, the longest name of a family within the model's name."""
+    if config.get("model_type") is not None:
+        return config["model_type"]
+    short = name.rstrip("/").rpartition("/")[2].lower()
+    return max((family for family in FAMILIES if family in short), key=len, default=None)
 
 
 def shape_from_config(config: Mapping[str, object], where: str) -> ModelShape:
@@ -64,6 +74,8 @@ def shape_from_config(config: Mapping[str, object], where: str) -> ModelShape:
     name = config.get("model_type")
     if not isinstance(name, str) or name not in FAMILIES:
         message = "names no model family" if name is None else "this model family is not supported"
+        if "auto_map" in config:
+            message += ", and code that lies beside a model is never run"
         remedy = choices(str(name), FAMILIES)
         raise UserError(Problem(message, where=where, field="model_type", value=name, remedy=remedy))
     reader = ConfigReader(config, where)
@@ -75,9 +87,23 @@ def shape_from_config(config: Mapping[str, object], where: str) -> ModelShape:
         reader.problem(message, "num_attention_heads", shape.heads)
     if shape.max_positions < 1:
         reader.problem("leaves no usable position", "max_position_embeddings", common.position_rows)
+    _refuse_other_models(reader, shape)
     if reader.problems:
         raise UserError(reader.problems)
     return shape
+
+
+def _refuse_other_models(reader: ConfigReader, shape: ModelShape) -> None:
+    """Remember what makes a model another one than transformers would build of this family."""
+    positions = reader.config.get("position_embedding_type")
+    if shape.position_rows and positions not in (None, "absolute"):
+        message = "transformers has no such positions any more, and would train with others"
+        reader.problem(message, "position_embedding_type", positions)
+    if reader.flag("is_decoder", False):
+        reader.problem("a decoder: its tokens don't see those behind them", "is_decoder", True)
+    if (quantised := reader.config.get("quantization_config")) is not None:
+        kind = quantised.get("quant_method") if isinstance(quantised, Mapping) else quantised
+        reader.problem("quantised weights can't be trained", "quantization_config", kind)
 
 
 def _common_shape(reader: ConfigReader, family: Family) -> ModelShape:

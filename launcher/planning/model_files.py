@@ -29,6 +29,7 @@ SMALL_JSON = 1 << 20
 LONGEST_HEADER = 100 << 20
 """Bytes; what safetensors itself allows."""
 LFS_POINTER = b"version https://git-lfs"
+WITHOUT_ADAPTER = "merge it into the model, or take adapter_config.json away to train the model without it"
 NO_MODELS = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 NO_DATA = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 """Variables that keep models, and data, from being fetched."""
@@ -104,6 +105,8 @@ def _directory_faults(directory: Path, *, weights: bool) -> Iterator[Fault]:
         else:
             yield Fault("has no config.json", "give a directory in the format of Hugging Face")
         return
+    if paths.is_file(directory / "adapter_config.json"):
+        yield Fault("holds an adapter beside the model", WITHOUT_ADAPTER)
     for name in ("config.json", "tokenizer.json"):
         if paths.is_file(directory / name) and not _is_object(directory / name):
             yield Fault(f"has a damaged {name}", "copy or download the model again, as a whole")

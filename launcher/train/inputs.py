@@ -7,7 +7,7 @@ from typing import Any
 
 from launcher.recipe.recipe import Recipe
 from launcher.train.dataset.prepare import Dataset, prepare, training_texts
-from launcher.train.model.build import load_config
+from launcher.train.pretrained import load_config
 from launcher.train.process.stop_requests import never
 from launcher.train.tokens.tokenizer import load_tokenizer, position_limit, train_tokenizer
 
@@ -33,4 +33,4 @@ def longest_input(recipe: Recipe) -> int | None:
     """Tokens that the model can take, None for any number."""
     if recipe.model.name is None:
         return None
-    return position_limit(load_config(recipe))
+    return position_limit(load_config(recipe.model.name, recipe.model.revision))

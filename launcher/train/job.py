@@ -107,6 +107,9 @@ def make_job(
     if recipe.prune.shrinks:
         start = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
     built = build_model(start, task, dataset.label_names, tokenizer)
+    if ranks.is_main:
+        for doubt in built.doubts:
+            events.notice(doubt, "warning")
     collate, padding = make_collate(task, tokenizer, built.model, ranks.device)
     task.watch(built.base)
     if padding is not None:

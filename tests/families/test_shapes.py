@@ -173,6 +173,21 @@ def test_a_config_without_a_family_is_refused():
         shape_from_config({"hidden_size": 768}, "config.json")
 
 
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("prajjwal1/bert-tiny", "bert"),
+        ("allenai/scibert_scivocab_uncased", "bert"),
+        ("org/distilbert-nli", "distilbert"),
+        ("/models/xlm-roberta-base/", "xlm-roberta"),
+    ],
+)
+def test_an_old_config_without_a_family_is_read_by_the_models_name(name, family):
+    shape = shape_of(name, config={"num_hidden_layers": 3, "n_layers": 3})
+    assert shape is not None
+    assert (shape.family.name, shape.layers) == (family, 3)
+
+
 def test_all_mistakes_of_a_config_are_reported_together():
     wrong = {**ROBERTA_BASE, "hidden_size": "768", "num_hidden_layers": 0, "num_attention_heads": 7}
     with pytest.raises(UserError) as error:

@@ -118,6 +118,13 @@ def test_an_adapter_is_no_model(tmp_path: Path) -> None:
     assert "holds an adapter and no model" in mistake(tmp_path, "model.name=m")
 
 
+def test_an_adapter_beside_the_model_would_be_loaded_with_it(tmp_path: Path) -> None:
+    directory = model(tmp_path / "m", "model.safetensors", "tokenizer.json", "adapter_config.json")
+    assert "holds an adapter beside the model -> merge it" in mistake(tmp_path, "model.name=m")
+    (directory / "adapter_config.json").unlink()
+    assert mistakes(tmp_path, "model.name=m") == []
+
+
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [

@@ -13,9 +13,9 @@ from launcher.errors import RunFailed
 from launcher.loading.resolve import read_recipe_file
 from launcher.recipe.recipe import Recipe
 from launcher.train.compat.expected_warnings import without_expected_warnings
-from launcher.train.model.build import local_first
 from launcher.train.model.precision import autocast
 from launcher.train.model.unpadded import enable_packing
+from launcher.train.pretrained import local_first
 from launcher.train.tasks import MicroBatch, Task, extra_head, get_task
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.tokenizer import load_tokenizer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from launcher.errors import RunFailed
 from launcher.families import find
 from launcher.families.shared.names import DropoutKeys, Sizes
-from launcher.planning.model_files import NO_MODELS, fetching_remedy
+from launcher.planning.model_files import WITHOUT_ADAPTER
 from launcher.recipe.model import Dropout, Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.runs.best_model import STEP_FILE, Kept
@@ -23,14 +22,13 @@ from launcher.runs.failures import FREE_SPACE
 from launcher.runs.files import let_group_read, write_json
 from launcher.runs.records import tree_of
 from launcher.runs.synced_files import sync, sync_tree
-from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.compat.sharded_tensors import without_sharded_tensors
 from launcher.train.compat.switch import say_gone
-from launcher.train.hub import wait_for_hub
 from launcher.train.model.adapters import add_adapters, save_merged
 from launcher.train.model.family import family_of
 from launcher.train.model.fresh_and_frozen import freeze, reinitialise
+from launcher.train.pretrained import load_config, local_first
 from launcher.train.tasks import Task, extra_head
 
 
@@ -45,6 +43,8 @@ class BuiltModel:
     lora: bool
     adapter_start: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Where adapters started that were taken out of the weights (PiSSA): what the adapter on disk is the difference to."""
+    doubts: Sequence[str] = ()
+    """Sentences for the user about what was loaded."""
 
 
 def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenizer: Any) -> BuiltModel:
@@ -57,7 +57,7 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
     task.check_model(config)
     family = family_of(config)
     with without_expected_warnings():
-        base = _load(recipe, task, config)
+        base, doubts = _load(recipe, task, config)
     for name in task.unread:
         if isinstance(module := getattr(base, name, None), torch.nn.Module):
             module.requires_grad_(False)
@@ -78,7 +78,7 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
         extra_head.take_up(head, Path(str(recipe.model.name)))
     extra_head.attach(base, head)
     freeze(model, recipe)
-    return BuiltModel(model, base, recipe.tuning == "lora", start)
+    return BuiltModel(model, base, recipe.tuning == "lora", start, doubts)
 
 
 def make_config(recipe: Recipe, task: Task, label_names: Sequence[str], tokenizer: Any) -> PretrainedConfig:
@@ -87,21 +87,9 @@ def make_config(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
     if recipe.model.name is None:
         config = scratch_config(recipe.model.scratch, tokenizer, head)
     else:
-        config = load_config(recipe, **head)
+        config = load_config(recipe.model.name, recipe.model.revision, **head)
     for key, value in dropout_entries(family_of(config).dropout, recipe.model.dropout).items():
         setattr(config, key, value)
-    return config
-
-
-def load_config(recipe: Recipe, **head: Any) -> PretrainedConfig:
-    """The configuration of `model.name` with these entries. Raises RunFailed('model') where it can't be had."""
-    config: PretrainedConfig = local_first(
-        AutoConfig.from_pretrained, str(recipe.model.name), recipe.model.revision, **head
-    )
-    # transformers drops what it doesn't know, such as the labels of an order.
-    for key, value in head.items():
-        if not hasattr(config, key):
-            setattr(config, key, value)
     return config
 
 
@@ -136,35 +124,6 @@ def scratch_config(scratch: Scratch, tokenizer: Any, head: Mapping[str, Any]) ->
     return AutoConfig.for_model(scratch.family, **{**entries, **special, **head})
 
 
-LOCAL: Mapping[str, Any] = {"local_files_only": True, "adapter_kwargs": {"local_files_only": True}}
-"""To be said twice: beside a model transformers looks for an adapter, on the network unless that is forbidden by itself."""
-
-
-def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
-    """Call a `from_pretrained` on local files, and only where they are missing on the network.
-
-    Raises RunFailed('model').
-    """
-    arguments = {**kwargs, **({"revision": revision} if revision else {})}
-    try:
-        with empty_weights():
-            return load(name, **LOCAL, **arguments)
-    except OSError as local_error:
-        if Path(name).is_dir():
-            raise RunFailed("model", f"{name}: {_first_line(local_error)}") from None
-    except ValueError as error:
-        raise RunFailed("model", f"{name}: {_first_line(error)}") from None
-    try:
-        wait_for_hub()
-        return load(name, **arguments)
-    except (OSError, ValueError) as error:
-        raise RunFailed(
-            "model",
-            f"{name} is neither in the local hub cache nor to be had from the hub: {_first_line(error)}",
-            f"{fetching_remedy(os.environ, NO_MODELS)}, or give a directory as model.name",
-        ) from None
-
-
 def fetch_model(recipe: Recipe) -> None:
     """Bring configuration and weights into the local hub cache."""
     from transformers import AutoModel
@@ -173,13 +132,14 @@ def fetch_model(recipe: Recipe) -> None:
         local_first(AutoModel.from_pretrained, str(recipe.model.name), recipe.model.revision)
 
 
-def _load(recipe: Recipe, task: Task, config: PretrainedConfig) -> PreTrainedModel:
+def _load(recipe: Recipe, task: Task, config: PretrainedConfig) -> tuple[PreTrainedModel, Sequence[str]]:
+    """(the transformers model, what is doubtful about it)."""
     import transformers
 
     auto_class = getattr(transformers, task.auto_class)
     if recipe.model.init == "scratch":
         model: PreTrainedModel = auto_class.from_config(config, dtype=torch.float32)
-        return model
+        return model, ()
     model, report = local_first(
         auto_class.from_pretrained,
         str(recipe.model.name),
@@ -191,9 +151,9 @@ def _load(recipe: Recipe, task: Task, config: PretrainedConfig) -> PreTrainedMod
     )
     _check_loaded(model, report, str(recipe.model.name))
     fresh = any(key.startswith("classifier.") for key in report["missing_keys"])
-    if not fresh and not _same_classes(load_config(recipe), config):
+    if not fresh and not _same_classes(load_config(str(recipe.model.name), recipe.model.revision), config):
         _renew_output(model)
-    return model
+    return model, _doubts(recipe, task, model, report)
 
 
 def _same_classes(source: PretrainedConfig, config: PretrainedConfig) -> bool:
@@ -206,7 +166,9 @@ def _same_classes(source: PretrainedConfig, config: PretrainedConfig) -> bool:
 def _told_apart(recipe: Recipe, task: Task, label_names: Sequence[str]) -> bool:
     """Whether the model that is started from was trained to tell the same classes apart."""
     try:
-        return not label_names or task.names_in(load_config(recipe)) == tuple(label_names)
+        return not label_names or task.names_in(
+            load_config(str(recipe.model.name), recipe.model.revision)
+        ) == tuple(label_names)
     except AttributeError:  # it has no labels with an order
         return False
 
@@ -223,16 +185,35 @@ def _renew_output(model: Any) -> None:
 
 def _check_loaded(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
     """Only the head may be fresh: a checkpoint that lacks parts of the encoder is not the model it says it is."""
+    if getattr(model, "peft_config", None):
+        raise RunFailed("model", f"{name} holds an adapter beside the model", WITHOUT_ADAPTER)
     encoder = f"{model.base_model_prefix}."
     other_shape = [key for key, *_ in report["mismatched_keys"]]
     for keys, fault in ((report["missing_keys"], "no weights"), (other_shape, "weights of another shape")):
         wrong = sorted(key for key in keys if key.startswith(encoder) and "pooler" not in key.split("."))
         if wrong:
+            unread = sorted(report["unexpected_keys"], key=lambda key: (not key.endswith(wrong[0]), key))
+            instead = f", and has {unread[0]}, which the model doesn't know" if unread else ""
             raise RunFailed(
                 "model",
-                f"{name} has {fault} for {len(wrong)} parameters of the encoder, such as {wrong[0]}",
-                "use model.init=scratch to train from random weights on purpose",
+                f"{name} has {fault} for {len(wrong)} parameters of the encoder, such as {wrong[0]}{instead}",
+                "give one that transformers loads by itself, without code of its own; "
+                "or use model.init=scratch to train from random weights on purpose",
             )
+
+
+def _doubts(recipe: Recipe, task: Task, model: PreTrainedModel, report: Mapping[str, Any]) -> list[str]:
+    """What a user should know of a model that was loaded. Raises RunFailed('recipe') for a head that would never train."""
+    name, found = recipe.model.name, []
+    layers = f"{family_of(model.config).modules.layers}."
+    if extra := sorted(key for key in report["unexpected_keys"] if layers in key):
+        found.append(f"{name} has {len(extra)} weights that its configuration leaves out, such as {extra[0]}")
+    if task.ready_head and (fresh := sorted(report["missing_keys"])):
+        text = f"{name} has no weights for this task's head, which starts from random ones: {fresh[0]}"
+        if recipe.tuning == "lora":
+            raise RunFailed("recipe", f"{text}; with tuning=lora it would stay so", "use tuning=full")
+        found.append(text)
+    return found
 
 
 def cpu_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:

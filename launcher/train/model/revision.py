@@ -12,7 +12,7 @@ from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
 from launcher.runs.provenance import HubModel, read_hub_model
 from launcher.runs.records import tree_of
-from launcher.train.model.build import load_config
+from launcher.train.pretrained import load_config
 from launcher.train.process.ranks import Ranks
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -38,7 +38,7 @@ def _commit(run: RunDir, recipe: Recipe) -> str | None:
     recorded = read_hub_model(run)
     if recorded is not None and (recorded.name, recorded.revision) == (name, revision):
         return recorded.commit
-    load_config(recipe)  # leaves in the cache what the branch stands for
+    load_config(name, recipe.model.revision)  # leaves in the cache what the branch stands for
     found = cached_model(name, revision)
     if found is None or not _COMMIT.fullmatch(found.name):
         return None

@@ -1,0 +1,130 @@
+"""What is read of a pretrained model: from the disk where it is there, else from the hub; code that lies beside it never runs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from safetensors import SafetensorError
+from transformers import CONFIG_MAPPING, PretrainedConfig
+
+from launcher.errors import RunFailed, UserError, nearest
+from launcher.families import kind_of, known_names, shape_from_config
+from launcher.planning.model_files import NO_MODELS, fetching_remedy
+from launcher.train.compat.empty_weights import empty_weights
+from launcher.train.hub import wait_for_hub
+
+LOCAL: Mapping[str, Any] = {"local_files_only": True, "adapter_kwargs": {"local_files_only": True}}
+"""To be said twice: beside a model transformers looks for an adapter, on the network unless that is forbidden by itself."""
+HOW_IT_RUNS = (
+    "return_dict", "use_return_dict", "torchscript", "output_attentions", "output_hidden_states",
+    "chunk_size_feed_forward", "attn_implementation", "_attn_implementation",
+)  # fmt: skip
+"""Entries of a config.json that say how somebody ran a model, not what it is."""
+DAMAGED = (ValueError, ImportError, pickle.UnpicklingError, SafetensorError)
+"""What libraries raise over files that are here and can't be used."""
+
+
+def load_config(name: str, revision: str | None, **head: Any) -> PretrainedConfig:
+    """The configuration of a model with these entries. Raises RunFailed('model') where it can't be had, or can't be trained."""
+
+    def load(name: str, **arguments: Any) -> PretrainedConfig:
+        arguments.pop("adapter_kwargs", None)
+        entries, _ = PretrainedConfig.get_config_dict(name, **arguments)
+        _check(entries, name)
+        plain = {key: value for key, value in entries.items() if key not in HOW_IT_RUNS}
+        kind = str(kind_of(entries, name))
+        found: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(plain, name_or_path=name, **head)
+        return found
+
+    config: PretrainedConfig = local_first(load, name, revision)
+    # transformers drops what it doesn't know, such as the labels of an order.
+    for key, value in head.items():
+        if not hasattr(config, key):
+            setattr(config, key, value)
+    return config
+
+
+def _check(entries: Mapping[str, Any], name: str) -> None:
+    """Raises RunFailed('model') for a configuration that no family here has."""
+    try:
+        shape_from_config({**entries, "model_type": kind_of(entries, name)}, f"{name}/config.json")
+    except UserError as error:
+        first = error.problems[0]
+        text = f"{first.where}: {first.field}={first.value}: {first.message}"
+        raise RunFailed("model", text, first.remedy) from None
+
+
+def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
+    """Call a `from_pretrained` on local files, and only where they are missing on the network.
+
+    Raises RunFailed('model').
+    """
+    # Else transformers asks a service on the network, behind our back, to convert whatever isn't in safetensors.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    arguments = {**kwargs, **({"revision": revision} if revision else {})}
+    try:
+        with empty_weights():
+            return load(name, **LOCAL, **arguments)
+    except OSError as local_error:
+        if Path(name).is_dir():
+            raise RunFailed("model", f"{name}: {_first_line(local_error)}") from None
+    except DAMAGED as error:
+        raise _unusable(name, error) from None
+    try:
+        wait_for_hub()
+        return load(name, **arguments)
+    except OSError as error:
+        raise _not_to_be_had(name, revision, error) from None
+    except DAMAGED as error:
+        raise _unusable(name, error) from None
+
+
+def _unusable(name: str, error: BaseException) -> RunFailed:
+    if not isinstance(error, pickle.UnpicklingError):
+        return RunFailed("model", f"{name}: {_first_line(error)}")
+    return RunFailed(
+        "model",
+        f"{name}: its file of weights holds other things than weights, or is damaged",
+        "load it where you trust it, and save it with save_pretrained, which writes model.safetensors",
+    )
+
+
+def _not_to_be_had(name: str, revision: str | None, error: BaseException) -> RunFailed:
+    """The failure of a model that is neither here nor on the hub, with what helps."""
+    kinds = [type(each) for each in _chain(error)]
+    if any(issubclass(kind, GatedRepoError) for kind in kinds):
+        text = f"{name} is given out on request, and this account has no access to it"
+        return RunFailed(
+            "model", text, "ask for access on its page of the hub, and set HF_TOKEN where it is loaded"
+        )
+    if any(issubclass(kind, RevisionNotFoundError) for kind in kinds):
+        return RunFailed(
+            "model", f"{name} has no revision {revision}", "check model.revision: a branch, tag or commit"
+        )
+    if any(issubclass(kind, RepositoryNotFoundError) for kind in kinds):
+        guess = nearest(name, known_names())
+        remedy = "check model.name; a private model needs HF_TOKEN where it is loaded"
+        remedy = f"did you mean {guess}? Else {remedy}" if guess else remedy
+        return RunFailed("model", f"the hub has no model {name}, or doesn't show it to this account", remedy)
+    return RunFailed(
+        "model",
+        f"{name} is neither in the local hub cache nor to be had from the hub: {_first_line(error)}",
+        f"{fetching_remedy(os.environ, NO_MODELS)}, or give a directory as model.name",
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
