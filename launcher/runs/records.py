@@ -136,11 +136,11 @@ def make(kind: type[R], tree: Mapping[str, Any], where: str) -> R:
             values[field.name] = field.check(tree[name], name, where)
         elif field.is_required:
             raise DamagedFile(Problem(f"{name} is missing", where=where))
-    unknown = tree.keys() - shape.fields.keys()
-    if shape.keeps_others:
+    if len(values) < len(tree):
+        unknown = tree.keys() - shape.fields.keys()
+        if not shape.keeps_others:
+            raise DamagedFile(Problem(f"has the unknown key {min(unknown)!r}", where=where, remedy=NEWER))
         values["others"] = {key: value for key, value in tree.items() if key in unknown}
-    elif unknown:
-        raise DamagedFile(Problem(f"has the unknown key {min(unknown)!r}", where=where, remedy=NEWER))
     return kind(**values)
 
 
@@ -244,12 +244,16 @@ def _test_of(
         }
     if dataclasses.is_dataclass(hint):
         return _is_dict, lambda value, name, where: make(hint, value, f"{where}: {name}")  # type: ignore[arg-type]
-    return (_is_number if hint is float else functools.partial(_is_plain, kind=hint)), None
+    if hint in (int, float):
+        return (_is_whole if hint is int else _is_number), None
+    return lambda value: type(value) is hint, None
 
 
 def _check_of_union(choices: tuple[Any, ...]) -> Check:
     checks = [_check(choice) for choice in choices if choice is not types.NoneType]
     is_optional, (*first, last) = types.NoneType in choices, checks
+    if is_optional and not first:
+        return lambda value, name, where: None if value is None else last(value, name, where)
 
     def check(value: Any, name: str, where: str) -> Any:
         if value is None and is_optional:
@@ -276,8 +280,8 @@ def _is_number(value: Any) -> bool:
     return type(value) is int and abs(value) < LARGEST
 
 
-def _is_plain(value: Any, kind: Any) -> bool:
-    return type(value) is kind and (kind is not int or abs(value) < LARGEST)
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and abs(value) < LARGEST
 
 
 def _plain(value: Any) -> Any:
@@ -298,8 +302,8 @@ def _is_deep(text: str, value: Any) -> bool:
         level = [
             child
             for parent in level
-            if isinstance(parent, dict | list)
-            for child in (parent.values() if isinstance(parent, dict) else parent)
+            for child in (parent.values() if type(parent) is dict else parent)
+            if type(child) is dict or type(child) is list
         ]
         if not level:
             return False

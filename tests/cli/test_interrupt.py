@@ -84,6 +84,7 @@ def test_stop_resume_and_kill(
     assert steps == list(range(1, len(steps) + 1))
 
 
+@pytest.mark.long
 def test_a_second_interrupt_kills(
     start: Start, trains: Trains, slow_steps: tuple[str, str], tiny: tuple[str, ...], tmp_path: Path
 ) -> None:

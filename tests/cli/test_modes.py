@@ -69,6 +69,7 @@ def test_a_shared_run_lets_its_group_read_the_model_and_nothing_else(
     )
 
 
+@pytest.mark.long
 def test_nobody_else_may_change_predictions_or_a_model_given_away(finished: Finished, tmp_path: Path) -> None:
     """Where the umask takes nothing away."""
     run, _ = finished

@@ -177,6 +177,7 @@ def test_a_trial_that_fails_holds_no_other_up(launch: Launch, tiny: tuple[str, .
     assert ": failed: diverged (" in result.stderr
 
 
+@pytest.mark.long
 def test_a_search_that_is_killed_trains_each_point_once(
     launch: Launch, start: Callable[..., subprocess.Popen[str]], tiny: tuple[str, ...], tmp_path: Path
 ) -> None:

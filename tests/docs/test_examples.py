@@ -34,6 +34,8 @@ MADE = ("cli.md", "keys.md")
 """Pages that are made from the code."""
 WALKED = "tutorial.md"
 """The page whose commands build on each other: tests/slurm/test_tutorial_on_slurm.py walks it."""
+LONG = ("after-training.md", "cloze.md", "failures.md", "tasks.md", "techniques.md")
+"""Pages that train much: README's and those for a start are executed by make test, these by make test-faults."""
 SMALL = ("train.max_steps=12", "executor=local", "device=cpu", "tracking.wandb.mode=disabled")
 """What keeps a training of the pages short."""
 ON_RECIPES = ("run", "plan", "data", "prefetch", "drill")
@@ -144,7 +146,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return find("RUN", directory / "runs").path
 
 
-@pytest.mark.parametrize("block", [block for block in COMMANDS if block.page != WALKED], ids=str)
+EXECUTED = [
+    pytest.param(block, marks=pytest.mark.long if block.page in LONG else ())
+    for block in COMMANDS
+    if block.page != WALKED
+]
+
+
+@pytest.mark.parametrize("block", EXECUTED, ids=str)
 def test_commands_that_need_nothing_are_executed(block: Block, trained: Path, tmp_path: Path) -> None:
     for program in PYTHON.values():
         if name := re.match(r"# (\w+\.py)\n", program.text):

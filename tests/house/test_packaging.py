@@ -114,7 +114,7 @@ def test_the_wheel_alone_lists_and_plans(installed_launch: Path, tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_wheel_alone_trains_the_smoke_recipe(installed_launch: Path, tmp_path: Path) -> None:
     here = ("executor=local", "device=cpu", "gpus=1", "run_id=alone")
     document = json.loads(run(installed_launch, "recipe=smoke", *here, "--json", cwd=tmp_path))

@@ -39,7 +39,7 @@ def env(cluster: Cluster) -> dict[str, str]:
     return {**os.environ, **cluster.env}
 
 
-@pytest.mark.slow
+@pytest.mark.long  # test_slurm_training.py stops and resumes, cli/test_logs.py follows
 def test_submit_stop_resume_and_follow(
     on_slurm: Launch, cluster: Cluster, slow_steps: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -81,6 +81,7 @@ def test_submitting_says_how_to_watch(on_slurm: Launch) -> None:
     assert state(on_slurm)["status"] == "cancelled"
 
 
+@pytest.mark.long
 def test_of_two_that_resume_a_run_at_once_one_does(
     on_slurm: Launch, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,7 +104,7 @@ def test_of_two_that_resume_a_run_at_once_one_does(
     on_slurm("cancel", "r")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_job_that_slurm_has_put_back_is_not_called_stopped(
     on_slurm: Launch, cluster: Cluster, slow_steps: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -538,6 +538,7 @@ def test_a_job_that_slurm_starts_no_step_of_is_put_back_and_goes_on(
 
 
 @pytest.mark.fault(31)
+@pytest.mark.long
 def test_a_job_that_slurm_never_starts_a_step_of_is_put_back_twice(
     slurm: Executor, make_run: MakeRun, cluster: Cluster
 ) -> None:

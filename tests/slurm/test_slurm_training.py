@@ -113,6 +113,7 @@ def test_a_run_is_killed_goes_on_by_itself_and_is_stopped_and_resumed_to_its_end
     assert len(run.all_jobs()) == 2
 
 
+@pytest.mark.long
 def test_nodes_with_networks_of_their_own(
     tmp_path: Path, make_run: Callable[[Mapping[str, Any]], RunDir]
 ) -> None:

@@ -90,7 +90,7 @@ def test_a_grid_is_an_array_that_loses_nothing_and_does_nothing_twice(
     assert "alone" in on_slurm("status").stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long  # cli/test_sweep.py does it on this machine
 def test_a_sweep_is_stopped_resumed_and_cancelled_whole(
     on_slurm: Launch, slow_steps: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -127,7 +127,7 @@ def test_trials_with_different_requests_are_arrays_that_follow_one_another(
     assert cluster.run(["squeue", "--noheader"]).stdout == ""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_element_that_is_signalled_is_requeued_alone(
     on_slurm: Launch, cluster: Cluster, slow_steps: tuple[str, str], tmp_path: Path
 ) -> None:

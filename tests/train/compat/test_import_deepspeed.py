@@ -27,6 +27,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.long
 def test_it_is_ready_for_an_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ninja, which loads its operators, stands beside Python; its own Muon, which it imports then, isn't compiled."""
     alone = {

@@ -414,6 +414,7 @@ def start(train: str, cache: Path, mode: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.fault(29)
+@pytest.mark.long
 def test_of_four_processes_at_once_one_tokenises(write: Write, tmp_path: Path) -> None:
     train = write("train.csv", rows(8000))
     processes = [start(train, tmp_path / "cache", "plain") for _ in range(4)]

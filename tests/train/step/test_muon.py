@@ -176,6 +176,7 @@ def test_the_plan_doubts_it_where_all_pretrained_weights_train() -> None:
     assert doubts(model={"init": "scratch"}) == []
 
 
+@pytest.mark.long
 def test_runs_resume_exactly_and_agree_on_any_number_of_ranks(
     tmp_path: Path, tiny_data: Path, ranks: RankServer
 ) -> None:
