@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 ROUNDS = 3
 TALK_TIMEOUT_S = 2.0
+LOOK_EVERY_S = 1.0
 _TIME = struct.Struct("!d")
 Clock = Callable[[], float]
 
@@ -28,15 +29,35 @@ class Answered:
     round_trip_s: float
 
 
-def answer(port: int, others: int, timeout_s: float, clock: Clock = time.time) -> int:
+class Patience:
+    """How long a node waits for others: so many seconds after the last of them was there, and `most_s` in all.
+
+    A node whose Python is still being read from a slow file system is late, not unreachable.
+    """
+
+    def __init__(
+        self, timeout_s: float, most_s: float = 0.0, all_there: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._timeout_s, self._all_there = timeout_s, all_there
+        self._until = time.monotonic() + timeout_s
+        self._end = time.monotonic() + max(most_s, timeout_s)
+
+    def left_s(self) -> float:
+        """Seconds; below 0 when it is over."""
+        now = time.monotonic()
+        if now < self._end and not self._all_there():
+            self._until = min(now + self._timeout_s, self._end)
+        return self._until - now
+
+
+def answer(port: int, others: int, patience: Patience, clock: Clock = time.time) -> int:
     """Tell `others` nodes the time, until all have asked or the time is over; returns how many did."""
-    deadline = time.monotonic() + timeout_s
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     dual = family == socket.AF_INET6
     told = 0
     with socket.create_server(("", port), family=family, dualstack_ipv6=dual, backlog=others + 8) as server:
-        while told < others and (left := deadline - time.monotonic()) > 0:
-            server.settimeout(left)
+        while told < others and (left := patience.left_s()) > 0:
+            server.settimeout(min(left, LOOK_EVERY_S))
             with contextlib.suppress(OSError):
                 connection, _ = server.accept()
                 with connection:
@@ -54,11 +75,10 @@ def _talk(connection: socket.socket, clock: Clock) -> bool:
     return True
 
 
-def ask(address: str, port: int, timeout_s: float, clock: Clock = time.time) -> Answered | str:
+def ask(address: str, port: int, patience: Patience, clock: Clock = time.time) -> Answered | str:
     """What the first node answers; a sentence where it does not."""
-    deadline = time.monotonic() + timeout_s
     said = "no answer"
-    while (left := deadline - time.monotonic()) > 0:
+    while (left := patience.left_s()) > 0:
         try:
             with socket.create_connection((address, port), timeout=left) as connection:
                 return _closest([_question(connection, clock) for _ in range(ROUNDS)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib.metadata
 import os
@@ -24,7 +25,12 @@ from launcher.runs.records import make, read_json, tree_of
 SEEN_TIMEOUT_S = 15.0
 """How long a file that one node wrote may take to be seen on another: caches of shared file systems live for seconds."""
 MEET_TIMEOUT_S = 30.0
-"""How long the nodes wait for each other."""
+"""How long the nodes wait for each other, once all are there."""
+LATE_S = 120.0
+"""How long a node may take to be there: its Python is read from a file system that all nodes read at once.
+
+With what the look itself takes, this is less than what the job's script lets srun wait for the last node.
+"""
 
 
 @dataclass(frozen=True)
@@ -87,8 +93,8 @@ def look(run: RunDir, attempt: int, place: Place, *, on_gpus: bool) -> NodeFacts
         gpu_error=found.error,
         run_error=run_error(run, attempt),
     )
-    facts = replace(_meet(facts, place), seconds=round(time.monotonic() - started, 3))
     directory = run.preflight(attempt)
+    facts = replace(_meet(facts, place, directory), seconds=round(time.monotonic() - started, 3))
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_json(directory / f"{place.node}.json", tree_of(facts))
     return facts
@@ -108,16 +114,22 @@ def this_node(environ: Mapping[str, str] = os.environ) -> str:
     return environ.get("LAUNCHER_NODE_NAME") or socket.gethostname()
 
 
-def _meet(facts: NodeFacts, place: Place) -> NodeFacts:
-    """Let the nodes meet the first of them: can they, and what time is it there?"""
+def _meet(facts: NodeFacts, place: Place, directory: Path) -> NodeFacts:
+    """Let the nodes meet the first of them: can they, and what time is it there? Each leaves a file that it is there."""
     if place.nodes == 1:
         return facts
+    there = [directory / f"{node}.there" for node in range(place.nodes)]
+    with contextlib.suppress(OSError):  # what is wrong with the directory is said already
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        there[place.node].touch(mode=0o600)
+    awaited = there if place.node == 0 else there[:1]
+    patience = clock.Patience(MEET_TIMEOUT_S, LATE_S, lambda: all(path.exists() for path in awaited))
     if place.node == 0:
         try:
-            return replace(facts, reached_by=clock.answer(place.port, place.nodes - 1, MEET_TIMEOUT_S))
+            return replace(facts, reached_by=clock.answer(place.port, place.nodes - 1, patience))
         except OSError as error:
             return replace(facts, head_error=f"port {place.port} can't be used: {error.strerror or error}")
-    found = clock.ask(place.head, place.port, MEET_TIMEOUT_S)
+    found = clock.ask(place.head, place.port, patience)
     if isinstance(found, str):
         return replace(facts, head_error=f"{place.head} port {place.port}: {found}")
     return replace(facts, clock_offset_s=round(found.offset_s, 3))

@@ -214,15 +214,18 @@ def _measured(job: Job, timer: StepTimer) -> Measured:
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
     peaks = job.ranks.gather(peak)
-    shared = share_waited(timer.core_time, core_time(), job.plan.gpus / control_groups.cores())
+    ranks_per_core = job.plan.gpus / control_groups.cores()
+    shared = share_waited(timer.core_time, core_time(), ranks_per_core)
     waits = [share for share in job.ranks.gather(shared) or () if share is not None]
+    # Ranks that share a core get it in turn, one more and one less; else all wait for the one that others' work held up.
+    of_all = statistics.fmean if ranks_per_core > 1 else max
     steady = timer.step_seconds[2:] or timer.step_seconds
     named = job.built.model.named_parameters()
     parameters = [parameter for name, parameter in named if IDLE_COPY not in name]
     return Measured(
         total=max(peaks) if peaks else None,
         step_s=statistics.median(steady) if steady else None,
-        waited=max(waits, default=None),
+        waited=of_all(waits) if waits else None,
         parameters=sum(_size(p) for p in parameters),
         trainable_parameters=sum(_size(p) for p in parameters if p.requires_grad),
     )
