@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-TIMEOUT_S = 20.0
-"""nvidia-smi takes seconds where no daemon keeps the driver loaded."""
+TIMEOUT_S = 60.0
+"""Where no daemon keeps the driver loaded, nvidia-smi takes seconds for each GPU."""
 FIELDS = ("index", "uuid", "name", "memory.total", "memory.used")
 MORE_FIELDS = ("ecc.errors.uncorrected.volatile.total", "remapped_rows.failure")
 NEWER_FIELDS = ("gpu_recovery_action",)
