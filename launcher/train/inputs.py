@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
 from launcher.train.dataset.prepare import Dataset, prepare, training_texts
 from launcher.train.pretrained import load_config
@@ -34,3 +35,18 @@ def longest_input(recipe: Recipe) -> int | None:
     if recipe.model.name is None:
         return None
     return position_limit(load_config(recipe.model.name, recipe.model.revision))
+
+
+def check_vocabulary(dataset: Dataset, tokenizer: Any, rows: int) -> None:
+    """Raises RunFailed('model') where the data have a token that the model's embeddings, of so many rows, don't have."""
+    if len(tokenizer) <= rows:
+        return
+    for split in (dataset.train, dataset.validation, dataset.test):
+        highest = int(split.ids.max()) if split is not None and len(split.ids) else 0
+        if highest >= rows:
+            word = tokenizer.convert_ids_to_tokens(highest)
+            text = (
+                f"the tokenizer knows {word!r}, token {highest}, and the model's embeddings have {rows} rows"
+            )
+            remedy = "resize_token_embeddings(len(tokenizer)) of transformers gives it rows; or take its own tokenizer"
+            raise RunFailed("model", text, remedy)

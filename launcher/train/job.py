@@ -21,7 +21,7 @@ from launcher.runs.files import write_text
 from launcher.train.compress.compression import start_smaller
 from launcher.train.compress.magnitude_pruning import Sparsity
 from launcher.train.dataset.prepare import Dataset
-from launcher.train.inputs import longest_input, prepare_dataset, tokenizer_for
+from launcher.train.inputs import check_vocabulary, longest_input, prepare_dataset, tokenizer_for
 from launcher.train.model.build import BuiltModel, build_model
 from launcher.train.model.family import family_of
 from launcher.train.model.unpadded import make_collate
@@ -107,6 +107,7 @@ def make_job(
     if recipe.prune.shrinks:
         start = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
     built = build_model(start, task, dataset.label_names, tokenizer)
+    check_vocabulary(dataset, tokenizer, built.base.config.vocab_size)
     if ranks.is_main:
         for doubt in built.doubts:
             events.notice(doubt, "warning")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
-from transformers import CONFIG_MAPPING, PretrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from launcher.errors import RunFailed, UserError, nearest
 from launcher.families import kind_of, known_names, shape_from_config
-from launcher.planning.model_files import NO_MODELS, fetching_remedy
+from launcher.planning.model_files import NO_MODELS, WEIGHTS, fetching_remedy
 from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.hub import wait_for_hub
 
@@ -35,11 +37,11 @@ def load_config(name: str, revision: str | None, **head: Any) -> PretrainedConfi
     def load(name: str, **arguments: Any) -> PretrainedConfig:
         arguments.pop("adapter_kwargs", None)
         entries, _ = PretrainedConfig.get_config_dict(name, **arguments)
+        if not entries:
+            raise FileNotFoundError(f"{name} has no config.json")
         _check(entries, name)
         plain = {key: value for key, value in entries.items() if key not in HOW_IT_RUNS}
-        kind = str(kind_of(entries, name))
-        found: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(plain, name_or_path=name, **head)
-        return found
+        return _made(plain, name, **head)
 
     config: PretrainedConfig = local_first(load, name, revision)
     # transformers drops what it doesn't know, such as the labels of an order.
@@ -47,6 +49,48 @@ def load_config(name: str, revision: str | None, **head: Any) -> PretrainedConfi
         if not hasattr(config, key):
             setattr(config, key, value)
     return config
+
+
+def read_config(name: str, **where: Any) -> PretrainedConfig:
+    """The configuration of any model, trained here or not; `where` is `revision` and `local_files_only`."""
+    entries, _ = PretrainedConfig.get_config_dict(name, **where)
+    if kind_of(entries, name) in CONFIG_MAPPING:
+        return _made(entries, name)
+    found: PretrainedConfig = AutoConfig.from_pretrained(name, trust_remote_code=False, **where)
+    return found
+
+
+def _made(entries: dict[str, Any], name: str, **head: Any) -> PretrainedConfig:
+    kind = str(kind_of(entries, name))
+    found: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(entries, name_or_path=name, **head)
+    return found
+
+
+def found_file(name: str, revision: str, file: str) -> Path | None:
+    """A file of a model that was loaded: in its directory, or in the local cache of the hub; None where it has none."""
+    if Path(name).is_dir():
+        path = Path(name) / file
+    else:
+        cached = try_to_load_from_cache(name, file, revision=revision)
+        path = Path(cached) if isinstance(cached, str) else Path(os.devnull)
+    return path if path.is_file() else None
+
+
+def read_json(name: str, revision: str | None, file: str) -> Any:
+    """What a small JSON file of a model holds; None where it has none, or none can be had."""
+    commit = revision or "main"
+    path = found_file(name, commit, file)
+    try:
+        if (
+            path is None
+            and not Path(name).is_dir()
+            and try_to_load_from_cache(name, file, revision=commit) is None
+        ):
+            wait_for_hub()
+            path = Path(hf_hub_download(name, file, revision=commit))
+        return None if path is None else json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def _check(entries: Mapping[str, Any], name: str) -> None:
@@ -111,6 +155,12 @@ def _not_to_be_had(name: str, revision: str | None, error: BaseException) -> Run
         remedy = "check model.name; a private model needs HF_TOKEN where it is loaded"
         remedy = f"did you mean {guess}? Else {remedy}" if guess else remedy
         return RunFailed("model", f"the hub has no model {name}, or doesn't show it to this account", remedy)
+    if isinstance(error, FileNotFoundError) and read_json(name, revision, "adapter_config.json"):
+        remedy = "merge it into its model, and give that"
+        return RunFailed("model", f"{name} holds an adapter and no model", remedy)
+    if isinstance(error, FileNotFoundError) or "does not appear to have a file" in str(error):
+        remedy = f"give a model of transformers, with config.json and {' or '.join(WEIGHTS)}"
+        return RunFailed("model", _first_line(error), remedy)
     return RunFailed(
         "model",
         f"{name} is neither in the local hub cache nor to be had from the hub: {_first_line(error)}",

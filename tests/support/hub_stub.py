@@ -55,6 +55,8 @@ class HubStub:
         self.requests: list[str] = []
         self.away = False
         """Whether it answers nobody."""
+        self.refused: dict[str, tuple[int, str]] = {}
+        """Name of a model -> status and error code of every answer about it."""
         self.failing: tuple[re.Pattern[str], int] | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
 
@@ -105,6 +107,9 @@ class HubStub:
             r"|(?P<kind>datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<file>.+))",
             path,
         )
+        refusal = None if asked is None else self.refused.get(asked["named"] or asked["repo"])
+        if refusal is not None:
+            return refusal[0], {"error": "refused"}, {"X-Error-Code": refusal[1]}
         kind = "" if asked is None or "datasets" not in (asked["api"] or asked["kind"] or "") else "datasets/"
         repo = None if asked is None else self.repos.get(kind + (asked["named"] or asked["repo"]))
         if asked is None or repo is None or not repo.trees:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,8 +29,8 @@ from launcher.train.compat.switch import say_gone
 from launcher.train.model.adapters import add_adapters, save_merged
 from launcher.train.model.family import family_of
 from launcher.train.model.fresh_and_frozen import freeze, reinitialise
-from launcher.train.pretrained import load_config, local_first
-from launcher.train.tasks import Task, extra_head
+from launcher.train.pretrained import load_config, local_first, read_json
+from launcher.train.tasks import Task, extra_head, get_task
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,11 @@ def fetch_model(recipe: Recipe) -> None:
     """Bring configuration and weights into the local hub cache."""
     from transformers import AutoModel
 
+    name, revision = str(recipe.model.name), recipe.model.revision
+    load_config(name, revision)  # refuses a model before it is downloaded
     with without_expected_warnings():
-        local_first(AutoModel.from_pretrained, str(recipe.model.name), recipe.model.revision)
+        local_first(AutoModel.from_pretrained, name, revision)
+    get_task(recipe).doubts(functools.partial(read_json, name, revision))
 
 
 def _load(recipe: Recipe, task: Task, config: PretrainedConfig) -> tuple[PreTrainedModel, Sequence[str]]:
@@ -204,7 +208,9 @@ def _check_loaded(model: PreTrainedModel, report: Mapping[str, Any], name: str) 
 
 def _doubts(recipe: Recipe, task: Task, model: PreTrainedModel, report: Mapping[str, Any]) -> list[str]:
     """What a user should know of a model that was loaded. Raises RunFailed('recipe') for a head that would never train."""
-    name, found = recipe.model.name, []
+    name = str(recipe.model.name)
+    read = functools.partial(read_json, name, recipe.model.revision)
+    found = [f"{name}: {doubt}" for doubt in task.doubts(read)]
     layers = f"{family_of(model.config).modules.layers}."
     if extra := sorted(key for key in report["unexpected_keys"] if layers in key):
         found.append(f"{name} has {len(extra)} weights that its configuration leaves out, such as {extra[0]}")

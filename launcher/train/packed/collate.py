@@ -119,9 +119,10 @@ def _spread(values: NDArray[np.int64], real: NDArray[np.bool_], fill: int) -> ND
 
 def padded_collate(task: Task, tokenizer: Any, config: Any, device: torch.device) -> PaddedCollate:
     """The collate function for this tokenizer and model on this device."""
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else config.pad_token_id
     return PaddedCollate(
         task=task,
-        pad_id=int(tokenizer.pad_token_id),
+        pad_id=padding or 0,  # where neither has one, any will do: it is masked
         multiple=8 if device.type == "cuda" else 1,
         type_ids=getattr(config, "type_vocab_size", 0) > 1,
         move=Mover(device),

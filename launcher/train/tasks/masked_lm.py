@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from launcher.errors import RunFailed
 from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
@@ -76,6 +77,12 @@ class MaskedLM(TokenTask):
 
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         return {}
+
+    def check_model(self, config: Any) -> None:
+        """Raise RunFailed('model') where there is nothing to hide words with."""
+        if self.tokenizer.mask_token_id is None:
+            text = "the tokenizer of model.name has no mask token, which task=masked-lm hides words with"
+            raise RunFailed("model", text, "give a model that was trained to guess hidden words")
 
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         assert batch.marks is not None

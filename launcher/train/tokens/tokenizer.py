@@ -16,6 +16,8 @@ from launcher.planning.model_files import NO_MODELS, fetching_remedy
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import LONGEST
 from launcher.train.hub import wait_for_hub
+from launcher.train.pretrained import found_file, read_config
+from launcher.train.tokens import published
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,23 +41,42 @@ def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerFast:
             failure = error
     cause = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
     remedy = f"check model.name and model.revision; or {fetching_remedy(os.environ, NO_MODELS)}"
-    if Path(name).is_dir():
-        remedy = "the directory of model.name must hold tokenizer.json, or the vocabulary files of its model"
+    if Path(name).is_dir() or not isinstance(failure, OSError):
+        remedy = "model.name must hold tokenizer.json, or the vocabulary files that transformers makes one of"
     raise RunFailed("model", f"the tokenizer of {name} can't be loaded: {cause}", remedy)
 
 
 def _load(name: str, revision: str | None, local_files_only: bool) -> PreTrainedTokenizerFast:
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(
-        name, revision=revision or "main", local_files_only=local_files_only
-    )
+    where: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
+    config = read_config(name, **where)
+
+    def load(**changes: Any) -> Any:
+        return AutoTokenizer.from_pretrained(name, config=config, trust_remote_code=False, **where, **changes)
+
+    tokenizer = load()
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError("it has no fast tokenizer (tokenizer.json)")
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         # Without vocabulary files transformers 5 makes a tokenizer of the special tokens alone.
         raise ValueError("its vocabulary is missing")
+    said = _json(found_file(name, where["revision"], "tokenizer_config.json")) or {}
+    path = found_file(name, where["revision"], "tokenizer.json")
+    described = _json(path)
+    if changes := published.settings(tokenizer, said, described):
+        tokenizer = load(**changes)
+    if path and described and published.cuts_otherwise(tokenizer.backend_tokenizer, described, path):
+        kept = {**tokenizer.special_tokens_map, "model_input_names": tokenizer.model_input_names}
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(name, **where, **kept)
+    if names := published.input_names(tokenizer, said, getattr(config, "type_vocab_size", 0)):
+        tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
     return tokenizer  # type: ignore[no-any-return]
+
+
+def _json(path: Path | None) -> dict[str, Any] | None:
+    """What a file holds; None where there is none."""
+    return None if path is None else dict(json.loads(path.read_bytes()))
 
 
 def for_words(description: str) -> str:

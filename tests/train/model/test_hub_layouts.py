@@ -20,7 +20,7 @@ from launcher.train.tasks import get_task
 
 
 class Tokenizer:
-    pad_token_id = 0
+    pad_token_id, mask_token_id = 0, 4
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +128,38 @@ def test_what_starts_from_random_weights_unasked_is_told(encoder: Path, tmp_path
     assert "with tuning=lora it would stay so" in failure(encoder, task="masked-lm", tuning="lora")
     (doubt,) = build(changed(encoder, tmp_path / "cut", num_hidden_layers=1)).doubts
     assert "has 16 weights that its configuration leaves out" in doubt
+
+
+def test_a_model_that_never_guessed_words_has_nothing_to_hide_them_with(encoder: Path) -> None:
+    class WithoutMask(Tokenizer):
+        mask_token_id = None
+
+    model = {"init": "pretrained", "name": str(encoder)}
+    wanted = recipe(Path("unused"), model=model, task="masked-lm")
+    with pytest.raises(RunFailed, match="no mask token"):
+        build_model(wanted, get_task(wanted, WithoutMask()), (), WithoutMask())
+
+
+def test_what_sentence_transformers_would_do_otherwise_is_told(encoder: Path, tmp_path: Path) -> None:
+    """As with BAAI/bge (first token), LaBSE (a dense layer) and e5 (prompts)."""
+    shutil.copytree(encoder, tmp_path / "m")
+    kinds = [
+        ("", "Transformer"),
+        ("1_Pooling", "Pooling"),
+        ("2_Dense", "Dense"),
+        ("3_Normalize", "Normalize"),
+    ]
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds]
+    (tmp_path / "m" / "modules.json").write_text(json.dumps(modules))
+    (tmp_path / "m" / "1_Pooling").mkdir()
+    pooling = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    (tmp_path / "m" / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    prompts = {"prompts": {"query": "query: ", "document": ""}}
+    (tmp_path / "m" / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    doubts = "\n".join(build(tmp_path / "m", task="embedding").doubts)
+    assert "trained with embedding.pooling=cls, and this run has mean" in doubts
+    assert "2_Dense (Dense) is left out" in doubts
+    assert "{'query': 'query: '}" in doubts
+    fitting = {"pooling": "cls", "prompts": {"query": "query: "}}
+    (doubt,) = build(tmp_path / "m", task="embedding", embedding=fitting).doubts
+    assert "2_Dense" in doubt
