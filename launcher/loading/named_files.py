@@ -12,6 +12,7 @@ from launcher import paths
 from launcher.errors import Problem, UserError, choices
 from launcher.loading.schema import shown
 from launcher.loading.yaml_source import parse, read_text
+from launcher.near_files import near_file
 from launcher.recipe.data_formats import format_named
 from launcher.resources import Kind, resource_dir
 
@@ -55,9 +56,13 @@ def locate(kind: Kind, reference: str, cwd: Path, environ: Mapping[str, str]) ->
             Problem(f"can't be read: {reason}", place, key, reference, "check the path and its permissions")
         )
     message = "there is no such file" if by_path else f"unknown {key}"
-    beside = [name for suffix in (".yaml", ".yml") if _exists(cwd / (name := f"{reference}{suffix}"))]
-    beside += [f"./{reference}"] if reference and paths.is_file(path) else []
-    remedy = f"did you mean {key}={beside[0]}? " if beside and not by_path else ""
+    beside: list[str] = []
+    if not by_path:
+        beside = [name for suffix in (".yaml", ".yml") if _exists(cwd / (name := f"{reference}{suffix}"))]
+        beside += [f"./{reference}"] if reference and paths.is_file(path) else []
+    elif (guess := near_file(path)) is not None and guess.suffix in (".yaml", ".yml"):
+        beside = [str(guess.relative_to(cwd) if guess.is_relative_to(cwd) else guess)]
+    remedy = f"did you mean {key}={beside[0]}? " if beside else ""
     remedy += choices(Path(reference).stem[:100], sorted(names))
     raise UserError(Problem(message, place, key, reference, remedy))
 

@@ -19,7 +19,7 @@ PACKAGE = Path(launcher.__file__).parent
 
 # A room, and the rooms on its right, which it may import together with what these may import; packages of others by name.
 BASE = (
-    "commands control_groups errors figures host_memory network parent_death paths resources secret_values start_up"
+    "commands control_groups errors figures host_memory near_files network parent_death paths resources secret_values start_up"
     " visible"
 )
 LAYERS = {
@@ -27,6 +27,7 @@ LAYERS = {
     "paths": "platformdirs",
     "network": "psutil",
     "host_memory": "control_groups",
+    "near_files": "errors paths",
     "__init__": "",
     "__main__": "cli",
     "recipe": f"{BASE} pydantic",

@@ -495,6 +495,13 @@ def test_a_file_beside_whose_name_says_no_recipe_is_named_as_a_path(tmp_path: Pa
     assert load(["recipe=./mine"], environ={}, cwd=tmp_path).recipe.train.lr == 3e-4
 
 
+def test_a_recipe_file_whose_name_is_near_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(RECIPE)
+    for reference in ("mime.yaml", "./mine.yml"):
+        (problem,) = problems(f"recipe={reference}", cwd=tmp_path)
+        assert str(problem.remedy).startswith("did you mean recipe=mine.yaml? "), problem.remedy
+
+
 def test_a_data_file_in_the_place_of_a_recipe_is_told_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "my train.csv").write_text("text,label\ngood,1\n")
     (problem,) = problems("recipe=my train.csv", cwd=tmp_path)
