@@ -11,10 +11,10 @@ from pathlib import Path
 
 from launcher import paths
 from launcher.errors import Problem, UserError
+from launcher.near_files import files_in, near_file
 from launcher.reading import packed
 from launcher.reading.binary_kinds import AS_SAVED
 from launcher.reading.messages import mistake
-from launcher.near_files import files_in, near_file
 
 
 def open_file(path: Path) -> BufferedReader:
