@@ -13,7 +13,7 @@ SECRET = re.compile(
 WITH_PASSWORD = re.compile(r"://[^/\s@]+:[^/\s@]*@|://[^/\s:@]{16,}@")
 """An address with the name and the password, or the key, of who asks."""
 KEYS = re.compile(
-    r"\b(hf_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|gh[oprsu]_[A-Za-z0-9]{30,}|github_pat_\w{20,}|sk-[\w-]{20,}|xox[a-z]-[\w-]{10,})"
+    r"\b(hf_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|gh[oprsu]_[A-Za-z0-9]{30,}|github_pat_\w{20,}|wandb_v\d_\w{20,}|sk-[\w-]{20,}|xox[a-z]-[\w-]{10,})"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY"
 )
 """Keys that can be told by how they look."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import netrc
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from launcher import paths
+from launcher.cli import wandb_account
 from launcher.figures import human_bytes
 
 DISTRIBUTION = "launch-encoders"
@@ -194,29 +194,24 @@ def _hub_cache() -> Check:
 
 
 def _wandb() -> Iterator[Check]:
-    url = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    url = wandb_account.server()
     parts = urlsplit(url)
-    if not _wandb_key(parts.hostname or ""):
-        yield Check("wandb", "ok", "no key: runs are recorded offline, launch sync sends them", "wandb login")
+    if (mode := wandb_account.mode()) is not None:
+        text = f"WANDB_MODE, WANDB_DISABLED or W&B's settings say {mode}: so are runs of tracking.wandb.mode=auto"
+        yield Check("wandb", "ok", text)
+    if not wandb_account.has_key(url):
+        text = f"no key for {url}: runs are recorded offline, launch sync sends them"
+        yield Check("wandb", "ok", text, "wandb login")
         return
     yield Check("wandb", "ok", "a key is there")
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname or "", port), timeout=2).close()
-    except OSError as error:
-        text = f"{url} can't be reached ({error.strerror or error})"
+    except (OSError, ValueError) as error:
+        text = f"{url} can't be reached ({getattr(error, 'strerror', None) or error})"
         yield Check("wandb", "note", text, "runs are recorded offline, launch sync sends them")
     else:
         yield Check("wandb", "ok", f"{url} answers")
-
-
-def _wandb_key(host: str) -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def _operators() -> Iterator[Check]:

@@ -14,6 +14,7 @@ from launcher.runs.directory import RunDir
 from launcher.runs.events import Tracked, last_events
 from launcher.runs.results import Compression, Error, Result
 from launcher.runs.run_plan import RunPlan
+from launcher.runs.wandb_parts import has_unsent
 
 WIDTH = 12
 WORTH_TELLING = 0.1
@@ -156,10 +157,9 @@ def shown(path: Path) -> str:
 
 
 def _dashboard(run: RunDir, plan: RunPlan, result: Result) -> Iterator[str]:
-    directory = run.path / "wandb"
     if plan.recipe.tracking.wandb.mode == "disabled":
         yield _row("dashboard", "none: tracking.wandb.mode=disabled")
-    elif any(directory.glob("offline-run-*")):
+    elif has_unsent(run):
         yield _row("dashboard", f"W&B, recorded offline: launch sync {run.run_id} sends it")
     elif page := (result.tracking and result.tracking.url) or wandb_page(run):
         yield _row("dashboard", page)

@@ -25,9 +25,18 @@ OF_AN_AGENT = {
     "WANDB_ENTITY": "tracking.wandb.entity",
 }
 """What `wandb agent` sets for each run that it starts."""
+OF_WANDB = {
+    "WANDB_PROJECT": "tracking.wandb.project",
+    "WANDB_ENTITY": "tracking.wandb.entity",
+    "WANDB_RUN_GROUP": "tracking.wandb.group",
+    "WANDB_JOB_TYPE": "tracking.wandb.job_type",
+    "WANDB_TAGS": "tracking.wandb.tags",
+    "WANDB_NOTES": "tracking.wandb.notes",
+}
+"""What W&B's own variables say of all runs of a user, where nothing else does."""
 TYPO = 0.8
 """How alike a variable and a key must be, from 0 to 1, for one to be taken for the other mistyped."""
-RECIPE, ENVIRONMENT, OVERRIDE = 1, 2, 3
+USUAL, RECIPE, ENVIRONMENT, OVERRIDE = 0, 1, 2, 3
 """Strength of a place: a stronger one wins."""
 
 _ITEM = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,]*?)\s*(?:,|$)""", re.DOTALL)
@@ -109,6 +118,21 @@ def from_environment(environ: Mapping[str, str], cwd: Path, mistakes: Mistakes) 
             _accept(key, environ[name], where, ENVIRONMENT, cwd, found, mistakes)
     for name, key in _of_an_agent(environ).items():
         _accept(key, environ[name], f"environment {name}", ENVIRONMENT, cwd, found, mistakes)
+    return found
+
+
+def from_wandb(environ: Mapping[str, str], cwd: Path, mistakes: Mistakes) -> dict[str, Given]:
+    """A value for each key that a variable of W&B's names, as W&B's own client reads it: `a,b` are two tags."""
+    found: dict[str, Given] = {}
+    for name, key in OF_WANDB.items():
+        if not (text := environ.get(name, "").strip()):
+            continue
+        if reason := hidden_character(text):
+            mistakes.add(Problem(reason, f"environment {name}"), key)
+            continue
+        tags = tuple(Node(tag.strip(), 0) for tag in text.split(",") if tag.strip())
+        node = Node(tags if name == "WANDB_TAGS" else text, 0, text)
+        found[key] = Given(node, f"environment {name}", USUAL, cwd)
     return found
 
 

@@ -1,6 +1,6 @@
 """From files, environment and command line to one recipe, with the origin of every value and all mistakes at once.
 
-    defaults < recipe file < environment LAUNCH_SECTION__KEY < section.key=value
+    defaults < W&B's own variables < recipe file < environment LAUNCH_SECTION__KEY < section.key=value
 
 A cluster profile fills only keys that all of these leave null. Paths in a recipe are relative to its file, elsewhere to
 the working directory; `runs_dir` always to the working directory, since shipped recipes may lie in site-packages.
@@ -24,6 +24,7 @@ from launcher.loading.assignments import (
     Given,
     Mistakes,
     from_environment,
+    from_wandb,
     from_words,
     unknown_variables,
 )
@@ -82,7 +83,7 @@ def load(assignments: Sequence[str], *, environ: Mapping[str, str], cwd: Path) -
     reference, overrides = from_words(assignments, cwd, mistakes)
     environment = from_environment(environ, cwd, mistakes)
     path, written = _recipe(reference, cwd, environ, mistakes)
-    merged = {**written, **environment, **overrides}
+    merged = {**from_wandb(environ, cwd, mistakes), **written, **environment, **overrides}
     file_name = path.name if path else "recipe"
     values = _fitting(merged, file_name, mistakes, readable=path is not None)
     origins = dict.fromkeys(schema_of(Recipe).leaves, "default")

@@ -172,6 +172,8 @@ def _batch_conflicts(recipe: Recipe) -> Iterator[Conflict]:
     for name in recipe.eval.extra:
         if name in ("train", "validation", "test", "probes"):
             yield Conflict(("eval.extra",), f"{name} is the name of another split", "choose another name")
+        if name in ("eval", "perf", "node", "best"):
+            yield Conflict(("eval.extra",), f"{name}/ is where other metrics stand", "choose another name")
     stopping = recipe.train.early_stopping
     if stopping.patience is not None and recipe.eval.every is None:
         yield Conflict(

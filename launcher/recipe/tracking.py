@@ -11,7 +11,7 @@ from launcher.recipe.decides import Decides
 from launcher.recipe.fields import Line, Section
 
 LONGEST_NAME, LONGEST_TAG = 128, 64
-"""Characters that W&B takes, in names of any kind and in a tag."""
+"""Characters that W&B takes, in names of most kinds, and in a tag or a job type."""
 NOT_IN_PROJECT = "/\\#?%:"
 """Characters that wandb's own settings refuse in a project."""
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -42,6 +42,12 @@ def _tag(value: str) -> str:
     return value
 
 
+def _job_type(value: str) -> str:
+    if not value.strip() or len(value) > LONGEST_TAG:
+        raise ValueError(f"must have 1 to {LONGEST_TAG} characters for W&B, and not only blanks")
+    return value
+
+
 def _id(value: str) -> str:
     if not ID.fullmatch(value):
         raise ValueError("must be an id of W&B: letters, digits, '-' and '_'")
@@ -51,6 +57,7 @@ def _id(value: str) -> str:
 WandbName = Annotated[Line, AfterValidator(_name)]
 Project = Annotated[Line, AfterValidator(_project)]
 Entity = Annotated[Line, AfterValidator(_entity)]
+JobType = Annotated[Line, AfterValidator(_job_type)]
 Id = Annotated[Line, AfterValidator(_id)]
 Tag = Annotated[Line, AfterValidator(_tag)]
 
@@ -70,7 +77,7 @@ class Wandb(Section):
     """Display name; null means the run id."""
     group: WandbName | None = None
     """Group that the run belongs to; null means its sweep, or the recipe's name."""
-    job_type: WandbName = "train"
+    job_type: JobType = "train"
     """Job type shown beside the run."""
     tags: tuple[Tag, ...] = ()
     """Tags of the run."""

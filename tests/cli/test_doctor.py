@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from launcher.cli import wandb_account
 from launcher.families import FAMILIES
 from launcher.planning.prepare import CACHE_REMEDY
 
@@ -46,6 +47,44 @@ def test_a_stale_lock_is_broken_and_a_key_is_not_shown(launch: Launch, tmp_path:
     assert "offline by HF_HUB_OFFLINE" in text["hub"]
     assert "can't be reached" in text["wandb"]
     assert "gloo yes" in text["torch"]
+
+
+@pytest.mark.parametrize(
+    ("files", "variables", "address", "found"),
+    [
+        ({}, {}, wandb_account.USUAL_SERVER, False),
+        ({".netrc": "machine api.wandb.ai login user password x"}, {}, wandb_account.USUAL_SERVER, True),
+        ({"own": "machine w.example login user password x"}, {"NETRC": "~/own"}, "https://w.example", True),
+        ({}, {"WANDB_IDENTITY_TOKEN_FILE": "token"}, wandb_account.USUAL_SERVER, True),
+    ],
+)
+def test_a_key_of_wandb_is_found_where_its_client_finds_it(
+    files: dict[str, str], variables: dict[str, str], address: str, found: bool,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    if address != wandb_account.USUAL_SERVER:
+        (tmp_path / ".config" / "wandb").mkdir(parents=True)
+        (tmp_path / ".config" / "wandb" / "settings").write_text(f"[default]\nbase_url = {address}\n")
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    assert (wandb_account.server(), wandb_account.has_key(address)) == (address, found)
+
+
+def test_runs_that_a_settings_file_makes_offline_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert wandb_account.mode() is None
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text("[default]\nmode = offline\n")
+    assert wandb_account.mode() == "offline"
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    assert wandb_account.mode() == "disabled"
 
 
 def test_operators_of_another_environment_are_none_of_ours(launch: Launch, tmp_path: Path) -> None:

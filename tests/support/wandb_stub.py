@@ -129,7 +129,7 @@ class WandbStub:
         """Title, text and severity of each alert."""
         self.unknown: list[str] = []
         """Operations that it did not understand and answered with an error."""
-        self._failing: tuple[re.Pattern[str], int] | None = None
+        self._failing: tuple[re.Pattern[str], int, str] | None = None
         self._hanging: re.Pattern[str] | None = None
         self._released = threading.Event()
         self._stop_pressed = False
@@ -173,9 +173,9 @@ class WandbStub:
                 time.sleep(0.1)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
-    def fail(self, code: int, where: str = "") -> None:
-        """Answer `code` to operations and paths that match `where`."""
-        self._failing = (re.compile(where), code)
+    def fail(self, code: int, where: str = "", message: str = "as asked by the test") -> None:
+        """Answer `code` to operations and paths that match `where`, with the message as GraphQL has it."""
+        self._failing = (re.compile(where), code, message)
 
     def hang(self, where: str = "") -> None:
         """Never answer operations and paths that match `where`, until `recover`."""
@@ -229,12 +229,12 @@ class WandbStub:
         with self._changed:
             self._changed.notify_all()
 
-    def obstacle(self, what: str) -> int | None:
-        """Hang here if it has to; the status to fail with, if any."""
+    def obstacle(self, what: str) -> tuple[int, str] | None:
+        """Hang here if it has to; the status and the message to fail with, if any."""
         if self._hanging is not None and self._hanging.search(what):
             self._released.wait()
         if self._failing is not None and self._failing[0].search(what):
-            return self._failing[1]
+            return self._failing[1:]
         return None
 
     def answer(self, operation: str, variables: dict[str, Any]) -> dict[str, Any] | None:
@@ -453,9 +453,9 @@ class _Handler(BaseHTTPRequestHandler):
         operation = "file_stream" if stream else _operation(message)
         stub = self.server.stub
         self._note("POST", operation, body)
-        code = stub.obstacle(operation)
-        if code is not None:
-            self._answer(code, {"error": "as asked by the test"})
+        obstacle = stub.obstacle(operation)
+        if obstacle is not None:
+            self._answer(obstacle[0], {"errors": [{"message": obstacle[1]}], "data": None})
         elif stream:
             self._answer(200, stub.stream(stream[1], message))
         else:

@@ -110,10 +110,6 @@ def _offline(directory: Path) -> list[RunDir]:
     """Runs with a part that W&B's client has written here, and nobody has sent."""
     from launcher.runs.finding import list_runs
     from launcher.runs.trust import checked
+    from launcher.runs.wandb_parts import has_unsent
 
-    return [checked(run) for run in list_runs(directory) if _has_unsent(run)]
-
-
-def _has_unsent(run: RunDir) -> bool:
-    parts = run.path.glob(f"wandb/offline-run-*-{run.run_id}")
-    return any(not (part / f"run-{run.run_id}.wandb.synced").exists() for part in parts)
+    return [checked(run) for run in list_runs(directory) if has_unsent(run)]

@@ -78,4 +78,5 @@ def _hand_over(references: Sequence[str], directory: Path) -> NoReturn:
     if not files.is_dir():
         remedy = "tracking.wandb.mode=offline or online records some; launch watch needs none"
         raise UserError(Problem("has no files of W&B", where=run.run_id, remedy=remedy))
-    os.execv(sys.executable, [sys.executable, "-m", "wandb", "leet", str(files)])
+    quiet = {**os.environ, "WANDB_ERROR_REPORTING": "false"}
+    os.execve(sys.executable, [sys.executable, "-m", "wandb", "leet", str(files)], quiet)

@@ -107,10 +107,19 @@ def tracking_settings(run: RunDir, plan: Plan, config: Mapping[str, Any]) -> Tra
         upload=wandb.upload,
         sweep=wandb.sweep,
         finish_timeout_s=MODEL_TIMEOUT_S if "model" in wandb.upload else TrackingSettings.finish_timeout_s,
-        config=config,
+        config=config if wandb.sweep is None else {**_leaves(plan.recipe.tree()), **config},
         monitor=f"eval/{task.chosen_metric}",
         monitor_mode="max" if task.higher_is_better(task.chosen_metric) else "min",
     )
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`train.lr` and the like with their values: a sweep of W&B's looks for its parameters under the names it gave them."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        is_section = isinstance(value, Mapping) and value
+        found |= _leaves(value, f"{prefix}{name}.") if is_section else {f"{prefix}{name}": value}
+    return found
 
 
 def _sweep_of(run: RunDir) -> str | None:

@@ -28,7 +28,14 @@ from launcher.train.record.recorder import tracking_settings
 from launcher.train.record.repair import put_right
 from launcher.train.record.sender import Sender
 from launcher.train.record.tracking import TrackingSettings, client_environment
-from launcher.train.record.wandb_client import TrackingJob, init_run, one_line, probe
+from launcher.train.record.wandb_client import (
+    TrackingJob,
+    be_online,
+    init_run,
+    probe,
+    refusal,
+    refuse_without_key,
+)
 from launcher.train.record.wandb_process import mark_synced
 from launcher.train.record.wandb_session import Session
 
@@ -75,6 +82,7 @@ def _hide_environment(run: RunDir) -> None:
     chosen = client_environment(run.path / "wandb")
     os.environ.clear()
     os.environ.update(chosen | kept)
+    be_online()
 
 
 def _send(run: RunDir, settings: TrackingSettings, ending: Ending, events: Events) -> Sent:
@@ -93,6 +101,8 @@ def _send(run: RunDir, settings: TrackingSettings, ending: Ending, events: Event
             has_ended = ending.exit_code is not None
             if has_ended:
                 mark_synced(run.path / "wandb", run.run_id)
+            if (missing := session.left_out()) is not None:
+                events.notice(missing, "warning")
             return Sent(run.run_id, rows, url, has_ended)
         events.notice(f"the server doesn't take it ({refused})", "warning")
         time.sleep(pause_s)
@@ -127,7 +137,7 @@ def _session(run: RunDir, settings: TrackingSettings, ending: Ending, events: Ev
     except Exception as error:  # noqa: BLE001 - wandb raises many kinds
         traceback.print_exc()
         remedy = "look at tracking.wandb.project and entity of the recipe, and at wandb login"
-        raise RunFailed("tracking", f"W&B does not take the run ({one_line(error)})", remedy) from None
+        raise RunFailed("tracking", f"W&B does not take the run ({refusal(error)})", remedy) from None
     events.notice(f"{run.run_id}: {opened.url}")
     return Session(job, opened, True, ending), str(opened.url)
 
@@ -159,11 +169,6 @@ def _config(run: RunDir, plan: Plan) -> Mapping[str, Any]:
 def _refuse_unreachable(wandb: Any, settings: TrackingSettings) -> None:
     """Raises UserError where there is no key, or no server."""
     server = wandb.setup().settings.base_url
-    try:
-        has_key = wandb.login(verify=False, prompt=False)
-    except Exception as error:  # noqa: BLE001 - a malformed key, a broken netrc
-        raise UserError(f"the key of W&B can't be used ({one_line(error)})", "wandb login") from None
-    if not has_key:
-        raise UserError("there is no key for W&B", "wandb login, or set WANDB_API_KEY")
+    refuse_without_key(wandb)
     if (failure := probe(server, settings.probe_timeout_s)) is not None:
         raise UserError(f"{server} does not answer ({failure})", "is this machine online?")

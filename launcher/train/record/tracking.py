@@ -48,7 +48,12 @@ main(sys.argv[2])
 # The client gets what it needs to reach the server, and nothing that it would report of its own accord (SLURM_*).
 ENVIRONMENT = re.compile(
     "HOME|PATH|USER|LOGNAME|SHELL|TMPDIR|TMP|TEMP|LANG|LC_.*|XDG_.*|PYTHON.*|VIRTUAL_ENV|CONDA_PREFIX|LD_LIBRARY_PATH"
-    "|WANDB_.*|NETRC|KRB5CCNAME|(?i:(http|https|all|no)_proxy)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|SSL_CERT_(FILE|DIR)"
+    "|NETRC|KRB5CCNAME|(?i:(http|https|all|no)_proxy)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|SSL_CERT_(FILE|DIR)"
+    # Of W&B's own: who we are, where the server is and how it is reached, and whether it is wanted. What the run is called,
+    # and what it goes on from, is the recipe's business.
+    "|WANDB_(API_KEY|IDENTITY_TOKEN_FILE|CREDENTIALS_FILE|CONFIG_DIR|USERNAME|USER_EMAIL|ORGANIZATION)"
+    "|WANDB_(BASE_URL|APP_URL|HTTPS?_PROXY|HTTP_TIMEOUT|FILE_PUSHER_TIMEOUT|INSECURE_DISABLE_SSL|HOST|(CORE_)?DEBUG)"
+    "|WANDB_(MODE|DISABLED|_(EXTRA_HTTP_HEADERS|PROXIES|(GRAPHQL|FILE_STREAM|FILE_TRANSFER)_(RETRY|TIMEOUT).*))"
     "|CUDA_VISIBLE_DEVICES|NVIDIA_.*"
 )
 DECIDED_HERE = {
@@ -60,7 +65,6 @@ DECIDED_HERE = {
     "WANDB_SILENT": "true",
     "PYTHONWARNINGS": "ignore",
 }
-NOT_PASSED_ON = frozenset({"WANDB_SERVICE", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_DIR"})
 
 
 @dataclass(frozen=True)
@@ -239,7 +243,7 @@ class Tracker:
                 self._stop()
             case "offline":  # the client can't come online in that process any more: a new one begins offline
                 self._offline_because = event["reason"]
-                self._refusals += 1
+                self._refusals += MAX_REFUSALS if event["for_good"] else 1
                 return "again"
             case "reconnect":
                 self._offline_because = None
@@ -282,10 +286,6 @@ class Tracker:
 
 def client_environment(directory: Path) -> dict[str, str]:
     """The variables of a process with a W&B client, whose own files go to this directory."""
-    chosen = {
-        name: value
-        for name, value in os.environ.items()
-        if ENVIRONMENT.fullmatch(name) and name not in NOT_PASSED_ON
-    }
+    chosen = {name: value for name, value in os.environ.items() if ENVIRONMENT.fullmatch(name)}
     places = {"WANDB_DATA_DIR": str(directory / "data"), "WANDB_CACHE_DIR": str(directory / "cache")}
     return {**chosen, **places, **DECIDED_HERE}

@@ -5,14 +5,21 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from launcher.errors import UserError
 from launcher.train.record.tracking import TrackingSettings
+
+KNOWN = "known_to"
+"""File beside the run's: the server that has its name and tags."""
+NO_KEY = "no API key"
+YES = frozenset({"1", "true", "yes", "on"})
 
 
 @dataclass(frozen=True)
@@ -53,26 +60,50 @@ class TrackingJob:
 
 
 def choose_mode(job: TrackingJob, wandb: Any) -> tuple[str, str | None, str]:
-    """(mode, server to look for again, why it is offline as words to append)."""
-    wanted: str = job.settings.mode
-    if wanted == "auto":
-        wanted = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(
-            os.environ.get("WANDB_MODE", ""), "auto"
-        )
-    if wanted in {"offline", "disabled"}:
-        return wanted, None, ""
-    server: str = wandb.setup().settings.base_url
+    """(mode, server to look for again, why it is offline or disabled as words to append)."""
+    if job.settings.mode == "offline":
+        return "offline", None, ""
+    if job.settings.mode == "online":
+        be_online()
+    settings = wandb.setup().settings
+    if job.settings.mode == "auto" and (mode := _mode_of_user(settings.mode)) is not None:
+        return mode, None, ", as WANDB_MODE, WANDB_DISABLED or W&B's settings say"
+    server: str = settings.base_url
     if job.offline_because is not None:
         return "offline", server if job.may_reconnect else None, f", {job.offline_because}"
-    try:
-        if not wandb.login(verify=False, prompt=False):
-            return "offline", None, ", no API key"
-    except Exception as error:  # noqa: BLE001 - a malformed key, a broken netrc
-        return "offline", None, f", the API key can't be used ({one_line(error)})"
+    if (failure := no_key(wandb)) is not None:
+        return "offline", None, f", {failure}"
     failure = probe(server, job.settings.probe_timeout_s)
     if failure is not None:
         return "offline", server, f", {server} does not answer ({failure})"
     return "online", None, ""
+
+
+def be_online() -> None:
+    """Before wandb reads its settings: go online whatever WANDB_MODE and W&B's own settings say."""
+    os.environ["WANDB_MODE"] = "online"
+
+
+def _mode_of_user(mode: str) -> Literal["offline", "disabled"] | None:
+    """What a user has told W&B about all runs, where it isn't to be online. WANDB_DISABLED is what Trainer reads."""
+    if mode == "disabled" or os.environ.get("WANDB_DISABLED", "").lower() in YES:
+        return "disabled"
+    return "offline" if mode in {"offline", "dryrun"} else None
+
+
+def no_key(wandb: Any) -> str | None:
+    """Why there is no key for the server, or None where there is one; nobody is asked for it."""
+    try:
+        return None if wandb.login(verify=False, prompt=False) else NO_KEY
+    except Exception as error:  # noqa: BLE001 - a malformed key, a broken netrc
+        return f"the API key can't be used ({one_line(error)})"
+
+
+def refuse_without_key(wandb: Any) -> None:
+    """Raises UserError where there is no key for the server."""
+    if (failure := no_key(wandb)) is not None:
+        text = "there is no key for W&B" if failure == NO_KEY else f"W&B: {failure}"
+        raise UserError(text, "wandb login, or set WANDB_API_KEY")
 
 
 def probe(server: str, timeout_s: float) -> str | None:
@@ -89,7 +120,9 @@ def probe(server: str, timeout_s: float) -> str | None:
         error.close()
         return None if error.code < 500 else f"HTTP {error.code}"
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return one_line(getattr(error, "reason", error))
+        reason = getattr(error, "reason", error)
+        # It has answered; whether its certificate is believed is a matter of wandb's settings, and its own authorities.
+        return None if isinstance(reason, ssl.SSLCertVerificationError) else one_line(reason)
 
 
 def init_run(
@@ -98,17 +131,19 @@ def init_run(
     """The W&B run of a job; `on_stop` is called when its stop button is pressed. `measures`: whether wandb may report what
     the machine does that this process is on."""
     settings = job.settings
+    is_new = not (mode == "online" and _is_known(job, wandb))
     run = wandb.init(
         mode=mode,
         id=settings.run_id,
         resume="allow" if mode == "online" else None,
         project=settings.project,
         entity=settings.entity,
-        name=settings.name or settings.run_id,
-        group=settings.group,
-        job_type=settings.job_type,
-        tags=list(settings.tags) or None,
-        notes=settings.notes,
+        # Later attempts leave these alone: what somebody has changed on the run's page stays.
+        name=(settings.name or settings.run_id) if is_new else None,
+        group=settings.group if is_new else None,
+        job_type=settings.job_type if is_new else None,
+        tags=(list(settings.tags) or None) if is_new else None,
+        notes=settings.notes if is_new else None,
         config=dict(settings.config),
         dir=str(settings.directory),
         settings=wandb.Settings(
@@ -133,7 +168,34 @@ def init_run(
     )
     if settings.monitor:
         run.define_metric(settings.monitor, summary=f"last,{settings.monitor_mode}")
+    if mode == "online":
+        (job.directory / KNOWN).write_text(_server(wandb))
     return run
+
+
+def _is_known(job: TrackingJob, wandb: Any) -> bool:
+    """Whether the server has had the run's name and tags from here."""
+    try:
+        return (job.directory / KNOWN).read_text() == _server(wandb)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _server(wandb: Any) -> str:
+    return str(wandb.setup().settings.base_url)
+
+
+def refusal(error: object) -> str:
+    """Why the server doesn't take a run, in one line."""
+    text = one_line(error)
+    if was_deleted(error):
+        return f"it was deleted there, and W&B takes no id twice: the project's overview can undelete it ({text})"
+    return text
+
+
+def was_deleted(error: object) -> bool:
+    """Whether the server refuses the id of a run that somebody has deleted there."""
+    return "previously created and deleted" in str(error)
 
 
 def one_line(error: object) -> str:

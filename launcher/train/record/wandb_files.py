@@ -27,7 +27,7 @@ def last_step(directory: Path, run_id: str) -> int:
 
 def histories(directory: Path, run_id: str) -> Iterator[dict[str, Any]]:
     """Yield the rows logged to all files of a run, the oldest file first."""
-    for file in sorted(directory.glob(f"*run-*-{run_id}/run-{run_id}.wandb")):
+    for file in sorted(directory.glob(f"*run-*/run-{run_id}.wandb")):
         yield from history(file)
 
 

@@ -24,7 +24,14 @@ from typing import Any, NoReturn
 from launcher import start_up
 from launcher.train.record.sender import Sender
 from launcher.train.record.tracking import LATE
-from launcher.train.record.wandb_client import TrackingJob, choose_mode, init_run, one_line
+from launcher.train.record.wandb_client import (
+    TrackingJob,
+    choose_mode,
+    init_run,
+    one_line,
+    refusal,
+    was_deleted,
+)
 from launcher.train.record.wandb_session import Session
 
 NICENESS = 10
@@ -102,7 +109,7 @@ def _track(job: TrackingJob, control: Control) -> int:
         mode, server, reason = choose_mode(job, wandb)
         if mode == "disabled":
             control.tell("started", mode="disabled")
-            control.tell("unavailable")
+            control.tell("unavailable", notice=f"disabled{reason}; metrics.jsonl has everything")
             return 0
         if mode == "online" and (holder := Sender(job.directory, "training").claim()) is not None:
             mode, reason = "offline", f", {holder} sends it"
@@ -113,9 +120,10 @@ def _track(job: TrackingJob, control: Control) -> int:
     except Exception as error:  # noqa: BLE001 - wandb raises many kinds
         traceback.print_exc()
         if mode == "online" and not job.may_be_offline:
-            control.tell("refused")
+            control.tell("refused", notice=refusal(error) if was_deleted(error) else None)
         elif mode == "online":
-            control.tell("offline", reason=f"could not start online ({one_line(error)})")
+            reason = f"could not start online ({refusal(error)})"
+            control.tell("offline", reason=reason, for_good=was_deleted(error))
         else:
             control.tell(
                 "unavailable", notice=f"not tracking ({one_line(error)}); metrics.jsonl has everything"
@@ -147,20 +155,20 @@ def _follow(session: Session, server: str | None, control: Control) -> bool:
         except TimeoutError:
             control.tell("finished", notice=LATE)
             return False
-    refusal = session.refusal()
-    if refusal is not None:
+    refused = session.refusal()
+    if refused is not None:
         control.tell(
-            "refused", notice=f"the server refused rows ({refusal}); metrics.jsonl has them for later"
+            "refused", notice=f"the server refused rows ({refused}); metrics.jsonl has them for later"
         )
         return False
-    control.tell("finished")
+    control.tell("finished", notice=session.left_out())
     return True
 
 
 def mark_synced(directory: Path, run_id: str) -> None:
     """Keep `wandb sync` from sending the offline parts of a run that the server now has in full."""
-    for part in directory.glob(f"offline-run-*-{run_id}"):
-        (part / f"run-{run_id}.wandb.synced").touch()
+    for part in directory.glob(f"offline-run-*/run-{run_id}.wandb"):
+        part.with_name(f"{part.name}.synced").touch()
 
 
 @contextlib.contextmanager

@@ -24,6 +24,8 @@ from launcher.train.record.wandb_rows import BestSoFar, NodeUse, StepDurations, 
 NODES_S = 5.0
 FATAL = re.compile(r'filestream: fatal error: (?:filestream: failed to upload: )?(.*?)(?: url=|\\|"|$)')
 """What wandb-core logs when it stops sending the rows of a run for good, as JSON."""
+NO_ARTIFACT = re.compile(r'sender: failed to log artifact: (.*?)(?<!\\)"')
+"""What it logs when the server refuses the model, as JSON."""
 
 
 class Following(Protocol):
@@ -43,6 +45,7 @@ class Session:
         self._online = online
         self._control = control
         self._core_log = CoreLog(Path(run.settings.log_internal))
+        self._left_out: list[str] = []
         self.rows = 0
         """How many rows were handed to the client."""
         settings = job.settings
@@ -89,8 +92,10 @@ class Session:
         if self._job.settings.alerts and self._online:
             tell_ending(self._run, directory, exit_code)
         if exit_code is not None:
-            self._log(self._steps.take(), self._results() if exit_code == EXIT_OK else {})
+            self._log(self._steps.take(), self._tables() if exit_code == EXIT_OK else {})
             self._run.summary.update(self._steps.late)
+        if exit_code == EXIT_OK and "model" in self._job.settings.upload:
+            self._send_model()
         if exit_code == EXIT_STOPPED:
             self._run.mark_preempting()
         self._run.finish(exit_code=1 if exit_code is None else exit_code)
@@ -124,18 +129,37 @@ class Session:
         self._nodes_at = time.monotonic() + NODES_S
         return self._nodes.newest()
 
-    def _results(self) -> dict[str, Any]:
-        """What the last row of a completed training carries; the best model is sent besides, where that is asked for."""
+    def _tables(self) -> dict[str, Any]:
+        """What the last row of a completed training carries besides."""
         import wandb
 
         settings = self._job.settings
         try:
-            if "model" in settings.upload and self._online:
-                send_model(wandb, self._run, settings.directory)
             return tables(wandb, settings.directory, mistakes="mistakes" in settings.upload)
-        except Exception:  # noqa: BLE001 - wandb raises many kinds, and the rows go without them
+        except Exception as error:  # noqa: BLE001 - wandb raises many kinds, and the rows go without them
             traceback.print_exc()
+            self._left_out.append(f"the tables are not there ({one_line(error)})")
             return {}
+
+    def _send_model(self) -> None:
+        """The best model, once the rows are on their way."""
+        import wandb
+
+        settings = self._job.settings
+        if not self._online:
+            self._left_out.append(f"the model is not there: `launch sync {settings.run_id}` sends it")
+            return
+        try:
+            send_model(wandb, self._run, settings.directory)
+        except Exception as error:  # noqa: BLE001 - wandb raises many kinds
+            traceback.print_exc()
+            self._left_out.append(f"the model is not there ({one_line(error)})")
+
+    def left_out(self) -> str | None:
+        """What of the results W&B hasn't got and why, once the session is finished; None where it has all."""
+        if (error := self._core_log.artifact_error()) is not None:
+            self._left_out.append(f"the server does not take the model ({error})")
+        return "; ".join(self._left_out) or None
 
     def _log(self, row: tuple[int, dict[str, Number]] | None, more: Mapping[str, Any] | None = None) -> None:
         if row is not None:
@@ -145,22 +169,33 @@ class Session:
 
 
 class CoreLog:
-    """The log of wandb-core: it gives up on a run whose upload was refused (401, 403, 404, ...) and says so here alone."""
+    """The log of wandb-core: it gives up on a run or a model whose upload was refused (401, 403, ...) and says so here alone."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        self._error: str | None = None
+        self._errors: dict[re.Pattern[str], str] = {}
 
     def fatal_error(self) -> str | None:
         """What ended the upload of rows, such as `403 Forbidden`; reads only what is new."""
+        return self._error(FATAL)
+
+    def artifact_error(self) -> str | None:
+        """Why the server has no artifact of the run."""
+        return self._error(NO_ARTIFACT)
+
+    def _error(self, kind: re.Pattern[str]) -> str | None:
+        self._read()
+        return self._errors.get(kind)
+
+    def _read(self) -> None:
         with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
             file.seek(self._offset)
             for line in lines_of(file):
                 if not line.endswith(b"\n") and len(line) < MOST_LINE_BYTES:
                     break
                 self._offset += len(line)
-                found = FATAL.search(line.decode(errors="replace"))
-                if found and self._error is None:
-                    self._error = one_line(found[1])
-        return self._error
+                text = line.decode(errors="replace")
+                for kind in (FATAL, NO_ARTIFACT):
+                    if kind not in self._errors and (found := kind.search(text)):
+                        self._errors[kind] = one_line(found[1].replace('\\"', '"'))

@@ -11,7 +11,7 @@ from launcher.errors import RunFailed, UserError
 from launcher.planning.plan import Plan
 from launcher.planning.recorded_plan import recorded_plan
 from launcher.runs.directory import RunDir
-from launcher.train.record.wandb_client import one_line
+from launcher.train.record.wandb_client import be_online, one_line, refuse_without_key
 
 NAME = "launch"
 MOST_NODES = 16
@@ -24,12 +24,12 @@ def lay_out(run: RunDir) -> str:
     if importlib.util.find_spec("wandb_workspaces") is None:
         text = "a workspace needs wandb-workspaces, which is not installed"
         raise UserError(text, "pip install 'launch-encoders[workspace]'")
+    be_online()
     import wandb
 
     plan = recorded_plan(run.plan)
     settings = plan.recipe.tracking.wandb
-    if not wandb.login(verify=False, prompt=False):
-        raise UserError("there is no key for W&B", "wandb login, or set WANDB_API_KEY")
+    refuse_without_key(wandb)
     try:
         entity = settings.entity or wandb.Api().default_entity
         return _saved(str(entity), settings.project, panels(plan))

@@ -107,7 +107,10 @@ def shown(server: WandbStub) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_record_is_sent_whole_and_once(server: WandbStub, sync: Sync, run: RunDir) -> None:
+def test_a_record_is_sent_whole_and_once_where_runs_are_offline_otherwise(
+    server: WandbStub, sync: Sync, run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
     done = sync()
     assert (done["event"], done["rows"], done["ended"]) == ("result", STEPS, True)
     assert done["url"].endswith("/launcher/runs/r")

@@ -10,6 +10,8 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,7 +22,7 @@ from typing import Any
 
 import pytest
 from support.waiting import wait_until
-from support.wandb_stub import API_KEY, WandbStub
+from support.wandb_stub import API_KEY, ENTITY, WandbStub
 
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
@@ -29,6 +31,7 @@ from launcher.train.record import wandb_files
 from launcher.train.record.alerts import cause
 from launcher.train.record.metrics_log import MetricsLog
 from launcher.train.record.tracking import Tracker, TrackingSettings
+from launcher.train.record.wandb_client import probe
 from launcher.train.record.wandb_rows import BestSoFar, Steps
 
 RUN = "run-of-a-test"
@@ -218,10 +221,25 @@ def test_best_is_of_the_validation_split_and_the_first_of_equals(mode: str, step
 # Online
 
 
-def test_metrics_arrive_while_the_training_runs(server: WandbStub, start: Start) -> None:
+OF_A_SHELL = {
+    "WANDB_MODE": "offline",
+    "WANDB_LAUNCH": "true",
+    "WANDB_RESUME_FROM": "another?_step=3",
+    "WANDB_SWEEP_PARAM_PATH": "gone/config.yaml",
+    "WANDB_ENTITY": "elsewhere",
+    "WANDB_TAGS": "t" * 70,
+}
+"""What people have set for other things."""
+
+
+def test_metrics_arrive_while_the_training_runs(
+    server: WandbStub, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in OF_A_SHELL.items():
+        monkeypatch.setenv(variable, value)
     config = {"recipe": {"train": {"lr": 3e-4}}, "slurm": {"job_id": 7}}
     log, tracker = start(
-        name="a name", group="a group", job_type="train", tags=("one", "two"), notes="a note", config=config,
+        mode="online", name="a name", group="a group", job_type="train", tags=("one", "two"), notes="a note", config=config,
         monitor="eval/accuracy",
     )  # fmt: skip
     log.train(1, {"epoch": 0.1, "train/loss": 1.0})
@@ -255,6 +273,7 @@ def test_metrics_arrive_while_the_training_runs(server: WandbStub, start: Start)
     sent = json.loads(run.config)
     assert {name: sent[name]["value"] for name in config} == config
     told = ("displayName", "groupName", "jobType", "tags", "notes", "project")
+    assert run.entity == ENTITY
     assert [run.attributes[name] for name in told] == [
         "a name",
         "a group",
@@ -290,15 +309,19 @@ def test_the_stop_button_asks_the_training_to_stop_and_it_goes_on_later_as_the_s
 ) -> None:
     asked = threading.Event()
     server.press_stop()
-    log, tracker = start(on_stop=asked.set)  # a KeyboardInterrupt in this thread would fail the test
+    log, tracker = start(on_stop=asked.set, tags=("one",))  # a KeyboardInterrupt here would fail the test
     log.train(1, {"train/loss": 3.0})
     log.train(2, {"train/loss": 2.0})
     assert asked.wait(60)
     tracker.finish(75)
     assert "W&B: stop was requested on the run's page" in tracker.notices()
-    assert server.run(RUN).preempting
+    run = server.run(RUN)
+    assert run.preempting
+    assert (run.attributes["displayName"], run.attributes["tags"]) == (RUN, ["one"])
 
-    log, tracker = start()
+    changed = {"displayName": "the good one", "tags": ["one", "baseline"]}  # on the run's page
+    run.attributes.update(changed)
+    log, tracker = start(tags=("one",))
     log.eval(2, "validation", {"eval/loss": 1.5})  # due at the step of the stop, made up for after it
     log.train(3, {"train/loss": 1.0})
     tracker.finish(0)
@@ -307,7 +330,8 @@ def test_the_stop_button_asks_the_training_to_stop_and_it_goes_on_later_as_the_s
         {"_step": 2, "train/loss": 2.0},
         {"_step": 3, "train/loss": 1.0, "eval/loss": 1.5},
     ]
-    assert server.run(RUN).exit_code == 0
+    assert run.exit_code == 0
+    assert {name: run.attributes[name] for name in changed} == changed
 
 
 # The server fails
@@ -343,16 +367,45 @@ def test_without_a_key_the_run_is_offline(
     wait_until(lambda: not list(beside.iterdir()), "wandb's temporary files to be gone")
 
 
+DELETED = "run a/b/c was previously created and deleted; try a new run name"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "said"),
+    [(401, "no such key", ""), (409, DELETED, "it was deleted there, and W&B takes no id twice")],
+    ids=["key", "deleted"],
+)
 @pytest.mark.fault(20)
-def test_a_refused_key_means_offline(server: WandbStub, start: Start, run_dir: Path) -> None:
-    server.fail(401, where="UpsertBucket|RunResumeStatus|Viewer")
-    log, tracker = start()
+def test_a_run_that_is_refused_is_recorded_offline(
+    server: WandbStub, start: Start, run_dir: Path, code: int, message: str, said: str
+) -> None:
+    server.fail(code, "UpsertBucket|RunResumeStatus|Viewer", message)
+    log, tracker = start(init_timeout_s=4)
     log.train(1, {"train/loss": 1.0})
     wait_until(lambda: tracker.mode == "offline", "the run to be offline")
     tracker.finish(0)
     assert offline_rows(run_dir) == [{"_step": 1, "train/loss": 1.0}]
     [notice] = tracker.notices()
-    assert notice.startswith("W&B: offline, could not start online (")
+    assert notice.startswith(f"W&B: offline, could not start online ({said}")
+    assert message in notice
+
+
+def test_a_server_whose_certificate_only_wandb_believes_has_answered(tmp_path: Path) -> None:
+    own = [str(tmp_path / name) for name in ("certificate", "key")]
+    subject = ["-subj", "/CN=localhost", "-days", "2", "-nodes", "-out", own[0], "-keyout", own[1]]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", *subject], check=True, capture_output=True
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*own)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError), listening.accept()[0] as connection:
+                context.wrap_socket(connection, server_side=True)
+
+        threading.Thread(target=answer, daemon=True).start()
+        assert probe(f"https://localhost:{listening.getsockname()[1]}", timeout_s=60) is None
 
 
 @pytest.mark.fault(20)
@@ -560,11 +613,16 @@ def test_settings_that_wandb_refuses_are_said_in_one_line(
     ("exit_code", "title", "severity"), [(0, f"{RUN} is completed", "INFO"), (75, None, None)]
 )
 def test_an_end_is_told_where_alerts_are_asked_for_but_no_planned_stop(
-    server: WandbStub, start: Start, exit_code: int, title: str | None, severity: str | None
+    server: WandbStub, start: Start, run_dir: Path, exit_code: int, title: str | None, severity: str | None
 ) -> None:
-    log, tracker = start(alerts=True)
+    (run_dir / "model").mkdir()
+    (run_dir / "model" / "config.json").write_text("{}")
+    server.fail(403, "CreateArtifact$", "storage quota is used up")
+    log, tracker = start(alerts=True, upload=("model",))
     log.train(1, {"train/loss": 1.0})
     tracker.finish(exit_code)
+    refused = [notice for notice in tracker.notices() if "does not take the model" in notice]
+    assert ["storage quota is used up" in notice for notice in refused] == ([True] if title else []), refused
     assert [(alert["title"], alert["severity"]) for alert in server.alerts] == (
         [(title, severity)] if title else []
     )
@@ -622,6 +680,19 @@ def test_rows_say_what_every_node_is_busy_with(server: WandbStub, start: Start, 
     first, second = rows(server.history(RUN))
     assert first == {"_step": 1, "train/loss": 1.0, "node/0/cpu_percent": 40.5, "node/1/cpu_percent": 41.5}
     assert second == {"_step": 2, "train/loss": 0.5}
+
+
+@pytest.mark.parametrize("variable", ["WANDB_DISABLED=true", "WANDB_MODE=disabled", "WANDB_MODE=offline"])
+def test_what_a_user_has_told_wandb_about_all_runs_is_heeded_and_said(
+    server: WandbStub, start: Start, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*variable.split("="))
+    _, tracker = start()
+    tracker.finish(0)
+    mode = "offline" if variable.endswith("offline") else "disabled"
+    [notice] = tracker.notices()
+    assert notice.startswith(f"W&B: {mode}, as WANDB_MODE, WANDB_DISABLED or W&B's settings say; ")
+    assert (tracker.mode, server.received) == (mode, [])
 
 
 def test_disabled_starts_nothing(server: WandbStub, start: Start, run_dir: Path) -> None:

@@ -81,6 +81,8 @@ def test_every_trial_is_a_run_with_its_values_in_the_sweep(swept: tuple[WandbStu
         assert (there.attributes["sweep"], there.entity, there.project) == ("sw123456", "a-team", "a-project")
         assert [row["_step"] for row in server.history(run_id)] == [1, 2, 3, 4]
         assert there.exit_code == 0
+        shown = json.loads(there.config)
+        assert {key: shown[key]["value"] for key in values} == values, "where the sweep looks for them"
 
 
 @pytest.mark.slow
@@ -183,6 +185,18 @@ def test_variables_of_an_agent_are_keys_only_together(tmp_path: Path) -> None:
     assert loaded.origins["run_id"] == "environment WANDB_RUN_ID"
     alone = load(["recipe=smoke"], environ={"WANDB_RUN_ID": "r", "WANDB_PROJECT": "p"}, cwd=tmp_path)
     assert alone.recipe.run_id is None
-    assert alone.recipe.tracking.wandb.project == "launcher"
     with pytest.raises(UserError, match="must be an id of W&B"):
         load(["recipe=smoke"], environ={**agent, "WANDB_SWEEP_ID": "a/b"}, cwd=tmp_path)
+
+
+def test_what_a_user_tells_wandb_of_all_runs_counts_where_nothing_else_does(tmp_path: Path) -> None:
+    usual = {"WANDB_PROJECT": "1e5", "WANDB_ENTITY": "me", "WANDB_TAGS": "one, two,", "WANDB_NOTES": "a, b"}
+    words = ["recipe=smoke", "tracking.wandb.notes=mine"]
+    loaded = load(words, environ={**usual, "LAUNCH_TRACKING__WANDB__TAGS": "[three]"}, cwd=tmp_path)
+    wandb = loaded.recipe.tracking.wandb
+    assert (wandb.project, wandb.entity, wandb.tags, wandb.notes) == ("1e5", "me", ("three",), "mine")
+    assert loaded.origins["tracking.wandb.project"] == "environment WANDB_PROJECT"
+    wandb = load(["recipe=smoke"], environ=usual, cwd=tmp_path).recipe.tracking.wandb
+    assert (wandb.tags, wandb.notes) == (("one", "two"), "a, b")
+    with pytest.raises(UserError, match=r"environment WANDB_TAGS: tracking\.wandb\.tags.* 1 to 64"):
+        load(["recipe=smoke"], environ={"WANDB_TAGS": "t" * 65}, cwd=tmp_path)
