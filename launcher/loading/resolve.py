@@ -41,10 +41,14 @@ from launcher.loading.schema import (
 )
 from launcher.loading.yaml_source import Node, dump, parse, read_text
 from launcher.recipe.cluster import Cluster
+from launcher.recipe.data_source import name_and_config
 from launcher.recipe.fields import LocalPath
 from launcher.recipe.recipe import TASKS, Recipe
 from launcher.resources import PROFILES
 from launcher.tasks.shared.conflicts import conflicts
+
+ON_DISK = ("/", "./", "../", "~")
+"""How paths begin that aren't taken for names or ids."""
 
 
 @dataclass(frozen=True)
@@ -300,13 +304,24 @@ def _resolve_paths(
             values[key] = {name: absolute(item, base, environ) for name, item in value.items()}
         elif value is not None and (key in local or _is_local(key, value, base)):
             values[key] = absolute(value, base, environ)
+    if values.get("data.source") is not None:
+        base = merged["data.source"].base
+        values["data.source"] = _source(values["data.source"], base, environ)
+
+
+def _source(value: str, base: Path, environ: Mapping[str, str]) -> str:
+    """data.source as the job has to see it, which runs in another directory."""
+    name, config = name_and_config(absolute(value, base, environ))
+    if not (paths.exists(name) or value.startswith(ON_DISK)):
+        return value
+    return name if config is None else f"{name}:{config}"
 
 
 def _is_local(key: str, value: str, base: Path) -> bool:
     """Whether a cluster or model is a path here, and not a name or hub id."""
     if key == "cluster":
         return is_path(value)
-    return value.startswith(("/", "./", "../", "~")) or value in (".", "..") or paths.exists(base / value)
+    return value.startswith(ON_DISK) or value in (".", "..") or paths.exists(base / value)
 
 
 # The recipe, and what contradicts itself in it

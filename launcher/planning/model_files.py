@@ -10,6 +10,7 @@ from pathlib import Path
 
 from launcher import paths
 from launcher.planning.model_config import cached_model, data_cache, hub_cache
+from launcher.recipe.data_source import name_and_config
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Names of whole weights; of those in several files there is an index."""
@@ -63,10 +64,10 @@ def cache_faults(name: str, revision: str, *, weights: bool, forbidden: str) -> 
 
 def data_faults(source: str, forbidden: str) -> list[Fault]:
     """Whether nothing of a data set of the hub is cached."""
-    name = source.partition(":")[0]
+    name, _ = name_and_config(source)
     prepared = data_cache() / name.lower().replace("/", "___")
     downloaded = hub_cache() / ("datasets--" + name.replace("/", "--"))
-    if any(paths.exists(place) for place in (source, prepared, downloaded)):
+    if any(paths.exists(place) for place in (name, prepared, downloaded)):
         return []
     return [_not_cached(data_cache(), forbidden)]
 

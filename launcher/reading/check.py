@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher import tasks
+from launcher import paths, tasks
 from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
 from launcher.reading.data_section import cut_fractions, files, options_for
@@ -19,7 +19,22 @@ from launcher.reading.label_check import known_classes, label_count, label_sets,
 from launcher.reading.opening import missing_files
 from launcher.reading.split_reading import FIRST_ROWS, Split, with_field
 from launcher.recipe.data import Augment, Data
+from launcher.recipe.data_source import name_and_config
 from launcher.recipe.recipe import Recipe
+
+FORMATS_OF_DATASETS = (
+    "csv",
+    "json",
+    "pandas",
+    "parquet",
+    "arrow",
+    "text",
+    "sql",
+    "xml",
+    "imagefolder",
+    "audiofolder",
+)
+"""Names that the library `datasets` takes for a way to read files."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,12 @@ class DataFacts:
 
 def check_data(recipe: Recipe) -> DataFacts:
     """What local files hold; UserError with every mistake found in them or between them and the recipe."""
-    problems = [*_contradictions(recipe.data), *_missing_helpers(recipe.data.augment), *_corpus(recipe)]
+    problems = [
+        *_no_data_set(recipe.data.source),
+        *_contradictions(recipe.data),
+        *_missing_helpers(recipe.data.augment),
+        *_corpus(recipe),
+    ]
     extra = [Split.of_file(name, Path(path), recipe, problems) for name, path in recipe.eval.extra.items()]
     if recipe.data.train is None or recipe.data.source is not None:
         return _done(DataFacts(), problems)
@@ -61,6 +81,21 @@ def check_data(recipe: Recipe) -> DataFacts:
         notes=tuple(_notes(recipe, train, validation, test)),
     )
     return _done(facts, problems)
+
+
+def _no_data_set(source: str | None) -> Iterator[Problem]:
+    """What data.source names instead of a data set of the hub or a directory."""
+    if source is None:
+        return
+    name, _ = name_and_config(source)
+    if paths.is_file(name):
+        yield Problem("is a file", field="data.source", value=source, remedy=f"data.train={name}")
+    elif Path(name).is_absolute() and not paths.exists(name):
+        yield Problem("no such directory", field="data.source", value=source, remedy="check the path")
+    elif name in FORMATS_OF_DATASETS and not paths.exists(name):
+        # The library would read whatever lies in the working directory.
+        remedy = "data.train=FILE, data.validation=FILE"
+        yield Problem("is a format, not a data set", field="data.source", value=source, remedy=remedy)
 
 
 def _contradictions(data: Data) -> Iterator[Problem]:

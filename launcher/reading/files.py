@@ -30,7 +30,7 @@ NAME_A_FORMAT = "give data.format, one of: " + ", ".join(FORMATS)
 MODULES: Mapping[FormatName, str] = {"csv": "delimited", "tsv": "delimited", "json": "json_list"}
 """Modules of formats that aren't called as these are."""
 DIALECTS: Mapping[FormatName, str] = {"csv": "CSV", "tsv": "TSV"}
-EDITIONS: Mapping[FormatName, int] = {"json": 2, "jsonl": 2, "parquet": 2, "conll": 2}
+EDITIONS: Mapping[FormatName, int] = {"json": 2, "jsonl": 2, "parquet": 3, "conll": 2}
 """Raised when the same file gives other rows than before: tokenised data of an earlier edition aren't used again."""
 WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 

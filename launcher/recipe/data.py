@@ -85,7 +85,7 @@ class Data(Section):
     decides = Decides("tokens")
 
     source: Annotated[PathOrId | None, Decides("contents")] = None
-    """Hub data set, `id` or `id:config`; data.train given in a stronger place replaces it."""
+    """Hub data set, `id` or `id:config`, or a directory in the form of one; data.train given in a stronger place replaces it."""
     train: Annotated[Files | None, Decides("contents")] = None
     """Training file or files: csv, tsv, json, jsonl, parquet, txt, CoNLL columns or SQuAD json."""
     validation: Annotated[Files | None, Decides("contents")] = None

@@ -148,6 +148,19 @@ def test_a_hub_data_set_given_in_a_stronger_place_replaces_all_files(recipe: Pat
     assert loaded.origins["data.test"] == "environment LAUNCH_DATA__SOURCE (data.source given)"
 
 
+def test_a_directory_of_data_is_absolute_with_its_configuration_and_an_id_stays(recipe: Path) -> None:
+    def source(word: str) -> str | None:
+        return resolve(recipe, f"data.source={word}").recipe.data.source
+
+    here = recipe.parent.parent
+    (here / "imdb").mkdir()
+    (here / "a:b").mkdir()
+    assert [source(word) for word in ("imdb", "imdb:plain", "a:b", "./gone:x")] == [
+        f"{here}/imdb", f"{here}/imdb:plain", f"{here}/a:b", f"{here}/gone:x"
+    ]  # fmt: skip
+    assert [source(word) for word in ("org/imdb", "glue:sst2")] == ["org/imdb", "glue:sst2"]
+
+
 def test_both_in_one_place_contradict_each_other(recipe: Path) -> None:
     (mistake,) = mistakes(recipe, "data.train=a.csv", "data.source=org/data")
     assert "both a file and a hub data set are given" in mistake

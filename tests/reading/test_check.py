@@ -46,6 +46,21 @@ def rows(count: int, classes: int = 2) -> str:
     return "text,label\n" + "".join(f"text {number},{number % classes}\n" for number in range(count))
 
 
+# What is named as a data set of the hub
+
+
+def test_a_data_set_is_no_file_no_format_and_no_directory_that_is_gone(write: Write, tmp_path: Path) -> None:
+    file, gone = write("train.csv", rows(4)), tmp_path / "gone"
+    for source, told in (
+        (file, f"is a file\n    -> data.train={file}"),
+        ("csv", "is a format, not a data set"),
+        (f"{gone}:plain", "no such directory"),
+    ):
+        (problem,) = problems(recipe(source=source))
+        assert told in problem
+    check_data(recipe(source="org/csv"))
+
+
 # Files beside the run's own
 
 

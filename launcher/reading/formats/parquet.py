@@ -9,6 +9,7 @@ from typing import Any
 
 from launcher.reading import packed
 from launcher.reading.cells import plain
+from launcher.reading.class_names import names_given, with_names
 from launcher.reading.messages import mistake
 from launcher.reading.opening import open_as_it_is, open_file
 from launcher.reading.options import ReadOptions
@@ -24,8 +25,13 @@ def rows(path: Path, _: ReadOptions) -> Iterator[Row]:
 
     position = 0
     try:
-        for batch in _opened(path).iter_batches(batch_size=BATCH_ROWS):
-            columns = [_cells(column) for column in batch.columns]
+        file = _opened(path)
+        named = names_given(file.schema_arrow.metadata or {})
+        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            columns = [
+                _cells(column, named.get(name))
+                for name, column in zip(batch.schema.names, batch.columns, strict=True)
+            ]
             for values in zip(*columns, strict=True):
                 position += 1
                 yield Row(dict(zip(batch.schema.names, values, strict=True)), position)
@@ -40,8 +46,11 @@ def count(path: Path, _: ReadOptions) -> int | None:
     return int(_opened(path).metadata.num_rows)
 
 
-def _cells(column: Any) -> list[Value]:
-    """The values of one column; moments of time become text in Arrow's form, which is ISO 8601's with a blank."""
+def _cells(column: Any, feature: Any) -> list[Value]:
+    """The values of one column, classes by the names that `feature` has.
+
+    Moments of time become text in Arrow's form, which is ISO 8601's with a blank.
+    """
     from pyarrow import string, types
 
     if (
@@ -50,7 +59,8 @@ def _cells(column: Any) -> list[Value]:
         and not _is_interval(column.type)
     ):
         column = column.cast(string())
-    return [plain(value) for value in column.to_pylist()]
+    values = [plain(value) for value in column.to_pylist()]
+    return values if feature is None else [with_names(value, feature) for value in values]
 
 
 def _is_interval(kind: Any) -> bool:

@@ -194,6 +194,9 @@ class _Rows:
     def may_be_unlabelled(self) -> bool:
         return False
 
+    def notes(self) -> list[str]:
+        return []
+
 
 def _fingerprint(work: Work) -> str:
     """Names all that decides the tokens: values by their keys, files and models by what they hold."""
@@ -247,7 +250,8 @@ def _build(staging: Path, work: Work, progress: Progress, stop: Callable[[], boo
     reading = read(recipe, work.task, sources)
     chosen, targets, labels, names = reading.parts, reading.targets, reading.labels, reading.names
     copies = 0 if work.augmenter is None else recipe.data.augment.copies
-    built = Built(label_names=names, notes=warnings(recipe, sources, chosen, names))
+    notes = [note for source in sources.values() for note in source.notes()]
+    built = Built(label_names=names, notes=[*notes, *warnings(recipe, sources, chosen, names)])
     total, done = sum(len(part.rows) for part in chosen.values()) + copies * len(chosen["train"].rows), 0
     for split, part in chosen.items():
         built.truncated[split] = empty = 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,19 @@ from launcher.reading.nested import add_reached, dotted_names
 from launcher.reading.options import ReadOptions
 from launcher.reading.split_reading import lacks_columns
 from launcher.recipe.data import Clean
+from launcher.recipe.data_source import name_and_config
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row, Value
 from launcher.train.compat.dataset_fingerprint import fingerprint
 from launcher.train.hub import wait_for_hub
+
+WITHOUT = {
+    "validation": "; data.validation_split=null takes a part of the training split",
+    "test": "; data.test_split=null does without",
+}
+"""What can be done where a data set lacks a split."""
+CONFIGS = re.compile(r"[Aa]vailable(?: configs)?: \[(.*?)\]")
+"""How the library lists the configurations of a data set."""
 
 
 class Source(Protocol):
@@ -42,6 +52,9 @@ class Source(Protocol):
 
     def may_be_unlabelled(self) -> bool:
         """Whether -1 in every row means that there are no labels, as in the test splits of the hub."""
+
+    def notes(self) -> list[str]:
+        """What is worth saying of how they were read."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,9 @@ class LocalSource:
     def may_be_unlabelled(self) -> bool:
         return False
 
+    def notes(self) -> list[str]:
+        return []
+
 
 @dataclass(frozen=True)
 class HubSource:
@@ -82,6 +98,8 @@ class HubSource:
     """Whether it was read from a directory of files."""
     nested: tuple[str, ...] = ()
     """Dotted names of columns that may lie within objects."""
+    unlabelled: int = 0
+    """Rows that were left out since they have no label."""
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         position = 0
@@ -101,9 +119,22 @@ class HubSource:
         return [digest.hexdigest()]
 
     def class_names(self) -> tuple[str, ...] | None:
-        feature = self.dataset.features.get(self.label)
-        names = getattr(getattr(feature, "feature", feature), "names", None)
+        feature = self.dataset.features
+        for part in self._steps():
+            feature = _within(feature).get(part) if isinstance(_within(feature), Mapping) else None
+        names = getattr(_within(feature), "names", None)
         return tuple(names) if names else None
+
+    def _steps(self) -> list[str]:
+        """The names by which the label is reached."""
+        if self.label is None or self.label in self.dataset.features:
+            return [str(self.label)]
+        return self.label.split(".")
+
+    def notes(self) -> list[str]:
+        return (
+            [f"{self.name}: {self.unlabelled} rows without a label are left out"] if self.unlabelled else []
+        )
 
     def may_be_unlabelled(self) -> bool:
         return True
@@ -127,6 +158,16 @@ class Cleaned:
 
     def may_be_unlabelled(self) -> bool:
         return self.source.may_be_unlabelled()
+
+    def notes(self) -> list[str]:
+        return self.source.notes()
+
+
+def _within(feature: Any) -> Any:
+    """What a list holds, of however many levels."""
+    while hasattr(feature, "feature") or isinstance(feature, list):
+        feature = feature[0] if isinstance(feature, list) else feature.feature
+    return feature
 
 
 def open_sources(recipe: Recipe) -> dict[str, Source]:
@@ -169,7 +210,7 @@ def _open_hub(recipe: Recipe) -> dict[str, Source]:
             continue
         if name not in splits:
             text = f"data.{split}_split={name}: {data.source} has no such split"
-            raise RunFailed("data", text, choices(name, list(splits)))
+            raise RunFailed("data", text, choices(name, list(splits)) + WITHOUT.get(split, ""))
         names = splits[name].column_names
         wanted_here = [*columns, *(of_training if split == "train" else [])]
         wanted_here += [column for column in spec.optional_columns if column in names]
@@ -179,35 +220,82 @@ def _open_hub(recipe: Recipe) -> dict[str, Source]:
             text = f"{data.source} [{name}] has no column {', '.join(missing)}"
             raise RunFailed("data", text, choices(missing[0], splits[name].column_names))
         chosen = splits[name].select_columns(list(dict.fromkeys(held.values())))
-        in_directory = Path(str(data.source)).exists()
-        sources[split] = HubSource(f"{data.source} [{name}]", chosen, label, in_directory, dotted_names(data))
+        known = _labelled(chosen, label)
+        sources[split] = HubSource(
+            f"{data.source} [{name}]",
+            known,
+            label,
+            in_directory=Path(name_and_config(str(data.source))[0]).exists(),
+            nested=dotted_names(data),
+            unlabelled=len(chosen) - len(known),
+        )
     return sources
 
 
+def _labelled(dataset: Any, label: str | None) -> Any:
+    """The rows that have a class, where the data set declares them and only some have none, as in SNLI."""
+    if getattr(dataset.features.get(label), "names", None) is None:
+        return dataset
+    import pyarrow.compute
+
+    numbers = dataset.select_columns([label]).with_format("arrow")[:][label]
+    known = pyarrow.compute.greater_equal(numbers, 0).fill_null(False).to_numpy()
+    return dataset.select(known.nonzero()[0]) if known.any() and not known.all() else dataset
+
+
 def _load_hub(source: str) -> Any:
-    """Every split of a hub data set, from the local cache where it is there."""
+    """Every split of a hub data set, from the local cache where it is there, or of a directory."""
     import datasets
 
-    path, config = (source, None) if Path(source).exists() else _name_and_config(source)
+    path, config = name_and_config(source)
     with _without_progress_bars(datasets):
         try:
             with _offline(datasets):
-                return datasets.load_dataset(path, config)
+                return _loaded(datasets, path, config)
         except Exception:  # noqa: BLE001  (not cached: the library says so in many ways; the next attempt speaks)
             pass
         try:
-            if not Path(source).exists():
+            if not Path(path).exists():
                 wait_for_hub()
-            return datasets.load_dataset(path, config)
+            return _loaded(datasets, path, config)
         except Exception as error:
-            cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            remedy = f"check data.source (id or id:config); or {fetching_remedy(os.environ, NO_DATA)}"
-            raise RunFailed("data", f"{source} can't be loaded: {cause}", remedy) from error
+            raise _not_loaded(source, error) from error
 
 
-def _name_and_config(source: str) -> tuple[str, str | None]:
-    name, colon, config = source.partition(":")
-    return name, config if colon else None
+def _loaded(datasets: Any, path: str, config: str | None) -> Any:
+    """The splits of a data set, those of a directory that `save_to_disk` wrote among them."""
+    if (Path(path) / "dataset_dict.json").is_file():
+        return datasets.load_from_disk(path)
+    if (Path(path) / "state.json").is_file():
+        return {"train": datasets.load_from_disk(path)}
+    return datasets.load_dataset(path, config)
+
+
+def _not_loaded(source: str, error: BaseException) -> RunFailed:
+    """The failure of a run whose data set can't be loaded, with what helps as far as it can be told."""
+    path, config = name_and_config(source)
+    in_directory = Path(path).exists()
+    if str(error).startswith("An error occurred while generating") and error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip()
+    cause = (text.splitlines() or [type(error).__name__])[0]
+    remedy = f"check data.source (id or id:config); or {fetching_remedy(os.environ, NO_DATA)}"
+    if in_directory:
+        remedy = "or name its files: data.train=FILE data.validation=FILE"
+    if (listed := CONFIGS.search(text)) is not None:
+        names = re.findall(r"'([^']+)'", listed[1])
+        cause = (
+            "there are several configurations" if config is None else f"there is no configuration {config}"
+        )
+        remedy = f"data.source={path}:NAME; {choices(config or '', names)}"
+    elif "scripts are no longer supported" in text:
+        remedy = (
+            f"the hub keeps it as parquet, too: hf download {path} --repo-type dataset --revision refs/convert/parquet"
+            " --local-dir DIR; then data.source=DIR/CONFIG"
+        )
+    elif "Compression type zstd" in text:
+        remedy = f"pip install zstandard; {remedy}"
+    return RunFailed("data", f"{source} can't be loaded: {cause}", remedy)
 
 
 @contextmanager

@@ -133,7 +133,9 @@ def _session(run: RunDir, settings: TrackingSettings, ending: Ending, events: Ev
         trainer_pid=os.getpid(),
     )
     try:
-        opened = init_run(job, wandb, "online", lambda: write_text(run.stop, "wandb\n"), measures=False)
+        opened = init_run(
+            job, wandb, "online", lambda: write_text(run.stop, "wandb\n"), events.notice, measures=False
+        )
     except Exception as error:  # noqa: BLE001 - wandb raises many kinds
         traceback.print_exc()
         remedy = "look at tracking.wandb.project and entity of the recipe, and at wandb login"

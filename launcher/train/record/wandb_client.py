@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -18,6 +19,11 @@ from launcher.train.record.tracking import TrackingSettings
 
 KNOWN = "known_to"
 """File beside the run's: the server that has its name and tags."""
+HEARD = "stop_heard"
+"""File beside the run's: its stop button has been heeded once."""
+OLD_PRESS_S = 60.0
+"""Time after its beginning in which a client hears of a button that was pressed before; whether the server forgets that when a
+run goes on is not said anywhere."""
 NO_KEY = "no API key"
 YES = frozenset({"1", "true", "yes", "on"})
 
@@ -126,11 +132,13 @@ def probe(server: str, timeout_s: float) -> str | None:
 
 
 def init_run(
-    job: TrackingJob, wandb: Any, mode: str, on_stop: Callable[[], None], *, measures: bool = True
-) -> Any:
+    job: TrackingJob, wandb: Any, mode: str, on_stop: Callable[[], None], say: Callable[[str], None],
+    *, measures: bool = True,
+) -> Any:  # fmt: skip
     """The W&B run of a job; `on_stop` is called when its stop button is pressed. `measures`: whether wandb may report what
     the machine does that this process is on."""
     settings = job.settings
+    button = StopButton(job.directory / HEARD, on_stop, say)
     is_new = not (mode == "online" and _is_known(job, wandb))
     run = wandb.init(
         mode=mode,
@@ -157,7 +165,7 @@ def init_run(
             sweep_id=settings.sweep,
             x_stats_pid=job.trainer_pid,
             x_disable_stats=not measures,
-            stop_fn=on_stop,
+            stop_fn=button.pressed,
             init_timeout=settings.init_timeout_s,
             finish_timeout=settings.finish_timeout_s,
             finish_timeout_raises=True,
@@ -170,7 +178,30 @@ def init_run(
         run.define_metric(settings.monitor, summary=f"last,{settings.monitor_mode}")
     if mode == "online":
         (job.directory / KNOWN).write_text(_server(wandb))
+    button.watched()
     return run
+
+
+class StopButton:
+    """The stop button of a run's page: heeded once, and no more by a later attempt that only hears of the same press."""
+
+    def __init__(self, heard: Path, on_stop: Callable[[], None], say: Callable[[str], None]) -> None:
+        self._heard, self._on_stop, self._say = heard, on_stop, say
+        self._since = float("inf")
+
+    def watched(self, now: float | None = None) -> None:
+        """The client begins to look at it."""
+        self._since = time.monotonic() if now is None else now
+
+    def pressed(self) -> None:
+        """Stop the run, or say why not."""
+        if self._heard.exists() and time.monotonic() < self._since + OLD_PRESS_S:
+            self._say(
+                "the stop button is still pressed there as it was before, and not heeded: use launch stop"
+            )
+            return
+        self._heard.touch()
+        self._on_stop()
 
 
 def _is_known(job: TrackingJob, wandb: Any) -> bool:

@@ -58,6 +58,10 @@ class Control:
         with contextlib.suppress(OSError):
             os.write(self._output, json.dumps({"event": event, **fields}).encode() + b"\n")
 
+    def say(self, text: str) -> None:
+        """Have the training say something."""
+        self.tell("notice", notice=text)
+
     def _listen(self) -> None:
         orphaned = False
         while not orphaned:
@@ -116,7 +120,7 @@ def _track(job: TrackingJob, control: Control) -> int:
         if mode == "offline" and not job.may_be_offline:
             control.tell("refused")
             return 0
-        run = init_run(job, wandb, mode, lambda: control.tell("stop"))
+        run = init_run(job, wandb, mode, lambda: control.tell("stop"), control.say)
     except Exception as error:  # noqa: BLE001 - wandb raises many kinds
         traceback.print_exc()
         if mode == "online" and not job.may_be_offline:

@@ -31,7 +31,7 @@ from launcher.train.record import wandb_files
 from launcher.train.record.alerts import cause
 from launcher.train.record.metrics_log import MetricsLog
 from launcher.train.record.tracking import Tracker, TrackingSettings
-from launcher.train.record.wandb_client import probe
+from launcher.train.record.wandb_client import OLD_PRESS_S, StopButton, probe
 from launcher.train.record.wandb_rows import BestSoFar, Steps
 
 RUN = "run-of-a-test"
@@ -332,6 +332,17 @@ def test_the_stop_button_asks_the_training_to_stop_and_it_goes_on_later_as_the_s
     ]
     assert run.exit_code == 0
     assert {name: run.attributes[name] for name in changed} == changed
+
+
+def test_a_button_that_an_earlier_attempt_has_heeded_stops_no_later_one(tmp_path: Path) -> None:
+    stopped: list[str] = []
+    said: list[str] = []
+    for seconds_before in (0.0, 0.0, OLD_PRESS_S):  # the first attempt, the second, and late in the second
+        button = StopButton(tmp_path / "heard", lambda: stopped.append("stop"), said.append)
+        button.watched(time.monotonic() - seconds_before)
+        button.pressed()
+    assert (len(stopped), len(said)) == (2, 1)
+    assert said[0].endswith("use launch stop")
 
 
 # The server fails

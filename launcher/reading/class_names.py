@@ -1,0 +1,54 @@
+"""Names of classes that the library `datasets` writes into a parquet file, whose cells hold only their numbers.
+
+They stand in the file's metadata as JSON: {"info": {"features": {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}}}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+KEY = b"huggingface"
+
+
+def names_given(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """What is said of each column that holds classes, somewhere within; nothing where nobody says it."""
+    try:
+        features = json.loads(metadata[KEY])["info"]["features"]
+        return {str(name): feature for name, feature in features.items() if _holds_classes(feature)}
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):  # nothing, or another library's
+        return {}
+
+
+def with_names(value: Any, feature: Any) -> Any:
+    """A cell with the names of its classes; None for a number without one, which says that there is no label."""
+    if isinstance(feature, list):
+        feature = {"feature": feature[0]}
+    if _is_class(feature):
+        if type(value) is not int:
+            return value
+        return feature["names"][value] if 0 <= value < len(feature["names"]) else None
+    if isinstance(value, list):
+        return [with_names(item, feature.get("feature", feature)) for item in value]
+    if isinstance(value, dict):
+        inner = feature.get("feature", feature)
+        return {key: with_names(item, inner[key]) if key in inner else item for key, item in value.items()}
+    return value
+
+
+def _is_class(feature: Mapping[str, Any]) -> bool:
+    names = feature.get("names")
+    return (
+        feature.get("_type") == "ClassLabel"
+        and isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+    )
+
+
+def _holds_classes(feature: Any) -> bool:
+    if isinstance(feature, list):
+        return len(feature) == 1 and _holds_classes(feature[0])
+    if not isinstance(feature, Mapping):
+        return False
+    return _is_class(feature) or any(map(_holds_classes, feature.values()))

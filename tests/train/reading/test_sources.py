@@ -1,0 +1,126 @@
+"""Data sets of the hub as they are published, read from directories in the same forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.errors import RunFailed
+from launcher.loading.resolve import load
+from launcher.reading.files import read_rows
+from launcher.reading.options import ReadOptions
+from launcher.recipe.recipe import Recipe
+from launcher.train.reading.sources import open_sources
+from launcher.train.reading.targets import label_names_of, read_labels
+
+TAGS = ["O", "B-PER", "I-PER", "B-LOC"]
+CONFIGS = """---
+configs:
+- {config_name: one, data_files: [{split: train, path: plain/train.parquet}]}
+- {config_name: two, data_files: [{split: train, path: plain/train.parquet}, {split: dev, path: plain/dev.parquet}]}
+---
+"""
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for each form."""
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+
+    directory = tmp_path_factory.mktemp("published")
+    of_class, of_tags = ClassLabel(names=["pos", "neg"]), List(ClassLabel(names=TAGS))
+
+    def reviews(*labels: int) -> Any:
+        columns = {"text": [f"film {number}" for number in range(len(labels))], "label": list(labels)}
+        return Dataset.from_dict(columns, features=Features({"text": Value("string"), "label": of_class}))
+
+    for folder in ("plain", "partly"):
+        (directory / folder).mkdir()
+    (directory / "README.md").write_text(CONFIGS)
+    for name, labels in {"train": (1, 0, 1), "dev": (0, 1), "test": (-1, -1)}.items():
+        reviews(*labels).to_parquet(directory / "plain" / f"{name}.parquet")
+    reviews(1, -1, 0, -1).to_parquet(directory / "partly" / "train.parquet")
+    DatasetDict({"train": reviews(0, 1), "validation_matched": reviews(1)}).save_to_disk(directory / "saved")
+    reviews(0, 1).save_to_disk(directory / "alone")
+    nested = {"tokens": [["Anna", "May"], ["Rome"]], "gold": [{"tags": [1, 2]}, {"tags": [3]}]}
+    features = Features({"tokens": List(Value("string")), "gold": {"tags": of_tags}})
+    (directory / "tagged").mkdir()
+    Dataset.from_dict(nested, features=features).to_parquet(directory / "tagged" / "train.parquet")
+    (directory / "scripted").mkdir()
+    (directory / "scripted" / "scripted.py").touch()
+    return directory
+
+
+def recipe_of(directory: Path, *words: str) -> Recipe:
+    (directory / "r.yaml").write_text("task: classification\nmodel: {name: org/m}\n")
+    return load(["recipe=r.yaml", *words], environ={}, cwd=directory).recipe
+
+
+def read(directory: Path, *words: str) -> tuple[list[Any], tuple[str, ...], list[str]]:
+    """Labels of the training rows, classes by number, and what is said of them."""
+    recipe = recipe_of(directory, *words)
+    train = open_sources(recipe)["train"]
+    labels = read_labels(recipe, train)
+    return labels, label_names_of(recipe, train, labels), train.notes()
+
+
+def refused(directory: Path, *words: str) -> str:
+    with pytest.raises(RunFailed) as caught:
+        read(directory, *words)
+    return str(caught.value)
+
+
+CUT = "data.validation_split=null"
+
+
+def test_classes_have_the_names_that_were_declared(published: Path) -> None:
+    assert read(published, "data.source=plain", CUT) == (["neg", "pos", "neg"], ("pos", "neg"), [])
+    tagged = (
+        "data.source=tagged",
+        CUT,
+        "task=token-classification",
+        "data.text=tokens",
+        "data.label=gold.tags",
+    )
+    labels, names, _ = read(published, *tagged)
+    assert [list(tags) for tags in labels] == [["B-PER", "I-PER"], ["B-LOC"]]
+    assert names == tuple(TAGS)
+
+
+def test_classes_of_a_parquet_file_have_the_names_that_stand_in_it(published: Path) -> None:
+    def cells(name: str, column: str) -> list[Any]:
+        return [row.values[column] for row in read_rows(published / name, ReadOptions())]
+
+    assert cells("plain/train.parquet", "label") == ["neg", "pos", "neg"]
+    assert cells("partly/train.parquet", "label") == ["neg", None, "pos", None]
+    assert cells("tagged/train.parquet", "gold") == [{"tags": ["B-PER", "I-PER"]}, {"tags": ["B-LOC"]}]
+
+
+def test_rows_without_a_class_are_left_out_and_told_but_not_where_all_are(published: Path) -> None:
+    labels, _, notes = read(published, "data.source=partly", CUT)
+    assert labels == ["neg", "pos"]
+    assert notes == [f"{published}/partly [train]: 2 rows without a label are left out"]
+    assert "has a label" in refused(published, "data.source=plain", CUT, "data.train_split=test")
+
+
+@pytest.mark.parametrize("words", [("saved", "data.validation_split=validation_matched"), ("alone", CUT)])
+def test_what_was_saved_to_disk_is_read(published: Path, words: tuple[str, str]) -> None:
+    assert read(published, f"data.source={words[0]}", words[1])[0] == ["pos", "neg"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("data.source=.",), ("there are several configurations", ":NAME; allowed: one, two")),
+        (("data.source=.:onw",), ("there is no configuration onw", "did you mean one?")),
+        (("data.source=.:two",), ("no such split", "allowed: train, dev; data.validation_split=null takes")),
+        (("data.source=scripted",), ("scripts are no longer supported", "refs/convert/parquet")),
+    ],
+)
+def test_what_is_missing_is_told_with_what_there_is(
+    published: Path, words: tuple[str, ...], said: tuple[str, str]
+) -> None:
+    told = refused(published, *words)
+    assert [part for part in said if part not in told] == [], told
