@@ -160,7 +160,7 @@ def _dashboard(run: RunDir, plan: RunPlan, result: Result) -> Iterator[str]:
     if plan.recipe.tracking.wandb.mode == "disabled":
         yield _row("dashboard", "none: tracking.wandb.mode=disabled")
     elif has_unsent(run):
-        yield _row("dashboard", f"W&B, recorded offline: launch sync {run.run_id} sends it")
+        yield _row("dashboard", f"W&B, not sent yet: launch sync {run.run_id} sends it")
     elif page := (result.tracking and result.tracking.url) or wandb_page(run):
         yield _row("dashboard", page)
 

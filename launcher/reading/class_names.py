@@ -6,7 +6,7 @@ They stand in the file's metadata as JSON: {"info": {"features": {"label": {"nam
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 KEY = b"huggingface"
@@ -21,19 +21,26 @@ def names_given(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
         return {}
 
 
-def with_names(value: Any, feature: Any) -> Any:
-    """A cell with the names of its classes; None for a number without one, which says that there is no label."""
+def with_names(value: Any, names: Sequence[str]) -> Any:
+    """A number as the name of its class, also within lists; None for one without a name, which says that there is no label."""
+    if isinstance(value, list):
+        return [with_names(item, names) for item in value]
+    if type(value) is not int:
+        return value
+    return names[value] if 0 <= value < len(names) else None
+
+
+def named(value: Any, feature: Any) -> Any:
+    """A cell of which `feature` says where in it there are classes."""
     if isinstance(feature, list):
         feature = {"feature": feature[0]}
     if _is_class(feature):
-        if type(value) is not int:
-            return value
-        return feature["names"][value] if 0 <= value < len(feature["names"]) else None
+        return with_names(value, feature["names"])
     if isinstance(value, list):
-        return [with_names(item, feature.get("feature", feature)) for item in value]
+        return [named(item, feature.get("feature", feature)) for item in value]
     if isinstance(value, dict):
         inner = feature.get("feature", feature)
-        return {key: with_names(item, inner[key]) if key in inner else item for key, item in value.items()}
+        return {key: named(item, inner[key]) if key in inner else item for key, item in value.items()}
     return value
 
 

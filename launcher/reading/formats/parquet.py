@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.reading import packed
 from launcher.reading.cells import plain
-from launcher.reading.class_names import names_given, with_names
+from launcher.reading.class_names import named, names_given
 from launcher.reading.messages import mistake
 from launcher.reading.opening import open_as_it_is, open_file
 from launcher.reading.options import ReadOptions
@@ -26,10 +26,10 @@ def rows(path: Path, _: ReadOptions) -> Iterator[Row]:
     position = 0
     try:
         file = _opened(path)
-        named = names_given(file.schema_arrow.metadata or {})
+        features = names_given(file.schema_arrow.metadata or {})
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             columns = [
-                _cells(column, named.get(name))
+                _cells(column, features.get(name))
                 for name, column in zip(batch.schema.names, batch.columns, strict=True)
             ]
             for values in zip(*columns, strict=True):
@@ -60,7 +60,7 @@ def _cells(column: Any, feature: Any) -> list[Value]:
     ):
         column = column.cast(string())
     values = [plain(value) for value in column.to_pylist()]
-    return values if feature is None else [with_names(value, feature) for value in values]
+    return values if feature is None else [named(value, feature) for value in values]
 
 
 def _is_interval(kind: Any) -> bool:

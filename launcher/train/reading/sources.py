@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +11,8 @@ from typing import Any, Protocol
 
 from launcher import tasks
 from launcher.errors import RunFailed, UserError, choices
-from launcher.planning.model_files import NO_DATA, fetching_remedy
 from launcher.reading.cells import plain
+from launcher.reading.class_names import with_names
 from launcher.reading.cleaning import kept
 from launcher.reading.data_section import files, read_options
 from launcher.reading.files import content_hash, peek, read_rows, reading_of
@@ -27,15 +25,13 @@ from launcher.recipe.data_source import name_and_config
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row, Value
 from launcher.train.compat.dataset_fingerprint import fingerprint
-from launcher.train.hub import wait_for_hub
+from launcher.train.reading.hub_loading import load_hub
 
 WITHOUT = {
     "validation": "; data.validation_split=null takes a part of the training split",
     "test": "; data.test_split=null does without",
 }
 """What can be done where a data set lacks a split."""
-CONFIGS = re.compile(r"[Aa]vailable(?: configs)?: \[(.*?)\]")
-"""How the library lists the configurations of a data set."""
 
 
 class Source(Protocol):
@@ -48,7 +44,7 @@ class Source(Protocol):
         """What these rows are, content and all; equal identities mean equal rows."""
 
     def class_names(self) -> tuple[str, ...] | None:
-        """Names of the classes where the data set declares them; labels are then numbers, -1 for none."""
+        """Names of the classes in their order, where the data set declares them."""
 
     def may_be_unlabelled(self) -> bool:
         """Whether -1 in every row means that there are no labels, as in the test splits of the hub."""
@@ -100,14 +96,18 @@ class HubSource:
     """Dotted names of columns that may lie within objects."""
     unlabelled: int = 0
     """Rows that were left out since they have no label."""
+    unasked: str | None = None
+    """The configuration that the library has chosen, as it does where just one is cached."""
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        position = 0
+        position, names = 0, self.class_names()
         for batch in self.dataset.iter(batch_size=1000):
             for values in zip(*batch.values(), strict=True):
                 position += 1
-                row = dict(zip(batch, map(plain, values), strict=True))
-                yield self.name, Row(add_reached(row, self.nested), position)
+                row = add_reached(dict(zip(batch, map(plain, values), strict=True)), self.nested)
+                if names is not None and self.label is not None:
+                    row[self.label] = with_names(row.get(self.label), names)
+                yield self.name, Row(row, position)
 
     def identity(self) -> list[str]:
         if not self.in_directory and (known := fingerprint(self.dataset)) is not None:
@@ -199,7 +199,7 @@ def _open_local(recipe: Recipe) -> dict[str, Source]:
 
 def _open_hub(recipe: Recipe) -> dict[str, Source]:
     data, spec = recipe.data, tasks.of(recipe)
-    splits = _load_hub(str(data.source))
+    splits = load_hub(str(data.source))
     wanted = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
     columns = list(dict.fromkeys((*spec.given_texts, *spec.choice_columns, *spec.label_columns)))
     of_training = [*([] if data.group is None else [data.group]), *spec.negative_columns]
@@ -228,8 +228,16 @@ def _open_hub(recipe: Recipe) -> dict[str, Source]:
             in_directory=Path(name_and_config(str(data.source))[0]).exists(),
             nested=dotted_names(data),
             unlabelled=len(chosen) - len(known),
+            unasked=_unasked(str(data.source), splits[name]) if split == "train" else None,
         )
     return sources
+
+
+def _unasked(source: str, dataset: Any) -> str | None:
+    """The configuration of the hub's that is read although none was asked for; that of data without any is `default`."""
+    path, config = name_and_config(source)
+    name: str | None = dataset.info.config_name
+    return None if name == "default" or config is not None or Path(path).exists() else name
 
 
 def _labelled(dataset: Any, label: str | None) -> Any:
@@ -241,85 +249,6 @@ def _labelled(dataset: Any, label: str | None) -> Any:
     numbers = dataset.select_columns([label]).with_format("arrow")[:][label]
     known = pyarrow.compute.greater_equal(numbers, 0).fill_null(False).to_numpy()
     return dataset.select(known.nonzero()[0]) if known.any() and not known.all() else dataset
-
-
-def _load_hub(source: str) -> Any:
-    """Every split of a hub data set, from the local cache where it is there, or of a directory."""
-    import datasets
-
-    path, config = name_and_config(source)
-    with _without_progress_bars(datasets):
-        try:
-            with _offline(datasets):
-                return _loaded(datasets, path, config)
-        except Exception:  # noqa: BLE001  (not cached: the library says so in many ways; the next attempt speaks)
-            pass
-        try:
-            if not Path(path).exists():
-                wait_for_hub()
-            return _loaded(datasets, path, config)
-        except Exception as error:
-            raise _not_loaded(source, error) from error
-
-
-def _loaded(datasets: Any, path: str, config: str | None) -> Any:
-    """The splits of a data set, those of a directory that `save_to_disk` wrote among them."""
-    if (Path(path) / "dataset_dict.json").is_file():
-        return datasets.load_from_disk(path)
-    if (Path(path) / "state.json").is_file():
-        return {"train": datasets.load_from_disk(path)}
-    return datasets.load_dataset(path, config)
-
-
-def _not_loaded(source: str, error: BaseException) -> RunFailed:
-    """The failure of a run whose data set can't be loaded, with what helps as far as it can be told."""
-    path, config = name_and_config(source)
-    in_directory = Path(path).exists()
-    if str(error).startswith("An error occurred while generating") and error.__cause__ is not None:
-        error = error.__cause__
-    text = str(error).strip()
-    cause = (text.splitlines() or [type(error).__name__])[0]
-    remedy = f"check data.source (id or id:config); or {fetching_remedy(os.environ, NO_DATA)}"
-    if in_directory:
-        remedy = "or name its files: data.train=FILE data.validation=FILE"
-    if (listed := CONFIGS.search(text)) is not None:
-        names = re.findall(r"'([^']+)'", listed[1])
-        cause = (
-            "there are several configurations" if config is None else f"there is no configuration {config}"
-        )
-        remedy = f"data.source={path}:NAME; {choices(config or '', names)}"
-    elif "scripts are no longer supported" in text:
-        remedy = (
-            f"the hub keeps it as parquet, too: hf download {path} --repo-type dataset --revision refs/convert/parquet"
-            " --local-dir DIR; then data.source=DIR/CONFIG"
-        )
-    elif "Compression type zstd" in text:
-        remedy = f"pip install zstandard; {remedy}"
-    return RunFailed("data", f"{source} can't be loaded: {cause}", remedy)
-
-
-@contextmanager
-def _offline(datasets: Any) -> Iterator[None]:
-    """The library's own switch for using nothing but its cache; it has no argument for it."""
-    before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        datasets.config.HF_HUB_OFFLINE = before
-
-
-@contextmanager
-def _without_progress_bars(datasets: Any) -> Iterator[None]:
-    level, bars = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
-    datasets.logging.set_verbosity_error()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(level)
-        if not bars:
-            datasets.enable_progress_bars()
 
 
 @contextmanager

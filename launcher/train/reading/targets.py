@@ -17,7 +17,6 @@ from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Seen
 from launcher.tasks.shared.labels import class_name, class_numbers
-from launcher.tasks.shared.rows import Row, Value
 from launcher.train.reading.sources import Source, place
 
 UNLABELLED = (-1.0, "-1")
@@ -28,13 +27,12 @@ MISTAKES_SHOWN = 5
 
 def read_labels(recipe: Recipe, source: Source) -> list[Label]:
     """The labels of every row as the task sees them; RunFailed naming the first rows where they don't fit."""
-    declared, spec = source.class_names(), tasks.of(recipe)
+    spec = tasks.of(recipe)
     found: list[Label] = []
     wrong: list[str] = []
     rows = unlabelled = 0
-    for name, given in source.rows():
+    for name, row in source.rows():
         rows += 1
-        row = _named(spec.label_columns[0], given, declared) if declared else given
         mistakes = list(spec.mistakes(row))
         if mistakes:
             unlabelled += all(row.values.get(mistake.column) in (None, "") for mistake in mistakes)
@@ -56,19 +54,6 @@ def read_labels(recipe: Recipe, source: Source) -> list[Label]:
             "data", f"rows don't fit task={recipe.task}:\n{shown}{more}", "mend or remove these rows"
         )
     return found
-
-
-def _named(column: str, row: Row, declared: tuple[str, ...]) -> Row:
-    """A row of a data set that declares its classes, with names for numbers; -1 means unlabelled."""
-
-    def name(value: Value) -> Value:
-        if not isinstance(value, int):
-            return value
-        return declared[value] if 0 <= value < len(declared) else None
-
-    value = row.values.get(column)
-    named = [name(item) for item in value] if isinstance(value, list) else name(value)
-    return Row({**row.values, column: named}, row.position)
 
 
 def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ MAX_REFUSALS = 3
 """Times that going online may fail before this attempt stays offline."""
 CLIENT_IS_WELL_AFTER_S = 600.0
 """A session that lasted longer wipes out the failures, and the refusals of rows, before it."""
-LATE = "the last rows could not be sent in time; a later attempt sends them from metrics.jsonl"
+LATE = "the last rows could not be sent in time; a later attempt, or `launch sync`, sends them from metrics.jsonl"
 PACKAGE_ROOT = Path(__file__).resolve().parents[3]
 # This package and no other of that name, wherever the training was started; without -m, for -P keeps the directory out.
 CLIENT = """

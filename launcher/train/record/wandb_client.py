@@ -139,6 +139,10 @@ def init_run(
     the machine does that this process is on."""
     settings = job.settings
     button = StopButton(job.directory / HEARD, on_stop, say)
+
+    def pressed() -> None:  # a function, for wandb copies all else in its settings deeply
+        button.pressed()
+
     is_new = not (mode == "online" and _is_known(job, wandb))
     run = wandb.init(
         mode=mode,
@@ -165,7 +169,7 @@ def init_run(
             sweep_id=settings.sweep,
             x_stats_pid=job.trainer_pid,
             x_disable_stats=not measures,
-            stop_fn=button.pressed,
+            stop_fn=pressed,
             init_timeout=settings.init_timeout_s,
             finish_timeout=settings.finish_timeout_s,
             finish_timeout_raises=True,

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from launcher import start_up
+from launcher.runs.wandb_parts import LACKING
 from launcher.train.record.sender import Sender
 from launcher.train.record.tracking import LATE
 from launcher.train.record.wandb_client import (
@@ -134,6 +135,8 @@ def _track(job: TrackingJob, control: Control) -> int:
             )
         return 0
     online = mode == "online"
+    if online:
+        (job.directory / LACKING).touch()
     where = (
         f"online, {run.url}" if online else f"offline{reason}; `launch sync {job.settings.run_id}` sends it"
     )
@@ -170,7 +173,8 @@ def _follow(session: Session, server: str | None, control: Control) -> bool:
 
 
 def mark_synced(directory: Path, run_id: str) -> None:
-    """Keep `wandb sync` from sending the offline parts of a run that the server now has in full."""
+    """Note that the server now has a run in full, also for `wandb sync`, which would send its offline parts again."""
+    (directory / LACKING).unlink(missing_ok=True)
     for part in directory.glob(f"offline-run-*/run-{run_id}.wandb"):
         part.with_name(f"{part.name}.synced").touch()
 

@@ -27,10 +27,11 @@ from support.wandb_stub import API_KEY, ENTITY, WandbStub
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
 from launcher.runs.results import Error, Result
+from launcher.runs.wandb_parts import has_unsent
 from launcher.train.record import wandb_files
 from launcher.train.record.alerts import cause
 from launcher.train.record.metrics_log import MetricsLog
-from launcher.train.record.tracking import Tracker, TrackingSettings
+from launcher.train.record.tracking import LATE, Tracker, TrackingSettings
 from launcher.train.record.wandb_client import OLD_PRESS_S, StopButton, probe
 from launcher.train.record.wandb_rows import BestSoFar, Steps
 
@@ -44,7 +45,7 @@ PROGRAM = f"""
 import sys, time
 from pathlib import Path
 from launcher.train.record.metrics_log import MetricsLog
-from launcher.train.record.tracking import Tracker, TrackingSettings
+from launcher.train.record.tracking import LATE, Tracker, TrackingSettings
 directory, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 log = MetricsLog(directory / "metrics.jsonl")
 tracker = Tracker(TrackingSettings({RUN!r}, directory, flush_s=1, poll_s=0.1, monitor="eval/accuracy"), log)
@@ -518,9 +519,9 @@ def test_rows_that_are_refused_to_the_end_come_with_a_later_attempt(
     tracker.finish(0)
     *_, refused, late = tracker.notices()
     assert refused == "W&B: the server refused rows (401 Unauthorized); metrics.jsonl has them for later"
-    assert (
-        late == "W&B: the last rows could not be sent in time; a later attempt sends them from metrics.jsonl"
-    )
+    assert late == f"W&B: {LATE}"
+    RunDir(run_dir).write_result(Result("completed"))
+    assert has_unsent(RunDir(run_dir)), "`launch sync` looks for it"
     assert not list(run_dir.glob("wandb/offline-run-*/*.wandb.synced")), "as if the server had everything"
     assert offline_rows(run_dir) == [], "`wandb sync` would leave a gap"
 
@@ -528,6 +529,7 @@ def test_rows_that_are_refused_to_the_end_come_with_a_later_attempt(
     log, tracker = start()
     tracker.finish(0)
     assert [row["_step"] for row in server.history(RUN)] == [1, 2, 3]
+    assert not has_unsent(RunDir(run_dir))
 
 
 def test_what_a_server_missed_at_the_end_comes_with_a_later_attempt(
@@ -540,7 +542,7 @@ def test_what_a_server_missed_at_the_end_comes_with_a_later_attempt(
     server.hang()
     log.train(4, {"train/loss": 1.0})
     tracker.finish(0)  # wandb gives up
-    late = "W&B: the last rows could not be sent in time; a later attempt sends them from metrics.jsonl"
+    late = f"W&B: {LATE}"
     assert late in tracker.notices()
 
     log, tracker = start()
