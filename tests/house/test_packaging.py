@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-# Distributions whose package has another name, and those that are used without being imported.
+# Distributions whose package has another name.
 PACKAGES = {
     "charset-normalizer": "charset_normalizer",
     "mlflow-skinny": "mlflow",
@@ -24,8 +24,6 @@ PACKAGES = {
     "scikit-learn": "sklearn",
     "wandb-workspaces": "wandb_workspaces",
 }
-NOT_IMPORTED = {"sentencepiece"}
-
 
 NOT_THE_PRODUCT = {"dev", "realdata", "benchmark"}
 """Extras that nothing in launcher/ imports; what the others bring is imported where a recipe asks for it."""
@@ -50,7 +48,7 @@ def imported(repo_root: Path) -> set[str]:
 
 
 def test_every_dependency_is_used_and_every_import_is_a_dependency(repo_root: Path) -> None:
-    declared = {PACKAGES.get(name, name) for name in requirements(repo_root) - NOT_IMPORTED}
+    declared = {PACKAGES.get(name, name) for name in requirements(repo_root)}
     assert declared == imported(repo_root)
 
 

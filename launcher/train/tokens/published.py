@@ -2,7 +2,8 @@
 
 From version 5 on transformers builds most tokenizers anew from their vocabulary. Where tokenizer_config.json says nothing of
 upper case it makes every BERT's texts lower case, those of a model with a cased vocabulary too; a tokenizer.json that cuts
-texts in its own way is read for its vocabulary alone.
+texts in its own way is read for its vocabulary alone, and so is the sentencepiece model of DeBERTa, which turns an ellipsis
+into three dots and wide characters into narrow ones.
 """
 
 from __future__ import annotations
@@ -60,18 +61,36 @@ def cuts_otherwise(backend: Tokenizer, described: Mapping[str, Any], path: Path)
     return any(_pieces(backend, probe) != _pieces(other, probe) for probe in PROBES)
 
 
+def with_its_characters(tokenizer: Any) -> Tokenizer | None:
+    """The tokenizer's fast part with the table of characters of its sentencepiece model; None where nothing is lacking."""
+    vocabulary = str(getattr(tokenizer, "vocab_file", None))
+    if not vocabulary.endswith(".model"):
+        return None
+    from sentencepiece import sentencepiece_model_pb2
+    from tokenizers import Tokenizer, normalizers
+
+    model: Any = vars(sentencepiece_model_pb2)["ModelProto"]()
+    model.ParseFromString(Path(vocabulary).read_bytes())
+    table = model.normalizer_spec.precompiled_charsmap
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    if not table or "Precompiled" in _kinds(_described(backend.normalizer)):
+        return None
+    later = [backend.normalizer] if backend.normalizer is not None else []
+    backend.normalizer = normalizers.Sequence([normalizers.Precompiled(table), *later])
+    return backend
+
+
 def input_names(tokenizer: Any, said: Mapping[str, Any], type_rows: int) -> list[str] | None:
     """Its `model_input_names`, where those that it has don't fit a model with so many token types; else None.
 
-    A tokenizer of no class in particular leaves them out, and one of BERT's class may belong to a RoBERTa, which has one.
+    Those of ALBERT and of no class in particular leave them out, and one of BERT's class may belong to a RoBERTa, which has one.
     """
     names, kind = list(tokenizer.model_input_names), "token_type_ids"
     if not any(tokenizer.backend_tokenizer.encode("a", "a").type_ids):
         return None
     if type_rows == 1 and kind in names:
         return [name for name in names if name != kind]
-    generic = type(tokenizer).__name__ in ("TokenizersBackend", "PreTrainedTokenizerFast")
-    if type_rows > 1 and kind not in names and generic and "model_input_names" not in said:
+    if type_rows > 1 and kind not in names and "model_input_names" not in said:
         return [names[0], kind, *names[1:]]
     return None
 

@@ -66,9 +66,12 @@ def _load(name: str, revision: str | None, local_files_only: bool) -> PreTrained
     described = _json(path)
     if changes := published.settings(tokenizer, said, described):
         tokenizer = load(**changes)
+    kept = {**tokenizer.special_tokens_map, "model_input_names": tokenizer.model_input_names}
     if path and described and published.cuts_otherwise(tokenizer.backend_tokenizer, described, path):
-        kept = {**tokenizer.special_tokens_map, "model_input_names": tokenizer.model_input_names}
         tokenizer = PreTrainedTokenizerFast.from_pretrained(name, **where, **kept)
+    elif not described and (backend := published.with_its_characters(tokenizer)):
+        kept["model_max_length"] = tokenizer.model_max_length
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **kept)  # type: ignore[no-untyped-call]
     if names := published.input_names(tokenizer, said, getattr(config, "type_vocab_size", 0)):
         tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
     return tokenizer  # type: ignore[no-any-return]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace as Namespace
 from typing import Any
 
 import numpy as np
 import pytest
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from support.training import recipe
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import AutoConfig, BertTokenizer
+from transformers import AutoConfig, AutoTokenizer, BertTokenizer
 
 from launcher.errors import RunFailed
 from launcher.train.inputs import check_vocabulary
@@ -89,6 +91,31 @@ def test_a_tokenizer_json_of_another_kind_than_its_class_is_taken_as_it_is(tmp_p
     assert tokens(directory, "GOOD day") == ["▁good", "▁day"]
     tokenizer = load_tokenizer(str(directory), None)
     assert (tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id) == (1, 0, 2)
+
+
+def test_the_characters_of_a_sentencepiece_model_are_its_own(tmp_path: Path) -> None:
+    """DeBERTa-v3 comes as spm.model alone, whose table of characters transformers leaves out."""
+    directory = repository(tmp_path / "m", LOWER, {"do_lower_case": False}, model_type="deberta-v2")
+    (directory / "vocab.txt").unlink()
+    written = BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(["a fine day...", "ABC and so on..."] * 20),
+        model_writer=written, vocab_size=60, hard_vocab_limit=False, minloglevel=3,
+        pad_id=0, bos_id=1, eos_id=2, unk_id=3, pad_piece="[PAD]", bos_piece="[CLS]", eos_piece="[SEP]", unk_piece="[UNK]",
+    )  # fmt: skip
+    (directory / "spm.model").write_bytes(written.getvalue())
+    wide = "a \ufb01ne day\u2026 \uff21\uff22\uff23  and"
+    expected = SentencePieceProcessor(model_proto=written.getvalue()).encode(wide, out_type=str)
+    assert tokens(directory, wide) == expected
+    tokenizer = load_tokenizer(str(directory), None)
+    assert (tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id) == (0, 1, 2)
+    assert tokenizer("a day", "a").input_ids == tokenizer("a day").input_ids + tokenizer("a").input_ids[1:]
+    # What a run saves is read by anyone as it was trained.
+    tokenizer.save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "config.json").write_bytes((directory / "config.json").read_bytes())
+    plain = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert plain(wide, "a").input_ids == tokenizer(wide, "a").input_ids
+    assert plain.mask_token_id == tokenizer.mask_token_id
 
 
 def test_cutting_and_padding_baked_into_tokenizer_json_are_not_ours(tmp_path: Path) -> None:
