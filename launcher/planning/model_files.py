@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ def _file_fault(path: Path) -> Fault | None:
     with path.open("rb") as file:
         if file.read(len(LFS_POINTER)) == LFS_POINTER:
             return Fault(f"has a pointer of Git LFS in place of {path.name}", "run git lfs pull there")
-    if path.suffix == ".safetensors" and not _is_whole(path):
+    if not _is_whole(path):
         return Fault(f"has a damaged {path.name}", "copy or download the model again, as a whole")
     return None
 
@@ -159,7 +160,16 @@ def _is_object(path: Path) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file of safetensors is as long as its header says: eight bytes with the header's length, JSON, numbers."""
+    """Whether a file of weights has its end, as far as its beginning says where that is."""
+    if path.suffix == ".safetensors":
+        return _is_whole_safetensors(path)
+    with path.open("rb") as file:
+        is_zip = file.read(4) == b"PK\x03\x04"  # what torch writes since 1.6; before, a pickle
+    return not is_zip or zipfile.is_zipfile(path)
+
+
+def _is_whole_safetensors(path: Path) -> bool:
+    """Whether it is as long as its header says: eight bytes with the header's length, JSON, numbers."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -27,8 +28,8 @@ HOW_IT_RUNS = (
     "chunk_size_feed_forward", "attn_implementation", "_attn_implementation",
 )  # fmt: skip
 """Entries of a config.json that say how somebody ran a model, not what it is."""
-DAMAGED = (ValueError, ImportError, pickle.UnpicklingError, SafetensorError)
-"""What libraries raise over files that are here and can't be used."""
+CUT_SHORT = ("PytorchStreamReader", "unexpected EOF")
+"""What torch says of a file of weights that is not whole."""
 
 
 def load_config(name: str, revision: str | None, **head: Any) -> PretrainedConfig:
@@ -114,28 +115,40 @@ def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> An
     try:
         with empty_weights():
             return load(name, **LOCAL, **arguments)
-    except OSError as local_error:
+    except Exception as error:
+        if (refusal := _of_its_files(name, error)) is not None:
+            raise refusal from None
+        if not isinstance(error, OSError):
+            raise
         if Path(name).is_dir():
-            raise RunFailed("model", f"{name}: {_first_line(local_error)}") from None
-    except DAMAGED as error:
-        raise _unusable(name, error) from None
+            raise RunFailed("model", f"{name}: {_first_line(error)}") from None
     try:
         wait_for_hub()
         return load(name, **arguments)
-    except OSError as error:
-        raise _not_to_be_had(name, revision, error) from None
-    except DAMAGED as error:
-        raise _unusable(name, error) from None
+    except Exception as error:
+        refusal = _of_its_files(name, error)
+        if refusal is None and isinstance(error, OSError):
+            refusal = _not_to_be_had(name, revision, error)
+        if refusal is None:
+            raise
+        raise refusal from None
 
 
-def _unusable(name: str, error: BaseException) -> RunFailed:
-    if not isinstance(error, pickle.UnpicklingError):
+def _of_its_files(name: str, error: Exception) -> RunFailed | None:
+    """The failure of a model whose files are here and can't be used; None for another error."""
+    is_cut = isinstance(error, RuntimeError) and any(words in str(error) for words in CUT_SHORT)
+    is_cut = is_cut or (
+        isinstance(error, OSError) and error.errno == errno.EINVAL
+    )  # a file mapped past its end
+    if is_cut or isinstance(error, EOFError | pickle.UnpicklingError):
+        return RunFailed(
+            "model",
+            f"{name}: its file of weights is damaged, or holds other things than weights",
+            "copy or download it again; or load it where you trust it, and save it with save_pretrained",
+        )
+    if isinstance(error, ValueError | ImportError | SafetensorError):
         return RunFailed("model", f"{name}: {_first_line(error)}")
-    return RunFailed(
-        "model",
-        f"{name}: its file of weights holds other things than weights, or is damaged",
-        "load it where you trust it, and save it with save_pretrained, which writes model.safetensors",
-    )
+    return None
 
 
 def _not_to_be_had(name: str, revision: str | None, error: BaseException) -> RunFailed:

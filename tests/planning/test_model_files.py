@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def test_weights_that_are_not_whole(tmp_path: Path, content: bytes) -> None:
     directory = model(tmp_path / "m", "model.safetensors", "tokenizer.json")
     (directory / "model.safetensors").write_bytes(content)
     assert "has a damaged model.safetensors" in mistake(tmp_path, "model.name=m")
+
+
+def test_a_pickle_of_weights_that_is_cut_short(tmp_path: Path) -> None:
+    weights = model(tmp_path / "m", "tokenizer.json") / "pytorch_model.bin"
+    with zipfile.ZipFile(weights, "w") as archive:
+        archive.writestr("archive/data.pkl", "x" * 500)
+    assert mistakes(tmp_path, "model.name=m") == []
+    weights.write_bytes(weights.read_bytes()[:400])
+    assert "has a damaged pytorch_model.bin" in mistake(tmp_path, "model.name=m")
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])

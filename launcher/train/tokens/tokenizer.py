@@ -74,6 +74,8 @@ def _load(name: str, revision: str | None, local_files_only: bool) -> PreTrained
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **kept)  # type: ignore[no-untyped-call]
     if names := published.input_names(tokenizer, said, getattr(config, "type_vocab_size", 0)):
         tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
+    for entry in ("is_local", "local_files_only"):  # else they are saved with it
+        tokenizer.init_kwargs.pop(entry, None)
     return tokenizer  # type: ignore[no-any-return]
 
 

@@ -109,6 +109,11 @@ def test_files_that_hold_no_weights_for_the_model_are_told(encoder: Path, tmp_pa
     assert "and has module." in found
     found = failure(as_pickle(encoder, tmp_path / "whole", AutoModel.from_pretrained(encoder)))
     assert "holds other things than weights" in found
+    cut = as_pickle(encoder, tmp_path / "cut", weights(encoder)) / "pytorch_model.bin"
+    whole = cut.read_bytes()
+    for length in (0, 100, len(whole) // 2):
+        cut.write_bytes(whole[:length])
+        assert "its file of weights is damaged" in failure(cut.parent)
 
 
 def test_an_adapter_beside_the_model_is_refused(encoder: Path, tmp_path: Path) -> None:
