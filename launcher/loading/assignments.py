@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+from launcher import paths
 from launcher.errors import Problem, UserError
 from launcher.loading.other_names import called_here
 from launcher.loading.schema import Schema, holds_list, holds_mapping, schema_of, similar_keys, unknown_key
@@ -122,8 +123,11 @@ def from_environment(environ: Mapping[str, str], cwd: Path, mistakes: Mistakes) 
 
 
 def from_wandb(environ: Mapping[str, str], cwd: Path, mistakes: Mistakes) -> dict[str, Given]:
-    """A value for each key that a variable of W&B's names, as W&B's own client reads it: `a,b` are two tags."""
-    found: dict[str, Given] = {}
+    """A value for each key that a variable of W&B's names, as W&B's own client reads it: `a,b` are two tags.
+
+    What `wandb init`, `wandb offline` and `wandb disabled` have written in the working directory counts less than these.
+    """
+    found = _from_wandb_settings(cwd)
     for name, key in OF_WANDB.items():
         if not (text := environ.get(name, "").strip()):
             continue
@@ -134,6 +138,27 @@ def from_wandb(environ: Mapping[str, str], cwd: Path, mistakes: Mistakes) -> dic
         node = Node(tags if name == "WANDB_TAGS" else text, 0, text)
         found[key] = Given(node, f"environment {name}", USUAL, cwd)
     return found
+
+
+def _from_wandb_settings(cwd: Path) -> dict[str, Given]:
+    path = cwd / "wandb" / "settings"
+    if not paths.is_file(path):
+        return {}
+    import configparser
+
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(path)
+    except (OSError, configparser.Error, UnicodeDecodeError):  # W&B's client doesn't heed it either
+        return {}
+    written = dict(parser["default"]) if parser.has_section("default") else {}
+    if written.get("mode") not in ("offline", "disabled"):
+        written.pop("mode", None)
+    return {
+        f"tracking.wandb.{name}": Given(Node(written[name], 0, written[name]), "wandb/settings", USUAL, cwd)
+        for name in ("mode", "project", "entity")
+        if written.get(name) and not hidden_character(written[name])
+    }
 
 
 def _of_an_agent(environ: Mapping[str, str]) -> dict[str, str]:

@@ -287,5 +287,7 @@ class Tracker:
 def client_environment(directory: Path) -> dict[str, str]:
     """The variables of a process with a W&B client, whose own files go to this directory."""
     chosen = {name: value for name, value in os.environ.items() if ENVIRONMENT.fullmatch(name)}
+    if "WANDB_API_KEY" in chosen:  # as it stands in a file with a line end
+        chosen["WANDB_API_KEY"] = chosen["WANDB_API_KEY"].strip()
     places = {"WANDB_DATA_DIR": str(directory / "data"), "WANDB_CACHE_DIR": str(directory / "cache")}
     return {**chosen, **places, **DECIDED_HERE}

@@ -238,6 +238,7 @@ def test_metrics_arrive_while_the_training_runs(
 ) -> None:
     for variable, value in OF_A_SHELL.items():
         monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("WANDB_API_KEY", f"{API_KEY}\n")
     config = {"recipe": {"train": {"lr": 3e-4}}, "slurm": {"job_id": 7}}
     log, tracker = start(
         mode="online", name="a name", group="a group", job_type="train", tags=("one", "two"), notes="a note", config=config,

@@ -198,5 +198,12 @@ def test_what_a_user_tells_wandb_of_all_runs_counts_where_nothing_else_does(tmp_
     assert loaded.origins["tracking.wandb.project"] == "environment WANDB_PROJECT"
     wandb = load(["recipe=smoke"], environ=usual, cwd=tmp_path).recipe.tracking.wandb
     assert (wandb.tags, wandb.notes) == (("one", "two"), "a, b")
+    (tmp_path / "wandb").mkdir()  # as `wandb init` and `wandb offline` write it
+    (tmp_path / "wandb" / "settings").write_text("[default]\nmode = offline\nproject = p\nentity = e\n")
+    (tmp_path / "r.yaml").write_text("task: classification\nmodel: {name: org/m}\ndata: {source: org/d}\n")
+    loaded = load(["recipe=r.yaml"], environ={"WANDB_PROJECT": "q"}, cwd=tmp_path)
+    wandb = loaded.recipe.tracking.wandb
+    assert (wandb.mode, wandb.project, wandb.entity) == ("offline", "q", "e")
+    assert loaded.origins["tracking.wandb.mode"] == "wandb/settings"
     with pytest.raises(UserError, match=r"environment WANDB_TAGS: tracking\.wandb\.tags.* 1 to 64"):
         load(["recipe=smoke"], environ={"WANDB_TAGS": "t" * 65}, cwd=tmp_path)
