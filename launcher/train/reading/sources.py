@@ -132,9 +132,14 @@ class HubSource:
         return self.label.split(".")
 
     def notes(self) -> list[str]:
-        return (
-            [f"{self.name}: {self.unlabelled} rows without a label are left out"] if self.unlabelled else []
-        )
+        said = []
+        if self.unlabelled:
+            said.append(f"{self.name}: {self.unlabelled} rows without a label are left out")
+        if self.unasked is not None:
+            said.append(
+                f"{self.name}: its configuration {self.unasked} is read, which data.source doesn't name"
+            )
+        return said
 
     def may_be_unlabelled(self) -> bool:
         return True

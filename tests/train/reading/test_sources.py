@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.hub_stub import HubStub
 
 from launcher.errors import RunFailed
 from launcher.loading.resolve import load
@@ -21,6 +24,15 @@ configs:
 - {config_name: one, data_files: [{split: train, path: plain/train.parquet}]}
 - {config_name: two, data_files: [{split: train, path: plain/train.parquet}, {split: dev, path: plain/dev.parquet}]}
 ---
+"""
+TWICE = """
+import sys
+from pathlib import Path
+from launcher.loading.resolve import load
+from launcher.train.reading.sources import open_sources
+for source in ("me/reviews:two", "me/reviews"):
+    words = ["recipe=r.yaml", f"data.source={source}", "data.validation_split=null"]
+    print(open_sources(load(words, environ={}, cwd=Path(sys.argv[1])).recipe)["train"].notes())
 """
 
 
@@ -124,3 +136,21 @@ def test_what_is_missing_is_told_with_what_there_is(
 ) -> None:
     told = refused(published, *words)
     assert [part for part in said if part not in told] == [], told
+
+
+def test_a_configuration_that_is_read_because_only_it_is_cached_is_told(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe_of(published, "data.source=plain")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    with HubStub() as hub:
+        hub.publish("me/reviews", published, "datasets")
+        for name, value in hub.environment(token=None).items():
+            monkeypatch.delenv(name, raising=False)
+            if value is not None:
+                monkeypatch.setenv(name, value)
+        command = [sys.executable, "-c", TWICE, str(published)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    asked, unasked = done.stdout.splitlines() or (done.stderr, "")
+    assert asked == "[]"
+    assert "its configuration two is read, which data.source doesn't name" in unasked
