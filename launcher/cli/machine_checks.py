@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from launcher import paths
 from launcher.cli import wandb_account
@@ -204,6 +205,9 @@ def _wandb() -> Iterator[Check]:
         yield Check("wandb", "ok", text, "wandb login")
         return
     yield Check("wandb", "ok", "a key is there")
+    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname or ""):
+        yield Check("wandb", "ok", f"{url} is behind a proxy, which isn't tried here")
+        return
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname or "", port), timeout=2).close()

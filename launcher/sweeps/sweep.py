@@ -394,8 +394,11 @@ def _text(value: object) -> str:
 
 
 def _own_name(checked: Checked, keys: Sequence[str], search: Search | None) -> str:
-    """The same for the same recipe, fixed values and keys, whatever values those keys take in a grid."""
-    settled = tuple(f"{key}." for key in (*keys, *_GIVEN_BY_THE_SWEEP))
+    """The same for the same recipe, fixed values and keys, whatever values those keys take in a grid.
+
+    Nor does it matter what W&B is told, which variables of its own may say in one shell and not in another.
+    """
+    settled = tuple(f"{key}." for key in (*keys, *_GIVEN_BY_THE_SWEEP, "tracking"))
     fixed = {
         key: value
         for key, value in leaf_values(checked.loaded.recipe.tree())

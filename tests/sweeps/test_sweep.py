@@ -92,6 +92,7 @@ def test_another_fixed_value_is_another_sweep_and_never_mixes_with_one_of_the_sa
     tmp_path: Path,
 ) -> None:
     assert planned(tmp_path, "seed=1,2").name != planned(tmp_path, "seed=1,2", "train.clip=2.0").name
+    assert planned(tmp_path, "seed=1,2").name == planned(tmp_path, "seed=1,2", "tracking.wandb.tags=[a]").name
     write(planned(tmp_path, "seed=1,2", name="mine"))
     with pytest.raises(UserError, match="with another plan") as caught:
         write(planned(tmp_path, "seed=1..3", "train.clip=2.0", name="mine"))
