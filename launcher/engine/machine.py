@@ -8,7 +8,8 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-TELLING = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
+PLAIN_UNIT = "avx2"
+TELLING = ("amx_bf16", "avx512_bf16", "avx512f", PLAIN_UNIT)
 """Units that matter for products of matrices, the best first."""
 
 

@@ -102,6 +102,14 @@ DEVICES = {
         measured="server cores with AVX512-BF16",
     ),
 }
+# One core of an EPYC that has no more than AVX2, from steps of models of three sizes on 1, 2 and 4 ranks (benchmarks/predicted.py).
+PLAIN_CPU = replace(
+    DEVICES[CPU],
+    fp32_flops=107e9,
+    others_bytes_per_s=1.6e9,
+    layer_launch_s=10e-3,
+    measured="server cores with AVX2",
+)
 
 
 def known_device(name: str) -> Device | None:

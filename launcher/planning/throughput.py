@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from launcher.engine.machine import PLAIN_UNIT
 from launcher.engine.speeds import NOTHING, Known, Point, Rates
 from launcher.families.shared.base import ModelShape
 from launcher.planning.estimate import Setup
 from launcher.planning.step_time import (
     BEST,
+    PLAIN_CPU,
     WORST,
     Device,
     DeviceSpeed,
@@ -232,6 +234,8 @@ def _device(kind: str, facts: Facts) -> Device | None:
     name = _device_name(kind, facts)
     if name is None:
         return None
+    if kind == "cpu" and (facts.cpu or "").endswith(f", {PLAIN_UNIT}"):
+        return PLAIN_CPU
     seen = {each.kind.get("device") for each in facts.known.steps} | {r.device for r in facts.known.rates}
     return known_device(name) or (UNLISTED if label(name) in seen else None)
 

@@ -69,6 +69,19 @@ def test_a_cpu_is_counted_by_its_cores() -> None:
     assert four.step_s - launching == pytest.approx((one.step_s - launching) / 4)
 
 
+def test_a_cpu_is_as_fast_as_the_units_that_it_names() -> None:
+    wide, plain = (
+        speed(Setup(device="cpu", precision="fp32"), gpus=1, nodes=1, cpu=name)
+        for name in ("AMD EPYC, avx512f", "AMD EPYC, avx2")
+    )
+    assert wide.step_s is not None
+    assert 1.4 * wide.step_s < plain.step_s < 2.5 * wide.step_s
+    assert (wide.measured_on, plain.measured_on) == (
+        "server cores with AVX512-BF16",
+        "server cores with AVX2",
+    )
+
+
 def test_a_graph_saves_the_launches_of_a_small_step() -> None:
     small = {"gpus": 1, "nodes": 1, "examples": 2, "micro_batch_size": 2}
     graphed, ordinary = (speed(Setup(graphed=graph), **small) for graph in (True, False))
