@@ -102,7 +102,7 @@ DEVICES = {
         measured="server cores with AVX512-BF16",
     ),
 }
-# One core of an EPYC that has no more than AVX2, from steps of models of three sizes on 1, 2 and 4 ranks (benchmarks/predicted.py).
+# One core of an EPYC that has no more than AVX2, from steps of three models on 1, 2 and 4 ranks (benchmarks/predicted.py).
 PLAIN_CPU = replace(
     DEVICES[CPU],
     fp32_flops=107e9,
