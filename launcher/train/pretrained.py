@@ -164,7 +164,8 @@ def _not_to_be_had(name: str, revision: str | None, error: BaseException) -> Run
             "model", f"{name} has no revision {revision}", "check model.revision: a branch, tag or commit"
         )
     if any(issubclass(kind, RepositoryNotFoundError) for kind in kinds):
-        guess = nearest(name, known_names())
+        without_owner = (known for known in known_names() if known.endswith(f"/{name}"))
+        guess = next(without_owner, None) or nearest(name, known_names())
         remedy = "check model.name; a private model needs HF_TOKEN where it is loaded"
         remedy = f"did you mean {guess}? Else {remedy}" if guess else remedy
         return RunFailed("model", f"the hub has no model {name}, or doesn't show it to this account", remedy)

@@ -104,7 +104,7 @@ class HubStub:
         """Status, content and headers of a file or of what is said of a repository; None for another question."""
         asked = re.fullmatch(
             r"/(?:api/(?P<api>models|datasets)/(?P<named>[^/]+/[^/]+)(?:/(?P<what>revision|tree)/(?P<at>[^/]+)(?P<under>/.*)?)?"
-            r"|(?P<kind>datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<file>.+))",
+            r"|(?P<kind>datasets/)?(?P<repo>[^/]+(?:/[^/]+)?)/resolve/(?P<rev>[^/]+)/(?P<file>.+))",
             path,
         )
         refusal = None if asked is None else self.refused.get(asked["named"] or asked["repo"])

@@ -36,6 +36,7 @@ def test_each_refusal_of_the_hub_says_what_helps(tmp_path: Path) -> None:
     }
     wanted = [("me/adapter", None), ("me/tensorflow", None), ("me/remote", None), ("me/tensorflow", "v9")]
     wanted += [("me/gated", None), ("FacebookAI/robberta-base", None)]
+    wanted.append(("all-MiniLM-L6-v2", None))
     with HubStub() as hub:
         for name, files in holds.items():
             (tmp_path / name).mkdir()
@@ -43,11 +44,12 @@ def test_each_refusal_of_the_hub_says_what_helps(tmp_path: Path) -> None:
                 (tmp_path / name / file).write_text(json.dumps(content))
             hub.publish(f"me/{name}", tmp_path / name)
         hub.refused = {"me/gated": (403, "GatedRepo"), "FacebookAI/robberta-base": (401, "RepoNotFound")}
+        hub.refused["all-MiniLM-L6-v2"] = hub.refused["FacebookAI/robberta-base"]
         ways = {**os.environ, **hub.environment(token=None), "HF_HOME": str(tmp_path / "hf")}
         environment = {name: value for name, value in ways.items() if value is not None}
         command = [sys.executable, "-c", LOAD, json.dumps(wanted)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    adapter, tensorflow, remote, revision, gated, typo = json.loads(done.stdout)
+    adapter, tensorflow, remote, revision, gated, typo, short = json.loads(done.stdout)
     assert "me/adapter holds an adapter and no model\n    -> merge it" in adapter
     assert "-> give a model of transformers, with config.json and model.safetensors" in tensorflow
     assert "code that lies beside a model is never run" in remote
@@ -55,4 +57,5 @@ def test_each_refusal_of_the_hub_says_what_helps(tmp_path: Path) -> None:
     assert "given out on request" in gated
     assert "HF_TOKEN" in gated
     assert "did you mean roberta-base" in typo or "did you mean FacebookAI/roberta-base" in typo
+    assert "did you mean sentence-transformers/all-MiniLM-L6-v2" in short
     assert all(said.startswith("model: ") for said in json.loads(done.stdout))

@@ -39,6 +39,8 @@ class MaskedLM(TokenTask):
     peft_type = None
     # It would be larger than all adapters together.
     ready_head = True
+    rows: int | None = None
+    """Rows of the model's embeddings, which may be fewer than the tokenizer knows tokens, once it is known."""
 
     def targets(self, source: Source) -> list[Any]:
         return [None for _ in source.rows()]
@@ -83,6 +85,7 @@ class MaskedLM(TokenTask):
         if self.tokenizer.mask_token_id is None:
             text = "the tokenizer of model.name has no mask token, which task=masked-lm hides words with"
             raise RunFailed("model", text, "give a model that was trained to guess hidden words")
+        self.rows = config.vocab_size
 
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         assert batch.marks is not None
@@ -148,7 +151,8 @@ class MaskedLM(TokenTask):
     @functools.cached_property
     def _rules(self) -> Rules:
         mlm, special = self.recipe.mlm, set(self.tokenizer.all_special_ids)
-        ordinary = np.array([i for i in range(len(self.tokenizer)) if i not in special], np.int64)
+        known = min(len(self.tokenizer), self.rows or len(self.tokenizer))
+        ordinary = np.array([i for i in range(known) if i not in special], np.int64)
         return Rules(mlm.probability, mlm.mask, mlm.random, int(self.tokenizer.mask_token_id), ordinary)
 
 
