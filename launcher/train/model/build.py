@@ -214,7 +214,8 @@ def _doubts(recipe: Recipe, task: Task, model: PreTrainedModel, report: Mapping[
     layers = f"{family_of(model.config).modules.layers}."
     if extra := sorted(key for key in report["unexpected_keys"] if layers in key):
         found.append(f"{name} has {len(extra)} weights that its configuration leaves out, such as {extra[0]}")
-    if task.ready_head and (fresh := sorted(report["missing_keys"])):
+    fresh = sorted(key for key in report["missing_keys"] if not set(task.unread) & set(key.split(".")))
+    if task.ready_head and fresh:
         text = f"{name} has no weights for this task's head, which starts from random ones: {fresh[0]}"
         if recipe.tuning == "lora":
             raise RunFailed("recipe", f"{text}; with tuning=lora it would stay so", "use tuning=full")

@@ -126,6 +126,13 @@ def test_an_adapter_beside_the_model_is_refused(encoder: Path, tmp_path: Path) -
     assert "holds an adapter beside the model" in failure(tmp_path / "m")
 
 
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_a_pooler_that_nobody_reads_may_be_missing(encoder: Path, tmp_path: Path, tuning: str) -> None:
+    """RoBERTa's on the hub have none."""
+    bare = {name: value for name, value in weights(encoder).items() if "pooler" not in name}
+    assert not build(as_pickle(encoder, tmp_path / "m", bare), task="embedding", tuning=tuning).doubts
+
+
 def test_what_starts_from_random_weights_unasked_is_told(encoder: Path, tmp_path: Path) -> None:
     assert not build(encoder).doubts
     (doubt,) = build(encoder, task="masked-lm").doubts
