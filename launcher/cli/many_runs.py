@@ -64,7 +64,11 @@ class Line:
     def tree(self) -> dict[str, Any]:
         """As JSON."""
         if self.look is not None:
-            known = {**self.look.state().tree(), "status": self.status, "metric": metric_text(self.look)}
+            try:
+                state = self.look.state().tree()
+            except LauncherError as error:  # of its plan, which the table does without
+                return replace(self, look=None, status="damaged", doubt=str(error).splitlines()[0]).tree
+            known = {**state, "status": self.status, "metric": metric_text(self.look)}
             return known | ({"stopped_early": self.decision} if self.decision else {})
         nothing = {"step": None, "total": None, "eta_s": None, "metric": ""}
         known = {"run_id": self.run.run_id, "run_dir": str(self.run.path), "status": self.status}

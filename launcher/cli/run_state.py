@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher import tasks
 from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
@@ -25,7 +25,10 @@ from launcher.runs.exclusions import Exclusion, exclusions
 from launcher.runs.records import tree_of
 from launcher.runs.requests import is_asked
 from launcher.runs.results import Metrics, Result
-from launcher.runs.trust import believed_plan
+from launcher.runs.trust import refuse_strangers
+
+if TYPE_CHECKING:
+    from launcher.runs.run_plan import RunPlan
 
 QUEUE_ALONE_AFTER_S = 600.0
 """A job that Slurm puts back, or that died once more, is found out by then; later the queue alone is asked."""
@@ -91,10 +94,25 @@ class Look:
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
-        self.plan = believed_plan(run)
+        refuse_strangers(run)
         self.recorded = run.read_result()
         self._attempts = run.attempt_numbers()
         self._recent = Recent(run.events)
+        if not self._is_told:
+            self.plan  # noqa: B018  (a damaged one is found here)
+
+    @cached_property
+    def plan(self) -> RunPlan:
+        """The plan. Raises UserError where it can't be read, which `_is_told` leaves to whoever asks."""
+        return self.run.read_plan()
+
+    @property
+    def _is_told(self) -> bool:
+        """Whether the result has all that a list of runs shows: to read a plan takes as long as all the rest of a run."""
+        result = self.recorded
+        if result is None or result.status != "completed" or None in (result.best, result.total_steps):
+            return False
+        return self.is_over
 
     @cached_property
     def is_over(self) -> bool:
@@ -157,6 +175,8 @@ class Look:
     @property
     def total(self) -> int | None:
         """Steps to do, which only the training knows where nobody counted the data before."""
+        if self.recorded is not None and self.recorded.total_steps is not None and self.is_over:
+            return self.recorded.total_steps
         planned = self.plan.steps.total
         if planned is not None and self.is_over:
             return planned
@@ -323,8 +343,8 @@ def state_lines(state: RunState) -> Iterator[str]:
 
 def stalled(run: RunDir, job: JobState) -> Hang | None:
     """What makes no progress in a job that is on its nodes."""
-    attempt = run.last_attempt()
-    if attempt is None or job.status not in ON_NODES or attempt.read().job_id != job.job_id:
+    attempt = run.last_attempt() if job.status in ON_NODES else None
+    if attempt is None or attempt.read().job_id != job.job_id:
         return None
     return seen_from_outside(attempt)
 

@@ -128,6 +128,8 @@ class Result:
     """Metrics of each file of eval.extra, or `error`."""
     compression: Compression | None = None
     steps: int | None = None
+    total_steps: int | None = None
+    """Steps that there were to do, of which early stopping leaves some."""
     epochs: float | None = None
     skipped_steps: int | None = None
     left_out: tuple[int, ...] | None = None

@@ -24,9 +24,15 @@ def checked(run: RunDir) -> RunDir:
 
 
 def believed_plan(run: RunDir) -> RunPlan:
-    """The plan of a run that is believed: the directory and its files are ours alone, and its plan is one.
+    """The plan of a run that is believed: `refuse_strangers`, and its plan is one. Raises UserError."""
+    refuse_strangers(run)
+    return run.read_plan()
 
-    Root is no exception: it would execute what somebody else has written. Raises UserError.
+
+def refuse_strangers(run: RunDir) -> None:
+    """Raises UserError unless the directory and what is read or executed of it are ours alone.
+
+    Root is no exception: it would execute what somebody else has written.
     """
     refuse_foreign(run.path, run.path)
     for directory, names in (
@@ -38,7 +44,6 @@ def believed_plan(run: RunDir) -> RunPlan:
         for entry in _entries(directory):
             if names is None or entry.name in names:
                 refuse_foreign(entry, run.path)
-    return run.read_plan()
 
 
 def _names(*paths: Path) -> frozenset[str]:

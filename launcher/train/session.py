@@ -130,6 +130,7 @@ def _finish(
         extra=metrics or None,
         compression=compression,
         steps=state.step,
+        total_steps=job.steps.total,
         epochs=state.step / job.steps.per_epoch,
         skipped_steps=state.skipped_steps,
         left_out=state.left_out or None,

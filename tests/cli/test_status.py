@@ -214,6 +214,19 @@ def test_many_runs_with_long_logs_are_listed_in_little_processor_time(
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3, "measured: 0.5 s"
 
 
+def test_a_list_reads_no_plan_of_a_run_whose_result_tells_all(launch: Launch, planned: Planned) -> None:
+    best = {"metric": "accuracy", "value": 0.5, "step": 4}
+    run = ended(planned("r"), "completed", best=best, steps=7, total_steps=10)
+    planned("other")
+    run.plan.write_text("{}")
+    (line,) = (line for line in launch("status").stdout.splitlines() if line.startswith("r "))
+    assert line.split()[1:5] == ["completed", "7/10", "accuracy", "0.5"]
+    (told,) = (row for row in json.loads(launch("status", "--json").stdout) if row["run_id"] == "r")
+    assert told["status"] == "damaged"
+    assert "plan.json" in told["error"]
+    assert "plan.json" in launch("status", "r", code=2).stderr
+
+
 def test_the_newest_event_of_a_kind_is_found_from_the_end(planned: Planned) -> None:
     run = planned("r")
     report(run, event="phase", name="training")
