@@ -8,18 +8,16 @@ import os
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-from safetensors import SafetensorError
-from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+from typing import TYPE_CHECKING, Any
 
 from launcher.errors import RunFailed, UserError, nearest
 from launcher.families import kind_of, known_names, shape_from_config
 from launcher.planning.model_files import NO_MODELS, WEIGHTS, fetching_remedy
 from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.hub import wait_for_hub
+
+if TYPE_CHECKING:  # looking at data needs none of it, and its import takes seconds
+    from transformers import PretrainedConfig
 
 LOCAL: Mapping[str, Any] = {"local_files_only": True, "adapter_kwargs": {"local_files_only": True}}
 """To be said twice: beside a model transformers looks for an adapter, on the network unless that is forbidden by itself."""
@@ -34,6 +32,8 @@ CUT_SHORT = ("PytorchStreamReader", "unexpected EOF")
 
 def load_config(name: str, revision: str | None, **head: Any) -> PretrainedConfig:
     """The configuration of a model with these entries. Raises RunFailed('model') where it can't be had, or can't be trained."""
+
+    from transformers import PretrainedConfig
 
     def load(name: str, **arguments: Any) -> PretrainedConfig:
         arguments.pop("adapter_kwargs", None)
@@ -54,6 +54,8 @@ def load_config(name: str, revision: str | None, **head: Any) -> PretrainedConfi
 
 def read_config(name: str, **where: Any) -> PretrainedConfig:
     """The configuration of any model, trained here or not; `where` is `revision` and `local_files_only`."""
+    from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+
     entries, _ = PretrainedConfig.get_config_dict(name, **where)
     if kind_of(entries, name) in CONFIG_MAPPING:
         return _made(entries, name)
@@ -62,6 +64,8 @@ def read_config(name: str, **where: Any) -> PretrainedConfig:
 
 
 def _made(entries: dict[str, Any], name: str, **head: Any) -> PretrainedConfig:
+    from transformers import CONFIG_MAPPING
+
     kind = str(kind_of(entries, name))
     found: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(entries, name_or_path=name, **head)
     return found
@@ -69,6 +73,8 @@ def _made(entries: dict[str, Any], name: str, **head: Any) -> PretrainedConfig:
 
 def found_file(name: str, revision: str, file: str) -> Path | None:
     """A file of a model that was loaded: in its directory, or in the local cache of the hub; None where it has none."""
+    from huggingface_hub import try_to_load_from_cache
+
     if Path(name).is_dir():
         path = Path(name) / file
     else:
@@ -79,6 +85,8 @@ def found_file(name: str, revision: str, file: str) -> Path | None:
 
 def read_json(name: str, revision: str | None, file: str) -> Any:
     """What a small JSON file of a model holds; None where it has none, or none can be had."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
     commit = revision or "main"
     path = found_file(name, commit, file)
     try:
@@ -136,6 +144,8 @@ def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> An
 
 def _of_its_files(name: str, error: Exception) -> RunFailed | None:
     """The failure of a model whose files are here and can't be used; None for another error."""
+    from safetensors import SafetensorError
+
     is_cut = isinstance(error, RuntimeError) and any(words in str(error) for words in CUT_SHORT)
     is_cut = is_cut or (
         isinstance(error, OSError) and error.errno == errno.EINVAL
@@ -153,6 +163,8 @@ def _of_its_files(name: str, error: Exception) -> RunFailed | None:
 
 def _not_to_be_had(name: str, revision: str | None, error: BaseException) -> RunFailed:
     """The failure of a model that is neither here nor on the hub, with what helps."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
     kinds = [type(each) for each in _chain(error)]
     if any(issubclass(kind, GatedRepoError) for kind in kinds):
         text = f"{name} is given out on request, and this account has no access to it"

@@ -220,7 +220,7 @@ def test_a_list_reads_no_plan_of_a_run_whose_result_tells_all(launch: Launch, pl
     planned("other")
     run.plan.write_text("{}")
     (line,) = (line for line in launch("status").stdout.splitlines() if line.startswith("r "))
-    assert line.split()[1:5] == ["completed", "7/10", "accuracy", "0.5"]
+    assert line.split()[1:5] == ["completed", "7/10", "accuracy", "0.5000"]
     (told,) = (row for row in json.loads(launch("status", "--json").stdout) if row["run_id"] == "r")
     assert told["status"] == "damaged"
     assert "plan.json" in told["error"]
