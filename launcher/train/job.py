@@ -103,14 +103,7 @@ def make_job(
         _record_provenance(run, attempt, recipe, dataset, events)
     task.fit(dataset.train, dataset.label_names)
     events.phase("building model")
-    start = recipe
-    if recipe.prune.shrinks:
-        start = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
-    built = build_model(start, task, dataset.label_names, tokenizer)
-    check_vocabulary(dataset, tokenizer, built.base.config.vocab_size)
-    if ranks.is_main:
-        for doubt in built.doubts:
-            events.notice(doubt, "warning")
+    built = _built(run, recipe, task, dataset, tokenizer, ranks, events)
     collate, padding = make_collate(task, tokenizer, built.model, ranks.device)
     task.watch(built.base)
     if padding is not None:
@@ -153,6 +146,20 @@ def make_job(
         steps=steps,
     )
     return job, state
+
+
+def _built(
+    run: RunDir, recipe: Recipe, task: Task, dataset: Dataset, tokenizer: Any, ranks: Ranks, events: Events
+) -> BuiltModel:
+    """The model that is trained, a smaller one where the recipe asks for that; rank 0 says what is doubtful about it."""
+    if recipe.prune.shrinks:
+        recipe = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
+    built = build_model(recipe, task, dataset.label_names, tokenizer)
+    check_vocabulary(dataset, tokenizer, built.base.config.vocab_size)
+    if ranks.is_main:
+        for doubt in built.doubts:
+            events.notice(doubt, "warning")
+    return built
 
 
 def _compile(plan: Plan, built: BuiltModel, events: Events) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import RunFailed, UserError, nearest
-from launcher.families import kind_of, known_names, shape_from_config
+from launcher.families import kind_of, known_names, shape_of
 from launcher.planning.model_files import NO_MODELS, WEIGHTS, fetching_remedy
 from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.hub import wait_for_hub
@@ -105,7 +105,7 @@ def read_json(name: str, revision: str | None, file: str) -> Any:
 def _check(entries: Mapping[str, Any], name: str) -> None:
     """Raises RunFailed('model') for a configuration that no family here has."""
     try:
-        shape_from_config({**entries, "model_type": kind_of(entries, name)}, f"{name}/config.json")
+        shape_of(name, config=entries, where=f"{name}/config.json")
     except UserError as error:
         first = error.problems[0]
         text = f"{first.where}: {first.field}={first.value}: {first.message}"
