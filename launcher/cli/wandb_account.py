@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import configparser
 import netrc
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from launcher.loading.assignments import wandb_settings
 
 USUAL_SERVER = "https://api.forge.coreweave.com"
 OLDER_HOST = "api.wandb.ai"
@@ -43,12 +44,7 @@ def mode() -> str | None:
 def _settings() -> dict[str, str]:
     """Of the user's file and of the one in the working directory, which `wandb offline` writes."""
     directory = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read([directory / "settings", Path("wandb", "settings")])
-    except (OSError, configparser.Error, UnicodeDecodeError):
-        return {}
-    return dict(parser["default"]) if parser.has_section("default") else {}
+    return wandb_settings(directory / "settings", Path("wandb", "settings"))
 
 
 def _netrc_file() -> Path:

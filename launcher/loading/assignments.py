@@ -141,17 +141,7 @@ def from_wandb(environ: Mapping[str, str], cwd: Path, mistakes: Mistakes) -> dic
 
 
 def _from_wandb_settings(cwd: Path) -> dict[str, Given]:
-    path = cwd / "wandb" / "settings"
-    if not paths.is_file(path):
-        return {}
-    import configparser
-
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read(path)
-    except (OSError, configparser.Error, UnicodeDecodeError):  # W&B's client doesn't heed it either
-        return {}
-    written = dict(parser["default"]) if parser.has_section("default") else {}
+    written = wandb_settings(cwd / "wandb" / "settings")
     if written.get("mode") not in ("offline", "disabled"):
         written.pop("mode", None)
     return {
@@ -159,6 +149,21 @@ def _from_wandb_settings(cwd: Path) -> dict[str, Given]:
         for name in ("mode", "project", "entity")
         if written.get(name) and not hidden_character(written[name])
     }
+
+
+def wandb_settings(*files: Path) -> dict[str, str]:
+    """What settings files of W&B say, the later ones more than the earlier; nothing where one can't be read."""
+    there = [path for path in files if paths.is_file(path)]
+    if not there:
+        return {}
+    import configparser
+
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(there)
+    except (OSError, configparser.Error, UnicodeDecodeError):  # W&B's client doesn't heed it either
+        return {}
+    return dict(parser["default"]) if parser.has_section("default") else {}
 
 
 def _of_an_agent(environ: Mapping[str, str]) -> dict[str, str]:
