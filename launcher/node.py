@@ -142,7 +142,7 @@ def look(run: RunDir, environ: Mapping[str, str] = os.environ) -> None:
     """Look at this node before it trains."""
     from launcher.health import facts
 
-    attempt, place = int(environ["LAUNCHER_ATTEMPT"]), facts.Place.of(environ)
+    attempt, place = int(environ["LAUNCHER_ATTEMPT"]), facts.NodeInJob.of(environ)
     facts.look(run, attempt, place, on_gpus=run.read_plan().device == "cuda")
 
 
@@ -150,7 +150,9 @@ def examine(directory: RunDir, device: str, environ: Mapping[str, str] = os.envi
     """Look at this node for whoever asks about the cluster, in a directory that holds no run."""
     from launcher.health import facts
 
-    facts.look(directory, int(environ["LAUNCHER_ATTEMPT"]), facts.Place.of(environ), on_gpus=device == "cuda")
+    facts.look(
+        directory, int(environ["LAUNCHER_ATTEMPT"]), facts.NodeInJob.of(environ), on_gpus=device == "cuda"
+    )
 
 
 def choose(run: RunDir, attempt: AttemptDir) -> str:

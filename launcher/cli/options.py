@@ -25,7 +25,7 @@ run_argument = click.argument("reference", metavar="RUN")
 run_or_sweep = click.argument("reference", metavar="RUN | SWEEP")
 
 
-class Place(click.Path):
+class GivenPath(click.Path):
     """A file or directory of the user's; no word at all, as of an unset variable, is none."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -36,7 +36,7 @@ class Place(click.Path):
 
 runs_dir = click.option(
     "--runs-dir",
-    type=Place(path_type=Path),
+    type=GivenPath(path_type=Path),
     default=None,
     help="Where the runs are; default LAUNCH_RUNS_DIR, or runs.",
 )
@@ -76,7 +76,7 @@ class Text(click.ParamType[str]):
 loss_file = click.option(
     "--loss-file",
     metavar="FILE",
-    type=Place(path_type=Path),
+    type=GivenPath(path_type=Path),
     default=None,
     help="Minimise loss(logits, labels) of this Python file, which is copied into the run and executed on the nodes.",
 )

@@ -60,7 +60,7 @@ class NodeFacts:
 
 
 @dataclass(frozen=True)
-class Place:
+class NodeInJob:
     """A node's place in its job, as the job's script says it."""
 
     node: int
@@ -69,7 +69,7 @@ class Place:
     port: int
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> Place:
+    def of(cls, environ: Mapping[str, str]) -> NodeInJob:
         return cls(
             int(environ["LAUNCHER_NODE"]),
             len(environ["LAUNCHER_ADDRESSES"].split()),
@@ -78,7 +78,7 @@ class Place:
         )
 
 
-def look(run: RunDir, attempt: int, place: Place, *, on_gpus: bool) -> NodeFacts:
+def look(run: RunDir, attempt: int, place: NodeInJob, *, on_gpus: bool) -> NodeFacts:
     """Look at this node, and write down what is found."""
     started = time.monotonic()
     found = gpus.look() if on_gpus else gpus.Gpus()
@@ -114,7 +114,7 @@ def this_node(environ: Mapping[str, str] = os.environ) -> str:
     return environ.get("LAUNCHER_NODE_NAME") or socket.gethostname()
 
 
-def _meet(facts: NodeFacts, place: Place, directory: Path) -> NodeFacts:
+def _meet(facts: NodeFacts, place: NodeInJob, directory: Path) -> NodeFacts:
     """Let the nodes meet the first of them: can they, and what time is it there? Each leaves a file that it is there."""
     if place.nodes == 1:
         return facts

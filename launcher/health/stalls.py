@@ -39,7 +39,7 @@ DOING: Mapping[Phase | Part, str] = {
 
 
 @dataclass(frozen=True)
-class Place:
+class RankSeen:
     """Where a rank stands, seen from anywhere."""
 
     rank: int
@@ -84,10 +84,10 @@ class Stall:
     silent_s: float
     bound_s: float | None
     """After how long it is ended; None where nobody does."""
-    behind: Place | None
+    behind: RankSeen | None
     """The rank that the others wait for; None where all stand at the same place."""
     sentence: str
-    places: tuple[Place, ...]
+    places: tuple[RankSeen, ...]
     """Of the ranks that have not ended."""
 
     @property
@@ -106,18 +106,18 @@ class Stall:
         return self.silent_s > SHOWN_FROM * (self.bound_s or FLOOR_S)
 
 
-def stall_of(places: Sequence[Place]) -> Stall | None:
+def stall_of(places: Sequence[RankSeen]) -> Stall | None:
     """How long no rank has made progress, and who is behind; None where all have ended."""
     going = [place for place in places if place.health.phase != "ended"]
     if not going:
         return None
     silent_s = min(place.health.silent_s for place in going)
-    first, *rest = sorted(going, key=Place.order)
+    first, *rest = sorted(going, key=RankSeen.order)
     behind = None if rest and rest[0].order() == first.order() else first
     return Stall(silent_s, _bound_s(going), behind, _sentence(silent_s, going, first, behind), tuple(going))
 
 
-def _bound_s(going: Sequence[Place]) -> float | None:
+def _bound_s(going: Sequence[RankSeen]) -> float | None:
     """The longest that a rank may take; that of one whose node tells nothing is of a phase it may have left long ago."""
     telling = [place for place in going if not place.is_stale] or going
     bounds = [place.health.bound_s for place in telling]
@@ -125,7 +125,7 @@ def _bound_s(going: Sequence[Place]) -> float | None:
     return max(known) if len(known) == len(bounds) else None
 
 
-def _sentence(silent_s: float, going: Sequence[Place], first: Place, behind: Place | None) -> str:
+def _sentence(silent_s: float, going: Sequence[RankSeen], first: RankSeen, behind: RankSeen | None) -> str:
     in_steps = all(place.health.phase in ("step", "first step") for place in going)
     what = "no step" if in_steps else "no progress"
     if behind is not None:
@@ -135,7 +135,7 @@ def _sentence(silent_s: float, going: Sequence[Place], first: Place, behind: Pla
     return f"{what} for {silent_s:.0f} s: {whole} {first.doing}"
 
 
-def named(place: Place) -> str:
+def named(place: RankSeen) -> str:
     """For a reader: `rank 1 on node3`."""
     return f"rank {place.rank} on {place.host}"
 
@@ -150,7 +150,7 @@ def seen_from_outside(attempt: AttemptDir) -> Hang | None:
     return stall.hang(max(ours, *(node.at for node in nodes)))
 
 
-def places_of(nodes: Iterable[NodeHealth], now: float = 0.0) -> list[Place]:
+def places_of(nodes: Iterable[NodeHealth], now: float = 0.0) -> list[RankSeen]:
     """The ranks of all nodes, by what these wrote last.
 
     `now`: Unix seconds by the clock of one of the nodes, where that is known. Clocks of nodes may differ by some seconds; a
@@ -159,7 +159,7 @@ def places_of(nodes: Iterable[NodeHealth], now: float = 0.0) -> list[Place]:
     known = list(nodes)
     newest = max([now, *(node.at for node in known)])
     return [
-        Place(rank.rank, node.host, _aged(rank, newest - node.at), newest - node.at > STALE_S)
+        RankSeen(rank.rank, node.host, _aged(rank, newest - node.at), newest - node.at > STALE_S)
         for node in known
         for rank in node.ranks
     ]

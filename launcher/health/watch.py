@@ -24,7 +24,7 @@ from launcher.health.beats import Beat, BeatsOf
 from launcher.health.processes import HALTED, Process
 from launcher.health.records import NodeHealth, RankHealth
 from launcher.health.stacks import write_stacks
-from launcher.health.stalls import Place, Stall, places_of, stall_of
+from launcher.health.stalls import RankSeen, Stall, places_of, stall_of
 from launcher.health.time_limit import TimeKeeper
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Gone, Member
@@ -172,7 +172,7 @@ class Watcher:
         found = [watched.look(passed_s, self._floor, self._longest) for watched in self._ranks.values()]
         return NodeHealth(self._node, self._host, round(time.time(), 3), tuple(found), dict(self._longest))
 
-    def _places(self, here: NodeHealth) -> list[Place]:
+    def _places(self, here: NodeHealth) -> list[RankSeen]:
         """Where all ranks of the run stand. Other nodes are asked only once nothing happens here."""
         places = places_of([here])
         own = stall_of(places)
@@ -184,7 +184,7 @@ class Watcher:
         places = places_of([here, *others])
         return [*places, *self._unseen({place.rank for place in places})]
 
-    def _unseen(self, seen: set[int]) -> Iterator[Place]:
+    def _unseen(self, seen: set[int]) -> Iterator[RankSeen]:
         """Ranks that have not started, and those whose beats nobody can read: what these do, nobody can judge."""
         silent_s = time.monotonic() - self._began_at
         started = {member.rank for member in self._attempt.members()}
@@ -193,7 +193,7 @@ class Watcher:
             judged = floor is not None and rank not in started
             bound = bounds.bound_s("starting", floor, (), self._longest) if judged and floor else None
             health = RankHealth(rank, "starting", "", 0, silent_s, bound, "S")
-            yield Place(rank, "a node not heard of", health, is_stale=not judged)
+            yield RankSeen(rank, "a node not heard of", health, is_stale=not judged)
 
     def _write(self, health: NodeHealth, *, is_silent: bool) -> None:
         if is_silent or time.monotonic() - self._written_at >= WRITE_S:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import paths
+from launcher.data_source import name_and_config
 from launcher.errors import Conflict, Problem, UserError
 from launcher.loading.assignments import (
     RECIPE,
@@ -41,7 +42,6 @@ from launcher.loading.schema import (
 )
 from launcher.loading.yaml_source import Node, dump, parse, read_text
 from launcher.recipe.cluster import Cluster
-from launcher.recipe.data_source import name_and_config
 from launcher.recipe.fields import LocalPath
 from launcher.recipe.recipe import TASKS, Recipe
 from launcher.resources import PROFILES

@@ -20,7 +20,7 @@ Compile = Literal["none", "graph", "inductor"]
 
 
 @dataclass(frozen=True)
-class Place:
+class ComputedOn:
     """Where a recipe trains, as far as it matters here."""
 
     device: Literal["cuda", "cpu"]
@@ -30,7 +30,7 @@ class Place:
     """Model family; None where it isn't known."""
 
 
-def resolve_compile(recipe: Recipe, place: Place) -> tuple[Compile, str | None]:
+def resolve_compile(recipe: Recipe, place: ComputedOn) -> tuple[Compile, str | None]:
     """What `train.compile` comes to, and a sentence where it is not a CUDA graph though there is a GPU."""
     wanted = recipe.train.compile
     if wanted != "auto":
@@ -46,7 +46,7 @@ def resolve_compile(recipe: Recipe, place: Place) -> tuple[Compile, str | None]:
     return "none", f"neither CUDA graphs, since {obstacle}, nor torch.compile, since {other}"
 
 
-def graph_obstacle(recipe: Recipe, place: Place) -> str | None:
+def graph_obstacle(recipe: Recipe, place: ComputedOn) -> str | None:
     """Why the steps of this training can't be CUDA graphs, None where they can."""
     train, name = recipe.train, place.family and place.family.name
     used = {
@@ -69,7 +69,7 @@ def graph_obstacle(recipe: Recipe, place: Place) -> str | None:
     return next((obstacle for obstacle, there in used.items() if there), None)
 
 
-def inductor_obstacle(recipe: Recipe, place: Place) -> str | None:
+def inductor_obstacle(recipe: Recipe, place: ComputedOn) -> str | None:
     """Why torch.compile can't be used, None where it can."""
     if place.zero_stage == 3:
         return "ZeRO-3 gathers parameters in between"
@@ -78,7 +78,7 @@ def inductor_obstacle(recipe: Recipe, place: Place) -> str | None:
     return None
 
 
-def compile_conflicts(recipe: Recipe, place: Place) -> Iterator[Conflict]:
+def compile_conflicts(recipe: Recipe, place: ComputedOn) -> Iterator[Conflict]:
     """What the recipe asks for by name and can't have."""
     wanted = recipe.train.compile
     obstacle = None

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import paths
+from launcher.data_source import name_and_config
 from launcher.planning.model_config import cached_model, data_cache, hub_cache
-from launcher.recipe.data_source import name_and_config
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Names of whole weights; of those in several files there is an index."""

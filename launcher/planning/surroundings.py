@@ -11,7 +11,7 @@ from typing import Literal
 from launcher.engine.speeds import NOTHING, Known
 from launcher.executors import LOCAL, SCHEDULERS, executor_for
 from launcher.families.shared.base import ModelShape
-from launcher.planning.compile_mode import Place
+from launcher.planning.compile_mode import ComputedOn
 from launcher.planning.estimate import Setup
 from launcher.planning.layout import setup_of
 from launcher.recipe.cluster import Cluster
@@ -77,7 +77,7 @@ def resolve_gpus(recipe: Recipe, cluster: Cluster, machine: Machine, executor: s
     return 1 if device == "cpu" else max(1, _available_gpus(cluster, machine, executor) or 0)
 
 
-def resolve_place(recipe: Recipe, cluster: Cluster, machine: Machine, shape: ModelShape | None) -> Place:
+def resolve_place(recipe: Recipe, cluster: Cluster, machine: Machine, shape: ModelShape | None) -> ComputedOn:
     """Where the recipe trains, as far as compiling goes."""
     executor = resolve_executor(recipe, machine)
     device = resolve_device(recipe, cluster, machine, executor)
@@ -85,9 +85,11 @@ def resolve_place(recipe: Recipe, cluster: Cluster, machine: Machine, shape: Mod
     return place_of(shape, setup_of(recipe, recipe.nodes * gpus, device))
 
 
-def place_of(shape: ModelShape | None, setup: Setup) -> Place:
+def place_of(shape: ModelShape | None, setup: Setup) -> ComputedOn:
     """The same from what has been resolved."""
-    return Place(setup.device, setup.world_size, setup.zero_stage, None if shape is None else shape.family)
+    return ComputedOn(
+        setup.device, setup.world_size, setup.zero_stage, None if shape is None else shape.family
+    )
 
 
 def _available_gpus(cluster: Cluster, machine: Machine, executor: str) -> int | None:

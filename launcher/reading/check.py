@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import paths, tasks
+from launcher.data_source import name_and_config
 from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
 from launcher.reading.data_section import cut_fractions, files, options_for
@@ -19,7 +20,6 @@ from launcher.reading.label_check import known_classes, label_count, label_sets,
 from launcher.reading.opening import missing_files
 from launcher.reading.split_reading import FIRST_ROWS, Split, with_field
 from launcher.recipe.data import Augment, Data
-from launcher.recipe.data_source import name_and_config
 from launcher.recipe.recipe import Recipe
 
 FORMATS_OF_DATASETS = (

@@ -47,7 +47,7 @@ STEPS = 12
 )
 @click.option(
     "--output",
-    type=options.Place(path_type=Path, file_okay=False),
+    type=options.GivenPath(path_type=Path, file_okay=False),
     default=None,
     metavar="DIR",
     help="Where to write drill.json and drill.html; default here.",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     help="A text; twice for a pair.",
 )
 @click.option("--label", metavar="LABEL", help="Explain this label; default: the one predicted.")
-@click.option("--html", metavar="FILE", type=options.Place(), help="Write a page that shows it.")
+@click.option("--html", metavar="FILE", type=options.GivenPath(), help="Write a page that shows it.")
 @options.runs_dir
 @options.as_json
 @options.examples("""

@@ -25,14 +25,14 @@ STDOUT = "-"
     "settings",
     metavar="FILE",
     multiple=True,
-    type=options.Place(path_type=Path),
+    type=options.GivenPath(path_type=Path),
     help="Take over TrainingArguments (json), a script (.py, not executed) or accelerate's config (.yaml).",
 )
 @click.option("--no-job", is_flag=True, help="With --cluster: don't try the profile by a job of a minute.")
 @click.option(
     "--output",
     metavar="FILE",
-    type=options.Place(),
+    type=options.GivenPath(),
     help="Where the file goes; - is stdout. Default: NAME.yaml, here.",
 )
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")

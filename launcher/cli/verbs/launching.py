@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     metavar="DIR",
-    type=options.Place(),
+    type=options.GivenPath(),
     help="Write the files that run would submit; submit nothing.",
 )
 @options.loss_file

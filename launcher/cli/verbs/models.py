@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--output",
     metavar="DIR",
-    type=options.Place(),
+    type=options.GivenPath(),
     help="Write predictions, tables by class, confusion matrix, calibration and intervals of all metrics there.",
 )
 @options.runs_dir
@@ -96,7 +96,7 @@ def _evaluate_into(directory: Path, command: list[str], as_json: bool) -> None:
 @click.option(
     "--output",
     metavar="FILE",
-    type=options.Place(),
+    type=options.GivenPath(),
     help="Write csv or jsonl there; default: stdout for --text, FILE.predictions.csv for FILE "
     "(FILE.predictions.jsonl for jsonl).",
 )
@@ -195,7 +195,9 @@ def _show_predictions(run: Path, result: Predictions) -> None:
 
 @click.command("export")
 @options.run_argument
-@click.option("--output", metavar="DIR", type=options.Place(), help="Directory to make; default RUN-model.")
+@click.option(
+    "--output", metavar="DIR", type=options.GivenPath(), help="Directory to make; default RUN-model."
+)
 @click.option("--onnx", is_flag=True, help="Add model.onnx, compared with PyTorch on the validation data.")
 @click.option("--int8", is_flag=True, help="Add model.int8.onnx too, with weights of 8 bits.")
 @options.runs_dir

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option(
     "--output",
     metavar="FILE",
-    type=options.Place(),
+    type=options.GivenPath(),
     help="Where to write it; default report.html in the run's directory, or here for several.",
 )
 @click.option(

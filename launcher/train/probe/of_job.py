@@ -8,7 +8,7 @@ import torch
 
 from launcher.engine.choice import Wish, is_worth_compiling
 from launcher.engine.findings import Layout, Taken
-from launcher.planning.compile_mode import Place, graph_obstacle, inductor_obstacle
+from launcher.planning.compile_mode import ComputedOn, graph_obstacle, inductor_obstacle
 from launcher.planning.plan import Plan, step_counts
 from launcher.recipe.recipe import Recipe
 from launcher.runs.attempt_directory import AttemptDir
@@ -145,5 +145,5 @@ def _is_open(plan: Plan, built: BuiltModel) -> bool:
     recipe: Recipe = plan.recipe
     if recipe.train.compile != "auto" or plan.compile != "none" or recipe.deterministic:
         return False
-    place = Place(plan.device, plan.world_size, plan.zero_stage, family_of(built.base.config))
+    place = ComputedOn(plan.device, plan.world_size, plan.zero_stage, family_of(built.base.config))
     return graph_obstacle(recipe, place) is not None and inductor_obstacle(recipe, place) is None

@@ -15,7 +15,7 @@ from launcher.runs.directory import LOSS_FILE
 from launcher.runs.failure_classes import FULL, MEMORY, STORAGE, UNKNOWN, of_storage
 from launcher.runs.failures import FREE_SPACE, STORAGE_REMEDY
 from launcher.runs.results import Error
-from launcher.train.process.lost_connections import Place, lost_connection
+from launcher.train.process.lost_connections import ThisRank, lost_connection
 
 LONGEST_MESSAGE = 1000
 """Characters of an unexpected error that result.json keeps; the rank's log has it all."""
@@ -96,7 +96,7 @@ def describe_failure(error: BaseException, hosts: Mapping[int, str] = MappingPro
             return Error("launch", message, f"{remedy}; then launch resume")
     kind = _unexpected_class(error, words)
     if kind == "network":
-        return lost_connection(error, words, Place.of_this_rank(hosts))
+        return lost_connection(error, words, ThisRank.from_torchrun(hosts))
     message = f"{type(error).__name__}{f': {words}' if words else _place(error)}"
     return Error(kind, message[:LONGEST_MESSAGE], _remedy(error, kind))
 

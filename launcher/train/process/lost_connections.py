@@ -24,7 +24,7 @@ _ADDRESS = re.compile(r"\[([0-9A-Fa-f.:]+)\]:\d+|([0-9A-Fa-f.:]+)<\d+>")
 
 
 @dataclass(frozen=True)
-class Place:
+class ThisRank:
     """This rank among the others."""
 
     rank: int
@@ -33,12 +33,12 @@ class Place:
     """The node of each rank, as far as that is known."""
 
     @classmethod
-    def of_this_rank(cls, hosts: Mapping[int, str], environ: Mapping[str, str] = os.environ) -> Place:
+    def from_torchrun(cls, hosts: Mapping[int, str], environ: Mapping[str, str] = os.environ) -> ThisRank:
         """As torchrun says."""
         return cls(int(environ.get("RANK", "0")), int(environ.get("WORLD_SIZE", "1")), hosts)
 
 
-def lost_connection(error: BaseException, words: str, place: Place) -> Error:
+def lost_connection(error: BaseException, words: str, place: ThisRank) -> Error:
     """The `error` of a rank whose connection broke; `words` are those of the library, which stay in the rank's log."""
     how = _how(words)
     if isinstance(error, ConnectionError):
@@ -72,7 +72,7 @@ def _between(own: str | None, other: str | None) -> str:
     return f" between {own} and {other}" if own and other and own != other else ""
 
 
-def _named_host(words: str, place: Place) -> str | None:
+def _named_host(words: str, place: ThisRank) -> str | None:
     """The only node, or the other node whose name the library says."""
     all_hosts = sorted(set(place.hosts.values()))
     if len(all_hosts) == 1:

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from launcher.data_source import name_and_config
 from launcher.errors import RunFailed, choices
 from launcher.planning.model_files import NO_DATA, fetching_remedy
-from launcher.recipe.data_source import name_and_config
 from launcher.train.hub import wait_for_hub
 
 CONFIGS = re.compile(r"[Aa]vailable(?: configs)?: \[(.*?)\]")

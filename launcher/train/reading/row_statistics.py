@@ -28,7 +28,7 @@ EXCERPT = 60
 """Characters of a text shown with its place."""
 
 
-class Place(NamedTuple):
+class RowPlace(NamedTuple):
     """Where a row stands."""
 
     name: str
@@ -46,7 +46,7 @@ class Found:
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def add(self, place: Place, text: Callable[[], str], count: int = 1) -> None:
+    def add(self, place: RowPlace, text: Callable[[], str], count: int = 1) -> None:
         """Count one more; `text` says what stands there, where that is to be shown."""
         self.count += count
         if len(self.examples) < EXAMPLES:
@@ -59,7 +59,7 @@ class Text:
     """A text that stands in a split."""
 
     rows: int
-    place: Place
+    place: RowPlace
     start: str
     """Its first characters."""
     label: str
@@ -83,7 +83,7 @@ class Survey:
     """Kind of finding -> how often and where."""
     characters: int = 0
 
-    def add(self, kind: str, place: Place, text: Callable[[], str]) -> None:
+    def add(self, kind: str, place: RowPlace, text: Callable[[], str]) -> None:
         """Count one more of a kind."""
         self.found.setdefault(kind, Found()).add(place, text)
 
@@ -140,7 +140,7 @@ class Look:
 
     def __call__(self, seen: Survey, name: str, row: Row) -> None:
         seen.rows += 1
-        place = Place(name, row.position)
+        place = RowPlace(name, row.position)
         texts = text_key(self._spec, row)
         start = " | ".join(texts)[: 2 * EXCERPT]
         if not texts:
@@ -153,7 +153,7 @@ class Look:
                 seen.add(kind, place, example)
             self._labels(seen, place, row)
 
-    def _compare(self, seen: Survey, place: Place, key: int, start: str, label: str) -> None:
+    def _compare(self, seen: Survey, place: RowPlace, key: int, start: str, label: str) -> None:
         first = seen.texts.get(key)
         if first is None:
             seen.texts[key] = Text(1, place, start, label)
@@ -170,7 +170,7 @@ class Look:
                 ),
             )
 
-    def _labels(self, seen: Survey, place: Place, row: Row) -> None:
+    def _labels(self, seen: Survey, place: RowPlace, row: Row) -> None:
         wrong = next(self._spec.mistakes(row), None)
         if wrong is not None:
             seen.add("misfit", place, lambda: f"{wrong.column}: {wrong.message}")
@@ -182,7 +182,7 @@ class Look:
                 seen.add("form", place, partial("{} is {}".format, label, taken))
         for finding in self._spec.findings(row, self._names):
             line = finding.offset if self._is_conll(place.name) else 0
-            seen.add(finding.kind, Place(place.name, place.position + line), partial(str, finding.text))
+            seen.add(finding.kind, RowPlace(place.name, place.position + line), partial(str, finding.text))
 
 
 def _is_conll(recipe: Recipe, name: str) -> bool:

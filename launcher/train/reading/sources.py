@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from launcher import tasks
+from launcher.data_source import name_and_config
 from launcher.errors import RunFailed, UserError, choices
 from launcher.reading.cells import plain
 from launcher.reading.class_names import with_names
@@ -21,7 +22,6 @@ from launcher.reading.nested import add_reached, dotted_names
 from launcher.reading.options import ReadOptions
 from launcher.reading.split_reading import lacks_columns
 from launcher.recipe.data import Clean
-from launcher.recipe.data_source import name_and_config
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row, Value
 from launcher.train.compat.dataset_fingerprint import fingerprint

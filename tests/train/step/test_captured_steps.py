@@ -13,7 +13,7 @@ from support.gpu import needs_gpu
 from support.training import events, losses, make_run, metrics, recipe, train_here
 
 from launcher.families import find
-from launcher.planning.compile_mode import Place, graph_obstacle, resolve_compile
+from launcher.planning.compile_mode import ComputedOn, graph_obstacle, resolve_compile
 from launcher.runs.directory import RunDir
 from launcher.train import job as job_module
 from launcher.train.packed.packing import BUCKET_STEP, Bucket
@@ -166,19 +166,19 @@ def test_a_checkpoint_is_taken_up_by_the_other_kind(
     assert losses(resumed) == pytest.approx(losses(whole), rel=2e-4)
 
 
-PLACE = Place(device="cuda", world_size=1, zero_stage=0, family=find("bert"))
+PLACE = ComputedOn(device="cuda", world_size=1, zero_stage=0, family=find("bert"))
 
 
 @pytest.mark.parametrize(
     ("changes", "place", "expected", "reason"),
     [
         ({}, PLACE, "graph", None),
-        ({}, Place("cpu", 1, 0, find("bert")), "none", None),
+        ({}, ComputedOn("cpu", 1, 0, find("bert")), "none", None),
         ({"train": {"compile": "none"}}, PLACE, "none", None),
-        ({}, Place("cuda", 2, 0, find("bert")), "inductor", "several processes"),
-        ({}, Place("cuda", 2, 2, find("bert")), "inductor", "DeepSpeed"),
-        ({}, Place("cuda", 8, 3, find("bert")), "none", "ZeRO-3"),
-        ({}, Place("cuda", 1, 0, find("modernbert")), "inductor", "modernbert"),
+        ({}, ComputedOn("cuda", 2, 0, find("bert")), "inductor", "several processes"),
+        ({}, ComputedOn("cuda", 2, 2, find("bert")), "inductor", "DeepSpeed"),
+        ({}, ComputedOn("cuda", 8, 3, find("bert")), "none", "ZeRO-3"),
+        ({}, ComputedOn("cuda", 1, 0, find("modernbert")), "inductor", "modernbert"),
         ({"precision": "fp32"}, PLACE, "inductor", "fp32"),
         ({"task": "masked-lm"}, PLACE, "inductor", "masked-lm"),
         ({"model": {"gradient_checkpointing": True}}, PLACE, "none", "compute the same again"),
@@ -187,7 +187,7 @@ PLACE = Place(device="cuda", world_size=1, zero_stage=0, family=find("bert"))
     ],
 )
 def test_auto_takes_the_first_that_works_and_says_why_not_a_graph(
-    tiny_data: Path, changes: dict[str, Any], place: Place, expected: str, reason: str | None
+    tiny_data: Path, changes: dict[str, Any], place: ComputedOn, expected: str, reason: str | None
 ) -> None:
     chosen, why = resolve_compile(recipe(tiny_data, **{"precision": "bf16", **changes}), place)
     assert chosen == expected

@@ -6,6 +6,9 @@ from launcher import paths
 
 
 def name_and_config(source: str) -> tuple[str, str | None]:
-    """The id or the directory, and the configuration behind the last colon, where there is one."""
+    """The id or the directory, and the configuration behind the last colon, where there is one.
+
+    A directory may have a colon in its name, so it is looked for.
+    """
     name, colon, config = source.rpartition(":")
     return (name, config) if colon and not paths.exists(source) else (source, None)
