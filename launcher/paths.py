@@ -23,6 +23,15 @@ def is_file(path: Path | str) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 as above
 
 
+def identity(path: Path | str) -> tuple[int, int] | None:
+    """What two paths have in common that lead to one file; None where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 as above
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 def refusal(path: Path | str) -> str | None:
     """Why nobody can say what stands there, or None where that can be said."""
     try:

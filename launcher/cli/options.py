@@ -61,12 +61,17 @@ class Age(click.ParamType[float]):
 
 
 class Text(click.ParamType[str]):
-    """Text of a user's; one that came as UTF-8 under a locale that isn't is read as that."""
+    """Text of a user's; none at all, as of an unset variable, is a mistake.
+
+    One that came as UTF-8 under a locale that isn't is read as that.
+    """
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
+        if not text.strip():
+            self.fail("holds no text", param, ctx)
         try:
             return os.fsencode(text).decode() if BYTES.search(text) else text
         except UnicodeDecodeError as error:

@@ -210,10 +210,30 @@ def _notes(recipe: Recipe, *splits: Split) -> Iterator[str]:
         for kind, (count, first) in split.doubts.items():
             said = kinds[kind]
             yield f"data.{split.name}: {count} {said.what} (first: {first}); {said.before_launch}"
+    yield from _files_given_again(recipe)
+
+
+def _files_given_again(recipe: Recipe) -> Iterator[str]:
+    """A sentence for each file that a split names again, by whatever path, and each other one that is trained on."""
     data = recipe.data
-    for name, given in (("validation", data.validation), ("test", data.test)):
-        for path in sorted({*files(data.train)} & {*files(given)}):
-            yield f"data.{name}: {path.name} is trained on, too: what is measured on it says nothing of other texts"
+    extra = {f"eval.extra.{name}": (Path(path),) for name, path in recipe.eval.extra.items()}
+    splits = {"data.validation": files(data.validation), "data.test": files(data.test), **extra}
+    trained_on = _by_identity(files(data.train))
+    for key, given in {"data.train": files(data.train), **splits}.items():
+        for identity, (first, *others) in _by_identity(given).items():
+            if others:
+                names = ", ".join(dict.fromkeys(path.name for path in (first, *others)))
+                yield f"{key}: {names}: one file, given {len(others) + 1} times; each of its rows counts as often"
+            if key != "data.train" and identity in trained_on:
+                yield f"{key}: {first.name} is trained on, too: what is measured on it says nothing of other texts"
+
+
+def _by_identity(given: Sequence[Path]) -> dict[object, list[Path]]:
+    """The paths by the file that they lead to."""
+    found: dict[object, list[Path]] = {}
+    for path in given:
+        found.setdefault(paths.identity(path), []).append(path)
+    return found
 
 
 def _done(facts: DataFacts, problems: Sequence[Problem]) -> DataFacts:

@@ -170,7 +170,7 @@ class Embedding(TaskSpec):
         if key == "data.negatives":
             return "name columns of texts, or of lists of texts"
         if key == "data.label":
-            return "mend or remove the row, or set embedding.max_score to the highest there is"
+            return f"{labels.SCORE_REMEDY}, or set embedding.max_score to the highest there is"
         return super().cell_remedy(key)
 
     def label_mistake(self, row: Row, value: Value) -> str | None:

@@ -66,7 +66,7 @@ class Ranking(TaskSpec):
 
     def cell_remedy(self, key: str) -> str:
         if key == "data.label":
-            return "mend or remove the row, or set ranking.max_relevance to the highest there is"
+            return f"{labels.SCORE_REMEDY}, or set ranking.max_relevance to the highest there is"
         return super().cell_remedy(key)
 
     def label(self, row: Row) -> Label:

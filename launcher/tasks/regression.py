@@ -21,6 +21,7 @@ AFAR = Kind(
     in_rows=False,
     before_launch=DIVIDE,
 )
+IN_ORDER = ", task=ordinal data.labels=[LOWEST,...,HIGHEST] those that have an order"
 MEASURED = frozenset({"score", "similarity", "value", "price", "gold", "mean", "rating"})
 """Words in the names of columns that hold something measured."""
 
@@ -52,6 +53,11 @@ class Regression(TaskSpec):
 
     def label_mistake(self, row: Row, value: Value) -> str | None:
         return labels.score_mistake(value)
+
+    def cell_remedy(self, key: str) -> str:
+        if key == "data.label":
+            return f"{labels.SCORE_REMEDY}; task=classification learns classes by name{IN_ORDER}"
+        return super().cell_remedy(key)
 
     def findings(self, row: Row, names: Sequence[str]) -> Iterator[Finding]:
         number = self.label(row)

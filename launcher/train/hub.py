@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-SETTLES_S = 3.0
-"""A name that isn't found yet and a connection that was refused may be a network that just comes up."""
 PAUSE_S = 0.5
 
 
@@ -16,12 +14,13 @@ class HubUnreachable(OSError):
 def wait_for_hub() -> None:
     """Return once the hub answers anything, or where HF_HUB_OFFLINE forbids to ask, which its client says better.
 
-    Raises HubUnreachable after seconds. A hub that is only silent has HF_HUB_ETAG_TIMEOUT of them, 10 where it isn't set.
+    Raises HubUnreachable after HF_HUB_ETAG_TIMEOUT, 10 s where it isn't set: a hub that is silent has as long, and one
+    whose name isn't found or that refuses a connection may be behind a network or a proxy that just comes up.
     """
     from huggingface_hub import constants, get_session
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    end = time.monotonic() + SETTLES_S
+    end = time.monotonic() + constants.HF_HUB_ETAG_TIMEOUT
     while True:
         try:
             get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)

@@ -144,5 +144,6 @@ def test_a_remedy_that_several_mistakes_share_is_said_once(launch: Launch, tmp_p
         "7 more cells like these"
     ]
     assert [number for number, line in enumerate(said) if "-> mend or remove the row" in line] == [9]
+    assert "task=classification learns classes by name" in said[9]
     report = json.loads(launch("plan", "--json", *options, "data.test=null", code=2).stdout)
     assert all("mend or remove the row" in problem["remedy"] for problem in report["problems"])

@@ -319,6 +319,9 @@ def test_no_name_of_a_file_is_not_the_usual_one(
 ) -> None:
     assert execute([*words, "--output", ""]) == 2
     assert "'--output': names no file or directory" in capsys.readouterr().err
+    if "--text" in words:
+        assert execute(["predict", "done", "--text", " "]) == 2
+        assert "'--text': holds no text" in capsys.readouterr().err
     assert asked == []
 
 

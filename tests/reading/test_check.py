@@ -92,7 +92,8 @@ def test_another_file_is_read_as_the_training_data_or_as_its_extension_says(
 
 def test_facts_of_given_splits(write: Write) -> None:
     train, validation = write("train.csv", rows(30, classes=3)), write("validation.csv", rows(6))
-    assert check_data(recipe(train=(train, train), validation=validation)) == DataFacts(
+    more = write("more.csv", rows(30, classes=3))
+    assert check_data(recipe(train=(train, more), validation=validation)) == DataFacts(
         train_examples=60,
         validation_examples=6,
         test_examples=None,
@@ -129,6 +130,14 @@ def test_a_file_that_is_also_trained_on_is_noted(write: Write) -> None:
     (note,) = check_data(recipe(train=(train, other), validation=train)).notes
     assert note.startswith("data.validation: train.csv is trained on, too")
     assert check_data(recipe(train=train, validation=other)).notes == ()
+    link = Path(other).with_name("link.csv")
+    link.symlink_to(other)
+    notes = check_data(recipe(train=(train, other, str(link), train), validation=str(link))).notes
+    assert [note.partition(";")[0] for note in notes[:2]] == [
+        "data.train: train.csv: one file, given 2 times",
+        "data.train: other.csv, link.csv: one file, given 2 times",
+    ]
+    assert notes[2].startswith("data.validation: link.csv is trained on, too")
 
 
 def test_of_hub_data_nothing_is_known() -> None:

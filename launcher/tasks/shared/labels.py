@@ -20,6 +20,8 @@ MOST, SOME = 0.8, 0.25
 so many of all labels stand together."""
 LARGEST = 3.4028234e38
 """Of the numbers in fp32."""
+SCORE_REMEDY = "mend or remove the row, or name a column of numbers"
+"""What to do about a cell that holds no number where one is learnt."""
 NONE = frozenset({"-", "--", "?", "n/a", "#n/a", "nan", "null", "<na>"})
 """What often stands in a cell that has no label."""
 MEANINGS = {"true": "1.0", "yes": "1.0", "false": "0.0", "no": "0.0"}
