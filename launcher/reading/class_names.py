@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 KEY = b"huggingface"
+LISTS = ("Sequence", "List", "LargeList")
+"""How the library names the type of a list."""
 
 
 def names_given(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
@@ -19,6 +21,22 @@ def names_given(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
         return {str(name): feature for name, feature in features.items() if _holds_classes(feature)}
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):  # nothing, or another library's
         return {}
+
+
+def names_at(features: Mapping[str, Any], column: str) -> tuple[str, ...] | None:
+    """The classes of a column, or of what its dotted name reaches, in their order; None where nobody declares them."""
+    first, *steps = [column] if column in features else column.split(".")
+    feature = _element(features.get(first))
+    for step in steps:
+        feature = _element(feature.get(step)) if isinstance(feature, Mapping) else None
+    return tuple(feature["names"]) if isinstance(feature, Mapping) and _is_class(feature) else None
+
+
+def _element(feature: Any) -> Any:
+    """What a list holds, of however many levels; every other feature as it is."""
+    while isinstance(feature, list) or (isinstance(feature, Mapping) and feature.get("_type") in LISTS):
+        feature = feature[0] if isinstance(feature, list) else feature.get("feature")
+    return feature
 
 
 def with_names(value: Any, names: Sequence[str]) -> Any:

@@ -42,6 +42,8 @@ class Reader:
     rows: Callable[[Path, ReadOptions], Iterator[Row]]
     count: Callable[[Path, ReadOptions], int | None] | None = None
     """Rows in a file, None where that would take long; without this function small files are read to count them."""
+    class_names: Callable[[Path, str], tuple[str, ...] | None] | None = None
+    """The classes that a file declares for a column, where files of this format can."""
     edition: int = 1
     """See EDITIONS."""
 
@@ -53,7 +55,8 @@ def reader_of(name: FormatName) -> Reader:
     if name in DIALECTS:
         dialect = getattr(module, DIALECTS[name])
         return Reader(partial(module.rows, dialect=dialect), partial(module.count, dialect=dialect))
-    return Reader(module.rows, getattr(module, "count", None), EDITIONS.get(name, 1))
+    count, class_names = getattr(module, "count", None), getattr(module, "class_names", None)
+    return Reader(module.rows, count, class_names, EDITIONS.get(name, 1))
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,13 @@ def count_rows(path: Path, options: ReadOptions) -> int | None:
     if reader.count is not None:
         return reader.count(path, options)
     return sum(1 for _ in reader.rows(path, options)) if size_of(path) <= FULL_READ_BYTES else None
+
+
+def declared_classes(files: Sequence[Path], options: ReadOptions, column: str) -> tuple[str, ...] | None:
+    """The classes of a column in their order, where all of these files declare the same."""
+    readers = [reader_of(resolve_format(path, options)).class_names for path in files]
+    found = {read(path, column) if read else None for path, read in zip(files, readers, strict=True)}
+    return found.pop() if len(found) == 1 else None
 
 
 def reading_of(path: Path, options: ReadOptions) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.reading import packed
 from launcher.reading.cells import plain
-from launcher.reading.class_names import named, names_given
+from launcher.reading.class_names import named, names_at, names_given
 from launcher.reading.messages import mistake
 from launcher.reading.opening import open_as_it_is, open_file
 from launcher.reading.options import ReadOptions
@@ -44,6 +44,11 @@ def rows(path: Path, _: ReadOptions) -> Iterator[Row]:
 def count(path: Path, _: ReadOptions) -> int | None:
     """Rows, which the file itself states."""
     return int(_opened(path).metadata.num_rows)
+
+
+def class_names(path: Path, column: str) -> tuple[str, ...] | None:
+    """The classes that the file declares for a column, in their order."""
+    return names_at(names_given(_opened(path).schema_arrow.metadata or {}), column)
 
 
 def _cells(column: Any, feature: Any) -> list[Value]:

@@ -16,7 +16,7 @@ from launcher.reading.cells import plain
 from launcher.reading.class_names import with_names
 from launcher.reading.cleaning import kept
 from launcher.reading.data_section import files, read_options
-from launcher.reading.files import content_hash, peek, read_rows, reading_of
+from launcher.reading.files import content_hash, declared_classes, peek, read_rows, reading_of
 from launcher.reading.messages import where
 from launcher.reading.nested import add_reached, dotted_names
 from launcher.reading.options import ReadOptions
@@ -59,6 +59,8 @@ class LocalSource:
 
     paths: tuple[Path, ...]
     options: ReadOptions
+    label: str | None
+    """The label column, where there is just one."""
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         with _failing_as_data():
@@ -70,10 +72,13 @@ class LocalSource:
     def identity(self) -> list[str]:
         with _failing_as_data():
             forms = [reading_of(path, self.options) for path in self.paths]
-            return [repr(self.options), *forms, *(content_hash(path) for path in self.paths)]
+            contents = [content_hash(path) for path in self.paths]
+        names = self.class_names()
+        return [repr(self.options), *forms, *contents, *([] if names is None else [repr(names)])]
 
-    def class_names(self) -> None:
-        return None
+    def class_names(self) -> tuple[str, ...] | None:
+        with _failing_as_data():
+            return None if self.label is None else declared_classes(self.paths, self.options, self.label)
 
     def may_be_unlabelled(self) -> bool:
         return False
@@ -189,6 +194,7 @@ def open_sources(recipe: Recipe) -> dict[str, Source]:
 def _open_local(recipe: Recipe) -> dict[str, Source]:
     data = recipe.data
     given = {"train": files(data.train), "validation": files(data.validation), "test": files(data.test)}
+    label = data.label if isinstance(data.label, str) else None
     sources: dict[str, Source] = {}
     with _failing_as_data():
         for split, paths in given.items():
@@ -198,7 +204,7 @@ def _open_local(recipe: Recipe) -> dict[str, Source]:
                 if problem is not None:
                     raise UserError(problem)
             if paths:
-                sources[split] = LocalSource(paths, read_options(data))
+                sources[split] = LocalSource(paths, read_options(data), label)
     return sources
 
 

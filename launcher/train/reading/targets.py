@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from launcher import tasks
 from launcher.errors import RunFailed
-from launcher.reading.label_check import unknown_label
+from launcher.reading.label_check import as_read, unknown_label
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Seen
-from launcher.tasks.shared.labels import class_name, class_numbers
+from launcher.tasks.shared.labels import class_numbers
 from launcher.train.reading.sources import Source, place
 
 UNLABELLED = (-1.0, "-1")
@@ -66,7 +66,7 @@ def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple
         return ()
     if isinstance(recipe.data.label, tuple):
         return recipe.data.label
-    declared = spec.given_classes or _as_read(train.class_names())
+    declared = spec.given_classes or as_read(train.class_names() or ())
     if declared:
         return declared
     seen = classes_seen(spec, raw)
@@ -84,11 +84,6 @@ def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple
         )
         raise RunFailed("data", f"{text}: there is nothing to learn", "give data with more classes")
     return names
-
-
-def _as_read(declared: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The classes that a data set declares, as cells with them are read."""
-    return tuple(class_name(name) or name for name in declared or ())
 
 
 def classes_seen(spec: TaskSpec, raw: Sequence[Label]) -> dict[str, Seen]:

@@ -12,6 +12,7 @@ from support.hub_stub import HubStub
 
 from launcher.errors import RunFailed
 from launcher.loading.resolve import load
+from launcher.reading.check import check_data
 from launcher.reading.files import read_rows
 from launcher.reading.options import ReadOptions
 from launcher.recipe.recipe import Recipe
@@ -108,6 +109,29 @@ def test_classes_of_a_parquet_file_have_the_names_that_stand_in_it(published: Pa
     assert cells("plain/train.parquet", "label") == ["neg", "pos", "neg"]
     assert cells("partly/train.parquet", "label") == ["neg", None, "pos", None]
     assert cells("tagged/train.parquet", "gold") == [{"tags": ["B-PER", "I-PER"]}, {"tags": ["B-LOC"]}]
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "names"),
+    [
+        ("plain", (), ("pos", "neg")),
+        ("plain", ("task=ordinal",), ("pos", "neg")),
+        ("plain", ("data.labels=[neg,pos]",), ("neg", "pos")),
+        ("tagged", ("task=token-classification", "data.text=tokens", "data.label=gold.tags"), tuple(TAGS)),
+    ],
+)
+def test_they_have_the_order_that_the_file_declares(
+    published: Path, file: str, words: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    given = (f"data.train={file}/train.parquet", f"data.validation={file}/train.parquet", *words)
+    assert read(published, *given)[1] == names
+    assert check_data(recipe_of(published, *given)).labels == len(names) + (file == "tagged")  # and I-LOC
+
+
+def test_files_that_declare_different_classes_have_them_in_the_order_of_their_names(published: Path) -> None:
+    (published / "more.jsonl").write_text('{"text": "a", "label": "pos"}\n')
+    given = ("data.train=[plain/train.parquet,more.jsonl]", "data.validation=plain/dev.parquet")
+    assert read(published, *given)[1] == ("neg", "pos")
 
 
 def test_rows_without_a_class_are_left_out_and_told_but_not_where_all_are(published: Path) -> None:
