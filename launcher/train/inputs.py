@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
 from launcher.train.dataset.prepare import Dataset, prepare, training_texts
@@ -37,16 +40,13 @@ def longest_input(recipe: Recipe) -> int | None:
     return position_limit(load_config(recipe.model.name, recipe.model.revision))
 
 
-def check_vocabulary(dataset: Dataset, tokenizer: Any, rows: int) -> None:
-    """Raises RunFailed('model') where the data have a token that the model's embeddings, of so many rows, don't have."""
-    if len(tokenizer) <= rows:
-        return
-    for split in (dataset.train, dataset.validation, dataset.test):
-        highest = int(split.ids.max()) if split is not None and len(split.ids) else 0
-        if highest >= rows:
-            word = tokenizer.convert_ids_to_tokens(highest)
-            text = (
-                f"the tokenizer knows {word!r}, token {highest}, and the model's embeddings have {rows} rows"
-            )
-            remedy = "resize_token_embeddings(len(tokenizer)) of transformers gives it rows; or take its own tokenizer"
-            raise RunFailed("model", text, remedy)
+def check_vocabulary(ids: NDArray[np.int32], tokenizer: Any, rows: int) -> None:
+    """Raises RunFailed('model') where there is a token that the model's embeddings, of so many rows, don't have."""
+    highest = int(ids.max(initial=0))
+    if highest >= rows:
+        word = tokenizer.convert_ids_to_tokens(highest)
+        text = f"the tokenizer knows {word!r}, token {highest}, and the model's embeddings have {rows} rows"
+        remedy = (
+            "resize_token_embeddings(len(tokenizer)) of transformers gives it rows; or take its own tokenizer"
+        )
+        raise RunFailed("model", text, remedy)

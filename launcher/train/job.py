@@ -155,7 +155,10 @@ def _built(
     if recipe.prune.shrinks:
         recipe = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
     built = build_model(recipe, task, dataset.label_names, tokenizer)
-    check_vocabulary(dataset, tokenizer, built.base.config.vocab_size)
+    if len(tokenizer) > (rows := built.base.config.vocab_size):
+        for split in (dataset.train, dataset.validation, dataset.test):
+            if split is not None:
+                check_vocabulary(split.ids, tokenizer, rows)
     if ranks.is_main:
         for doubt in built.doubts:
             events.notice(doubt, "warning")

@@ -95,7 +95,8 @@ def try_probes(job: Job, state: TrainState) -> None:
 def _evaluator(job: Job) -> Evaluator:
     job.strategy.train_mode(False)
     even = job.strategy.even_micro_batches
-    return Evaluator(job.strategy.forward, job.task, job.collate, job.ranks, even)
+    config = job.built.base.config
+    return Evaluator(job.strategy.forward, job.task, job.collate, job.ranks, config, even)
 
 
 def with_best_model(job: Job, state: TrainState) -> TrainState:

@@ -24,7 +24,6 @@ from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner
 from launcher.reading.corpus import documents
 from launcher.reading.given_files import rows_to_predict
-from launcher.recipe.recipe import LONGEST
 from launcher.runs.best_model import step_of
 from launcher.runs.directory import RunDir
 from launcher.runs.metrics import doubt_of_file
@@ -219,7 +218,7 @@ def push_run(options: Namespace, events: Events) -> Upload:
 
 def evaluate_run(options: Namespace, events: Events) -> Evaluations:
     """Metrics of the best model by split, or on a labelled file."""
-    from launcher.train.inputs import prepare_dataset
+    from launcher.train.dataset.prepare import prepare
     from launcher.train.use.inference import Predictor, best_device
 
     run = RunDir(options.directory)
@@ -227,7 +226,12 @@ def evaluate_run(options: Namespace, events: Events) -> Evaluations:
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
     if options.data is None:
-        dataset = prepare_dataset(recipe, predictor.tokenizer, _progress(events, "tokenising"))
+        dataset = prepare(
+            recipe,
+            predictor.tokenizer,
+            progress=_progress(events, "tokenising"),
+            position_limit=predictor.longest,
+        )
         splits = {"validation": dataset.validation, "test": dataset.test}
         given = {name: Path(path) for name, path in recipe.eval.extra.items()}
     else:
@@ -308,7 +312,7 @@ def find_negatives(options: Namespace, events: Events) -> Negatives:
 
 def explain_run(options: Namespace, events: Events) -> Explanations:
     """Which words speak for and against the prediction for each text, or pair of texts."""
-    from launcher.train.inputs import longest_input
+    from launcher.train.tokens.encoder import length_of
     from launcher.train.use.attributions import explain
     from launcher.train.use.inference import Predictor, best_device
 
@@ -318,7 +322,7 @@ def explain_run(options: Namespace, events: Events) -> Explanations:
     rows = map(cleaner(recipe), spec.rows_of(options.text))
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
-    longest = recipe.data.max_length or min(LONGEST, longest_input(recipe) or LONGEST)
+    longest = length_of(recipe, predictor.tokenizer, predictor.longest)
     texts = [[str(row.values[column]) for column in spec.text_columns] for row in rows]
     return Explanations(tuple(explain(predictor, parts, options.label, longest) for parts in texts))
 

@@ -344,7 +344,7 @@ class WordGuesser:
     def evaluate(self, texts: int) -> None:
         self.model.eval()
         alone = Ranks(rank=0, local_rank=0, world_size=1, device=CPU)
-        Evaluator(self.forward, self.task, self.collate, alone).score(self.split(texts))
+        Evaluator(self.forward, self.task, self.collate, alone, self.model.config).score(self.split(texts))
 
     def train(self, texts: int) -> None:
         batch = self.collate(self.split(texts), np.arange(texts), 0)

@@ -68,6 +68,9 @@ def test_another_task_takes_the_encoder(tmp_path: Path, tiny_data: Path, ranks: 
     for tuning in ("full", "lora"):
         run = make_run(tmp_path / tuning, continued(tiny_data, first, tuning=tuning, train={"max_steps": 3}))
         assert result(ranks.complete(run))["best"]["metric"] == "accuracy"
+    first.model.rename(tmp_path / "elsewhere")  # what was trained needs nothing of what it was trained from
+    assert ranks.verb("predict", run.path, "--text", "fine")["predictions"]
+    assert "accuracy" in ranks.verb("eval", run.path)["validation"]
 
 
 def _weights(run: RunDir) -> dict[str, torch.Tensor]:

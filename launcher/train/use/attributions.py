@@ -32,6 +32,7 @@ def explain(predictor: Predictor, texts: Sequence[str], label: str | None, max_l
     encoding = predictor.tokenizer(
         *texts, truncation=True, max_length=max_length, return_tensors="pt", return_offsets_mapping=True
     )
+    predictor.check_tokens(encoding["input_ids"].numpy())
     offsets = encoding.pop("offset_mapping")[0].tolist()
     inputs = {name: tensor.to(predictor.device) for name, tensor in encoding.items()}
     with torch.no_grad():

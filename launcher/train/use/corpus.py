@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from launcher.errors import RunFailed, UserError
 from launcher.reading.data_section import options_for
 from launcher.reading.files import read_rows
 from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import encode_texts
-from launcher.train.inputs import longest_input
 from launcher.train.tasks import Task
 from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.tokenizer import position_limit
 
 
-def corpus_of(task: Task) -> TokenSplit | None:
-    """The task's corpus, read when it is first asked for; None where it has none. RunFailed of class `data`."""
+def corpus_of(task: Task, config: Any) -> TokenSplit | None:
+    """The task's corpus for a model of this configuration, read when it is first asked for; None where it has none.
+
+    Raises RunFailed of class `data`.
+    """
     if task.corpus is None and task.spec.corpus is not None:
         recipe, path = task.recipe, Path(task.spec.corpus)
-        rows, limit = _rows(task, path), longest_input(recipe)
+        rows, limit = _rows(task, path), position_limit(config)
         task.corpus = encode_texts(task.tokenizer, rows, recipe, name=str(path), position_limit=limit)
     return task.corpus
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from launcher.planning.estimate import EVALUATED_EXAMPLES, EVALUATED_TOKENS
+from launcher.train.inputs import check_vocabulary
 from launcher.train.model.precision import keeping_casts
 from launcher.train.packed.batch_layout import Limits, in_length_order
 from launcher.train.packed.collate import Collate
@@ -57,6 +58,8 @@ class Evaluator:
     task: Task
     collate: Collate
     ranks: Ranks
+    config: Any
+    """The model's."""
     even_micro_batches: bool = False
     """Whether all ranks must compute the same number of micro-batches."""
 
@@ -73,6 +76,7 @@ class Evaluator:
             return self._score(split, progress, stop)
 
     def _score(self, split: TokenSplit, progress: Progress, stop: Callable[[], bool]) -> Scored:
+        check_vocabulary(split.ids, self.task.tokenizer, self.config.vocab_size)
         device, rank = self.ranks.device, self.ranks.rank
         limits = _limits(len(split), self.ranks.world_size, device.type)
         groups = self.task.groups(split) if split.labelled else None
@@ -106,7 +110,7 @@ class Evaluator:
         if ordered is not None and self.task.whole_batch and split.labelled:
             loss, units = self._joint_loss(split, ordered), self.task.units(split, np.arange(len(split)))
         total_loss, units = self.ranks.sum([float(loss), units])
-        corpus = corpus_of(self.task) if split.labelled else None
+        corpus = corpus_of(self.task, self.config) if split.labelled else None
         if corpus is not None:
             documents = self.score(corpus, progress, stop).scores
             ordered = None if ordered is None or documents is None else [*ordered, *documents]

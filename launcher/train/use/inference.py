@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from launcher.engine.attempts import taken_before
 from launcher.errors import Problem, RunFailed, UserError
@@ -20,6 +22,7 @@ from launcher.runs.examination import Examination
 from launcher.tasks.shared.rows import Row
 from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.compat.expected_warnings import without_expected_warnings
+from launcher.train.inputs import check_vocabulary
 from launcher.train.model.precision import autocast
 from launcher.train.model.unpadded import make_collate
 from launcher.train.packed.collate import Collate, padded_collate
@@ -28,6 +31,7 @@ from launcher.train.tasks import Task, extra_head, get_task
 from launcher.train.tasks.base import Scores
 from launcher.train.tasks.labelled import take_own_loss
 from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.tokenizer import load_tokenizer, position_limit
 from launcher.train.use.evaluation import Evaluator, Progress, no_progress
 from launcher.train.use.examination import examine
 
@@ -52,8 +56,6 @@ class Predictor:
 
         Raises UserError where there is none, or none that can be used.
         """
-        from launcher.train.tokens.tokenizer import load_tokenizer
-
         directory = directory or run.model
         _check_model(directory)
         tokenizer = load_tokenizer(str(directory), None)
@@ -75,10 +77,29 @@ class Predictor:
             collate = padded_collate(task, tokenizer, model.config, device)
         return cls(model, tokenizer, task, collate, names, device, precision)
 
+    @property
+    def config(self) -> Any:
+        """The model's."""
+        return self.model.config
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens that the model can take, None for any number."""
+        return position_limit(self.config)
+
+    def check_tokens(self, ids: NDArray[np.int32]) -> None:
+        """Raises UserError where the model has no embedding of a token."""
+        try:
+            check_vocabulary(ids, self.tokenizer, self.config.vocab_size)
+        except RunFailed as error:
+            raise UserError(error.message, error.remedy) from None
+
     def score(self, split: TokenSplit, progress: Progress = no_progress) -> tuple[Scores, float | None]:
         """(scores of all examples in order, mean loss where there are labels and text)."""
+        self.check_tokens(split.ids)
         alone = Ranks(rank=0, local_rank=0, world_size=1, device=self.device)
-        scored = Evaluator(self._forward, self.task, self.collate, alone).score(split, progress)
+        evaluator = Evaluator(self._forward, self.task, self.collate, alone, self.config)
+        scored = evaluator.score(split, progress)
         assert scored.scores is not None
         return scored.scores, scored.loss
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 def labelled_split(predictor: Predictor, path: Path, recipe: Recipe) -> TokenSplit:
     """The examples of a file with labels, for `predictor.evaluate`. UserError where it has none that fit."""
     from launcher.train.dataset.prepare import encode_texts
-    from launcher.train.tokens.tokenizer import position_limit
 
     rows = given_rows(path, recipe, labelled=True)
     try:
@@ -28,7 +27,7 @@ def labelled_split(predictor: Predictor, path: Path, recipe: Recipe) -> TokenSpl
             recipe,
             label_names=predictor.label_names if tasks.of(recipe).classes else (),
             name=str(path),
-            position_limit=position_limit(predictor.model.config),
+            position_limit=predictor.longest,
         )
     except RunFailed as error:
         raise UserError(error.message, error.remedy) from None  # such as a label that the model doesn't know

@@ -20,7 +20,6 @@ from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import encode_texts, rows_of
-from launcher.train.inputs import longest_input
 from launcher.train.tasks.base import sigmoid
 from launcher.train.use.bm25 import Bm25
 from launcher.train.use.evaluation import Progress
@@ -176,7 +175,7 @@ def _vectors(
 
 def _encoded(predictor: Predictor, rows: Sequence[Row]) -> Any:
     recipe: Recipe = predictor.task.recipe
-    limit = longest_input(recipe)
+    limit = predictor.longest
     return encode_texts(predictor.tokenizer, rows, recipe, name="the corpus", position_limit=limit)
 
 

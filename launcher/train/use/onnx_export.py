@@ -21,12 +21,12 @@ from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.runs.verb_results import OnnxExport, OnnxModel
 from launcher.train.compat.expected_warnings import without_expected_warnings
-from launcher.train.inputs import prepare_dataset
+from launcher.train.dataset.prepare import prepare
 from launcher.train.packed.collate import Collate, padded_collate
 from launcher.train.tasks import extra_head, get_task
 from launcher.train.tokens.cache import TokenSplit
-from launcher.train.tokens.tokenizer import load_tokenizer
-from launcher.train.use.evaluation import Progress, no_progress
+from launcher.train.tokens.tokenizer import load_tokenizer, position_limit
+from launcher.train.use.evaluation import Progress
 from launcher.train.use.latency import REPEATS, TOKENS, WARMUP
 
 OPSET = 18
@@ -68,7 +68,7 @@ def export_onnx(run: RunDir, recipe: Recipe, directory: Path, int8: bool, progre
     """
     refuse_missing()
     model, tokenizer, collate = _load(run, recipe)
-    split = prepare_dataset(recipe, tokenizer, no_progress).validation
+    split = prepare(recipe, tokenizer, position_limit=position_limit(model.config)).validation
     assert split is not None  # every recipe has one
     example = _inputs(collate, split, np.arange(min(2, len(split))))
     plain = _plain(model, example)

@@ -12,7 +12,6 @@ from launcher.reading.nested import dotted_names, without_reached
 from launcher.runs.directory import RunDir
 from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import encode_texts
-from launcher.train.inputs import longest_input
 from launcher.train.use.evaluation import Progress, no_progress
 from launcher.train.use.inference import Predictor, best_device
 
@@ -22,7 +21,7 @@ def predict_rows(
 ) -> list[dict[str, Any]]:
     """The columns of each row, and those that the task predicts; `name` is what mistakes call the rows' place."""
     recipe = predictor.task.recipe
-    split = encode_texts(predictor.tokenizer, rows, recipe, name=name, position_limit=longest_input(recipe))
+    split = encode_texts(predictor.tokenizer, rows, recipe, name=name, position_limit=predictor.longest)
     mended = list(map(cleaner(recipe), rows))  # as those that were encoded
     predictions = predictor.predict(split, mended, progress)
     assert all(set(found) == set(tasks.of(recipe).outputs) for found in predictions)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace as Namespace
 from typing import Any
 
 import numpy as np
@@ -153,9 +152,7 @@ def test_a_token_without_a_row_in_the_embeddings_is_named(tmp_path: Path) -> Non
     tokenizer = load_tokenizer(str(repository(tmp_path / "m", LOWER)), None)
     tokenizer.add_tokens(["<url>"])
 
-    def dataset(*ids: int) -> Any:
-        return Namespace(train=Namespace(ids=np.array(ids)), validation=None, test=None)
-
-    check_vocabulary(dataset(6), tokenizer, len(LOWER))
+    known, unknown = np.array([6], np.int32), np.array([6, len(LOWER)], np.int32)
+    check_vocabulary(known, tokenizer, len(LOWER))
     with pytest.raises(RunFailed, match=f"knows '<url>', token {len(LOWER)}, and .* have {len(LOWER)} rows"):
-        check_vocabulary(dataset(6, len(LOWER)), tokenizer, len(LOWER))
+        check_vocabulary(unknown, tokenizer, len(LOWER))

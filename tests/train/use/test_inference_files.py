@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from support.training import RankServer
+from transformers import AutoTokenizer
 
 from launcher import tasks
 from launcher.runs.directory import RunDir
@@ -59,6 +61,20 @@ def test_a_mistake_in_a_file_to_evaluate_is_the_users(
     assert (problem["where"] or "").endswith(where)
     assert message in problem["message"]
     assert remedy in problem["remedy"]
+
+
+def test_a_token_that_the_model_has_no_embedding_of_is_named(
+    tiny_run: RunDir, tmp_path: Path, ranks: RankServer
+) -> None:
+    """Somebody has added a word to the tokenizer, and nothing to the model."""
+    run = RunDir(shutil.copytree(tiny_run.path, tmp_path / "run"))
+    tokenizer = AutoTokenizer.from_pretrained(run.model)
+    tokenizer.add_tokens(["<url>"])
+    tokenizer.save_pretrained(run.model)
+    for verb in ("predict", "explain"):
+        ranks.verb(verb, run.path, "--text", "fine")
+        (problem,) = ranks.verb(verb, run.path, "--text", "fine <url>", code=2)["problems"]
+        assert "knows '<url>', token" in problem["message"]
 
 
 def test_no_column_of_the_input_is_overwritten(tiny_run: RunDir, tmp_path: Path, ranks: RankServer) -> None:
