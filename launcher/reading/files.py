@@ -109,7 +109,9 @@ def peek(path: Path, options: ReadOptions, rows: int = 1000) -> Peek:
     """Columns, the first `rows` rows, and the number of rows where it is cheap to know."""
     first = tuple(islice(read_rows(path, options), rows))
     if not first:
-        raise mistake(path, None, "holds no rows", "give a file with at least one row after the header line")
+        is_table = resolve_format(path, options) in DIALECTS and options.header
+        behind = " after the header line" if is_table else ""
+        raise mistake(path, None, "holds no rows", f"give a file with at least one row{behind}")
     names = dict.fromkeys(name for row in first for name in row.values)
     count = len(first) if len(first) < rows else count_rows(path, options)
     return Peek(tuple(names), first, count)

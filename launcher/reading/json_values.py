@@ -97,6 +97,10 @@ def _no_json(path: Path, position: int | None, error: json.JSONDecodeError) -> U
         remedy = second_in_line(path, rest.strip())
     elif error.msg == "Illegal trailing comma before end of array" or rest[:1] in ("]", "}"):
         remedy = "remove the comma before it"
+    elif rest[:1] == "'":
+        remedy = "JSON has double quotes; Python's json.dumps writes them"
+    elif rest[:1] in ("/", "#"):
+        remedy = "take comments out: JSON has none"
     return mistake(path, error.lineno if position is None else position, message, remedy)
 
 
@@ -104,13 +108,27 @@ def _no_list(path: Path, content: Any) -> UserError:
     text = 'is neither a list of objects nor {"data": [...]}'
     if not isinstance(content, dict):
         return mistake(path, None, text, AS_OBJECTS)
+    if lists := _lists_by_name(content):
+        them, first = "it" if len(lists) == 1 else "each", json.dumps(lists[0])
+        remedy = f"write {them} to a file of its own: jq '.[{first}]' {path.name} > NEW.json"
+        return mistake(path, None, f"holds lists by name: {', '.join(lists[:5])}", remedy)
     if content and all(isinstance(value, dict | list) for value in content.values()):
-        lists = _lists_by_name(content)
-        if lists:
-            remedy = f"write each list to a file of its own, for example {lists[0]!r}"
-            return mistake(path, None, f"holds lists by name: {', '.join(lists[:5])}", remedy)
+        if _are_rows(content):
+            return mistake(
+                path, None, "holds rows by name, not a list of them", f"jq '[.[]]' {path.name} > NEW.json"
+            )
         return mistake(path, None, "holds columns, not rows", AS_RECORDS)
     return mistake(path, None, "holds one object, not a list of them", "write it between [ and ]")
+
+
+def _are_rows(content: dict[str, Any]) -> bool:
+    """Whether an object names rows: objects with the same names, which don't count rows as those of columns do."""
+    first, *others = content.values()
+    return (
+        isinstance(first, dict)
+        and not any(name.isdecimal() for name in first)
+        and all(isinstance(other, dict) and other.keys() == first.keys() for other in others)
+    )
 
 
 def _lists_by_name(content: dict[str, Any]) -> list[str]:

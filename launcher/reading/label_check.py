@@ -26,6 +26,8 @@ def unknown_label(name: str, known: Sequence[str], given: bool = False) -> tuple
     same = next((other for other in known if likeness(other) == likeness(name)), None)
     guess = same or nearest(name, known) if len(known) <= MANY_CLASSES else None
     hint = f"did you mean {guess}? " if guess else ""
+    if given and name.isdecimal() and not any(other.isdecimal() for other in known):
+        hint = "the data hold numbers, and data.labels has to name what stands in them; "
     owner = "data.labels" if given else "the training data"
     return f"label {shown(name)} is not in {owner}", f"{hint}labels there: {', '.join(listed)}"
 

@@ -17,6 +17,10 @@ from launcher.recipe.data_formats import COLUMNS_OF_WORDS
 
 NO_SUCH = "no such column in the file"
 NONE_OF = "no such columns in the file: "
+FASTTEXT = (
+    "sed -E 's/^__label__([^ ]+) /\\1\\t/' FILE > NEW.tsv, then data.train=NEW.tsv data.header=false data.columns=[label,text]"
+    " (the lines are those of fastText)"
+)
 LINE_START = 10_000
 """Characters of a line from which its form is told."""
 Wanted = Sequence[tuple[str, str]]
@@ -71,6 +75,8 @@ def _table_without_names(seen: Peek) -> str | None:
     """What a .txt file is that holds more than texts: tab-separated columns, or a word with its tags on each line."""
     lines = [str(row.values.get("text"))[:LINE_START] for row in seen.rows]
     full = [line for line in lines if line.strip() and not line.startswith("# ")]
+    if full and all(line.startswith("__label__") for line in full):
+        return FASTTEXT
     if full and full[0].count("\t") == 9 and full[0].startswith("1"):
         return "data.format=conllu (the lines have its ten columns)"
     if len({line.count("\t") for line in full}) == 1 and "\t" in full[0] and len(full) == len(lines):

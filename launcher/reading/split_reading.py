@@ -25,7 +25,8 @@ SMALL_BYTES = 1 << 20
 FIRST_ROWS = 1000
 """Rows read of larger files."""
 LONG_SENTENCE = 100
-"""Words from which the only sentence of a file is taken for several without empty lines between them."""
+"""Words from which the only sentence of a file is taken for several without empty lines between them, or as many rows of
+one word for sentences that were taken apart."""
 EXAMPLES_SHOWN = 3
 """Bad cells reported for each file, and unknown labels for each split; the others are counted."""
 
@@ -97,10 +98,10 @@ class Split:
             return
         spec = tasks.of(recipe)
         lines = words_are_lines(path, options)
-        if lines and self.name == "train" and seen.complete:
-            joined = list(_one_sentence(path, seen.rows))
-            problems.extend(joined)
-            self.failed = self.failed or bool(joined)
+        if spec.words and self.name == "train" and seen.complete:
+            wrong = list(_not_sentences(path, seen.rows, spec, lines))
+            problems.extend(wrong)
+            self.failed = self.failed or bool(wrong)
         mistakes = spec.training_mistakes if self.name == "train" else spec.mistakes
         problems.extend(bad_cells(recipe, path, seen.rows, options, mistakes))
         if recipe.data.clean.drop_empty or recipe.data.clean.drop_duplicates:
@@ -131,10 +132,14 @@ class Split:
                 self.places[name] = where(path, row.position + (number if lines else 0))
 
 
-def _one_sentence(path: Path, rows: Sequence[Row]) -> Iterator[Problem]:
-    """What is wrong where nothing but the end of a file ends a sentence in it."""
+def _not_sentences(path: Path, rows: Sequence[Row], spec: TaskSpec, lines: bool) -> Iterator[Problem]:
+    """What is wrong where nothing but the end of a file ends a sentence in it, or each word is a row by itself."""
     words = max((len(cell) for cell in rows[0].values.values() if isinstance(cell, list)), default=0)
-    if len(rows) == 1 and words >= LONG_SENTENCE:
+    if len(rows) >= LONG_SENTENCE and all(len(spec.class_names(row)) == 1 for row in rows):
+        text = f"has {len(rows):,} rows of one word each: its sentences aren't told apart"
+        remedy = "write lists of the words and tags of a sentence, or data.format=conll with an empty line behind each"
+        yield Problem(text, str(path), "data.train", None, remedy)
+    if lines and len(rows) == 1 and words >= LONG_SENTENCE:
         text = f"is one sentence of {words:,} words: no line in it is empty"
         remedy = (
             'an empty line ends a sentence; where full stops do: awk \'{print} $1=="." {print ""}\' %s > NEW'

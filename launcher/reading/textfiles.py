@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
@@ -83,8 +84,10 @@ def whole_text(path: Path) -> str:
 
 
 def _bounded(file: TextIOWrapper) -> Iterator[str]:
-    """Lines, of a longer one only as much as LINE_CHARACTERS at a time."""
-    return iter(partial(file.readline, LINE_CHARACTERS), "")
+    """Lines, of a longer one only as much as LINE_CHARACTERS at a time, without a second byte order mark before the first."""
+    others = iter(partial(file.readline, LINE_CHARACTERS), "")
+    first = next(others, "").lstrip("\ufeff")
+    return chain([first] if first else [], others)
 
 
 def _endless(path: Path, number: int) -> UserError:
@@ -120,16 +123,31 @@ def open_text(path: Path) -> TextIOWrapper:
 
 def _holds_nul(path: Path, number: int, line: str) -> UserError:
     if line.count("\0") >= len(line) // 3:
-        order = "BE" if line.startswith("\0") else "LE"
-        remedy = f"save it as UTF-8: iconv -f UTF-16{order} -t UTF-8 {path.name} > NEW"
-        return mistake(path, number, "looks like UTF-16 without a byte order mark", remedy)
+        return _unmarked_utf16(path, number, "BE" if line.startswith("\0") else "LE")
     return mistake(path, number, "holds a NUL byte", "remove it, or save the file as UTF-8 text")
+
+
+def _unmarked_utf16(path: Path, number: int, order: str) -> UserError:
+    remedy = f"save it as UTF-8: iconv -f UTF-16{order} -t UTF-8 {path.name} > NEW"
+    return mistake(path, number, "looks like UTF-16 without a byte order mark", remedy)
+
+
+def _utf16_order(start: bytes) -> str | None:
+    """The order of bytes in which they are text of UTF-16; what ASCII has of it, line ends at least, says so by NULs."""
+    for order, at in (("LE", b"\n\0"), ("BE", b"\0\n")):
+        text = start[: len(start) // 2 * 2].decode(f"utf-16-{order.lower()}", errors="replace")
+        if at in start and "\ufffd" not in text[:-1] and "\0" not in text:
+            return order
+    return None
 
 
 def _refuse_encoding(path: Path, encoding: str) -> NoReturn:
     """Say which line is not of the encoding, and which one it probably has."""
     if encoding != UTF8:
         raise mistake(path, None, f"is not whole {encoding.upper()}", "save the file as UTF-8")
+    with open_file(path) as file:
+        if (order := _utf16_order(file.peek(BLOCK))) is not None:
+            raise _unmarked_utf16(path, 1, order)
     utf8_before = False
     with open_file(path) as file:
         in_bytes = iter(partial(file.readline, 4 * LINE_CHARACTERS), b"")

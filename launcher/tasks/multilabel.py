@@ -11,7 +11,7 @@ from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Doubt, Seen
 from launcher.tasks.shared.rows import Row, Value, shown
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample, mostly
-from launcher.tasks.shared.written_lists import looks_written
+from launcher.tasks.shared.written_lists import looks_written, unwritten
 
 USE = """
 with torch.no_grad():
@@ -53,6 +53,8 @@ class MultiLabel(TaskSpec):
             return labels.flag_mistake(value)
         if looks_written(value) and value not in (self.recipe.data.labels or ()):
             return f"{shown(value)} is a list in a form that isn't read"
+        if _is_vector(unwritten(value)):
+            return f"{shown(value)} is a 0 or 1 for each label, not a list of labels: write the names of those with 1"
         wrong = labels.class_names(value, self.recipe.data.label_delimiter) is None
         return f"{shown(value)} is not a list of labels" if wrong else None
 
@@ -103,6 +105,12 @@ class MultiLabel(TaskSpec):
     def snippet(self, model: str) -> str:
         loaded = snippets.loaded("AutoModelForSequenceClassification", model)
         return loaded + snippets.encoded(self.sample_texts()) + USE
+
+
+def _is_vector(value: Value) -> bool:
+    """Whether a list holds nothing but 0 and 1, which would name a label twice."""
+    numbers = value if isinstance(value, list) else []
+    return len(numbers) > len({*map(str, numbers)}) and all(item in (0, 1) for item in numbers)
 
 
 def _listed(sample: Sample) -> Guess | None:

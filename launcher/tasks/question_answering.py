@@ -33,6 +33,8 @@ if start[0] + end[0] > scores.max() + {above}:
 """
 IMPOSSIBLE = "is_impossible"
 """The column of SQuAD 2.0 that says whether a question has no answer; it wins over answers that stand there too."""
+WRITTEN = {"True": True, "False": False, "TRUE": True, "FALSE": False}
+"""How pandas and Excel write what is true or false to csv."""
 KINDS = {
     "offset": Kind(
         "answers don't stand where answer_start says",
@@ -125,12 +127,12 @@ class QuestionAnswering(TaskSpec):
     def answers_of(self, row: Row) -> tuple[Answer, ...]:
         """The answers of a row as they were given, none where there are none, whatever else the row says."""
         (column,) = self.label_columns
-        return () if row.values.get(IMPOSSIBLE) is True else answers(row.values.get(column)) or ()
+        return () if _is_impossible(row) else answers(row.values.get(column)) or ()
 
     def label_mistakes(self, row: Row) -> Iterator[Mistake]:
         yield from super().label_mistakes(row)
         flag = row.values.get(IMPOSSIBLE)
-        if flag is not None and not isinstance(flag, bool):
+        if flag is not None and not isinstance(flag, bool) and flag not in WRITTEN:
             yield Mistake("data.label", IMPOSSIBLE, f"{shown(flag)} is neither true nor false")
 
     def label_mistake(self, row: Row, value: Value) -> str | None:
@@ -187,6 +189,11 @@ class QuestionAnswering(TaskSpec):
         return (
             snippets.loaded("AutoModelForQuestionAnswering", model) + told + USE + nothing + "print(answer)\n"
         )
+
+
+def _is_impossible(row: Row) -> bool:
+    value = row.values.get(IMPOSSIBLE)
+    return value is True or (isinstance(value, str) and WRITTEN.get(value, False))
 
 
 def _moved(answer: Answer, before: str, context: str, change: Change) -> dict[str, str | int]:

@@ -34,7 +34,6 @@ class Ranking(TaskSpec):
     texts = (2,)
     example_columns = "data.text=[query,document]"
     negatives_by = "pairs"
-    keeps_length = True
     outputs = ("prediction", "rank")
 
     @classmethod

@@ -33,6 +33,7 @@ print([(word, model.config.id2label[tag]) for word, tag in zip(words, tags)])
 """
 NOT_IOB1 = "not IOB1"
 """Counted, and never told."""
+NO_TAGS = "%s holds places of entities, not a tag for each word (docs/data.md makes tags of them)"
 TAGS_SHOWN = 3
 MANY_TAGS = 300
 """More than these are words."""
@@ -146,7 +147,9 @@ class TokenClassification(TaskSpec):
         (column,) = self.label_columns
         value, of = row.values.get(column), len(self.words_of(row))
         found = tags(value)
-        if found is None and isinstance(value, list):
+        if _holds_places(value):
+            yield Mistake("data.label", column, NO_TAGS % shown(value))
+        elif found is None and isinstance(value, list):
             first = [labels.class_name(tag) for tag in value].index(None)
             yield Mistake("data.label", column, f"tag {first + 1} of {len(value)} is empty", first)
         elif found is None:
@@ -217,13 +220,15 @@ class TokenClassification(TaskSpec):
         return Problem(message, _place(seen, odd[0]), "data.label", self.recipe.data.label, remedy)
 
     def class_doubts(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Iterator[Doubt]:
+        yield from _alike(seen)
         tagged = [name for name in names if name != tagging.OUTSIDE]
         if self.recipe.tagging.scheme != "auto" or not tagged or tagging.scheme_of(names) != tagging.NONE:
             return
         text = f"the tags ({', '.join(tagged[:TAGS_SHOWN])}) are written in no scheme such as BIO"
-        yield Doubt(
-            f"{text}: each tagged word is an entity of its own", "tagging.scheme=none says that this is meant"
-        )
+        remedy = "tagging.scheme=none says that this is meant"
+        if all(name.isdecimal() for name in tagged):
+            remedy = f"write their names (O, B-X, I-X), since nobody says what the numbers mean; {remedy}"
+        yield Doubt(f"{text}: each tagged word is an entity of its own", remedy)
 
     def snippet(self, model: str) -> str:
         if not self.recipe.tagging.crf:
@@ -231,6 +236,21 @@ class TokenClassification(TaskSpec):
             return snippets.piped("token-classification", model, self.sample_texts(), options)
         told = f"words = {snippets.literal(self.sample_texts()[0])}.split()\n"
         return snippets.loaded("AutoModelForTokenClassification", model, head="steps") + told + USE
+
+
+def _holds_places(value: object) -> bool:
+    """Whether a cell is an object, or a list of lists or objects, as places of entities are written."""
+    if isinstance(value, list):
+        return any(isinstance(item, dict | list) for item in value)
+    return isinstance(value, dict)
+
+
+def _alike(seen: Mapping[str, Seen]) -> Iterator[Doubt]:
+    """Tags of types that differ in case or blanks alone."""
+    for alike in labels.alike(seen):
+        yield Doubt(
+            f"{' and '.join(map(repr, alike))} are taken for different tags", "write each tag in one way"
+        )
 
 
 def _place(seen: Mapping[str, Seen], tag: str) -> str | None:

@@ -94,6 +94,8 @@ def test_one_line_of_another_encoding_among_utf8_is_named(tmp_path: Path) -> Non
 def test_utf16_without_a_mark_and_half_a_utf16_file_are_named(tmp_path: Path) -> None:
     assert "iconv -f UTF-16LE" in mistake(tmp_path / "a.csv", "text,label\na,1\n".encode("utf-16-le"))
     assert "iconv -f UTF-16BE" in mistake(tmp_path / "b.csv", "text,label\na,1\n".encode("utf-16-be"))
+    chinese = "text\tlabel\n这部电影\t1\n非常难看\t0\n".encode("utf-16-le")
+    assert "iconv -f UTF-16LE" in mistake(tmp_path / "d.tsv", chinese)
     assert "is not whole UTF-16" in mistake(tmp_path / "c.csv", "text,label\na,1\n".encode("utf-16")[:-1])
 
 
@@ -192,8 +194,20 @@ def test_nan_is_an_empty_cell(tmp_path: Path) -> None:
         (
             "a.json",
             '{"train": [{"text": "a"}], "test": [{"text": "a"}]}',
-            "write each list to a file of its own",
+            "write each to a file of its own: jq '.[\"train\"]' a.json > NEW.json",
         ),
+        (
+            "a.json",
+            '{"version": "1", "rows": [{"text": "a"}]}',
+            "write it to a file of its own: jq '.[\"rows\"]'",
+        ),
+        (
+            "a.json",
+            '{"x1": {"text": "a", "n": 1}, "x2": {"text": "b", "n": 2}}',
+            "jq '[.[]]' a.json > NEW.json",
+        ),
+        ("a.jsonl", "{'text': 'a'}\n", "Python's json.dumps writes them"),
+        ("a.json", '// made by hand\n[{"text": "a"}]', "take comments out"),
     ],
 )
 def test_json_of_another_shape_is_named_with_what_helps(

@@ -11,7 +11,10 @@ from launcher.tasks.shared.words import joined, tags, words
 
 @pytest.mark.parametrize(
     "written",
-    ["['Anna', 'saw']", '["Anna", "saw"]', "['Anna' 'saw']", "['Anna'\n 'saw']", " [ 'Anna',\"saw\" ] "],
+    [
+        *("['Anna', 'saw']", '["Anna", "saw"]', "['Anna' 'saw']", "['Anna'\n 'saw']", " [ 'Anna',\"saw\" ] "),
+        *("('Anna', 'saw')", "('Anna', 'saw',)", "array(['Anna', 'saw'], dtype=object)"),
+    ],
 )
 def test_lists_of_python_json_and_numpy_are_lists(written: str) -> None:
     assert words(written) == ["Anna", "saw"]
@@ -37,7 +40,9 @@ def test_what_begins_as_a_list_and_is_none_is_refused(broken: str) -> None:
     assert tags(broken) is None
 
 
-@pytest.mark.parametrize("text", ["[ Anna ] saw Rome", "[laughs]", "[1] see below"])
+@pytest.mark.parametrize(
+    "text", ["[ Anna ] saw Rome", "[laughs]", "[1] see below", "('Twas late)", "array([1]) is one"]
+)
 def test_texts_in_brackets_stay_texts(text: str) -> None:
     assert words(text) == text.split()
 

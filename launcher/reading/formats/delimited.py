@@ -24,6 +24,8 @@ SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n])"?[\r\n]*')
 """The line by which Excel is told what separates columns; it stands before the header."""
 LINES_ON = 20
 """Lines of a quoted field that are looked at behind the one where it begins."""
+HEADER_AGAIN = "is the header again, as where files were put together with theirs"
+HEADER_ONCE = "awk 'NR==1 {h=$0} NR==1 || $0!=h' %s > NEW leaves it out"
 CR_WITHIN = "holds a carriage return (CR) within a line, as where line ends are mixed"
 
 
@@ -43,11 +45,14 @@ def rows(path: Path, options: ReadOptions, dialect: Dialect) -> Iterator[Row]:
     """Each line as a row; UserError at one that hasn't as many fields as there are columns."""
     records = _records(path, options, dialect)
     names = options.columns
+    header: list[str] = []
     if options.header:
         position, header = next(records, (1, []))
         names = _header(path, position, header)
     extra_is_fine = options.columns is not None and not options.header
     for position, fields in records:
+        if len(header) > 1 and fields[-1] == header[-1] and _is_header_again(fields, header):
+            raise mistake(path, position, HEADER_AGAIN, HEADER_ONCE % path.name)
         if names is None:
             names = tuple(f"column{number}" for number in range(1, len(fields) + 1))
         if len(fields) != len(names) and not (extra_is_fine and len(fields) > len(names)):
@@ -186,6 +191,11 @@ def _header(path: Path, position: int, fields: list[str]) -> tuple[str, ...]:
     return names
 
 
+def _is_header_again(fields: Sequence[str], header: Sequence[str]) -> bool:
+    """Whether a line of several columns holds their names, perhaps behind the byte order mark of a second file."""
+    return [fields[0].removeprefix("\ufeff"), *fields[1:]] == header
+
+
 def _ragged(
     path: Path,
     position: int,
@@ -200,6 +210,9 @@ def _ragged(
     if len(fields) > len(names) and not any(fields[len(names) :]):
         remedy = "remove the delimiter at the end of the lines, or name the empty column in the header"
         return mistake(path, position, f"{text}: the line ends with a delimiter", remedy)
+    if any(field.startswith(' "') for field in fields):
+        text += ": a blank stands before a quote"
+        return mistake(path, position, text, f"""sed 's/, "/,"/g' {path.name} > NEW takes it out""")
     likely = likely_delimiter(names if options.header else fields)
     if likely and likely != options.delimiter:
         remedy = f"{delimiter_key(likely)} (columns seem to be separated by {likely!r})"

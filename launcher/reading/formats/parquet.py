@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.reading import packed
+from launcher.reading.binary_kinds import refuse_binary
 from launcher.reading.cells import plain
 from launcher.reading.class_names import named, names_at, names_given
 from launcher.reading.messages import mistake
@@ -26,6 +27,9 @@ def rows(path: Path, _: ReadOptions) -> Iterator[Row]:
     position = 0
     try:
         file = _opened(path)
+        names = file.schema_arrow.names
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise mistake(path, None, f"has {', '.join(twice)} more than once", "rename one of them")
         features = names_given(file.schema_arrow.metadata or {})
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             columns = [
@@ -87,5 +91,6 @@ def _opened(path: Path) -> Any:
     except (pyarrow.ArrowException, OSError):
         if start.startswith(b"PAR1"):
             raise mistake(path, None, "is a parquet file that isn't whole", "copy it again") from None
+        refuse_binary(path, start)
         remedy = "give data.format, one of: " + ", ".join(FORMATS)
         raise mistake(path, None, "is not a parquet file", remedy) from None

@@ -22,12 +22,13 @@ class Answer(NamedTuple):
 def answers(value: Any) -> tuple[Answer, ...] | None:
     """The answers in one cell, none where the question can't be answered; None where it holds no such thing.
 
-    Both forms in use are read: [{"text": ..., "answer_start": ...}] and {"text": [...], "answer_start": [...]}.
+    The forms in use are read: [{"text": ..., "answer_start": ...}], one such object by itself, and
+    {"text": [...], "answer_start": [...]}. An empty text at -1 says that there is no answer.
     """
     entries = _entries(value)
     if isinstance(entries, str):
         return None
-    return tuple(Answer(entry["text"], entry["answer_start"]) for entry in entries)
+    return tuple(Answer(entry["text"], int(entry["answer_start"])) for entry in entries)
 
 
 def answers_mistake(value: Any) -> str | None:
@@ -41,13 +42,21 @@ def _entries(value: Any) -> list[dict[str, Any]] | str:
     value = unwritten_object(value)
     if isinstance(value, dict):
         texts, starts = value.get("text"), value.get("answer_start")
+        if isinstance(texts, str):
+            texts, starts = [texts], [starts]
         if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
             return f'{shown(value)} has not as many places in "answer_start" as texts in "text"'
         value = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
     if not isinstance(value, list):
         return f'{shown(value)} is not a list of {{"text": ..., "answer_start": ...}}'
+    value = [entry for entry in value if not _is_none(entry)]
     wrong = (found for number, entry in enumerate(value, 1) if (found := _entry_mistake(number, entry)))
     return next(wrong, value)
+
+
+def _is_none(entry: Any) -> bool:
+    """Whether an entry says that there is no answer."""
+    return isinstance(entry, dict) and entry.get("text") == "" and entry.get("answer_start") == NOWHERE
 
 
 def _entry_mistake(number: int, entry: Any) -> str | None:
@@ -56,7 +65,8 @@ def _entry_mistake(number: int, entry: Any) -> str | None:
     if not entry["text"].strip():
         return "an answer is empty: a question without an answer has an empty list"
     start = entry.get("answer_start")
-    if not isinstance(start, int) or isinstance(start, bool):
+    is_whole = isinstance(start, int) or (isinstance(start, float) and start.is_integer())
+    if not is_whole or isinstance(start, bool):
         return f'answer {number} has no whole number in "answer_start": {shown(entry)}'
     return None
 

@@ -99,8 +99,6 @@ class TaskSpec:
     """What the hub calls models of this kind."""
     library: ClassVar[str] = "transformers"
     """The library that loads them, as the hub calls it."""
-    keeps_length: ClassVar[bool] = False
-    """Whether a saved tokenizer says what texts are cut to, since that library cuts them so."""
     outputs: ClassVar[tuple[str, ...]] = ("prediction", "probabilities")
     """The columns that `predict` adds to those of the input."""
 
@@ -111,16 +109,6 @@ class TaskSpec:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-
-    # What it starts from; `read` gives what a JSON file of that model holds, None where there is none
-
-    def doubts_of_model(self, read: Callable[[str], Any]) -> Iterator[str]:
-        """What the files of the model say against this recipe."""
-        yield from ()
-
-    def text_length(self, read: Callable[[str], Any]) -> int | None:
-        """Tokens that texts are cut to where no key says it, in place of what the tokenizer says; None: no such number."""
-        return None
 
     # Metrics
 
@@ -369,9 +357,15 @@ class TaskSpec:
         if not self.classes:
             return
         if seen and all(name[0] == name[-1] == '"' for name in seen):
-            yield Doubt(
-                f"all labels stand in quotes ({next(iter(seen))})", "data.quoting=true takes them off"
+            remedy = (
+                "data.quoting=true takes them off; or no blank before them: sed 's/, \"/,\"/g' FILE > NEW"
             )
+            yield Doubt(f"all labels stand in quotes ({next(iter(seen))})", remedy)
+        likely = labels.likely_delimiter(tuple(seen)) if self.one_class and not self.words else None
+        if likely is not None and labels.are_several(seen, likely):
+            example = next(name for name in seen if likely in name)
+            text = f"label {example!r} is a class of its own, though its parts are labels too"
+            yield Doubt(text, f'task=multilabel data.label_delimiter="{likely}" takes them apart')
         for name in seen if not self.words and len(seen) > 2 else ():
             if labels.says_none(name) and "+" not in seen:
                 text = f"label {name!r} ({seen[name].count:,} rows) is a class like any other here"

@@ -14,10 +14,11 @@ from launcher.tasks.shared.written_lists import unwritten
 WHOLE = re.compile(r"(?:(-?[1-9][0-9]*)|-?(0))\.0+")
 """A whole number with a fraction of nothing but zeros."""
 INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
-DELIMITERS = (",", ";", "|", "/", "、", "\uff0c", "\uff1b", "#", "+", "&", "\t", " ")
+DELIMITERS = ("__", "||", "::", ",", ";", "|", "/", "、", "\uff0c", "\uff1b", "#", "+", "&", "\t", " ")
 MOST, SOME = 0.8, 0.25
 """Labels that stand together are taken for several where so many of them have only parts that others have too, and where
 so many of all labels stand together."""
+DECIMAL_COMMA = re.compile("[-+]?[0-9]+,[0-9]+")
 LARGEST = 3.4028234e38
 """Of the numbers in fp32."""
 SCORE_REMEDY = "mend or remove the row, or name a column of numbers"
@@ -124,7 +125,7 @@ def likeness(name: str) -> str:
     """What names have in common that differ in case, blanks, zeros in front, what is invisible, or how yes and no are written."""
     plain = "".join(INVISIBLE.sub("", name).casefold().split())
     number = score(name)
-    return MEANINGS.get(plain, plain if number is None else str(number))
+    return MEANINGS.get(plain, plain if number is None else str(number + 0.0))  # -0.0 is 0.0
 
 
 def says_none(name: str) -> bool:
@@ -165,7 +166,7 @@ def are_several(names: Iterable[str], delimiter: str) -> bool:
 
 def class_mistake(value: Value) -> str | None:
     """What is wrong with the cell of one class, or None."""
-    if isinstance(value, list):
+    if isinstance(value, list) or isinstance(unwritten(value), list):
         return f"{shown(value)} is a list: task=multilabel is for several labels on one text"
     if class_name(value) is None:
         if isinstance(value, float) and math.isinf(value):
@@ -179,7 +180,8 @@ def score_mistake(value: Value) -> str | None:
     """What is wrong with the cell of a number, or None."""
     number = _number(value)
     if number is None or not math.isfinite(number):
-        return f"{shown(value)} is not a finite number"
+        comma = isinstance(value, str) and DECIMAL_COMMA.fullmatch(value.strip()) is not None
+        return f"{shown(value)} is not a finite number" + (": fractions have a point" if comma else "")
     return None if abs(number) <= LARGEST else f"{shown(value)} is too large for fp32, which ends at 3.4e38"
 
 

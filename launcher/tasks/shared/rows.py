@@ -35,6 +35,8 @@ def text_mistake(value: object) -> str | None:
         return "the cell holds bytes that are no UTF-8 text"
     if isinstance(value, list | dict):
         return "the cell is not a text but a list or object"
+    if isinstance(value, bool):
+        return f"the cell holds {str(value).lower()}, which is no text"
     if isinstance(value, float) and not math.isfinite(value):
         return f"the cell holds {value}, which is no text"
     return None

@@ -56,8 +56,8 @@ MOST = 0.5
 """Where more of the tagged words than this are written in one way, the others are taken for mistakes."""
 JOINT_TAGS = re.compile(r"(?:O|[BIESMLUW][-_][^,;|]+)(?:[,;|](?:O|[BIESMLUW][-_][^,;|]+))+")
 """Several tags that stand together without blanks."""
-LIKE_OUTSIDE = ("0", "o")
-"""What O is mistyped as."""
+LIKE_OUTSIDE = ("0", "o", "\uff2f", "OO", "OUT", "-", "_")
+"""What O is mistyped as, or called."""
 
 
 class Entity(NamedTuple):

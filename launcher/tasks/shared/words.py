@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher.tasks.shared.labels import class_name
 from launcher.tasks.shared.rows import Value
-from launcher.tasks.shared.written_lists import unwritten
+from launcher.tasks.shared.written_lists import looks_written, unwritten
 
 IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 # Patterns as texts, which `re` compiles once it needs them: for such ranges that takes 5 ms.
@@ -50,7 +50,7 @@ def tags(value: Value) -> tuple[str, ...] | None:
     """The tags in one cell, None where it holds no such thing or one of them is missing."""
     value = unwritten(value)
     if isinstance(value, str):
-        return tuple(value.split())
+        return None if looks_written(value) else tuple(value.split())
     if not isinstance(value, list):
         return None
     names = [class_name(tag) for tag in value]

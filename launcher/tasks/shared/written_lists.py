@@ -1,4 +1,7 @@
-"""Lists that stand as text in a cell of csv or tsv, as Python, NumPy and JSON write them: `['a', 'b']`, `['a' 'b']`, `["a"]`."""
+"""Lists that stand as text in a cell of csv or tsv, as Python, NumPy and JSON write them.
+
+They are `['a', 'b']`, `('a', 'b')`, `['a' 'b']`, `array(['a', 'b'], dtype=object)` and `["a", "b"]`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from launcher.tasks.shared.rows import Value
 ESCAPE = r"\\(?:[\\'\"abfnrtv0]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})"
 ITEM = re.compile(rf"'(?:[^'\\]|{ESCAPE})*'|\"(?:[^\"\\]|{ESCAPE})*\"|-?\d+(?:\.\d+)?(?![\w.])")
 BETWEEN = re.compile(r"\s*,\s*|\s+")
+ARRAY = re.compile(r"array\((\[.*\])(?:,\s*dtype=[^()]*)?\)", re.DOTALL)
+TUPLE = re.compile(r"\((['\"].*['\"]),?\)", re.DOTALL)
 ARRAYS = re.compile(
     r"\{'text': array\((\[.*\]),\s+dtype=object\), 'answer_start': array\((\[[^\]]*\])(?:, dtype=int\d+)?\)\}",
     re.DOTALL,
@@ -22,6 +27,10 @@ ARRAYS = re.compile(
 def unwritten(value: Value) -> Value:
     """The list that a text writes; None where it begins as a list of texts and isn't one; every other value as it is."""
     text = value.strip() if isinstance(value, str) else ""
+    if (array := ARRAY.fullmatch(text)) is not None:
+        text = array[1]
+    if (entries := TUPLE.fullmatch(text)) is not None:
+        return _items(entries[1].strip()) or value
     if not text.startswith("["):
         return value
     found = _json_list(text)
