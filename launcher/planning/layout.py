@@ -114,7 +114,7 @@ def _max_tokens(
 
 
 def resolve_max_length(recipe: Recipe, shape: ModelShape | None) -> int:
-    """Longest sequence in tokens: as asked, or what the model holds, 512 at most."""
+    """Longest sequence in tokens: as asked, or what the model holds and its tokenizer says, 512 at most."""
     if recipe.data.max_length is not None:
         return recipe.data.max_length
-    return min(LONGEST, shape.max_length) if shape else LONGEST
+    return min(LONGEST, shape.max_length, shape.text_length or LONGEST) if shape else LONGEST

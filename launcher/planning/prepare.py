@@ -25,6 +25,7 @@ from launcher.planning import machine, model_files, render
 from launcher.planning.code_state import NO_CHECKOUT, CodeState, code_state
 from launcher.planning.conflicts import plan_conflicts
 from launcher.planning.model_config import find_config
+from launcher.planning.model_notes import model_notes, text_length
 from launcher.planning.notes import evaluation_note
 from launcher.planning.plan import Identity, Plan, make_plan
 from launcher.planning.sharding import ASYNC_IO_REMEDY
@@ -214,7 +215,8 @@ def plan_of(checked: Checked, cwd: Path, own_loss: str | None = None, code: Code
     trained = None if plan.steps.total is None else plan.steps.total * plan.layout.global_batch_size
     evaluated = evaluation_note(trained, checked.facts.validation_examples, plan.throughput.examples_per_s)
     own = plan.notes if evaluated is None else (*plan.notes, evaluated)
-    notes = (*own, *checked.loaded.notes, *checked.facts.notes, *missing, *code.notes)
+    doubts = model_notes(recipe, None if checked.shape is None else checked.shape.vocab)
+    notes = (*own, *doubts, *checked.loaded.notes, *checked.facts.notes, *missing, *code.notes)
     return plan.model_copy(update={"notes": notes})
 
 
@@ -235,7 +237,8 @@ def model_shape(loaded: Loaded) -> ModelShape | None:
     if faults:
         raise UserError(_about(key, loaded, fault.message, fault.remedy) for fault in faults)
     config = find_config(model.name, revision=model.revision or "main")
-    return families.shape_of(model.name, config=config, where=f"{model.name}/config.json")
+    shape = families.shape_of(model.name, config=config, where=f"{model.name}/config.json")
+    return None if shape is None else replace(shape, text_length=text_length(recipe) or 0)
 
 
 def _unreachable(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Problem]:

@@ -117,7 +117,7 @@ class Data(Section):
     split: Annotated[tuple[Probability, ...], Field(min_length=2, max_length=3)] | None = None
     """Fractions of data.train for train, validation and test where no validation is given; null means [0.7,0.15,0.15]."""
     max_length: Count | None = None
-    """Longest sequence in tokens, special tokens included; longer ones are cut. Null means the model's limit, 512 at most."""
+    """Longest sequence in tokens, special tokens included; longer ones are cut. Null means the model's own limit, at most 512."""
     group: Line | None = None
     """Column whose values never straddle a cut: all rows of one patient, author or document go to one part."""
     stratify: bool = True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from launcher.errors import Conflict
-from launcher.tasks.shared import labels, snippets
+from launcher.tasks.shared import labels, sentence_transformers, snippets
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown, text_mistake
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample
@@ -52,6 +52,7 @@ class Embedding(TaskSpec):
     negatives_by = "vectors"
     pipeline_tag = "sentence-similarity"
     library = "sentence-transformers"
+    keeps_length = True
     outputs = ("embedding", "similarity")
     array = "embedding"
     corpus_key = "embedding.corpus"
@@ -116,6 +117,14 @@ class Embedding(TaskSpec):
         sizes = recipe.embedding.dimensions or ()
         if len(set(sizes)) < len(sizes):
             yield Conflict(("embedding.dimensions",), "names a size twice", "name each once")
+
+    # What it starts from
+
+    def doubts_of_model(self, read: Callable[[str], Any]) -> Iterator[str]:
+        return sentence_transformers.differences(self.recipe.embedding, read)
+
+    def text_length(self, read: Callable[[str], Any]) -> int | None:
+        return sentence_transformers.text_length(read)
 
     # Columns
 

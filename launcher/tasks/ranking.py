@@ -34,6 +34,7 @@ class Ranking(TaskSpec):
     texts = (2,)
     example_columns = "data.text=[query,document]"
     negatives_by = "pairs"
+    keeps_length = True
     outputs = ("prediction", "rank")
 
     @classmethod

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from launcher import tasks
 from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
 from launcher.train.dataset.prepare import Dataset, prepare, training_texts
-from launcher.train.pretrained import load_config
+from launcher.train.pretrained import load_config, read_json
 from launcher.train.process.stop_requests import never
+from launcher.train.tokens.encoder import length_of
 from launcher.train.tokens.tokenizer import load_tokenizer, position_limit, train_tokenizer
 
 
@@ -28,9 +31,16 @@ def prepare_dataset(
 
 def tokenizer_for(recipe: Recipe) -> Any:
     """The model's own tokenizer, or one trained on the training texts where there is no model to take it from."""
-    if recipe.model.name is not None:
-        return load_tokenizer(recipe.model.name, recipe.model.revision)
-    return train_tokenizer(training_texts(recipe), recipe.model.scratch, recipe.scratch_length)
+    spec, name = tasks.of(recipe), recipe.model.name
+    if name is None:
+        tokenizer = train_tokenizer(training_texts(recipe), recipe.model.scratch, recipe.scratch_length)
+    else:
+        tokenizer = load_tokenizer(name, recipe.model.revision)
+        length = spec.text_length(partial(read_json, name, recipe.model.revision))
+        tokenizer.model_max_length = length or tokenizer.model_max_length
+    if spec.keeps_length:
+        tokenizer.model_max_length = length_of(recipe, tokenizer, longest_input(recipe))
+    return tokenizer
 
 
 def longest_input(recipe: Recipe) -> int | None:

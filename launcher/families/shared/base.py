@@ -155,6 +155,9 @@ class ModelShape:
     distinct_layers: int = -1
     """ALBERT: layers with parameters of their own, each of which is used several times; -1 means all of them."""
 
+    text_length: int = 0
+    """Tokens that texts are cut to by what the model's files say of its tokenizer; 0 where they say nothing."""
+
     @property
     def own_layers(self) -> int:
         """Layers that have parameters of their own."""

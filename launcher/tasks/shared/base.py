@@ -99,6 +99,8 @@ class TaskSpec:
     """What the hub calls models of this kind."""
     library: ClassVar[str] = "transformers"
     """The library that loads them, as the hub calls it."""
+    keeps_length: ClassVar[bool] = False
+    """Whether a saved tokenizer says what texts are cut to, since that library cuts them so."""
     outputs: ClassVar[tuple[str, ...]] = ("prediction", "probabilities")
     """The columns that `predict` adds to those of the input."""
 
@@ -109,6 +111,16 @@ class TaskSpec:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+
+    # What it starts from; `read` gives what a JSON file of that model holds, None where there is none
+
+    def doubts_of_model(self, read: Callable[[str], Any]) -> Iterator[str]:
+        """What the files of the model say against this recipe."""
+        yield from ()
+
+    def text_length(self, read: Callable[[str], Any]) -> int | None:
+        """Tokens that texts are cut to where no key says it, in place of what the tokenizer says; None: no such number."""
+        return None
 
     # Metrics
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
+from launcher import tasks
 from launcher.errors import RunFailed
 from launcher.families import find
 from launcher.families.shared.names import DropoutKeys, Sizes
@@ -30,7 +31,7 @@ from launcher.train.model.adapters import add_adapters, save_merged
 from launcher.train.model.family import family_of
 from launcher.train.model.fresh_and_frozen import freeze, reinitialise
 from launcher.train.pretrained import load_config, local_first, read_json
-from launcher.train.tasks import Task, extra_head, get_task
+from launcher.train.tasks import Task, extra_head
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def fetch_model(recipe: Recipe) -> None:
     load_config(name, revision)  # refuses a model before it is downloaded
     with without_expected_warnings():
         local_first(AutoModel.from_pretrained, name, revision)
-    get_task(recipe).doubts(functools.partial(read_json, name, revision))
+    list(tasks.of(recipe).doubts_of_model(functools.partial(read_json, name, revision)))  # keeps their files
 
 
 def _load(recipe: Recipe, task: Task, config: PretrainedConfig) -> tuple[PreTrainedModel, Sequence[str]]:
@@ -210,7 +211,7 @@ def _doubts(recipe: Recipe, task: Task, model: PreTrainedModel, report: Mapping[
     """What a user should know of a model that was loaded. Raises RunFailed('recipe') for a head that would never train."""
     name = str(recipe.model.name)
     read = functools.partial(read_json, name, recipe.model.revision)
-    found = [f"{name}: {doubt}" for doubt in task.doubts(read)]
+    found = [f"{name}: {doubt}" for doubt in task.spec.doubts_of_model(read)]
     layers = f"{family_of(model.config).modules.layers}."
     if extra := sorted(key for key in report["unexpected_keys"] if layers in key):
         found.append(f"{name} has {len(extra)} weights that its configuration leaves out, such as {extra[0]}")

@@ -174,10 +174,6 @@ class Task:
     def check_model(self, config: Any) -> None:
         """Raise RunFailed('recipe') where the recipe asks for what this model hasn't got."""
 
-    def doubts(self, read: Callable[[str], Any]) -> list[str]:
-        """What the files of the model that is started from say against this recipe; `read` gives the JSON of one, or None."""
-        return []
-
     def further_files(self, config: Any, longest: int) -> dict[str, Any]:
         """JSON files of a saved model beside those of transformers: path -> content; texts are cut to `longest` tokens."""
         return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, Task
 from launcher.train.tasks.outcomes import Outcomes, far_off
 from launcher.train.tasks.retrieval import Search, correlations, mean_figures
-from launcher.train.tasks.sentence_transformers_files import differences, further_files
+from launcher.train.tasks.sentence_transformers_files import further_files
 from launcher.train.tasks.similarity_losses import (
     Layout,
     cosent,
@@ -112,9 +112,6 @@ class Embedding(Task):
                 f"embedding.dimensions={list(sizes)}: the model's vectors have {config.hidden_size} entries"
             )
             raise RunFailed("recipe", text, f"name sizes up to {config.hidden_size}")
-
-    def doubts(self, read: Callable[[str], Any]) -> list[str]:
-        return differences(self.recipe.embedding, read)
 
     def further_files(self, config: Any, longest: int) -> dict[str, Any]:
         return further_files(self.recipe.embedding, config, longest)

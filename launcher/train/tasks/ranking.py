@@ -27,6 +27,7 @@ from launcher.train.tokens.gather import EVALUATION, Indices
 
 CUT = 10
 """Documents of a query that MRR and nDCG look at."""
+SIGMOID = "torch.nn.modules.activation.Sigmoid"
 
 
 class Ranking(Task):
@@ -42,6 +43,10 @@ class Ranking(Task):
 
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         return {"num_labels": 1, "problem_type": "regression"}
+
+    def remembered(self) -> dict[str, Any]:
+        """What sentence-transformers makes scores of logits with: a model that is started from may say otherwise."""
+        return {**super().remembered(), "sentence_transformers": {"activation_fn": SIGMOID}}
 
     def groups(self, split: TokenSplit) -> NDArray[Any] | None:
         return self._labels(split)[:, 1] if self._orders is not None else None

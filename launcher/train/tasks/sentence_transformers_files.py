@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from launcher.recipe.embedding import Embedding
@@ -33,37 +32,3 @@ def further_files(settings: Embedding, config: Any, longest: int) -> dict[str, A
             "include_prompt": True,
         },
     }
-
-
-def differences(settings: Embedding, read: Callable[[str], Any]) -> list[str]:
-    """What sentence-transformers would do otherwise with the model that is started from.
-
-    `read` gives what a JSON file of it holds, None where there is none: it is not one of theirs without modules.json.
-    """
-    found = []
-    for module in read("modules.json") or ():
-        kind, path = str(module["type"]).rpartition(".")[2], str(module["path"])
-        if kind == "Pooling":
-            how = _pooling(read(f"{path}/config.json") or {})
-            if how and how != settings.pooling:
-                found.append(
-                    f"it was trained with embedding.pooling={how}, and this run has {settings.pooling}"
-                )
-        elif kind not in ("Transformer", "Normalize"):
-            found.append(f"its {path} ({kind}) is left out: vectors are those of the encoder")
-    prompts = (read("config_sentence_transformers.json") or {}).get("prompts") or {}
-    told = {name: text for name, text in prompts.items() if text}
-    if told and not settings.prompts.query and not settings.prompts.document:
-        found.append(f"it was trained with prompts, and embedding.prompts has none: {told}")
-    return found
-
-
-def _pooling(config: Mapping[str, Any]) -> str:
-    """As embedding.pooling has it, or by their own name."""
-    prefix = "pooling_mode_"
-    modes = [
-        key.removeprefix(prefix) for key, value in config.items() if key.startswith(prefix) and value is True
-    ]
-    given = config.get("pooling_mode")
-    modes += given if isinstance(given, list) else [given] if given else []
-    return " and ".join({"cls_token": "cls", "mean_tokens": "mean"}.get(mode, mode) for mode in modes)

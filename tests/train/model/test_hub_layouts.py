@@ -82,6 +82,14 @@ def test_how_somebody_ran_a_model_is_no_part_of_it(encoder: Path, tmp_path: Path
     entries |= {"output_hidden_states": True, "chunk_size_feed_forward": 2}
     output = build(changed(encoder, tmp_path / "m", **entries)).base(**inputs())
     assert list(output) == ["logits"]
+    # As in ms-marco-MiniLM, whose scores are logits; those of a run are not.
+    plain = "torch.nn.modules.linear.Identity"
+    entries = {
+        "sbert_ce_default_activation_function": plain,
+        "sentence_transformers": {"activation_fn": plain},
+    }
+    config = build(changed(encoder, tmp_path / "ce", **entries), task="ranking").base.config
+    assert config.sentence_transformers["activation_fn"].endswith(".Sigmoid")
 
 
 @pytest.mark.parametrize(

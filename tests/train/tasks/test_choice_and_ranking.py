@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sentence_transformers import CrossEncoder
 from support.small_tokenizer import SmallTokenizer
 from support.training import RankServer, losses, make_run, metrics, recipe, result
 from transformers import AutoModelForMultipleChoice, AutoTokenizer
@@ -174,6 +175,7 @@ def _ranking_recipe(directory: Path, /, **changes: Any) -> Recipe:
 
 def test_ranking_trains_and_predicts_places(documents: Path, tmp_path: Path, ranks: RankServer) -> None:
     wanted = _ranking_recipe(documents, ranking={"max_relevance": 2.0}, train={"lr": 5e-3, "max_steps": 30})
+    wanted = wanted.model_copy(update={"data": wanted.data.model_copy(update={"max_length": 13})})
     run = ranks.complete(make_run(tmp_path / "run", wanted))
     assert result(run)["best"]["metric"] == "ndcg"
     assert {"eval/mrr", "eval/ndcg", "eval/accuracy"} <= metrics(run, "validation")[-1].keys()
@@ -182,6 +184,16 @@ def test_ranking_trains_and_predicts_places(documents: Path, tmp_path: Path, ran
     assert sorted(row["rank"] for row in rows) == [1, 2, 3, 4]
     best = min(rows, key=lambda row: row["rank"])
     assert best["prediction"] == max(row["prediction"] for row in rows) <= 2
+    # Plain sentence-transformers scores alike, of texts that are cut as well.
+    pairs = [
+        ("red house", "the red house"),
+        ("white house " * 9, "the white house"),
+        ("red", "the green " * 9),
+    ]
+    asked = [part for pair in pairs for text in pair for part in ("--text", text)]
+    rows = ranks.verb("predict", run.path, *asked)["predictions"]
+    theirs = 2 * CrossEncoder(str(run.model), device="cpu").predict(pairs)
+    np.testing.assert_allclose([row["prediction"] for row in rows], theirs, atol=1e-6)
 
 
 def test_a_relevance_above_the_highest_is_named_also_where_the_data_were_tokenised_for_a_higher_one(
