@@ -29,13 +29,16 @@ def prepare_dataset(
     return prepare(recipe, tokenizer, progress=progress, stop=stop, position_limit=longest_input(recipe))
 
 
-def tokenizer_for(recipe: Recipe) -> Any:
-    """The model's own tokenizer, or one trained on the training texts where there is no model to take it from."""
+def tokenizer_for(recipe: Recipe, tell: Callable[[str], None] | None = None) -> Any:
+    """The model's own tokenizer, or one trained on the training texts where there is no model to take it from.
+
+    `tell` hears what of its files transformers would not have heeded.
+    """
     spec, name = tasks.of(recipe), recipe.model.name
     if name is None:
         tokenizer = train_tokenizer(training_texts(recipe), recipe.model.scratch, recipe.scratch_length)
     else:
-        tokenizer = load_tokenizer(name, recipe.model.revision)
+        tokenizer = load_tokenizer(name, recipe.model.revision, tell)
         length = spec.text_length(partial(read_json, name, recipe.model.revision))
         tokenizer.model_max_length = length or tokenizer.model_max_length
     if spec.keeps_length:

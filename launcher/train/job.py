@@ -96,7 +96,7 @@ def make_job(
     recipe = plan.recipe
     _set_kernels(recipe, ranks)
     events.phase("loading data")
-    tokenizer = tokenizer_for(recipe)
+    tokenizer = tokenizer_for(recipe, events.notice if ranks.is_main else None)
     task = _make_task(run, recipe, tokenizer, ranks)
     dataset = _prepare_together(ranks, recipe, tokenizer, events, stop)
     if ranks.is_main:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerFast:
+def load_tokenizer(
+    name: str, revision: str | None, tell: Callable[[str], None] | None = None
+) -> PreTrainedTokenizerFast:
     """The fast tokenizer of a hub id or directory, from the disk where it is there.
 
-    Raises RunFailed of class `model` where there is none.
+    `tell` hears in a sentence what its files say otherwise than transformers would do. Raises RunFailed of class `model` where
+    there is none.
     """
+    tokenizer, corrections = _loaded(name, revision)
+    if corrections and tell is not None:
+        tell(f"{name}: texts are read as its files say, not as transformers would: {', '.join(corrections)}")
+    return tokenizer
+
+
+def _loaded(name: str, revision: str | None) -> tuple[PreTrainedTokenizerFast, list[str]]:
     try:
         return _load(name, revision, local_files_only=True)
     except Exception as error:  # noqa: BLE001  (transformers and tokenizers raise many kinds, bare Exception among them)
@@ -46,7 +56,10 @@ def load_tokenizer(name: str, revision: str | None) -> PreTrainedTokenizerFast:
     raise RunFailed("model", f"the tokenizer of {name} can't be loaded: {cause}", remedy)
 
 
-def _load(name: str, revision: str | None, local_files_only: bool) -> PreTrainedTokenizerFast:
+def _load(
+    name: str, revision: str | None, local_files_only: bool
+) -> tuple[PreTrainedTokenizerFast, list[str]]:
+    """The tokenizer, and what its files made other than transformers would."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     where: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
@@ -64,19 +77,24 @@ def _load(name: str, revision: str | None, local_files_only: bool) -> PreTrained
     said = _json(found_file(name, where["revision"], "tokenizer_config.json")) or {}
     path = found_file(name, where["revision"], "tokenizer.json")
     described = _json(path)
+    corrections: list[str] = []
     if changes := published.settings(tokenizer, said, described):
         tokenizer = load(**changes)
+        corrections += [f"{key}={str(value).lower()}" for key, value in changes.items()]
     kept = {**tokenizer.special_tokens_map, "model_input_names": tokenizer.model_input_names}
     if path and described and published.cuts_otherwise(tokenizer.backend_tokenizer, described, path):
         tokenizer = PreTrainedTokenizerFast.from_pretrained(name, **where, **kept)
+        corrections.append("words as tokenizer.json cuts them")
     elif not described and (backend := published.with_its_characters(tokenizer)):
         kept["model_max_length"] = tokenizer.model_max_length
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **kept)  # type: ignore[no-untyped-call]
+        corrections.append("characters by the table of its sentencepiece model")
     if names := published.input_names(tokenizer, said, getattr(config, "type_vocab_size", 0)):
         tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
+        corrections.append(f"{'with' if 'token_type_ids' in names else 'without'} token types")
     for entry in ("is_local", "local_files_only"):  # else they are saved with it
         tokenizer.init_kwargs.pop(entry, None)
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer, corrections
 
 
 def _json(path: Path | None) -> dict[str, Any] | None:

@@ -47,6 +47,14 @@ def with_json(directory: Path, **changes: Any) -> Path:
     return directory
 
 
+def told(directory: Path) -> str:
+    """The one line about what transformers would have read otherwise, without its beginning; "" where there is none."""
+    lines: list[str] = []
+    load_tokenizer(str(directory), None, lines.append)
+    assert len(lines) <= 1
+    return lines[0].rpartition(": ")[2] if lines else ""
+
+
 def tokens(directory: Path, text: str = "Good Café") -> list[str]:
     return list(load_tokenizer(str(directory), None).backend_tokenizer.encode(text).tokens[1:-1])
 
@@ -55,6 +63,8 @@ def test_a_cased_vocabulary_is_read_with_its_case(tmp_path: Path) -> None:
     assert tokens(repository(tmp_path / "cased", CASED)) == ["Good", "Café"]
     assert tokens(repository(tmp_path / "uncased", LOWER)) == ["good", "cafe"]
     assert tokens(repository(tmp_path / "said", CASED, {"do_lower_case": True})) == ["good", "cafe"]
+    assert told(tmp_path / "cased") == "do_lower_case=false"
+    assert told(tmp_path / "uncased") == told(tmp_path / "said") == ""
 
 
 @pytest.mark.parametrize("kind", [{}, {"tokenizer_class": "BertTokenizerFast"}])
@@ -65,6 +75,7 @@ def test_what_tokenizer_json_says_counts_where_nothing_else_does(
     assert tokens(cased) == ["Good", "Café"]
     accents = with_json(repository(tmp_path / "accents", [*LOWER, "café"], kind), strip_accents=False)
     assert tokens(accents) == ["good", "café"]
+    assert [told(cased), told(accents)] == ["do_lower_case=false", "strip_accents=false"]
     said = repository(tmp_path / "said", CASED, kind | {"do_lower_case": True})
     assert tokens(with_json(said, lowercase=False)) == ["good", "cafe"]
     load_tokenizer(str(cased), None).save_pretrained(tmp_path / "saved")
@@ -88,6 +99,9 @@ def test_a_tokenizer_json_of_another_kind_than_its_class_is_taken_as_it_is(tmp_p
     (directory / "vocab.txt").unlink()
     backend.save(str(directory / "tokenizer.json"))
     assert tokens(directory, "GOOD day") == ["▁good", "▁day"]
+    assert told(directory).startswith("words as tokenizer.json cuts them") == (
+        kind != "PreTrainedTokenizerFast"
+    )
     tokenizer = load_tokenizer(str(directory), None)
     assert (tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id) == (1, 0, 2)
 
@@ -115,6 +129,8 @@ def test_the_characters_of_a_sentencepiece_model_are_its_own(tmp_path: Path) -> 
     plain = AutoTokenizer.from_pretrained(tmp_path / "saved")
     assert plain(wide, "a").input_ids == tokenizer(wide, "a").input_ids
     assert plain.mask_token_id == tokenizer.mask_token_id
+    assert told(directory) == "characters by the table of its sentencepiece model"
+    assert told(tmp_path / "saved") == ""
 
 
 def test_cutting_and_padding_baked_into_tokenizer_json_are_not_ours(tmp_path: Path) -> None:
@@ -132,10 +148,12 @@ def test_a_pair_has_two_token_types_where_the_model_has_them(tmp_path: Path) -> 
     generic = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
     two = with_json(repository(tmp_path / "two", LOWER, generic))
     assert load_tokenizer(str(two), None)("good", "day").token_type_ids == [0, 0, 0, 1, 1]
+    assert told(two) == "with token types"
     # Such as klue/roberta-base: a RoBERTa, of one type, with a tokenizer of BERT's class.
     kind = {"tokenizer_class": "BertTokenizer"}
     one = repository(tmp_path / "one", LOWER, kind, model_type="roberta", type_vocab_size=1)
     assert "token_type_ids" not in load_tokenizer(str(one), None)("good", "day")
+    assert told(one) == "without token types"
     load_tokenizer(str(one), None).save_pretrained(tmp_path / "one")
     assert "token_type_ids" not in load_tokenizer(str(tmp_path / "one"), None).model_input_names
 
