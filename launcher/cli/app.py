@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 
 from launcher import __version__
-from launcher.errors import choices, nearest
+from launcher.errors import Problem, UserError, choices, nearest
 
 
 class Verb(NamedTuple):
@@ -85,7 +85,7 @@ class VerbGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
         if word not in VERBS and not word.startswith("-"):
-            raise click.UsageError(f"no verb {word!r}\n    -> {_remedy(word)}", ctx)
+            raise UserError(Problem(f"no verb {word!r}", remedy=_remedy(word)))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

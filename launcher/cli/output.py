@@ -135,12 +135,24 @@ def report_usage(error: click.ClickException, *, as_json: bool) -> int:
         show(error.format_message())
         return EXIT_USAGE if context is not None and context.parent is not None else 0
     message = error.format_message()
+    remedy = f"{context.command_path} --help" if context is not None and context.parent is not None else None
+    if isinstance(error, click.NoSuchOption) and (key := _key_meant(error.option_name)):
+        message, remedy = f"No such option '{error.option_name}'.", f"a key is given as a word: {key}=VALUE"
     say(f"launch: {message}")
-    if context is not None and context.parent is not None:
-        say(f"    -> {context.command_path} --help")
+    if remedy is not None:
+        say(f"    -> {remedy}")
     if as_json:
-        show_json({"exit_code": EXIT_USAGE, "problems": [problem_tree(Problem(message))]})
+        show_json({"exit_code": EXIT_USAGE, "problems": [problem_tree(Problem(message, remedy=remedy))]})
     return EXIT_USAGE
+
+
+def _key_meant(option: str) -> str | None:
+    """The key of a recipe that somebody wrote as an option; None where it is none."""
+    from launcher.loading.schema import schema_of
+    from launcher.recipe.recipe import Recipe
+
+    word = option.strip("-").replace("-", "_")
+    return word if word == "recipe" or word in schema_of(Recipe).leaves else None
 
 
 def report_refusal(error: OSError, *, as_json: bool) -> int:

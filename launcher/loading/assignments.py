@@ -71,6 +71,14 @@ class Mistakes:
         return any(".".join(sections[:length]) in self.keys for length in range(1, len(sections) + 1))
 
 
+def _as_assignment(word: str) -> str:
+    """How a word that names a key gives it a value."""
+    key, colon, value = word.partition(":")
+    if key in schema_of(Recipe).leaves:
+        return f"write {key}={value.strip() if colon and value else 'VALUE'}"
+    return "for example nodes=4"
+
+
 def from_words(
     assignments: Sequence[str], cwd: Path, mistakes: Mistakes
 ) -> tuple[str | None, dict[str, Given]]:
@@ -81,7 +89,7 @@ def from_words(
         if reason := hidden_character(word):
             mistakes.add(Problem(reason, "override", None if hidden_character(key) else key[:200]), key)
         elif not equals:
-            mistakes.add(Problem("is not key=value", "override", word[:200], remedy="for example nodes=4"))
+            mistakes.add(Problem("is not key=value", "override", word[:200], remedy=_as_assignment(word)))
         elif key in texts:
             remedy = f"keep one of {key}={texts[key]} and {word}"
             mistakes.add(Problem("is given twice", "override", key, text, remedy), key)

@@ -32,7 +32,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "train.compile": ("torch_compile", "jit", "torchdynamo"),
     "train.loss.label_smoothing": ("label_smoothing_factor", "smoothing"),
     "train.layer_decay": ("layerwise_lr_decay", "llrd", "layer_lr_decay"),
-    "train.early_stopping.patience": ("early_stopping_patience",),
+    "train.early_stopping.patience": ("early_stopping_patience", "early_stopping"),
     "train.early_stopping.min_delta": ("early_stopping_threshold",),
     "batch.micro": ("micro_batch_size", "train_micro_batch_size_per_gpu", "eval_batch_size", "per_device_eval_batch_size"),
     "batch.tokens": ("max_tokens", "tokens_per_batch"),
@@ -100,7 +100,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 
 EXPLANATIONS: dict[str, tuple[str, ...]] = {
     GLOBAL_BATCH: ("batch_size", "train_batch_size", "per_device_train_batch_size", "per_gpu_train_batch_size",
-                   "total_batch_size", "bs", "global_batch_size", "batchsize"),
+                   "total_batch_size", "bs", "batch", "global_batch_size", "batchsize"),
     ACCUMULATION: ("gradient_accumulation_steps", "accumulate_grad_batches", "grad_accum", "accumulation_steps"),
     WARMED_UP: ("warmup_ratio", "warmup_steps", "num_warmup_steps", "warmup_proportion", "warmup_epochs"),
     EVALUATED: ("eval_steps", "eval_strategy", "evaluation_strategy", "evaluate_during_training", "val_check_interval"),
@@ -108,6 +108,8 @@ EXPLANATIONS: dict[str, tuple[str, ...]] = {
     SAVED_BEST: ("load_best_model_at_end", "greater_is_better", "save_best"),
     PADDED: ("group_by_length", "pad_to_max_length", "length_column_name", "pad_to_multiple_of", "padding"),
     ALONE: ("extends", "defaults", "inherit", "inherits", "include", "includes", "base", "_base_", "recipe"),
+    "torchrun decides it: gpus=N and nodes=N say how many ranks there are": ("local_rank", "world_size", "master_addr",
+                                                                           "master_port"),
     SEEDS: ("seeds", "num_seeds", "n_seeds"),
     VERBS: ("do_train", "do_eval", "do_predict", "do_test"),
     PROFILE: ("account", "partition", "qos", "mem", "cpus_per_task", "constraint", "exclude", "nodelist", "gres", "reservation"),

@@ -82,6 +82,15 @@ def scalar(text: str) -> Scalar:
     return float(special[1] + special[2]) if special else text
 
 
+def _is_utf8(text: str) -> bool:
+    """Whether what Python couldn't decode in a locale that isn't UTF-8 is that."""
+    try:
+        text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def hidden_character(text: str) -> str | None:
     """Why `text` can't be shown as it is: the first control or bidirectional character in it, or None."""
     found = _HIDDEN.search(text)
@@ -89,7 +98,12 @@ def hidden_character(text: str) -> str | None:
         return None
     code = ord(found[0])
     if 0xDC80 <= code <= 0xDCFF:  # so Python keeps what can't be decoded in a word of the command line
-        return f"is not UTF-8: byte {code - 0xDC00:#x}"
+        byte = f"byte {code - 0xDC00:#x}"
+        return (
+            f"is no text in this locale (LC_ALL=C.UTF-8 has it): {byte}"
+            if _is_utf8(text)
+            else f"is not UTF-8: {byte}"
+        )
     return f"contains the invisible character U+{code:04X}"
 
 

@@ -14,8 +14,9 @@ from launcher import paths, tasks
 from launcher.data_source import name_and_config
 from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
-from launcher.reading.data_section import cut_fractions, files, options_for
+from launcher.reading.data_section import cut_fractions, files, options_for, read_options
 from launcher.reading.files import peek, split_sizes
+from launcher.reading.given_files import header_among_rows
 from launcher.reading.label_check import known_classes, label_count, label_sets, nothing_to_learn
 from launcher.reading.opening import missing_files
 from launcher.reading.split_reading import FIRST_ROWS, Split, with_field
@@ -211,6 +212,11 @@ def _notes(recipe: Recipe, *splits: Split) -> Iterator[str]:
             said = kinds[kind]
             yield f"data.{split.name}: {count} {said.what} (first: {first}); {said.before_launch}"
     yield from _files_given_again(recipe)
+    for name in ("train", "validation", "test"):
+        for path in files(getattr(recipe.data, name)):
+            if names := header_among_rows(path, read_options(recipe.data)):
+                text = f"{path.name}:1 looks like a header ({', '.join(names)}) and is read as a row"
+                yield f"data.{name}: {text}; data.header=true takes names from it"
 
 
 def _files_given_again(recipe: Recipe) -> Iterator[str]:

@@ -16,6 +16,7 @@ from launcher.reading.data_section import options_for
 from launcher.reading.files import Peek, read_rows, resolve_format
 from launcher.reading.messages import where
 from launcher.reading.opening import size_of
+from launcher.reading.options import ReadOptions
 from launcher.reading.split_reading import FIRST_ROWS, SMALL_BYTES, bad_cells
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Mistake, Row
@@ -140,14 +141,17 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[-+]?[0-9]*\.?[0-9]+", text.strip()) is not None
 
 
-def _refuse_header(path: Path, recipe: Recipe) -> None:
-    options = options_for(path, recipe.data)
+def header_among_rows(path: Path, options: ReadOptions) -> tuple[str, ...] | None:
+    """The names in the first line of a table that is read without a header, where they look like names of columns."""
     if options.header or resolve_format(path, options) not in ("csv", "tsv"):
-        return
+        return None
     # Without names every column of the file is seen, not only those that the recipe names.
-    names = header_line(
-        list(islice(read_rows(path, replace(options, columns=None)), FIRST_ROWS)) or [Row({}, 1)]
-    )
+    rows = islice(read_rows(path, replace(options, columns=None)), FIRST_ROWS)
+    return header_line(list(rows) or [Row({}, 1)])
+
+
+def _refuse_header(path: Path, recipe: Recipe) -> None:
+    names = header_among_rows(path, options_for(path, recipe.data))
     if not names:
         return
     text = f"the first line looks like a header ({', '.join(names)}), but the run's files have none"

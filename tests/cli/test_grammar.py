@@ -43,6 +43,26 @@ def test_an_unknown_verb_gets_the_nearest(launch: Launch) -> None:
     assert "no verb 'statsu'" in result.stderr
     assert "did you mean status?" in result.stderr
     assert result.stdout == ""
+    (problem,) = json.loads(launch("statsu", "--json", code=2).stdout)["problems"]
+    assert problem["message"] == "no verb 'statsu'"
+    assert problem["remedy"].startswith("did you mean status?")
+
+
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("--train.lr=1e-3", "a key is given as a word: train.lr=VALUE"),
+        ("--recipe=smoke", "a key is given as a word: recipe=VALUE"),
+        ("train.lr:1e-3", "write train.lr=1e-3"),
+        ("train.lr", "write train.lr=VALUE"),
+    ],
+)
+def test_a_key_in_another_form_is_shown_in_ours(launch: Launch, word: str, remedy: str) -> None:
+    assert f"-> {remedy}" in launch("plan", "recipe=smoke", word, code=2).stderr
+
+
+def test_an_option_that_goes_with_another_is_not_overlooked(launch: Launch) -> None:
+    assert "--profile goes with --cluster" in launch("doctor", "--profile", "local", code=2).stderr
 
 
 def test_a_recipe_where_a_verb_belongs(launch: Launch) -> None:

@@ -36,6 +36,14 @@ def refused(path: Path, content: str, **asked: Any) -> str:
     return str(caught.value)
 
 
+def test_a_header_that_is_read_as_a_row_is_told(tmp_path: Path) -> None:
+    content = "review\tstars\n" + "good film\t1\nbad film\t0\n" * 10
+    asked = {"header": False, "columns": ("text", "label")}
+    (note,) = check(tmp_path / "a.tsv", content, **asked).notes
+    assert note.startswith("data.train: a.tsv:1 looks like a header (review, stars) and is read as a row")
+    assert check(tmp_path / "b.tsv", content.partition("\n")[2], **asked).notes == ()
+
+
 def lines(*rows: dict[str, Any], times: int = 10) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows) * times
 

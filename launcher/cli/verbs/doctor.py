@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from launcher.cli import options
 from launcher.errors import EXIT_FAILED, EXIT_OK
@@ -55,8 +56,10 @@ def doctor_command(
     """
     if cluster and not engine:
         return _look_at_cluster(options.resolve_runs_dir(runs_dir), profile, nodes, as_json=as_json)
-    if nodes is not None:
-        raise click.UsageError("--nodes goes with --cluster", click.get_current_context())
+    context = click.get_current_context()
+    for option in ("nodes", "profile"):
+        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{option} goes with --cluster", context)
     if engine:
         return _try_engine(as_json=as_json)
     from launcher.cli.machine_checks import Check, launch_side_checks
