@@ -6,6 +6,7 @@ large file, or on the hub, only a node can see.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ FORMATS_OF_DATASETS = (
     "audiofolder",
 )
 """Names that the library `datasets` takes for a way to read files."""
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+"""What the hub calls data sets."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +92,20 @@ def _no_data_set(source: str | None) -> Iterator[Problem]:
     if source is None:
         return
     name, _ = name_and_config(source)
-    if paths.is_file(name):
+    remedy = "data.train=FILE, data.validation=FILE"
+    if paths.is_dir(name) and not any(paths.is_file(path) for path in Path(name).rglob("*")):
+        yield Problem("holds no files", field="data.source", value=source, remedy="check the path")
+    elif paths.is_file(name):
         yield Problem("is a file", field="data.source", value=source, remedy=f"data.train={name}")
     elif Path(name).is_absolute() and not paths.exists(name):
         yield Problem("no such directory", field="data.source", value=source, remedy="check the path")
     elif name in FORMATS_OF_DATASETS and not paths.exists(name):
         # The library would read whatever lies in the working directory.
-        remedy = "data.train=FILE, data.validation=FILE"
         yield Problem("is a format, not a data set", field="data.source", value=source, remedy=remedy)
+    elif not HUB_ID.fullmatch(name) and not paths.exists(name):
+        text = "is neither a directory here nor an id of the hub"
+        remedy = f"give an id such as org/name or org/name:config; for files {remedy}"
+        yield Problem(text, field="data.source", value=source, remedy=remedy)
 
 
 def _contradictions(data: Data) -> Iterator[Problem]:

@@ -18,7 +18,7 @@ from launcher.reading.options import ReadOptions
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.findings import Seen
-from launcher.tasks.shared.rows import Mistake, Row, Value
+from launcher.tasks.shared.rows import HEADER_AGAIN, Mistake, Row, Value, is_header
 
 SMALL_BYTES = 1 << 20
 """Files up to this size are read whole, in about a tenth of a second."""
@@ -193,6 +193,10 @@ def bad_cells(
     lines, spec = words_are_lines(path, options), tasks.of(recipe)
     found, remedy = 0, ""
     for row in rows:
+        if is_header(row):
+            once = f"awk 'NR==1 {{h=$0}} NR==1 || $0!=h' {path.name} > NEW leaves it out"
+            yield Problem(HEADER_AGAIN, where(path, row.position), None, None, once)
+            continue
         for key, column, wrong, offset in mistakes(row):
             found += 1
             if found <= EXAMPLES_SHOWN:

@@ -50,10 +50,13 @@ def rows(count: int, classes: int = 2) -> str:
 
 
 def test_a_data_set_is_no_file_no_format_and_no_directory_that_is_gone(write: Write, tmp_path: Path) -> None:
-    file, gone = write("train.csv", rows(4)), tmp_path / "gone"
+    file, gone, empty = write("train.csv", rows(4)), tmp_path / "gone", tmp_path / "empty"
+    empty.mkdir()
     for source, told in (
         (file, f"is a file\n    -> data.train={file}"),
         ("csv", "is a format, not a data set"),
+        ("glue sst2", "is neither a directory here nor an id of the hub"),
+        (str(empty), "holds no files"),
         (f"{gone}:plain", "no such directory"),
     ):
         (problem,) = problems(recipe(source=source))

@@ -24,8 +24,6 @@ SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n])"?[\r\n]*')
 """The line by which Excel is told what separates columns; it stands before the header."""
 LINES_ON = 20
 """Lines of a quoted field that are looked at behind the one where it begins."""
-HEADER_AGAIN = "is the header again, as where files were put together with theirs"
-HEADER_ONCE = "awk 'NR==1 {h=$0} NR==1 || $0!=h' %s > NEW leaves it out"
 CR_WITHIN = "holds a carriage return (CR) within a line, as where line ends are mixed"
 
 
@@ -45,14 +43,11 @@ def rows(path: Path, options: ReadOptions, dialect: Dialect) -> Iterator[Row]:
     """Each line as a row; UserError at one that hasn't as many fields as there are columns."""
     records = _records(path, options, dialect)
     names = options.columns
-    header: list[str] = []
     if options.header:
         position, header = next(records, (1, []))
         names = _header(path, position, header)
     extra_is_fine = options.columns is not None and not options.header
     for position, fields in records:
-        if len(header) > 1 and fields[-1] == header[-1] and _is_header_again(fields, header):
-            raise mistake(path, position, HEADER_AGAIN, HEADER_ONCE % path.name)
         if names is None:
             names = tuple(f"column{number}" for number in range(1, len(fields) + 1))
         if len(fields) != len(names) and not (extra_is_fine and len(fields) > len(names)):
@@ -189,11 +184,6 @@ def _header(path: Path, position: int, fields: list[str]) -> tuple[str, ...]:
         remedy = "rename one of them, or, if this line is not a header, data.header=false data.columns=[...]"
         raise mistake(path, position, f"the header names {', '.join(twice)} more than once", remedy)
     return names
-
-
-def _is_header_again(fields: Sequence[str], header: Sequence[str]) -> bool:
-    """Whether a line of several columns holds their names, perhaps behind the byte order mark of a second file."""
-    return [fields[0].removeprefix("\ufeff"), *fields[1:]] == header
 
 
 def _ragged(

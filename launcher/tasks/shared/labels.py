@@ -130,7 +130,7 @@ def likeness(name: str) -> str:
 
 def says_none(name: str) -> bool:
     """Whether a name probably stands where there is no label, as `-` does where annotators disagreed."""
-    return name.strip().lower() in NONE
+    return name == "None" or name.strip().lower() in NONE
 
 
 def alike(names: Iterable[str]) -> list[list[str]]:

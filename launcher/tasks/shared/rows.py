@@ -18,6 +18,17 @@ class Row(NamedTuple):
     parquet) or question (squad), from 1."""
 
 
+HEADER_AGAIN = "is the header again, as where files were put together with theirs"
+
+
+def is_header(row: Row) -> bool:
+    """Whether each of several cells holds the name of its column, perhaps behind the byte order mark of a second file."""
+    cells = row.values.items()
+    return len(cells) > 1 and all(
+        isinstance(value, str) and value.strip("\ufeff ") == name for name, value in cells
+    )
+
+
 class Mistake(NamedTuple):
     """What is wrong with one cell of a row."""
 

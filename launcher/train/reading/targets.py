@@ -17,6 +17,7 @@ from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Seen
 from launcher.tasks.shared.labels import class_numbers
+from launcher.tasks.shared.rows import HEADER_AGAIN, is_header
 from launcher.train.reading.sources import Source, place
 
 UNLABELLED = (-1.0, "-1")
@@ -34,7 +35,9 @@ def read_labels(recipe: Recipe, source: Source) -> list[Label]:
     for name, row in source.rows():
         rows += 1
         mistakes = list(spec.mistakes(row))
-        if mistakes:
+        if is_header(row):
+            wrong.append(f"{place(name, row)}: {HEADER_AGAIN}")
+        elif mistakes:
             unlabelled += all(row.values.get(mistake.column) in (None, "") for mistake in mistakes)
             wrong.extend(f"{place(name, row)}: {mistake.column}: {mistake.message}" for mistake in mistakes)
         else:
