@@ -31,6 +31,7 @@ def recipe_for_file(run: Path, file: str | None, words: list[str], *, labelled: 
     from launcher.planning.given_data import recipe_for
     from launcher.reading.given_files import check_given
     from launcher.runs.directory import RunDir
+    from launcher.runs.provenance import read_data_used
 
     if file is None:
         if words:
@@ -41,7 +42,9 @@ def recipe_for_file(run: Path, file: str | None, words: list[str], *, labelled: 
         return
     recipe = recipe_for(read_recipe_file(RunDir(run).recipe), Path(file), words, Path.cwd())
     sure = any(word.startswith("data.header=") for word in words)
-    check_given(Path(file).absolute(), recipe, labelled=labelled, sure_of_header=sure)
+    used = read_data_used(RunDir(run)) if labelled else None
+    known = () if used is None else used.labels
+    check_given(Path(file).absolute(), recipe, labelled=labelled, sure_of_header=sure, known=known)
     if not words:
         yield []
         return

@@ -14,10 +14,11 @@ from launcher.reading import missing_columns
 from launcher.reading.cleaning import cleaner
 from launcher.reading.data_section import options_for
 from launcher.reading.files import Peek, read_rows, resolve_format
+from launcher.reading.label_check import unknown_label
 from launcher.reading.messages import where
 from launcher.reading.opening import size_of
 from launcher.reading.options import ReadOptions
-from launcher.reading.split_reading import FIRST_ROWS, SMALL_BYTES, bad_cells
+from launcher.reading.split_reading import EXAMPLES_SHOWN, FIRST_ROWS, SMALL_BYTES, bad_cells
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Mistake, Row
 
@@ -103,17 +104,19 @@ def rows_to_predict(path: Path, recipe: Recipe, *, most: int | None = None) -> l
     return rows
 
 
-def check_given(path: Path, recipe: Recipe, *, labelled: bool, sure_of_header: bool) -> None:
+def check_given(
+    path: Path, recipe: Recipe, *, labelled: bool, sure_of_header: bool, known: Sequence[str] = ()
+) -> None:
     """What can be known of a file before a model is loaded: small files whole, of larger ones the first rows.
 
-    Raises UserError where it can't be read as the recipe says, or begins with a header line although the recipe says that
-    there is none; `sure_of_header` means that this was said of this very file.
+    Raises UserError where it can't be read as the recipe says, holds labels that aren't `known`, or begins with a header line
+    although the recipe says that there is none; `sure_of_header` means that this was said of this very file.
     """
     most = None if size_of(path) <= SMALL_BYTES else FIRST_ROWS
     if not sure_of_header:
         _refuse_header(path, recipe)
     if labelled:
-        given_rows(path, recipe, labelled=True, most=most)
+        _refuse_unknown_labels(path, given_rows(path, recipe, labelled=True, most=most), recipe, known)
     else:
         rows_to_predict(path, recipe, most=most)
 
@@ -139,6 +142,20 @@ def header_line(rows: Sequence[Row]) -> tuple[str, ...] | None:
 
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"[-+]?[0-9]*\.?[0-9]+", text.strip()) is not None
+
+
+def _refuse_unknown_labels(path: Path, rows: Sequence[Row], recipe: Recipe, known: Sequence[str]) -> None:
+    spec, places = tasks.of(recipe), dict[str, str]()
+    for row in rows if known and isinstance(recipe.data.label, str) else ():
+        for name in spec.class_names(row):
+            places.setdefault(name, where(path, row.position))
+    unknown = [name for name in places if spec.taken_for(name, known) is None][:EXAMPLES_SHOWN]
+    if unknown:
+        told = {name: unknown_label(name, known) for name in unknown}
+        raise UserError(
+            Problem(text, places[name], "data.label", recipe.data.label, remedy)
+            for name, (text, remedy) in told.items()
+        )
 
 
 def header_among_rows(path: Path, options: ReadOptions) -> tuple[str, ...] | None:

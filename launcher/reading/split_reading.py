@@ -193,7 +193,7 @@ def bad_cells(
     lines, spec = words_are_lines(path, options), tasks.of(recipe)
     found, remedy = 0, ""
     for row in rows:
-        if is_header(row):
+        if options.header and is_header(row):
             once = f"awk 'NR==1 {{h=$0}} NR==1 || $0!=h' {path.name} > NEW leaves it out"
             yield Problem(HEADER_AGAIN, where(path, row.position), None, None, once)
             continue

@@ -194,6 +194,7 @@ def test_a_row_of_another_length_is_refused(write: Write, content: str, line: in
         ("a.csv", 'text,label\n"say \\"yes\\"",1\n', r"a\.csv:2: has a quote behind a backslash.*sed 's"),
         ("a.csv", "Export of May\ntext,label\ngood,1\n", r"a\.csv:2: .*a title of the table.*sed 1d a\.csv"),
         ("a.tsv", "a\tb\tc\n1\t2\t3\nx\n1\t2\n", r"a\.tsv:3: .*2 lines in all so.*awk -F'\\t' 'NF==3'"),
+        ("a.tsv", "a\tb\tc\n1\t2\n1\t2\n", r"a\.tsv:2: .*and all other lines are so.*mend the header"),
     ],
 )
 def test_the_cause_of_other_fields_is_told_with_a_remedy_that_helps(

@@ -55,6 +55,19 @@ def test_a_row_is_not_taken_for_a_header(tmp_path: Path, content: str) -> None:
     check_given(path, recipe(**HEADERLESS), labelled=False, sure_of_header=False)
 
 
+def test_a_label_that_the_model_does_not_know_is_told_before_it_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "new.tsv"
+    path.write_text("good\tpos\nfine\tpso\nbad\tneg\n")
+    asked = recipe(**HEADERLESS)
+    check_given(path, asked, labelled=True, sure_of_header=True)
+    with pytest.raises(
+        UserError, match=r"new\.tsv:2: .*label 'pso' is not in the training data\n.*did you mean pos"
+    ):
+        check_given(path, asked, labelled=True, sure_of_header=True, known=("neg", "pos"))
+    path.write_text("good\n")
+    assert "data.columns=[...] names what there is" in refused(path, asked)
+
+
 def test_who_says_that_there_is_no_header_is_believed(tmp_path: Path) -> None:
     path = tmp_path / "new.tsv"
     path.write_text("text\tlabel\na good film\t1\n")

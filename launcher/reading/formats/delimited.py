@@ -223,7 +223,13 @@ def _short(path: Path, position: int, text: str, width: int, delimiter: str) -> 
     if size_of(path) > FULL_READ_BYTES:
         return mistake(path, position, text, "mend or remove the line")
     plain = (line.rstrip("\r\n") for _, line in raw_lines(path))
-    wrong = sum(line.count(delimiter) + 1 != width for line in plain if line)
+    fits = [line.count(delimiter) + 1 == width for line in plain if line]
+    wrong = fits.count(False)
+    if not any(fits):
+        text += ", and all lines are so"
+        return mistake(path, position, text, "data.columns=[...] names what there is")
+    if len(fits) > 2 and not any(fits[1:]):
+        return mistake(path, position, f"{text}, and all other lines are so", "mend the header")
     shown = {"\t": "\\t"}.get(delimiter, delimiter)
     remedy = f"mend the line, or awk -F'{shown}' 'NF=={width}' {path.name} > NEW leaves such lines out"
     return mistake(path, position, f"{text}; {counted(wrong, 'line')} in all so", remedy)

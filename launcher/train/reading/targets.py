@@ -35,7 +35,7 @@ def read_labels(recipe: Recipe, source: Source) -> list[Label]:
     for name, row in source.rows():
         rows += 1
         mistakes = list(spec.mistakes(row))
-        if is_header(row):
+        if recipe.data.header and is_header(row):
             wrong.append(f"{place(name, row)}: {HEADER_AGAIN}")
         elif mistakes:
             unlabelled += all(row.values.get(mistake.column) in (None, "") for mistake in mistakes)
