@@ -95,6 +95,8 @@ class VerbGroup(click.Group):
 
 
 def _remedy(word: str) -> str:
+    if word == "help":
+        return "launch --help, or launch VERB --help"
     if nearest(word, list(VERBS)) is None:
         return f"to train a recipe: launch recipe={word}; {choices(word, list(VERBS))}"
     return choices(word, list(VERBS))

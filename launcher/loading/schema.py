@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -77,6 +77,8 @@ class Misfit:
     message: str
     inside: str | None = None
     """Key within the value, where the value is a mapping (`env.OMP_NUM_THREADS`)."""
+    others: tuple[Misfit, ...] = ()
+    """Those of other keys within the value."""
 
 
 @cache
@@ -184,13 +186,17 @@ def fit(schema: Schema, values: Mapping[str, Any]) -> tuple[Section | None, dict
         return schema.root.model_validate_json(json.dumps(tree)), {}
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-    misfits: dict[str, Misfit] = {}
+    by_place: dict[tuple[str, str | None], Misfit] = {}
     for item in found:
         key, inside = _leaf_of(item["loc"], schema)
         written = item["ctx"]["error"] if item["type"] == "value_error" else None
-        if written is not None or key not in misfits:
+        if written is not None or (key, inside) not in by_place:
             wanted = _wanted(schema.leaves[key], item["type"], inside)
-            misfits[key] = Misfit(wanted if written is None else str(written), inside)
+            by_place[key, inside] = Misfit(wanted if written is None else str(written), inside)
+    misfits: dict[str, Misfit] = {}
+    for (key, _), misfit in by_place.items():
+        first = misfits.get(key)
+        misfits[key] = misfit if first is None else replace(first, others=(*first.others, misfit))
     return None, misfits
 
 

@@ -591,6 +591,13 @@ def test_mistakes_in_profiles(tmp_path: Path, text: str, mistake: str) -> None:
     assert "abc" not in found
 
 
+def test_every_mistake_within_a_mapping_is_told(tmp_path: Path) -> None:
+    text = "sbatch:\n  nodes: 4\n  comment: fine\n  output: x\nenv:\n  A: [1]\n  B C: 1\n"
+    assert [found.partition(":")[2][:18] for found in profile_mistakes(tmp_path, text)] == [
+        *("2: sbatch.nodes: i", "4: sbatch.output: ", "6: env.A: must be ", "7: env.B C: must b")
+    ]
+
+
 def test_setup_lines_are_one_piece_of_shell(tmp_path: Path) -> None:
     lines = ["if command -v module; then", "module purge", "fi", "echo $(date) '%'"]
     (tmp_path / "site.yaml").write_text(json.dumps({"setup": lines}))
