@@ -31,6 +31,7 @@ SMALL_JSON = 1 << 20
 LONGEST_HEADER = 100 << 20
 """Bytes; what safetensors itself allows."""
 LFS_POINTER = b"version https://git-lfs"
+ADAPTER = "adapter_config.json"
 WITHOUT_ADAPTER = "merge it into the model, or take adapter_config.json away to train the model without it"
 NO_MODELS = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 NO_DATA = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
@@ -53,12 +54,25 @@ def model_faults(name: str, *, weights: bool) -> list[Fault]:
     return list(_directory_faults(Path(name), weights=weights)) if paths.is_dir(name) else []
 
 
+def adapter_alone(settings: object, directory: Path) -> Fault:
+    """Why an adapter can't be started from, with what its adapter_config.json holds."""
+    base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
+    message = f"holds an adapter of {base} and no model" if base else "holds an adapter and no model"
+    if paths.is_file(directory.parent / "config.json"):
+        return Fault(message, f"give {directory.parent}, where it is merged")
+    return Fault(
+        message,
+        "merge it by peft: PeftModel.from_pretrained(model, ADAPTER).merge_and_unload().save_pretrained(DIR); "
+        "put the tokenizer there, and give DIR",
+    )
+
+
 def cache_faults(name: str, revision: str, *, weights: bool, forbidden: str) -> list[Fault]:
     """What the cache lacks of a model of the hub, which `forbidden`, a variable, keeps a job from asking."""
     if paths.is_dir(name):
         return []
     cached = cached_model(name, revision)
-    if cached is None or not paths.is_file(cached / "config.json"):
+    if cached is None or not any(paths.is_file(cached / file) for file in ("config.json", ADAPTER)):
         return [_not_cached(hub_cache(), forbidden)]
     return list(_directory_faults(cached, weights=weights))
 
@@ -101,14 +115,15 @@ def _name_fault(name: str) -> Fault | None:
 
 def _directory_faults(directory: Path, *, weights: bool) -> Iterator[Fault]:
     """What a directory in the format of Hugging Face lacks: a configuration, weights where they are needed, a tokenizer."""
-    if not paths.is_file(directory / "config.json"):
-        if paths.is_file(directory / "adapter_config.json"):
-            yield Fault("holds an adapter and no model", "give a directory with the merged model")
-        else:
-            yield Fault("has no config.json", "give a directory in the format of Hugging Face")
-        return
-    if paths.is_file(directory / "adapter_config.json"):
+    has_config = paths.is_file(directory / "config.json")
+    if paths.is_file(directory / ADAPTER):
+        if not has_config or _weights_file(directory) is None:
+            yield adapter_alone(_small_json(directory / ADAPTER), directory)
+            return
         yield Fault("holds an adapter beside the model", WITHOUT_ADAPTER)
+    if not has_config:
+        yield _without_config(directory)
+        return
     for name in ("config.json", "tokenizer.json"):
         if paths.is_file(directory / name) and not _is_object(directory / name):
             yield Fault(f"has a damaged {name}", "copy or download the model again, as a whole")
@@ -118,13 +133,36 @@ def _directory_faults(directory: Path, *, weights: bool) -> Iterator[Fault]:
         yield Fault("has no tokenizer", f"put one beside the model: {', '.join(TOKENIZERS[:3])}, or the like")
 
 
+def _without_config(directory: Path) -> Fault:
+    """Of sentence-transformers' directories those of old versions have the encoder in a folder, and some have none."""
+    modules = _small_json(directory / "modules.json")
+    for module in modules if isinstance(modules, list) else ():
+        path = str(module.get("path")) if isinstance(module, dict) else ""
+        if path and paths.is_file(directory / path / "config.json") and "Transformer" in path:
+            return Fault(f"has the encoder in {path}", f"give {directory / path}")
+    return Fault("has no config.json", "give a directory in the format of Hugging Face")
+
+
+def _small_json(path: Path) -> object:
+    """What a small file holds; None where there is none, or none that can be read."""
+    try:
+        return json.loads(path.read_bytes()) if path.stat().st_size <= SMALL_JSON else None
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _weights_file(directory: Path) -> Path | None:
+    """The file of whole weights, or the index of those in several."""
+    files = (directory / each for name in WEIGHTS for each in (name, f"{name}.index.json"))
+    return next(filter(paths.is_file, files), None)
+
+
 def _weights_fault(directory: Path) -> Fault | None:
-    for name in WEIGHTS:
-        if paths.is_file(directory / name):
-            return _file_fault(directory / name)
-        if paths.is_file(index := directory / f"{name}.index.json"):
-            faults = (_file_fault(directory / shard) for shard in _shards(index))
-            return next((fault for fault in faults if fault is not None), None)
+    found = _weights_file(directory)
+    if found is not None:
+        files = _shards(found) if found.suffix == ".json" else [found.name]
+        faults = (_file_fault(directory / file) for file in files)
+        return next((fault for fault in faults if fault is not None), None)
     others = [name for name in ("tf_model.h5", "flax_model.msgpack") if paths.is_file(directory / name)]
     kind = f"no weights for PyTorch, but {others[0]}" if others else "no weights"
     return Fault(f"has {kind}", f"give a directory with {' or '.join(WEIGHTS)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from launcher.errors import Problem, UserError
 from launcher.loading.resolve import Loaded
+from launcher.planning.model_files import ADAPTER
 from launcher.runs.directory import RunDir
 from launcher.runs.finding import find
 
@@ -30,7 +31,7 @@ def with_model_directories(loaded: Loaded, cwd: Path) -> Loaded:
 
 def _model_directory(loaded: Loaded, key: str, reference: str, cwd: Path) -> Path:
     """The model meant by a run's id, the start of one, its directory, or the directory of a model."""
-    if (Path(reference) / "config.json").is_file():
+    if any((Path(reference) / name).is_file() for name in ("config.json", ADAPTER)):
         return Path(reference).resolve()
     origin = loaded.origins[key]
     try:

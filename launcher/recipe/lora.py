@@ -21,8 +21,8 @@ class Lora(Section):
     """Scale of the update: it is multiplied by alpha / r."""
     dropout: Probability = 0.05
     """Dropout on the input of the adapters."""
-    targets: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
-    """Leaf names of the linear modules to adapt; null takes the attention projections of the model's family."""
+    targets: Name | Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    """Leaf names of linear modules to adapt, or all-linear; null takes the attention projections of the family."""
     rslora: bool = False
     """rsLoRA (Kalajdzievski, 2023): multiply the update by alpha / sqrt(r) instead of alpha / r."""
     dora: bool = False

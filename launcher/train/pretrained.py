@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.errors import RunFailed, UserError, nearest
 from launcher.families import kind_of, known_names, shape_of
-from launcher.planning.model_files import NO_MODELS, WEIGHTS, fetching_remedy
+from launcher.planning.model_files import ADAPTER, NO_MODELS, WEIGHTS, adapter_alone, fetching_remedy
 from launcher.train.compat.empty_weights import empty_weights
 from launcher.train.hub import wait_for_hub
 
@@ -181,9 +181,10 @@ def _not_to_be_had(name: str, revision: str | None, error: BaseException) -> Run
         remedy = "check model.name; a private model needs HF_TOKEN where it is loaded"
         remedy = f"did you mean {guess}? Else {remedy}" if guess else remedy
         return RunFailed("model", f"the hub has no model {name}, or doesn't show it to this account", remedy)
-    if isinstance(error, FileNotFoundError) and read_json(name, revision, "adapter_config.json"):
-        remedy = "merge it into its model, and give that"
-        return RunFailed("model", f"{name} holds an adapter and no model", remedy)
+    adapter = read_json(name, revision, ADAPTER) if isinstance(error, FileNotFoundError) else None
+    if adapter is not None:
+        fault = adapter_alone(adapter, Path(name))
+        return RunFailed("model", f"{name} {fault.message}", fault.remedy)
     if isinstance(error, FileNotFoundError) or "does not appear to have a file" in str(error):
         remedy = f"give a model of transformers, with config.json and {' or '.join(WEIGHTS)}"
         return RunFailed("model", _first_line(error), remedy)

@@ -135,6 +135,7 @@ def test_default_lora_targets_exist_in_every_model(name):
 
 def test_all_linear_means_every_leaf_name():
     shape = known("distilbert-base-uncased")
+    assert resolve_lora_targets(shape, "all-linear") == resolve_lora_targets(shape, ["all-linear"])
     assert resolve_lora_targets(shape, ["all-linear"]) == (
         "q_lin",
         "k_lin",

@@ -124,8 +124,40 @@ def test_a_pointer_of_git_lfs_and_an_empty_file_are_no_weights(tmp_path: Path) -
 
 def test_an_adapter_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "adapter_config.json").write_text("{}", encoding="utf-8")
-    assert "holds an adapter and no model" in mistake(tmp_path, "model.name=m")
+    settings = tmp_path / "m" / "adapter_config.json"
+    settings.write_text("{}", encoding="utf-8")
+    assert "holds an adapter and no model -> merge it" in mistake(tmp_path, "model.name=m")
+    settings.write_text('{"base_model_name_or_path": "roberta-base"}', encoding="utf-8")
+    for key in ("model.name", "init_from"):
+        assert mistake(tmp_path, f"{key}=m").startswith(
+            f"{key}: holds an adapter of roberta-base and no model"
+        )
+    (tmp_path / "m" / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    assert "holds an adapter of roberta-base and no model" in mistake(tmp_path, "model.name=m")
+
+
+def test_the_adapter_of_a_run_is_merged_beside_it(tmp_path: Path) -> None:
+    directory = model(tmp_path / "run" / "model", "model.safetensors", "tokenizer.json")
+    (directory / "adapter").mkdir()
+    (directory / "adapter" / "adapter_config.json").write_text("{}", encoding="utf-8")
+    for key in ("model.name", "init_from"):
+        assert mistake(tmp_path, f"{key}=run/model/adapter").endswith(f"give {directory}, where it is merged")
+
+
+def test_an_adapter_in_the_cache_is_not_said_to_be_missing(tmp_path: Path, hub: Path) -> None:
+    snapshot = hub / "models--me--adapter" / "snapshots" / "main"
+    snapshot.mkdir(parents=True)
+    (snapshot / "adapter_config.json").write_text("{}", encoding="utf-8")
+    said = mistake(tmp_path, "model.name=me/adapter", environ={"HF_HUB_OFFLINE": "1"})
+    assert "holds an adapter and no model" in said
+
+
+def test_an_encoder_in_a_folder_is_named(tmp_path: Path) -> None:
+    """As sentence-transformers wrote it before its version 2."""
+    encoder = model(tmp_path / "m" / "0_Transformer", "model.safetensors", "vocab.txt")
+    modules = [{"path": "0_Transformer", "type": "sentence_transformers.models.Transformer"}]
+    (tmp_path / "m" / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    assert f"has the encoder in 0_Transformer -> give {encoder}" in mistake(tmp_path, "model.name=m")
 
 
 def test_an_adapter_beside_the_model_would_be_loaded_with_it(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_each_refusal_of_the_hub_says_what_helps(tmp_path: Path) -> None:
         command = [sys.executable, "-c", LOAD, json.dumps(wanted)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     adapter, tensorflow, remote, revision, gated, typo, short = json.loads(done.stdout)
-    assert "me/adapter holds an adapter and no model\n    -> merge it" in adapter
+    assert "me/adapter holds an adapter of me/base and no model\n    -> merge it" in adapter
     assert "-> give a model of transformers, with config.json and model.safetensors" in tensorflow
     assert "code that lies beside a model is never run" in remote
     assert "me/tensorflow has no revision v9" in revision

@@ -282,6 +282,7 @@ def resolve_lora_targets(shape: ModelShape, targets: Sequence[str] | None) -> tu
     if not targets:
         return shape.family.lora_targets
     names = tuple(shape.linear_modules())
+    targets = (targets,) if isinstance(targets, str) else targets
     if tuple(targets) == (ALL_LINEAR,):
         return names
     unknown = [name for name in targets if name not in names]

@@ -50,7 +50,7 @@ def add_adapters(
     if recipe.model.gradient_checkpointing:
         base.enable_input_require_grads()  # type: ignore[no-untyped-call]
     with without_expected_warnings():
-        adapted = get_peft_model(base, config, autocast_adapter_dtype=False)
+        adapted = get_peft_model(base, config, autocast_adapter_dtype=False, revision=recipe.model.revision)
     return adapted, _start(adapted) if lora.init == "pissa" else {}
 
 

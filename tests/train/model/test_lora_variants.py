@@ -95,6 +95,13 @@ def _layers(built: BuiltModel) -> list[Any]:
     return found
 
 
+def test_the_adapter_names_the_revision_of_its_model(encoder: Path) -> None:
+    wanted = _recipe(encoder)
+    wanted = wanted.model_copy(update={"model": wanted.model.model_copy(update={"revision": "v1"})})
+    model: Any = _build(wanted).model
+    assert model.peft_config["default"].revision == "v1"
+
+
 def test_rslora_scales_by_the_root_of_the_rank(encoder: Path) -> None:
     plain, stable = (_build(_recipe(encoder, r=4, alpha=8.0, rslora=rslora)) for rslora in (False, True))
     assert {layer.scaling["default"] for layer in _layers(plain)} == {2.0}
