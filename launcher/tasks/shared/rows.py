@@ -23,10 +23,10 @@ HEADER_AGAIN = "is the header again, as where files were put together with their
 
 def is_header(row: Row) -> bool:
     """Whether each of several cells holds the name of its column, perhaps behind the byte order mark of a second file."""
-    cells = row.values.items()
-    return len(cells) > 1 and all(
-        isinstance(value, str) and value.strip("\ufeff ") == name for name, value in cells
-    )
+    for name, value in row.values.items():  # for each row: a generator takes twice as long
+        if not isinstance(value, str) or value.strip("\ufeff ") != name:
+            return False
+    return len(row.values) > 1
 
 
 class Mistake(NamedTuple):

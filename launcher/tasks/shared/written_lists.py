@@ -27,6 +27,8 @@ ARRAYS = re.compile(
 def unwritten(value: Value) -> Value:
     """The list that a text writes; None where it begins as a list of texts and isn't one; every other value as it is."""
     text = value.strip() if isinstance(value, str) else ""
+    if not text.startswith(("[", "(", "array(")):
+        return value
     if (array := ARRAY.fullmatch(text)) is not None:
         text = array[1]
     if (entries := TUPLE.fullmatch(text)) is not None:
