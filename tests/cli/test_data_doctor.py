@@ -153,7 +153,9 @@ def test_classes_out_of_balance_absent_or_written_in_two_ways(examine: Examine) 
 
 
 def test_texts_that_are_cut(examine: Examine) -> None:
-    found = examine(rows("t", *[f"t a b c d e {number},1" for number in range(20)]), max_length=6)
+    longer = rows("v", *[f"v a b c d {number},1" for number in range(20)])
+    found = examine(rows("t", *[f"t a b c d e {number},1" for number in range(20)]), longer, max_length=6)
+    assert finding(found, "long", "validation")["remedy"] == finding(found, "long")["remedy"], "one advice"
     cut = finding(found, "long")
     assert cut["message"] == "train: 20 of 220 (9.1%) texts are longer than 6 tokens and are cut off"
     assert cut["remedy"].startswith("data.max_length=9 cuts less")

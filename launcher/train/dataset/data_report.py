@@ -136,6 +136,7 @@ def _text_of(name: str, row: Row, column: str) -> str:
 def _cut(recipe: Recipe, lengths: dict[str, Lengths], max_length: int, limit: int) -> Iterator[DataFinding]:
     spec = tasks.of(recipe)
     windows = spec.cuts_windows
+    enough = min(limit, max((found.longest or 0 for found in lengths.values()), default=0))
     for split, found in lengths.items():
         count, of = found.longer, found.of
         if found.longest is None or not count:
@@ -145,7 +146,7 @@ def _cut(recipe: Recipe, lengths: dict[str, Lengths], max_length: int, limit: in
         level: Level = "note" if windows or count < CUT_SHARE * of else "warning"
         remedies = []
         if max_length < limit:
-            remedies.append(f"data.max_length={min(limit, found.longest)} cuts less")
+            remedies.append(f"data.max_length={enough} cuts less")
         if not windows and spec.windows:
             remedies.append("data.windows=mean reads all of a text")
         yield DataFinding("long", split, level, text, count, of, (), "; ".join(remedies))
