@@ -212,7 +212,8 @@ def _empty_part(name: str, count: int, fractions: Sequence[float]) -> Problem:
 def _notes(recipe: Recipe, *splits: Split) -> Iterator[str]:
     spec = tasks.of(recipe)
     kinds = spec.kinds({})
-    for doubt in spec.class_doubts(known_classes(recipe, splits[0]), splits[0].names):
+    doubts = spec.class_doubts(known_classes(recipe, splits[0]), splits[0].names)
+    for doubt in (*spec.column_doubts(splits[0].columns), *doubts):
         yield f"data.train: {doubt.message}; {doubt.remedy}"
     for split in splits:
         if split.empty:

@@ -12,6 +12,7 @@ from typing import Any
 from launcher.errors import Conflict
 from launcher.tasks.shared import labels, sentence_transformers, snippets
 from launcher.tasks.shared.base import Label, TaskSpec
+from launcher.tasks.shared.findings import Doubt
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown, text_mistake
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample
 from launcher.tasks.shared.written_lists import unwritten
@@ -154,6 +155,13 @@ class Embedding(TaskSpec):
     def optional_columns(self) -> tuple[str, ...]:
         """Scores, which data may have that the training knows nothing of."""
         return (*self.negative_columns, *super().label_columns)
+
+    def column_doubts(self, columns: Sequence[str]) -> Iterator[Doubt]:
+        for column in () if self.learns_scores else super().label_columns:
+            if column in columns:
+                text = f"the column {shown(column)} is not read: {self.loss} takes each pair for two that belong together"
+                remedy = f"leave pairs out that don't; train.loss.name={OF_SCORES[0]} learns scores"
+                yield Doubt(text, remedy)
 
     @property
     def corpus(self) -> str | None:

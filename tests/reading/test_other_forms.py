@@ -119,6 +119,16 @@ def test_a_zero_or_one_for_each_label_is_no_list_of_labels(tmp_path: Path) -> No
     assert check(tmp_path / "a.jsonl", ids, task="multilabel").labels == 2
 
 
+def test_a_label_that_no_vector_learns_from_is_told(tmp_path: Path) -> None:
+    content = "a,b,label\n" + "x,y,entailment\nx,z,neutral\n" * 10
+    (note,) = check(tmp_path / "a.csv", content, task="embedding", text=("a", "b")).notes
+    assert "the column 'label' is not read: infonce takes each pair for two that belong together" in note
+    assert (
+        check(tmp_path / "b.csv", content.replace("label", "kind"), task="embedding", text=("a", "b")).notes
+        == ()
+    )
+
+
 def test_numbers_in_the_data_are_not_renamed(tmp_path: Path) -> None:
     content = lines({"text": "a", "label": 0}, {"text": "b", "label": 1})
     found = refused(tmp_path / "a.jsonl", content, labels=("no", "yes"))

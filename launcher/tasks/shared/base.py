@@ -391,6 +391,10 @@ class TaskSpec:
             text = f"{' and '.join(map(repr, alike))} are taken for different classes"
             yield Doubt(text, "write each class in one way")
 
+    def column_doubts(self, columns: Sequence[str]) -> Iterator[Doubt]:
+        """What is doubtful about the columns of the training data."""
+        return iter(())
+
     @property
     def given_classes(self) -> tuple[str, ...] | None:
         """The classes that data.labels names, as cells with them are read."""
