@@ -11,6 +11,7 @@ from typing import Any
 from launcher.errors import UserError
 from launcher.reading.json_sequences import second_in_line, second_value
 from launcher.reading.messages import mistake
+from launcher.recipe.data_formats import FORMATS
 from launcher.tasks.shared.rows import Value, shown
 
 AS_OBJECTS = 'write a list of objects: [{"text": ..., "label": ...}, ...]'
@@ -97,6 +98,10 @@ def _no_json(path: Path, position: int | None, error: json.JSONDecodeError) -> U
         remedy = second_in_line(path, rest.strip())
     elif error.msg == "Illegal trailing comma before end of array" or rest[:1] in ("]", "}"):
         remedy = "remove the comma before it"
+    elif error.msg.startswith("Unterminated"):
+        remedy = "is the file whole?"
+    elif error.pos == 0 and position in (None, 1) and rest[:1].isalpha():
+        remedy = "this is no JSON: data.format says what it is, one of " + ", ".join(FORMATS)
     elif rest[:1] == "'":
         remedy = "JSON has double quotes; Python's json.dumps writes them"
     elif rest[:1] in ("/", "#"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,9 @@ EXAMPLES_SHOWN = 3
 """Bad cells reported for each file, and unknown labels for each split; the others are counted."""
 
 
+QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"', re.DOTALL)
+
+
 @dataclass
 class Split:
     """What was learnt from reading the files of one split."""
@@ -49,6 +53,9 @@ class Split:
     rows: int = 0
     characters: int = 0
     empty: int = 0
+    quoted: int = 0
+    """Texts in quotes with doubled ones within, as csv writes them."""
+    begun_by_quotes: int = 0
     doubts: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Kind of finding that is worth a note -> how often, and where first."""
     teaches: bool = False
@@ -116,6 +123,10 @@ class Split:
         self.rows += 1
         self.characters += characters
         self.empty += not characters
+        texts = [row.values.get(column) for column in spec.text_columns]
+        begun = [text for text in texts if isinstance(text, str) and text[:1] == '"']
+        self.begun_by_quotes += len(begun)
+        self.quoted += sum(QUOTED.fullmatch(text) is not None for text in begun)
         self.teaches = self.teaches or teaches(spec, row)
         for finding in spec.findings(row, ()) if told else ():
             if finding.kind in told:

@@ -44,6 +44,36 @@ def test_a_header_that_is_read_as_a_row_is_told(tmp_path: Path) -> None:
     assert check(tmp_path / "b.tsv", content.partition("\n")[2], **asked).notes == ()
 
 
+def test_quotes_that_a_tsv_was_written_with_are_told(tmp_path: Path) -> None:
+    content = "text\tlabel\n" + '"He said ""hi"" to me"\tpos\nplain\tneg\n' * 10
+    (note,) = check(tmp_path / "a.tsv", content).notes
+    assert note == (
+        "data.train: 10 texts stand in quotes with doubled ones within, as csv writes them; data.quoting=true takes them off"
+    )
+    assert check(tmp_path / "a.tsv", content, quoting=True).notes == ()
+    assert check(tmp_path / "b.tsv", content.replace('""', '"')).notes == ()
+    found = refused(tmp_path / "c.tsv", 'text\tlabel\n"one\ntwo"\tpos\nplain\tneg\n')
+    assert "a field that a quote begins goes on in the next line\n    -> data.quoting=true" in found
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", '{"text": "a", "label": 1}\n' * 3, "a.csv:1: data.train: looks like JSON"),
+        ("a.jsonl", "text,label\na,1\n", "this is no JSON: data.format says what it is"),
+        ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b", "la', "is the file whole?"),
+        ("a.jsonl", '{"text": "a", "label": {"id": 1}}\n', "data.label=COLUMN.id reaches into it"),
+    ],
+)
+def test_another_form_is_named(tmp_path: Path, name: str, content: str, said: str) -> None:
+    assert said in refused(tmp_path / name, content)
+
+
+def test_files_of_json_lines_put_together_with_their_marks_are_read(tmp_path: Path) -> None:
+    content = lines({"text": "a", "label": 0}) + "\ufeff" + lines({"text": "b", "label": 1})
+    assert check(tmp_path / "a.jsonl", content).labels == 2
+
+
 def lines(*rows: dict[str, Any], times: int = 10) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows) * times
 

@@ -24,6 +24,8 @@ SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n])"?[\r\n]*')
 """The line by which Excel is told what separates columns; it stands before the header."""
 LINES_ON = 20
 """Lines of a quoted field that are looked at behind the one where it begins."""
+JSON = ('{"', "[{", "{'")
+NO_TABLE = "looks like JSON, not like a table", "data.format=jsonl, or data.format=json"
 CR_WITHIN = "holds a carriage return (CR) within a line, as where line ends are mixed"
 
 
@@ -146,6 +148,8 @@ def _unreadable(path: Path, position: int, error: str) -> UserError:
         return _cr_within(path, position)
     if _has_escapes(path, position):
         return _escaped(path, position)
+    if next(raw_lines(path))[1].startswith(JSON):
+        return mistake(path, 1, *NO_TABLE)
     text = error
     if "unexpected end" in error:
         text = f"a quoted field that begins here never ends ({error})"
@@ -178,6 +182,8 @@ def _contains_quotes(path: Path) -> bool:
 def _header(path: Path, position: int, fields: list[str]) -> tuple[str, ...]:
     if not fields:
         raise mistake(path, None, "is empty", "give a file with a header line and at least one row")
+    if fields[0].startswith(JSON):
+        raise mistake(path, position, *NO_TABLE)
     names = tuple(field.strip() for field in fields)
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
@@ -210,6 +216,9 @@ def _ragged(
     if options.header and len(names) == 1:
         remedy = f"take it out: sed 1d {path.name} > NEW"
         return mistake(path, position, f"{text}: the first line looks like a title of the table", remedy)
+    if not _is_quoted(options, dialect) and re.match('"[^"]*$', fields[-1]):
+        text += ": a field that a quote begins goes on in the next line"
+        return mistake(path, position, text, "data.quoting=true if quotes enclose fields")
     if not _is_quoted(options, dialect) and not options.quoting and len(fields) < len(names):
         return _short(path, position, text, len(names), options.delimiter or dialect.delimiter)
     hints = ["data.quoting if quotes are read wrongly", "data.delimiter if columns are separated otherwise"]

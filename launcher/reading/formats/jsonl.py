@@ -24,7 +24,7 @@ def rows(path: Path, _: ReadOptions) -> Iterator[Row]:
     first = True
     for position, line in lines(path):
         if line and not line.isspace():
-            content = _content(path, position, line, first=first)
+            content = _content(path, position, line.removeprefix("\ufeff"), first=first)
             if first and is_columns(content):
                 raise mistake(path, position, "holds columns, not rows", AS_RECORDS)
             first = False

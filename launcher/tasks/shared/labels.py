@@ -172,8 +172,19 @@ def class_mistake(value: Value) -> str | None:
         if isinstance(value, float) and math.isinf(value):
             return f"{value} names no class"
         is_empty = value is None or isinstance(value, str | float)
-        return "the label is empty" if is_empty else f"{shown(value)} is an object, not a class"
+        return (
+            "the label is empty" if is_empty else f"{shown(value)} is an object, not a class{_a_part(value)}"
+        )
     return None
+
+
+def _a_part(value: object) -> str:
+    """How a part of an object is named."""
+    return (
+        f": data.label=COLUMN.{next(iter(value))} reaches into it"
+        if isinstance(value, dict) and value
+        else ""
+    )
 
 
 def score_mistake(value: Value) -> str | None:
