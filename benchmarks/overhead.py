@@ -6,8 +6,9 @@ Two ranks train a model of the smoke recipe's size, then MiniLM (or one of its s
 steps with everything on, each of which begins with a checkpoint, take turns with blocks in which no mark is made, no times are
 exchanged, nothing is saved and the watcher is halted. `ratio` is the median over pairs of neighbouring blocks of what a step
 takes with over without, with its standard error; `cpu_ratio` is that of the processor time of rank 0, which other work on the
-machine disturbs less. `marks_us` is what the marks of a step and the comparison of times need by themselves, `watcher_share` the
-processor time of the watcher as a share of one core, and `share` both as a share of a step on the cores that the ranks have.
+machine disturbs less. `marks_us` is what the marks of a step and the comparison of times need by themselves, `look_us` a look
+at how long the threads waited for cores (one each half second), `watcher_share` the processor time of the watcher as a share
+of one core, and `share` all three as a share of a step on the cores that the ranks have.
 `save_s` and `save_cpu_s` are how much longer a block with a checkpoint takes, and its processor time: its stall, its writing,
 and what that takes from the steps beside it. `share_of_epochs` is all of it as a share of rank 0's processor time at default
 settings, which save after each epoch, for epochs of so many steps.
@@ -33,7 +34,7 @@ from typing import Any
 from benchmarks.workloads import minilm
 from launcher.health.beats import Beats
 from launcher.health.stragglers import Stragglers
-from launcher.train.process import heartbeat
+from launcher.train.process import core_waits, heartbeat
 
 ORDINARY = heartbeat.Heartbeat
 RANKS = 2
@@ -103,7 +104,12 @@ class Alternating(heartbeat.Heartbeat):
         if os.environ["RANK"] == "0":
             on_s = sum(seconds for on, seconds, _ in self.times[LEFT_OUT:] if on)
             share = (_watcher_s() - self.watcher_s) / on_s
-            told = {"times": self.times, "watcher_share": share, "marks_us": _marks_us()}
+            told = {
+                "times": self.times,
+                "watcher_share": share,
+                "marks_us": _marks_us(),
+                "look_us": _look_us(),
+            }
             Path(sys.argv[-1], "heartbeats.json").write_text(json.dumps(told))
 
 
@@ -145,6 +151,14 @@ def _marks_us(steps: int = 20_000) -> float:
     return 1e6 * (time.process_time() - began) / steps
 
 
+def _look_us(looks: int = 2_000) -> float:
+    """Microseconds of processor time for one look at how long the threads of a rank waited for cores."""
+    began = time.process_time()
+    for _ in range(looks):
+        core_waits.core_time()
+    return 1e6 * (time.process_time() - began) / looks
+
+
 def measure(directory: Path, size: Sequence[str], steps: int) -> Mapping[str, Any]:
     """Train a model of this size; see this module's docstring for the figures."""
     run_id = f"overhead-{os.getpid()}-{steps}-{abs(hash(tuple(size))) % 1000}"
@@ -170,7 +184,8 @@ def _figures(told: Mapping[str, Any]) -> Mapping[str, Any]:
     save_cpu_s, save_cpu_error = _more(on, cpu)
     step_s, step_cpu_s = statistics.median(wall), statistics.median(cpu)
     watcher = float(told["watcher_share"])
-    share = told["marks_us"] / 1e6 / step_s + watcher / RANKS
+    looking = told["look_us"] / 1e6 / core_waits.LOOK_EVERY_S
+    share = told["marks_us"] / 1e6 / step_s + looking + watcher / RANKS
     return {
         "step_ms": 1000 * step_s,
         "step_cpu_ms": 1000 * step_cpu_s,
@@ -180,6 +195,7 @@ def _figures(told: Mapping[str, Any]) -> Mapping[str, Any]:
         "cpu_ratio": cpu_ratio,
         "cpu_ratio_error": cpu_ratio_error,
         "marks_us": told["marks_us"],
+        "look_us": told["look_us"],
         "watcher_share": watcher,
         "share": share,
         "save_s": save_s,
