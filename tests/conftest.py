@@ -11,16 +11,15 @@ import difflib
 import importlib.util
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 from support import fault_rows
+from support.commands import LaunchServer
 
 if TYPE_CHECKING:
     from support.training import RankServer
@@ -179,8 +178,16 @@ class Result:
         return f"$ {words}\n[exit code {self.code}]\n{self.stdout}--- stderr\n{self.stderr}"
 
 
+@pytest.fixture(scope="session")
+def launches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchServer]:
+    """Starts commands without the wait for imports."""
+    server = LaunchServer(tmp_path_factory.mktemp("launches"))
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def launch(tmp_path: Path) -> Callable[..., Result]:
+def launch(tmp_path: Path, launches: LaunchServer) -> Callable[..., Result]:
     """Run `launch ARGS` as a process in the test's own directory.
 
     `code` is the exit code expected, None for any; `env` adds variables, and takes away those that are None.
@@ -194,20 +201,11 @@ def launch(tmp_path: Path) -> Callable[..., Result]:
         stdin: str | None = None,
         timeout_s: float = 300,
     ) -> Result:
-        argv = [sys.executable, "-m", "launcher", *map(str, args)]
         settings = {**os.environ, **(env or {})}
-        options: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
-        done = subprocess.run(
-            argv,
-            cwd=cwd,
-            env={name: value for name, value in settings.items() if value is not None},
-            text=True,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            **options,
-        )
-        result = Result(("launch", *argv[3:]), done.returncode, done.stdout, done.stderr)
+        environment = {name: value for name, value in settings.items() if value is not None}
+        words = tuple(map(str, args))
+        done = launches.run(words, cwd, environment, stdin, timeout_s)
+        result = Result(("launch", *words), done.returncode, done.stdout, done.stderr)
         assert code is None or result.code == code, f"expected exit code {code}\n{result}"
         return result
 

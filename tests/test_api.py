@@ -86,6 +86,7 @@ def test_a_run_is_started_waited_for_and_read(tmp_path: Path) -> None:
         launcher.run(planned)
 
 
+@pytest.mark.long
 def test_a_run_that_failed_says_why() -> None:
     Path("loss.py").write_text("def loss(logits, labels):\n    raise ValueError('no')\n", encoding="utf-8")
     run = launcher.run("smoke", QUICK, loss_file=Path("loss.py"))

@@ -36,6 +36,7 @@ def test_a_finding_is_shown_with_its_figures_and_keys(launch: Launch, planned: P
     assert finding["keys"][0] == {"key": "train.lr", "value": 0.007, "now": 0.0007}
 
 
+@pytest.mark.long
 def test_a_short_run_says_nothing(launch: Launch, done: Path) -> None:
     result = launch("diagnose", done, code=2)
     assert "has recorded 6 steps, and 10 are needed" in result.stderr

@@ -26,6 +26,7 @@ def two(finished: tuple[RunDir, Any], tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
+@pytest.mark.long
 def test_latency_is_measured_once_and_kept(launch: Launch, two: Path) -> None:
     before = launch("compare", "one", "two")
     assert " ms" not in before.stdout

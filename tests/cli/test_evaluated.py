@@ -88,6 +88,7 @@ def test_chinese_names_of_classes_have_room() -> None:
         assert len(text.text or "") * float(text.get("font-size", 0)) <= room
 
 
+@pytest.mark.long
 def test_predictions_in_a_file_whose_name_is_not_utf8(
     launch: Launch, finished: tuple[RunDir, CompletedProcess[str]], tmp_path: Path
 ) -> None:

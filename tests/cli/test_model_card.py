@@ -81,6 +81,7 @@ def test_nothing_of_this_machine_stands_in_it(finished: tuple[RunDir, Any]) -> N
         assert f"\n{key}" not in text
 
 
+@pytest.mark.long
 def test_an_export_has_means_and_spread_over_seeds(
     launch: Launch, seeds: list[RunDir], tmp_path: Path
 ) -> None:

@@ -39,7 +39,9 @@ def made(directory: Path) -> Iterator[tuple[str, int]]:
             yield str(path.relative_to(directory)), path.stat().st_mode & 0o777
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
+@pytest.mark.parametrize(
+    "umask", [0o002, *(pytest.param(umask, marks=pytest.mark.long) for umask in (0o000, 0o022, 0o077))]
+)
 def test_what_is_made_outside_of_runs_has_the_modes_that_the_umask_leaves(
     finished: Finished, tiny: tuple[str, ...], tmp_path: Path, umask: int
 ) -> None:
@@ -53,7 +55,7 @@ def test_what_is_made_outside_of_runs_has_the_modes_that_the_umask_leaves(
     assert modes["page.html"] == 0o644 & ~umask
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077])
+@pytest.mark.parametrize("umask", [pytest.param(0o022, marks=pytest.mark.long), 0o077])
 def test_a_shared_run_lets_its_group_read_the_model_and_nothing_else(
     tiny: tuple[str, ...], tmp_path: Path, umask: int
 ) -> None:
@@ -84,6 +86,7 @@ def test_nobody_else_may_change_predictions_or_a_model_given_away(finished: Fini
     assert (modes["model"], given) == (0o755, {0o644})
 
 
+@pytest.mark.long
 def test_what_a_library_writes_into_a_run_is_its_owner_s_too(finished: Finished) -> None:
     run, _ = finished
     command = [sys.executable, "-m", "launcher", "sync", run.path]

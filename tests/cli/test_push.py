@@ -52,6 +52,7 @@ def test_it_shows_first_and_uploads_after_a_yes(launch: Launch, hub: HubStub, ru
     assert TOKEN not in shown.stdout + shown.stderr + done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_without_a_name_it_is_the_runs_under_ones_own(launch: Launch, hub: HubStub) -> None:
     tree = json.loads(launch("push", "done", "--public", "--yes", "--json", env=hub.environment()).stdout)
     assert (tree["uploaded"], tree["repo"], tree["private"]) == (True, "me/done", False)
@@ -95,6 +96,7 @@ def test_without_a_token_it_shows_but_uploads_nothing(launch: Launch, hub: HubSt
     assert not hub.repos
 
 
+@pytest.mark.long
 def test_without_a_network_it_says_so(launch: Launch) -> None:
     shown = launch("push", "done", "me/m", env={"HF_HUB_OFFLINE": "1", "HF_TOKEN": TOKEN})
     assert "note: HF_HUB_OFFLINE forbids" in shown.stderr
@@ -106,6 +108,7 @@ def test_without_a_network_it_says_so(launch: Launch) -> None:
     assert error["remedy"].startswith("try again where there is a network")
 
 
+@pytest.mark.long
 def test_a_hub_that_fails_at_the_commit_has_nothing(launch: Launch, hub: HubStub) -> None:
     hub.fail(500, "/commit/")
     failed = launch("push", "done", "me/m", "--yes", code=1, env=hub.environment())

@@ -51,6 +51,7 @@ def test_a_run_comes_out_the_same_to_the_last_bit(launch: Launch, tmp_path: Path
     assert not (tmp_path / "runs" / ".code").exists()
 
 
+@pytest.mark.long
 def test_a_weight_that_differs_is_a_failure_that_says_where(launch: Launch, done: RunDir) -> None:
     weights = done.model / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -155,6 +156,7 @@ def checkout(tmp_path: Path) -> Path:
     return home
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_code_of_then_is_laid_out_and_trains(
     checkout: Path, tmp_path: Path, tiny: tuple[str, ...]

@@ -84,6 +84,7 @@ def test_a_grid_is_interrupted_continued_extended_and_compared(
     assert "Side by side" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_what_is_asked_of_a_sweep_is_asked_of_its_trials(
     launch: Launch,
     start: Callable[..., subprocess.Popen[str]],
@@ -137,6 +138,7 @@ def test_what_is_asked_of_a_sweep_is_asked_of_its_trials(
     assert launch("status", "s").stdout.splitlines()[-1] == "3 trials: 1 cancelled, 2 waiting"
 
 
+@pytest.mark.long
 def test_seeds_of_a_run_are_a_sweep_of_one_point(
     launch: Launch, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -171,6 +173,7 @@ def assert_trials_that_others_may_change_are_not_believed(
         assert "can be changed by others" in launch(verb, name, code=2).stderr
 
 
+@pytest.mark.long
 def test_a_trial_that_fails_holds_no_other_up(launch: Launch, tiny: tuple[str, ...]) -> None:
     result = launch("sweep", *tiny, "train.max_steps=3", "train.lr=1e-3,1e18", "--json", code=1)
     assert sorted(json.loads(result.stdout)["trials"].values()) == ["completed", "failed"]

@@ -192,6 +192,7 @@ def test_trials_that_a_sweep_gets_later_are_watched_too(make_run: MakeRun) -> No
     drive_found(lambda: runs_meant(["rates"], directory.parent), (80, 24), does)
 
 
+@pytest.mark.long
 def test_keys_stop_and_resume_a_run_and_open_its_logs(make_run: MakeRun) -> None:
     run = trained(make_run(LASTS + STOPS, run_id="live"))
     executor = executor_for("local")

@@ -192,6 +192,7 @@ def test_a_mistake_gets_the_words_that_readme_shows(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, shown)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name, block in PYTHON.items() if "import launcher" in block.text])
 def test_python_that_launches(name: str, tmp_path: Path) -> None:
     environment = {**os.environ, **{f"LAUNCH_{key}": value for key, value in QUICK.items()}}
@@ -243,6 +244,7 @@ def test_every_file_that_architecture_names_is_there() -> None:
     assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
 
 
+@pytest.mark.long
 def test_json_has_the_fields_that_its_page_names(trained: Path) -> None:
     page = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([^`]+)`[^|]* \| ([^|]+) \|$", page, re.MULTILINE))

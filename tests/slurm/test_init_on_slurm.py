@@ -19,6 +19,7 @@ from launcher.executors.shared import slurm_site
 TINY = (*SMALLEST, "train.max_steps=3", "tracking.wandb.mode=disabled")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_profile_is_asked_for_tried_and_trained_with(
     launch: Callable[..., Any], cluster: Cluster, tmp_path: Path

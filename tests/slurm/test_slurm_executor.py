@@ -457,6 +457,7 @@ def test_a_run_survives_the_loss_of_a_node(
     assert attempt(run, 2)["status"] == "completed"
 
 
+@pytest.mark.long
 def test_a_training_that_dies_without_a_word_is_explained(slurm: Executor, make_run: MakeRun) -> None:
     run = make_run(
         'echo "the last words" >&2; [[ $SLURM_NODEID == 0 ]] || kill -KILL $$; sleep 30', {"nodes": 2}
@@ -520,7 +521,10 @@ def no_steps(run: RunDir, before: str, times: int = 1) -> None:
 
 
 @pytest.mark.fault(31)
-@pytest.mark.parametrize("before", ["\nhosts=failed\n", "\nif [[ ${hosts:-failed} != failed ]]"])
+@pytest.mark.parametrize(
+    "before",
+    ["\nhosts=failed\n", pytest.param("\nif [[ ${hosts:-failed} != failed ]]", marks=pytest.mark.long)],
+)
 def test_a_job_that_slurm_starts_no_step_of_is_put_back_and_goes_on(
     slurm: Executor, make_run: MakeRun, cluster: Cluster, before: str
 ) -> None:

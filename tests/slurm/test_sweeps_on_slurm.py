@@ -159,6 +159,7 @@ def test_a_request_that_slurm_refuses_leaves_nothing(on_slurm: Launch, tmp_path:
     assert list(tmp_path.iterdir()) == [profile]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_packed_trials_share_a_job_and_keep_their_losses(
     on_slurm: Launch, cluster: Cluster, tmp_path: Path

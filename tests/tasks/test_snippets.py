@@ -60,6 +60,7 @@ def runs(
     return {name: (run, predicted, said[name]) for name, (run, predicted, _) in found.items()}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_snippet_says_what_predict_says(

@@ -365,6 +365,7 @@ def grown(work: Callable[[], None]) -> int:
     return resident("VmHWM") - before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_scores_of_a_large_vocabulary_need_the_memory_that_is_predicted(precision):
     guesser = WordGuesser(precision)

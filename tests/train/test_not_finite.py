@@ -78,7 +78,7 @@ def all_numbers(run: RunDir) -> None:
     [
         ("1 rank", "rollback"),
         ("2 ranks", "skip"),
-        ("2 ranks, ZeRO-2", "rollback"),
+        pytest.param("2 ranks, ZeRO-2", "rollback", marks=pytest.mark.long),
         pytest.param("2 ranks, ZeRO-2", "skip", marks=pytest.mark.long),
         pytest.param("2 ranks, ZeRO-3", "skip", marks=pytest.mark.long),
         pytest.param("1 rank, LoRA", "rollback", marks=pytest.mark.long),

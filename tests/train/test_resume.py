@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.cases import quick
 from support.training import Fault, RankServer, log, losses, make_run, metrics, recipe, result, tensors
 
 from launcher.runs.directory import RunDir
@@ -37,13 +38,9 @@ CASES: dict[str, tuple[int, dict[str, Any], list[Fault]]] = {
     "2 ranks, LoRA, ZeRO-2": (2, {"tuning": "lora", "zero": {"stage": 2}}, [KILL, TERM]),
     "2 ranks, LoRA, ZeRO-3": (2, {"tuning": "lora", "zero": {"stage": 3}}, [KILL, TERM]),
 }
-LONG = ("4 ranks", "2 ranks, ZeRO-3", "2 ranks, LoRA, ZeRO-2")
-"""Left to make faults: the others hold their parts."""
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.long if case in LONG else ()) for case in CASES]
-)
+@pytest.mark.parametrize("case", quick(CASES, ["1 rank", "2 ranks, LoRA, ZeRO-3"]))
 @pytest.mark.fault(9, 10)
 def test_resumed_run_is_bitwise_the_uninterrupted_one(
     case: str, tmp_path: Path, tiny_data: Path, tiny_run: RunDir, ranks: RankServer

@@ -315,6 +315,7 @@ def make_marian(directory: Path, seed: int) -> Path:
     return directory
 
 
+@pytest.mark.long
 def test_back_translation_says_it_in_other_words(marian: tuple[str, str]) -> None:
     augmenter = Augmenter(recipe(augment={"back_translation": marian, "copies": 2}))
     rows = [("t", Row({"text": text}, 1)) for text in ("the cat sat", "a dog ran", "")]

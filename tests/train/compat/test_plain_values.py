@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.cases import quick
 from support.training import Fault, RankServer, log, make_run, recipe, result
 
 from launcher.errors import RunFailed
@@ -41,7 +42,7 @@ def plant(path: Path, marker: Path) -> None:
     marker.unlink()
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", quick(STRATEGIES, ["plain, optimizer", "ZeRO-3, weights"]))
 @pytest.mark.fault(34)
 def test_a_planted_pickle_is_never_executed(
     strategy: str, tmp_path: Path, tiny_data: Path, ranks: RankServer

@@ -177,6 +177,7 @@ def test_several_ranks_and_adapters_start_from_one_pruned_model(
     assert model.config.hidden_size == 16
 
 
+@pytest.mark.long
 def test_a_resumed_run_goes_on_with_what_was_pruned(
     pruned: RunDir, tmp_path: Path, tiny_data: Path, tiny_run: RunDir, ranks: RankServer
 ) -> None:
@@ -227,6 +228,7 @@ def test_pruned_weights_stay_at_zero(
         assert len(metrics(run, "validation")) == 5
 
 
+@pytest.mark.long
 def test_a_student_comes_nearer_to_its_teacher(
     tmp_path: Path, tiny_data: Path, tiny_run: RunDir, ranks: RankServer
 ) -> None:

@@ -159,6 +159,7 @@ def test_what_does_not_go_together_is_said(changes: dict[str, Any], field: str) 
     assert field in [found.fields[0] for found in conflicts(Recipe.model_validate({**base, **changes}))]
 
 
+@pytest.mark.long  # train/test_resume.py
 def test_a_killed_run_goes_on_bitwise(
     tmp_path: Path, tiny_data: Path, tiny_run: RunDir, ranks: RankServer
 ) -> None:

@@ -103,6 +103,7 @@ def saved(job: Any, directory: Path) -> Path:
     return directory / "kept"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("probed")
 def test_a_damaged_or_foreign_cache_is_no_obstacle(tmp_path: Path, tiny_data: Path) -> None:
     run, again = (make_run(tmp_path / name, recipe(tiny_data)) for name in ("run", "again"))
@@ -132,6 +133,7 @@ def test_the_planted_error_is_told_by_name(
     assert "raises NotImplementedError: no kernel" in said(run)[0]
 
 
+@pytest.mark.long
 def test_ranks_try_together_and_take_the_same_way(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     """A long training on two ranks, stopped after some steps, and resumed."""
     wanted = recipe(tiny_data, gpus=2, train={"max_steps": 2000}, checkpoint={"every": None})
@@ -146,6 +148,7 @@ def test_ranks_try_together_and_take_the_same_way(tmp_path: Path, tiny_data: Pat
     assert len(said(run)) == 1
 
 
+@pytest.mark.long
 def test_a_run_under_zero_says_what_was_tried_before_deepspeed(
     tmp_path: Path, tiny_data: Path, ranks: RankServer
 ) -> None:

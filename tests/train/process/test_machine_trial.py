@@ -30,6 +30,7 @@ finally:
 HOSTS = ("node1", "node2")
 
 
+@pytest.mark.long
 @pytest.mark.fault(14)
 def test_a_node_that_has_other_work_is_no_slow_node() -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "4"}

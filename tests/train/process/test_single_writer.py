@@ -28,6 +28,7 @@ def start(run: RunDir, attempt: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", IMPATIENT, str(run.path)], cwd=ROOT, env=environment)
 
 
+@pytest.mark.long
 def test_a_second_writer_is_refused(tmp_path: Path, tiny_data: Path) -> None:
     run = make_run(tmp_path / "run", recipe(tiny_data, train={"max_steps": 12}))
     first = start(run, 1)

@@ -6,9 +6,11 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from support.training import RankServer, losses, make_run, recipe, result, tensors, torchrun
 
 
+@pytest.mark.long  # cli/test_interrupt.py stops and resumes
 def test_stopped_at_once_and_resumed_under_torchrun(
     tmp_path: Path, tiny_data: Path, ranks: RankServer
 ) -> None:

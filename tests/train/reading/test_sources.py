@@ -162,6 +162,7 @@ def test_what_is_missing_is_told_with_what_there_is(
     assert [part for part in said if part not in told] == [], told
 
 
+@pytest.mark.long
 def test_a_configuration_that_is_read_because_only_it_is_cached_is_told(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def test_a_rank_whose_core_something_else_takes_is_not_called_slow(
     assert "was slow for" not in page([run], "1")
 
 
+@pytest.mark.long  # health/test_stragglers.py has the rule
 def test_a_rank_that_is_slow_by_itself_is_named(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     run = trained(tmp_path / "run", tiny_data, ranks, SLEEPY)
     named = {(times["slow"], times["part"]) for times in events(run, "step_times")}

@@ -125,6 +125,7 @@ def test_a_record_is_sent_whole_and_once_where_runs_are_offline_otherwise(
     assert shown(server) == expected()
 
 
+@pytest.mark.long
 def test_what_goes_on_is_marked_and_its_newest_step_waits_for_its_evaluation(
     server: WandbStub, sync: Sync, run: RunDir
 ) -> None:
@@ -143,6 +144,7 @@ def test_what_goes_on_is_marked_and_its_newest_step_waits_for_its_evaluation(
     assert shown(server) == expected()
 
 
+@pytest.mark.long
 def test_what_metrics_and_a_torn_offline_file_hold_together_is_sent(
     server: WandbStub, sync: Sync, run: RunDir
 ) -> None:
@@ -169,6 +171,7 @@ def test_what_metrics_and_a_torn_offline_file_hold_together_is_sent(
     assert sync()["rows"] == 0
 
 
+@pytest.mark.long
 def test_an_offline_file_that_is_gone_or_no_file_of_wandb_is_no_obstacle(
     server: WandbStub, sync: Sync, run: RunDir
 ) -> None:
@@ -183,6 +186,7 @@ def test_an_offline_file_that_is_gone_or_no_file_of_wandb_is_no_obstacle(
     assert [(row["_step"], row["train/loss"]) for row in shown(server)] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("server")
 def test_one_sends_at_a_time(sync: Sync, run: RunDir) -> None:
     (run.path / "wandb").mkdir()
@@ -213,6 +217,7 @@ def test_a_training_goes_before_one_that_is_dead_but_not_before_a_living_sync(tm
     assert Sender(tmp_path, "sync").holder() is None
 
 
+@pytest.mark.long
 def test_without_a_key_or_a_server_nothing_is_sent(
     server: WandbStub, sync: Sync, monkeypatch: pytest.MonkeyPatch
 ) -> None:

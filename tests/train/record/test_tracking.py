@@ -306,6 +306,7 @@ def test_no_secret_and_nothing_of_the_environment_leaves_the_training(
     assert not any(API_KEY in notice for notice in tracker.notices())
 
 
+@pytest.mark.long
 def test_the_stop_button_asks_the_training_to_stop_and_it_goes_on_later_as_the_same_run(
     server: WandbStub, start: Start
 ) -> None:
@@ -421,6 +422,7 @@ def test_a_server_whose_certificate_only_wandb_believes_has_answered(tmp_path: P
         assert probe(f"https://localhost:{listening.getsockname()[1]}", timeout_s=60) is None
 
 
+@pytest.mark.long
 @pytest.mark.fault(20)
 def test_a_server_that_hangs_during_init_does_not_hold_the_training(
     server: WandbStub, start: Start, run_dir: Path
@@ -460,7 +462,7 @@ def test_a_server_that_goes_away_and_comes_back_gets_every_row(server: WandbStub
     assert [row["_step"] for row in server.history(RUN)] == list(range(1, 51))
 
 
-@pytest.mark.parametrize("code", [401, 403, 404])
+@pytest.mark.parametrize("code", [401, *(pytest.param(code, marks=pytest.mark.long) for code in (403, 404))])
 def test_a_server_that_refuses_rows_for_a_while_gets_every_row_once_and_in_order(
     server: WandbStub, start: Start, code: int
 ) -> None:
@@ -490,6 +492,7 @@ def test_a_server_that_refuses_rows_for_a_while_gets_every_row_once_and_in_order
     assert tracker.notices() == []
 
 
+@pytest.mark.long
 @pytest.mark.fault(20)
 def test_a_server_that_takes_rows_again_only_when_the_training_ends_gets_them_then(
     server: WandbStub, start: Start
@@ -505,6 +508,7 @@ def test_a_server_that_takes_rows_again_only_when_the_training_ends_gets_them_th
     assert (server.run(RUN).exit_code, tracker.notices()) == (0, [])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["file_stream", ""], ids=["rows", "everything"])
 def test_rows_that_are_refused_to_the_end_come_with_a_later_attempt(
     server: WandbStub, start: Start, run_dir: Path, where: str
@@ -558,6 +562,7 @@ def test_what_a_server_missed_at_the_end_comes_with_a_later_attempt(
     assert [row["_step"] for row in server.history(RUN)] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.long
 def test_a_run_that_began_offline_goes_online_when_the_server_is_back(
     server: WandbStub, start: Start, run_dir: Path
 ) -> None:
@@ -577,7 +582,7 @@ def test_a_run_that_began_offline_goes_online_when_the_server_is_back(
 # The client fails
 
 
-@pytest.mark.parametrize("victim", ["wandb-core", "client"])
+@pytest.mark.parametrize("victim", ["wandb-core", pytest.param("client", marks=pytest.mark.long)])
 @pytest.mark.fault(20)
 def test_a_client_that_is_killed_is_started_again_and_nothing_is_lost(
     server: WandbStub, start: Start, run_dir: Path, victim: str
@@ -719,7 +724,7 @@ def test_disabled_starts_nothing(server: WandbStub, start: Start, run_dir: Path)
 # The training fails
 
 
-@pytest.mark.parametrize("mode", ["online", "offline"])
+@pytest.mark.parametrize("mode", ["online", pytest.param("offline", marks=pytest.mark.long)])
 @pytest.mark.fault(21)
 def test_a_training_that_is_killed_and_resumed_has_one_monotonic_history(
     server: WandbStub, run_dir: Path, mode: str
@@ -751,6 +756,7 @@ def test_a_training_that_is_killed_and_resumed_has_one_monotonic_history(
         assert (summary["best/step"], summary["best/accuracy"]) == (8, 1)
 
 
+@pytest.mark.long
 def test_when_only_the_training_is_killed_the_client_ends_the_run_by_itself(
     server: WandbStub, run_dir: Path
 ) -> None:

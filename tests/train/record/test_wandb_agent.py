@@ -68,6 +68,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[WandbStub, Path]:
     return server, directory
 
 
+@pytest.mark.long
 def test_every_trial_is_a_run_with_its_values_in_the_sweep(swept: tuple[WandbStub, Path]) -> None:
     server, directory = swept
     for run_id, values in TRIALS.items():

@@ -202,6 +202,7 @@ def test_what_a_graph_cannot_repeat_is_an_obstacle(tiny_data: Path, key: str) ->
     assert f"train.{key}" in obstacle
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_layers_train_the_same_model(tmp_path: Path, tiny_data: Path) -> None:
     """On a CPU too, where nobody would choose them; where no compiler is found, they run as they are."""

@@ -311,6 +311,7 @@ def test_a_writer_that_dies_of_something_else_does_not_blame_the_disk(tmp_path: 
     assert verify(tmp_path / "checkpoints" / "step_2") is None
 
 
+@pytest.mark.long
 @pytest.mark.fault(16)
 def test_a_run_falls_back_and_ends_as_if_nothing_had_happened(
     tmp_path: Path, tiny_data: Path, ranks: RankServer

@@ -49,6 +49,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[floa
     return found
 
 
+@pytest.mark.long  # train/test_layouts_agree.py has ZeRO
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_losses_under_deepspeed_are_those_without(name: str, losses: dict[str, list[list[float]]]) -> None:

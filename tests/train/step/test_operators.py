@@ -32,6 +32,7 @@ def test_a_build_that_was_killed_hangs_nobody(killed_build: Path) -> None:
         baton.release()
 
 
+@pytest.mark.long
 def test_the_lock_of_a_build_that_goes_on_is_left_alone(killed_build: Path) -> None:
     killed_build.unlink()
     other = "import sys; from launcher.train.step.operators import building\nwith building(): print(flush=True); input()"

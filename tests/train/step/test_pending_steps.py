@@ -61,6 +61,7 @@ sys.exit(program.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.long
 def test_a_late_run_records_the_same_steps(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     wanted: dict[str, Any] = {"train": {"max_steps": 9}, "eval": {"every": 4}, "checkpoint": {"every": 3}}
     expected = ranks.complete(make_run(tmp_path / "expected", recipe(tiny_data, **wanted)))

@@ -237,6 +237,7 @@ def test_layers_thaw_one_after_another(together: dict[str, RunDir]) -> None:
     assert steps["bert.embeddings.word_embeddings.weight"] == 0
 
 
+@pytest.mark.long
 def test_penalties_and_adversary_are_the_same_under_zero_2(
     tmp_path: Path, tiny_data: Path, ranks: RankServer
 ) -> None:

@@ -66,8 +66,12 @@ def test_nothing_of_it_is_saved() -> None:
     "changes",
     [
         pytest.param({}, id="plain"),
-        pytest.param({"train": {"fgm": 0.5}}, id="fgm"),
-        pytest.param({"train": {"clip": None, "optimizer": "sgd", "lr": 1e-2}}, id="sgd, no clipping"),
+        pytest.param({"train": {"fgm": 0.5}}, id="fgm", marks=pytest.mark.long),
+        pytest.param(
+            {"train": {"clip": None, "optimizer": "sgd", "lr": 1e-2}},
+            id="sgd, no clipping",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_training_is_the_same(

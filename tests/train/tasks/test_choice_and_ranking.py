@@ -114,6 +114,7 @@ def test_the_loss_is_that_of_transformers(chosen: RunDir, choices: Path) -> None
     torch.testing.assert_close(ours, theirs.loss)
 
 
+@pytest.mark.long
 def test_choices_train_the_same_on_two_ranks(choices: Path, tmp_path: Path, ranks: RankServer) -> None:
     one, two = (
         losses(
@@ -205,6 +206,7 @@ def test_a_relevance_above_the_highest_is_named_also_where_the_data_were_tokenis
         prepare(_ranking_recipe(documents), SmallTokenizer())
 
 
+@pytest.mark.long
 def test_a_long_text_is_read_in_windows_whose_logits_are_pooled(tmp_path: Path, ranks: RankServer) -> None:
     """What decides stands behind the first window: cut off it can't be learnt, in windows it can."""
     rows = [

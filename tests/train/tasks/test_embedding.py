@@ -17,6 +17,7 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
     TripletLoss,
 )
+from support.cases import quick
 from support.training import Fault, RankServer, losses, make_run, metrics, recipe, result, tensors, train_here
 
 from launcher.recipe.recipe import Recipe
@@ -102,7 +103,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory, data: Path, ranks: RankS
     return ranks.complete(make_run(tmp_path_factory.mktemp("one") / "run", wanted(data)))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", quick(LAYOUTS, ["4 ranks", "2 ranks, ZeRO-2, micro-batches of 3"]))
 def test_losses_and_gradients_are_those_of_one_rank(
     layout: str, reference: RunDir, data: Path, tmp_path: Path, ranks: RankServer
 ) -> None:
@@ -153,6 +154,7 @@ def test_the_gradient_in_parts_is_that_of_one_graph_with_the_same_dropout(
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.long  # train/test_resume.py
 def test_a_resumed_run_is_bitwise_the_uninterrupted_one(
     reference: RunDir, data: Path, tmp_path: Path, ranks: RankServer
 ) -> None:
@@ -277,7 +279,7 @@ def test_correlations_need_two_pairs() -> None:
 # Data
 
 
-@pytest.mark.parametrize("loss", ["infonce", "triplet", "cosent", "cosine"])
+@pytest.mark.parametrize("loss", quick(("infonce", "triplet", "cosent", "cosine"), ["infonce"]))
 def test_every_loss_goes_down(loss: str, data: Path, tmp_path: Path, ranks: RankServer) -> None:
     changes: dict[str, Any] = {
         "data": {"negatives": ["negative", "more"]},
@@ -306,6 +308,7 @@ def test_pairs_without_scores_are_learnt_and_pairs_with_scores_measured(
     assert last["eval/ndcg"] is None
 
 
+@pytest.mark.long
 def test_a_corpus_is_searched_beside_the_positives(
     reference: RunDir, data: Path, tmp_path: Path, ranks: RankServer
 ) -> None:

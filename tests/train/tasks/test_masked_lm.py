@@ -149,6 +149,7 @@ def trained(generals: Path, tmp_path_factory: pytest.TempPathFactory, ranks: Ran
     return ranks.complete(make_run(tmp_path_factory.mktemp("mlm") / "run", wanted))
 
 
+@pytest.mark.long
 def test_the_probes_show_what_is_learnt_before_during_and_after(trained: RunDir) -> None:
     rows = metrics(trained, "probes")
     assert [row["step"] for row in rows] == [0, 150, 300]

@@ -56,6 +56,7 @@ print(hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest())
 """
 
 
+@pytest.mark.long
 def test_every_process_trains_the_same_ids() -> None:
     found = {
         subprocess.run([sys.executable, "-c", TRAIN], capture_output=True, text=True, check=True).stdout

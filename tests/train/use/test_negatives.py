@@ -142,6 +142,7 @@ def ranked(tmp_path_factory: pytest.TempPathFactory, ranks: RankServer) -> RunDi
     return ranks.complete(make_run(directory / "run", wanted))
 
 
+@pytest.mark.long
 def test_a_ranking_model_finds_negatives_that_train_it_again(
     ranked: RunDir, tmp_path: Path, ranks: RankServer
 ) -> None:

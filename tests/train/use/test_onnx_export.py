@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from safetensors.numpy import load_file
+from support.cases import quick
 from support.every_task import TASKS, recipe_of, write_rows
 from support.training import RankServer, make_run
 
@@ -32,6 +33,7 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "deeper head": ("classification", {"model": {"head": {"layers": 1}}}),
     **{family: ("classification", {"model": {"scratch": {"family": family}}}) for family in FAMILIES},
 }
+QUICK = ("classification", "embedding", "CRF", "deberta-v2", "modernbert")
 
 
 def rows_of_two_lengths(directory: Path) -> Path:
@@ -50,7 +52,7 @@ def trained(directory: Path, name: str, ranks: RankServer) -> tuple[RunDir, Reci
     return ranks.complete(make_run(directory / "run", wanted)), wanted
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", quick(VARIANTS, QUICK))
 def test_outputs_are_those_of_pytorch(name: str, tmp_path: Path, ranks: RankServer) -> None:
     run, wanted = trained(tmp_path, name, ranks)
     target = export_model(run, tmp_path / "given")
