@@ -24,7 +24,7 @@ from support.commands import LaunchServer
 if TYPE_CHECKING:
     from support.training import RankServer
 
-hypothesis.settings.register_profile("on any machine", deadline=None)
+hypothesis.settings.register_profile("on any machine", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("on any machine")
 ROOT = Path(__file__).resolve().parents[1]
 GOLDENS = ROOT / "tests" / "golden"

@@ -687,7 +687,7 @@ VALUES = (
 WORDS = st.builds("{}={}".format, KEYS, VALUES) | st.text(max_size=20)
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     words=st.lists(WORDS, max_size=5),
     environ=st.dictionaries(
@@ -729,7 +729,7 @@ FRAGMENTS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.lists(FRAGMENTS, max_size=12).map(lambda parts: "".join(parts).encode())
     | st.binary(max_size=60)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.families import known_names, known_shape, shape_from_config
@@ -154,7 +154,6 @@ def test_a_limit_on_tokens_bounds_the_activations():
     world_size=st.integers(1, 1024),
     checkpointing=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
 def test_more_ranks_and_smaller_micro_batches_never_need_more(
     name, tuning, precision, stage, world_size, checkpointing
 ):

@@ -36,8 +36,8 @@ from launcher.train.record.sync import sync
 from launcher.visible import COMMANDS
 
 SEED = int(os.environ.get("SOAK_SEED", "0"))
-RUNS = int(os.environ.get("SOAK_RUNS", "50"))
-RECIPES = int(os.environ.get("SOAK_RECIPES", "250"))
+RUNS = int(os.environ.get("SOAK_RUNS", "25"))
+RECIPES = int(os.environ.get("SOAK_RECIPES", "100"))
 MOST_CPU_S = 2.0
 MOST_S = 30
 BLOCK = 50

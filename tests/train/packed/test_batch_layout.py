@@ -27,7 +27,7 @@ LIMITS = st.builds(
 
 
 @given(LENGTHS, WORLDS, LIMITS)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=80)
 def test_layout_is_a_partition_within_the_limits(lengths: np.ndarray, world: int, limits: Limits) -> None:
     layout = lay_out(lengths, world, limits)
     assert len(layout) == world
@@ -40,7 +40,6 @@ def test_layout_is_a_partition_within_the_limits(lengths: np.ndarray, world: int
 
 
 @given(LENGTHS, WORLDS, LIMITS)
-@settings(deadline=None, max_examples=50)
 def test_layout_depends_on_nothing_but_its_arguments(lengths: np.ndarray, world: int, limits: Limits) -> None:
     once, again = (lay_out(lengths.copy(), world, limits) for _ in range(2))
     assert [[part.tolist() for part in rank] for rank in once] == [
@@ -49,14 +48,13 @@ def test_layout_depends_on_nothing_but_its_arguments(lengths: np.ndarray, world:
 
 
 @given(FEW_LENGTHS, st.integers(1, 4))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=80)
 def test_no_rank_has_more_than_four_thirds_of_the_best_share(lengths: np.ndarray, world: int) -> None:
     loads = [int(lengths[share].sum()) for share in split_ranks(lengths, world)]
     assert 3 * max(loads) <= 4 * _best_possible(sorted(map(int, lengths), reverse=True), world)
 
 
 @given(LENGTHS, WORLDS)
-@settings(deadline=None, max_examples=100)
 def test_ranks_differ_by_one_example_at_most(lengths: np.ndarray, world: int) -> None:
     loads = [int(lengths[share].sum()) for share in split_ranks(lengths, world)]
     assert max(loads) - min(loads) <= max(lengths, default=0)
@@ -95,7 +93,6 @@ def test_an_example_longer_than_the_token_limit_is_computed_alone() -> None:
 
 
 @given(st.integers(0, 300), st.integers(0, 2**32 - 1), st.integers(0, 50), st.integers(1, 40))
-@settings(deadline=None, max_examples=100)
 def test_an_epoch_holds_every_example_once(examples: int, seed: int, epoch: int, size: int) -> None:
     order = epoch_order(examples, seed, epoch)
     batches = [global_batch(order, index, size).tolist() for index in range(-(-examples // size))]
@@ -116,7 +113,6 @@ RECORDED = [5, 6, 0, 7, 3, 2, 4, 9, 1, 8]
 
 @pytest.mark.parametrize("world", [1, 2, 5])
 @given(LENGTHS, LIMITS)
-@settings(deadline=None, max_examples=50)
 def test_evaluation_deals_every_example_once(world: int, lengths: np.ndarray, limits: Limits) -> None:
     deals = in_length_order(lengths, world, limits)
     flat = [int(position) for rank in deals for part in rank for position in part]
