@@ -218,6 +218,8 @@ def _notes(recipe: Recipe, *splits: Split) -> Iterator[str]:
     for split in splits:
         if split.empty:
             yield f"data.{split.name}: {split.empty} of {split.rows} rows read have no text"
+        if split.rows and split.numbers == split.rows:
+            yield f"data.{split.name}: every text is a number; data.text names the column of texts"
         if split.quoted and 2 * split.quoted >= split.begun_by_quotes and recipe.data.quoting is None:
             text = f"{split.quoted} texts stand in quotes with doubled ones within, as csv writes them"
             yield f"data.{split.name}: {text}; data.quoting=true takes them off"

@@ -124,14 +124,15 @@ def check_given(
 def header_line(rows: Sequence[Row]) -> tuple[str, ...] | None:
     """The cells of the first row where they look like names of columns; None where they look like all the others.
 
-    Some may be empty: pandas writes the numbers of rows below no name, Excel the columns behind a table.
+    It may stand again, where files were put together. Some may be empty: pandas writes the numbers of rows below no name,
+    Excel the columns behind a table.
     """
     first, *others = ([str(value) for value in row.values.values()] for row in rows)
     names = [name.strip() for name in first]
     given = [name for name in names if name]
     if not given or not all(map(NAME.fullmatch, given)) or len(set(given)) < len(given):
         return None
-    columns = list(zip(*others, strict=False))
+    columns = list(zip(*(cells for cells in others if cells != first), strict=False))
     if any(name and name in column for name, column in zip(first, columns, strict=False)):
         return None
     usual = any(name.lower() in USUAL_NAMES or "_" in name for name in names)

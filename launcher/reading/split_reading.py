@@ -56,6 +56,8 @@ class Split:
     quoted: int = 0
     """Texts in quotes with doubled ones within, as csv writes them."""
     begun_by_quotes: int = 0
+    numbers: int = 0
+    """Rows whose texts are nothing but numbers, as those of a column of ids are."""
     doubts: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Kind of finding that is worth a note -> how often, and where first."""
     teaches: bool = False
@@ -124,6 +126,7 @@ class Split:
         self.characters += characters
         self.empty += not characters
         texts = [row.values.get(column) for column in spec.text_columns]
+        self.numbers += all(isinstance(text, int) or str(text).isdecimal() for text in texts)
         begun = [text for text in texts if isinstance(text, str) and text[:1] == '"']
         self.begun_by_quotes += len(begun)
         self.quoted += sum(QUOTED.fullmatch(text) is not None for text in begun)

@@ -405,7 +405,8 @@ def notes(write: Write, task: str, content: str, **data: str) -> tuple[str, ...]
 def test_numbers_are_texts_and_infinity_is_none(write: Write) -> None:
     lines = "".join(f'{{"text": {number}, "label": {number % 2}}}\n' for number in range(20))
     data = {"train": str(write("a.jsonl", lines))}
-    assert check_data(recipe(**data)).notes == ()
+    told = ("data.train: every text is a number; data.text names the column of texts",)
+    assert check_data(recipe(**data)).notes == told
     data = {"train": str(write("b.jsonl", lines.replace('"text": 7,', '"text": Infinity,')))}
     with pytest.raises(UserError, match=r"b\.jsonl:8: .*inf, which is no text"):
         check_data(recipe(**data))
