@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from launcher import tasks
 from launcher.errors import RunFailed, RunStopped
+from launcher.figures import quantity
 from launcher.paths import user_cache
 from launcher.reading.cleaning import cleaner, text_key
 from launcher.reading.data_section import cut_fractions
@@ -276,7 +277,14 @@ def _build(staging: Path, work: Work, progress: Progress, stop: Callable[[], boo
             raise nothing_to_measure("training" if split == "train" else split)
         if empty:
             built.notes.append(f"{split}: {empty} of {len(part.rows)} examples have no text")
+        if cut := built.truncated[split]:
+            built.notes.append(f"{split}: {_told_cut(cut, work.encoder.max_length)}")
     return built
+
+
+def _told_cut(count: int, longest: int) -> str:
+    is_cut = f"{quantity(count, 'text')} {'is' if count == 1 else 'are'} cut"
+    return f"{is_cut}, since a sequence holds {longest} tokens (data.max_length)"
 
 
 def _ignore(done: int, total: int) -> None:

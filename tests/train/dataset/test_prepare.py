@@ -101,6 +101,10 @@ def test_long_texts_are_cut_and_counted(write: Write, make: Callable[..., Datase
     data = make(recipe(train=train, validation=train, max_length=5))
     assert data.train.lengths.tolist() == [5, 5, 4]
     assert data.truncated == {"train": 1, "validation": 1}
+    assert data.notes[-2:] == tuple(
+        f"{split}: 1 text is cut, since a sequence holds 5 tokens (data.max_length)"
+        for split in ("train", "validation")
+    )
 
 
 def test_the_longest_length_is_the_models_limit_or_512(write: Write, make: Callable[..., Dataset]) -> None:
