@@ -115,6 +115,8 @@ def _unknown_labels(recipe: Recipe, split: Split, known: Sequence[str]) -> Itera
     found = [(name, seen.place) for name, seen in split.names.items() if name in unknown]
     for name, place in found[:EXAMPLES_SHOWN]:
         message, remedy = unknown_label(name, known, recipe.data.labels is not None)
+        if place is not None and place.endswith(":1") and not recipe.data.header:
+            remedy = f"take line 1 out if it is a header, which data.header=false reads as a row; {remedy}"
         yield Problem(message, place, "data.label", recipe.data.label, remedy)
     if len(found) > EXAMPLES_SHOWN:
         text = f"{len(found) - EXAMPLES_SHOWN:,} more labels that are not known in data.{split.name}"

@@ -71,6 +71,8 @@ def _what_was_meant(path: Path) -> str:
     address = re.search(r"\b(https?|ftp|s3|gs|hf|hdfs):/", str(path))
     if address:
         return f"{address[1]} addresses aren't read: download the file; hub data are named by data.source=ID"
+    if variable := re.search(r"\$\{?\w+\}?", str(path)):
+        return f"{variable[0]} stands for itself here: variables are the shell's, and it expands none within single quotes"
     if re.search(r"[*?\[]", path.name) and paths.is_dir(path.parent):
         found = sorted(path.parent.glob(path.name))[:8]
         if not found:

@@ -45,6 +45,16 @@ def test_a_header_that_is_read_as_a_row_is_told(tmp_path: Path) -> None:
     assert check(tmp_path / "b.tsv", content.partition("\n")[2], **asked).notes == ()
 
 
+def test_a_header_of_another_split_and_a_variable_are_told(tmp_path: Path) -> None:
+    rows, other = "good film\tpos\nbad film\tneg\n" * 10, tmp_path / "dev.tsv"
+    other.write_text("text\tlabel\n" + rows)
+    asked = {"header": False, "columns": ("text", "label"), "validation": str(other)}
+    found = refused(tmp_path / "a.tsv", rows, **asked)
+    assert "dev.tsv:1: data.label=label: label 'label' is not in the training data" in found
+    assert "take line 1 out if it is a header, which data.header=false reads as a row" in found
+    assert "$DATA stands for itself here" in refused(tmp_path / "a.csv", "text,label\n", train="$DATA/a.csv")
+
+
 def test_quotes_that_a_tsv_was_written_with_are_told(tmp_path: Path) -> None:
     content = "text\tlabel\n" + '"He said ""hi"" to me"\tpos\nplain\tneg\n' * 10
     (note,) = check(tmp_path / "a.tsv", content).notes
