@@ -20,6 +20,8 @@ from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.findings import Seen
 from launcher.tasks.shared.rows import HEADER_AGAIN, Mistake, Row, Value, is_header
+from launcher.tasks.shared.tagging import NONE, OUTSIDE, scheme_of
+from launcher.tasks.shared.words import words as words_of
 
 SMALL_BYTES = 1 << 20
 """Files up to this size are read whole, in about a tenth of a second."""
@@ -121,12 +123,13 @@ class Split:
             self._learn_classes(spec, path, row, lines)
 
     def _learn(self, spec: TaskSpec, path: Path, row: Row, told: Set[str]) -> None:
-        characters = sum(_characters(row.values.get(column)) for column in spec.text_columns)
-        self.rows += 1
-        self.characters += characters
-        self.empty += not characters
         texts = [row.values.get(column) for column in spec.text_columns]
-        self.numbers += all(isinstance(text, int) or str(text).isdecimal() for text in texts)
+        self.rows += 1
+        self.characters += sum(map(_characters, texts))
+        self.empty += all(
+            text in (None, []) or (isinstance(text, str) and not text.strip()) for text in texts
+        )
+        self.numbers += all(map(_are_numbers, texts))
         begun = [text for text in texts if isinstance(text, str) and text[:1] == '"']
         self.begun_by_quotes += len(begun)
         self.quoted += sum(QUOTED.fullmatch(text) is not None for text in begun)
@@ -153,6 +156,13 @@ def _not_sentences(path: Path, rows: Sequence[Row], spec: TaskSpec, lines: bool)
         text = f"has {len(rows):,} rows of one word each: its sentences aren't told apart"
         remedy = "write lists of the words and tags of a sentence, or data.format=conll with an empty line behind each"
         yield Problem(text, str(path), "data.train", None, remedy)
+    used = {
+        word for row in rows[:FIRST_ROWS] for word in words_of(row.values.get(spec.text_columns[0])) or ()
+    }
+    if OUTSIDE in used and scheme_of(used) != NONE:
+        text = f"holds tags ({', '.join(sorted(used)[:EXAMPLES_SHOWN])}), not words"
+        remedy = "data.columns=[label,text] where the tags stand before the words, or name another column"
+        yield Problem(text, str(path), "data.text", spec.text_columns[0], remedy)
     if lines and len(rows) == 1 and words >= LONG_SENTENCE:
         text = f"is one sentence of {words:,} words: no line in it is empty"
         remedy = (
@@ -166,6 +176,12 @@ def teaches(spec: TaskSpec, row: Row) -> bool:
     return next(spec.mistakes(row), None) is None and (
         not spec.label_columns or spec.teaches(spec.label(row))
     )
+
+
+def _are_numbers(value: Value) -> bool:
+    """Whether a text, or each of several words, is a whole number."""
+    texts = value if isinstance(value, list) else [value]
+    return bool(texts) and all(str(text).isdecimal() for text in texts)
 
 
 def _characters(value: Value) -> int:

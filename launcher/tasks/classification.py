@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from launcher.tasks.shared import labels
 from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.findings import Doubt, Seen
 from launcher.tasks.shared.rows import shown
 from launcher.tasks.shared.sample import SHOWN, Guess, Said, Sample
 
@@ -44,6 +46,15 @@ class Classification(TaskSpec):
         also = f" {', '.join(others[:SHOWN])} could be it too." if others else ""
         said = Said(label.name, f"{label.told}.{also}")
         return Guess(0.55 + label.named_as_label, why, {"data.text": text, "data.label": said})
+
+    def class_doubts(self, names: Sequence[str], seen: Mapping[str, Seen]) -> Iterator[Doubt]:
+        yield from super().class_doubts(names, seen)
+        fractions = [name for name in names if (number := labels.score(name)) is not None and number % 1]
+        if fractions and all(labels.score(name) is not None for name in names):
+            text = (
+                f"the classes are numbers with fractions, such as {fractions[0]}, and each is one by itself"
+            )
+            yield Doubt(text, "task=regression learns scores")
 
     def metrics_of(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """`f1` is that of the second of two classes."""

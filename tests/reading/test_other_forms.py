@@ -55,6 +55,22 @@ def test_a_header_of_another_split_and_a_variable_are_told(tmp_path: Path) -> No
     assert "$DATA stands for itself here" in refused(tmp_path / "a.csv", "text,label\n", train="$DATA/a.csv")
 
 
+def test_columns_of_words_in_another_order_are_told(tmp_path: Path) -> None:
+    asked = {"task": "token-classification"}
+    found = refused(tmp_path / "a.conll", "B-PER\tAnna\nO\tsaw\n\n" * 20, **asked)
+    assert "a.conll: data.text=text: holds tags (B-PER, O), not words" in found
+    assert "data.columns=[label,text] where the tags stand before the words" in found
+    (note,) = check(tmp_path / "b.conll", "1 Anna B-PER\n2 saw O\n\n" * 20, **asked).notes
+    assert note == "data.train: every text is a number; data.text names the column of texts"
+
+
+def test_blank_texts_and_scores_taken_for_classes_are_told(tmp_path: Path) -> None:
+    content = "text,label\n" + " ,1.5\na,2\n" * 10
+    notes = check(tmp_path / "a.csv", content).notes
+    assert "the classes are numbers with fractions, such as 1.5, and each is one by itself" in notes[0]
+    assert notes[1] == "data.train: 10 of 20 rows read have no text"
+
+
 def test_quotes_that_a_tsv_was_written_with_are_told(tmp_path: Path) -> None:
     content = "text\tlabel\n" + '"He said ""hi"" to me"\tpos\nplain\tneg\n' * 10
     (note,) = check(tmp_path / "a.tsv", content).notes
