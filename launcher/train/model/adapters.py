@@ -23,9 +23,16 @@ IDLE_COPY = ".original_module."
 
 
 def add_adapters(
-    recipe: Recipe, peft_type: str | None, base: PreTrainedModel, head_modules: Sequence[str]
+    recipe: Recipe,
+    peft_type: str | None,
+    base: PreTrainedModel,
+    head_modules: Sequence[str],
+    unread: Sequence[str] = (),
 ) -> tuple[torch.nn.Module, Tensors]:
-    """(the model with adapters, which train beside the head, and where they start if that is taken out of the weights)."""
+    """(the model with adapters, which train beside the head, and where they start if that is taken out of the weights).
+
+    Modules that are `unread` have none.
+    """
     # peft asks for torch.distributed.tensor by name, which nothing else imports in a process of its own.
     import torch.distributed.tensor  # noqa: F401
     from peft import LoraConfig, get_peft_model
@@ -43,7 +50,7 @@ def add_adapters(
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         init_lora_weights="pissa" if lora.init == "pissa" else True,
-        target_modules=_target_pattern(targets, heads),
+        target_modules=_target_pattern(targets, (*heads, *unread)),
         modules_to_save=whole,
         bias="none",
     )
@@ -69,10 +76,10 @@ def _embeddings_name(base: Any) -> str:
     return next(names).split(".")[-1]
 
 
-def _target_pattern(targets: Sequence[str], heads: Sequence[str]) -> str:
-    """Adapt the named modules of the encoder, but nothing inside the head, which trains in full."""
-    outside_head = "(?!.*(?:^|\\.)(?:" + "|".join(heads) + ")(?:\\.|$))" if heads else ""
-    return f"^{outside_head}(?:.*\\.)?(?:{'|'.join(targets)})$"
+def _target_pattern(targets: Sequence[str], without: Sequence[str]) -> str:
+    """Adapt the named modules of the encoder, but nothing inside the head, which trains in full, or what nobody reads."""
+    outside = "(?!.*(?:^|\\.)(?:" + "|".join(without) + ")(?:\\.|$))" if without else ""
+    return f"^{outside}(?:.*\\.)?(?:{'|'.join(targets)})$"
 
 
 def _has_module(model: torch.nn.Module, leaf: str) -> bool:

@@ -73,7 +73,7 @@ def build_model(recipe: Recipe, task: Task, label_names: Sequence[str], tokenize
     start: Mapping[str, torch.Tensor] = {}
     if recipe.tuning == "lora":
         heads = () if task.ready_head else family.head_modules
-        model, start = add_adapters(recipe, task.peft_type, base, heads)
+        model, start = add_adapters(recipe, task.peft_type, base, heads, task.unread)
     # After the adapters: the one on disk is for a model without this head.
     head = task.extra_head(config)
     if head is not None and recipe.model.init == "pretrained" and _told_apart(recipe, task, label_names):
