@@ -24,6 +24,7 @@ from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner
 from launcher.reading.corpus import documents
 from launcher.reading.given_files import rows_to_predict
+from launcher.recipe.recipe import Recipe
 from launcher.runs.best_model import step_of
 from launcher.runs.directory import RunDir
 from launcher.runs.metrics import doubt_of_file
@@ -226,12 +227,15 @@ def evaluate_run(options: Namespace, events: Events) -> Evaluations:
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
     if options.data is None:
-        dataset = prepare(
-            recipe,
-            predictor.tokenizer,
+        prepared = partial(
+            prepare,
+            tokenizer=predictor.tokenizer,
             progress=_progress(events, "tokenising"),
             position_limit=predictor.longest,
         )
+        dataset = prepared(recipe)
+        if dataset.label_names and dataset.label_names != predictor.label_names:
+            dataset = prepared(_with_labels(recipe, predictor.label_names))
         splits = {"validation": dataset.validation, "test": dataset.test}
         given = {name: Path(path) for name, path in recipe.eval.extra.items()}
     else:
@@ -250,6 +254,11 @@ def evaluate_run(options: Namespace, events: Events) -> Evaluations:
             if split is not None and len(split)
         }
     )
+
+
+def _with_labels(recipe: Recipe, names: tuple[str, ...]) -> Recipe:
+    """The recipe with the classes of a model that was trained on other data, or on them in another order."""
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"labels": names})})
 
 
 def predict_run(options: Namespace, events: Events) -> Predictions:

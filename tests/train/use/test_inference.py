@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,18 @@ def test_evaluation_repeats_that_of_the_training(tiny_run: RunDir, evaluated: di
         name: value for name, value in row.items() if name.startswith("eval/")
     }
     assert evaluated["test"] == result(tiny_run)["test"]
+
+
+def test_classes_that_the_data_have_in_another_order_are_the_models(
+    tiny_run: RunDir, tiny_data: Path, tmp_path: Path, ranks: RankServer
+) -> None:
+    run = RunDir(shutil.copytree(tiny_run.path, tmp_path / "run"))
+    config = json.loads((run.model / "config.json").read_text())
+    names = [config["id2label"]["1"], config["id2label"]["0"]]
+    config |= {"id2label": dict(enumerate(names)), "label2id": {name: n for n, name in enumerate(names)}}
+    (run.model / "config.json").write_text(json.dumps(config))
+    of_file = ranks.verb("eval", run.path, tiny_data / "validation.csv")["validation.csv"]
+    assert ranks.verb("eval", run.path)["validation"] == of_file
 
 
 def test_the_model_has_learned(tiny_run: RunDir) -> None:
