@@ -14,7 +14,7 @@ from launcher.drafts.data_files import FEW, NO_TABLES
 from launcher.errors import Problem, UserError
 from launcher.reading.files import read_rows, resolve_format
 from launcher.reading.formats.conll import BETWEEN_DOCUMENTS
-from launcher.reading.given_files import header_line
+from launcher.reading.header_lines import header_line
 from launcher.reading.opening import inner_name
 from launcher.reading.options import ReadOptions
 from launcher.reading.textfiles import lines

@@ -17,7 +17,7 @@ from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
 from launcher.reading.data_section import cut_fractions, files, options_for, read_options
 from launcher.reading.files import peek, split_sizes
-from launcher.reading.given_files import header_among_rows
+from launcher.reading.header_lines import header_among_rows
 from launcher.reading.label_check import known_classes, label_count, label_sets, nothing_to_learn
 from launcher.reading.opening import missing_files
 from launcher.reading.split_reading import FIRST_ROWS, Split, with_field

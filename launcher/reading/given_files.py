@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -13,60 +12,14 @@ from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
 from launcher.reading.cleaning import cleaner
 from launcher.reading.data_section import options_for
-from launcher.reading.files import Peek, read_rows, resolve_format
+from launcher.reading.files import Peek, read_rows
+from launcher.reading.header_lines import header_among_rows
 from launcher.reading.label_check import unknown_label
 from launcher.reading.messages import where
 from launcher.reading.opening import size_of
-from launcher.reading.options import ReadOptions
 from launcher.reading.split_reading import EXAMPLES_SHOWN, FIRST_ROWS, SMALL_BYTES, bad_cells
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Mistake, Row
-
-NAME = re.compile(r"[^\W\d][\w .-]{0,39}")
-"""What a column may be called; texts are longer, labels are often numbers."""
-USUAL_NAMES = frozenset(
-    {
-        "id",
-        "idx",
-        "index",
-        "qid",
-        "guid",
-        "uid",
-        "text",
-        "texts",
-        "sentence",
-        "sentence1",
-        "sentence2",
-        "question",
-    }
-    | {
-        "context",
-        "answer",
-        "answers",
-        "title",
-        "body",
-        "review",
-        "label",
-        "labels",
-        "tag",
-        "tags",
-        "class",
-        "category",
-    }
-    | {
-        "target",
-        "score",
-        "rating",
-        "query",
-        "document",
-        "word",
-        "words",
-        "token",
-        "tokens",
-        "premise",
-        "hypothesis",
-    }
-)
 
 
 def given_rows(path: Path, recipe: Recipe, *, labelled: bool = False, most: int | None = None) -> list[Row]:
@@ -121,30 +74,6 @@ def check_given(
         rows_to_predict(path, recipe, most=most)
 
 
-def header_line(rows: Sequence[Row]) -> tuple[str, ...] | None:
-    """The cells of the first row where they look like names of columns; None where they look like all the others.
-
-    It may stand again, where files were put together. Some may be empty: pandas writes the numbers of rows below no name,
-    Excel the columns behind a table.
-    """
-    first, *others = ([str(value) for value in row.values.values()] for row in rows)
-    names = [name.strip() for name in first]
-    given = [name for name in names if name]
-    if not given or not all(map(NAME.fullmatch, given)) or len(set(given)) < len(given):
-        return None
-    columns = list(zip(*(cells for cells in others if cells != first), strict=False))
-    if any(name and name in column for name, column in zip(first, columns, strict=False)):
-        return None
-    usual = any(name.lower() in USUAL_NAMES or "_" in name for name in names)
-    named = [column for name, column in zip(names, columns, strict=False) if name]
-    numbers = any(len(column) > 1 and all(map(_is_number, column)) for column in named)
-    return tuple(names) if usual or numbers else None
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[-+]?[0-9]*\.?[0-9]+", text.strip()) is not None
-
-
 def _refuse_unknown_labels(path: Path, rows: Sequence[Row], recipe: Recipe, known: Sequence[str]) -> None:
     spec, places = tasks.of(recipe), dict[str, str]()
     for row in rows if known and isinstance(recipe.data.label, str) else ():
@@ -157,15 +86,6 @@ def _refuse_unknown_labels(path: Path, rows: Sequence[Row], recipe: Recipe, know
             Problem(text, places[name], "data.label", recipe.data.label, remedy)
             for name, (text, remedy) in told.items()
         )
-
-
-def header_among_rows(path: Path, options: ReadOptions) -> tuple[str, ...] | None:
-    """The names in the first line of a table that is read without a header, where they look like names of columns."""
-    if options.header or resolve_format(path, options) not in ("csv", "tsv"):
-        return None
-    # Without names every column of the file is seen, not only those that the recipe names.
-    rows = islice(read_rows(path, replace(options, columns=None)), FIRST_ROWS)
-    return header_line(list(rows) or [Row({}, 1)])
 
 
 def _refuse_header(path: Path, recipe: Recipe) -> None:
