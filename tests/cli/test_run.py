@@ -142,7 +142,7 @@ def test_a_run_that_fails_says_why_and_what_to_do(
     long = "text,label\n" + "\n".join(f'"sentence {n}",{"ab"[n % 2]}' for n in range(40))
     (tmp_path / "train.csv").write_text(long)
     words = (
-        "data.train=train.csv",
+        "data.train=[train.csv,./train.csv]",
         "data.validation=null",
         "data.test=null",
         "train.lr=1e30",
@@ -151,6 +151,7 @@ def test_a_run_that_fails_says_why_and_what_to_do(
     )
     result = launch(*tiny, *words, code=1)
     assert result.stdout == "wrong\n"
+    assert "one file, given 2 times" in result.stderr, "a note of the plan"
     assert "wrong failed" in result.stderr
     assert "diverged" in result.stderr
     assert "lower train.lr" in result.stderr

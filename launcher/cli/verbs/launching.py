@@ -120,7 +120,7 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
     with before_the_start():
         prepared = prepare(assignments, os.environ, Path.cwd(), loss_file)
         prepared.refuse_unreachable()
-    for sentence in prepared.plan.advice:
+    for sentence in (*prepared.plan.advice, *prepared.plan.notes):
         say(sentence)
     path = Path(prepared.plan.run_dir)
     with (
