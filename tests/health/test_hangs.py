@@ -58,6 +58,7 @@ def status(run: RunDir) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.long
 @pytest.mark.fault(12)
 def test_a_halted_rank_is_named_while_it_lasts_and_the_run_goes_on_without_anybody(start: Start) -> None:
     training = start(*WORDS, ENDLESS, hang_s="15")

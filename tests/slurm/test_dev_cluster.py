@@ -197,6 +197,7 @@ def test_clusters_live_side_by_side(cluster: Cluster, tmp_path: Path) -> None:
     cluster.run(["srun", "--nodes=4", "true"])
 
 
+@pytest.mark.long
 def test_what_a_test_breaks_is_mended_and_told(tmp_path: Path) -> None:
     with FlatCluster(tmp_path / "broken", nodes=2) as cluster:
         assert mend(cluster) == []
@@ -299,6 +300,7 @@ def test_cancelling_a_job_ends_what_has_left_its_step(
     assert _node_states(cluster) == {"idle none"}
 
 
+@pytest.mark.long
 def test_a_node_that_slurm_gave_up_is_used_again(tmp_path: Path) -> None:
     """Slurm drains a node for ever where processes of a job would not die, however short that was."""
     with FlatCluster(tmp_path / "given-up", nodes=2) as cluster:

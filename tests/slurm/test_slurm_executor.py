@@ -243,6 +243,7 @@ def test_many_runs_are_told_as_each_is_alone(
     assert [state.status for state in slurm.states(runs)] == ["waiting", "failed", "unreachable"]
 
 
+@pytest.mark.long
 def test_a_stop_asked_for_by_the_user_is_not_undone_by_the_scheduler(
     slurm: Executor, make_run: MakeRun
 ) -> None:
@@ -520,6 +521,7 @@ def no_steps(run: RunDir, before: str, times: int = 1) -> None:
     run.job_sbatch.write_text(script.replace(before, BUSY.format(times=times) + before))
 
 
+@pytest.mark.long
 @pytest.mark.fault(31)
 @pytest.mark.parametrize(
     "before",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.cases import quick
 from support.training import EXAMPLES, RankServer, losses, make_run, metrics, recipe, result
 
 from launcher.runs.directory import RunDir
@@ -30,6 +31,7 @@ LAYOUTS: dict[str, tuple[int, dict[str, Any]]] = {
     "2 ranks, ZeRO-3, micro-batches of 3": (2, {"zero": {"stage": 3}, "batch": {"global": 16, "micro": 3}}),
 }
 REFERENCE = "1 rank"
+QUICK = ("3 ranks", "2 ranks, at most 100 tokens", "2 ranks, ZeRO-2, micro-batches of 3")
 
 Train = Callable[[str], RunDir]
 
@@ -60,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, ranks: Ra
     return train
 
 
-@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != REFERENCE])
+@pytest.mark.parametrize("layout", quick([name for name in LAYOUTS if name != REFERENCE], QUICK))
 def test_losses_are_those_of_one_rank(trained: Train, layout: str) -> None:
     expected, run = trained(REFERENCE), trained(layout)
     assert len(losses(run)) == STEPS
@@ -72,7 +74,7 @@ def test_losses_are_those_of_one_rank(trained: Train, layout: str) -> None:
     assert result(run)["test"]["loss"] == pytest.approx(result(expected)["test"]["loss"], abs=1e-4)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", quick(LAYOUTS, (REFERENCE, *QUICK)))
 def test_every_epoch_sees_each_example_once(trained: Train, layout: str) -> None:
     by_step: dict[int, list[int]] = {}
     for path in sorted(trained(layout).samples.glob("rank_*.jsonl")):

@@ -71,6 +71,7 @@ def test_other_errors_are_no_lack_of_memory(error: Exception) -> None:
     assert describe_failure(error).kind == "crashed"
 
 
+@pytest.mark.long
 @pytest.mark.fault(23)
 def test_memory_runs_out_and_the_run_completes(tmp_path: Path, wanted: Recipe, ranks: RankServer) -> None:
     run = make_run(tmp_path / "run", wanted)

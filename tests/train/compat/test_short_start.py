@@ -51,6 +51,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_adapters_train_in_a_process_of_their_own(tmp_path: Path, tiny_data: Path, tiny_run: RunDir) -> None:
     """Where nothing but the training has imported what peft needs."""
     start = {"init": "pretrained", "name": str(tiny_run.model)}

@@ -56,6 +56,7 @@ def test_evaluations_still_to_come(every: int | None, step: int, evaluations: in
     assert time_left(work, step, [0.0], [1.0], []) == evaluations
 
 
+@pytest.mark.long
 def test_a_run_tells_of_its_evaluations_to_come(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     wanted = recipe(tiny_data, train={"max_steps": 6}, eval={"every": 2}, checkpoint={"every": 3})
     run = ranks.complete(make_run(tmp_path / "run", wanted))

@@ -124,6 +124,7 @@ def test_a_trial_that_was_preempted_is_taken_up_again_under_its_id(tmp_path: Pat
             assert (done.returncode, said in done.stderr) == (code, True), done.stderr
 
 
+@pytest.mark.long
 def test_a_completed_run_has_tables_of_its_classes_and_mistakes(swept: tuple[WandbStub, Path]) -> None:
     server, directory = swept
     last = server.history("aa11bb22")[-1]

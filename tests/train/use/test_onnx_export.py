@@ -93,6 +93,7 @@ def test_a_file_that_is_another_model_is_refused(
         export_onnx(run, wanted, target, int8=False, progress=no_progress)
 
 
+@pytest.mark.long
 def test_what_is_installed_is_asked_before_anything_is_made(
     tmp_path: Path, ranks: RankServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
