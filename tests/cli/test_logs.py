@@ -50,7 +50,9 @@ def test_a_run_that_has_written_nothing_is_said_to(
 
 def test_what_was_said_between_the_id_and_the_first_event(finished: Finished) -> None:
     _, done = finished
-    assert done.stderr.splitlines()[:2] == ["starting Python", "starting"]
+    note, *said = done.stderr.splitlines()
+    assert note.startswith("each evaluation reads 300 rows")
+    assert said[:2] == ["starting Python", "starting"]
     assert "/?" not in done.stderr
 
 
