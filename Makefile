@@ -28,7 +28,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo 'Installing into $(VENV) (about 2 GB; a few minutes the first time) ...'
 	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@# On all cores; pip would take one. Some packages hold files that are no Python, which pip doesn't mind either.
-	@$(BIN)/python -m compileall -qq -j 0 launcher "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests/' launcher "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true
 	@touch $@
 
 # Compiled anew where the versions change.
