@@ -74,7 +74,9 @@ def _wanted(words: Sequence[str]) -> dict[str, Any]:
                 )
             )
     _, misfits = fit(schema, wanted)
-    problems += [Problem(misfit.message, "override", key, wanted[key]) for key, misfit in misfits.items()]
+    problems += [
+        Problem(misfit.message, "override", key, wanted[key]) for key, (misfit, *_) in misfits.items()
+    ]
     if problems:
         raise UserError(problems)
     return wanted

@@ -82,7 +82,7 @@ def _valid(taken: Taken) -> Taken:
     """What was taken, without values that no recipe can have."""
     leaves = {key: value for key, value in taken.keys.items() if key in schema_of(Recipe).leaves}
     _, misfits = fit(schema_of(Recipe), {"task": "", **leaves})
-    wrong = [f"{key}: {misfits[key].message}" for key in leaves if key in misfits and key != "task"]
+    wrong = [f"{key}: {misfits[key][0].message}" for key in leaves if key in misfits and key != "task"]
     if not wrong:
         return taken
     return Taken({key: value for key, value in leaves.items() if key not in misfits}, "; ".join(wrong))

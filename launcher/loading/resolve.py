@@ -119,7 +119,7 @@ def load_cluster(reference: str, *, cwd: Path) -> Cluster:
     leaves = schema_of(Cluster).leaves
     values = {key: as_wanted(node, leaves[key]) for key, node in nodes.items()}
     cluster, misfits = fit(schema_of(Cluster), values)
-    for key, misfit in _each(misfits):
+    for key, misfit in ((key, misfit) for key, found in misfits.items() for misfit in found):
         node = nodes.get(key)
         inner = node.value.get(misfit.inside or "", node) if node and isinstance(node.value, dict) else node
         where = f"{path.name}:{inner.line}" if inner else path.name
@@ -261,19 +261,13 @@ def _fitting(
     schema = schema_of(Recipe)
     values = {key: as_wanted(given.node, schema.leaves[key]) for key, given in merged.items()}
     _, misfits = fit(schema, values)
-    for key, misfit in _each(misfits):
+    for key, misfit in ((key, misfit) for key, found in misfits.items() for misfit in found):
         given = merged.get(key)
         if given is not None or readable:
             node, where = (given.node, given.where) if given else (None, file_name)
             mistakes.add(_problem(key, misfit, schema, node, where), key)
     mistakes.keys.update(misfits)
     return {key: value for key, value in values.items() if key not in mistakes.keys}
-
-
-def _each(misfits: Mapping[str, Misfit]) -> Iterator[tuple[str, Misfit]]:
-    """Every misfit with its key, also where several lie within the value of one."""
-    for key, first in misfits.items():
-        yield from ((key, misfit) for misfit in (first, *first.others))
 
 
 def _problem(key: str, misfit: Misfit, schema: Schema, node: Node | None, where: str) -> Problem:
@@ -344,7 +338,7 @@ def _build(
     """The recipe, invalid keys at their defaults; conflicts that involve none of those are reported."""
     schema = schema_of(Recipe)
     recipe, misfits = fit(schema, {"task": TASKS[0], **values})
-    for key, misfit in misfits.items():  # a path that became unfit when made absolute
+    for key, (misfit, *_) in misfits.items():  # a path that became unfit when made absolute
         where = origins.get(key, file_name)
         mistakes.add(Problem(misfit.message, where, key, shown(values[key])), key)
     if not isinstance(recipe, Recipe) or not readable:

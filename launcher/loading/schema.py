@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -77,8 +77,6 @@ class Misfit:
     message: str
     inside: str | None = None
     """Key within the value, where the value is a mapping (`env.OMP_NUM_THREADS`)."""
-    others: tuple[Misfit, ...] = ()
-    """Those of other keys within the value."""
 
 
 @cache
@@ -172,8 +170,8 @@ def as_wanted(node: Node, field: FieldInfo) -> Any:
     return _as_wanted(node, _kinds(field))
 
 
-def fit(schema: Schema, values: Mapping[str, Any]) -> tuple[Section | None, dict[str, Misfit]]:
-    """The section that dotted `values` make, or None and a misfit for every key whose value doesn't fit."""
+def fit(schema: Schema, values: Mapping[str, Any]) -> tuple[Section | None, dict[str, list[Misfit]]]:
+    """The section that dotted `values` make, or None and the misfits of every key whose value doesn't fit."""
     tree: dict[str, Any] = {}
     for key, value in values.items():
         *sections, leaf = key.split(".")
@@ -193,10 +191,9 @@ def fit(schema: Schema, values: Mapping[str, Any]) -> tuple[Section | None, dict
         if written is not None or (key, inside) not in by_place:
             wanted = _wanted(schema.leaves[key], item["type"], inside)
             by_place[key, inside] = Misfit(wanted if written is None else str(written), inside)
-    misfits: dict[str, Misfit] = {}
+    misfits: dict[str, list[Misfit]] = {}
     for (key, _), misfit in by_place.items():
-        first = misfits.get(key)
-        misfits[key] = misfit if first is None else replace(first, others=(*first.others, misfit))
+        misfits.setdefault(key, []).append(misfit)
     return None, misfits
 
 

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from launcher import paths
 from launcher.data_source import name_and_config
@@ -118,7 +119,7 @@ def _directory_faults(directory: Path, *, weights: bool) -> Iterator[Fault]:
     has_config = paths.is_file(directory / "config.json")
     if paths.is_file(directory / ADAPTER):
         if not has_config or _weights_file(directory) is None:
-            yield adapter_alone(_small_json(directory / ADAPTER), directory)
+            yield adapter_alone(small_json(directory / ADAPTER), directory)
             return
         yield Fault("holds an adapter beside the model", WITHOUT_ADAPTER)
     if not has_config:
@@ -135,7 +136,7 @@ def _directory_faults(directory: Path, *, weights: bool) -> Iterator[Fault]:
 
 def _without_config(directory: Path) -> Fault:
     """Of sentence-transformers' directories those of old versions have the encoder in a folder, and some have none."""
-    modules = _small_json(directory / "modules.json")
+    modules = small_json(directory / "modules.json")
     for module in modules if isinstance(modules, list) else ():
         path = str(module.get("path")) if isinstance(module, dict) else ""
         if path and paths.is_file(directory / path / "config.json") and "Transformer" in path:
@@ -143,12 +144,23 @@ def _without_config(directory: Path) -> Fault:
     return Fault("has no config.json", "give a directory in the format of Hugging Face")
 
 
-def _small_json(path: Path) -> object:
-    """What a small file holds; None where there is none, or none that can be read."""
+def small_json(path: Path) -> Any:
+    """What a small JSON file holds; None where there is none, or none that can be read."""
     try:
-        return json.loads(path.read_bytes()) if path.stat().st_size <= SMALL_JSON else None
-    except (OSError, ValueError, RecursionError):
+        return json.loads(beginning(path))
+    except (ValueError, RecursionError):
         return None
+
+
+def beginning(path: Path) -> str:
+    """The first megabyte of a text; nothing where there is no file, or none that can be read."""
+    if not paths.is_file(path):
+        return ""
+    try:
+        with path.open("rb") as file:
+            return file.read(SMALL_JSON).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _weights_file(directory: Path) -> Path | None:

@@ -11,10 +11,9 @@ from typing import Any
 
 from launcher import paths, tasks
 from launcher.planning.model_config import cached_model
+from launcher.planning.model_files import beginning, small_json
 from launcher.recipe.recipe import Recipe
 
-SMALL = 1 << 20
-"""Bytes; what is read of a file at most."""
 ADDED = re.compile(r'"added_tokens":\s*')
 """In a tokenizer.json it stands before the vocabulary, which may be large."""
 
@@ -54,7 +53,8 @@ def _directory(recipe: Recipe) -> Path | None:
 def _added_tokens(directory: Path | None) -> dict[str, int]:
     """The tokens that a tokenizer knows beside its vocabulary, special ones among them."""
     listed: Any = _read(directory, "added_tokens.json")
-    if (start := _beginning(directory, "tokenizer.json")) and (found := ADDED.search(start)):
+    start = "" if directory is None else beginning(directory / "tokenizer.json")
+    if (found := ADDED.search(start)) is not None:
         try:
             entries, _ = json.JSONDecoder().raw_decode(start, found.end())
             return {str(entry["content"]): int(entry["id"]) for entry in entries}
@@ -66,18 +66,5 @@ def _added_tokens(directory: Path | None) -> dict[str, int]:
 
 
 def _read(directory: Path | None, file: str) -> Any:
-    """What a small JSON file holds; None where there is none, or none that can be read."""
-    try:
-        return json.loads(_beginning(directory, file))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _beginning(directory: Path | None, file: str) -> str:
-    if directory is None or not paths.is_file(path := directory / file):
-        return ""
-    try:
-        with path.open("rb") as opened:
-            return opened.read(SMALL).decode("utf-8", "replace")
-    except OSError:
-        return ""
+    """What a small JSON file of the model holds; None where there is none."""
+    return None if directory is None else small_json(directory / file)

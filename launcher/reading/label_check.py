@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from launcher import tasks
 from launcher.errors import Problem, nearest
 from launcher.reading.data_section import files, read_options
-from launcher.reading.files import FULL_READ_BYTES, declared_classes, read_rows
+from launcher.reading.files import FULL_READ_BYTES, read_rows
 from launcher.reading.opening import size_of
 from launcher.reading.split_reading import EXAMPLES_SHOWN, Split, teaches
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import TaskSpec
-from launcher.tasks.shared.labels import class_name, likeness
+from launcher.tasks.shared.labels import likeness
 from launcher.tasks.shared.rows import shown
 
 MANY_CLASSES = 50
@@ -41,7 +41,7 @@ def label_sets(recipe: Recipe, train: Split, others: Sequence[Split]) -> Iterato
     if given is None and (not train.names or not train.complete or train.failed):
         return
     known = given or known_classes(recipe, train)
-    problem = None if declared(recipe) and not spec.words else spec.class_problem(known, train.names)
+    problem = None if train.declared and not spec.words else spec.class_problem(known, train.names)
     if problem is not None:
         yield problem
     else:
@@ -138,18 +138,4 @@ def label_count(recipe: Recipe, train: Split) -> int | None:
 def known_classes(recipe: Recipe, train: Split) -> tuple[str, ...]:
     """The classes of the training data, as they are declared where they are; of tags all those that the same types may need."""
     spec = tasks.of(recipe)
-    return spec.known_classes(declared(recipe) or spec.classes_of(train.names))
-
-
-def declared(recipe: Recipe) -> tuple[str, ...] | None:
-    """The classes that the training files declare, as cells with them are read."""
-    data = recipe.data
-    if not tasks.of(recipe).classes or not isinstance(data.label, str) or data.train is None:
-        return None
-    names = declared_classes(files(data.train), read_options(data), data.label)
-    return None if names is None else as_read(names)
-
-
-def as_read(names: Iterable[str]) -> tuple[str, ...]:
-    """Declared classes as cells with them are read."""
-    return tuple(class_name(name) or name for name in names)
+    return spec.known_classes(train.declared or spec.classes_of(train.names))

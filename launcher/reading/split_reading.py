@@ -12,13 +12,14 @@ from launcher import tasks
 from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
 from launcher.reading.data_section import files, options_for, read_options
-from launcher.reading.files import Peek, peek, words_are_lines
+from launcher.reading.files import Peek, declared_classes, peek, words_are_lines
 from launcher.reading.messages import where
 from launcher.reading.opening import size_of
 from launcher.reading.options import ReadOptions
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.findings import Seen
+from launcher.tasks.shared.labels import as_read
 from launcher.tasks.shared.rows import HEADER_AGAIN, Mistake, Row, Value, is_header
 from launcher.tasks.shared.tagging import NONE, OUTSIDE, scheme_of
 from launcher.tasks.shared.words import words as words_of
@@ -60,6 +61,8 @@ class Split:
     begun_by_quotes: int = 0
     numbers: int = 0
     """Rows whose texts are nothing but numbers, as those of a column of ids are."""
+    declared: tuple[str, ...] | None = None
+    """The classes that the training files declare, as cells with them are read."""
     doubts: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Kind of finding that is worth a note -> how often, and where first."""
     teaches: bool = False
@@ -85,6 +88,8 @@ class Split:
             from launcher.reading.cleaning import kept
 
             split.count = sum(1 for _ in kept(recipe, split.kept)) if split.complete else None
+        if name == "train" and paths and not split.failed:
+            split.declared = _declared(paths, recipe)
         return split
 
     @classmethod
@@ -147,6 +152,14 @@ class Split:
             self.counts[name] += 1
             if self.counts[name] == 1:
                 self.places[name] = where(path, row.position + (number if lines else 0))
+
+
+def _declared(paths: Sequence[Path], recipe: Recipe) -> tuple[str, ...] | None:
+    data = recipe.data
+    if not tasks.of(recipe).classes or not isinstance(data.label, str):
+        return None
+    names = declared_classes(paths, read_options(data), data.label)
+    return None if names is None else as_read(names)
 
 
 def _not_sentences(path: Path, rows: Sequence[Row], spec: TaskSpec, lines: bool) -> Iterator[Problem]:

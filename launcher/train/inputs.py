@@ -55,6 +55,8 @@ def longest_input(recipe: Recipe) -> int | None:
 
 def check_vocabulary(ids: NDArray[np.int32], tokenizer: Any, rows: int) -> None:
     """Raises RunFailed('model') where there is a token that the model's embeddings, of so many rows, don't have."""
+    if len(tokenizer) <= rows:
+        return
     highest = int(ids.max(initial=0))
     if highest >= rows:
         word = tokenizer.convert_ids_to_tokens(highest)

@@ -155,10 +155,9 @@ def _built(
     if recipe.prune.shrinks:
         recipe = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
     built = build_model(recipe, task, dataset.label_names, tokenizer)
-    if len(tokenizer) > (rows := built.base.config.vocab_size):
-        for split in (dataset.train, dataset.validation, dataset.test):
-            if split is not None:
-                check_vocabulary(split.ids, tokenizer, rows)
+    for split in (dataset.train, dataset.validation, dataset.test):
+        if split is not None:
+            check_vocabulary(split.ids, tokenizer, built.base.config.vocab_size)
     if ranks.is_main:
         for doubt in built.doubts:
             events.notice(doubt, "warning")

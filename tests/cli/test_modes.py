@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.cases import quick
 
 from launcher.runs.directory import RunDir
 
@@ -39,9 +40,7 @@ def made(directory: Path) -> Iterator[tuple[str, int]]:
             yield str(path.relative_to(directory)), path.stat().st_mode & 0o777
 
 
-@pytest.mark.parametrize(
-    "umask", [0o002, *(pytest.param(umask, marks=pytest.mark.long) for umask in (0o000, 0o022, 0o077))]
-)
+@pytest.mark.parametrize("umask", quick([0o000, 0o002, 0o022, 0o077], [0o002]))
 def test_what_is_made_outside_of_runs_has_the_modes_that_the_umask_leaves(
     finished: Finished, tiny: tuple[str, ...], tmp_path: Path, umask: int
 ) -> None:
@@ -55,7 +54,7 @@ def test_what_is_made_outside_of_runs_has_the_modes_that_the_umask_leaves(
     assert modes["page.html"] == 0o644 & ~umask
 
 
-@pytest.mark.parametrize("umask", [pytest.param(0o022, marks=pytest.mark.long), 0o077])
+@pytest.mark.parametrize("umask", quick([0o022, 0o077], [0o077]))
 def test_a_shared_run_lets_its_group_read_the_model_and_nothing_else(
     tiny: tuple[str, ...], tmp_path: Path, umask: int
 ) -> None:

@@ -8,6 +8,6 @@ from typing import Any
 import pytest
 
 
-def quick(cases: Iterable[str], among: Collection[str]) -> list[Any]:
+def quick(cases: Iterable[object], among: Collection[object]) -> list[Any]:
     """All cases, of which those that aren't among these carry the mark long."""
     return [pytest.param(case, marks=() if case in among else pytest.mark.long) for case in cases]

@@ -35,8 +35,8 @@ class LaunchServer:
             return _process(argv, cwd, environment, stdin, timeout_s)
         with tempfile.TemporaryDirectory() as directory:
             files = [Path(directory, name) for name in ("stdin", "stdout", "stderr")]
-            for path in files:
-                path.write_text(stdin or "", encoding="utf-8") if path.name == "stdin" else path.touch()
+            for path, text in zip(files, (stdin or "", "", ""), strict=True):
+                path.write_text(text, encoding="utf-8")
             request = {
                 "args": list(args),
                 "cwd": str(cwd),

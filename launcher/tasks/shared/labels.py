@@ -164,6 +164,11 @@ def are_several(names: Iterable[str], delimiter: str) -> bool:
     return fitting > 1 and 2 * fitting > len(joint)
 
 
+def as_read(names: Iterable[str]) -> tuple[str, ...]:
+    """Declared classes as cells with them are read."""
+    return tuple(class_name(name) or name for name in names)
+
+
 def class_mistake(value: Value) -> str | None:
     """What is wrong with the cell of one class, or None."""
     if isinstance(value, list) or isinstance(unwritten(value), list):

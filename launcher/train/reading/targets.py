@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from launcher import tasks
 from launcher.errors import RunFailed
-from launcher.reading.label_check import as_read, unknown_label
+from launcher.reading.label_check import unknown_label
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Seen
-from launcher.tasks.shared.labels import class_numbers
+from launcher.tasks.shared.labels import as_read, class_numbers
 from launcher.tasks.shared.rows import HEADER_AGAIN, is_header
 from launcher.train.reading.sources import Source, place
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.cases import quick
 from support.waiting import wait_until
 from support.wandb_stub import API_KEY, ENTITY, WandbStub
 
@@ -462,7 +463,7 @@ def test_a_server_that_goes_away_and_comes_back_gets_every_row(server: WandbStub
     assert [row["_step"] for row in server.history(RUN)] == list(range(1, 51))
 
 
-@pytest.mark.parametrize("code", [401, *(pytest.param(code, marks=pytest.mark.long) for code in (403, 404))])
+@pytest.mark.parametrize("code", quick([401, 403, 404], [401]))
 def test_a_server_that_refuses_rows_for_a_while_gets_every_row_once_and_in_order(
     server: WandbStub, start: Start, code: int
 ) -> None:
@@ -582,7 +583,7 @@ def test_a_run_that_began_offline_goes_online_when_the_server_is_back(
 # The client fails
 
 
-@pytest.mark.parametrize("victim", ["wandb-core", pytest.param("client", marks=pytest.mark.long)])
+@pytest.mark.parametrize("victim", quick(["wandb-core", "client"], ["wandb-core"]))
 @pytest.mark.fault(20)
 def test_a_client_that_is_killed_is_started_again_and_nothing_is_lost(
     server: WandbStub, start: Start, run_dir: Path, victim: str
@@ -724,7 +725,7 @@ def test_disabled_starts_nothing(server: WandbStub, start: Start, run_dir: Path)
 # The training fails
 
 
-@pytest.mark.parametrize("mode", ["online", pytest.param("offline", marks=pytest.mark.long)])
+@pytest.mark.parametrize("mode", quick(["online", "offline"], ["online"]))
 @pytest.mark.fault(21)
 def test_a_training_that_is_killed_and_resumed_has_one_monotonic_history(
     server: WandbStub, run_dir: Path, mode: str
