@@ -29,6 +29,7 @@ def recipe_for_file(run: Path, file: str | None, words: list[str], *, labelled: 
     from launcher.errors import Problem, UserError
     from launcher.loading.resolve import dump_recipe, read_recipe_file
     from launcher.planning.given_data import recipe_for
+    from launcher.planning.run_data import recipe_with_data
     from launcher.reading.given_files import check_given
     from launcher.runs.directory import RunDir
     from launcher.runs.provenance import read_data_used
@@ -38,6 +39,8 @@ def recipe_for_file(run: Path, file: str | None, words: list[str], *, labelled: 
             raise UserError(
                 Problem("says how a file is read", "override", words[0], None, "give the file, too")
             )
+        if labelled:
+            recipe_with_data(RunDir(run))
         yield []
         return
     recipe = recipe_for(read_recipe_file(RunDir(run).recipe), Path(file), words, Path.cwd())

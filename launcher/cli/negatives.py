@@ -30,14 +30,15 @@ def find_negatives(run: Path, corpus: str, words: list[str], asked: Asked, as_js
     from launcher.cli.output import say, show, show_json
     from launcher.cli.train_process import run_verb, write_recipe
     from launcher.errors import UserError
-    from launcher.loading.resolve import dump_recipe, read_recipe_file
+    from launcher.loading.resolve import dump_recipe
     from launcher.planning.given_data import recipe_for
+    from launcher.planning.run_data import recipe_with_data
     from launcher.reading.corpus import documents
     from launcher.runs.directory import RunDir
     from launcher.runs.records import tree_of
     from launcher.runs.verb_results import Negatives
 
-    recipe = read_recipe_file(RunDir(run).recipe)
+    recipe = recipe_with_data(RunDir(run))
     tasks.refuse_without_negatives(recipe)
     if asked.labelled and not tasks.of(recipe).label_columns:
         raise UserError(f"--labelled: task={recipe.task} learns no label here", "leave it out")

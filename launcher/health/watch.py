@@ -81,10 +81,7 @@ class Watched:
             self._silent_s += passed_s
         self._last = beat
         steps = self._beats.step_seconds()
-        state = self.process.state()
-        bound = None
-        if floor is not None:
-            bound = bounds.bound_s(beat.phase, floor, steps, longest, halted=state in HALTED)
+        bound = None if floor is None else bounds.bound_s(beat.phase, floor, steps, longest)
         return RankHealth(
             self.rank,
             beat.phase,
@@ -92,7 +89,7 @@ class Watched:
             beat.step,
             round(self._silent_s, 1),
             None if bound is None else round(bound, 1),
-            state,
+            self.process.state(),
         )
 
 

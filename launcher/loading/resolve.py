@@ -138,14 +138,13 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def read_recipe_file(path: Path) -> Recipe:
     """A resolved recipe as `dump_recipe` wrote it: no environment, no overrides, paths as they stand."""
-    nodes, problems = _read(path, schema_of(Recipe))
+    name = f"{path.parent.name}/{path.name}"  # every run has one of this name
+    nodes, problems = _read(path, schema_of(Recipe), name)
     mistakes = Mistakes(problems)
-    merged = {
-        key: Given(node, f"{path.name}:{node.line}", RECIPE, path.parent) for key, node in nodes.items()
-    }
-    values = _fitting(merged, path.name, mistakes, readable=True)
+    merged = {key: Given(node, f"{name}:{node.line}", RECIPE, path.parent) for key, node in nodes.items()}
+    values = _fitting(merged, name, mistakes, readable=True)
     origins = {key: given.where for key, given in merged.items()}
-    recipe = _build(values, origins, path.name, mistakes, readable=True)
+    recipe = _build(values, origins, name, mistakes, readable=True)
     if mistakes.problems or recipe is None:
         raise UserError(mistakes.problems)
     return recipe
@@ -202,10 +201,12 @@ def _recipe(
     return path, written
 
 
-def _read(path: Path, schema: Schema) -> tuple[dict[str, Node], list[Problem]]:
+def _read(path: Path, schema: Schema, name: str | None = None) -> tuple[dict[str, Node], list[Problem]]:
+    """What stands in a file, and what is wrong with it, told by its name or the one given."""
     problems: list[Problem] = []
-    tree = parse(read_text(path, path.name), path.name, problems)
-    nodes, unknown = flatten(tree, schema, path.name)
+    name = name or path.name
+    tree = parse(read_text(path, name), name, problems)
+    nodes, unknown = flatten(tree, schema, name)
     return nodes, problems + unknown
 
 

@@ -33,7 +33,11 @@ LONGEST_HEADER = 100 << 20
 """Bytes; what safetensors itself allows."""
 LFS_POINTER = b"version https://git-lfs"
 ADAPTER = "adapter_config.json"
-WITHOUT_ADAPTER = "merge it into the model, or take adapter_config.json away to train the model without it"
+PROMPTS = frozenset(
+    {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "CARTRIDGE"}
+)
+UNMERGEABLE = PROMPTS | {"ADAPTION_PROMPT", "XLORA", "POLY"}
+"""Kinds of adapters, as peft calls them, that are more than a change of weights: there is nothing to merge."""
 NO_MODELS = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 NO_DATA = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 """Variables that keep models, and data, from being fetched."""
@@ -59,6 +63,9 @@ def adapter_alone(settings: object, directory: Path) -> Fault:
     """Why an adapter can't be started from, with what its adapter_config.json holds."""
     base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
     message = f"holds an adapter of {base} and no model" if base else "holds an adapter and no model"
+    if kind := _unmergeable(settings):
+        remedy = f"give the model itself{f', {base}' if base else ''}: no training can start from what it has learnt"
+        return Fault(f"{message}; it is a {kind}, which can't be merged into one", remedy)
     if paths.is_file(directory.parent / "config.json"):
         return Fault(message, f"give {directory.parent}, where it is merged")
     return Fault(
@@ -66,6 +73,19 @@ def adapter_alone(settings: object, directory: Path) -> Fault:
         "merge it by peft: PeftModel.from_pretrained(model, ADAPTER).merge_and_unload().save_pretrained(DIR); "
         "put the tokenizer there, and give DIR",
     )
+
+
+def adapter_beside(settings: object) -> Fault:
+    """Why a model can't be started from that an adapter lies beside, with what its adapter_config.json holds."""
+    merge = "" if _unmergeable(settings) else "merge it into the model, or "
+    remedy = f"{merge}take adapter_config.json away to train the model without it"
+    return Fault("holds an adapter beside the model", remedy)
+
+
+def _unmergeable(settings: object) -> str | None:
+    """The kind of an adapter that weights can't take in; None for every other."""
+    kind = settings.get("peft_type") if isinstance(settings, dict) else None
+    return kind if isinstance(kind, str) and kind in UNMERGEABLE else None
 
 
 def cache_faults(name: str, revision: str, *, weights: bool, forbidden: str) -> list[Fault]:
@@ -121,7 +141,7 @@ def _directory_faults(directory: Path, *, weights: bool) -> Iterator[Fault]:
         if not has_config or _weights_file(directory) is None:
             yield adapter_alone(small_json(directory / ADAPTER), directory)
             return
-        yield Fault("holds an adapter beside the model", WITHOUT_ADAPTER)
+        yield adapter_beside(small_json(directory / ADAPTER))
     if not has_config:
         yield _without_config(directory)
         return

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from launcher.errors import Problem, UserError
-from launcher.loading.resolve import Loaded
+from launcher.loading.resolve import Loaded, read_recipe_file
 from launcher.planning.model_files import ADAPTER
 from launcher.runs.directory import RunDir
 from launcher.runs.finding import find
@@ -20,6 +20,7 @@ def with_model_directories(loaded: Loaded, cwd: Path) -> Loaded:
     recipe = loaded.recipe
     if recipe.distill.teacher is not None:
         teacher = _model_directory(loaded, "distill.teacher", recipe.distill.teacher, cwd)
+        _check_teacher(loaded, RunDir(teacher.parent), recipe.distill.teacher)
         distill = recipe.distill.model_copy(update={"teacher": str(teacher)})
         recipe = recipe.model_copy(update={"distill": distill})
     if recipe.init_from is not None:
@@ -41,6 +42,23 @@ def _model_directory(loaded: Loaded, key: str, reference: str, cwd: Path) -> Pat
             replace(problem, where=origin, field=key, value=reference) for problem in error.problems
         ) from None
     return _model_of(run, key, origin)
+
+
+def _check_teacher(loaded: Loaded, run: RunDir, given: str) -> None:
+    """Raises UserError where the teacher is the model of a run whose recipe can't be read, or names another task."""
+    if not run.recipe.is_file():
+        return
+    origin = loaded.origins["distill.teacher"]
+    try:
+        task = read_recipe_file(run.recipe).task
+    except UserError as error:
+        why = "; ".join(f"{problem.where}: {problem.message}" for problem in error.problems)
+        raise UserError(
+            Problem(f"its recipe can't be read: {why}", origin, "distill.teacher", given, "give another run")
+        ) from None
+    if task != loaded.recipe.task:
+        text, remedy = f"was trained for task={task}", f"give a run of task={loaded.recipe.task}"
+        raise UserError(Problem(text, origin, "distill.teacher", given, remedy))
 
 
 def _model_of(run: RunDir, key: str, origin: str) -> Path:

@@ -16,6 +16,7 @@ from launcher.data_source import name_and_config
 from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
 from launcher.reading.data_section import cut_fractions, files, options_for, read_options
+from launcher.reading.equal_files import by_content
 from launcher.reading.files import peek, split_sizes
 from launcher.reading.header_lines import header_among_rows
 from launcher.reading.label_check import known_classes, label_count, label_sets, nothing_to_learn
@@ -216,6 +217,8 @@ def _notes(recipe: Recipe, *splits: Split) -> Iterator[str]:
     for doubt in (*spec.column_doubts(splits[0].columns), *doubts):
         yield f"data.train: {doubt.message}; {doubt.remedy}"
     for split in splits:
+        if split.unlabelled:
+            yield f"data.{split.name}: {split.unlabelled:,} rows without a label are left out"
         if split.empty:
             yield f"data.{split.name}: {split.empty} of {split.rows} rows read have no text"
         if split.rows and split.numbers == split.rows:
@@ -235,26 +238,28 @@ def _notes(recipe: Recipe, *splits: Split) -> Iterator[str]:
 
 
 def _files_given_again(recipe: Recipe) -> Iterator[str]:
-    """A sentence for each file that a split names again, by whatever path, and each other one that is trained on."""
+    """A sentence for each file that a split names again, by whatever path or as a copy, and each other one that is trained on."""
     data = recipe.data
     extra = {f"eval.extra.{name}": (Path(path),) for name, path in recipe.eval.extra.items()}
     splits = {"data.validation": files(data.validation), "data.test": files(data.test), **extra}
-    trained_on = _by_identity(files(data.train))
-    for key, given in {"data.train": files(data.train), **splits}.items():
-        for identity, (first, *others) in _by_identity(given).items():
+    given = {"data.train": files(data.train), **splits}
+    same = by_content(path for paths in given.values() for path in paths)
+    trained_on = {same[path]: path for path in reversed(given["data.train"])}
+    for key, paths_given in given.items():
+        for content in dict.fromkeys(same[path] for path in paths_given):
+            first, *others = [path for path in paths_given if same[path] == content]
             if others:
                 names = ", ".join(dict.fromkeys(path.name for path in (first, *others)))
-                yield f"{key}: {names}: one file, given {len(others) + 1} times; each of its rows counts as often"
-            if key != "data.train" and identity in trained_on:
-                yield f"{key}: {first.name} is trained on, too: what is measured on it says nothing of other texts"
+                what = "one file" if _is_one((first, *others)) else "files of the same content"
+                yield f"{key}: {names}: {what}, given {len(others) + 1} times; each of its rows counts as often"
+            if key != "data.train" and (original := trained_on.get(content)) is not None:
+                copy = "" if _is_one((first, original)) else f", as {original}, byte for byte the same"
+                yield f"{key}: {first.name} is trained on, too{copy}: what is measured on it says nothing of other texts"
 
 
-def _by_identity(given: Sequence[Path]) -> dict[object, list[Path]]:
-    """The paths by the file that they lead to."""
-    found: dict[object, list[Path]] = {}
-    for path in given:
-        found.setdefault(paths.identity(path), []).append(path)
-    return found
+def _is_one(given: Sequence[Path]) -> bool:
+    """Whether all paths lead to one file."""
+    return len({paths.identity(path) for path in given}) == 1
 
 
 def _done(facts: DataFacts, problems: Sequence[Problem]) -> DataFacts:

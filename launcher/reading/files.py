@@ -46,6 +46,8 @@ class Reader:
     """The classes that a file declares for a column, where files of this format can."""
     edition: int = 1
     """See EDITIONS."""
+    unlabelled: Callable[[Path, str], int] | None = None
+    """Rows that have none of the classes that a file declares for a column."""
 
 
 @cache
@@ -56,7 +58,8 @@ def reader_of(name: FormatName) -> Reader:
         dialect = getattr(module, DIALECTS[name])
         return Reader(partial(module.rows, dialect=dialect), partial(module.count, dialect=dialect))
     count, class_names = getattr(module, "count", None), getattr(module, "class_names", None)
-    return Reader(module.rows, count, class_names, EDITIONS.get(name, 1))
+    unlabelled = getattr(module, "unlabelled", None)
+    return Reader(module.rows, count, class_names, EDITIONS.get(name, 1), unlabelled)
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,26 @@ def declared_classes(files: Sequence[Path], options: ReadOptions, column: str) -
     readers = [reader_of(resolve_format(path, options)).class_names for path in files]
     found = {read(path, column) if read else None for path, read in zip(files, readers, strict=True)}
     return found.pop() if len(found) == 1 else None
+
+
+def left_out(path: Path, options: ReadOptions, column: object) -> int:
+    """Rows of which a file that declares classes says that they have none, as some of SNLI's; 0 where it says so of all.
+
+    They are left out of what is trained and measured on, from files and from the hub alike.
+    """
+    unlabelled = reader_of(resolve_format(path, options)).unlabelled
+    if unlabelled is None or not isinstance(column, str):
+        return 0
+    found = unlabelled(path, column)
+    return found if found != count_rows(path, options) else 0
+
+
+def labelled_rows(path: Path, options: ReadOptions, column: str | None) -> Iterator[Row]:
+    """The rows of a file without those that are `left_out`."""
+    rows = read_rows(path, options)
+    if column is None or not left_out(path, options, column):
+        return rows
+    return (row for row in rows if row.values.get(column) is not None)
 
 
 def reading_of(path: Path, options: ReadOptions) -> str:

@@ -12,7 +12,7 @@ from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
 from launcher.reading.cleaning import cleaner
 from launcher.reading.data_section import options_for
-from launcher.reading.files import Peek, read_rows
+from launcher.reading.files import Peek, labelled_rows
 from launcher.reading.header_lines import header_among_rows
 from launcher.reading.label_check import unknown_label
 from launcher.reading.messages import where
@@ -28,7 +28,8 @@ def given_rows(path: Path, recipe: Recipe, *, labelled: bool = False, most: int 
     Raises UserError with every column that is missing, or with the cells that don't fit.
     """
     options, spec = options_for(path, recipe.data), tasks.of(recipe)
-    rows = list(islice(read_rows(path, options), most))
+    label = recipe.data.label if labelled and isinstance(recipe.data.label, str) else None
+    rows = list(islice(labelled_rows(path, options, label), most))
     if not rows:
         raise UserError(Problem("holds no rows", where=str(path)))
     columns = tuple(dict.fromkeys(name for row in rows for name in row.values))

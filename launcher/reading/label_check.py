@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from launcher import tasks
 from launcher.errors import Problem, nearest
 from launcher.reading.data_section import files, read_options
-from launcher.reading.files import FULL_READ_BYTES, read_rows
+from launcher.reading.files import FULL_READ_BYTES, labelled_rows
 from launcher.reading.opening import size_of
-from launcher.reading.split_reading import EXAMPLES_SHOWN, Split, teaches
+from launcher.reading.split_reading import EXAMPLES_SHOWN, Lesson, Split
 from launcher.recipe.recipe import Recipe
-from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.labels import likeness
 from launcher.tasks.shared.rows import shown
 
@@ -69,20 +69,44 @@ def label_sets(recipe: Recipe, train: Split, others: Sequence[Split]) -> Iterato
 
 
 def nothing_to_learn(recipe: Recipe, train: Split) -> Iterator[Problem]:
-    """The problem of training data of which no row has what the task learns from."""
-    if train.rows and not train.failed and not _teaches(recipe, train):
-        text = f"no row has {tasks.of(recipe).lesson}: there is nothing to learn"
+    """The problem of training data of which no row has what the task learns from, or all rows say the same."""
+    if not train.rows or train.failed:
+        return
+    spec, lesson = tasks.of(recipe), _lesson(recipe, train)
+    if lesson is None or lesson.enough(spec):
+        return
+    if not lesson.teaches:
+        text = f"no row has {spec.lesson}: there is nothing to learn"
         remedy = "name another column, or give data that have them; launch predict needs none"
+        yield Problem(text, "data.train", "data.label", recipe.data.label, remedy)
+    elif recipe.distill.teacher is None:
+        text, remedy = all_alike(lesson.labels[0])
         yield Problem(text, "data.train", "data.label", recipe.data.label, remedy)
 
 
-def _teaches(recipe: Recipe, train: Split) -> bool:
-    """Whether something can be learnt from a row; where none of the first can be, small files are read to the end."""
-    paths = files(recipe.data.train)
-    if train.teaches or train.complete or any(size_of(path) > FULL_READ_BYTES for path in paths):
-        return train.teaches or not train.complete
-    rows = (row for path in paths for row in read_rows(path, read_options(recipe.data)))
-    return any(teaches(tasks.of(recipe), row) for row in rows)
+def all_alike(label: Label) -> tuple[str, str]:
+    """Message and remedy where each row of the training data has this label."""
+    said = shown(list(label) if isinstance(label, tuple) else label)
+    return (
+        f"every row has the label {said}: there is nothing to learn",
+        "give data whose labels differ, or name another column",
+    )
+
+
+def _lesson(recipe: Recipe, train: Split) -> Lesson | None:
+    """What can be learnt; where it isn't enough in the first rows, small files are read on. None where it isn't known."""
+    spec, paths = tasks.of(recipe), files(recipe.data.train)
+    if train.complete or train.lesson.enough(spec):
+        return train.lesson
+    if any(size_of(path) > FULL_READ_BYTES for path in paths):
+        return None
+    label = recipe.data.label if isinstance(recipe.data.label, str) else None
+    for path in paths:
+        for row in labelled_rows(path, read_options(recipe.data), label):
+            train.lesson.add(spec, row)
+            if train.lesson.enough(spec):
+                return train.lesson
+    return train.lesson
 
 
 def _metric_problems(spec: TaskSpec, known: Sequence[str]) -> Iterator[Problem]:

@@ -12,12 +12,12 @@ from launcher import tasks
 from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
 from launcher.reading.data_section import files, options_for, read_options
-from launcher.reading.files import Peek, declared_classes, peek, words_are_lines
+from launcher.reading.files import Peek, declared_classes, left_out, peek, words_are_lines
 from launcher.reading.messages import where
 from launcher.reading.opening import size_of
 from launcher.reading.options import ReadOptions
 from launcher.recipe.recipe import Recipe
-from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Seen
 from launcher.tasks.shared.labels import as_read
 from launcher.tasks.shared.rows import HEADER_AGAIN, Mistake, Row, Value, is_header
@@ -36,6 +36,29 @@ EXAMPLES_SHOWN = 3
 
 
 QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"', re.DOTALL)
+
+
+@dataclass
+class Lesson:
+    """What can be learnt from rows, as far as it has to be known whether it is anything."""
+
+    teaches: bool = False
+    """Whether a row was seen that something can be learnt from."""
+    labels: list[Label] = field(default_factory=list)
+    """What rows say that fit the task, two different things at most."""
+
+    def add(self, spec: TaskSpec, row: Row) -> None:
+        """Look at one more row."""
+        if (self.teaches and len(self.labels) > 1) or next(spec.mistakes(row), None) is not None:
+            return
+        label = spec.label(row) if spec.label_columns else None
+        self.teaches = self.teaches or not spec.label_columns or spec.teaches(label)
+        if len(self.labels) < 2 and label not in self.labels:
+            self.labels.append(label)
+
+    def enough(self, spec: TaskSpec) -> bool:
+        """Whether there is something to learn."""
+        return self.teaches and (len(self.labels) > 1 or not spec.learns_differences)
 
 
 @dataclass
@@ -65,8 +88,9 @@ class Split:
     """The classes that the training files declare, as cells with them are read."""
     doubts: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Kind of finding that is worth a note -> how often, and where first."""
-    teaches: bool = False
-    """Whether a row was seen that something can be learnt from."""
+    lesson: Lesson = field(default_factory=Lesson)
+    unlabelled: int = 0
+    """Rows left out since they have none of the classes that their files declare."""
     failed: bool = False
 
     @property
@@ -103,7 +127,7 @@ class Split:
         return split
 
     def _add(self, path: Path, options: ReadOptions, recipe: Recipe, problems: list[Problem]) -> None:
-        seen = _read(path, options)
+        seen = self._labelled(path, _read(path, options), options, recipe.data.label)
         self.columns = self.columns or seen.columns
         self.complete = self.complete and seen.complete
         self.count = None if self.count is None or seen.count is None else self.count + seen.count
@@ -127,6 +151,15 @@ class Split:
             self._learn(spec, path, row, told)
             self._learn_classes(spec, path, row, lines)
 
+    def _labelled(self, path: Path, seen: Peek, options: ReadOptions, label: object) -> Peek:
+        """What was read without the rows that are left out."""
+        without = left_out(path, options, label)
+        if not without:
+            return seen
+        self.unlabelled += without
+        rows = tuple(row for row in seen.rows if row.values.get(str(label)) is not None)
+        return replace(seen, rows=rows, count=None if seen.count is None else seen.count - without)
+
     def _learn(self, spec: TaskSpec, path: Path, row: Row, told: Set[str]) -> None:
         texts = [row.values.get(column) for column in spec.text_columns]
         self.rows += 1
@@ -138,7 +171,7 @@ class Split:
         begun = [text for text in texts if isinstance(text, str) and text[:1] == '"']
         self.begun_by_quotes += len(begun)
         self.quoted += sum(QUOTED.fullmatch(text) is not None for text in begun)
-        self.teaches = self.teaches or teaches(spec, row)
+        self.lesson.add(spec, row)
         for finding in spec.findings(row, ()) if told else ():
             if finding.kind in told:
                 count, first = self.doubts.get(finding.kind, (0, where(path, row.position)))
@@ -182,13 +215,6 @@ def _not_sentences(path: Path, rows: Sequence[Row], spec: TaskSpec, lines: bool)
             'an empty line ends a sentence; where full stops do: awk \'{print} $1=="." {print ""}\' %s > NEW'
         )
         yield Problem(text, str(path), "data.train", None, remedy % path.name)
-
-
-def teaches(spec: TaskSpec, row: Row) -> bool:
-    """Whether a row fits the task and gives it something to learn."""
-    return next(spec.mistakes(row), None) is None and (
-        not spec.label_columns or spec.teaches(spec.label(row))
-    )
 
 
 def _are_numbers(value: Value) -> bool:

@@ -74,6 +74,10 @@ class Embedding(TaskSpec):
     def chosen_metric(self) -> str:
         return self.recipe.eval.metric or ("spearman" if self.learns_scores else self.metric)
 
+    @property
+    def learns_differences(self) -> bool:
+        return self.learns_scores
+
     def metrics_of(self, names: Sequence[str] | None) -> tuple[str, ...]:
         shorter = self.recipe.embedding.dimensions or ()
         return ("loss", *self.metrics, *(f"{metric}/{size}" for size in shorter for metric in self.metrics))

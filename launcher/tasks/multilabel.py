@@ -48,6 +48,10 @@ class MultiLabel(TaskSpec):
     def least_classes(self) -> int:
         return 1
 
+    @property
+    def learns_differences(self) -> bool:
+        return True
+
     def label_mistake(self, row: Row, value: Value) -> str | None:
         if not isinstance(self.recipe.data.label, str):
             return labels.flag_mistake(value)

@@ -57,6 +57,10 @@ class Ranking(TaskSpec):
         """A document, and not the query that several are ranked for."""
         return self.given_texts[1:]
 
+    @property
+    def learns_differences(self) -> bool:
+        return True
+
     def label_mistake(self, row: Row, value: Value) -> str | None:
         relevance, most = labels.score(value), self.recipe.ranking.max_relevance
         if relevance is None:

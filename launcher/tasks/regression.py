@@ -51,6 +51,10 @@ class Regression(TaskSpec):
         said = Said(label.name, f"Numbers from {min(label.numbers):g} to {max(label.numbers):g}.")
         return Guess((0.6 if fractions else 0.4) + named, why, {"data.text": text, "data.label": said})
 
+    @property
+    def learns_differences(self) -> bool:
+        return True
+
     def label_mistake(self, row: Row, value: Value) -> str | None:
         return labels.score_mistake(value)
 

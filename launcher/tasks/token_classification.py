@@ -54,6 +54,12 @@ IOB1 = Kind(
     harmless=True,
 )
 """What is said instead where all tags of all splits are written that way."""
+NO_WORD = Kind(
+    "words are empty, so that no tag of theirs is learnt or found",
+    "leave them out of the lists, with their tags",
+    in_rows=False,
+    before_launch="leave them out of the lists, with their tags",
+)
 
 
 class TokenClassification(TaskSpec):
@@ -168,6 +174,9 @@ class TokenClassification(TaskSpec):
         return tags(row.values.get(column)) or ()
 
     def findings(self, row: Row, names: Sequence[str]) -> Iterator[Finding]:
+        for number, word in enumerate(self.words_of(row)):
+            if not word.strip():
+                yield Finding("no word", f"word {number + 1}", number)
         scheme, found = _scheme(tuple(names), self.recipe.tagging.scheme), self.class_names(row)
         for number, (before, after) in enumerate(zip((None, *found), (*found, None), strict=True)):
             follows, as_iob1 = _pair(before, after, scheme)
@@ -178,7 +187,7 @@ class TokenClassification(TaskSpec):
                 yield Finding("sequence", text, min(number, len(found) - 1))
 
     def kinds(self, found: Mapping[str, object]) -> dict[str, Kind]:
-        return {"sequence": SEQUENCE if NOT_IOB1 in found else IOB1}
+        return {"sequence": SEQUENCE if NOT_IOB1 in found else IOB1, "no word": NO_WORD}
 
     def sequences(self, row: Row, text_of: Callable[[str], str]) -> Iterator[Any]:
         yield self.words_of(row)

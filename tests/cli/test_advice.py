@@ -63,6 +63,10 @@ def test_an_explanation_is_a_list_and_a_page(launch: Launch, done: Path, tmp_pat
             "states of the first token",
         ),
         (("distill.teacher=nobody",), "no run 'nobody'"),
+        (
+            ("distill.teacher={done}", "task=token-classification"),
+            "was trained for task=classification\n      -> give a run of task=token-classification",
+        ),
         (("prune.ffn=1.5",), "prune.ffn=1.5: must be"),
     ],
 )

@@ -81,7 +81,12 @@ def noread(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def trained(here: Path) -> Path:
     """What the command line takes for a run with a model."""
-    run = new_run(plan_of({"executor": "local"}, run_dir=here / "runs" / "done"))
+    return trained_run(here)
+
+
+def trained_run(here: Path, **recipe: Any) -> Path:
+    """The same with other keys in its recipe."""
+    run = new_run(plan_of({"executor": "local", **recipe}, run_dir=here / "runs" / "done"))
     write_bare_model(run.model)
     run.result.write_text('{"status": "completed"}')
     return run.path
@@ -329,6 +334,47 @@ def test_no_name_of_a_file_is_not_the_usual_one(
 def test_a_page_that_can_not_be_written(refusal: Refusal, asked: list[list[str]]) -> None:
     problem = refusal("explain", "done", "--text", "good", "--html", "/proc/x.html")
     assert problem["field"] == "--html"
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["eval", "done"],
+        ["predict", "done", "--text", "x"],
+        ["export", "done", "--onnx"],
+        ["explain", "done", "--text", "x"],
+        ["data", "--step", "2", "done"],
+        ["predict", "done", "corpus.csv", "--negatives", "2"],
+    ],
+    ids=lambda words: words[0] + words[2][:6] if len(words) > 2 else words[0],
+)
+def test_a_run_whose_recipe_is_damaged(
+    refusal: Refusal, trained: Path, asked: list[list[str]], words: list[str]
+) -> None:
+    (trained / "recipe.yaml").write_text("task: [classification\n")
+    Path("corpus.csv").write_text("text\nx\n")
+    assert refusal(*words)["where"] == "done/recipe.yaml:2"
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "words", [["eval", "done"], ["export", "done", "--onnx"], ["data", "--step", "2", "done"]]
+)
+def test_a_run_whose_data_are_gone(
+    refusal: Refusal, here: Path, asked: list[list[str]], words: list[str]
+) -> None:
+    gone = here / "gone.csv"
+    trained_run(here, data={"train": str(gone)})
+    problem = refusal(*words)
+    assert (problem["where"], problem["message"]) == (str(gone), "no such file")
+    assert asked == []
+
+
+def test_a_label_where_there_are_none(refusal: Refusal, here: Path, asked: list[list[str]]) -> None:
+    trained_run(here, task="regression")
+    problem = refusal("explain", "done", "--text", "good", "--label", "LABEL_0")
+    assert problem["message"] == "task=regression has no labels"
     assert asked == []
 
 

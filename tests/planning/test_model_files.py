@@ -136,6 +136,20 @@ def test_an_adapter_is_no_model(tmp_path: Path) -> None:
     assert "holds an adapter of roberta-base and no model" in mistake(tmp_path, "model.name=m")
 
 
+def test_an_adapter_that_no_weights_can_take_in_is_not_to_be_merged(tmp_path: Path) -> None:
+    settings = {"peft_type": "PROMPT_TUNING", "base_model_name_or_path": "roberta-base"}
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert mistake(tmp_path, "model.name=m") == (
+        "model.name: holds an adapter of roberta-base and no model; it is a PROMPT_TUNING, which can't be merged into one "
+        "-> give the model itself, roberta-base: no training can start from what it has learnt"
+    )
+    beside = model(tmp_path / "n", "model.safetensors", "tokenizer.json") / "adapter_config.json"
+    beside.write_text(json.dumps(settings), encoding="utf-8")
+    said = mistake(tmp_path, "model.name=n")
+    assert said.endswith("beside the model -> take adapter_config.json away to train the model without it")
+
+
 def test_the_adapter_of_a_run_is_merged_beside_it(tmp_path: Path) -> None:
     directory = model(tmp_path / "run" / "model", "model.safetensors", "tokenizer.json")
     (directory / "adapter").mkdir()

@@ -95,7 +95,7 @@ def test_another_file_is_read_as_the_training_data_or_as_its_extension_says(
 
 def test_facts_of_given_splits(write: Write) -> None:
     train, validation = write("train.csv", rows(30, classes=3)), write("validation.csv", rows(6))
-    more = write("more.csv", rows(30, classes=3))
+    more = write("more.csv", rows(30, classes=3).replace("text ", "line "))
     assert check_data(recipe(train=(train, more), validation=validation)) == DataFacts(
         train_examples=60,
         validation_examples=6,
@@ -129,7 +129,7 @@ def test_with_test_data_given_nothing_is_cut_off_for_testing(write: Write) -> No
 
 
 def test_a_file_that_is_also_trained_on_is_noted(write: Write) -> None:
-    train, other = write("train.csv", rows(10)), write("other.csv", rows(10))
+    train, other = write("train.csv", rows(10)), write("other.csv", rows(11))
     (note,) = check_data(recipe(train=(train, other), validation=train)).notes
     assert note.startswith("data.validation: train.csv is trained on, too")
     assert check_data(recipe(train=train, validation=other)).notes == ()
@@ -141,6 +141,22 @@ def test_a_file_that_is_also_trained_on_is_noted(write: Write) -> None:
         "data.train: other.csv, link.csv: one file, given 2 times",
     ]
     assert notes[2].startswith("data.validation: link.csv is trained on, too")
+
+
+def test_a_copy_of_a_file_that_is_trained_on_is_noted(write: Write) -> None:
+    train, copy, other = write("train.csv", rows(10)), write("copy.csv", rows(10)), write("dev.csv", rows(9))
+    (told,) = check_data(recipe(train=train, validation=copy, test=other)).notes
+    assert told == (
+        f"data.validation: copy.csv is trained on, too, as {train}, byte for byte the same: "
+        "what is measured on it says nothing of other texts"
+    )
+    (twice,) = check_data(recipe(train=(train, copy), validation=other)).notes
+    assert twice == (
+        "data.train: train.csv, copy.csv: files of the same content, given 2 times; each of its rows counts as often"
+    )
+    # A file as long as another is no copy of it.
+    turned = write("turned.csv", "text,label\n" + "".join(reversed(rows(10).splitlines(keepends=True)[1:])))
+    assert check_data(recipe(train=train, validation=turned)).notes == ()
 
 
 def test_of_hub_data_nothing_is_known() -> None:
@@ -159,8 +175,8 @@ def test_of_a_large_file_the_lines_are_counted_and_the_classes_are_left_open(
 
 
 def test_empty_texts_are_noted(write: Write) -> None:
-    content = "text,label\na,0\n,1\nb,1\n"
-    facts = check_data(recipe(train=write("train.csv", content), validation=write("dev.csv", content)))
+    content, other = "text,label\na,0\n,1\nb,1\n", "text,label\nc,0\n,1\nd,1\n"
+    facts = check_data(recipe(train=write("train.csv", content), validation=write("dev.csv", other)))
     assert facts.notes == tuple(
         f"data.{split}: 1 of 3 rows read have no text" for split in ("train", "validation")
     )
@@ -481,6 +497,35 @@ def test_rows_of_which_none_has_a_label_are_a_mistake(write: Write) -> None:
     for label in (("x", "y"), "none"):
         (found,) = problems(recipe("multilabel", train=train, validation=train, label=label))
         assert "no row has a label: there is nothing to learn" in found
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "said"),
+    [
+        ("regression", "2.5", "2.5"),
+        ("multilabel", "x|y", "['x', 'y']"),
+        ("classification", "x", "'x'"),
+        ("ordinal", "3", "'3'"),
+    ],
+)
+def test_labels_that_are_all_one_teach_nothing(write: Write, task: str, label: str, said: str) -> None:
+    train = write("train.csv", "text,label\n" + "".join(f"text {n},{label}\n" for n in range(5)))
+    (found,) = problems(recipe(task, train=train, validation=train))
+    assert f"every row has the label {said}: there is nothing to learn" in found
+    # Of evaluation data nothing is learnt.
+    other = write(
+        "other.csv", Path(train).read_text() + f"text,{label.replace('x|y', 'x').replace('2', '3')}\n"
+    )
+    if task in ("regression", "multilabel"):
+        assert check_data(recipe(task, train=other, validation=train)).validation_examples == 5
+
+
+def test_scores_of_a_longer_file_that_are_all_one_are_read_to_the_end(write: Write) -> None:
+    text = "text " * 300
+    body = "text,label\n" + "".join(f"{text}{n},2.5\n" for n in range(1200))
+    (found,) = problems(recipe("regression", train=write("alike.csv", body)))
+    assert "every row has the label 2.5" in found
+    assert check_data(recipe("regression", train=write("last.csv", f"{body}other,3\n"))).train_examples
 
 
 def test_a_name_with_a_comma_is_a_name(write: Write) -> None:

@@ -58,6 +58,7 @@ def compare_command(
     from dataclasses import asdict
 
     from launcher.cli.output import show, show_json
+    from launcher.loading.resolve import read_recipe_file
     from launcher.report.comparison import compare, figures
     from launcher.report.significance import TEST
 
@@ -69,9 +70,11 @@ def compare_command(
     known = [figures(run, metric, machine) for run in runs]
     rows = compare(known)
     if latency:
-        for run in runs:
-            if not _has_latency(run, machine):
-                _measure(run, machine)
+        untimed = [run for run in runs if not _has_latency(run, machine)]
+        for run in untimed:
+            read_recipe_file(run.recipe)  # what is wrong with one is told before any model is loaded
+        for run in untimed:
+            _measure(run, machine)
         rows = compare([figures(run, metric, machine) for run in runs])
     _tell_doubts(runs, known)
     if best:

@@ -77,11 +77,13 @@ def _only_run(words: tuple[str, ...]) -> str:
 def _show_step(reference: str, step: int, runs_dir: Path | None, *, as_json: bool) -> None:
     from launcher.cli.output import printable, show, show_json
     from launcher.cli.train_process import run_verb
+    from launcher.planning.run_data import recipe_of_step
     from launcher.runs.finding import find
     from launcher.runs.records import tree_of
     from launcher.runs.verb_results import TrainedStep
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
+    recipe_of_step(run, step)
     result = run_verb(["step", str(run.path), str(step)], TrainedStep)
     if as_json:
         show_json(tree_of(result))

@@ -11,6 +11,7 @@ import click
 from launcher.cli import options
 
 if TYPE_CHECKING:
+    from launcher.recipe.recipe import Recipe
     from launcher.runs.directory import RunDir
     from launcher.runs.verb_results import Explanation, Word
 
@@ -61,7 +62,7 @@ def explain_command(
     tasks.refuse_unexplained(recipe)
     tasks.of(recipe).rows_of(texts)
     if label is not None:
-        _refuse_unknown(label, directory)
+        _refuse_unknown(label, directory, recipe)
     if html is not None:
         check_writable(Path(html), "--html")
     words = [word for text in texts for word in ("--text", text)]
@@ -76,11 +77,15 @@ def explain_command(
             _show(explanation)
 
 
-def _refuse_unknown(label: str, run: RunDir) -> None:
-    """Raises UserError where the model's configuration lists its labels and this is none of them."""
+def _refuse_unknown(label: str, run: RunDir, recipe: Recipe) -> None:
+    """Raises UserError where there are no labels, or the model's configuration lists them and this is none of them."""
+    from launcher import tasks
     from launcher.errors import Problem, UserError, choices
     from launcher.runs.records import read_json
 
+    if not tasks.of(recipe).classes:
+        remedy = "leave it out: the number that is predicted is explained"
+        raise UserError(Problem(f"task={recipe.task} has no labels", None, "--label", label, remedy))
     listed = (read_json(run.model / "config.json") or {}).get("id2label")
     names = [str(name) for name in listed.values()] if isinstance(listed, dict) else []
     if names and label not in names:

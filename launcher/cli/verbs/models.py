@@ -217,6 +217,8 @@ def export_command(
     from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb
     from launcher.errors import Problem, UserError
+    from launcher.planning.run_data import recipe_with_data
+    from launcher.runs.directory import RunDir
     from launcher.runs.files import filled
     from launcher.runs.records import tree_of
     from launcher.runs.verb_results import Exported
@@ -229,6 +231,8 @@ def export_command(
         )
     if int8 and not onnx:
         raise click.UsageError("--int8 goes with --onnx", click.get_current_context())
+    if onnx:
+        recipe_with_data(RunDir(run))
     flags = [*(["--onnx"] if onnx else []), *(["--int8"] if int8 else [])]
     with filled(target):
         result = run_verb(["export", str(run), "--output", str(target), *flags], Exported)

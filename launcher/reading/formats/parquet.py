@@ -55,6 +55,32 @@ def class_names(path: Path, column: str) -> tuple[str, ...] | None:
     return names_at(names_given(_opened(path).schema_arrow.metadata or {}), column)
 
 
+def unlabelled(path: Path, column: str) -> int:
+    """Rows that have none of the classes that the file declares for a column of one class each; -1 says so, or nothing."""
+    names = class_names(path, column)
+    if names is None:
+        return 0
+    file = _opened(path)
+    owner, *steps = [column] if column in file.schema_arrow.names else column.split(".")
+    batches = file.iter_batches(batch_size=BATCH_ROWS, columns=[owner])
+    return sum(_without_class(batch.column(0), steps, len(names)) for batch in batches)
+
+
+def _without_class(cells: Any, steps: list[str], classes: int) -> int:
+    """Of one batch; of lists, which hold several classes, none."""
+    import pyarrow.compute as compute
+    from pyarrow import types
+
+    for step in steps:
+        if not types.is_struct(cells.type):
+            return 0
+        cells = compute.struct_field(cells, step)
+    if not types.is_integer(cells.type):
+        return 0
+    named = compute.and_(compute.greater_equal(cells, 0), compute.less(cells, classes))
+    return len(cells) - (compute.sum(named).as_py() or 0)
+
+
 def _cells(column: Any, feature: Any) -> list[Value]:
     """The values of one column, classes by the names that `feature` has.
 

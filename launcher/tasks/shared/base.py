@@ -407,6 +407,11 @@ class TaskSpec:
         return 2
 
     @property
+    def learns_differences(self) -> bool:
+        """Whether nothing is learnt where all rows have the same label."""
+        return self.one_class
+
+    @property
     def one_class(self) -> bool:
         """Whether each example has just one class."""
         return self.classes and not self.several

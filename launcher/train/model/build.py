@@ -16,7 +16,7 @@ from launcher import tasks
 from launcher.errors import RunFailed
 from launcher.families import find
 from launcher.families.shared.names import DropoutKeys, Sizes
-from launcher.planning.model_files import WITHOUT_ADAPTER
+from launcher.planning.model_files import adapter_beside
 from launcher.recipe.model import Dropout, Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.runs.best_model import STEP_FILE, Kept
@@ -190,8 +190,9 @@ def _renew_output(model: Any) -> None:
 
 def _check_loaded(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
     """Only the head may be fresh: a checkpoint that lacks parts of the encoder is not the model it says it is."""
-    if getattr(model, "peft_config", None):
-        raise RunFailed("model", f"{name} holds an adapter beside the model", WITHOUT_ADAPTER)
+    for adapter in (getattr(model, "peft_config", None) or {}).values():
+        beside = adapter_beside({"peft_type": getattr(adapter.peft_type, "value", None)})
+        raise RunFailed("model", f"{name} {beside.message}", beside.remedy)
     encoder = f"{model.base_model_prefix}."
     other_shape = [key for key, *_ in report["mismatched_keys"]]
     for keys, fault in ((report["missing_keys"], "no weights"), (other_shape, "weights of another shape")):

@@ -16,7 +16,7 @@ from launcher.reading.cells import plain
 from launcher.reading.class_names import with_names
 from launcher.reading.cleaning import kept
 from launcher.reading.data_section import files, read_options
-from launcher.reading.files import content_hash, declared_classes, peek, read_rows, reading_of
+from launcher.reading.files import content_hash, declared_classes, labelled_rows, left_out, peek, reading_of
 from launcher.reading.messages import where
 from launcher.reading.nested import add_reached, dotted_names
 from launcher.reading.options import ReadOptions
@@ -66,7 +66,7 @@ class LocalSource:
         with _failing_as_data():
             for path in self.paths:
                 name = str(path)
-                for row in read_rows(path, self.options):
+                for row in labelled_rows(path, self.options, self.label):
                     yield name, row
 
     def identity(self) -> list[str]:
@@ -84,7 +84,11 @@ class LocalSource:
         return False
 
     def notes(self) -> list[str]:
-        return []
+        with _failing_as_data():
+            counts = {path: left_out(path, self.options, self.label) for path in self.paths}
+        return [
+            f"{path}: {count} rows without a label are left out" for path, count in counts.items() if count
+        ]
 
 
 @dataclass(frozen=True)
@@ -253,11 +257,17 @@ def _unasked(source: str, dataset: Any) -> str | None:
 
 def _labelled(dataset: Any, label: str | None) -> Any:
     """The rows that have a class, where the data set declares them and only some have none, as in SNLI."""
-    if getattr(dataset.features.get(label), "names", None) is None:
+    owner, *steps = [label] if label in dataset.features else str(label).split(".")
+    feature = dataset.features.get(owner)
+    for step in steps:
+        feature = feature.get(step) if isinstance(feature, Mapping) else None
+    if getattr(feature, "names", None) is None:
         return dataset
     import pyarrow.compute
 
-    numbers = dataset.select_columns([label]).with_format("arrow")[:][label]
+    numbers = dataset.select_columns([owner]).with_format("arrow")[:][owner]
+    for step in steps:
+        numbers = pyarrow.compute.struct_field(numbers, step)
     known = pyarrow.compute.greater_equal(numbers, 0).fill_null(False).to_numpy()
     return dataset.select(known.nonzero()[0]) if known.any() and not known.all() else dataset
 

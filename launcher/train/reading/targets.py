@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from launcher import tasks
 from launcher.errors import RunFailed
-from launcher.reading.label_check import unknown_label
+from launcher.reading.label_check import all_alike, unknown_label
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.findings import Seen
@@ -65,13 +65,10 @@ def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple
     if raw and not any(map(spec.teaches, raw)):
         text = f"no training example has {spec.lesson}: there is nothing to learn"
         raise RunFailed("data", text, "name another column, or give data that have them")
-    if not spec.classes:
-        return ()
-    if isinstance(recipe.data.label, tuple):
-        return recipe.data.label
-    declared = spec.given_classes or as_read(train.class_names() or ())
-    if declared:
-        return declared
+    known = _known_names(recipe, train)
+    if known is not None:
+        _refuse_all_alike(recipe, raw)
+        return known
     seen = classes_seen(spec, raw)
     names = spec.classes_of(seen)
     if spec.class_problem(names, seen) is not None:
@@ -86,7 +83,25 @@ def label_names_of(recipe: Recipe, train: Source, raw: Sequence[Label]) -> tuple
             else "no training example has a label"
         )
         raise RunFailed("data", f"{text}: there is nothing to learn", "give data with more classes")
+    _refuse_all_alike(recipe, raw)
     return names
+
+
+def _known_names(recipe: Recipe, train: Source) -> tuple[str, ...] | None:
+    """The classes where the labels needn't be looked through for them; none for a task without classes."""
+    spec = tasks.of(recipe)
+    if not spec.classes:
+        return ()
+    if isinstance(recipe.data.label, tuple):
+        return recipe.data.label
+    return spec.given_classes or as_read(train.class_names() or ()) or None
+
+
+def _refuse_all_alike(recipe: Recipe, raw: Sequence[Label]) -> None:
+    """Raises RunFailed where all labels are one, and only what tells them apart can be learnt."""
+    alike = bool(raw) and all(label == raw[0] for label in raw)
+    if alike and tasks.of(recipe).learns_differences and recipe.distill.teacher is None:
+        raise RunFailed("data", *all_alike(raw[0]))
 
 
 def classes_seen(spec: TaskSpec, raw: Sequence[Label]) -> dict[str, Seen]:

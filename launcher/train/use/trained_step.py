@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import Problem, UserError
-from launcher.loading.resolve import read_recipe_file
 from launcher.planning.plan import step_counts
+from launcher.planning.run_data import recipe_of_step
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
-from launcher.runs.provenance import DataUsed, read_data_used
+from launcher.runs.provenance import DataUsed
 from launcher.runs.verb_results import TrainedExample, TrainedStep
 from launcher.train.dataset.prepare import Dataset, rows_of
 from launcher.train.inputs import prepare_dataset, tokenizer_for
@@ -25,11 +25,7 @@ def examples_of(run: RunDir, step: int, progress: Callable[[int, int], None]) ->
 
     Raises UserError where the run has no such step, or its data are no longer those that it trained on.
     """
-    recipe = read_recipe_file(run.recipe)
-    used = read_data_used(run)
-    if used is None:
-        raise UserError(Problem("has read no data yet", where=run.run_id, remedy="ask again once it trains"))
-    _refuse_other_step(recipe, step, used)
+    recipe, used = recipe_of_step(run, step)
     tokenizer = tokenizer_for(recipe)
     dataset = prepare_dataset(recipe, tokenizer, progress)
     _refuse_changed(run, used, dataset)
@@ -46,13 +42,6 @@ def examples_of(run: RunDir, step: int, progress: Callable[[int, int], None]) ->
         for each in ids
     ]
     return TrainedStep(step, (step - 1) // per_epoch, tuple(examples))
-
-
-def _refuse_other_step(recipe: Recipe, step: int, used: DataUsed) -> None:
-    total = step_counts(recipe, used.examples["train"])[1]
-    if not 1 <= step <= total:
-        problem = Problem("there is no such step", where="--step", value=step, remedy=f"1 to {total}")
-        raise UserError(problem)
 
 
 def _refuse_changed(run: RunDir, used: DataUsed, dataset: Dataset) -> None:

@@ -188,9 +188,11 @@ def test_several_labels(
     ("task", "train", "validation", "message"),
     [
         ("classification", "a,x\nb,y\n", "c,x\nd,z\n", "v.csv:3: label 'z' is not in the training data"),
-        ("multilabel", "a,x|y\n", "c,x|z\n", "v.csv:2: label 'z' is not in the training data"),
+        ("multilabel", "a,x|y\nb,y\n", "c,x|z\n", "v.csv:2: label 'z' is not in the training data"),
         ("classification", "a,x\nb,\nc,y\n", "c,x\n", "train.csv:3: label: the label is empty"),
         ("classification", "a,x\nb,x\n", "c,x\n", "every training example has the label 'x'"),
+        ("regression", "a,2.5\nb,2.50\n", "c,2\n", "every row has the label 2.5: there is nothing to learn"),
+        ("multilabel", "a,x|y\nb,x|y\n", "c,x\n", "every row has the label ['x', 'y']: there is nothing"),
         ("classification", "a,x\nb,y\n", "c,\n", "no row of"),
         ("regression", "a,1\nb,high\n", "c,2\n", "train.csv:3: label: 'high' is not a finite number"),
         ("regression", "a,1\nb,2,3\n", "c,2\n", "train.csv:3: 3 fields, but 2 columns"),

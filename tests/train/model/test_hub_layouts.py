@@ -14,6 +14,7 @@ from support.training import recipe
 from transformers import AutoModel
 
 from launcher.errors import RunFailed
+from launcher.planning.model_files import UNMERGEABLE
 from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.model.build import BuiltModel, build_model
 from launcher.train.tasks import get_task
@@ -186,3 +187,12 @@ def test_what_sentence_transformers_would_do_otherwise_is_told(encoder: Path, tm
     fitting = {"pooling": "cls", "prompts": {"query": "query: "}}
     (doubt,) = build(tmp_path / "m", task="embedding", embedding=fitting).doubts
     assert "2_Dense" in doubt
+
+
+def test_peft_merges_every_other_adapter() -> None:
+    from peft import PeftType
+    from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+
+    tuners = {kind.value: PEFT_TYPE_TO_TUNER_MAPPING.get(kind) for kind in PeftType}
+    without = {name for name, tuner in tuners.items() if not hasattr(tuner, "merge_and_unload")}
+    assert without - {"XLORA", "POLY"} <= UNMERGEABLE

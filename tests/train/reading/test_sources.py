@@ -14,6 +14,7 @@ from launcher.errors import RunFailed
 from launcher.loading.resolve import load
 from launcher.reading.check import check_data
 from launcher.reading.files import read_rows
+from launcher.reading.given_files import given_rows
 from launcher.reading.options import ReadOptions
 from launcher.recipe.recipe import Recipe
 from launcher.train.reading.sources import open_sources
@@ -61,6 +62,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     features = Features({"tokens": List(Value("string")), "gold": {"tags": of_tags}})
     (directory / "tagged").mkdir()
     Dataset.from_dict(nested, features=features).to_parquet(directory / "tagged" / "train.parquet")
+    (directory / "within").mkdir()
+    within = {"text": ["a", "b", "c"], "gold": [{"class": 0}, {"class": -1}, {"class": 1}]}
+    features = Features({"text": Value("string"), "gold": {"class": of_class}})
+    Dataset.from_dict(within, features=features).to_parquet(directory / "within" / "train.parquet")
     (directory / "scripted").mkdir()
     (directory / "scripted" / "scripted.py").touch()
     return directory
@@ -139,6 +144,31 @@ def test_rows_without_a_class_are_left_out_and_told_but_not_where_all_are(publis
     assert labels == ["neg", "pos"]
     assert notes == [f"{published}/partly [train]: 2 rows without a label are left out"]
     assert "has a label" in refused(published, "data.source=plain", CUT, "data.train_split=test")
+
+
+def test_a_file_of_them_is_read_as_the_hub_s_is(published: Path) -> None:
+    given = ("data.train=partly/train.parquet", "data.validation=plain/dev.parquet")
+    labels, names, notes = read(published, *given)
+    assert (labels, names) == (["neg", "pos"], ("pos", "neg"))
+    assert notes == [f"{published}/partly/train.parquet: 2 rows without a label are left out"]
+    facts = check_data(recipe_of(published, *given))
+    assert facts.train_examples == 2
+    assert facts.notes == ("data.train: 2 rows without a label are left out",)
+    # A file that says of no row what it is isn't meant to be trained on.
+    assert "has a label" in refused(published, "data.train=plain/test.parquet", given[1])
+    # What is evaluated later is read in the same way, and what is predicted is every row.
+    recipe, file = recipe_of(published, *given), published / "partly/train.parquet"
+    assert len(given_rows(file, recipe, labelled=True)) == 2
+    assert len(given_rows(file, recipe)) == 4
+
+
+@pytest.mark.parametrize(
+    "data", [("data.source=within", CUT), ("data.train=within/train.parquet", "data.split=[0.5,0.5]")]
+)
+def test_a_class_within_an_object_may_be_missing_too(published: Path, data: tuple[str, str]) -> None:
+    labels, _, notes = read(published, *data, "data.label=gold.class")
+    assert labels == ["pos", "neg"]
+    assert notes[0].endswith("1 rows without a label are left out")
 
 
 @pytest.mark.parametrize("words", [("saved", "data.validation_split=validation_matched"), ("alone", CUT)])
