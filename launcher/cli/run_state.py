@@ -17,7 +17,7 @@ from launcher.errors import DamagedFile, LauncherError, UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.shared.outcome import ending_of, is_newer, readable_result, without_result
 from launcher.figures import human_number, human_seconds, moment
-from launcher.health.stalls import seen_from_outside
+from launcher.health.stalls import SHOWN_FROM, seen_from_outside
 from launcher.runs.attempts import Attempt, Hang
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, Phase, Recent, Said, Step, StepTimes
@@ -344,15 +344,26 @@ def state_lines(state: RunState) -> Iterator[str]:
 def stalled(run: RunDir, job: JobState) -> Hang | None:
     """What makes no progress in a job that is on its nodes."""
     attempt = run.last_attempt() if job.status in ON_NODES else None
-    if attempt is None or attempt.read().job_id != job.job_id:
+    record = None if attempt is None else attempt.read()
+    if attempt is None or record is None or record.job_id != job.job_id or record.status is not None:
         return None
     return seen_from_outside(attempt)
+
+
+def _stall_line(stall: Hang) -> str:
+    """What makes no progress, and what follows: much may take a minute, and is no hang for that."""
+    bound = stall.bound_s
+    if bound is None:
+        return _row("stuck", stall.sentence)
+    follows = "is being ended" if stall.silent_s > bound else f"is ended after {human_seconds(bound)}"
+    label = "stuck" if stall.silent_s > SHOWN_FROM * bound else "quiet"
+    return _row(label, f"{stall.sentence}; the attempt {follows}")
 
 
 def _health_lines(state: RunState) -> Iterator[str]:
     """What hangs, and who is slow, as long as the run goes on."""
     if state.stall is not None:
-        yield _row("stuck", state.stall.sentence)
+        yield _stall_line(state.stall)
     times = state.step_times
     if times is not None and times.sentence is not None and state.status in ON_NODES:
         yield _row("slow", times.sentence)

@@ -27,8 +27,11 @@ Phase = Literal[
     "ended",
 ]
 """What a rank is doing; of two that have done as many steps, the one with the earlier of these is behind."""
-Part = Literal["", "data", "forward", "backward", "gradients", "optimizer", "results"]
-"""What of a step, in order; `gradients` and `results` are those of the other ranks, which are waited for."""
+Part = Literal["", "data", "forward", "backward", "gradients", "optimizer", "results", "others"]
+"""What of a step, in order; `gradients` and `results` are those of the other ranks, which are waited for.
+
+In any phase `others` is waiting until all ranks have come as far.
+"""
 PHASES: tuple[Phase, ...] = get_args(Phase)
 PARTS: tuple[Part, ...] = get_args(Part)
 TIMED: tuple[Part, ...] = ("data", "forward", "backward", "gradients", "optimizer")

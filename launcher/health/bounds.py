@@ -33,12 +33,14 @@ def floor_s(word: str | None) -> float | None:
     return seconds
 
 
-def bound_s(phase: Phase, floor: float, steps: Sequence[float], longest: Mapping[str, float]) -> float:
-    """Longest that a rank in this phase may show no progress.
+def bound_s(
+    phase: Phase, floor: float, steps: Sequence[float], longest: Mapping[str, float], *, halted: bool = False
+) -> float:
+    """Longest that a rank in this phase may show no progress; one that is halted does nothing, whatever it was doing.
 
     `steps`: seconds of the newest steps; `longest`: the longest that each phase went without progress before.
     """
-    if phase == "step":
+    if phase == "step" or halted:
         return max(floor, TIMES * _quantile(steps))
     seen = longest.get(phase)
     return UNKNOWN * floor if seen is None else max(KNOWN * floor, TIMES * seen)

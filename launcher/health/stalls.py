@@ -17,7 +17,7 @@ from launcher.runs.attempts import Hang
 STALE_S = 15.0
 """A node whose file is so much older than the newest doesn't write any more."""
 SHOWN_FROM = 1 / 3
-"""Share of its bound after which a stall is worth telling."""
+"""Share of its bound after which a stall is worth telling, after a minute in any case."""
 DOING: Mapping[Phase | Part, str] = {
     "starting": "is starting",
     "loading": "is loading data",
@@ -35,6 +35,7 @@ DOING: Mapping[Phase | Part, str] = {
     "gradients": "waits for the gradients of others",
     "optimizer": "is in the optimizer",
     "results": "waits for the results of the step",
+    "others": "waits for other ranks",
 }
 
 
@@ -64,7 +65,7 @@ class RankSeen:
             return "is gone"
         health = self.health
         in_step = health.phase in ("step", "first step")
-        text = DOING[health.part if in_step else health.phase]
+        text = DOING[health.part if in_step or health.part else health.phase]
         text += " of its first steps" if health.phase == "first step" and health.part else ""
         if self.is_halted:
             return f"{text}, halted by a signal"
@@ -74,7 +75,7 @@ class RankSeen:
         """The smaller, the further behind."""
         health = self.health
         where = (health.step, PHASES.index(health.phase), PARTS.index(health.part))
-        return (not self.is_gone, *where, not (self.is_halted or self.is_stale))
+        return (not self.is_gone, not self.is_halted, *where, not self.is_stale)
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,13 @@ class Stall:
         """As a record, at this moment in Unix seconds."""
         silent_s, behind = round(self.silent_s, 1), self.behind
         if behind is None:
-            return Hang(self.sentence, silent_s, at)
-        return Hang(self.sentence, silent_s, at, behind.rank, behind.host, behind.health.step)
+            return Hang(self.sentence, silent_s, at, bound_s=self.bound_s)
+        step = behind.health.step
+        return Hang(self.sentence, silent_s, at, behind.rank, behind.host, step, self.bound_s)
 
     @property
     def is_worth_telling(self) -> bool:
-        return self.silent_s > SHOWN_FROM * (self.bound_s or FLOOR_S)
+        return self.silent_s > min(SHOWN_FROM * (self.bound_s or FLOOR_S), FLOOR_S)
 
 
 def stall_of(places: Sequence[RankSeen]) -> Stall | None:
@@ -118,9 +120,13 @@ def stall_of(places: Sequence[RankSeen]) -> Stall | None:
 
 
 def _bound_s(going: Sequence[RankSeen]) -> float | None:
-    """The longest that a rank may take; that of one whose node tells nothing is of a phase it may have left long ago."""
+    """The longest that a rank may take, of those that are halted where there are such: all others wait for them.
+
+    That of one whose node tells nothing is of a phase it may have left long ago.
+    """
     telling = [place for place in going if not place.is_stale] or going
-    bounds = [place.health.bound_s for place in telling]
+    bounds = [place.health.bound_s for place in telling if place.is_halted]
+    bounds = bounds or [place.health.bound_s for place in telling]
     known = [bound for bound in bounds if bound is not None]
     return max(known) if len(known) == len(bounds) else None
 
@@ -141,7 +147,12 @@ def named(place: RankSeen) -> str:
 
 
 def seen_from_outside(attempt: AttemptDir) -> Hang | None:
-    """What makes no progress in an attempt that runs, by what its nodes wrote last; None where nothing is worth telling."""
+    """What makes no progress in an attempt that runs, by what its nodes wrote last; None where nothing is worth telling.
+
+    Of one that is being ended what its nodes said when they began to.
+    """
+    if (ending := attempt.read_hang()) is not None:
+        return ending
     nodes = read_nodes(attempt)
     ours = time.time() if any(node.host == socket.gethostname() for node in nodes) else 0.0
     stall = stall_of(places_of(nodes, ours))

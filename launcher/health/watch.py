@@ -81,7 +81,10 @@ class Watched:
             self._silent_s += passed_s
         self._last = beat
         steps = self._beats.step_seconds()
-        bound = None if floor is None else bounds.bound_s(beat.phase, floor, steps, longest)
+        state = self.process.state()
+        bound = None
+        if floor is not None:
+            bound = bounds.bound_s(beat.phase, floor, steps, longest, halted=state in HALTED)
         return RankHealth(
             self.rank,
             beat.phase,
@@ -89,7 +92,7 @@ class Watched:
             beat.step,
             round(self._silent_s, 1),
             None if bound is None else round(bound, 1),
-            self.process.state(),
+            state,
         )
 
 

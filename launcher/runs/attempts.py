@@ -124,4 +124,6 @@ class Hang:
     host: str | None = None
     step: int | None = None
     """Steps that this rank has done."""
+    bound_s: float | None = None
+    """After how long it is ended; None where nobody does."""
     others: Mapping[str, Any] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
 from launcher.train.dataset.prepare import Dataset, prepare, training_texts
 from launcher.train.pretrained import load_config, read_json
+from launcher.train.process.file_locks import nothing
 from launcher.train.process.stop_requests import never
 from launcher.train.tokens.encoder import length_of
 from launcher.train.tokens.tokenizer import load_tokenizer, position_limit, train_tokenizer
@@ -24,9 +25,11 @@ def prepare_dataset(
     tokenizer: Any,
     progress: Callable[[int, int], None],
     stop: Callable[[], bool] = never,
+    on_wait: Callable[[], None] = nothing,
 ) -> Dataset:
     """The recipe's data, tokenised for its model."""
-    return prepare(recipe, tokenizer, progress=progress, stop=stop, position_limit=longest_input(recipe))
+    limit = longest_input(recipe)
+    return prepare(recipe, tokenizer, progress=progress, stop=stop, on_wait=on_wait, position_limit=limit)
 
 
 def tokenizer_for(recipe: Recipe, tell: Callable[[str], None] | None = None) -> Any:

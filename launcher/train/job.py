@@ -273,7 +273,11 @@ def _prepare_together(
     dataset = None
     with contextlib.suppress(RunStopped):
         dataset = prepare_dataset(
-            recipe, tokenizer, lambda done, total: events.phase("tokenising", done, total), stop
+            recipe,
+            tokenizer,
+            lambda done, total: events.phase("tokenising", done, total),
+            stop,
+            on_wait=lambda: events.heartbeat.waits("tokenising"),
         )
     if ranks.any(dataset is None) or dataset is None:
         raise RunStopped("stopped before the training began")

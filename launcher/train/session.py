@@ -71,7 +71,7 @@ def run_attempt(run: RunDir, attempt: AttemptDir, stop: StopFlag, heartbeat: Hea
         plan = read_plan(run, attempt)
         if attempt.plan.exists():
             events.notice(plan.notes[-1])
-        ranks = distributed.join(plan)
+        ranks = distributed.join(plan, heartbeat)
         become_writer(run, ranks)
         plan = pinned(run, plan, ranks)
         try_machine(run, attempt, plan, ranks, events)

@@ -55,6 +55,36 @@ def test_each_mark_is_progress_and_says_where_the_rank_is() -> None:
     assert len(seen.step_seconds()) == 2
 
 
+def test_waiting_for_others_is_told_but_within_a_step_where_its_parts_say_so() -> None:
+    beats = Beats.shared()
+    assert beats.descriptor is not None
+    seen, heartbeat = BeatsOf(os.getpid(), beats.descriptor), Heartbeat(beats)
+    told = []
+
+    def look() -> None:
+        told.append((seen.beat().phase, seen.beat().part))
+
+    heartbeat.phase("loading data")
+    heartbeat.waits("tokenising")
+    look()
+    heartbeat.phase("evaluating")
+    with heartbeat.waiting():
+        look()
+    look()
+    heartbeat.begin_step(7)
+    heartbeat.gradients()
+    with heartbeat.waiting():
+        look()
+    look()
+    assert told == [
+        ("tokenising", "others"),
+        ("evaluation", "others"),
+        ("evaluation", ""),
+        ("first step", "gradients"),
+        ("first step", "gradients"),
+    ]
+
+
 def test_the_newest_steps_are_kept() -> None:
     beats = Beats.shared()
     assert beats.descriptor is not None

@@ -18,6 +18,11 @@ def test_other_phases_have_longer_and_learn_from_what_they_took_before() -> None
     assert (unknown, quick, slow) == (1800, 600, 2500)
 
 
+def test_a_halted_rank_has_the_bound_of_a_step_in_whatever_phase_it_is() -> None:
+    assert bound_s("loading", 60, [], {}, halted=True) == 60
+    assert bound_s("evaluation", 60, [20.0] * 100, {"evaluation": 900.0}, halted=True) == 100
+
+
 def test_the_variable_is_seconds_or_off() -> None:
     assert [floor_s(word) for word in (None, " ", "5", "0.5", "off", "OFF", "0")] == [
         FLOOR_S,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher.health.beats import Phase
 from launcher.health.records import NodeHealth, RankHealth, write_node
 from launcher.health.stalls import STALE_S, places_of, seen_from_outside, stall_of
 from launcher.runs.attempt_directory import AttemptDir
@@ -111,3 +112,46 @@ def test_a_run_whose_watchers_are_halted_too_is_seen_by_the_clock_of_their_machi
         assert seen.sentence.endswith(
             "waits for the gradients of others, and its node tells nothing any more"
         )
+
+
+def test_a_halted_rank_is_behind_wherever_the_others_stand() -> None:
+    """It prepares data for the others, which have come less far."""
+    waits = RankHealth(1, "loading", "", 0, 61.0, bound_s=1800.0, state="S")
+    halted = RankHealth(0, "tokenising", "", 0, 61.0, bound_s=60.0, state="T")
+    stall = stall_of(places_of([node(0, halted, waits)]))
+    assert stall is not None
+    assert stall.sentence == "no progress for 61 s: rank 0 on node1 is tokenising, halted by a signal"
+    assert stall.is_hang, "by the bound of the rank that is halted"
+
+
+@pytest.mark.parametrize("phase", ["tokenising", "evaluation", "save"])
+def test_a_rank_that_waits_for_the_others_is_not_behind_them(phase: Phase) -> None:
+    waits = RankHealth(0, phase, "others", 7, 95.0, 1800.0, "S")
+    works = RankHealth(1, phase, "", 7, 95.0, 1800.0, "D")
+    stall = stall_of(places_of([node(0, waits), node(1, works)]))
+    assert stall is not None
+    assert stall.behind is not None
+    assert (stall.behind.rank, stall.behind.host) == (1, "node2")
+    assert sentence(node(0, waits)) == "no progress for 95 s: rank 0 on node1 waits for other ranks"
+
+
+def test_what_may_take_half_an_hour_is_told_of_after_a_minute() -> None:
+    for silent_s, is_told in ((59.0, False), (61.0, True)):
+        loads = RankHealth(0, "loading", "", 0, silent_s, bound_s=1800.0, state="S")
+        stall = stall_of(places_of([node(0, loads)]))
+        assert stall is not None
+        assert (stall.is_worth_telling, stall.is_hang) == (is_told, False)
+
+
+def test_while_an_attempt_is_ended_what_was_found_is_what_is_told(tmp_path: Path) -> None:
+    """Its watchers say no more by then, and its ranks are killed one by one."""
+    attempt = AttemptDir(tmp_path / "1")
+    attempt.path.mkdir()
+    stuck = RankHealth(1, "step", "backward", 7, 61.0, 60.0, "S")
+    stall = stall_of(places_of([node(0, WAITS, stuck)]))
+    assert stall is not None
+    attempt.write_hang(stall.hang(1000.0))
+    write_node(
+        attempt, NodeHealth(0, socket.gethostname(), time.time() - 90, (replace(WAITS, silent_s=0.0),))
+    )
+    assert seen_from_outside(attempt) == stall.hang(1000.0)

@@ -26,6 +26,7 @@ from launcher.reading.data_section import cut_fractions
 from launcher.recipe.fields import leaves
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
+from launcher.train.process.file_locks import nothing
 from launcher.train.process.stop_requests import never
 from launcher.train.reading.data_doctor import warnings
 from launcher.train.reading.sources import Source, open_sources, place, text_of
@@ -85,12 +86,14 @@ def prepare(
     cache_dir: Path | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] = never,
+    on_wait: Callable[[], None] = nothing,
     position_limit: int | None = None,
 ) -> Dataset:
     """The recipe's data, tokenised; every rank may call this at once, one of them does the work.
 
-    `position_limit` is the longest sequence that the model takes; `progress(done, total)` counts examples. Raises
-    RunFailed of class `data` for what is wrong with the data, RunStopped once `stop()` is true.
+    `position_limit` is the longest sequence that the model takes; `progress(done, total)` counts examples, and `on_wait`
+    hears that another rank does the work. Raises RunFailed of class `data` for what is wrong with the data, RunStopped once
+    `stop()` is true.
     """
     work = Work(
         recipe,
@@ -104,7 +107,7 @@ def prepare(
     def build(staging: Path) -> Built:
         return _build(staging, work, progress or _ignore, stop)
 
-    return load_or_build(directory, build, stop)
+    return load_or_build(directory, build, stop, on_wait)
 
 
 def _augmenter(recipe: Recipe) -> Augmenter | None:

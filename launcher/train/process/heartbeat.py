@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from launcher.health.beats import PARTS, PHASES, SHARES, TIMED, Beats, Phase
 from launcher.health.processes import Process
@@ -38,7 +38,7 @@ PHASE_OF: Mapping[str, Phase] = {
     "ending": "export",
 }
 """What the phases that a run tells of are to the watchers."""
-_DATA, _FORWARD, _BACKWARD, _GRADIENTS, _OPTIMIZER, _RESULTS = range(1, len(PARTS))
+_DATA, _FORWARD, _BACKWARD, _GRADIENTS, _OPTIMIZER, _RESULTS, _OTHERS = range(1, len(PARTS))
 
 
 class Heartbeat:
@@ -69,6 +69,24 @@ class Heartbeat:
     def ended(self) -> None:
         """This rank has nothing more to do."""
         self._enter("ended")
+
+    def waits(self, phase: str) -> None:
+        """Another rank does what belongs to this phase, and this one needs it."""
+        self._enter(PHASE_OF[phase])
+        self._part = _OTHERS
+        self._mark()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """All ranks must come here before this one goes on. Within a step that is told by its parts."""
+        if self._part:
+            yield
+            return
+        self._part = _OTHERS
+        self._mark()
+        yield
+        self._part = 0
+        self._mark()
 
     def begin_step(self, step: int) -> None:
         """So many steps are done, and one more begins with fetching its data."""

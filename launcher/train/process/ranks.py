@@ -6,7 +6,7 @@ import datetime
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from launcher.errors import RunFailed
 from launcher.planning.plan import Plan
+from launcher.train.process.heartbeat import Heartbeat
 
 COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=60)
 """Longest that one rank may wait for another: preparing data or writing a model is done by one rank alone."""
@@ -27,6 +28,8 @@ class Ranks:
     local_rank: int
     world_size: int
     device: torch.device
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    """Told while this rank waits for the others."""
 
     @property
     def is_main(self) -> bool:
@@ -37,7 +40,8 @@ class Ranks:
         if self.world_size == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(tensor)
+        with self.heartbeat.waiting():
+            dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
     def sum_unread(self, first: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
@@ -59,7 +63,8 @@ class Ranks:
         if self.world_size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, device=self.device)
+        with self.heartbeat.waiting():
+            dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
     def gather(self, value: Any) -> list[Any] | None:
@@ -67,16 +72,18 @@ class Ranks:
         if self.world_size == 1:
             return [value]
         boxes: list[Any] | None = [None] * self.world_size if self.is_main else None
-        dist.gather_object(value, boxes, dst=0)
+        with self.heartbeat.waiting():
+            dist.gather_object(value, boxes, dst=0)
         return boxes
 
     def barrier(self) -> None:
         if self.world_size > 1:
             # The GPU of this rank, which torch would otherwise guess, and say so in the log.
-            dist.barrier(device_ids=[self.local_rank] if self.device.type == "cuda" else None)
+            with self.heartbeat.waiting():
+                dist.barrier(device_ids=[self.local_rank] if self.device.type == "cuda" else None)
 
 
-def join(plan: Plan) -> Ranks:
+def join(plan: Plan, heartbeat: Heartbeat) -> Ranks:
     """Set up the process group of this attempt. Raises RunFailed where torchrun's world is not the plan's."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
@@ -97,7 +104,7 @@ def join(plan: Plan) -> Ranks:
             os.environ.setdefault(name, value)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=COLLECTIVE_TIMEOUT)
         assert dist.get_world_size() == plan.world_size
-    return Ranks(rank, local_rank, world_size, device)
+    return Ranks(rank, local_rank, world_size, device, heartbeat)
 
 
 def leave() -> None:

@@ -118,18 +118,20 @@ class Built:
 Build = Callable[[Path], Built]
 
 
-def load_or_build(directory: Path, build: Build, stop: Callable[[], bool]) -> Dataset:
+def load_or_build(
+    directory: Path, build: Build, stop: Callable[[], bool], on_wait: Callable[[], None]
+) -> Dataset:
     """The data cached in `directory`, built first where they aren't there or are damaged.
 
-    One process builds while the others wait. Raises RunStopped when `stop()` turns true meanwhile, and RunFailed of
-    class `data` where the cache can't be written.
+    One process builds while the others wait, each of which calls `on_wait` once. Raises RunStopped when `stop()` turns true
+    meanwhile, and RunFailed of class `data` where the cache can't be written.
     """
     ready = load(directory)
     if ready is not None:
         return ready
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(directory.with_name(f"{directory.name}.lock"), stop) as alone:
+        with _lock(directory.with_name(f"{directory.name}.lock"), stop, on_wait) as alone:
             if alone:
                 _sweep(directory)
             return load(directory) or _build(directory, build)
@@ -237,17 +239,17 @@ def _sweep(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _lock(path: Path, stop: Callable[[], bool]) -> Iterator[bool]:
+def _lock(path: Path, stop: Callable[[], bool], on_wait: Callable[[], None]) -> Iterator[bool]:
     """Hold the lock; yields False where the file system has none: several may build then, and the first to finish wins."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        yield _acquire(descriptor, stop)
+        yield _acquire(descriptor, stop, on_wait)
     finally:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, stop: Callable[[], bool]) -> bool:
-    held = lock(descriptor, give_up=stop)
+def _acquire(descriptor: int, stop: Callable[[], bool], on_wait: Callable[[], None]) -> bool:
+    held = lock(descriptor, stop, on_wait)
     if held is False:
         raise RunStopped("stopped while the data were being tokenised")
     return held is not None

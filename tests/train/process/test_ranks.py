@@ -11,6 +11,7 @@ from support.training import make_run, recipe
 
 from launcher.errors import RunFailed
 from launcher.planning.recorded_plan import recorded_plan
+from launcher.train.process.heartbeat import Heartbeat
 from launcher.train.process.ranks import join
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
@@ -28,9 +29,9 @@ def test_whether_products_are_the_same_each_time_is_said_before_the_first(
     tmp_path: Path, tiny_data: Path
 ) -> None:
     """torch reads it once, and the machine's trial multiplies matrices long before the model does."""
-    join(recorded_plan(make_run(tmp_path / "fast", recipe(tiny_data)).plan))
+    join(recorded_plan(make_run(tmp_path / "fast", recipe(tiny_data)).plan), Heartbeat())
     assert WORKSPACE not in os.environ
-    join(recorded_plan(make_run(tmp_path / "same", recipe(tiny_data, deterministic=True)).plan))
+    join(recorded_plan(make_run(tmp_path / "same", recipe(tiny_data, deterministic=True)).plan), Heartbeat())
     assert os.environ[WORKSPACE] == ":4096:8"
 
 
@@ -39,4 +40,4 @@ def test_where_there_is_no_gpu_torch_s_own_reason_is_told(tmp_path: Path, tiny_d
     """A driver too old for this torch looks like no GPU otherwise, as does a torch that was built without CUDA."""
     run = make_run(tmp_path / "run", recipe(tiny_data, device="cuda"))
     with pytest.raises(RunFailed, match=r"torch finds none on this node: .*(CUDA enabled|NVIDIA driver)"):
-        join(recorded_plan(run.plan))
+        join(recorded_plan(run.plan), Heartbeat())
