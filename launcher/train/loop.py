@@ -13,7 +13,7 @@ from launcher.train.batches import GlobalBatch, Share, global_batches
 from launcher.train.job import Job
 from launcher.train.model.layer_depth import depths
 from launcher.train.not_finite import go_on, is_bad, with_sound_weights
-from launcher.train.packed.batch_layout import examples_of_step
+from launcher.train.packed.groups import examples_of_step
 from launcher.train.process.core_waits import CoreTime, core_time
 from launcher.train.process.random_state import dropout_seed, seed_dropout
 from launcher.train.record.loss_spikes import MOST_EXAMPLES
@@ -239,11 +239,10 @@ def _tell_spike(job: Job, result: StepResult) -> None:
     usual = job.spikes.usual_if_spike(result.loss)
     if usual is None or not job.ranks.is_main:
         return
-    size = job.plan.layout.global_batch_size
-    examples = examples_of_step(result.step, len(job.dataset.train), job.recipe.seed, size)[:MOST_EXAMPLES]
-    job.events.emit(
-        "spike", step=result.step, loss=result.loss, usual=usual, examples=[int(each) for each in examples]
-    )
+    train, size = job.dataset.train, job.plan.layout.global_batch_size
+    examples = examples_of_step(result.step, len(train), job.recipe.seed, size, job.task.groups(train))
+    shown = [int(each) for each in examples[:MOST_EXAMPLES]]
+    job.events.emit("spike", step=result.step, loss=result.loss, usual=usual, examples=shown)
     look = f"launch data --step {result.step} {job.run.run_id} shows its texts"
     job.events.notice(f"loss {result.loss:.4g} at step {result.step}, usually {usual:.4g}: {look}", "warning")
 

@@ -46,12 +46,6 @@ def global_batch(order: Indices, index: int, size: int) -> Indices:
     return order[index * size : (index + 1) * size]
 
 
-def examples_of_step(step: int, examples: int, seed: int, size: int) -> Indices:
-    """Ids of the examples that optimizer step `step`, from 1, is made of, whatever the number of ranks."""
-    epoch, index = divmod(step - 1, -(-examples // size))
-    return global_batch(epoch_order(examples, seed, epoch), index, size)
-
-
 def lay_out(lengths: NDArray[np.int32], world_size: int, limits: Limits) -> list[list[Indices]]:
     """Partition one global batch: `result[rank][k]` are the positions that `rank` computes in its micro-batch k.
 

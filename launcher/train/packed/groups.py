@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from launcher.train.packed.batch_layout import Indices, Limits, epoch_order, in_length_order, lay_out
+from launcher.train.packed.batch_layout import (
+    Indices,
+    Limits,
+    epoch_order,
+    global_batch,
+    in_length_order,
+    lay_out,
+)
 
 
 @dataclass(frozen=True)
@@ -91,3 +98,18 @@ class Groups:
         fitting = replace(limits, examples=max(1, limits.examples // int(sizes.max())))
         deals = deal_out(tokens, world_size, fitting)
         return [[np.concatenate([places[group] for group in part]) for part in deal] for deal in deals]
+
+
+def examples_of_step(
+    step: int, examples: int, seed: int, size: int, numbers: NDArray[np.generic] | None = None
+) -> Indices:
+    """Ids of the examples that optimizer step `step`, from 1, is made of, whatever the number of ranks.
+
+    `numbers` are those of `Groups.of`, where the loss compares examples with each other.
+    """
+    steps = -(-examples // size)
+    epoch, index = divmod(step - 1, steps)
+    if numbers is None:
+        return global_batch(epoch_order(examples, seed, epoch), index, size)
+    groups = Groups.of(numbers)
+    return groups.examples(groups.epoch(seed, epoch, steps)[index])

@@ -6,6 +6,7 @@ ordered (`ranking_losses`); evaluated by that order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -106,7 +107,8 @@ class Ranking(Task):
         """`accuracy` counts rows told apart at one half, which means something after the loss of single rows alone.
 
         The others are means over queries, those without any relevant document left out: `map` over all documents, `mrr`
-        and `ndcg` over the first ten, `ndcg@k` over the first k.
+        and `ndcg` over the first ten, `ndcg@k` over the first k. Documents with the same score stand in any order alike: what
+        is given is the mean over all orders, and nothing that depends on which of them a file names first.
         """
         resampling = self.resampling(scores, truth)
         return dict(resampling.metrics(np.arange(resampling.units)))
@@ -133,7 +135,8 @@ class Ranking(Task):
         if not relevance.any():
             return right, len(values), 0.0, *(0.0 for _ in FIGURES)
         ordered = relevance[np.argsort(-values, kind="stable")]
-        return right, len(values), 1.0, *(figure(ordered) for figure in FIGURES.values())
+        ties = np.unique(-values, return_counts=True)[1]
+        return right, len(values), 1.0, *(figure(ordered, ties) for figure in FIGURES.values())
 
     def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
         return far_off(sigmoid(np.asarray(scores)) * self.recipe.ranking.max_relevance, truth[:, 0])
@@ -152,37 +155,70 @@ class Ranking(Task):
         return [{"prediction": float(p), "rank": int(rank)} for p, rank in zip(relevance, ranks, strict=True)]
 
 
-def reciprocal_rank(relevance: NDArray[np.float64]) -> float:
-    """1 / place of the first relevant document in this order, 0 where none of the first CUT is."""
-    hits = np.flatnonzero(relevance[:CUT] > 0)
-    return 1.0 / (int(hits[0]) + 1) if len(hits) else 0.0
+Relevance = NDArray[np.float64]
+"""(documents,) of a query's documents, those with the highest scores first, of which one is relevant at least."""
+Ties = NDArray[np.int64] | None
+"""(k,) how many documents each have the same score, down from the highest; they add up to all. None: each one."""
 
 
-def average_precision(relevance: NDArray[np.float64]) -> float:
-    """Mean over the relevant documents in this order of the share of relevant ones down to each."""
-    places = np.flatnonzero(relevance > 0)
-    return float((np.arange(1, len(places) + 1) / (places + 1)).mean())
+def reciprocal_rank(relevance: Relevance, ties: Ties = None) -> float:
+    """1 / place of the first relevant document, 0 where none of the first CUT is; the mean over the orders of equals."""
+    for before, hits in _tied(relevance > 0, ties):
+        size, count = len(hits), int(hits.sum())
+        if count:
+            first = range(1, min(size - count + 1, CUT - before) + 1)  # where the first of them may stand
+            ways = ((math.comb(size - place, count - 1), before + place) for place in first)
+            return sum(some / math.comb(size, count) / place for some, place in ways)
+    return 0.0
 
 
-def ndcg(relevance: NDArray[np.float64], cut: int = CUT) -> float:
-    """Normalised discounted cumulative gain of the first `cut` in this order (Järvelin and Kekäläinen, 2002), gain 2^r - 1."""
+def average_precision(relevance: Relevance, ties: Ties = None) -> float:
+    """Mean over the relevant documents of the share of relevant ones down to each, over the orders of equals too.
+
+    McSherry and Najork, 2008 (doi:10.1007/978-3-540-78646-7_38), equation 7.
+    """
+    found, total = 0.0, 0
+    for before, hits in _tied(relevance > 0, ties):
+        size, count = len(hits), int(hits.sum())
+        others = np.arange(size) * (
+            (count - 1) / max(size - 1, 1)
+        )  # relevant ones expected above, of the same score
+        places = before + np.arange(1, size + 1)
+        found += count / size * float(((total + 1 + others) / places).sum())
+        total += count
+    return found / total
+
+
+def ndcg(relevance: Relevance, ties: Ties = None, cut: int = CUT) -> float:
+    """Normalised discounted cumulative gain of the first `cut` (Järvelin and Kekäläinen, 2002), gain 2^r - 1.
+
+    The mean over the orders of equals, as scikit-learn has it.
+    """
     discounts = 1 / np.log2(np.arange(2, cut + 2))
+    gains = 2.0**relevance - 1
 
-    def gain(order: NDArray[np.float64]) -> float:
+    def discounted(order: NDArray[np.float64]) -> float:
         first = order[:cut]
-        return float(((2.0**first - 1) * discounts[: len(first)]).sum())
+        return float((first * discounts[: len(first)]).sum())
 
-    return gain(relevance) / gain(np.sort(relevance)[::-1])
+    expected = np.concatenate([np.full(len(some), some.mean()) for _, some in _tied(gains, ties)])
+    return discounted(expected) / discounted(np.sort(gains)[::-1])
 
 
-FIGURES: dict[str, Callable[[NDArray[np.float64]], float]] = {
+def _tied(values: NDArray[Any], ties: Ties) -> Iterator[tuple[int, NDArray[Any]]]:
+    """For each score how many documents have a higher one, and the values (k,) of those that have it."""
+    ends = np.arange(1, len(values) + 1) if ties is None else np.cumsum(ties)
+    yield from zip([0, *ends[:-1].tolist()], np.split(values, ends[:-1]), strict=True)
+
+
+FIGURES: dict[str, Callable[[Relevance, Ties], float]] = {
     "mrr": reciprocal_rank,
     "map": average_precision,
     "ndcg": ndcg,
     "ndcg@1": partial(ndcg, cut=1),
     "ndcg@5": partial(ndcg, cut=5),
 }
-"""Metric -> its value for the relevance (documents,) of a query's documents in their order, one of which is relevant at least."""
+"""Metric -> its value for a query's documents in their order."""
 
 
 def _together(batch: MicroBatch) -> torch.Tensor:

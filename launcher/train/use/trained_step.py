@@ -15,8 +15,8 @@ from launcher.runs.provenance import DataUsed
 from launcher.runs.verb_results import TrainedExample, TrainedStep
 from launcher.train.dataset.prepare import Dataset, rows_of
 from launcher.train.inputs import prepare_dataset, tokenizer_for
-from launcher.train.packed.batch_layout import examples_of_step
-from launcher.train.tasks import get_task
+from launcher.train.packed.groups import examples_of_step
+from launcher.train.tasks import Task, get_task
 from launcher.train.tokens.cache import TokenSplit
 
 
@@ -29,14 +29,15 @@ def examples_of(run: RunDir, step: int, progress: Callable[[int, int], None]) ->
     tokenizer = tokenizer_for(recipe)
     dataset = prepare_dataset(recipe, tokenizer, progress)
     _refuse_changed(run, used, dataset)
-    per_epoch = step_counts(recipe, len(dataset.train))[0]
-    ids = examples_of_step(step, len(dataset.train), recipe.seed, recipe.batch.global_)
-    rows = _rows(recipe, tokenizer, dataset)
+    train, task = dataset.train, get_task(recipe, tokenizer)
+    per_epoch = step_counts(recipe, len(train))[0]
+    ids = examples_of_step(step, len(train), recipe.seed, recipe.batch.global_, task.groups(train))
+    rows = _rows(recipe, task, dataset)
     examples = [
         TrainedExample(
             int(each),
-            tuple(_texts(dataset.train, int(each), tokenizer)),
-            int(dataset.train.lengths[each]),
+            tuple(_texts(train, int(each), tokenizer)),
+            int(train.lengths[each]),
             *(rows[each] if rows else ()),
         )
         for each in ids
@@ -55,9 +56,9 @@ def _refuse_changed(run: RunDir, used: DataUsed, dataset: Dataset) -> None:
         raise UserError(Problem(reason, where=run.run_id, remedy=remedy))
 
 
-def _rows(recipe: Recipe, tokenizer: Any, dataset: Dataset) -> list[tuple[str, Mapping[str, Any]]] | None:
+def _rows(recipe: Recipe, task: Task, dataset: Dataset) -> list[tuple[str, Mapping[str, Any]]] | None:
     """Place and values of each training example, where an example is a row; else None: texts may be cut or altered."""
-    rows = rows_of(recipe, get_task(recipe, tokenizer), "train")
+    rows = rows_of(recipe, task, "train")
     train = dataset.train
     if len(rows) != len(train) or train.sequences is not None or recipe.data.augment.any:
         return None

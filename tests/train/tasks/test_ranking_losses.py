@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from itertools import chain
+from functools import partial
+from itertools import chain, permutations
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers.cross_encoder import losses as cross_encoder_losses
+from sklearn.metrics import ndcg_score
 from support.training import RankServer, losses, make_run, metrics, recipe, result
 
 from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
 from launcher.train.tasks import MicroBatch, Task, get_task
-from launcher.train.tasks.ranking import average_precision, ndcg
+from launcher.train.tasks.ranking import average_precision, ndcg, reciprocal_rank
 from launcher.train.tasks.ranking_losses import MU, ORDER_LOSSES, lambda_loss, listwise, pairwise
 from launcher.train.tokens.cache import TokenSplit
 
@@ -182,6 +184,37 @@ def test_average_precision_by_hand() -> None:
     assert average_precision(np.array([1.0, 1, 0])) == 1
 
 
+@pytest.mark.parametrize("figure", [reciprocal_rank, average_precision, ndcg, partial(ndcg, cut=2)])
+def test_documents_with_the_same_score_count_as_the_mean_of_all_their_orders(figure: Any) -> None:
+    """bf16 tells few scores apart, and files often name what is relevant first."""
+    relevance, ties = np.array([0.0, 2, 0, 1, 0, 0, 1]), np.array([1, 4, 2])
+    first, rest, last = relevance[:1], permutations(relevance[1:5]), list(permutations(relevance[5:]))
+    orders = [np.concatenate([first, some, other]) for some in rest for other in last]
+    assert len(orders) == 48
+    assert figure(relevance, ties) == pytest.approx(np.mean([figure(order) for order in orders]), rel=1e-12)
+    assert figure(relevance, np.ones(7, np.int64)) == figure(relevance)
+
+
+def test_a_model_that_tells_nothing_apart_gains_nothing_by_what_a_file_names_first() -> None:
+    relevance, scores = np.array([2.0, 0, 1, 1, 0]), np.array([0.5, 0.5, 0.25, 0.5, 0.5])
+    for order in (np.arange(5), np.arange(5)[::-1]):
+        truth = np.stack([relevance[order], np.zeros(5)], axis=-1)
+        found = ranking("listwise").metrics(scores[order].astype(np.float32), truth)
+        gains = [2.0 ** relevance[order] - 1]
+        assert found["ndcg"] == pytest.approx(ndcg_score(gains, [scores[order]], k=10))
+        assert found["ndcg@1"] == pytest.approx(ndcg_score(gains, [scores[order]], k=1))
+        assert found["mrr"] == pytest.approx(3 / 6 + 2 / 6 / 2 + 1 / 6 / 3)
+
+
+def test_only_the_first_ten_count_for_the_reciprocal_rank() -> None:
+    relevance = np.zeros(12)
+    relevance[0] = 1
+    assert reciprocal_rank(relevance, np.array([12])) == pytest.approx(
+        sum(1 / place for place in range(1, 11)) / 12
+    )
+    assert reciprocal_rank(np.roll(relevance, 11)) == 0
+
+
 # Whole trainings
 
 COLOURS, WORDS = ("red", "blue", "green", "white", "black"), ("bad", "fair", "good")
@@ -244,9 +277,11 @@ def test_the_loss_is_the_same_on_any_layout(
 
 
 def test_orders_are_learnt_and_measured(documents: Path, tmp_path: Path, ranks: RankServer) -> None:
-    run = ranks.complete(
-        make_run(tmp_path / "run", recipe_of(documents, "listwise", train={"max_steps": 30}))
-    )
+    wanted = recipe_of(documents, "listwise", train={"max_steps": 30}, debug={"samples": True})
+    run = ranks.complete(make_run(tmp_path / "run", wanted))
+    trained = json.loads(run.rank_samples(0).read_text().splitlines()[11])
+    shown = ranks.verb("step", run.path, 12)["examples"]  # launch data --step 12
+    assert sorted(example["example"] for example in shown) == sorted(trained["examples"])
     measured = ranks.verb("eval", run.path)["validation"]
     assert measured["ndcg"] == result(run)["best"]["value"] > 0.9
     assert measured.keys() == {"loss", "accuracy", "mrr", "map", "ndcg", "ndcg@1", "ndcg@5"}
