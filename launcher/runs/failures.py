@@ -30,7 +30,7 @@ SCRIPT_LINES = 2
 FULL_BELOW = 1 << 20
 """A disk with fewer bytes free is taken for full."""
 FREE_SPACE = f"{MAKE_ROOM}, then launch resume"
-STORAGE_REMEDY = "if it comes again, have the file system of the run directory looked at"
+OF_THE_RUN = "the run directory"
 SHUTDOWN_S = 300
 """Ranks that torchrun still finds so long after the first has failed are killed; its job's script says so long."""
 PORT_TAKEN = "EADDRINUSE"
@@ -186,9 +186,16 @@ def unrecorded(run: RunDir, what: str, refusal: Refusal | None) -> Error:
     step = None if last is None else last_step(run, last.number)
     if refusal is None:
         refusal = Refusal(STORAGE, "took no writes at that moment")
-    help_ = STORAGE_REMEDY if refusal.kind == STORAGE else MAKE_ROOM
+    help_ = storage_remedy() if refusal.kind == STORAGE else MAKE_ROOM
     message = f"{what}; the disk of {run.path} {refusal.words}; {_lost(run, step)}"
     return Error(refusal.kind, message, f"{help_}, then launch resume {run.run_id}", step=step)
+
+
+def storage_remedy(error: BaseException | None = None) -> str:
+    """What helps where a file system has lost its disk or its server: that of the file that the error names, or the run's own."""
+    named = getattr(error, "filename", None)
+    whose = named if isinstance(named, str) and os.path.isabs(named) else OF_THE_RUN
+    return f"if it comes again, have the file system of {whose} looked at"
 
 
 def _lost(run: RunDir, step: int | None) -> str:

@@ -22,6 +22,7 @@ MOST_LEFT_OUT = 100
 MOST_ROLLBACKS = 5
 """Times that a run may go back to a checkpoint."""
 REMEDY = "lower train.lr, lengthen train.warmup or set train.clip"
+UNTRAINED = "no step was taken before, so it is these, the loss, or the weights that it began with"
 
 
 def is_bad(job: Job, result: StepResult) -> bool:
@@ -33,13 +34,13 @@ def is_bad(job: Job, result: StepResult) -> bool:
 def go_on(job: Job, state: TrainState, bad: Sequence[StepResult]) -> TrainState:
     """The state to go on from after these steps. Raises RunFailed('diverged') where there is none."""
     first = bad[0]
-    what = f"loss {first.loss} and gradient norm {first.grad_norm} at step {first.step}"
+    what = _words(first)
     match job.recipe.train.on_nan:
         case "skip":
             return _left_out(job, state, bad)
         case "rollback":
             return roll_back(job, state, what, first.step)
-    raise RunFailed("diverged", what, REMEDY, first.step)
+    raise RunFailed("diverged", what, _remedy(job, first.step), first.step)
 
 
 def with_sound_weights(job: Job, state: TrainState) -> TrainState:
@@ -58,11 +59,12 @@ def with_sound_weights(job: Job, state: TrainState) -> TrainState:
 def roll_back(job: Job, state: TrainState, what: str, step: int) -> TrainState:
     """Weights and optimizer of the last good checkpoint, at the step that the run has come to."""
     if len(state.rolled_back) >= MOST_ROLLBACKS:
-        raise RunFailed("diverged", f"{what}, after {MOST_ROLLBACKS} rollbacks", REMEDY, step)
+        raise RunFailed("diverged", f"{what}, after {MOST_ROLLBACKS} rollbacks", _remedy(job, step), step)
     job.checkpoints.wait()
     found = job.checkpoints.newest(on_bad=lambda text: job.events.notice(text, "warning"))
     if found is None:
-        raise RunFailed("diverged", f"{what}, and there is no checkpoint to go back to", REMEDY, step)
+        text = f"{what}, and there is no checkpoint to go back to"
+        raise RunFailed("diverged", text, _remedy(job, step), step)
     directory, saved = found
     job.strategy.load(directory)
     if job.graphs is not None:
@@ -74,12 +76,22 @@ def roll_back(job: Job, state: TrainState, what: str, step: int) -> TrainState:
 
 def _left_out(job: Job, state: TrainState, bad: Sequence[StepResult]) -> TrainState:
     for result in bad:
-        what = f"loss {result.loss} and gradient norm {result.grad_norm} at step {result.step}"
+        what, remedy = _words(result), _remedy(job, result.step)
         state = replace(state, left_out=(*state.left_out, result.step))
         row = state.left_out[-MOST_IN_A_ROW - 1 :]
         if len(row) > MOST_IN_A_ROW and row[-1] - row[0] == MOST_IN_A_ROW:
-            raise RunFailed("diverged", f"{what}, after {MOST_IN_A_ROW} others in a row", REMEDY, result.step)
+            raise RunFailed("diverged", f"{what}, after {MOST_IN_A_ROW} others in a row", remedy, result.step)
         if len(state.left_out) > MOST_LEFT_OUT:
-            raise RunFailed("diverged", f"{what}, after {MOST_LEFT_OUT} others", REMEDY, result.step)
+            raise RunFailed("diverged", f"{what}, after {MOST_LEFT_OUT} others", remedy, result.step)
         job.events.notice(f"{what}: the step is left out", "warning")
     return state
+
+
+def _words(bad: StepResult) -> str:
+    return f"loss {bad.loss:.4g} and gradient norm {bad.grad_norm:.4g} at step {bad.step}"
+
+
+def _remedy(job: Job, step: int) -> str:
+    """What may help. Weights that have learnt nothing yet were spoilt by no learning rate."""
+    look = f"launch data --step {step} {job.run.run_id} shows the step's examples"
+    return f"{look}: {UNTRAINED}" if step == 1 else f"{REMEDY}; {look}"

@@ -57,7 +57,7 @@ from launcher.train.tokens.cache import TokenSplit
 from launcher.train.use.examination import keep
 from launcher.train.use.inference import Predictor
 from launcher.train.use.inference_files import labelled_split
-from launcher.train.validation import with_best_model
+from launcher.train.validation import tell_no_number, with_best_model
 
 
 def run_attempt(run: RunDir, attempt: AttemptDir, stop: StopFlag, heartbeat: Heartbeat) -> int:
@@ -201,6 +201,7 @@ def _evaluate_split(
     )
     if name == "test":
         keep(job.run.evaluated, found)
+    tell_no_number(job, name, state.step, metrics)
     job.record.eval(state.step, name, {f"eval/{key}": value for key, value in metrics.items()})
     job.events.emit("eval", step=state.step, split=name, metrics=metrics, best=False)
     return metrics

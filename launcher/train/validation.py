@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -57,6 +58,7 @@ def evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, boo
             **{f"eval/{name}": number for name, number in metrics.items()},
         },
     )
+    tell_no_number(job, "validation", state.step, metrics)
     job.events.emit(
         "eval",
         step=state.step,
@@ -67,6 +69,14 @@ def evaluate_and_keep_best(job: Job, state: TrainState) -> tuple[TrainState, boo
         cpu_seconds=cpu_seconds,
     )
     return state, job.ranks.any(job.stop())
+
+
+def tell_no_number(job: Job, split: str, step: int, metrics: Mapping[str, float]) -> None:
+    """Say where the loss of an evaluation is no number: weights that aren't are never evaluated."""
+    if not math.isfinite(metrics.get("loss", 0.0)):
+        text = f"the loss of the {split} data at step {step} is no number, and all weights are: look at these data"
+        own = f", and at {job.run.loss}" if job.run.loss.exists() else ""
+        job.events.notice(f"{text}{own}", "warning")
 
 
 def _keep_examination(job: Job, step: int, scores: Scores, metrics: dict[str, float]) -> None:
@@ -103,7 +113,7 @@ def with_best_model(job: Job, state: TrainState) -> TrainState:
     """Make sure that model/ is the best of the state that the run goes on from.
 
     Where it isn't, the one before it is put back, or it is written again; where neither can be, the best from now on
-    is kept, and that is said.
+    is kept, and that is said; a run that has come to its end evaluates once more for that.
     """
     lost = job.ranks.broadcast(_lost_model(job, state) if job.ranks.is_main else None)
     if lost is None:
@@ -114,7 +124,7 @@ def with_best_model(job: Job, state: TrainState) -> TrainState:
         job.events.notice(f"{lost}: it is written again", "warning")
         return state
     job.events.notice(f"{lost} and can't be made again: the best from now on is kept", "warning")
-    return replace(state, best_value=None, best_step=None)
+    return replace(state, best_value=None, best_step=None, evaluated_step=-1)
 
 
 def _lost_model(job: Job, state: TrainState) -> str | None:

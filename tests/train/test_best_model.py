@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.training import Fault, RankServer, make_run, recipe, result
+from support.training import Fault, RankServer, make_run, metrics, recipe, result
 
 from launcher.cli.verbs.models import trained_run
 from launcher.runs.best_model import step_of
@@ -56,6 +56,21 @@ def test_a_model_of_another_step_is_not_believed(tmp_path: Path, tiny_data: Path
         "the best from now on is kept"
     ) in notices(run)
     assert result(run)["best"]["step"] == step_of(run.model) == 6
+
+
+@pytest.mark.fault(3)
+def test_a_run_at_its_end_whose_model_is_lost_keeps_that_of_its_last_step(
+    tmp_path: Path, tiny_data: Path, ranks: RankServer
+) -> None:
+    """Somebody has removed it while the run trained: there is no evaluation to come that would keep another."""
+    learns_nothing = {"max_steps": 6, "lr": 1e-12}
+    wanted = recipe(tiny_data, train=learns_nothing, eval={"every": 3}, checkpoint={"every": 3})
+    run = ranks.complete(make_run(tmp_path / "run", wanted))
+    assert result(run)["best"]["step"] == 3
+    shutil.rmtree(run.model)
+    ranks.complete(run, number=2)
+    assert result(run)["best"]["step"] == step_of(run.model) == 6
+    assert [row["step"] for row in metrics(run, "validation")] == [3, 6], "each once"
 
 
 @pytest.mark.parametrize(

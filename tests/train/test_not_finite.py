@@ -157,3 +157,36 @@ def test_there_is_an_end_to_it(tmp_path: Path, tiny_data: Path, ranks: RankServe
         bound = not_finite.MOST_IN_A_ROW if answer == "skip" else not_finite.MOST_ROLLBACKS
         assert (error["class"], error["step"]) == ("diverged", 4 + bound)
         assert f"after {bound} " in error["message"]
+
+
+@pytest.mark.fault(22)
+def test_the_sentence_says_where_to_look(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
+    run, _ = poisoned(tmp_path / "late", tiny_data, "stop")
+    assert ranks.attempt(run) == [1]
+    error = result(run)["error"]
+    assert error["message"] == "loss nan and gradient norm nan at step 8"
+    assert error["remedy"].endswith("set train.clip; launch data --step 8 late shows the step's examples")
+
+    run, _ = poisoned(tmp_path / "first", tiny_data, "stop", bad=(1,))
+    assert ranks.attempt(run) == [1]
+    remedy = result(run)["error"]["remedy"]
+    assert remedy.startswith("launch data --step 1 first shows the step's examples: no step was taken before")
+    assert "train.lr" not in remedy, "it has changed nothing yet"
+
+
+@pytest.mark.fault(22)
+def test_an_evaluation_without_a_number_is_told(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
+    run, _ = poisoned(tmp_path / "run", tiny_data, "stop", bad=())
+    run.loss.write_text(
+        "import torch\n\ndef loss(logits, labels):\n"
+        "    terms = torch.nn.functional.cross_entropy(logits, labels, reduction='none')\n"
+        "    return terms if torch.is_grad_enabled() else terms * float('nan')\n"
+    )
+    ranks.complete(run)
+    said = [event["text"] for event in events(run, "notice") if "is no number" in event["text"]]
+    assert [text.split(" is no number")[0] for text in said] == [
+        "the loss of the validation data at step 7",
+        "the loss of the validation data at step 14",
+        "the loss of the test data at step 14",
+    ]
+    assert all(text.endswith(f"look at these data, and at {run.loss}") for text in said)

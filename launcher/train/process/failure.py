@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
@@ -13,7 +15,7 @@ from launcher.errors import LauncherError, RunFailed
 from launcher.runs import address_limit
 from launcher.runs.directory import LOSS_FILE
 from launcher.runs.failure_classes import FULL, MEMORY, STORAGE, UNKNOWN, of_storage
-from launcher.runs.failures import FREE_SPACE, STORAGE_REMEDY
+from launcher.runs.failures import FREE_SPACE, storage_remedy
 from launcher.runs.results import Error
 from launcher.train.process.lost_connections import ThisRank, lost_connection
 
@@ -68,7 +70,6 @@ MISTAKES = (
     AssertionError,
 )
 """What a program gets wrong in the same way each time. Not ValueError, which libraries raise for many other reasons."""
-IN_THE_LOG = "logs/rank_R.log holds the traceback"
 
 
 def describe_failure(error: BaseException, hosts: Mapping[int, str] = MappingProxyType({})) -> Error:
@@ -127,23 +128,29 @@ def _unexpected_class(error: BaseException, text: str) -> str:
     is_connection = isinstance(error, ConnectionError | torch.distributed.DistNetworkError)
     if is_connection or (isinstance(error, RuntimeError) and any(words in text for words in LOST_CONNECTION)):
         return "network"
-    return "code" if isinstance(error, MISTAKES) or _in_own_loss(error) else UNKNOWN
+    return "code" if isinstance(error, MISTAKES) or _own_loss(error) else UNKNOWN
 
 
 def _remedy(error: BaseException, kind: str) -> str:
     match kind:
         case "storage":
-            return STORAGE_REMEDY
-        case "code" if _in_own_loss(error):
-            return f"mend the file that --loss-file named, and start a new run; {IN_THE_LOG}"
+            return storage_remedy(error)
+        case "code" if (loss := _own_loss(error)) is not None:
+            return f"mend {loss}, then launch resume {loss.parent.name} --accept-changes; {in_the_log()}"
         case _:
-            return IN_THE_LOG
+            return in_the_log()
 
 
-def _in_own_loss(error: BaseException) -> bool:
-    """Whether the user's own loss raised it."""
+def in_the_log() -> str:
+    """Where more of what happened to this rank is to be found."""
+    return f"logs/rank_{os.environ.get('RANK', '0')}.log holds the traceback"
+
+
+def _own_loss(error: BaseException) -> Path | None:
+    """The run's copy of the user's own loss, where that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
-    return any(frame.filename.endswith(f"/{LOSS_FILE}") for frame in frames[-3:])
+    named = [frame.filename for frame in frames[-3:] if frame.filename.endswith(f"/{LOSS_FILE}")]
+    return Path(named[-1]) if named else None
 
 
 def _is_out_of_memory(error: BaseException, text: str) -> bool:

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from launcher.errors import DamagedFile, RunFailed
 from launcher.runs.directory import RunDir
-from launcher.runs.failure_classes import of_storage
-from launcher.runs.failures import FREE_SPACE, STORAGE_REMEDY
+from launcher.runs.failure_classes import of_storage, takes_no_writes
+from launcher.runs.failures import FREE_SPACE, storage_remedy
 from launcher.runs.files import write_json
 from launcher.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from launcher.runs.records import make, read_json, tree_of
@@ -34,7 +34,8 @@ from launcher.train.process.threads import CHECKPOINT_WRITER
 from launcher.train.step.strategy import Strategy
 
 STATE = "state.json"
-NOT_THE_DISK = "it wasn't the disk: logs/rank_R.log holds the traceback; launch resume goes on from the checkpoint before it"
+NOT_THE_DISK = "it wasn't the disk: logs/rank_0.log holds the traceback; launch resume goes on from the checkpoint before it"
+IN_THE_WAY = "put right what the message names, then launch resume"
 MOST_BEHIND = 10
 """Training goes on by one in so many steps of a save interval while a checkpoint is being written, and then waits: what a
 crash can lose beyond the interval."""
@@ -240,7 +241,7 @@ def _wait_to_see(directory: Path, rank: int) -> None:
             message = (
                 f"rank {rank} doesn't see {directory.name}, from which rank 0 goes on, in {directory.parent}"
             )
-            raise RunFailed("storage", message, STORAGE_REMEDY)
+            raise RunFailed("storage", message, storage_remedy())
         time.sleep(0.1)
         with contextlib.suppress(OSError):
             os.listdir(directory.parent)  # noqa: PTH208  (has NFS look anew)
@@ -291,8 +292,9 @@ def _not_written(error: BaseException) -> tuple[str, str, str]:
     if of_disk is None and not _is_disk_error(error):
         return "checkpoint", message, NOT_THE_DISK
     if of_disk is not None and of_storage(of_disk):
-        return "storage", message, STORAGE_REMEDY
-    return "checkpoint", message, FREE_SPACE
+        return "storage", message, storage_remedy(of_disk)
+    in_the_way = of_disk is not None and not takes_no_writes(of_disk)
+    return "checkpoint", message, IN_THE_WAY if in_the_way else FREE_SPACE
 
 
 def _digest(directory: Path) -> dict[str, FileEntry]:

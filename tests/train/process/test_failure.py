@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -134,6 +135,26 @@ def test_what_the_machine_gives_nccl_too_little_of_is_named(said: str, message: 
 def test_a_disk_that_may_come_back_is_another_cause(said: str) -> None:
     number = getattr(errno, said)
     assert describe_failure(OSError(number, os.strerror(number), "metrics.jsonl")).kind == "storage"
+    named = describe_failure(OSError(number, os.strerror(number), "/data/train.ids.npy"))
+    assert named.remedy == "if it comes again, have the file system of /data/train.ids.npy looked at"
+
+
+def test_a_loss_of_ones_own_that_fails_is_mended_in_the_run_which_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "3")
+    path = tmp_path / "r" / "loss.py"
+    code = compile(
+        "def loss():\n    raise PermissionError(13, 'Permission denied', '/x')\n", str(path), "exec"
+    )
+    own: dict[str, Any] = {}
+    exec(code, own)  # noqa: S102
+    with pytest.raises(PermissionError) as caught:
+        own["loss"]()
+    error = describe_failure(caught.value)
+    assert error.kind == "code"
+    traceback = "logs/rank_3.log holds the traceback"
+    assert error.remedy == f"mend {path}, then launch resume r --accept-changes; {traceback}"
 
 
 @pytest.mark.fault(17)

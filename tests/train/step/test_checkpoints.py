@@ -311,6 +311,14 @@ def test_a_writer_that_dies_of_something_else_does_not_blame_the_disk(tmp_path: 
     assert verify(tmp_path / "checkpoints" / "step_2") is None
 
 
+@pytest.mark.fault(17)
+def test_a_file_in_the_place_of_the_checkpoints_is_no_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("mine")
+    with pytest.raises(RunFailed) as caught:
+        Checkpoints(RunDir(tmp_path), ONE_RANK, keep=2).save(Weights(lambda _: None), TrainState(step=2))  # type: ignore[arg-type]
+    assert caught.value.remedy == "put right what the message names, then launch resume"
+
+
 @pytest.mark.long
 @pytest.mark.fault(16)
 def test_a_run_falls_back_and_ends_as_if_nothing_had_happened(
