@@ -186,7 +186,9 @@ class SlurmExecutor:
             return False
         try:
             command = ["sinfo", "--noheader"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
+            )
         except (OSError, subprocess.TimeoutExpired):
             return True
         return "Could not establish a configuration source" not in done.stderr

@@ -115,10 +115,13 @@ def _of_gpu(gpu: Gpu) -> Iterator[Said]:
     if gpu.used is not None and gpu.used > max(BUSY_BYTES, BUSY_FRACTION * (gpu.memory or 0)):
         yield "gpus", "failed", f"GPU {gpu.index} is in use: {human_bytes(gpu.used)} of its memory are taken"
     if gpu.ecc_errors:
+        text = f"GPU {gpu.index} has {gpu.ecc_errors} memory errors that could not be corrected, since its driver was loaded"
+        # Newer GPUs do without the memory that went bad, and their driver says whether that suffices.
+        is_over = gpu.is_judged and gpu.recovery is None
         yield (
             "ecc",
-            "failed",
-            f"GPU {gpu.index} has {gpu.ecc_errors} memory errors that could not be corrected",
+            "note" if is_over else "failed",
+            text + ("; the driver asks for nothing" if is_over else ""),
         )
     if gpu.rows_lost:
         yield "ecc", "failed", f"GPU {gpu.index} has bad memory that could not be replaced"

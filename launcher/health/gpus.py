@@ -14,6 +14,9 @@ FIELDS = ("index", "uuid", "name", "memory.total", "memory.used")
 MORE_FIELDS = ("ecc.errors.uncorrected.volatile.total", "remapped_rows.failure")
 NEWER_FIELDS = ("gpu_recovery_action",)
 """What to do about an Xid error, in the driver's words: `None`, `Reset`, `Reboot`, `Drain P2P`, ..."""
+MOST_DIGITS = 15
+LONGEST = 80
+"""Characters of what is told that is no table."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,12 @@ class Gpu:
     memory: int | None = None
     used: int | None = None
     ecc_errors: int | None = None
-    """Errors since the driver was loaded that could not be corrected."""
+    """Errors since the driver was loaded that could not be corrected; those of its whole life are not asked for."""
     rows_lost: bool = False
     """Whether memory that went bad could not be replaced."""
     recovery: str | None = None
+    is_judged: bool = False
+    """Whether the driver says what is to be done about its errors; that may be nothing."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,9 @@ def look(environ: Mapping[str, str] = os.environ) -> Gpus:
 def _query(fields: tuple[str, ...]) -> subprocess.CompletedProcess[str] | str:
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return f"nvidia-smi did not return in {TIMEOUT_S:.0f} s"
     except OSError as error:
@@ -80,8 +87,16 @@ def _parsed(
     rows = [
         dict(zip(fields, map(str.strip, line.split(",")), strict=False)) for line in done.stdout.splitlines()
     ]
-    found = [gpu for gpu in map(_gpu, rows) if gpu is not None]
-    return Gpus(tuple(_visible(found, environ)), _complaint(done) or None)
+    listed = [gpu for gpu in map(_gpu, rows) if gpu is not None]
+    found = list({gpu.uuid: gpu for gpu in listed}.values())  # none twice
+    complaint = _complaint(done) or (None if found else _no_table(done))
+    return Gpus(tuple(_visible(found, environ)), complaint)
+
+
+def _no_table(done: subprocess.CompletedProcess[str]) -> str:
+    """What it says instead of a line for each GPU."""
+    words = done.stdout.split()
+    return f"nvidia-smi says {' '.join(words)[:LONGEST]!r}" if words else "nvidia-smi says nothing"
 
 
 def _gpu(row: Mapping[str, str]) -> Gpu | None:
@@ -91,6 +106,7 @@ def _gpu(row: Mapping[str, str]) -> Gpu | None:
         return None
     memory, used = _number(row.get("memory.total")), _number(row.get("memory.used"))
     recovery = row.get("gpu_recovery_action")
+    is_judged = recovery is not None and recovery != "" and not recovery.startswith("[")
     return Gpu(
         index,
         row["uuid"],
@@ -99,12 +115,14 @@ def _gpu(row: Mapping[str, str]) -> Gpu | None:
         None if used is None else used << 20,
         _number(row.get("ecc.errors.uncorrected.volatile.total")),
         row.get("remapped_rows.failure") in ("Yes", "1"),
-        None if recovery is None or recovery.startswith("[") or recovery == "None" else recovery,
+        recovery if is_judged and recovery != "None" else None,
+        is_judged,
     )
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    is_number = text is not None and text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+    return int(text) if text is not None and is_number else None
 
 
 def _visible(found: list[Gpu], environ: Mapping[str, str]) -> list[Gpu]:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, EXIT_UNRECORDED
 from launcher.figures import quantity
@@ -194,7 +195,7 @@ def unrecorded(run: RunDir, what: str, refusal: Refusal | None) -> Error:
 def storage_remedy(error: BaseException | None = None) -> str:
     """What helps where a file system has lost its disk or its server: that of the file that the error names, or the run's own."""
     named = getattr(error, "filename", None)
-    whose = named if isinstance(named, str) and os.path.isabs(named) else OF_THE_RUN
+    whose = named if isinstance(named, str) and Path(named).is_absolute() else OF_THE_RUN
     return f"if it comes again, have the file system of {whose} looked at"
 
 

@@ -85,7 +85,12 @@ def test_a_node_that_is_otherwise_is_named_with_the_reason(
         (
             {"gpus": (GPUS[0], replace(GPUS[1], ecc_errors=3))},
             "failed",
-            "GPU 1 has 3 memory errors that could not be corrected",
+            "GPU 1 has 3 memory errors that could not be corrected, since its driver was loaded",
+        ),
+        (
+            {"gpus": (GPUS[0], replace(GPUS[1], ecc_errors=3, is_judged=True))},
+            "note",
+            "GPU 1 has 3 memory errors that could not be corrected, since its driver was loaded; the driver asks for nothing",
         ),
         (
             {"gpus": (GPUS[0], replace(GPUS[1], recovery="Reset"))},

@@ -26,13 +26,47 @@ def write(smi: Path, lines: str) -> None:
 
 def test_every_figure_is_read(smi: Path) -> None:
     write(smi, "echo '0, GPU-1a, NVIDIA H100 80GB HBM3, 81920, 1024, 2, No, Reset'")
-    gpu = Gpu(0, "GPU-1a", "NVIDIA H100 80GB HBM3", 80 * GIB, GIB, 2, False, "Reset")
+    gpu = Gpu(0, "GPU-1a", "NVIDIA H100 80GB HBM3", 80 * GIB, GIB, 2, False, "Reset", is_judged=True)
     assert gpus.look({}) == gpus.Gpus((gpu,))
 
 
 def test_what_a_gpu_does_not_have_is_not_known(smi: Path) -> None:
     write(smi, "echo '0, GPU-1a, GeForce, 8192, 0, [N/A], [N/A], [N/A]'")
     assert gpus.look({}).found == (Gpu(0, "GPU-1a", "GeForce", 8 * GIB, 0),)
+
+
+def test_a_driver_that_asks_for_nothing_is_told_from_one_that_doesn_t_say(smi: Path) -> None:
+    """Errors of the past that the GPU does without are no reason to leave a node out."""
+    for action, recovery, is_judged in (
+        ("None", None, True),
+        ("Drain P2P", "Drain P2P", True),
+        ("[N/A]", None, False),
+    ):
+        write(smi, f"echo '0, GPU-1a, H100, 81920, 0, 2, No, {action}'")
+        (gpu,) = gpus.look({}).found
+        assert (gpu.ecc_errors, gpu.recovery, gpu.is_judged) == (2, recovery, is_judged)
+
+
+@pytest.mark.parametrize(
+    ("says", "error"),
+    [
+        (r"printf '\xff\xfe garbage'", "nvidia-smi says '\ufffd\ufffd garbage'"),
+        ("echo '<html> 503 </html>'", "nvidia-smi says '<html> 503 </html>'"),
+        ("true", "nvidia-smi says nothing"),
+        ("echo broken >&2; exit 9", "broken"),
+    ],
+)
+@pytest.mark.fault(35)
+def test_what_is_no_table_is_quoted(smi: Path, says: str, error: str) -> None:
+    write(smi, says)
+    assert gpus.look({}) == gpus.Gpus(error=error)
+
+
+def test_a_figure_without_end_is_none_and_a_gpu_listed_twice_is_one(smi: Path) -> None:
+    line = f"0, GPU-1a, H100, {'9' * 5000}, 0, 0, No, None"
+    write(smi, f"echo '{line}'; echo '{line}'")
+    (gpu,) = gpus.look({}).found
+    assert gpu.memory is None
 
 
 def test_an_older_driver_is_asked_for_less(smi: Path) -> None:

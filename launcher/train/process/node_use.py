@@ -49,6 +49,7 @@ def _figures(*, has_gpus: bool) -> dict[str, float]:
             GPUS,
             capture_output=True,
             text=True,
+            errors="replace",
             check=True,
             timeout=COMMAND_TIMEOUT_S,
             stdin=subprocess.DEVNULL,

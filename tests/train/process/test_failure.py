@@ -148,7 +148,7 @@ def test_a_loss_of_ones_own_that_fails_is_mended_in_the_run_which_goes_on(
         "def loss():\n    raise PermissionError(13, 'Permission denied', '/x')\n", str(path), "exec"
     )
     own: dict[str, Any] = {}
-    exec(code, own)  # noqa: S102
+    exec(code, own)
     with pytest.raises(PermissionError) as caught:
         own["loss"]()
     error = describe_failure(caught.value)
