@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from launcher import resources, tasks
+from launcher.figures import quantity
 from launcher.loading import resolve as loading
 from launcher.planning.machine import local_gpus, native_bf16, scheduler_here
 from launcher.reading.check import DataFacts
@@ -103,7 +104,8 @@ def measure(sample: Sample, recipe: Recipe) -> dict[str, Said]:
     counts = [count for _, count in label.names.most_common()]
     if counts[0] < RARE * counts[-1]:
         return {}
-    why = f"The rarest of the classes has {counts[-1]:,} rows and the most frequent {counts[0]:,}: here each counts as much."
+    rarest = quantity(counts[-1], "row")
+    why = f"The rarest of the classes has {rarest} and the most frequent {counts[0]:,}: here each counts as much."
     return {"eval.metric": Said(spec.fair_metrics[0], why)}
 
 

@@ -11,12 +11,12 @@ from launcher.planning.layout import setup_of
 from launcher.planning.plan import Plan
 from launcher.planning.step_time import Planned
 from launcher.planning.throughput import (
-    CHARACTERS_PER_TOKEN,
     SPECIAL_TOKENS,
     Facts,
     planned_point,
     training_kind,
 )
+from launcher.tasks.shared.words import CHARACTERS_PER_TOKEN
 
 LEAST_STEPS = 20
 """Steps that a median must be of."""

@@ -50,7 +50,7 @@ class DataSize:
 
     train_examples: int | None = None
     mean_chars: float | None = None
-    """Mean length of a text, or of both texts of a pair, in characters."""
+    """Mean length of a text, or of both texts of a pair, in characters of English with as many tokens."""
 
 
 def resolve_executor(recipe: Recipe, machine: Machine) -> str:

@@ -39,11 +39,10 @@ from launcher.planning.taught import (
     seen_seconds,
 )
 from launcher.recipe.fields import Record
+from launcher.tasks.shared.words import CHARACTERS_PER_TOKEN
 
 UNLISTED = Device(0, 100e12, 20e12, 0.5e12)
 """Stands for a device outside the table of which steps were seen: it only says how steps of two sizes compare."""
-CHARACTERS_PER_TOKEN = 4.3
-"""Of English text in sub-word tokens."""
 SPECIAL_TOKENS = 2
 LINKS = {
     "cuda": Link(20e-6, 25e9),  # 200 Gbit/s InfiniBand

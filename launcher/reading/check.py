@@ -55,7 +55,7 @@ class DataFacts:
     labels: int | None = None
     """Outputs of the head: classes or tags; 1 for a score, 2 for the two ends of an answer; None where it isn't known."""
     mean_chars: float | None = None
-    """Mean length of a text, or of both texts of a pair, in characters, over the training rows read."""
+    """Mean length of a text, or of both texts of a pair, in characters of English with as many tokens, over the rows read."""
     notes: tuple[str, ...] = ()
     """Sentences worth showing with the plan."""
 

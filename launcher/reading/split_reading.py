@@ -22,6 +22,7 @@ from launcher.tasks.shared.findings import Seen
 from launcher.tasks.shared.labels import as_read
 from launcher.tasks.shared.rows import HEADER_AGAIN, Mistake, Row, Value, is_header
 from launcher.tasks.shared.tagging import NONE, OUTSIDE, scheme_of
+from launcher.tasks.shared.words import length
 from launcher.tasks.shared.words import words as words_of
 
 SMALL_BYTES = 1 << 20
@@ -77,7 +78,7 @@ class Split:
     kept: list[tuple[str, Row]] = field(default_factory=list)
     """Rows read, where data.clean may leave some of them out."""
     rows: int = 0
-    characters: int = 0
+    characters: float = 0
     empty: int = 0
     quoted: int = 0
     """Texts in quotes with doubled ones within, as csv writes them."""
@@ -223,10 +224,10 @@ def _are_numbers(value: Value) -> bool:
     return bool(texts) and all(str(text).isdecimal() for text in texts)
 
 
-def _characters(value: Value) -> int:
+def _characters(value: Value) -> float:
     if isinstance(value, list):
-        return sum(len(word) + 1 for word in value if isinstance(word, str))
-    return 0 if value is None else len(str(value))
+        return sum(length(word) + 1 for word in value if isinstance(word, str))
+    return 0 if value is None else length(str(value))
 
 
 def _read(path: Path, options: ReadOptions) -> Peek:

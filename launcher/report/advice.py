@@ -108,7 +108,15 @@ def diagnose(curves: History) -> list[Advice]:
     if _diverged(curves.result):
         return _without_repetition([_divergence(curves)])
     of_a_whole_training = (_undertrained, _rate_too_low, _underfitting) if curves.is_whole else ()
-    checks = (_unstable, _collapsed, _overfitting, *of_a_whole_training, _always_clipped, _stopped_early)
+    checks = (
+        _unstable,
+        _collapsed,
+        _same_for_everything,
+        _overfitting,
+        *of_a_whole_training,
+        _always_clipped,
+        _stopped_early,
+    )
     return _without_repetition([finding for check in checks for finding in check(curves)])
 
 
@@ -173,6 +181,23 @@ def _collapsed(curves: History) -> Iterator[Advice]:
                 _try(curves, "train.loss.class_weights", "balanced"),
                 _try(curves, "train.lr", _rounded(_lr(curves) / 3)),
                 *_fairer_metric(curves),
+            ),
+        )
+
+
+def _same_for_everything(curves: History) -> Iterator[Advice]:
+    """The metric that chooses is no number after the last evaluation: a correlation where all predictions are the same."""
+    if curves.metric is None or not curves.evaluations:
+        return
+    last = curves.evaluations[-1]
+    if "loss" in last and curves.metric not in last:
+        yield Advice(
+            "no_metric",
+            f"{curves.metric} is no number: the model predicts the same for everything",
+            {"validation_loss": last["loss"], "at_step": last["step"]},
+            (
+                _longer(curves, 2 * curves.recipe.train.epochs),
+                _try(curves, "train.lr", _rounded(_lr(curves) / 3)),
             ),
         )
 
@@ -321,6 +346,8 @@ def _best_is_last(curves: History) -> bool:
     if curves.metric is None or not curves.evaluations:
         return True
     values = [row[curves.metric] for row in curves.evaluations if row.get(curves.metric) is not None]
+    if not values:  # a correlation is no number as long as all predictions are the same
+        return True
     best = max(values) if tasks.named(curves.recipe.task).higher_is_better(curves.metric) else min(values)
     return values[-1] == best
 

@@ -104,8 +104,7 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
     name = metric or best.metric
     value = evaluated.get(name)
     if value is None:
-        known = [key for key, value in evaluated.items() if value is not None]
-        raise UserError(Problem("was not computed", run.run_id, "--metric", name, choices(name, known)))
+        raise UserError(_no_value(run, name, evaluated))
     latency = run.read_latency()
     measured = result.measured or Measured()
     return Figures(
@@ -125,6 +124,28 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
         size_bytes=sum(path.stat().st_size for path in run.model.glob("*.safetensors")),
         parameters=measured.parameters,
     )
+
+
+def _no_value(run: RunDir, name: str, evaluated: Mapping[str, float | None]) -> Problem:
+    known = [key for key, value in evaluated.items() if value is not None]
+    if name not in evaluated:
+        return Problem("was not computed", run.run_id, "--metric", name, choices(name, known))
+    text = f"{name} is no number, as where the model predicts the same for everything"
+    return Problem(text, run.run_id, remedy=f"leave the run out, or name another metric: {_others(known)}")
+
+
+def _others(known: Sequence[str]) -> str:
+    return " or ".join(f"--metric {name}" for name in known)
+
+
+def has_value(run: RunDir, metric: str | None) -> bool:
+    """Whether a run has an evaluated model whose metric is a number."""
+    result = run.read_result()
+    if result is None or result.best is None:
+        return False
+    name = metric or result.best.metric
+    evaluated = _evaluation(run, result.best.step) | {result.best.metric: result.best.value}
+    return name not in evaluated or evaluated[name] is not None
 
 
 def compare(runs: Sequence[Figures]) -> list[Comparison]:

@@ -84,13 +84,13 @@ class Embedding(TaskSpec):
 
     @classmethod
     def guess(cls, sample: Sample) -> Guess | None:
-        texts = sample.text_columns
-        anchor = next((column for column in texts if column.words_of_name & ANCHORS), None)
-        others = [column for column in texts if column is not anchor]
-        positive = next((column for column in others if column.words_of_name & POSITIVES), None)
+        anchor, positive = _named_pair(sample)
         if anchor is not None and positive is not None:
             why = f"{shown(positive.name)} is what belongs to {shown(anchor.name)}: vectors of both are to be near."
             return Guess(0.97, why, _keys(anchor, positive, sample))
+        texts = sample.text_columns
+        anchor = next((column for column in texts if column.words_of_name & ANCHORS), None)
+        others = [column for column in texts if column is not anchor]
         document = next((column for column in others if column.words_of_name & DOCUMENTS), None)
         if sample.is_nameless and len(texts) == len(sample.columns) == TRIPLE:
             why = "Three texts and nothing else: what is looked for, what is to be found for it, and what isn't."
@@ -250,6 +250,15 @@ class Embedding(TaskSpec):
             "print(vectors[0].tolist())\n"
             "print(model.similarity(vectors, vectors))\n"
         )
+
+
+def _named_pair(sample: Sample) -> tuple[Column | None, Column | None]:
+    """Columns that say by their names that they are anchor and positive, however short or often the same their texts are."""
+    texts = [column for column in sample.columns if column.characters and not column.numbers]
+    texts = sample.text_columns if sample.given_text else texts
+    anchor = next((column for column in texts if column.words_of_name & ANCHORS), None)
+    others = (column for column in texts if column is not anchor)
+    return anchor, next((column for column in others if column.words_of_name & POSITIVES), None)
 
 
 def _negatives_mistake(value: Value) -> str | None:

@@ -104,6 +104,19 @@ def test_names_of_columns_decide_between_several_labels_and_pairs(tmp_path: Path
     assert draft.keys["data.label"].value == "gold_label"
 
 
+def test_triplets_are_known_by_their_names_however_short_their_texts_are(tmp_path: Path) -> None:
+    goods = ("red pan", "tent", "mouse")
+    rows = (f"{goods[n % 3]},buy {goods[n % 3]},buy {goods[(n + 1) % 3]}\n" for n in range(60))
+    (tmp_path / "goods.csv").write_text("query,positive,negative\n" + "".join(rows))
+    draft = drafted(tmp_path, "goods.csv")
+    chosen = {key: draft.keys[key].value for key in ("task", "data.text", "data.negatives")}
+    assert chosen == {
+        "task": "embedding",
+        "data.text": ["query", "positive"],
+        "data.negatives": "negative",
+    }
+
+
 def test_files_are_for_what_their_names_say(tmp_path: Path) -> None:
     text = write_shape("stars.csv", tmp_path).read_text()
     for name in ("my-train.csv", "my_dev.csv", "dev_clean.csv", "TEST.csv"):

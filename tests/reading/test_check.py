@@ -106,6 +106,12 @@ def test_facts_of_given_splits(write: Write) -> None:
     )
 
 
+def test_a_chinese_character_is_a_token_where_english_has_four_for_one(write: Write) -> None:
+    for text, characters in (("a good room", 11), ("房间很好", 4 * 4.3), ("好 ok", 4.3 + 3)):
+        train = write("train.csv", "text,label\n" + f"{text},a\n{text},b\n" * 20)
+        assert check_data(recipe(train=train)).mean_chars == pytest.approx(characters)
+
+
 @pytest.mark.parametrize(
     ("data", "sizes"),
     [

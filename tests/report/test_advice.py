@@ -136,6 +136,16 @@ def test_a_gradient_that_is_always_clipped(tmp_path: Path) -> None:
     assert names(recorded(tmp_path / "unclipped", settled, norm=lambda _: 8.0, train=train)) == []
 
 
+def test_the_same_number_for_everything_has_no_correlation(tmp_path: Path) -> None:
+    best = {"metric": "pearson", "value": None, "step": 200}
+    run = recorded(tmp_path, lambda time: 4 * math.exp(-1.5 * time), result={"best": best})
+    finding, undertrained = found(run)
+    assert finding.name == "no_metric"
+    assert finding.message == "pearson is no number: the model predicts the same for everything"
+    assert tries(finding) == {"train.epochs": (4.0, 8.0), "train.lr": (2e-5, 6.7e-6)}
+    assert (undertrained.name, undertrained.keys) == ("undertrained", ())
+
+
 def test_one_class_for_everything(tmp_path: Path) -> None:
     metrics = {"mcc": 0.0, "macro_f1": 0.45}
     (finding,) = found(recorded(tmp_path, settled, metrics=metrics, accuracy=lambda _: 0.82))

@@ -11,7 +11,7 @@ import pytest
 from support.plans import TINY, new_run, plan_of
 
 from launcher.errors import UserError
-from launcher.report.comparison import Figures, compare, doubts, figures
+from launcher.report.comparison import Figures, compare, doubts, figures, has_value
 from launcher.report.repetitions import repetitions
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
@@ -110,6 +110,19 @@ def test_a_metric_that_a_run_has_not_is_named_with_those_it_has(tmp_path: Path) 
     with pytest.raises(UserError, match="was not computed") as error:
         figures(trained(tmp_path, "a", 0.9), "acuracy", HERE)
     assert "did you mean accuracy?" in str(error.value)
+
+
+def test_a_metric_that_is_no_number_is_told_as_such(tmp_path: Path) -> None:
+    run = trained(tmp_path, "a", 0.123, metric="pearson")
+    for file in (run.result, run.metrics):
+        file.write_text(file.read_text().replace("0.123", "null"))
+    assert not has_value(run, None)
+    assert has_value(run, "loss")
+    with pytest.raises(
+        UserError, match="a: pearson is no number, as where the model predicts the same"
+    ) as error:
+        figures(run, None, HERE)
+    assert "--metric loss" in str(error.value)
 
 
 def test_a_run_without_an_evaluation_is_refused(tmp_path: Path) -> None:

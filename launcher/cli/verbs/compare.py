@@ -65,7 +65,7 @@ def compare_command(
     if as_csv and (best or as_json):
         raise click.UsageError("--csv goes with neither --best nor --json", click.get_current_context())
     directory = options.resolve_runs_dir(runs_dir)
-    runs = _evaluated(references, directory)
+    runs = _evaluated(references, directory, metric)
     machine = platform.node()
     known = [figures(run, metric, machine) for run in runs]
     rows = compare(known)
@@ -184,10 +184,11 @@ def _csv(known: Sequence[Figures], values: Mapping[str, Mapping[str, Any]]) -> s
     return text.getvalue()
 
 
-def _evaluated(references: Sequence[str], runs_dir: Path) -> list[RunDir]:
-    """The runs that are meant; of a sweep, those that have an evaluated model by now."""
+def _evaluated(references: Sequence[str], runs_dir: Path, metric: str | None) -> list[RunDir]:
+    """The runs that are meant; of a sweep, those that have an evaluated model by now, and the metric of it."""
     from launcher.cli.output import say
     from launcher.errors import Problem, UserError
+    from launcher.report.comparison import has_value
 
     runs = options.believed(options.runs_meant(references, runs_dir))
     named = {run.path for name in references for run in _named(name, runs_dir)}
@@ -199,7 +200,13 @@ def _evaluated(references: Sequence[str], runs_dir: Path) -> list[RunDir]:
         )
     if left := len(runs) - len(ready):
         say(f"note: {left} of {len(runs)} trials have no evaluated model yet and are left out")
-    return ready
+    comparable = [run for run in ready if run.path in named or has_value(run, metric)]
+    if left := len(ready) - len(comparable):
+        what = metric or "the metric"
+        say(
+            f"note: {left} of {len(runs)} trials have no number for {what} (all predictions alike) and are left out"
+        )
+    return comparable or ready
 
 
 def _named(reference: str, runs_dir: Path) -> list[RunDir]:

@@ -16,6 +16,14 @@ HAN = f"[{IDEOGRAPHS}]"
 BETWEEN_HAN = f"(?<=[{IDEOGRAPHS}]) (?=[{IDEOGRAPHS}])"
 CHARACTERS = rf"[^\W{IDEOGRAPHS}]+|\S"
 """A character of a text without blanks; letters and digits of other scripts stay together."""
+CHARACTERS_PER_TOKEN = 4.3
+"""Of English text in sub-word tokens; a Chinese character is a token of its own."""
+
+
+def length(text: str) -> float:
+    """Characters of a text, were it English with as many tokens."""
+    ideographs = 0 if text.isascii() else sum(map(len, re.findall(f"{HAN}+", text)))
+    return len(text) + ideographs * (CHARACTERS_PER_TOKEN - 1)
 
 
 def words(value: Value) -> list[str] | None:
