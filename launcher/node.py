@@ -43,7 +43,7 @@ from launcher.runs.directory import RunDir
 from launcher.runs.events import append_notice
 from launcher.runs.exclusions import Exclusion
 from launcher.runs.failure_classes import ECHOES, takes_no_writes
-from launcher.runs.files import write_json, write_text
+from launcher.runs.files import say, write_json, write_text
 from launcher.runs.jobs import Job
 from launcher.runs.requests import drop_others, is_asked
 from launcher.runs.results import Error, Outcome
@@ -83,7 +83,7 @@ def begin(
 ) -> Start | str:
     """Make the next attempt of the run, or say why there is none: `completed`, `cancelled` or `failed`."""
     for sentence in drop_others(run):
-        sys.stderr.write(f"{sentence}\n")
+        say(sentence)
     if (status := _is_over(run, job)) is not None:
         return status
     if run.stop_requested_by() not in (None, "user"):
@@ -176,7 +176,7 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
     `code` is that of the process the script waited for; what the training itself wrote is believed first.
     """
     for sentence in drop_others(run):
-        sys.stderr.write(f"{sentence}\n")
+        say(sentence)
     record = attempt.read()
     stop = run.stop_requested_by()
     executor = None if record.executor is None else executor_for(record.executor)
@@ -243,7 +243,7 @@ def main(argv: Sequence[str]) -> None:
     except OSError as error:
         if not takes_no_writes(error):
             raise
-        sys.stderr.write(f"{argv[0]}: {argv[1]} takes no writes: {error}\n")
+        say(f"{argv[0]}: {argv[1]} takes no writes: {error}")
         sys.exit(EXIT_UNRECORDED)
 
 
@@ -327,7 +327,7 @@ def _tell(run: RunDir, attempt: AttemptDir, decision: Decision) -> None:
     if decision.why_not is not None and decision.why_not not in error.message:
         error = replace(error, message=f"{error.message}\n{decision.why_not}")
         run.write_result(replace(result, error=error))
-    sys.stderr.write(f"attempt {attempt.number} failed: {error.sentence()}\n")
+    say(f"attempt {attempt.number} failed: {error.sentence()}")
     if decision.next != "stay":
         saved = retries.saved_step(run)
         start = f"the checkpoint of step {saved}" if saved else "the beginning"

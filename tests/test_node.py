@@ -444,6 +444,25 @@ def test_a_rank_that_could_record_nothing_says_so_by_its_exit_code(local: RunDir
 
 @pytest.mark.fault(17)
 @pytest.mark.parametrize("words", [("begin",), ("end", "1", "1")])
+def test_a_script_whose_log_is_on_the_disk_that_takes_no_more_says_so_too(
+    local: RunDir, words: tuple[str, ...]
+) -> None:
+    start(local)
+    verb, *rest = words
+    command = [sys.executable, "-m", "launcher.node", verb, str(local.path), *rest]
+    with Path("/dev/full").open("w") as log:
+        done = subprocess.run(
+            ["bash", "-c", 'ulimit -f 0; exec "$@"', "bash", *command],
+            env={**os.environ, "LAUNCHER_JOB": "local 1"},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (EXIT_UNRECORDED, b"")
+
+
+@pytest.mark.fault(17)
+@pytest.mark.parametrize("words", [("begin",), ("end", "1", "1")])
 def test_a_script_that_can_record_nothing_says_so_by_its_exit_code(
     local: RunDir, words: tuple[str, ...]
 ) -> None:

@@ -13,7 +13,6 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Gone, Member
 from launcher.runs.directory import RunDir
 from launcher.runs.events import append_notice
+from launcher.runs.files import say
 
 POLL_S = 1.0
 WRITE_S = 2.0
@@ -209,7 +209,7 @@ class Watcher:
         if not any(place.is_gone for place in stall.places):
             self._record(stall)
         else:  # that one is the cause, and recorded as such by whoever saw it die
-            sys.stderr.write(f"{stall.sentence}: the others are killed\n")
+            say(f"{stall.sentence}: the others are killed")
         living = [(watched.process, self._run.rank_log(watched.rank)) for watched in self._ranks.values()]
         write_stacks(living, f"{stall.sentence}. What this rank is doing:")
         for process, _ in living:
@@ -224,7 +224,7 @@ class Watcher:
     def _tell(self, sentence: str) -> None:
         """For the job's log, and for whoever follows the run."""
         text = f"{sentence}: the attempt is ended"
-        sys.stderr.write(f"{text}\n")
+        say(text)
         append_notice(self._run.events, self._attempt.number, text)
 
     def _agents(self) -> set[Process]:
@@ -246,9 +246,7 @@ class Watcher:
         halted = [agent for agent in self._agents() if agent.state() in HALTED]
         self._agents_silent_s = self._agents_silent_s + passed_s if over and halted else 0.0
         if self._floor is not None and self._agents_silent_s > self._floor:
-            sys.stderr.write(
-                f"torchrun on {self._host} was halted by a signal and has no ranks any more: killed\n"
-            )
+            say(f"torchrun on {self._host} was halted by a signal and has no ranks any more: killed")
             for agent in halted:
                 agent.send(signal.SIGKILL)
 
@@ -310,6 +308,6 @@ def watch(
         floor = bounds.floor_s(word)
     except ValueError:
         floor = bounds.FLOOR_S
-        sys.stderr.write(f"{bounds.VARIABLE}={word!r} is neither seconds nor `off`: {floor:.0f} is taken\n")
+        say(f"{bounds.VARIABLE}={word!r} is neither seconds nor `off`: {floor:.0f} is taken")
     parent = Process.of(starter) if os.getppid() == starter else None
     Watcher(run, attempt, node, sizes, parent, floor, keeper).watch()

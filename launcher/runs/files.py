@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,12 @@ def named(path: Path) -> Iterator[None]:
 def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
     """`write_text` of indented JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", mode)
+
+
+def say(text: str) -> None:
+    """Add a line to the log of the job, which lies in the run directory: where its disk takes no more, the line is lost."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{text}\n")
 
 
 def let_group_read(path: Path) -> None:
