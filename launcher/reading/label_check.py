@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from launcher import tasks
-from launcher.errors import Problem, nearest
+from launcher.errors import Problem, choices, nearest
 from launcher.reading.data_section import files, read_options
 from launcher.reading.files import FULL_READ_BYTES, labelled_rows
 from launcher.reading.opening import size_of
@@ -46,6 +46,7 @@ def label_sets(recipe: Recipe, train: Split, others: Sequence[Split]) -> Iterato
         yield problem
     else:
         yield from _metric_problems(spec, known)
+        yield from _unmeasured(spec, known, others)
     if len(known) == 1 < spec.least_classes:
         yield Problem(
             f"every row has the label {known[0]!r}: there is nothing to learn",
@@ -115,6 +116,20 @@ def _metric_problems(spec: TaskSpec, known: Sequence[str]) -> Iterator[Problem]:
         problem = spec.metric_problem(metric, known)
         if problem is not None and spec.metric_problem(metric) is None:
             yield Problem(problem[0], None, key, metric, problem[1])
+
+
+def _unmeasured(spec: TaskSpec, known: Sequence[str], others: Sequence[Split]) -> Iterator[Problem]:
+    """Metrics of a label that no row of the validation file has: they choose nothing."""
+    for split in others if spec.label_metrics else ():
+        if split.name != "validation" or not split.complete or split.failed or not split.names:
+            continue
+        there = spec.metrics_of(tuple(split.names))
+        for key, metric in spec.asked_metrics:
+            kind, of_label, label = metric.partition("/")
+            computed = kind in spec.label_metrics and spec.metric_problem(metric, known) is None
+            if of_label and computed and metric not in there:
+                remedy = choices(metric, [name for name in there if name.startswith(f"{kind}/")] or [kind])
+                yield Problem(f"no row of data.validation has {label}", None, key, metric, remedy)
 
 
 def _class_per_row(recipe: Recipe, train: Split) -> bool:

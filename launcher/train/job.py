@@ -102,6 +102,8 @@ def make_job(
     if ranks.is_main:
         _record_provenance(run, attempt, recipe, dataset, events)
     task.fit(dataset.train, dataset.label_names)
+    if dataset.validation is not None:
+        task.check_metrics(dataset.validation)
     events.phase("building model")
     built = _built(run, recipe, task, dataset, tokenizer, ranks, events)
     collate, padding = make_collate(task, tokenizer, built.model, ranks.device)

@@ -167,10 +167,10 @@ def _reduce_on_plateau(job: Job, state: TrainState, metric: str, value: float) -
     decay = job.recipe.train.decay
     if job.recipe.train.schedule != "plateau":
         return state
-    if _better(job, metric, value, state.plateau_value, decay.min_delta):
+    if _improves(job, metric, value, state.plateau_value, decay.min_delta):
         return replace(state, plateau_value=value, plateau_unimproved=0)
     unimproved = state.plateau_unimproved + 1
-    if unimproved < decay.patience:
+    if unimproved < _allowed(decay.patience, state.plateau_value):
         return replace(state, plateau_unimproved=unimproved)
     return replace(state, plateau_scale=state.plateau_scale * decay.factor, plateau_unimproved=0)
 
@@ -187,7 +187,7 @@ def _count_patience(job: Job, state: TrainState, metrics: dict[str, float]) -> T
             f"train.early_stopping.metric={metric} is not computed",
             "there are " + ", ".join(metrics),
         )
-    if _better(job, metric, value, state.stopping_value, rule.min_delta):
+    if _improves(job, metric, value, state.stopping_value, rule.min_delta):
         return replace(state, stopping_value=value, unimproved=0)
     return replace(state, unimproved=state.unimproved + 1)
 
@@ -195,7 +195,17 @@ def _count_patience(job: Job, state: TrainState, metrics: dict[str, float]) -> T
 def out_of_patience(job: Job, state: TrainState) -> bool:
     """Whether early stopping ends the training."""
     patience = job.recipe.train.early_stopping.patience
-    return patience is not None and state.unimproved >= patience
+    return patience is not None and state.unimproved >= _allowed(patience, state.stopping_value)
+
+
+def _allowed(patience: int, best: float | None) -> int:
+    """Evaluations without improvement that are waited for: the first one is none, where its metric is no number."""
+    return patience + (best is None)
+
+
+def _improves(job: Job, metric: str, value: float, best: float | None, min_delta: float) -> bool:
+    """As `_better`, but for NaN, which is waited for as for any other value that is no better."""
+    return not math.isnan(value) and _better(job, metric, value, best, min_delta)
 
 
 def _better(job: Job, metric: str, value: float, best: float | None, min_delta: float = 0.0) -> bool:

@@ -97,6 +97,22 @@ def test_a_metric_of_a_label_that_is_not_in_the_data_is_told_before_a_launch(tmp
     assert "did you mean f1/PER?" in str(caught.value)
 
 
+def test_a_metric_of_a_label_that_no_validation_row_has_is_told_before_a_launch(tmp_path: Path) -> None:
+    (tmp_path / "train.conll").write_text("Anna B-PER\nwent O\n\nRome B-LOC\n")
+    (tmp_path / "validation.conll").write_text("Bob B-PER\nwent O\n")
+    data = {name: str(tmp_path / f"{name}.conll") for name in ("train", "validation")}
+    for metric, wrong in (("f1/PER", False), ("f1", False), ("f1/LOC", True), ("lenient_f1/LOC", True)):
+        values = {"task": "token-classification", "data": data, "eval": {"metric": metric}}
+        if not wrong:
+            check_data(Recipe.model_validate(values))
+            continue
+        with pytest.raises(
+            UserError, match=f"eval.metric={metric}: no row of data.validation has LOC"
+        ) as caught:
+            check_data(Recipe.model_validate(values))
+        assert metric.replace("LOC", "PER") in str(caught.value)
+
+
 @pytest.mark.parametrize("name", tasks.names())
 def test_the_metric_that_chooses_is_one_that_is_computed(name: str) -> None:
     assert tasks.named(name).metric in tasks.named(name).metrics

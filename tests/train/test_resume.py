@@ -149,7 +149,10 @@ def test_early_stopping_counts_over_attempts(tmp_path: Path, tiny_data: Path, ra
 
 
 def test_a_metric_that_does_not_exist_yet_is_null(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
-    """All validation scores are the same: there is no correlation, in the metrics, the checkpoint or the result."""
+    """All validation scores are the same: there is no correlation, in the metrics, the checkpoint or the result.
+
+    Nor is there an improvement: after the first evaluation two more, and the training ends.
+    """
     data = tmp_path / "scores"
     data.mkdir()
     for split in ("train", "validation", "test"):
@@ -158,9 +161,8 @@ def test_a_metric_that_does_not_exist_yet_is_null(tmp_path: Path, tiny_data: Pat
         score = (lambda index: index % 5) if split == "train" else (lambda _: 3)
         rows = [f"{text},{score(index)}" for index, text in enumerate(texts)]
         (data / f"{split}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
-    wanted = recipe(
-        data, task="regression", train={"max_steps": 6}, eval={"every": 2}, checkpoint={"every": 2}
-    )
+    train = {"max_steps": STEPS, "early_stopping": {"patience": 2}}
+    wanted = recipe(data, task="regression", train=train, eval={"every": 2}, checkpoint={"every": 2})
     run = make_run(tmp_path / "run", wanted)
     assert ranks.attempt(run, fault=Fault("kill", "step", 5)) == [-9]
     ranks.complete(run, number=2)

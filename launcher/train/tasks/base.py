@@ -212,6 +212,9 @@ class Task:
         pool = torch.mean if how == "mean" else torch.amax
         return torch.stack([pool(part, dim=0) for part in parts])
 
+    def check_metrics(self, validation: TokenSplit) -> None:
+        """Raise RunFailed('data') where a metric that the recipe names says nothing of the validation split."""
+
     def nothing_to_measure(self, split: str) -> RunFailed:
         """The failure of a run whose validation examples have no loss term."""
         return nothing_to_measure(split)

@@ -95,12 +95,13 @@ def class_weights(settings: Loss, names: Sequence[str], labels: NDArray[Any]) ->
 def positive_weights(settings: Loss, names: Sequence[str], labels: NDArray[Any]) -> list[float] | None:
     """Weight of each label where it holds, from the training labels (n, L); None without weights.
 
-    `balanced` gives a label its negative over its positive examples. Raises RunFailed('recipe') as `class_weights`.
+    `balanced` gives a label its negative over its positive examples, and 1 where there are none of either: 0 would have it learn
+    nothing. Raises RunFailed('recipe') as `class_weights`.
     """
     if settings.class_weights != "balanced":
         return _given_weights(settings.class_weights, names)
     positive = (labels >= 0.5).sum(axis=0)
-    return [(len(labels) - count) / count if count else 1.0 for count in positive.tolist()]
+    return [(len(labels) - count) / count if 0 < count < len(labels) else 1.0 for count in positive.tolist()]
 
 
 def _given_weights(given: Mapping[str, float] | None, names: Sequence[str]) -> list[float] | None:

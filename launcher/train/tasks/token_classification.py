@@ -193,6 +193,19 @@ class TokenClassification(WeightedTask, TokenTask):
         assert split.records is not None
         return split.records.all
 
+    def check_metrics(self, validation: TokenSplit) -> None:
+        asked = [(key, metric) for key, metric in self.spec.asked_metrics if "/" in metric]
+        if not asked:
+            return
+        tags = {tag for record in self.truth(validation) for tag in record["tags"]}
+        there = tagging.types(tags, scheme_for(self.recipe, self.classes))
+        for key, metric in asked:
+            name, _, kind = metric.partition("/")
+            if kind not in there:
+                text = f"{key}={metric}: no entity of the validation data is {kind}"
+                remedy = " or ".join(("other validation data", *(f"{key}={name}/{each}" for each in there)))
+                raise RunFailed("data", text, remedy)
+
     def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
         gold, predicted = self._both(scores, truth)
         return entity_metrics(gold, predicted, scheme_for(self.recipe, self.classes))

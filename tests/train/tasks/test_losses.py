@@ -64,6 +64,18 @@ def test_balanced_weights_make_classes_count_the_same() -> None:
     torch.testing.assert_close(_mean_loss(task, LOGITS, CLASSES), expected)
 
 
+def test_a_label_that_every_example_has_is_learnt_under_balanced_weights() -> None:
+    """Its share of negatives is 0: as a weight that would leave it without a gradient, and at random in predictions."""
+    everyone = torch.tensor([[1.0, 1, 0], [1, 0, 0], [1, 0, 0], [1, 0, 0]])
+    task = _task("multilabel", class_weights="balanced")
+    task.fit(_split(everyone), NAMES)
+    assert task.weights == pytest.approx([1.0, 3.0, 1.0])
+    logits = LOGITS.clone().requires_grad_()
+    _mean_loss(task, logits, everyone).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad[:, 0], (LOGITS[:, 0].sigmoid() - 1) / everyone.numel())
+
+
 def test_focal_loss_neglects_what_is_right() -> None:
     right = LOGITS.softmax(-1)[torch.arange(4), CLASSES]
     expected = -((1 - right) ** 3 * right.log()).mean()

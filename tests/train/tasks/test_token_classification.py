@@ -180,6 +180,26 @@ def test_predictions_are_legal_unless_that_is_turned_off() -> None:
     assert chances.sum(-1) == pytest.approx(np.ones(3))
 
 
+def test_a_metric_of_a_type_that_the_validation_data_lack_is_told_before_the_first_step(
+    tokenizer: Any,
+) -> None:
+    """It would come and go with what is predicted, and choose nothing."""
+    split = _encoded(tokenizer, ["an", "bat"], ["B-PER", "O"])
+    for metric in ("f1/PER", "lenient_f1/PER", "f1"):
+        _asking(metric).check_metrics(split)
+    with pytest.raises(
+        RunFailed, match=r"eval.metric=f1/LOC: no entity of the validation data is LOC"
+    ) as caught:
+        _asking("f1/LOC").check_metrics(split)
+    assert caught.value.remedy == "other validation data or eval.metric=f1/PER"
+
+
+def _asking(metric: str) -> Task:
+    task = get_task(Recipe.model_validate({"task": "token-classification", "eval": {"metric": metric}}))
+    task.recall(BertConfig(id2label=dict(enumerate(NAMES))))
+    return task
+
+
 def test_strict_and_lenient_metrics_by_hand() -> None:
     gold = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "B-PER", "O"], ["B-LOC", "O"]]
     guess = [["B-PER", "O", "O", "B-LOC"], ["O", "B-LOC", "O"], ["I-LOC", "O"]]
