@@ -85,6 +85,9 @@ def list_runs(runs_dir: Path) -> Iterator[RunDir]:
     """Every run in `runs_dir`, by name."""
     if not runs_dir.is_dir():
         return
-    for entry in sorted(runs_dir.iterdir()):
-        if not entry.name.startswith(".") and os.path.lexists(entry / "plan.json"):
-            yield RunDir(entry.resolve())
+    home = runs_dir.resolve()  # once: for each of ten thousand runs it would look at every directory above
+    with os.scandir(home) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        if not entry.name.startswith(".") and os.path.lexists(f"{entry.path}/plan.json"):
+            yield RunDir(Path(entry.path).resolve() if entry.is_symlink() else home / entry.name)
