@@ -27,7 +27,7 @@ from launcher.runs.failure_classes import of_storage, takes_no_writes
 from launcher.runs.failures import FREE_SPACE, storage_remedy
 from launcher.runs.files import write_json
 from launcher.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
-from launcher.runs.records import make, read_json, tree_of
+from launcher.runs.records import NEWER, make, read_json, tree_of
 from launcher.runs.synced_files import files_in, sync, sync_tree
 from launcher.train.process.ranks import Ranks
 from launcher.train.process.threads import CHECKPOINT_WRITER
@@ -179,8 +179,8 @@ class Checkpoints:
                 shutil.rmtree(staging, ignore_errors=True)
             for directory in self._run.checkpoint_directories()[::-1]:
                 problem = verify(directory)
-                if problem is None:
-                    choice = str(directory)
+                if problem is None or is_of_newer_version(directory):
+                    choice = str(directory)  # that of a newer version is refused, not put aside
                     break
                 on_bad(f"{directory.name} is not used: {problem}")
                 directory.replace(_emptied(directory.with_name(f"{directory.name}.damaged")))
@@ -230,6 +230,17 @@ def verify(directory: Path) -> str | None:
         return f"unreadable: {error.strerror}"
 
 
+def is_of_newer_version(directory: Path) -> bool:
+    """Whether the manifest of a checkpoint says something that this version doesn't know."""
+    try:
+        read_manifest(directory)
+    except DamagedFile as error:
+        return any(problem.remedy == NEWER for problem in error.problems)
+    except OSError:
+        pass
+    return False
+
+
 def _wait_to_see(directory: Path, rank: int) -> None:
     """A shared file system may show one node later what another has written.
 
@@ -248,13 +259,21 @@ def _wait_to_see(directory: Path, rank: int) -> None:
 
 
 def read_state(directory: Path) -> TrainState:
-    """state.json of a checkpoint. Raises RunFailed('checkpoint') where a newer version wrote it, or it is no state."""
+    """state.json of a checkpoint.
+
+    Raises RunFailed('checkpoint') where a newer version wrote it or its manifest, where it is no state, or of another step.
+    """
     path = directory / STATE
     try:
-        return make(TrainState, read_json(path) or {}, str(path))
+        read_manifest(directory)
+        state = make(TrainState, read_json(path) or {}, str(path))
     except DamagedFile as error:
         (problem,) = error.problems
         raise RunFailed("checkpoint", f"{problem.where}: {problem.message}", problem.remedy) from None
+    if f"step_{state.step}" != directory.name:
+        remedy = f"remove {directory}: the run goes on from the checkpoint before it"
+        raise RunFailed("checkpoint", f"{path}: is that of step {state.step}", remedy)
+    return state
 
 
 def _compare(directory: Path, expected: Mapping[str, FileEntry]) -> str | None:

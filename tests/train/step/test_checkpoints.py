@@ -193,9 +193,17 @@ def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert again[1] == replace(nan, best_value=None)
 
 
-@pytest.mark.parametrize("change", [{"momentum_of_the_moon": 1}, {"step": "two"}])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"momentum_of_the_moon": 1}, "newer version"),
+        ({"step": "two"}, "step is"),
+        ({"step": 1}, "state.json: is that of step 1"),
+        ({"step": -2}, "state.json: is that of step -2"),
+    ],
+)
 def test_a_state_that_this_version_does_not_know_is_refused_in_a_sentence(
-    tmp_path: Path, change: dict[str, Any]
+    tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     run = RunDir(tmp_path)
     _saved(run, 2)
@@ -206,8 +214,24 @@ def test_a_state_that_this_version_does_not_know_is_refused_in_a_sentence(
     entry = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     files = json.loads((directory / "manifest.json").read_text())["files"]
     _edit_manifest(directory, files=files | {"state.json": entry})
-    with pytest.raises(RunFailed, match="newer version" if "step" not in change else "step is"):
+    with pytest.raises(RunFailed, match=said):
         Checkpoints(run, ONE_RANK, 3).newest(lambda _: None)
+
+
+@pytest.mark.parametrize("entry", [{}, {"blake3": "x"}])
+def test_a_manifest_of_a_newer_version_is_refused_and_not_put_aside(
+    tmp_path: Path, entry: dict[str, str]
+) -> None:
+    """The training would begin anew, or from an older checkpoint, though nothing is damaged."""
+    run = RunDir(tmp_path)
+    _saved(run, 1, 2)
+    directory = run.checkpoints / "step_2"
+    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest["files"]["state.json"] |= entry
+    (directory / "manifest.json").write_text(json.dumps(manifest if entry else manifest | {"format": 2}))
+    with pytest.raises(RunFailed, match="newer version"):
+        Checkpoints(run, ONE_RANK, 3).newest(lambda _: None)
+    assert directory.is_dir()
 
 
 def test_a_checkpoint_of_an_earlier_version_takes_the_data_as_they_are(tmp_path: Path) -> None:
