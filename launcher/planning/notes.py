@@ -9,7 +9,7 @@ from launcher.families.shared.base import ModelShape
 from launcher.figures import human_seconds
 from launcher.planning.estimate import Setup
 from launcher.planning.save_time import checkpoint_bytes, save_notes
-from launcher.planning.step_time import known_device
+from launcher.planning.step_time import CPU, DEVICES, known_device
 from launcher.planning.surroundings import DataSize, Machine
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.data import Data
@@ -80,6 +80,16 @@ def evaluation_note(trained: int | None, evaluated: int | None, rate: float | No
         f"each evaluation reads {evaluated:,} rows{takes}, and the whole training {trained:,}: data.limit and "
         "train.max_steps leave data.validation as it is"
     )
+
+
+def speed_notes(cluster: Cluster, device: str, shape: ModelShape | None, rate: float | None) -> Iterator[str]:
+    """Why no speed is predicted, where that is because of the device."""
+    if device == "cuda" and cluster.gpu_model is not None and shape is not None and rate is None:
+        known = ", ".join(name for name in DEVICES if name != CPU)
+        yield (
+            f"nothing is known of a {cluster.gpu_model}, so that no speed is predicted before a run was measured on one; "
+            f"known are {known}"
+        )
 
 
 def time_notes(

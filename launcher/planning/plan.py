@@ -18,7 +18,7 @@ from launcher.families.shared.base import ModelShape
 from launcher.planning.compile_mode import Compile, resolve_compile
 from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic
 from launcher.planning.layout import Layout, layout_of, setup_of
-from launcher.planning.notes import notes_of, time_notes
+from launcher.planning.notes import notes_of, speed_notes, time_notes
 from launcher.planning.sharding import Resolved, Way, advice, ways
 from launcher.planning.slurm_request import SlurmRequest, slurm_request
 from launcher.planning.step_time import Planned
@@ -158,6 +158,7 @@ def make_plan(
 
     shards = world_size > 1 or setup.zero_stage > 0
     found = ways(recipe, shape, resolve) if shape is not None and shards else ()
+    throughput = predict(shape, facts, recipe.tuning, planned_as)
     memory = _memory(recipe, cluster, shape, _graphed(setup, layout), layout)
     traffic = _traffic(shape, setup, layout)
     fields: dict[str, Any] = {
@@ -174,12 +175,13 @@ def make_plan(
         "steps": _steps(recipe, data),
         "memory": memory,
         "traffic": traffic,
-        "throughput": predict(shape, facts, recipe.tuning, planned_as),
+        "throughput": throughput,
         "sharding": found,
         "advice": tuple(advice(recipe, device, world_size, found, memory.capacity)),
         "notes": (
             *notes_of(recipe, cluster, machine, executor, shape, data, setup),
             *([why] if why else []),
+            *speed_notes(cluster, device, shape, throughput.examples_per_s),
             *time_notes(
                 recipe, cluster, machine, executor, traffic.trainable_parameters, memory.optimizer, setup
             ),

@@ -8,6 +8,7 @@ beside it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -77,6 +78,8 @@ class Device:
     """On what the rates were measured; None where they come from a datasheet alone."""
 
 
+SLICE = re.compile(r"MIG|\d+G\.\d+GB")
+"""By which words the name of a part of a GPU is told, as in `A100-1g.5gb`: it has neither its rates nor its memory."""
 CPU = "CPU"
 # Peaks and bandwidths are those of NVIDIA's datasheets, without sparsity.
 DEVICES = {
@@ -120,9 +123,16 @@ def known_device(name: str) -> Device | None:
 
 def device_key(name: str) -> str | None:
     """What such a device is called in the table, or None."""
-    words = name.upper().replace("-", " ").split()
-    named = (key for key in DEVICES if all(any(w.startswith(part) for w in words) for part in key.split("-")))
+    words = re.split(r"[\s_-]+", name.upper())
+    if any(SLICE.fullmatch(word) for word in words):
+        return None
+    named = (key for key in DEVICES if all(any(_means(w, part) for w in words) for part in key.split("-")))
     return next(named, None)
+
+
+def _means(word: str, part: str) -> bool:
+    """Whether a word is that part of a name, whatever letters follow: a T400 is no T4, and an A1000 no A100."""
+    return word.startswith(part) and not word[len(part) : len(part) + 1].isdecimal()
 
 
 @dataclass(frozen=True)

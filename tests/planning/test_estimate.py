@@ -240,7 +240,15 @@ def test_a_device_is_known_by_the_name_that_its_driver_gives(name, key):
 
 
 def test_an_unknown_device_is_none():
-    assert known_device("Radeon VII") is None
+    for name in (
+        "Radeon VII",
+        "T400",
+        "NVIDIA RTX A1000",
+        "A100-1g.5gb",
+        "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+        "GH200",
+    ):
+        assert known_device(name) is None
 
 
 def test_a_device_computes_at_the_achievable_share_of_its_peak():
