@@ -35,6 +35,7 @@ from launcher.executors.shared.slurm_cancelling import (
 from launcher.executors.shared.slurm_commands import COMMAND_TIMEOUT_S, message_of, of_cluster, run_slurm
 from launcher.executors.shared.slurm_records import job_of
 from launcher.executors.shared.slurm_states import (
+    STATUSES,
     accounting_states,
     asked_for,
     known_state,
@@ -45,6 +46,7 @@ from launcher.executors.shared.slurm_submission import (
     all_jobs,
     job_number,
     refusal,
+    refuse_without_slurm,
     take_up_unknown_jobs,
     unknown_array,
     without_bad_nodes,
@@ -71,6 +73,7 @@ class SlurmExecutor:
 
     def start(self, run: RunDir) -> str:
         """Submit job.sbatch. Raises UserError with Slurm's own sentence where the request is refused."""
+        refuse_without_slurm([run])
         with run.locked():
             environment = self._prepare(run)
             run.submitting.touch(mode=0o600)
@@ -91,6 +94,7 @@ class SlurmExecutor:
     def start_together(self, script: Path, runs: Sequence[RunDir], each: int = 1) -> str:
         """Submit an array of which each element is the job of one run, known to it as ARRAY_INDEX, or of `each` runs, which
         know it as ARRAY_INDEX.MEMBER."""
+        refuse_without_slurm(runs)
         places = [str(n) if each == 1 else f"{n // each}.{n % each}" for n in range(len(runs))]
         with contextlib.ExitStack() as locks:
             for run in runs:
@@ -208,7 +212,7 @@ class SlurmExecutor:
 
     def gpus_per_node(self, partition: str | None) -> int | None:
         """Most GPUs of a node in the partitions, the default one where None; None where Slurm doesn't answer."""
-        output = ask(["sinfo", "--noheader", "--format=%P %G"])
+        output = ask(["sinfo", "--all", "--noheader", "--format=%P %G"])
         return None if output is None else max(_partition_gpus(output.splitlines(), partition), default=0)
 
     def site(self) -> Site:
@@ -233,7 +237,7 @@ class SlurmExecutor:
 
     def node_capacity(self, partition: str | None, *, largest: bool = False) -> tuple[int | None, int | None]:
         """The least of the nodes in the partitions, or the most, of the default one where None."""
-        output = ask(["sinfo", "--noheader", "--exact", "--format=%P %c %m"]) or ""
+        output = ask(["sinfo", "--all", "--noheader", "--exact", "--format=%P %c %m"]) or ""
         rows = [line.split() for line in output.splitlines()]
         asked = [
             (int(cores), int(mebibytes) << 20)
@@ -279,7 +283,7 @@ class SlurmExecutor:
             ask(["scontrol", "-o", "show", "job", asked_for(str(attempt.job_id))], COMMAND_TIMEOUT_S) or ""
         )
         found = job_of(output)
-        if found.word in ("", "RUNNING"):
+        if not found.word or STATUSES.get(found.word) == "running":
             return None
         if found.restarts > attempt.restart_count:
             return "requeued"

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from launcher.figures import human_bytes, human_seconds
 from launcher.health.facts import NodeFacts
 from launcher.health.gpus import Gpu
+from launcher.runs.checkpoint_size import WEIGHT_BYTES, checkpoint_bytes
 from launcher.runs.run_plan import PlannedMemory, RunPlan
 
 NOTED_SKEW_S = 2.0
@@ -179,24 +180,17 @@ def _unreached(hosts: Sequence[str], facts: Mapping[int, NodeFacts]) -> Iterator
             yield Finding(host, "network", "failed", f"can't reach the first node: {why}")
 
 
-def checkpoint_bytes(plan: RunPlan) -> int | None:
-    """About what a checkpoint and the best model beside it take; None where the model's shape isn't known."""
-    parameters, trained = plan.traffic.parameters, plan.traffic.trainable_parameters
-    if parameters is None:
-        return None
-    optimizer = plan.memory.optimizer
-    sharded = plan.world_size if plan.zero_stage else 1
-    states = 8 * (trained or 0) if optimizer is None else optimizer * sharded
-    return 4 * parameters + states
-
-
 def disk_problem(plan: RunPlan, facts: Mapping[int, NodeFacts]) -> str | None:
-    """Why two checkpoints don't fit onto the run directory's disk; None where they do, or nobody knows."""
-    size = checkpoint_bytes(plan)
+    """Why two checkpoints and the best model don't fit onto the run directory's disk; None where they do, or nobody knows."""
+    traffic, shards = plan.traffic, plan.world_size if plan.zero_stage else 1
+    size = checkpoint_bytes(traffic.trainable_parameters, plan.memory.optimizer, shards)
     free = [node.disk_free for node in facts.values() if node.disk_free is not None]
-    if size is None or not free or min(free) >= 2 * size:
+    if size is None or traffic.parameters is None or not free:
+        return None
+    needed = 2 * size + WEIGHT_BYTES * traffic.parameters
+    if min(free) >= needed:
         return None
     return (
-        f"{human_bytes(min(free))} are free for the run directory, and two checkpoints take about "
-        f"{human_bytes(2 * size)}"
+        f"{human_bytes(min(free))} are free for the run directory, and two checkpoints and the best model take about "
+        f"{human_bytes(needed)}"
     )

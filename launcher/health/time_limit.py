@@ -75,7 +75,9 @@ class TimeKeeper:
         self._compare_grace(self._pace)
         if now - self._asked_at >= ASK_S or self._is_due(self._pace):
             self._asked_at = now
-            self._ends_by = self._ask()
+            told = self._ask()
+            # A scheduler that doesn't answer just now has moved no limit.
+            self._ends_by = self._ends_by if told is None else told
         if self._is_due(self._pace):
             self._stop(self._pace)
 

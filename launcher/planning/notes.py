@@ -8,13 +8,14 @@ from launcher.executors import LOCAL, SCHEDULERS, executor_for
 from launcher.families.shared.base import ModelShape
 from launcher.figures import human_seconds
 from launcher.planning.estimate import Setup
-from launcher.planning.save_time import checkpoint_bytes, save_notes
+from launcher.planning.save_time import save_notes
 from launcher.planning.step_time import CPU, DEVICES, known_device
 from launcher.planning.surroundings import DataSize, Machine
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.data import Data
 from launcher.recipe.optimizers import OPTIMIZERS
 from launcher.recipe.recipe import AUTO, Recipe
+from launcher.runs.checkpoint_size import checkpoint_bytes
 
 FORWARD = 1 / 3
 """Time of an evaluated example as a share of a trained one's: it is read once, and nothing goes back."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from launcher.errors import Problem, UserError
 from launcher.executors import executor_for
 from launcher.planning.plan import Plan
-from launcher.planning.save_time import checkpoint_bytes, notice_s
+from launcher.planning.save_time import notice_s
+from launcher.runs.checkpoint_size import checkpoint_bytes
 
 if TYPE_CHECKING:
     import jinja2
@@ -25,6 +26,7 @@ ds_configs/."""
 
 OF_ONE_RUN = tuple(f"#SBATCH --{name}" for name in ("job-name=", "output=", "open-mode=", "chdir="))
 """Lines of a job script that an array of many has for itself."""
+GPU_OPTIONS = ("#SBATCH --gpus-per-node=", "#SBATCH --gres=gpu:")
 SMALLEST_BUCKET = 100_000
 BF16: dict[str, Any] = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
 """Autocast over fp32 parameters, as in the plain strategy; the empty list keeps gradients in fp32 between ranks."""
@@ -91,7 +93,7 @@ def render_array(
 
 def _for_many(request: Sequence[str], count: int) -> Iterator[str]:
     """What `count` runs that share a job ask for: a GPU is shared, cores of a job without one and main memory are not."""
-    has_gpu = any("gpu" in line for line in request)
+    has_gpu = any(line.startswith(GPU_OPTIONS) for line in request)
     for line in request:
         name, equals, value = line.partition("=")
         amount = re.fullmatch(r"([0-9]+)([KMGT]?)", value)

@@ -17,14 +17,6 @@ SMALL_S = 5.0
 """A save that takes less than this fits everywhere."""
 
 
-def checkpoint_bytes(trained: int | None, optimizer: int | None, shards: int) -> int | None:
-    """Bytes of a checkpoint of that many trained parameters, whose optimizer takes `optimizer` bytes on each of `shards`
-    ranks; None where the model's shape is unknown."""
-    if trained is None:
-        return None
-    return 4 * trained + (optimizer * shards if optimizer else 8 * trained)
-
-
 def save_s(size: int | None) -> float:
     """Seconds until a checkpoint of this many bytes is on disk; 0 where its size is unknown."""
     return (size or 0) / DISK_BYTES_PER_S

@@ -123,9 +123,15 @@ def test_where_nobody_reaches_the_first_node_it_is_to_blame() -> None:
 
 def test_a_disk_that_is_too_small_for_two_checkpoints_is_no_nodes_fault() -> None:
     planned = replace(plan(), traffic=PlannedTraffic(GIB, GIB), memory=PlannedMemory())
-    facts = nodes(disk_free=20 * GIB)
-    assert findings.checkpoint_bytes(planned) == 12 * GIB
-    text = "20.0 GiB are free for the run directory, and two checkpoints take about 24.0 GiB"
+    facts = nodes(disk_free=26 * GIB)
+    text = (
+        "26.0 GiB are free for the run directory, and two checkpoints and the best model take about 28.0 GiB"
+    )
     assert findings.disk_problem(planned, facts) == text
+    assert (
+        findings.disk_problem(replace(planned, memory=PlannedMemory(optimizer=0)), facts) == text
+    )  # offloaded
+    adapters = replace(planned, traffic=PlannedTraffic(GIB, GIB // 100))
+    assert findings.disk_problem(adapters, nodes(disk_free=5 * GIB)) is None
     assert findings.disk_problem(planned, nodes()) is None
     assert findings.disk_problem(plan(), facts) is None  # nobody knows the model's shape

@@ -164,6 +164,23 @@ def test_jobs_that_trials_share(golden: Golden) -> None:
     golden("scripts/pack.sbatch", text)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "cluster", "cores"),
+    [
+        ({"device": "cpu"}, {"partition": "gpu"}, 8),
+        ({"device": "cpu"}, {"account": "gpu-group"}, 8),
+        ({"device": "auto"}, {"gpus_per_node": 1}, 2),
+        ({"device": "auto"}, {"gpus_per_node": 1, "gpu_request": "gres"}, 2),
+    ],
+)
+def test_trials_share_the_cores_of_a_job_that_asks_for_a_gpu_whatever_its_partition_is_called(
+    recipe: dict[str, Any], cluster: dict[str, Any], cores: int
+) -> None:
+    asked = {f"/runs/g.{n}": script({"gpus": 1, **recipe}, {"cpus_per_task": 2, **cluster}) for n in range(4)}
+    text = render_array("g", GRID, asked, templates(), "pack.sbatch.j2", each=4)
+    assert f"#SBATCH --cpus-per-task={cores}\n" in text
+
+
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_directories_in_an_array(value: str, tmp_path: Path) -> None:
     run_dir = tmp_path / f"runs {value}" / "r"

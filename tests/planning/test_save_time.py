@@ -5,7 +5,8 @@ from __future__ import annotations
 from support.plans import plan_of
 
 from launcher.planning.render import allocated_nodes
-from launcher.planning.save_time import checkpoint_bytes, notice_s, save_notes, save_s
+from launcher.planning.save_time import notice_s, save_notes, save_s
+from launcher.runs.checkpoint_size import checkpoint_bytes
 
 LARGE = checkpoint_bytes(355_000_000, None, 1)
 """RoBERTa-large with AdamW: 4.3 GB."""
@@ -14,6 +15,7 @@ LARGE = checkpoint_bytes(355_000_000, None, 1)
 def test_a_checkpoint_holds_weights_and_two_moments_of_each() -> None:
     assert checkpoint_bytes(1000, None, 1) == 12_000
     assert checkpoint_bytes(1000, 8000, 1) == 12_000
+    assert checkpoint_bytes(1000, 0, 2) == 12_000  # it is offloaded
     assert checkpoint_bytes(1000, 2000, 4) == 12_000
     assert checkpoint_bytes(None, None, 1) is None
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
 
-from launcher.errors import RunFailed
+from launcher.errors import DamagedFile, RunFailed
 from launcher.executors.shared.base import JobState, ended_for_good, recorded_state, recording_its_end
 from launcher.executors.shared.slurm_commands import message_of, run_slurm
 from launcher.executors.shared.slurm_records import timestamp
@@ -29,7 +30,9 @@ def kill(run: RunDir, state: JobState) -> None:
         ask_to_end(run)
     if state.status == "running":
         # The training first, with no time to save; its script lives on for a moment and records the end.
-        steps = run_slurm(["squeue", "--steps", "--noheader", f"--jobs={state.job_id}", "--format=%i"])
+        steps = run_slurm(
+            ["squeue", "--all", "--steps", "--noheader", f"--jobs={state.job_id}", "--format=%i"]
+        )
         numbered = [step for step in steps.stdout.split() if step.rpartition(".")[2].isdigit()]
         if numbered:
             run_slurm(["scancel", "--signal=KILL", *numbered])
@@ -61,9 +64,18 @@ def cancel_member(run: RunDir, state: JobState) -> None:
 def leave_the_queue(run: RunDir, job: str) -> None:
     """Take a job that waits out of the queue, once all runs that share it have ended."""
     others = (RunDir(path) for path in run.path.parent.iterdir() if (path / "control" / "jobs").is_file())
-    sharing = [(other, other.last_job() or "") for other in others]
-    if all(ended_for_good(other, last) for other, last in sharing if asked_for(last) == asked_for(job)):
+    if all(
+        ended_for_good(other, last) for other in others if (last := _job_if_shared(other, job)) is not None
+    ):
         take_out_of_the_queue(asked_for(job))
+
+
+def _job_if_shared(other: RunDir, job: str) -> str | None:
+    """The newest job of another run where it is the same one for Slurm; of a damaged run nobody can say that it is."""
+    with contextlib.suppress(DamagedFile):
+        last = other.last_job()
+        return last if last is not None and asked_for(last) == asked_for(job) else None
+    return None
 
 
 def take_out_of_the_queue(job: str) -> None:
@@ -117,7 +129,9 @@ def _lost_nodes(state: JobState) -> str:
     """Nodes of a job that have been out of use since its end, with the reason: `node1 (Kill task failed)`."""
     if state.nodes is None:
         return ""
-    done = run_slurm(["sinfo", "--noheader", "--Node", f"--nodes={state.nodes}", "--format=%N|%H|%E"])
+    done = run_slurm(
+        ["sinfo", "--all", "--noheader", "--Node", f"--nodes={state.nodes}", "--format=%N|%H|%E"]
+    )
     rows = [line.split("|", 2) for line in done.stdout.splitlines()]
     changed = [(name, reason, timestamp(at)) for name, at, reason in rows]
     since = state.ends_by or 0.0

@@ -7,8 +7,6 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from launcher.errors import Problem, UserError
-
 COMMAND_TIMEOUT_S = 60.0
 """Longest that one of Slurm's commands may take."""
 CLUSTERS = "SLURM_CLUSTERS"
@@ -18,7 +16,7 @@ CLUSTERS = "SLURM_CLUSTERS"
 def run_slurm(
     command: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of Slurm's commands; one that doesn't return has failed. Raises UserError where it isn't installed.
+    """Run one of Slurm's commands; one that doesn't return, or isn't here, has failed.
 
     Without an `environment` it has this process's, but tells times as they are read here, whatever the user likes to see.
     """
@@ -36,8 +34,8 @@ def run_slurm(
             timeout=COMMAND_TIMEOUT_S,
         )
     except FileNotFoundError:
-        remedy = "log in to the cluster, use executor=local, or try: make cluster"
-        raise UserError(Problem(f"Slurm is not here: no {command[0]} on PATH", remedy=remedy)) from None
+        said = f"no {command[0]} on PATH"
+        return subprocess.CompletedProcess(command, 127, stdout="", stderr=said)
     except subprocess.TimeoutExpired:
         said = f"{command[0]} did not return in {COMMAND_TIMEOUT_S:.0f} s"
         return subprocess.CompletedProcess(command, 1, stdout="", stderr=said)

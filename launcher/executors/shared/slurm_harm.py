@@ -34,9 +34,8 @@ def _lose(node: str, job: str) -> str:
 
     Nobody else's job is harmed.
     """
-    others = set(run_slurm(["squeue", "--noheader", f"--nodelist={node}", "--format=%i"]).stdout.split()) - {
-        job
-    }
+    listed = run_slurm(["squeue", "--all", "--noheader", f"--nodelist={node}", "--format=%i"])
+    others = set(listed.stdout.split()) - {job}
     if others:
         return f"the node itself stays up, for job {min(others)} uses it, too"
     update = ["scontrol", "update", f"nodename={node}"]

@@ -87,9 +87,10 @@ def job_of(text: str) -> SlurmJob:
     )
 
 
-def partitions(timeout_s: float = ASK_S) -> list[SlurmPartition]:
-    """The partitions with plain names; none where Slurm doesn't answer."""
-    lines = (ask(["scontrol", "-o", "show", "partition"], timeout_s) or "").splitlines()
+def partitions(timeout_s: float = ASK_S, *, hidden: bool = False) -> list[SlurmPartition]:
+    """The partitions with plain names, those that are `hidden` too; none where Slurm doesn't answer."""
+    which = ["--all"] if hidden else []
+    lines = (ask(["scontrol", *which, "-o", "show", "partition"], timeout_s) or "").splitlines()
     return list(filter(None, map(_partition, lines)))
 
 

@@ -53,7 +53,7 @@ _WAITS: Mapping[str, str] = {
     "JobHeldAdmin": "until an administrator releases it",
     "JobArrayTaskLimit": "for other trials of its sweep: only so many may run at once",
     "ReqNodeNotAvail": "for nodes that are down, drained or reserved",
-    "Nodes": "for nodes that are down, drained or reserved",
+    "Nodes_required_for_job_are_DOWN": "for nodes that are down, drained or reserved",
     "PartitionDown": "for its partition, which is down",
     "PartitionInactive": "for its partition, which starts no jobs now",
     "PartitionNodeLimit": "for ever: it asks for more nodes than the partition gives a job",
@@ -71,7 +71,11 @@ _WAITS: Mapping[str, str] = {
     "AssocGrpCPUMinutesLimit": "for ever, unless your account gets more CPU time",
     "AssocGrpBillingMinutes": "for ever, unless your account gets more time",
     "AssocMaxJobsLimit": "for others of your jobs: your account may run only so many",
+    "QOSMaxWallDurationPerJobLimit": "for ever: it asks for more time than its QOS gives a job",
+    "job_requeued_in_held_state": "until it is released: it was put back to be held (scontrol release JOB)",
     "launch_failed_requeued_held": "until it is released: its start failed (scontrol release JOB)",
+    "JobHoldMaxRequeue": "until it is released: its start has failed too often (scontrol release JOB)",
+    "ReservationDeleted": "until it is released: its reservation was deleted (scontrol release JOB)",
 }
 """What it means that a job is pending for this reason, as Slurm calls it."""
 
@@ -86,7 +90,7 @@ def queued_jobs() -> dict[str, JobState] | None:
 def _queue(_moment: int, _of_which: tuple[str | None, ...]) -> dict[str, JobState] | None:
     """This user's jobs that the controller knows, without exit codes; None where it doesn't answer."""
     asked = ["--array", "--states=all", f"--user={os.geteuid()}", "--format=%i|%T|%r|%S|%e|%N"]
-    done = run_slurm(["squeue", "--noheader", *asked])
+    done = run_slurm(["squeue", "--all", "--noheader", *asked])  # also of partitions that are hidden
     if done.returncode:
         return None
     rows = [line.split("|") for line in done.stdout.splitlines()]
@@ -187,7 +191,8 @@ def accounting_states(jobs: Sequence[str]) -> dict[str, JobState]:
 
 
 def _told(state: str, start: str, end: str, nodes: str, reason: str = "", exit_code: str = "") -> SlurmJob:
-    """A job from the columns of a list."""
+    """A job from the columns of a list, which has blanks in a reason where `scontrol show job` has underscores."""
+    reason = reason.replace(" ", "_")
     times = timestamp(start), timestamp(end)
     return SlurmJob(word_of(state), None, known(reason), exit_code_of(exit_code), *times, known(nodes))
 

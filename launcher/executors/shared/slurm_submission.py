@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,17 @@ UNREACHABLE = re.compile(
     r"temporarily|try again|did not return|connect failure|slurm_conf|parsing config|configuration source",
     re.IGNORECASE,
 )
+
+
+def refuse_without_slurm(runs: Sequence[RunDir]) -> None:
+    """Raises UserError where jobs can't be submitted from here at all; runs that are new are removed again."""
+    if shutil.which("sbatch") is not None:
+        return
+    for run in runs:
+        if run.last_job() is None and not run.submitting.exists():
+            run.discard()
+    remedy = "log in to the cluster, use executor=local, or try: make cluster"
+    raise UserError(Problem("Slurm is not here: no sbatch on PATH", remedy=remedy))
 
 
 def job_number(done: subprocess.CompletedProcess[str]) -> str | None:
@@ -82,7 +94,7 @@ def _elements_of(run: RunDir, script: Path, said: str) -> list[Job]:
 
 def _queued(run: RunDir, name: str, column: str, wanted: str, said: str) -> list[Job]:
     """Jobs of this name in the queue whose directory (%Z) or script (%o) is the wanted one, the newest last."""
-    done = run_slurm(["squeue", "--noheader", "--array", f"--name={name}", f"--format=%i|{column}"])
+    done = run_slurm(["squeue", "--all", "--noheader", "--array", f"--name={name}", f"--format=%i|{column}"])
     if done.returncode:
         raise _unanswered(run, said or message_of(done.stderr))
     rows = [line.partition("|") for line in done.stdout.splitlines()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ from launcher.executors.shared import slurm_records
 from launcher.executors.shared.base import Forecast
 from launcher.executors.shared.environment import split_environment
 from launcher.executors.shared.slurm_commands import message_of, of_cluster
-from launcher.executors.shared.slurm_records import SlurmPartition, timestamp
+from launcher.executors.shared.slurm_records import SlurmPartition, job_of, timestamp
 from launcher.executors.shared.slurm_states import asked_for
 from launcher.executors.shared.slurm_submission import UNREACHABLE
 
@@ -47,10 +48,11 @@ def predicted_start(script: str) -> Forecast | None:
 
 
 def ends_by(job: str) -> float | None:
-    """When the time limit of a job is up, as it is now; None where it has none, or nobody says."""
-    output = ask(["scontrol", "-o", "show", "job", asked_for(job)], FORECAST_S) or ""
-    found = re.search(r" EndTime=(\S+)", output)
-    return timestamp(found[1]) if found is not None and " JobState=RUNNING " in output else None
+    """When the time limit of a job is up, as it is now: never where it has none; None where nobody says."""
+    told = job_of(ask(["scontrol", "-o", "show", "job", asked_for(job)], FORECAST_S) or "")
+    if told.word != "RUNNING":
+        return None
+    return math.inf if told.ends_by is None else told.ends_by
 
 
 def grace_s(partition: str | None) -> float | None:
@@ -61,7 +63,7 @@ def grace_s(partition: str | None) -> float | None:
     config = slurm_records.config(TIMEOUT_S)
     if not config.preempts:
         return None
-    listed = slurm_records.partitions(TIMEOUT_S)
+    listed = slurm_records.partitions(TIMEOUT_S, hidden=True)
     highest = max((each.tier for each in listed), default=0)
     graces = [
         each.grace_s

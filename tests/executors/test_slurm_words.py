@@ -1,0 +1,113 @@
+"""What Slurm's words about a job mean, in the form of each of its commands."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import pytest
+from support.plans import new_run, plan_of
+
+from launcher.executors import executor_for
+from launcher.executors.shared.slurm_cancelling import leave_the_queue
+from launcher.executors.shared.slurm_records import timestamp
+from launcher.runs.attempts import Attempt
+from launcher.runs.directory import RunDir
+
+DOWN = "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions"
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where scripts stand for Slurm's commands."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
+    return place
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    run = new_run(plan_of({"executor": "slurm"}, run_dir=tmp_path / "runs" / "r"))
+    run.add_job("7")
+    return run
+
+
+def command(place: Path, name: str, body: str) -> None:
+    (place / name).write_text(f"#!/bin/bash\n{body}\n")
+    (place / name).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("reason", "means"),
+    [
+        (DOWN, "for nodes that are down, drained or reserved"),
+        ("ReqNodeNotAvail, UnavailableNodes:node2", "for nodes that are down, drained or reserved"),
+        ("job requeued in held state", "until it is released: it was put back to be held"),
+        ("launch failed requeued held", "until it is released: its start failed"),
+        ("JobHoldMaxRequeue", "until it is released: its start has failed too often"),
+        ("ReservationDeleted", "until it is released: its reservation was deleted"),
+    ],
+)
+def test_why_a_job_waits_is_said_whichever_command_tells(
+    slurm: Path, run: RunDir, reason: str, means: str
+) -> None:
+    """squeue has blanks in a reason, scontrol has underscores."""
+    known = reason.replace(" ", "_")
+    command(slurm, "scontrol", f"echo 'JobId=7 JobName=r JobState=PENDING Reason={known} Restarts=0'")
+    command(slurm, "squeue", f"echo '7|PENDING|{reason}|N/A|N/A|'")
+    executor = executor_for("slurm")
+    for state in (executor.state(run), *executor.states([run])):
+        assert (state.reason, (state.waits_for or "").partition(" (")[0]) == (known, means)
+
+
+@pytest.mark.parametrize(
+    ("word", "verdict"),
+    [
+        ("RUNNING", None),
+        ("STOPPED", None),
+        ("SUSPENDED", None),
+        ("RESIZING", None),
+        ("SIGNALING", None),
+        ("COMPLETING", "cancelled"),
+        ("CANCELLED", "cancelled"),
+    ],
+)
+def test_only_what_ends_a_job_is_a_verdict_about_it(slurm: Path, word: str, verdict: str | None) -> None:
+    """A job is STOPPED after scancel --signal=STOP, and its script goes on: the hang that follows is no cancellation."""
+    command(slurm, "scontrol", f"echo 'JobId=7 JobName=r JobState={word} Reason=None Restarts=0'")
+    assert executor_for("slurm").verdict(Attempt(1, job_id="7")) == verdict
+
+
+@pytest.mark.parametrize(
+    ("said", "ends_by"),
+    [
+        ("JobState=RUNNING EndTime=2035-01-02T12:00:00", timestamp("2035-01-02T12:00:00")),
+        ("JobState=RUNNING EndTime=Unknown", math.inf),
+        ("JobState=PENDING EndTime=Unknown", None),
+        ("", None),
+    ],
+)
+def test_no_limit_is_not_an_unknown_one(slurm: Path, said: str, ends_by: float | None) -> None:
+    command(slurm, "scontrol", f"echo 'JobId=7 JobName=r {said} Deadline=N/A'")
+    assert executor_for("slurm").ends_by("7") == ends_by
+
+
+def test_a_job_in_a_hidden_partition_is_seen(slurm: Path, run: RunDir) -> None:
+    """squeue lists such jobs with --all alone, those of the user's own included."""
+    listed = time.strftime("%Y-%m-%dT%H:%M:%S")
+    command(slurm, "squeue", f'[[ " $* " != *" --all "* ]] || echo "7|RUNNING|None|{listed}|N/A|node1"')
+    assert executor_for("slurm").states([run])[0].status == "running"
+    command(slurm, "sinfo", '[[ " $* " != *" --all "* ]] || echo "secret gpu:a100:4"')
+    assert executor_for("slurm").gpus_per_node("secret") == 4
+
+
+def test_a_damaged_neighbour_keeps_no_job_in_the_queue(slurm: Path, run: RunDir) -> None:
+    neighbour = run.path.parent / "neighbour" / "control"
+    neighbour.mkdir(parents=True)
+    (neighbour / "jobs").write_text("no job\n")
+    command(slurm, "scancel", f"echo $* >>{slurm}/cancelled")
+    run.jobs.unlink()
+    leave_the_queue(run, "7")
+    assert (slurm / "cancelled").read_text() == "--state=PENDING 7\n"
