@@ -182,7 +182,7 @@ class Executor(Protocol):
         """One address or resolvable name of each node of the job, in order."""
 
     def ends_by(self, job: str) -> float | None:
-        """When the time limit of a running job is up, in Unix seconds, as it is now: infinity where it has none; None where unknown."""
+        """When the time limit of a running job is up, in Unix seconds: infinity where it has none; None where unknown."""
 
     def verdict(self, attempt: Attempt) -> Verdict:
         """What the scheduler has decided about the job of this attempt."""
