@@ -34,6 +34,8 @@ from launcher.train.process.threads import CHECKPOINT_WRITER
 from launcher.train.step.strategy import Strategy
 
 STATE = "state.json"
+OWNER = "run_id"
+"""Of state.json: the run that wrote it; checkpoints of earlier versions have none."""
 NOT_THE_DISK = "it wasn't the disk: logs/rank_0.log holds the traceback; launch resume goes on from the checkpoint before it"
 IN_THE_WAY = "put right what the message names, then launch resume"
 MOST_BEHIND = 10
@@ -178,7 +180,7 @@ class Checkpoints:
             for staging in self._run.checkpoints.glob(".step_*.new"):
                 shutil.rmtree(staging, ignore_errors=True)
             for directory in self._run.checkpoint_directories()[::-1]:
-                problem = verify(directory)
+                problem = verify(directory) or self._of_another(directory)
                 if problem is None or is_of_newer_version(directory):
                     choice = str(directory)  # that of a newer version is refused, not put aside
                     break
@@ -192,13 +194,18 @@ class Checkpoints:
         self._saved = state.step
         return Path(choice), state
 
+    def _of_another(self, directory: Path) -> str | None:
+        """Whether a checkpoint was written by another run, and got here by hand: it has other mathematics behind it."""
+        owner = (read_json(directory / STATE) or {}).get(OWNER, self._run.run_id)
+        return None if owner == self._run.run_id else f"it is of another run, {owner}"
+
     def _publish(
         self, staging: Path, state: TrainState, write_rest: Callable[[], None], started: float
     ) -> None:
         final = self._run.checkpoints / f"step_{state.step}"
         try:
             write_rest()
-            write_json(staging / STATE, tree_of(state))
+            write_json(staging / STATE, {OWNER: self._run.run_id, **tree_of(state)})
             sync_tree(staging)
             write_json(staging / MANIFEST, tree_of(Manifest(state.step, _digest(staging))))
             sync(staging)
@@ -266,7 +273,8 @@ def read_state(directory: Path) -> TrainState:
     path = directory / STATE
     try:
         read_manifest(directory)
-        state = make(TrainState, read_json(path) or {}, str(path))
+        tree = {key: value for key, value in (read_json(path) or {}).items() if key != OWNER}
+        state = make(TrainState, tree, str(path))
     except DamagedFile as error:
         (problem,) = error.problems
         raise RunFailed("checkpoint", f"{problem.where}: {problem.message}", problem.remedy) from None

@@ -19,10 +19,10 @@ from launcher.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from launcher.runs.records import tree_of
 from launcher.runs.verb_results import StateDifference
 from launcher.train.compat.plain_values import read_values
-from launcher.train.step.checkpoints import STATE, verify
+from launcher.train.step.checkpoints import OWNER, STATE, verify
 
 Leaf = torch.Tensor | int | float | str | bool | None
-UNCOMPARED = ("wall_s",)
+UNCOMPARED = ("wall_s", OWNER)
 """Values of state.json that no two runs share."""
 
 

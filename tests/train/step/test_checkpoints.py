@@ -119,6 +119,16 @@ def test_a_damaged_checkpoint_is_refused_for_the_newest_whole_one(tmp_path: Path
     assert reason in said[0]
 
 
+@pytest.mark.fault(34)
+def test_a_checkpoint_of_another_run_is_put_aside(tmp_path: Path) -> None:
+    """Of the same recipe but for its learning rate, say: it fits, and would be trained on."""
+    run, other = RunDir(tmp_path / "mine"), RunDir(tmp_path / "theirs")
+    _saved(run, 2)
+    _saved(other, 4)
+    shutil.copytree(other.checkpoints / "step_4", run.checkpoints / "step_4")
+    assert _newest(run) == (2, ["step_4 is not used: it is of another run, theirs"])
+
+
 @pytest.mark.fault(16)
 def test_no_byte_of_a_manifest_can_change_unnoticed(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
