@@ -196,8 +196,10 @@ class Checkpoints:
 
     def _of_another(self, directory: Path) -> str | None:
         """Whether a checkpoint was written by another run, and got here by hand: it has other mathematics behind it."""
-        owner = (read_json(directory / STATE) or {}).get(OWNER, self._run.run_id)
-        return None if owner == self._run.run_id else f"it is of another run, {owner}"
+        own = owner = self._run.run_id
+        with contextlib.suppress(DamagedFile):  # which whoever reads it says
+            owner = (read_json(directory / STATE) or {}).get(OWNER, own)
+        return None if owner == own else f"it is of another run, {owner}"
 
     def _publish(
         self, staging: Path, state: TrainState, write_rest: Callable[[], None], started: float
