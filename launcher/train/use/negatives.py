@@ -151,11 +151,13 @@ def _by_vectors(
         cosines = asked[start : start + BATCH] @ corpus.T
         for query, vector, row in zip(queries[start : start + BATCH], asked[start:], cosines, strict=False):
             kept = min(len(row), most + len(query.positives))
-            places = np.argpartition(-row, kept - 1)[:kept]
             positives = known[[number[text] for text in query.positives]] @ vector
-            if wanted.margin is not None:  # what is too near the positive must not use up the candidates
-                below = np.flatnonzero(row <= positives.max() - wanted.margin)
-                places = below[np.argsort(-row[below], kind="stable")[:kept]]
+            if wanted.margin is None:
+                places = np.argpartition(-row, kept - 1)[:kept]
+            else:  # what is too near a positive must not use up the candidates
+                order = np.argsort(-row, kind="stable")
+                first = np.searchsorted(-row[order], wanted.margin - np.unique(positives))
+                places = np.unique(np.concatenate([order[start : start + kept] for start in first]))
             yield query, positives, places, row[places]
 
 

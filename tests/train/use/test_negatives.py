@@ -116,6 +116,30 @@ def test_vectors_are_compared_by_their_cosine(monkeypatch: pytest.MonkeyPatch) -
         assert each.negatives == expected
 
 
+def test_a_positive_far_below_another_has_its_negatives_in_a_large_corpus_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the two stand more documents than are looked at for a query."""
+    angles = {"cat": 0.0, "near": 0.5, "far": 60.0}
+    angles |= {f"between {number}": 1 + number / 10 for number in range(300)}
+    angles |= {f"beyond {number}": 70.0 + number for number in range(20)}
+
+    def vectors(_: Any, column: str, texts: Sequence[str], progress: Any) -> Any:
+        del column, progress
+        radians = np.radians([angles[text] for text in texts])
+        return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
+
+    monkeypatch.setattr(negatives, "_vectors", vectors)
+    spec = SimpleNamespace(negatives_by="vectors", given_texts=("query", "document"))
+    model: Any = SimpleNamespace(task=SimpleNamespace(spec=spec))
+    corpus = [text for text in angles if " " in text]
+    query = Query("cat", ("near", "far"), (2.0, 1.0))
+    near, far = mine(model, [query], corpus, Wanted(2, margin=0.05), no_progress)
+    # cos 0.5 - 0.05 is cos 18.2 degrees, cos 60 - 0.05 is cos 63.3
+    assert near.negatives == ("between 173", "between 174")
+    assert far.negatives == ("beyond 0", "beyond 1")
+
+
 # A real model
 
 
