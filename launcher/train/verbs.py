@@ -321,7 +321,6 @@ def find_negatives(options: Namespace, events: Events) -> Negatives:
 
 def explain_run(options: Namespace, events: Events) -> Explanations:
     """Which words speak for and against the prediction for each text, or pair of texts."""
-    from launcher.train.tokens.encoder import length_of
     from launcher.train.use.attributions import explain
     from launcher.train.use.inference import Predictor, best_device
 
@@ -331,9 +330,8 @@ def explain_run(options: Namespace, events: Events) -> Explanations:
     rows = map(cleaner(recipe), spec.rows_of(options.text))
     events.emit("progress", name="loading the model", done=None, total=None)
     predictor = Predictor.load(run, recipe, best_device(recipe))
-    longest = length_of(recipe, predictor.tokenizer, predictor.longest)
     texts = [[str(row.values[column]) for column in spec.text_columns] for row in rows]
-    return Explanations(tuple(explain(predictor, parts, options.label, longest) for parts in texts))
+    return Explanations(tuple(explain(predictor, parts, options.label) for parts in texts))
 
 
 def export_run(options: Namespace, events: Events) -> Exported:

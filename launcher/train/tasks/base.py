@@ -205,12 +205,14 @@ class Task:
     def logits(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         """(examples, L) float32 logits, pooled over the windows of an example where there are several."""
         logits: torch.Tensor = output.logits.float()
-        how = self.recipe.data.windows
-        if how is None or batch.sequences is None:
+        if self.recipe.data.windows is None or batch.sequences is None:
             return logits
-        parts = torch.split(logits, batch.sequences.tolist())
-        pool = torch.mean if how == "mean" else torch.amax
-        return torch.stack([pool(part, dim=0) for part in parts])
+        return torch.stack([self.pooled(part) for part in torch.split(logits, batch.sequences.tolist())])
+
+    def pooled(self, windows: torch.Tensor) -> torch.Tensor:
+        """(L,) logits of a text from those of its windows (w, L)."""
+        pool = torch.amax if self.recipe.data.windows == "max" else torch.mean
+        return pool(windows, dim=0)
 
     def check_metrics(self, validation: TokenSplit) -> None:
         """Raise RunFailed('data') where a metric that the recipe names says nothing of the validation split."""

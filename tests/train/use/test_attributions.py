@@ -73,6 +73,27 @@ def test_texts_are_mended_as_for_predictions(tmp_path: Path, tiny_data: Path, ra
     assert [word["text"] for word in found["words"]] == ["the", "river", "&", "rice"]
 
 
+@pytest.mark.parametrize("pool", ["mean", "max"])
+def test_a_text_that_is_cut_into_windows_is_explained_as_it_is_predicted(
+    pool: str, tmp_path: Path, tiny_data: Path, ranks: RankServer
+) -> None:
+    data = {"windows": pool, "max_length": 12}
+    wanted = recipe(tiny_data, data=data, train={"lr": 1e-2, "max_steps": 6}, eval={"every": None})
+    run = ranks.complete(make_run(tmp_path / "run", wanted))
+    found = explained(ranks, run, "--text", TEXT, "--label", "negative")
+    (predicted,) = ranks.verb("predict", run.path, "--text", TEXT)["predictions"]
+    assert found["probability"] == pytest.approx(predicted["probabilities"]["negative"], abs=1e-5)
+    total = sum(word["score"] for word in found["words"]) + found["rest"]
+    difference = found["logit"] - found["masked_logit"]
+    assert total == pytest.approx(difference, abs=0.01 * abs(difference) + 1e-5)
+    words = [word["text"] for word in found["words"]]
+    if pool == "mean":
+        assert words == TEXT.replace(",", " ,").replace(".", " .").split()
+    else:  # one window has the highest logit, and no other word counts
+        assert 0 < len(words) <= 10
+        assert " ".join(words) in TEXT.replace(",", " ,").replace(".", " .")
+
+
 def test_a_pair_and_a_score(tmp_path: Path, tiny_data: Path, ranks: RankServer) -> None:
     rows = [f"word {i % 7} here,word {i % 5} there,{i % 3}.0" for i in range(40)]
     (tmp_path / "data.csv").write_text("one,two,score\n" + "\n".join(rows) + "\n")
