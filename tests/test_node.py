@@ -442,6 +442,31 @@ def test_a_rank_that_could_record_nothing_says_so_by_its_exit_code(local: RunDir
     assert f"the disk of {local.path} took no writes" in error["message"]
 
 
+WITHOUT_ROOM = """
+import resource, sys
+from pathlib import Path
+from launcher.runs.attempts import Gone
+from launcher.runs.directory import RunDir
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+RunDir(Path(sys.argv[1])).attempt(1).write_gone(Gone(0, 0, "step"))
+"""
+
+
+@pytest.mark.fault(17)
+def test_a_watcher_that_finds_no_room_leaves_nothing_that_the_end_would_trip_over(local: RunDir) -> None:
+    attempt = local.attempt(start(local))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ROOM, str(local.path)], capture_output=True, text=True, check=False
+    )
+    assert "File too large" in done.stderr
+    assert [path.name for path in attempt.path.iterdir() if "gone" in path.name] == []
+    attempt.write_gone(Gone(0, 0, "step"))
+    with pytest.raises(FileExistsError):
+        attempt.write_gone(Gone(1, 0, "save"))
+    assert attempt.read_gone() == Gone(0, 0, "step")
+    assert [path.name for path in attempt.path.iterdir() if "gone" in path.name] == ["gone.json"]
+
+
 @pytest.mark.fault(17)
 @pytest.mark.parametrize("words", [("begin",), ("end", "1", "1")])
 def test_a_script_whose_log_is_on_the_disk_that_takes_no_more_says_so_too(

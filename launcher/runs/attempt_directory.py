@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.runs.attempts import Attempt, FailedNode, Gone, Hang, Member
-from launcher.runs.files import WORD_BYTES, write_json
+from launcher.runs.files import WORD_BYTES, write_json, write_text
 from launcher.runs.records import make, read_json, read_text, readable, tree_of
 
 _RANK = re.compile(r"rank_[0-9]{1,6}\.json", re.ASCII)
@@ -145,6 +145,16 @@ class AttemptDir:
 
 
 def _write_first(path: Path, tree: dict[str, Any]) -> None:
-    """Write a small file that only the first to come may write. Raises FileExistsError."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
-        file.write(json.dumps(tree))
+    """Write a small file that only the first to come may write, whole or not at all. Raises FileExistsError."""
+    whole = path.with_name(f".{path.name}.{os.getpid()}.whole")
+    write_text(whole, json.dumps(tree))
+    try:
+        path.hardlink_to(whole)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError(path) from None
+        whole.replace(path)
+    finally:
+        whole.unlink(missing_ok=True)
