@@ -77,7 +77,10 @@ def test_a_run_is_started_waited_for_and_read(tmp_path: Path) -> None:
     result = run.result()
     assert (result["status"], result["steps"]) == ("completed", 4)
     assert [line["step"] for line in run.metrics() if "train/loss" in line] == [1, 2, 3, 4]
-    (found,) = run.predictor()("The coffee was far from dreadful!")
+    predictor = run.predictor()
+    with pytest.raises(UserError, match=r"takes texts, and got a list\n.*predictor\(\*texts\)"):
+        predictor(["The coffee was far from dreadful!"])  # type: ignore[arg-type]
+    (found,) = predictor("The coffee was far from dreadful!")
     assert found["prediction"] in found["probabilities"]
     again = launcher.Run("min")
     assert again.wait().result() == result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import click
@@ -85,7 +86,7 @@ class VerbGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
         if word not in VERBS and not word.startswith("-"):
-            raise UserError(Problem(f"no verb {word!r}", remedy=_remedy(word)))
+            raise UserError(Problem(f"no verb {word!r}", remedy=_remedy(word, args[1:])))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -94,11 +95,12 @@ class VerbGroup(click.Group):
                 formatter.write_dl([(name, verb.summary) for name, verb in verbs.items()])
 
 
-def _remedy(word: str) -> str:
+def _remedy(word: str, others: Sequence[str]) -> str:
     if word == "help":
         return "launch --help, or launch VERB --help"
     if nearest(word, list(VERBS)) is None:
-        return f"to train a recipe: launch recipe={word}; {choices(word, list(VERBS))}"
+        recipe = next((other for other in others if other.startswith("recipe=")), f"recipe={word}")
+        return f"to train a recipe: launch {recipe}; {choices(word, list(VERBS))}"
     return choices(word, list(VERBS))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from launcher import paths
 from launcher.errors import Problem, UserError
+from launcher.loading.named_files import files_by_name
 from launcher.loading.other_names import called_here
 from launcher.loading.schema import Schema, holds_list, holds_mapping, schema_of, similar_keys, unknown_key
 from launcher.loading.yaml_source import Node, hidden_character, quoted, read_text, scalar
@@ -79,6 +80,13 @@ def _as_assignment(word: str) -> str:
     return "for example nodes=4"
 
 
+def names_recipe(word: str, assignments: Sequence[str], cwd: Path) -> bool:
+    """Whether a bare word is meant as the recipe, where no other is given."""
+    if any(other.startswith("recipe=") for other in assignments):
+        return False
+    return word.endswith((".yaml", ".yml")) or word in files_by_name("recipes", cwd)
+
+
 def from_words(
     assignments: Sequence[str], cwd: Path, mistakes: Mistakes
 ) -> tuple[str | None, dict[str, Given]]:
@@ -89,7 +97,12 @@ def from_words(
         if reason := hidden_character(word):
             mistakes.add(Problem(reason, "override", None if hidden_character(key) else key[:200]), key)
         elif not equals:
-            mistakes.add(Problem("is not key=value", "override", word[:200], remedy=_as_assignment(word)))
+            is_recipe = names_recipe(word, assignments, cwd)
+            remedy = f"did you mean recipe={word}?" if is_recipe else _as_assignment(word)
+            mistakes.add(
+                Problem("is not key=value", "override", word[:200], remedy=remedy),
+                "recipe" if is_recipe else None,
+            )
         elif key in texts:
             remedy = f"keep one of {key}={texts[key]} and {word}"
             mistakes.add(Problem("is given twice", "override", key, text, remedy), key)

@@ -343,13 +343,14 @@ def _end(curves: History) -> float:
 
 
 def _best_is_last(curves: History) -> bool:
+    """Whether the last evaluation is better than any before."""
     if curves.metric is None or not curves.evaluations:
         return True
     values = [row[curves.metric] for row in curves.evaluations if row.get(curves.metric) is not None]
     if not values:  # a correlation is no number as long as all predictions are the same
         return True
     best = max(values) if tasks.named(curves.recipe.task).higher_is_better(curves.metric) else min(values)
-    return values[-1] == best
+    return values.index(best) == len(values) - 1
 
 
 def _overfits(curves: History) -> bool:

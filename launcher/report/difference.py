@@ -138,15 +138,30 @@ def _lacking(
 
 def _versions(one: RunDir, two: RunDir, here: tuple[Environment | None, Environment | None]) -> Section:
     notes = [
-        f"attempt {number} of {run.run_id} had another environment: {run.attempt(number).environment}"
-        for run in (one, two)
-        for number in environments(run)
+        f"attempt {number} of {run.run_id} had other {_otherwise(own, found)}: {run.attempt(number).environment}"
+        for run, own in zip((one, two), here, strict=True)
+        for number, found in environments(run).items()
     ]
     first, second = here
     if first is None or second is None:
         return Section("versions", notes=tuple(notes))
     entries = version_entries(first.python, first.packages, second.python, second.packages)
     return Section("versions", tuple(entries), tuple(notes))
+
+
+def _otherwise(first: Environment | None, later: Environment) -> str:
+    """What of an attempt's environment is not as in the first attempt, in a few words."""
+    if first is None:
+        return "things around it"
+    parts = [
+        name
+        for name in ("python", "system", "machine", "gpus", "threads", "code")
+        if getattr(first, name) != getattr(later, name)
+    ]
+    names = sorted(dict(first.packages.items() ^ later.packages.items()))
+    return (
+        " and ".join([*parts, *([f"packages ({', '.join(names)})"] if names else [])]) or "things around it"
+    )
 
 
 def version_entries(

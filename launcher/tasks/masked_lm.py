@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from launcher.errors import Conflict
 from launcher.tasks.shared import snippets
@@ -55,6 +56,10 @@ class MaskedLM(TaskSpec):
 
     def sample_texts(self) -> tuple[str, ...]:
         return ("The capital of France is [MASK].",)
+
+    def told(self, found: Mapping[str, Any]) -> str | None:
+        """Says of a text in which nothing is hidden that there is nothing to guess."""
+        return None if found["candidates"] else f"{found['prediction']}   (no [MASK] in it: nothing to guess)"
 
     def snippet(self, model: str) -> str:
         (text,) = self.sample_texts()

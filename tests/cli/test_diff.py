@@ -78,6 +78,10 @@ def test_other_versions_another_machine_and_a_patch_are_told(launch: Launch, two
     assert "changes to it  -    1 files, +2 -1 lines" in shown
     assert "1.0\\x1b[31m" in shown
     assert "GPUs  none  NVIDIA H100" in shown
+    environment["packages"]["new"] = "1.0"
+    two[1].attempt(1).environment.write_text(json.dumps({**environment, "gpus": []}))
+    shown = launch("diff", "one", "two").stdout
+    assert "attempt 1 of two had other gpus and packages (new): " in shown
 
 
 def test_what_an_older_launch_did_not_record_is_said(launch: Launch, two: list[RunDir]) -> None:

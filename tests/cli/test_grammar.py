@@ -46,6 +46,8 @@ def test_an_unknown_verb_gets_the_nearest(launch: Launch) -> None:
     (problem,) = json.loads(launch("statsu", "--json", code=2).stdout)["problems"]
     assert problem["message"] == "no verb 'statsu'"
     assert problem["remedy"].startswith("did you mean status?")
+    told = launch("train", "recipe=mine.yaml", code=2).stderr
+    assert "to train a recipe: launch recipe=mine.yaml; " in told
 
 
 @pytest.mark.parametrize(

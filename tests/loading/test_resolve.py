@@ -475,6 +475,14 @@ def test_a_contradiction_is_not_reported_where_a_value_is_a_mistake_itself(recip
     ]
 
 
+def test_a_recipe_without_its_key_is_named_with_it(tmp_path: Path) -> None:
+    for word in ("mine.yaml", "roberta-cls"):
+        told = f"override: {word}: is not key=value\n    -> did you mean recipe={word}?"
+        assert [str(problem) for problem in problems(word, "nodes=1", cwd=tmp_path)] == [told]
+    (problem,) = problems("mine.yaml", "recipe=smoke", cwd=tmp_path)
+    assert problem.remedy == "for example nodes=4"
+
+
 def test_mistakes_of_the_command_line_are_found_without_a_recipe(tmp_path: Path) -> None:
     found = [str(problem).splitlines()[0] for problem in problems("nodez=4", "seed=x", cwd=tmp_path)]
     assert found == [

@@ -107,6 +107,11 @@ def test_a_shape_of_the_training_loss(tmp_path: Path, loss: Curve, name: str) ->
     assert names(recorded(tmp_path, loss)) == [name]
 
 
+def test_a_metric_that_was_as_good_before_is_not_undertrained(tmp_path: Path) -> None:
+    falling = recorded(tmp_path, lambda time: 0.7 * math.exp(-1.5 * time), accuracy=lambda _: 1.0)
+    assert names(falling) == []
+
+
 def test_a_training_that_goes_on_is_not_judged_by_its_end(tmp_path: Path) -> None:
     falling = recorded(tmp_path, lambda time: 0.7 * math.exp(-1.5 * time))
     assert names(falling) == ["undertrained"]

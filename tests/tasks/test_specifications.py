@@ -46,6 +46,12 @@ def test_predicted_tags_are_told_with_their_words() -> None:
     }
     assert task("token-classification").told(found) == "Anna/B-PER saw/O Rome/B-LOC   PER: Anna  LOC: Rome"
     assert task("classification").told(found) is None
+    masked = task("masked-lm")
+    assert (
+        masked.told({"prediction": "a <mask>", "candidates": []})
+        == "a <mask>   (no [MASK] in it: nothing to guess)"
+    )
+    assert masked.told({"prediction": "a cat", "candidates": [{"cat": 0.9}]}) is None
 
 
 # Metrics

@@ -69,7 +69,9 @@ def logs_command(
     while together := list(itertools.islice(texts, 1 if follow else PRINTED_TOGETHER)):
         show("\n".join(together))
         printed = True
-    if not printed:
+    if not printed and rank is not None:
+        say(f"rank {rank} of {run.run_id} printed nothing: launch logs {run.run_id} shows what the run says")
+    elif not printed:
         say(f"{run.run_id} has written no line yet: launch status {run.run_id}")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from launcher import tasks
+from launcher.errors import Problem, UserError
 from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner, in_given
 from launcher.reading.nested import dotted_names, without_reached
@@ -43,7 +44,13 @@ class TextPredictor:
     def __call__(self, *texts: str) -> list[dict[str, Any]]:
         """`{prediction, probabilities, ...}` for each text; of tasks about pairs, for each two of them.
 
-        Raises UserError where the number of texts doesn't fit.
+        Raises UserError where the number of texts doesn't fit, or one is a list or no text.
         """
+        given: tuple[object, ...] = texts
+        if (other := next((each for each in given if not isinstance(each, str)), None)) is not None:
+            remedy = "give them one after the other, of a list as predictor(*texts)"
+            raise UserError(
+                Problem(f"takes texts, and got a {type(other).__name__}", "predictor", remedy=remedy)
+            )
         found = predict_rows(self._predictor, self._task.rows_of(texts), "the texts given")
         return [{name: row[name] for name in self._task.outputs} for row in found]
