@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 SECRET = re.compile(
-    r"(^|_)(API_?KEY|ACCESS_?KEY(_ID)?|KEY|TOKENS?|SECRET|PASSWORD|PASSWD|CREDENTIALS?|PAT)(_|$)",
+    r"(^|_)(KEY|ACCESS_KEY_ID|TOKENS?|PASS|PAT|DSN|WEBHOOK|AUTH$)(_|$)"
+    r"|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(API|ACCESS|PRIVATE)KEY|(TOKEN|KEY)$",
     re.IGNORECASE,
 )
 """Names of variables that hold one."""

@@ -271,6 +271,17 @@ def test_a_job_has_what_it_needs_and_nothing_else(
     assert (read_json(run.logs / "secrets.json") or {}).keys() == keys
 
 
+def test_a_key_is_told_by_its_name_or_by_how_it_looks() -> None:
+    """However a site writes it; what a profile names goes by the 0600 file where it is one."""
+    keys = dict.fromkeys(("MYSECRETKEY", "SITETOKEN", "WANDB_PASS", "HF_AUTH", "SITE_DSN"), "value")
+    keys |= {"SLACK_WEBHOOK_URL": "https://hooks/x", "HF_MINE": "hf_" + "a" * 30}
+    plain = dict.fromkeys(
+        ("SSH_AUTH_SOCK", "TOKENIZERS_PARALLELISM", "KEYBOARD", "PATH", "SITE_COMPASS"), "value"
+    )
+    found = split_environment({**keys, **plain}, ("*",))
+    assert (found.secrets, found.passed) == (keys, plain)
+
+
 def test_out_of_memory_starts_the_script_anew_in_the_same_process(make_run: MakeRun, local: Executor) -> None:
     """Signals still ask for a stop in the second attempt."""
     run = make_run(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from launcher.secret_values import SECRET, WITH_PASSWORD
+from launcher.secret_values import KEYS, SECRET, WITH_PASSWORD
 
 PASSED = (
     # who and where one is
@@ -85,7 +85,7 @@ def split_environment(environ: Mapping[str, str], pass_env: Iterable[str] = ()) 
     for name, value in environ.items():
         if name in NEVER_PASSED or not _matches(name, wanted):
             left_out.append(name)
-        elif SECRET.search(name) or WITH_PASSWORD.search(value):
+        elif SECRET.search(name) or WITH_PASSWORD.search(value) or KEYS.search(value):
             secrets[name] = value
         else:
             passed[name] = value
