@@ -19,6 +19,7 @@ from support.waiting import wait_until
 from launcher import control_groups
 from launcher.errors import UserError
 from launcher.executors import Executor, JobState, executor_for
+from launcher.executors.shared.environment import split_environment
 from launcher.executors.shared.outcome import without_result
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
