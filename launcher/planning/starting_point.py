@@ -8,6 +8,7 @@ from pathlib import Path
 from launcher.errors import Problem, UserError
 from launcher.loading.resolve import Loaded, read_recipe_file
 from launcher.planning.model_files import ADAPTER
+from launcher.runs.best_model import no_model
 from launcher.runs.directory import RunDir
 from launcher.runs.finding import find
 
@@ -64,5 +65,5 @@ def _check_teacher(loaded: Loaded, run: RunDir, given: str) -> None:
 def _model_of(run: RunDir, key: str, origin: str) -> Path:
     if (run.model / "config.json").is_file():
         return run.model
-    remedy = f"a model appears after the first evaluation: launch status {run.run_id}"
-    raise UserError(Problem("this run has no model yet", origin, key, run.run_id, remedy))
+    message, remedy = no_model(run)
+    raise UserError(Problem(f"this run {message}", origin, key, run.run_id, remedy))

@@ -41,3 +41,11 @@ def doubt(run: RunDir) -> str | None:
     is_over = result is not None and result.status == "completed"
     remedy = "" if is_over else f": launch resume {run.run_id} puts it right"
     return f"model/ is of step {step}, but the best is of step {best.step}{remedy}"
+
+
+def no_model(run: RunDir) -> tuple[str, str]:
+    """Message and remedy of a run without model/: there is none yet, or a kill left the one before under another name."""
+    if run.former_model.is_dir():
+        remedy = f"launch resume {run.run_id} puts the one before it back, which {run.former_model} holds"
+        return "was killed while a better model took the place of the one before", remedy
+    return "has no model yet", f"launch status {run.run_id} says how far it is"

@@ -378,6 +378,20 @@ def test_a_label_where_there_are_none(refusal: Refusal, here: Path, asked: list[
     assert asked == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["predict", "done", "--text", "x"], ["export", "done"], ["plan", "recipe=smoke", "init_from=done"]],
+)
+def test_a_run_that_was_killed_between_two_models(
+    refusal: Refusal, trained: Path, asked: list[list[str]], words: list[str]
+) -> None:
+    (trained / "model").rename(trained / ".model.old")
+    problem = refusal(*words)
+    assert problem["message"].endswith("was killed while a better model took the place of the one before")
+    assert problem["remedy"].startswith("launch resume done puts the one before it back")
+    assert asked == []
+
+
 # Settings
 
 

@@ -308,15 +308,13 @@ def trained_run(reference: str, runs_dir: Path | None) -> Path:
     """The directory of a run that has a model. Raises UserError where it has none yet, or one that is damaged."""
     from launcher.errors import Problem, UserError
     from launcher.planning.model_files import model_faults
+    from launcher.runs.best_model import no_model
     from launcher.runs.finding import find
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
     if not (run.model / "config.json").is_file():
-        raise UserError(
-            Problem(
-                "has no model yet", where=run.run_id, remedy=f"launch status {run.run_id} says how far it is"
-            )
-        )
+        message, remedy = no_model(run)
+        raise UserError(Problem(message, where=run.run_id, remedy=remedy))
     if faults := model_faults(str(run.model), weights=True):
         raise UserError([Problem(it.message, str(run.model), remedy=it.remedy) for it in faults])
     _tell_unfinished(run)
