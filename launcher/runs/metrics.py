@@ -138,9 +138,13 @@ def evaluations_of(run: RunDir) -> list[MetricsRow]:
 
 
 def _told(run: RunDir) -> int:
-    """The last step that the events tell of, 0 where they tell of none."""
-    last = (event.step for event in last_events(run.events) if isinstance(event, Step))
-    return max(last, default=0)
+    """The last step that the events tell of, or the result, or a checkpoint; 0 where none does."""
+    steps = [event.step or 0 for event in last_events(run.events) if isinstance(event, Step)]
+    with contextlib.suppress(DamagedFile):
+        result = run.read_result()
+        steps.append((result and result.steps) or 0)
+    saved = (path.name.removeprefix("step_") for path in run.checkpoint_directories()[-1:])
+    return max(*steps, *map(int, saved), 0, 0)
 
 
 def _counts_without_gap(path: Path, through: int) -> bool:

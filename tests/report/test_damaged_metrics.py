@@ -55,6 +55,18 @@ def tell(run: RunDir, *steps: int) -> None:
             events.write(json.dumps(told) + "\n")
 
 
+@pytest.mark.parametrize(("kept", "lacking"), [(0, "steps 1-12"), (7, "steps 8-12"), (11, "step 12")])
+def test_an_end_that_no_event_tells_of_is_known_from_the_result_or_a_checkpoint(
+    run: RunDir, kept: int, lacking: str
+) -> None:
+    record(run, lambda lines: "".join(f"{text}\n" for text in lines[:kept]))
+    assert doubt_of(run) == f"metrics.jsonl lacks {lacking}"
+    run.result.unlink()
+    assert doubt_of(run) is None
+    (run.checkpoints / f"step_{STEPS}").mkdir(parents=True)
+    assert doubt_of(run) == f"metrics.jsonl lacks {lacking}"
+
+
 @pytest.mark.parametrize(
     "damage",
     [
