@@ -14,7 +14,7 @@ MANY = 20
 """More different whole numbers than these are hardly classes."""
 REACHED = 20
 """Size of numbers that a head learns to predict in some hundred steps; thousands are out of its reach."""
-DIVIDE = "divide the column, such as by 1,000, and multiply what is predicted"
+DIVIDE = "divide the column until its numbers are a few units large (5,000 by 1,000, 90 by 20), and multiply what is predicted"
 AFAR = Kind(
     "numbers lie so far from 0, where a head begins, that they are hardly learnt",
     DIVIDE,

@@ -63,7 +63,7 @@ def test_numbers_that_no_head_reaches_are_told(tmp_path: Path) -> None:
     assert draft.keys["data.label"].why == "Numbers from 41.5 to 4980."
     (note,) = draft.facts.notes
     assert note.startswith("data.train: 120 numbers lie so far from 0, where a head begins,")
-    assert "divide the column" in note
+    assert "divide the column until its numbers are a few units large" in note
 
 
 @pytest.mark.parametrize(
