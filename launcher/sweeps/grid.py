@@ -24,13 +24,15 @@ _OPENING, _CLOSING = "[{", "]}"
 def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
     """(words with one value, the values of every other key in the order given).
 
-    Raises UserError where a range is empty, or the points are too many to be meant.
+    Raises UserError where a range is empty, a key is given twice, or the points are too many to be meant.
     """
     fixed: list[str] = []
     axes: dict[str, tuple[str, ...]] = {}
     for word in words:
         key, equals, text = word.partition("=")
         values = tuple(dict.fromkeys(_values(key, text))) if equals and key != "recipe" else (text,)
+        if key in axes:
+            raise UserError(Problem("is given twice", "override", key, text, "keep one of the two"))
         if len(values) > 1:
             axes[key] = values
         else:

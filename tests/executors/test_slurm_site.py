@@ -10,7 +10,7 @@ import pytest
 from launcher.drafts.profile import draft_profile
 from launcher.errors import UserError
 from launcher.executors.shared.site import Site, probe_script, read_probe
-from launcher.executors.shared.slurm_site import read_site
+from launcher.executors.shared.slurm_site import read_site, run_on_a_node
 
 PARTITIONS = (
     "PartitionName=cpu Default=YES MaxNodes=UNLIMITED MaxTime=7-00:00:00 DefaultTime=01:00:00 State=UP TotalCPUs=640"
@@ -125,3 +125,21 @@ def test_only_answers_are_read_from_what_a_job_prints() -> None:
     node = read_probe(NODE)
     assert (node.host, node.interfaces, node.gpu_memory_mib) == ("nid0042", ("eth0", "ib0"), 81920)
     assert "'/my env/python'" in probe_script("/my env/python", "/shared")
+
+
+def test_a_node_is_asked_by_a_job_of_its_own_from_within_a_job_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """srun takes what a job around was given (memory, cores, CPU masks) for what is asked for now."""
+    command(tmp_path, "srun", '#!/bin/sh\necho "asked: $*"\n/usr/bin/env\n')
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "4000")
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")
+    monkeypatch.setenv("SLURM_CLUSTERS", "east")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    monkeypatch.setenv("GITHUB_PAT", "secret")
+    said = run_on_a_node({"partition": "main"}, "true")
+    asked, *environment = said.splitlines()
+    assert "--clusters=east --nodes=1 --ntasks=1" in asked
+    assert [line for line in environment if line.startswith("SLURM")] == ["SLURM_CONF=/etc/slurm.conf"]
+    assert "secret" not in said

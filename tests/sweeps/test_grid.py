@@ -52,3 +52,10 @@ def test_a_range_must_lead_somewhere(word: str, told: str) -> None:
 def test_a_grid_that_nobody_means_is_refused() -> None:
     with pytest.raises(UserError, match="1,000,000 trials"):
         split_words(["seed=1..100", "train.lr=" + ",".join(f"{n}e-6" for n in range(1, 101)), "nodes=1..100"])
+
+
+@pytest.mark.parametrize("words", [["seed=1,2", "seed=3,4"], ["seed=1,2", "seed=3"]])
+def test_a_key_has_its_values_in_one_word(words: list[str]) -> None:
+    """Else the first of them would be forgotten in silence."""
+    with pytest.raises(UserError, match=r"seed=3.*is given twice"):
+        split_words(words)

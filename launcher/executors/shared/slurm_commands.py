@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from launcher.executors.shared.environment import split_environment
 
 COMMAND_TIMEOUT_S = 60.0
 """Longest that one of Slurm's commands may take."""
@@ -39,6 +41,16 @@ def run_slurm(
     except subprocess.TimeoutExpired:
         said = f"{command[0]} did not return in {COMMAND_TIMEOUT_S:.0f} s"
         return subprocess.CompletedProcess(command, 1, stdout="", stderr=said)
+
+
+def environment_apart(pass_env: Iterable[str] = ()) -> dict[str, str]:
+    """What srun starts a job of its own with, also where this is called within a job, whose variables ask for as much."""
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SLURM_", "SBATCH_", "SRUN_")) or name == "SLURM_CONF"
+    }
+    return split_environment(own, pass_env).passed
 
 
 def of_cluster() -> list[str]:

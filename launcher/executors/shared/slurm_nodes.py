@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 import signal
@@ -12,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from launcher.commands import ask
 from launcher.errors import Problem, UserError
-from launcher.executors.shared.environment import split_environment
 from launcher.executors.shared.site import Node
-from launcher.executors.shared.slurm_commands import message_of, of_cluster
+from launcher.executors.shared.slurm_commands import environment_apart, message_of, of_cluster
 
 ASK_S = 20.0
 SOON_S = 20
@@ -102,17 +100,9 @@ def run_on_nodes(
 @contextlib.contextmanager
 def _started(command: Sequence[str], name: str, pass_env: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
     """srun in a session of its own, so that a Ctrl-C is ours; its job is gone when this is left."""
-    own = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("SLURM_", "SBATCH_", "SRUN_"))
-    }
-    environment = split_environment(own, pass_env).passed
-    if "SLURM_CONF" in os.environ:
-        environment["SLURM_CONF"] = os.environ["SLURM_CONF"]
     process = subprocess.Popen(
         command,
-        env=environment,
+        env=environment_apart(pass_env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import re
 import secrets
 import subprocess
@@ -13,6 +12,7 @@ from launcher.commands import ask
 from launcher.errors import Problem, RunFailed, UserError
 from launcher.executors.shared import slurm_records
 from launcher.executors.shared.site import Partition, Site
+from launcher.executors.shared.slurm_commands import environment_apart, of_cluster
 from launcher.executors.shared.slurm_records import ASK_S, SlurmPartition, name_of
 
 PROBE_S = 150.0
@@ -89,6 +89,7 @@ def run_on_a_node(options: Mapping[str, object], script: str) -> str:
     given = [f"--{option}={value}" for option, value in options.items() if value not in (None, False)]
     command = [
         "srun",
+        *of_cluster(),
         "--nodes=1",
         "--ntasks=1",
         "--time=1",
@@ -117,15 +118,9 @@ def run_on_a_node(options: Mapping[str, object], script: str) -> str:
 
 
 def _srun(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run it as a job of its own, also where this is called within a job."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("SLURM_JOB", "SLURM_STEP", "SLURM_N"))
-    }
     return subprocess.run(
         command,
-        env=environment,
+        env=environment_apart(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
