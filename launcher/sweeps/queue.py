@@ -88,7 +88,7 @@ def work_off(
         if time.monotonic() > looked_at + LOOK_S:
             company.look(active)
             looked_at = time.monotonic()
-        for run in [run for run in active if not executor.state(run).active]:
+        for run in _ended(active, executor):
             active.remove(run)
             ended[run.run_id] = _status(run) or "failed"
             news(run, ended[run.run_id])
@@ -98,6 +98,13 @@ def work_off(
             for run in active:
                 _ask(run, executor, asked)
     return ended
+
+
+def _ended(active: Sequence[RunDir], executor: Executor) -> list[RunDir]:
+    """Those that are over: all are asked about at once, and each that seems over by itself, since a list may be seconds old."""
+    states = executor.states(active)
+    seem_over = [run for run, state in zip(active, states, strict=True) if not state.active]
+    return [run for run in seem_over if not executor.state(run).active]
 
 
 def _next(waiting: list[RunDir], company: Company, each: int) -> list[RunDir]:

@@ -41,7 +41,7 @@ def submit(
     waits for the other.
     """
     with sweep.locked():
-        trials = {run.run_id: _status(run, executor) for run in runs}
+        trials = _statuses(runs, executor)
         missing = [run for run in runs if trials[run.run_id] == "missing"]
         for run in missing:
             refuse_changes(checked(run))
@@ -53,11 +53,12 @@ def submit(
     return Submitted(trials, tuple(jobs), len(missing))
 
 
-def _status(run: RunDir, executor: Executor) -> str:
-    if completed(run):
-        return "completed"
-    state = executor.state(run)
-    return state.status if state.active else "missing"
+def _statuses(runs: Sequence[RunDir], executor: Executor) -> dict[str, str]:
+    """The status of each run by its id, in their order; the scheduler is asked once, and again about each before it starts."""
+    left = [run for run in runs if not completed(run)]
+    states = zip(left, executor.states(left), strict=True)
+    found = {run.run_id: state.status if state.active else "missing" for run, state in states}
+    return {run.run_id: found.get(run.run_id, "completed") for run in runs}
 
 
 def _alike(runs: Sequence[RunDir], executor: Executor) -> Iterator[list[RunDir]]:
