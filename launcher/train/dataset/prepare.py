@@ -279,7 +279,7 @@ def _build(staging: Path, work: Work, progress: Progress, stop: Callable[[], boo
         if split != "test" and not measurable:
             raise nothing_to_measure("training" if split == "train" else split)
         if empty:
-            built.notes.append(f"{split}: {empty} of {len(part.rows)} examples have no text")
+            built.notes.append(f"{split}: {empty} of {len(part.rows) * len(versions)} examples have no text")
         if cut := built.truncated[split]:
             built.notes.append(f"{split}: {_told_cut(cut, work.encoder.max_length)}")
     return built

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -22,6 +23,8 @@ from launcher.train.record.wandb_rows import Tail, values_of
 LOOK_S = 2.0
 MOST_METRICS, MOST_PARAMETERS, LONGEST_PARAMETER = 1000, 100, 500
 """What MLflow takes at once."""
+REFUSED = re.compile(r"[^\w.\- :]")
+"""Characters that no part of a metric's name has there."""
 ENDED = {EXIT_OK: "FINISHED", EXIT_STOPPED: "KILLED"}
 """What MLflow calls the ends of runs."""
 
@@ -43,6 +46,9 @@ class Target(Protocol):
     seen: set[tuple[str, int]]
     """The names and steps that it has."""
 
+    def called(self, name: str) -> str:
+        """Its name for a figure."""
+
     def goes_on(self) -> None:
         """The run has not ended, or not for good."""
 
@@ -63,7 +69,7 @@ def export(run: RunDir, kind: str, *, follow: bool) -> Sent:
         target.goes_on()
     steps: set[int] = set()
     for rows in _batches(Tail(run.metrics), ending):
-        points = list(_new(rows, target.seen))
+        points = list(_new(rows, target))
         steps |= {point.step for point in points}
         target.add(points)
     target.close(ending.exit_code)
@@ -79,13 +85,14 @@ def _batches(tail: Tail, ending: Ending) -> Iterator[list[Row]]:
         ending.ending.wait(LOOK_S)
 
 
-def _new(rows: Sequence[Row], seen: set[tuple[str, int]]) -> Iterator[Point]:
+def _new(rows: Sequence[Row], target: Target) -> Iterator[Point]:
     """What isn't there; an evaluation repeats the epoch that its step has said."""
     for row in rows:
         step = int(row["step"] or 0)
-        for name, value in values_of(row).items():
-            if (name, step) not in seen:
-                seen.add((name, step))
+        for own, value in values_of(row).items():
+            name = target.called(own)
+            if (name, step) not in target.seen:
+                target.seen.add((name, step))
                 yield Point(name, step, value)
 
 
@@ -105,6 +112,10 @@ class TensorBoard:
         self.url = str(directory)
         self.seen: set[tuple[str, int]] = set()
         self._writer = SummaryWriter(str(directory))
+
+    def called(self, name: str) -> str:
+        """As it is."""
+        return name
 
     def goes_on(self) -> None:
         """Files don't say that."""
@@ -133,19 +144,23 @@ class MLflow:
             from mlflow import MlflowClient
         except ImportError:
             raise _missing("mlflow") from None
-        shown = re.sub(r"//[^/@]*@", "//", address)  # without name and password
+        self._shown = _without_password(address)
         plan = recorded_plan(run.plan)
-        try:
+        with self._telling():
             self._client: Any = MlflowClient(tracking_uri=address)
             self._id = self._find(run, plan)
             self.seen = self._recorded()
-        except Exception as error:  # noqa: BLE001 - it has errors of its own, of its server and of its database
-            raise RunFailed("tracking", f"MLflow at {shown}: {_first_line(error)}") from None
-        self.url = f"{shown} (run {self._id})"
+        self.url = f"{self._shown} (run {self._id})"
+
+    def called(self, name: str) -> str:
+        """With the numbers of the characters that it refuses, which labels may have: `eval/f1/PRP_24_` for `eval/f1/PRP$`."""
+        parts = (REFUSED.sub(_numbered, part) for part in name.split("/"))
+        return "/".join(part if part.strip(".") else re.sub(r"\.", _numbered, part) or "_" for part in parts)
 
     def goes_on(self) -> None:
         """The run runs again, whatever an earlier command has said of its end."""
-        self._client.update_run(self._id, "RUNNING")
+        with self._telling():
+            self._client.update_run(self._id, "RUNNING")
 
     def add(self, points: list[Point]) -> None:
         """Log the points."""
@@ -157,13 +172,23 @@ class MLflow:
             for point in points
             if point.value is not None
         ]
-        for first in range(0, len(metrics), MOST_METRICS):
-            self._client.log_batch(self._id, metrics=metrics[first : first + MOST_METRICS])
+        with self._telling():
+            for first in range(0, len(metrics), MOST_METRICS):
+                self._client.log_batch(self._id, metrics=metrics[first : first + MOST_METRICS])
 
     def close(self, exit_code: int | None) -> None:
         """Say how the run ended, where it has."""
         if exit_code is not None:
-            self._client.set_terminated(self._id, ENDED.get(exit_code, "FAILED"))
+            with self._telling():
+                self._client.set_terminated(self._id, ENDED.get(exit_code, "FAILED"))
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """What MLflow raises is a failure of the tracking, in a sentence."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - it has errors of its own, of its server and of its database
+            raise RunFailed("tracking", f"MLflow at {self._shown}: {_first_line(error)}") from None
 
     def _find(self, run: RunDir, plan: Plan) -> str:
         """The run of this id, made where there is none."""
@@ -176,7 +201,9 @@ class MLflow:
             return str(found[0].info.run_id)
         tags = {"launch.run_id": run.run_id, "launch.group": plan.recipe.tracking.wandb.group or plan.name}
         made = self._client.create_run(experiment, tags=tags, run_name=run.run_id)
-        self._client.log_batch(made.info.run_id, params=list(_parameters(plan)))
+        parameters = list(_parameters(plan))
+        for first in range(0, len(parameters), MOST_PARAMETERS):
+            self._client.log_batch(made.info.run_id, params=parameters[first : first + MOST_PARAMETERS])
         return str(made.info.run_id)
 
     def _recorded(self) -> set[tuple[str, int]]:
@@ -192,9 +219,13 @@ def _parameters(plan: Plan) -> Iterator[Any]:
     from mlflow.entities import Param
 
     leaves: Mapping[str, Any] = dict(leaf_values(plan.recipe.tree()))
-    given = [(key, str(value)) for key, value in leaves.items() if value not in (None, (), [], {})]
-    for key, text in given[:MOST_PARAMETERS]:
-        yield Param(key, text[:LONGEST_PARAMETER])
+    for key, value in leaves.items():
+        if value not in (None, (), [], {}):
+            yield Param(key, str(value)[:LONGEST_PARAMETER])
+
+
+def _numbered(found: re.Match[str]) -> str:
+    return f"_{ord(found[0]):x}_"
 
 
 def _missing(extra: str) -> UserError:
@@ -203,4 +234,10 @@ def _missing(extra: str) -> UserError:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    """What it says, which may name the server as it was given."""
+    return _without_password((str(error).splitlines() or [type(error).__name__])[0])[:300]
+
+
+def _without_password(text: str) -> str:
+    """A text with the addresses in it, without name and password."""
+    return re.sub(r"//[^/\s]*@", "//", text)

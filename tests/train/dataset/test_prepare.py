@@ -88,6 +88,15 @@ def test_tokens_of_each_example(
     assert data.notes == tuple(f"{split}: 1 of 3 examples have no text" for split in ("train", "validation"))
 
 
+def test_altered_copies_count_among_the_examples_without_text(
+    write: Write, make: Callable[..., Dataset]
+) -> None:
+    train = write("train.csv", "text,label\n,no\n,yes\na b,no\n")
+    validation = write("validation.csv", "text,label\nc,no\na,yes\n")
+    data = make(recipe(train=train, validation=validation, augment={"swap": 0.5, "copies": 2}))
+    assert "train: 6 of 9 examples have no text" in data.notes
+
+
 def test_pairs_have_token_types(write: Write, make: Callable[..., Dataset]) -> None:
     train = write("train.csv", "text,other,label\na b,c,1\na,,0\n")
     data = make(recipe(train=train, validation=train, text=("text", "other")))

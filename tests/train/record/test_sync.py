@@ -291,9 +291,51 @@ def test_mlflow_has_each_step_once_however_often(
     assert {metric.step: metric.value for metric in history} == {n: 1 / n for n in range(1, STEPS + 1)}
     assert len(history) == STEPS
     assert found.data.params["task"] == "classification"
+    assert found.data.params["tracking.wandb.project"] == "launcher", "the last of more than it takes at once"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://name:password@host")
     with pytest.raises(RunFailed, match="MLflow at nowhere://host"):
         export(run, "mlflow", follow=False)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of its own database layer
+def test_mlflow_has_the_metrics_of_labels_with_any_characters_and_what_it_raises_is_a_sentence(
+    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses whole batches for a name with other characters than letters, digits and some marks: tags of Penn have them."""
+    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    labels = ["PRP", "PRP$", "''", ",", ".", "", "C+", "C#", "a/b", "\u5a31\u4e50"]
+    log = MetricsLog(run.metrics)
+    log.eval(STEPS, "extra", {f"eval/f1/{label}": 0.5 for label in labels})
+    log.close()
+    assert export(run, "mlflow", follow=False).rows == STEPS
+    assert export(run, "mlflow", follow=False).rows == 0, "they are known again"
+
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    (found,) = MlflowClient(tracking_uri=address).search_runs(["1"])
+    of_labels = [name.removeprefix("extra/f1/") for name in found.data.metrics if "/f1/" in name]
+    known = ["PRP", "PRP_24_", "_27__27_", "_2c_", "_2e_", "_", "C_2b_", "C_23_", "a/b", "\u5a31\u4e50"]
+    assert sorted(of_labels) == sorted(known)
+
+    def gone(*_: object, **__: object) -> None:
+        raise MlflowException("API request failed\nwith many lines")
+
+    monkeypatch.setattr(MlflowClient, "set_terminated", gone)
+    with pytest.raises(RunFailed, match=r"API request failed$"):
+        export(run, "mlflow", follow=False)
+
+
+def test_a_server_of_mlflow_that_errs_is_a_sentence_without_its_password(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://name:pass@word@127.0.0.1:9")
+    with pytest.raises(RunFailed, match=r"MLflow at http://127\.0\.0\.1:9: ") as caught:
+        export(run, "mlflow", follow=False)
+    assert "word" not in str(caught.value)
 
 
 def test_trials_are_grouped_by_their_sweep(tmp_path: Path) -> None:
