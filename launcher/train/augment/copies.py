@@ -22,6 +22,8 @@ from launcher.train.augment.synonyms import WordNet, read_alike, read_synonyms
 from launcher.train.reading.sources import text_of
 
 NamedRow = tuple[str, Row]
+FORMAT = 2
+"""Version of what is altered in which way: a change makes copies in old caches unused."""
 
 
 class Augmenter:
@@ -34,7 +36,7 @@ class Augmenter:
         self._is_words = tasks.of(recipe).words
         self._synonyms = _synonyms(options)
         self._alike = {} if options.alike_file is None else read_alike(Path(options.alike_file))
-        self._segment = list if options.segmenter is None else _jieba()
+        self._segment = noise.CHARACTER.findall if options.segmenter is None else _jieba()
         two = options.back_translation
         self._translate = None if two is None else BackTranslator(*two)
 
@@ -61,7 +63,7 @@ class Augmenter:
         """What copies depend on besides the keys: contents of files and models, versions of packages."""
         options = self._options
         files = [path for path in (options.synonym_file, options.alike_file) if path is not None]
-        parts = [content_hash(Path(path)) for path in files]
+        parts = [f"format {FORMAT}", *(content_hash(Path(path)) for path in files)]
         packages = [options.segmenter, "nltk" if options.wordnet else None]
         parts += [f"{package} {metadata.version(package)}" for package in packages if package is not None]
         for directory in options.back_translation or ():

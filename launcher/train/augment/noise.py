@@ -11,10 +11,20 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from launcher.tasks.shared.words import HAN, IDEOGRAPHS
+from launcher.train.tokens.marks import MARKS
 
 LETTER = rf"(?:(?![{IDEOGRAPHS}_])\w)"
-PIECE = re.compile(rf"(\s*)([{IDEOGRAPHS}]+|{LETTER}+(?:['\u2019-]{LETTER}+)*|\S)")
+LETTERS = rf"{LETTER}+(?:[{MARKS}]+{LETTER}*)*"
+SIGN = rf"\S[{MARKS}\U0001f3fb-\U0001f3ff]*"
+FLAG = r"[\U0001f1e6-\U0001f1ff]{2}"
+PIECE = re.compile(
+    rf"(\s*)([{IDEOGRAPHS}][{IDEOGRAPHS}{MARKS}]*|{LETTERS}(?:['\u2019-]{LETTERS})*|{FLAG}|{SIGN}(?:(?<=\u200d){SIGN})*)"
+)
+"""A word, or a mark of punctuation, or a picture, which may be several characters."""
 KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+
+CHARACTER = re.compile(rf".[{MARKS}]*")
+"""With the marks on it."""
 
 Segment = Callable[[str], Sequence[str]]
 """Cuts a run of Chinese or Japanese characters into words."""
@@ -52,7 +62,7 @@ class Word:
         return self.text[:1].isalnum()
 
 
-def split(text: str, segment: Segment = list) -> tuple[list[Word], str]:
+def split(text: str, segment: Segment = CHARACTER.findall) -> tuple[list[Word], str]:
     """Words and marks of a text, and the white space after the last."""
     words: list[Word] = []
     end = 0
@@ -130,7 +140,7 @@ def mistype(words: Sequence[Word], share: float, alike: Mapping[str, str], rando
 
 
 def _mistyped(text: str, share: float, alike: Mapping[str, str], random: Random) -> str:
-    characters = list(text)
+    characters = CHARACTER.findall(text)
     place = 0
     while place < len(characters):
         if random.random() < share:
@@ -145,7 +155,7 @@ def _mistype(characters: list[str], place: int, alike: Mapping[str, str], random
     if alike and re.match(HAN, character):
         characters[place] = random.choice(alike.get(character, character))
         return 0
-    if not character.isalpha():
+    if not character[:1].isalpha():
         return 0
     kinds = ["swap", "drop"] if re.match(HAN, character) else ["swap", "drop", "double", "beside"]
     kind = random.choice(kinds)
@@ -172,4 +182,4 @@ def _synonym(word: str, synonyms: Synonyms, random: Random) -> str | None:
     other = random.choice(found)
     if word.isupper() and len(word) > 1:
         return other.upper()
-    return other.capitalize() if word[:1].isupper() else other
+    return other.capitalize() if word[:1].isupper() and other.islower() else other

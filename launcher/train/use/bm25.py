@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.tasks.shared.words import IDEOGRAPHS
+from launcher.train.tokens.marks import MARKS
 
-WORDS = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+")
+WORDS = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+(?:[{MARKS}]+[^\W{IDEOGRAPHS}]*)*")
 """Characters of Chinese and Japanese, and words of other scripts; no punctuation."""
 K1 = 1.2
 B = 0.75

@@ -174,6 +174,46 @@ def test_words_of_chinese_are_characters_or_those_of_jieba() -> None:
     assert all("来到" in text and "北京" in text for text in swapped)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e\u0937\u093e",
+            ["\u0939\u093f\u0928\u094d\u0926\u0940", "\u092d\u093e\u0937\u093e"],
+        ),
+        (
+            "\u0645\u064f\u062d\u064e\u0645\u0651\u062f \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            [
+                "\u0645\u064f\u062d\u064e\u0645\u0651\u062f",
+                "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            ],
+        ),
+        ("cafe\u0301 noir", ["cafe\u0301", "noir"]),
+        ("\u304b\u3099\u8449\U000e0100", ["\u304b\u3099", "\u8449\U000e0100"]),
+        (
+            "\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f",
+            ["\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u2764\ufe0f"],
+        ),
+        (
+            "ok\U0001f44d\U0001f3fd\U0001f1e9\U0001f1ea\U0001f1eb\U0001f1f7",
+            ["ok", "\U0001f44d\U0001f3fd", "\U0001f1e9\U0001f1ea", "\U0001f1eb\U0001f1f7"],
+        ),
+    ],
+    ids=["Hindi", "vowels and joiners of Arabic letters", "accents", "Japanese", "families", "flags"],
+)
+def test_marks_belong_to_their_letters_and_pictures_are_whole(text: str, words: list[str]) -> None:
+    found, rest = noise.split(text)
+    assert [word.text for word in found] == words
+    assert noise.join(found, rest) == text
+
+
+def test_a_synonym_keeps_its_own_capitals(tmp_path: Path) -> None:
+    file = tmp_path / "synonyms.txt"
+    file.write_text("phone iPhone\nagency NASA\n", encoding="utf-8")
+    options = {"synonyms": 1.0, "synonym_file": str(file)}
+    assert altered("Phone, Agency, phone", **options) == "iPhone, NASA, iPhone"
+
+
 @pytest.mark.parametrize("text", [" a  b\n", "It's 3.5 well-known!", "混 mixed 文本。 ", "", "...", "_x_"])
 def test_cutting_into_words_loses_nothing(text: str) -> None:
     words, rest = noise.split(text)

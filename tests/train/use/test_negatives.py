@@ -36,6 +36,12 @@ def test_bm25_by_hand() -> None:
     assert [list(found) for found in index.best(["the dog"], 1)] == [[1]]
 
 
+def test_words_of_hindi_are_whole() -> None:
+    """No text shares a word with another because both have a consonant."""
+    index = Bm25(["\u0939\u093f\u0928\u094d\u0926\u0940", "\u0928\u0926\u0940 \u0939\u0948"])
+    assert [found.tolist() for found in index.best(["\u0939\u093f\u0928\u094d\u0926\u0940"], 2)] == [[0]]
+
+
 def test_a_corpus_is_a_column_or_lines_each_text_once(tmp_path: Path) -> None:
     wanted = Recipe.model_validate({"task": "ranking", "data": {"text": ("query", "document")}})
     lines = tmp_path / "corpus.txt"
