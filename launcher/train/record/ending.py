@@ -32,7 +32,10 @@ class Ending:
         while not self._has_ended():
             if self.ending.wait(ASK_S):
                 return
-        self._end()
+        try:
+            self._end()
+        except LauncherError:  # a result that can't be read: the record ends there all the same
+            self.ending.set()
 
     def _end(self) -> None:
         result = self._run.read_result()

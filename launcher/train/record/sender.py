@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from launcher.errors import DamagedFile
+from launcher.health.processes import Process
 from launcher.runs.records import make, read_json, tree_of
 
 Kind = Literal["training", "sync"]
@@ -31,6 +32,8 @@ class Holder:
     kind: Kind
     host: str
     pid: int
+    started: int | None = None
+    """When it did, so that a later process of its number isn't taken for it; None where nobody knows."""
 
     @property
     def is_here(self) -> bool:
@@ -43,7 +46,8 @@ class Sender:
     def __init__(self, directory: Path, kind: Kind) -> None:
         self._path = directory / "sender"
         self._own = directory / f".sender.{socket.gethostname()}.{os.getpid()}"
-        self._me = Holder(kind, socket.gethostname(), os.getpid())
+        me = Process.of(os.getpid())
+        self._me = Holder(kind, socket.gethostname(), os.getpid(), None if me is None else me.started)
         self._released = threading.Event()
 
     def claim(self) -> str | None:
@@ -85,7 +89,8 @@ class Sender:
 
     def _is_alive(self, holder: Holder) -> bool:
         if holder.is_here:
-            return Path(f"/proc/{holder.pid}").exists()
+            now = Process.of(holder.pid)
+            return now is not None and holder.started in (None, now.started)
         return self._age() < LOST_AFTER_S
 
     def _age(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from launcher.runs.directory import RunDir
 from launcher.runs.metrics import doubt_of, doubt_of_file
 from launcher.runs.results import Result
 from launcher.train.process.events import Events
+from launcher.train.record import ending
 from launcher.train.record.exports import export
 from launcher.train.record.metrics_log import MetricsLog
 from launcher.train.record.sender import Sender
@@ -215,6 +217,27 @@ def test_a_training_goes_before_one_that_is_dead_but_not_before_a_living_sync(tm
     assert Sender(tmp_path, "sync").holder() is not None
     (tmp_path / "sender").write_text("not JSON")
     assert Sender(tmp_path, "sync").holder() is None
+
+
+def test_a_sender_whose_number_another_process_has_by_now_is_gone(tmp_path: Path) -> None:
+    Sender(tmp_path, "training").claim()
+    assert (
+        Sender(tmp_path, "sync").holder() == f"the training (process {os.getpid()} on {socket.gethostname()})"
+    )
+    named = json.loads((tmp_path / "sender").read_text())
+    (tmp_path / "sender").write_text(json.dumps(named | {"started": named["started"] - 1}))
+    assert Sender(tmp_path, "sync").holder() is None
+
+
+def test_a_result_that_cant_be_read_ends_the_following(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that goes on at first, and of which nothing can be read in the end."""
+    seen = iter([False, False, True, True])
+    monkeypatch.setattr(ending, "ASK_S", 0.01)
+    monkeypatch.setattr(ending.Ending, "_has_ended", lambda _: next(seen))
+    run.result.write_text("{")
+    followed = ending.Ending(run, follow=True)
+    assert followed.ending.wait(10)
+    assert followed.exit_code is None
 
 
 @pytest.mark.long
