@@ -258,6 +258,18 @@ def test_a_kill_is_told_from_one_for_want_of_memory(
     assert remedy in error["remedy"]
 
 
+def test_where_no_micro_batch_is_smaller_other_things_help(tmp_path: Path) -> None:
+    run = new_run(plan_of({"executor": "local", "batch": {"micro": 1}}, run_dir=tmp_path / "runs" / "r"))
+    start(run)
+    run.attempt(1).write_gone(Gone(0, 0, "step", 3 << 30, 4 << 30, for_memory=True))
+    assert end(run, run.attempt(1), -9) == (1, "stay")
+    error = (read_json(run.result) or {})["error"]
+    assert error["class"] == "memory"
+    assert error["message"].endswith("micro-batches are of one example already: none are smaller")
+    assert "batch.micro" not in error["remedy"]
+    assert error["remedy"].startswith("lower data.max_length")
+
+
 CRASHED = """\
 step 3
 free(): invalid pointer
@@ -601,7 +613,7 @@ def test_out_of_memory_goes_again_with_half_the_micro_batch_until_it_is_one(tmp_
     assert [layout["max_tokens"] for layout in layouts] == [3000, 1500, 750]
     assert {layout["global_batch_size"] for layout in layouts} == {16}
     last = read_json(run.attempt(3).plan) or {}
-    assert last["notes"][-1] == "attempt 2 ran out of memory: micro-batches of 1 examples instead of 2"
+    assert last["notes"][-1] == "attempt 2 ran out of memory: micro-batches of 1 example instead of 2"
     assert Plan.model_validate_json(json.dumps(last)).memory.total is None
     assert (read_json(run.result) or {})["error"]["class"] == "memory"
 

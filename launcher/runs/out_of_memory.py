@@ -9,12 +9,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from launcher.figures import quantity
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir, read_result
 from launcher.runs.failure_classes import MEMORY
 from launcher.runs.records import read_json
 from launcher.runs.results import Result
 from launcher.runs.run_plan import RunPlan, read_plan_tree
+
+SMALLEST = "micro-batches are of one example already: none are smaller"
+NOTHING_SMALLER = (
+    "lower data.max_length, set model.gradient_checkpointing=true or zero.stage=3, or take a smaller model, "
+    "or ask for more memory"
+)
+"""What helps where micro-batches can't get smaller."""
 
 
 def ran_out(result: Result | None) -> bool:
@@ -61,7 +69,7 @@ def halve(tree: Mapping[str, Any], attempt: int) -> dict[str, Any] | None:
         "max_tokens": tokens and max(layout.max_length, tokens // 2),
         "gradient_accumulation_steps": math.ceil(layout.examples_per_rank / (micro // 2)),
     }
-    note = f"attempt {attempt} ran out of memory: micro-batches of {micro // 2} examples instead of {micro}"
+    note = f"attempt {attempt} ran out of memory: micro-batches of {quantity(micro // 2, 'example')} instead of {micro}"
     return {
         **tree,
         "layout": tree["layout"] | smaller,

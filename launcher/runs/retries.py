@@ -55,7 +55,7 @@ def after_failure(run: RunDir, attempt: AttemptDir, error: Error, *, has_schedul
     answer = answer_to(error.kind)
     if answer == "smaller":
         can_be_smaller = out_of_memory.halve(out_of_memory.plan_tree_of(run, attempt), attempt.number)
-        return Decision("again" if can_be_smaller else "stay")
+        return Decision("again") if can_be_smaller else Decision("stay", why_not=out_of_memory.SMALLEST)
     if answer == "never" or not run.read_plan().recipe.requeue:
         return Decision("stay")
     if not has_scheduler and error.kind not in HERE_TOO:
