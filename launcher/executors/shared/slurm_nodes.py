@@ -32,7 +32,8 @@ def read_nodes(partition: str | None, wanted: str | None, *, may_share: bool) ->
     Raises UserError where Slurm doesn't answer, or names no such node.
     """
     of = [f"--nodes={wanted}"] if wanted is not None else [f"--partition={partition}"] if partition else []
-    output = ask(["sinfo", "--all", "--noheader", "--Node", "--format=%P|%N|%T|%E", *of], ASK_S)
+    hidden = [] if of and wanted is None else ["--all"]  # sinfo refuses it beside a partition
+    output = ask(["sinfo", *hidden, "--noheader", "--Node", "--format=%P|%N|%T|%E", *of], ASK_S)
     if output is None:
         raise UserError(
             Problem("Slurm does not answer", remedy="log in to the cluster, or try: make cluster")

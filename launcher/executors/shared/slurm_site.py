@@ -57,7 +57,7 @@ def _partition(told: SlurmPartition) -> Partition:
 
 def _nodes(partition: str) -> Iterator[tuple[int, str]]:
     """CPUs and generic resources of each kind of node."""
-    output = ask(["sinfo", "--all", "--noheader", f"--partition={partition}", "--format=%c|%G"], ASK_S) or ""
+    output = ask(["sinfo", "--noheader", f"--partition={partition}", "--format=%c|%G"], ASK_S) or ""
     for line in output.splitlines():
         cpus, _, resources = line.partition("|")
         if cpus.rstrip("+").isdecimal():
