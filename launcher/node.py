@@ -35,6 +35,7 @@ from launcher import start_up
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, EXIT_UNRECORDED
 from launcher.executors import executor_for
 from launcher.executors.shared.base import Executor, Verdict, ended_for_good
+from launcher.figures import human_seconds
 from launcher.network import free_port, gloo_interface
 from launcher.runs import endings, exclusions, failures, out_of_memory, retries
 from launcher.runs.attempt_directory import AttemptDir
@@ -376,7 +377,8 @@ def _judge_time_limit(run: RunDir, attempt: AttemptDir, record: Attempt) -> int:
         return EXIT_STOPPED
     tries = "two attempts, each" if attempt.number > 1 and _may_requeue(run) else "an attempt"
     message = (
-        f"the time limit of {limit_s:.0f} s ended {tries} before its first step; {lasted_s:.0f} s of the last were "
+        f"the time limit of {human_seconds(limit_s)} ended {tries} before its first step; "
+        f"{human_seconds(lasted_s)} of the last were "
         "spent on starting, reading data and building the model"
     )
     needed = f"time={max(2, round(4 * lasted_s / 60))}"

@@ -14,6 +14,7 @@ from typing import Any
 
 from launcher import tasks
 from launcher.errors import Problem, UserError
+from launcher.figures import quantity
 from launcher.recipe.recipe import Recipe
 from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir
@@ -78,13 +79,10 @@ def history_of(run: RunDir, rows: Sequence[MetricsRow]) -> History:
     recipe = planned_recipe(run)
     result = run.read_result()
     if len(known) < LEAST_STEPS and not _diverged(result):
-        raise UserError(
-            Problem(
-                f"has recorded {len(known)} steps, and {LEAST_STEPS} are needed to see a trend",
-                where=run.run_id,
-                remedy=f"launch status {run.run_id} says how far it is",
-            )
-        )
+        is_over = result is not None and result.status == "completed"
+        message = f"has recorded {quantity(len(known), 'step')}, and {LEAST_STEPS} are needed to see a trend"
+        remedy = "train longer" if is_over else f"launch status {run.run_id} says how far it is"
+        raise UserError(Problem(message, where=run.run_id, remedy=remedy))
     evaluations = [
         {"step": row.step} | {key: value for key, value in row.metrics().items() if value is not None}
         for row in rows

@@ -98,6 +98,8 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
     result, recipe = run.read_result(), planned_recipe(run).tree()
     best = None if result is None else result.best
     if result is None or best is None:
+        if result is not None and result.status == "completed":
+            raise UserError(Problem("was never evaluated", where=run.run_id, remedy="give data.validation"))
         remedy = f"launch status {run.run_id} says how far it is"
         raise UserError(Problem("has no evaluated model yet", where=run.run_id, remedy=remedy))
     evaluated = _evaluation(run, best.step) | {best.metric: best.value}

@@ -171,8 +171,12 @@ def test_early_stopping(tmp_path: Path) -> None:
 
 
 def test_too_few_steps_are_no_curve(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has recorded 5 steps, and 10 are needed"):
-        found(recorded(tmp_path, settled, steps=5))
+    with pytest.raises(UserError, match="has recorded 5 steps, and 10 are needed") as young:
+        found(recorded(tmp_path / "young", settled, steps=5, result={"status": "stopped"}))
+    assert "launch status" in str(young.value)
+    with pytest.raises(UserError, match="has recorded 1 step, and 10 are needed") as over:
+        found(recorded(tmp_path / "over", settled, steps=1))
+    assert "train longer" in str(over.value)
 
 
 def test_every_key_named_is_one_of_the_recipe(tmp_path: Path) -> None:
