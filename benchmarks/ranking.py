@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.stock import Flags, command, trainer_arguments
 from benchmarks.trials import Metrics, Trial, measure, parser, read_lines, run
@@ -105,15 +106,19 @@ def peer(trial: Trial) -> Metrics:
         seconds = run(command(job, "ranking_peer"))
         found = json.loads((job / "predictions.json").read_text())
         truth = [row["labels"] for row in read_lines(data["validation"])]
-    ordered = [
-        np.array(labels, dtype=np.float64)[np.argsort(-np.array(scores), kind="stable")]
-        for scores, labels in zip(found, truth, strict=True)
-    ]
+    ranked = [_ranked(*each) for each in zip(found, truth, strict=True)]
     return {
-        "ndcg": float(np.mean([ndcg(each) for each in ordered])),
-        "mrr": float(np.mean([reciprocal_rank(each) for each in ordered])),
+        "ndcg": float(np.mean([ndcg(*each) for each in ranked])),
+        "mrr": float(np.mean([reciprocal_rank(*each) for each in ranked])),
         "process_s": seconds,
     }
+
+
+def _ranked(scores: list[float], labels: list[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The relevance of a question's sentences by score, and how many have the same one."""
+    values = -np.array(scores)
+    relevance = np.array(labels, dtype=np.float64)[np.argsort(values, kind="stable")]
+    return relevance, np.unique(values, return_counts=True)[1]
 
 
 def by_query(rows: list[Row]) -> Iterator[Row]:
