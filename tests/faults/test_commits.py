@@ -69,7 +69,9 @@ def killed_runs(template: RunDir, work: Callable[[RunDir], None], calls: Iterabl
     """Copies of a run, in each of which the work was killed at another system call."""
     for call in calls:
         for number in itertools.count(1):
-            run = RunDir(template.path.with_name("run"))
+            run = RunDir(
+                template.path.with_name("killed") / template.run_id
+            )  # checkpoints know whose they are
             shutil.rmtree(run.path, ignore_errors=True)
             shutil.copytree(template.path, run.path)
             if not killed_at(partial(work, run), call, number):
