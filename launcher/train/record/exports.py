@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from launcher.errors import EXIT_OK, EXIT_STOPPED, Problem, RunFailed, UserError
+from launcher.errors import EXIT_OK, EXIT_STOPPED, DamagedFile, Problem, RunFailed, UserError
 from launcher.planning.plan import Plan
 from launcher.planning.recorded_plan import recorded_plan
 from launcher.recipe.recipe import leaf_values
 from launcher.runs.directory import RunDir
+from launcher.runs.events import Step, read_events
 from launcher.runs.verb_results import Sent
 from launcher.train.record.ending import Ending
 from launcher.train.record.metrics_log import Number, Row
@@ -36,6 +37,8 @@ class Point:
     name: str
     step: int
     value: Number
+    at: float
+    """When the step was done, in Unix seconds."""
 
 
 class Target(Protocol):
@@ -68,8 +71,9 @@ def export(run: RunDir, kind: str, *, follow: bool) -> Sent:
     if ending.exit_code is None:
         target.goes_on()
     steps: set[int] = set()
+    times = _times_of_steps(run)
     for rows in _batches(Tail(run.metrics), ending):
-        points = list(_new(rows, target))
+        points = list(_new(rows, target, times))
         steps |= {point.step for point in points}
         target.add(points)
     target.close(ending.exit_code)
@@ -85,15 +89,26 @@ def _batches(tail: Tail, ending: Ending) -> Iterator[list[Row]]:
         ending.ending.wait(LOOK_S)
 
 
-def _new(rows: Sequence[Row], target: Target) -> Iterator[Point]:
-    """What isn't there; an evaluation repeats the epoch that its step has said."""
+def _times_of_steps(run: RunDir) -> dict[int, float]:
+    """When each step was first done, as far as the events tell."""
+    times: dict[int, float] = {}
+    for event in read_events(run.events, Step):
+        if event.t is not None:
+            times.setdefault(event.step, event.t)
+    return times
+
+
+def _new(rows: Sequence[Row], target: Target, times: Mapping[int, float]) -> Iterator[Point]:
+    """What isn't there; an evaluation repeats the epoch that its step has said. A step that nobody timed is done now."""
+    now = time.time()
     for row in rows:
         step = int(row["step"] or 0)
+        at = times.get(step, now)
         for own, value in values_of(row).items():
             name = target.called(own)
             if (name, step) not in target.seen:
                 target.seen.add((name, step))
-                yield Point(name, step, value)
+                yield Point(name, step, value, at)
 
 
 class TensorBoard:
@@ -123,7 +138,7 @@ class TensorBoard:
     def add(self, points: list[Point]) -> None:
         """Write the points."""
         for point in points:
-            self._writer.add_scalar(point.name, point.value, point.step)
+            self._writer.add_scalar(point.name, point.value, point.step, point.at)
         self._writer.flush()
 
     def close(self, exit_code: int | None) -> None:
@@ -145,6 +160,7 @@ class MLflow:
         except ImportError:
             raise _missing("mlflow") from None
         self._shown = _without_password(address)
+        self._run = run
         plan = recorded_plan(run.plan)
         with self._telling():
             self._client: Any = MlflowClient(tracking_uri=address)
@@ -166,9 +182,8 @@ class MLflow:
         """Log the points."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
         metrics = [
-            Metric(point.name, float(point.value), now, point.step)
+            Metric(point.name, float(point.value), int(1000 * point.at), point.step)
             for point in points
             if point.value is not None
         ]
@@ -180,7 +195,7 @@ class MLflow:
         """Say how the run ended, where it has."""
         if exit_code is not None:
             with self._telling():
-                self._client.set_terminated(self._id, ENDED.get(exit_code, "FAILED"))
+                self._client.set_terminated(self._id, ENDED.get(exit_code, "FAILED"), _times(self._run)[1])
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
@@ -200,7 +215,7 @@ class MLflow:
         if found:
             return str(found[0].info.run_id)
         tags = {"launch.run_id": run.run_id, "launch.group": plan.recipe.tracking.wandb.group or plan.name}
-        made = self._client.create_run(experiment, tags=tags, run_name=run.run_id)
+        made = self._client.create_run(experiment, _times(run)[0], tags=tags, run_name=run.run_id)
         parameters = list(_parameters(plan))
         for first in range(0, len(parameters), MOST_PARAMETERS):
             self._client.log_batch(made.info.run_id, params=parameters[first : first + MOST_PARAMETERS])
@@ -213,6 +228,17 @@ class MLflow:
             for name in names
             for metric in self._client.get_metric_history(self._id, name)
         }
+
+
+def _times(run: RunDir) -> tuple[int | None, int | None]:
+    """When a run's first attempt began and its last one ended, in Unix milliseconds, as far as that is on record."""
+    attempts = []
+    for number in run.attempt_numbers():
+        with contextlib.suppress(DamagedFile):
+            attempts.append(run.attempt(number).read())
+    ends = (attempts[0].started_at, attempts[-1].ended_at) if attempts else (None, None)
+    began, ended = (None if at is None else int(1000 * at) for at in ends)
+    return began, ended
 
 
 def _parameters(plan: Plan) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from support.plans import new_run, plan_of
 from support.wandb_stub import WandbStub
 
 from launcher.errors import EXIT_USAGE, DamagedFile, RunFailed, UserError
+from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.metrics import doubt_of, doubt_of_file
 from launcher.runs.results import Result
@@ -278,6 +279,9 @@ def test_a_line_of_megabytes_is_no_line_of_ours(run: RunDir) -> None:
 def test_tensorboard_has_each_step_once_however_often(run: RunDir) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    run.logs.mkdir(exist_ok=True)
+    told = [{"event": "step", "t": 1000.0 + 60 * step, "step": step} for step in range(1, STEPS + 1)]
+    run.events.write_text("".join(json.dumps(event) + "\n" for event in told))
     for _ in range(2):
         sent = export(run, "tensorboard", follow=False)
         assert (sent.rows, sent.ended) == (STEPS, True)
@@ -286,6 +290,7 @@ def test_tensorboard_has_each_step_once_however_often(run: RunDir) -> None:
         losses = read.Scalars("train/loss")
         assert [event.step for event in losses] == list(range(1, STEPS + 1))
         assert [event.value for event in losses] == pytest.approx([1 / step for step in range(1, STEPS + 1)])
+        assert [event.wall_time for event in losses] == [event["t"] for event in told], "when they were done"
         assert [event.value for event in read.Scalars("test/accuracy")] == [0.25]
         assert [event.step for event in read.Scalars("epoch")] == list(range(1, STEPS + 1))
 
@@ -303,6 +308,9 @@ def test_mlflow_has_each_step_once_however_often(
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=address)
+    for number, began in ((1, 1000.5), (2, 5000.0)):
+        run.attempt(number).path.mkdir(parents=True, exist_ok=True)
+        run.attempt(number).write(Attempt(number, started_at=began, ended_at=began + 100))
     for status, rows, told in (("stopped", STEPS, "KILLED"), ("completed", 0, "FINISHED")):
         run.write_result(Result(status, steps=STEPS))
         assert export(run, "mlflow", follow=False).rows == rows
@@ -310,6 +318,8 @@ def test_mlflow_has_each_step_once_however_often(
         assert experiment is not None
         (found,) = client.search_runs([experiment.experiment_id])
         assert found.info.status == told
+    times = found.info.start_time, found.info.end_time
+    assert times == (1_000_500, 5_100_000), "those of the run, and not of the command that sends it"
     history = client.get_metric_history(found.info.run_id, "train/loss")
     assert {metric.step: metric.value for metric in history} == {n: 1 / n for n in range(1, STEPS + 1)}
     assert len(history) == STEPS
