@@ -134,6 +134,13 @@ class Embedding(TaskSpec):
     # Columns
 
     @property
+    def altered_columns(self) -> tuple[str, ...]:
+        """Of pairs that are negatives of each other the second text alone, by which the first has one more positive."""
+        return (
+            self.given_texts[1:] if self.loss == "infonce" and len(self.given_texts) > 1 else self.given_texts
+        )
+
+    @property
     def is_pair(self) -> bool:
         """Each text is a sequence of its own."""
         return False

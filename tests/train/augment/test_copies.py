@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from support.small_tokenizer import SmallTokenizer
 
@@ -23,6 +25,7 @@ from launcher.train.augment import noise
 from launcher.train.augment.copies import Augmenter
 from launcher.train.augment.synonyms import WordNet, read_alike, read_synonyms
 from launcher.train.dataset.prepare import Dataset, prepare
+from launcher.train.tasks.embedding import layout_of
 from launcher.train.tokens.cache import TokenSplit
 
 Make = Callable[..., Dataset]
@@ -251,10 +254,28 @@ def test_an_empty_word_stays_empty(tmp_path: Path) -> None:
         ("question-answering", {"text": ("question", "context")}, ("question",)),
         ("ranking", {"text": ("query", "document")}, ("document",)),
         ("multiple-choice", {"text": "question", "choices": ("a", "b")}, ("question",)),
+        ("embedding", {"text": ("query", "document")}, ("document",)),
+        ("embedding", {"text": "text"}, ("text",)),
     ],
 )
 def test_what_labels_speak_of_stays(task: str, data: dict[str, Any], columns: tuple[str, ...]) -> None:
     assert tasks.of(recipe(task, **data)).altered_columns == columns
+
+
+def test_a_pair_and_its_copy_are_no_negatives_of_each_other(tmp_path: Path) -> None:
+    train = tmp_path / "pairs.csv"
+    train.write_text("text,other\n" + "".join(f"a {n},b c d e {n}\n" for n in range(3)), encoding="utf-8")
+    asked = recipe(
+        "embedding",
+        train=str(train),
+        validation=str(train),
+        text=("text", "other"),
+        augment={"swap": 0.9, "copies": 1},
+    )
+    split = prepare(asked, SmallTokenizer(), cache_dir=tmp_path / "cache").train
+    rows, documents = layout_of(split, np.arange(len(split))).false_negatives()
+    assert sorted(zip(rows, documents, strict=True)) == [(0, 3), (1, 4), (2, 5), (3, 0), (4, 1), (5, 2)]
+    assert len({split.ids[a:b].tobytes() for a, b in pairwise(split.offsets)}) > 6, "the copies are altered"
 
 
 @pytest.mark.parametrize(
