@@ -205,7 +205,8 @@ def _wandb() -> Iterator[Check]:
         yield Check("wandb", "ok", text, "wandb login")
         return
     yield Check("wandb", "ok", "a key is there")
-    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname or ""):
+    own = os.environ.get(f"WANDB_{parts.scheme.upper()}_PROXY")
+    if own or (parts.scheme in getproxies() and not proxy_bypass(parts.hostname or "")):
         yield Check("wandb", "ok", f"{url} is behind a proxy, which isn't tried here")
         return
     try:

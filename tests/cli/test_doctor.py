@@ -87,6 +87,16 @@ def test_runs_that_a_settings_file_makes_offline_are_told(
     assert wandb_account.mode() == "disabled"
 
 
+def test_a_server_behind_a_proxy_of_wandbs_own_is_not_called_unreachable(launch: Launch) -> None:
+    env = {
+        "WANDB_BASE_URL": "http://w.invalid",
+        "WANDB_API_KEY": "x" * 40,
+        "WANDB_HTTP_PROXY": "http://p.invalid:1",
+    }
+    checks = json.loads(launch("doctor", "--json", env=env).stdout)["checks"]
+    assert "http://w.invalid is behind a proxy, which isn't tried here" in [check["text"] for check in checks]
+
+
 def test_operators_of_another_environment_are_none_of_ours(launch: Launch, tmp_path: Path) -> None:
     other = tmp_path / "cache" / "launcher" / "torch_extensions" / "torch-2.0-0badcafe" / "some_op"
     other.mkdir(parents=True)

@@ -119,8 +119,9 @@ def probe(server: str, timeout_s: float) -> str | None:
         data=b'{"query":"query Probe {__typename}"}',
         headers={"Content-Type": "application/json"},
     )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(_proxies()))
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s):
+        with opener.open(request, timeout=timeout_s):
             return None
     except urllib.error.HTTPError as error:
         error.close()
@@ -129,6 +130,12 @@ def probe(server: str, timeout_s: float) -> str | None:
         reason = getattr(error, "reason", error)
         # It has answered; whether its certificate is believed is a matter of wandb's settings, and its own authorities.
         return None if isinstance(reason, ssl.SSLCertVerificationError) else one_line(reason)
+
+
+def _proxies() -> dict[str, str]:
+    """Address of the proxy of each scheme, as wandb goes by it: its own variables before those of all programs."""
+    own = {scheme: os.environ.get(f"WANDB_{scheme.upper()}_PROXY") for scheme in ("http", "https")}
+    return urllib.request.getproxies() | {scheme: address for scheme, address in own.items() if address}
 
 
 def init_run(

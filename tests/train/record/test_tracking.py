@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -421,6 +422,25 @@ def test_a_server_whose_certificate_only_wandb_believes_has_answered(tmp_path: P
 
         threading.Thread(target=answer, daemon=True).start()
         assert probe(f"https://localhost:{listening.getsockname()[1]}", timeout_s=60) is None
+
+
+def test_a_server_behind_a_proxy_that_only_wandb_is_told_of_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        threading.Thread(target=proxy.handle_request, daemon=True).start()
+        monkeypatch.setenv("WANDB_HTTP_PROXY", f"http://127.0.0.1:{proxy.server_port}")
+        assert probe("http://wandb.invalid", timeout_s=60) is None
+    assert asked == ["http://wandb.invalid/graphql"]
 
 
 @pytest.mark.long
