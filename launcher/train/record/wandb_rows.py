@@ -15,6 +15,8 @@ from launcher.train.record.metrics_log import Number, Row, parse_line
 OLD_S = 120.0
 """A figure of a node that is older says nothing of the row that is sent now."""
 LAST_BYTES = 4096
+DURING_TRAINING = (None, "validation", "probes")
+"""Splits of lines that come again and again; None stands for a step."""
 
 
 class Steps:
@@ -93,6 +95,18 @@ class BestSoFar:
         }
         self.summary["best/step"] = int(row["step"] or 0)
         return True
+
+
+class EvaluatedOnce:
+    """The test and files of eval.extra, for the run's summary: their step may have been sent before they were evaluated."""
+
+    def __init__(self) -> None:
+        self.summary: dict[str, Number] = {}
+
+    def add(self, row: Row) -> None:
+        """Take a line."""
+        if row.get("split") not in DURING_TRAINING:
+            self.summary |= _without_epoch(values_of(row))
 
 
 class StepDurations:
@@ -176,7 +190,7 @@ class Tail:
 def values_of(row: Row) -> dict[str, Number]:
     """The numbers of a line under W&B's names: those of the test split are `test/...`, of eval.extra `NAME/...`."""
     split = row.get("split")
-    prefix = "eval/" if split in (None, "validation", "probes") else f"{split}/"
+    prefix = "eval/" if split in DURING_TRAINING else f"{split}/"
     return {
         name.replace("eval/", prefix, 1): value
         for name, value in row.items()

@@ -19,7 +19,7 @@ from launcher.train.record.sender import Sender
 from launcher.train.record.wandb_client import TrackingJob, one_line, probe
 from launcher.train.record.wandb_files import last_step
 from launcher.train.record.wandb_results import send_model, tables
-from launcher.train.record.wandb_rows import BestSoFar, NodeUse, StepDurations, Steps, Tail
+from launcher.train.record.wandb_rows import BestSoFar, EvaluatedOnce, NodeUse, StepDurations, Steps, Tail
 
 NODES_S = 5.0
 FATAL = re.compile(r'filestream: fatal error: (?:filestream: failed to upload: )?(.*?)(?: url=|\\|"|$)')
@@ -52,6 +52,7 @@ class Session:
         sent = run.starting_step - 1 if online else last_step(job.directory, settings.run_id)
         self._steps = Steps(sent)
         self._best = BestSoFar(settings.monitor, settings.monitor_mode)
+        self._once = EvaluatedOnce()
         self._times = StepDurations()
         self._nodes = NodeUse(settings.directory / "logs")
         self._nodes_at = 0.0
@@ -93,7 +94,7 @@ class Session:
             tell_ending(self._run, directory, exit_code)
         if exit_code is not None:
             self._log(self._steps.take(), self._tables() if exit_code == EXIT_OK else {})
-            self._run.summary.update(self._steps.late)
+            self._run.summary.update({**self._steps.late, **self._once.summary})
         if exit_code == EXIT_OK and "model" in self._job.settings.upload:
             self._send_model()
         if exit_code == EXIT_STOPPED:
@@ -117,6 +118,7 @@ class Session:
         better = False
         for offset, row in self._tail.read():
             better |= self._best.add(row)
+            self._once.add(row)
             self._times.add(row)
             self._log(self._steps.add(row, live=offset >= self._job.live_from))
         if better:

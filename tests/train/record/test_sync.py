@@ -251,6 +251,20 @@ def test_without_a_key_or_a_server_nothing_is_sent(
     assert "no key" in sync()["problems"][0]["message"]
 
 
+@pytest.mark.long  # starts two clients of W&B, one after the other: 8 s
+def test_a_test_that_follows_steps_which_are_there_stands_in_the_summary(
+    server: WandbStub, sync: Sync, run: RunDir
+) -> None:
+    """As after an attempt that was stopped before the test, and one that could not be online."""
+    whole = run.metrics.read_text()
+    run.metrics.write_text("".join(line for line in whole.splitlines(keepends=True) if '"test"' not in line))
+    assert sync()["rows"] == STEPS
+    assert "test/accuracy" not in server.run("r").summary
+    run.metrics.write_text(whole)
+    assert sync()["rows"] == 0
+    assert server.run("r").summary["test/accuracy"] == 0.25
+
+
 def test_a_line_of_megabytes_is_no_line_of_ours(run: RunDir) -> None:
     whole = run.metrics.read_text()
     lines = whole.splitlines(keepends=True)
