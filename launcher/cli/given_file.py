@@ -40,7 +40,7 @@ def recipe_for_file(run: Path, file: str | None, words: list[str], *, labelled: 
                 Problem("says how a file is read", "override", words[0], None, "give the file, too")
             )
         if labelled:
-            recipe_with_data(RunDir(run))
+            recipe_with_data(RunDir(run), extra=True)
         yield []
         return
     recipe = recipe_for(read_recipe_file(RunDir(run).recipe), Path(file), words, Path.cwd())

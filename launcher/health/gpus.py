@@ -88,7 +88,7 @@ def _parsed(
         dict(zip(fields, map(str.strip, line.split(",")), strict=False)) for line in done.stdout.splitlines()
     ]
     listed = [gpu for gpu in map(_gpu, rows) if gpu is not None]
-    found = list({gpu.uuid: gpu for gpu in listed}.values())  # none twice
+    found = list({gpu.index: gpu for gpu in listed}.values())  # none twice
     complaint = _complaint(done) or (None if found else _no_table(done))
     return Gpus(tuple(_visible(found, environ)), complaint)
 

@@ -14,17 +14,13 @@ from launcher.runs.directory import RunDir
 from launcher.runs.provenance import DataUsed, read_data_used
 
 
-def recipe_with_data(run: RunDir) -> Recipe:
-    """The run's recipe. Raises UserError where it can't be read, or a file of its data can't."""
+def recipe_with_data(run: RunDir, *, extra: bool = False) -> Recipe:
+    """The run's recipe. Raises UserError where it can't be read, or a file of its data can't; `extra`: one of eval.extra, too."""
     recipe = read_recipe_file(run.recipe)
     data = recipe.data
-    given = [
-        *files(data.train),
-        *files(data.validation),
-        *files(data.test),
-        *map(Path, recipe.eval.extra.values()),
-    ]
-    if data.source is None and (problems := missing_files(dict.fromkeys(given))):
+    given = [] if data.source else [*files(data.train), *files(data.validation), *files(data.test)]
+    given += map(Path, recipe.eval.extra.values()) if extra else ()
+    if problems := missing_files(dict.fromkeys(given)):
         raise UserError(problems)
     return recipe
 

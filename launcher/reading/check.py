@@ -20,6 +20,7 @@ from launcher.reading.equal_files import by_content
 from launcher.reading.files import peek, split_sizes
 from launcher.reading.header_lines import header_among_rows
 from launcher.reading.label_check import known_classes, label_count, label_sets, nothing_to_learn
+from launcher.reading.messages import left_out_rows
 from launcher.reading.opening import missing_files
 from launcher.reading.split_reading import FIRST_ROWS, Split, with_field
 from launcher.recipe.data import Augment, Data
@@ -218,7 +219,7 @@ def _notes(recipe: Recipe, *splits: Split) -> Iterator[str]:
         yield f"data.train: {doubt.message}; {doubt.remedy}"
     for split in splits:
         if split.unlabelled:
-            yield f"data.{split.name}: {split.unlabelled:,} rows without a label are left out"
+            yield left_out_rows(f"data.{split.name}", split.unlabelled)
         if split.empty:
             yield f"data.{split.name}: {split.empty} of {split.rows} rows read have no text"
         if split.rows and split.numbers == split.rows:

@@ -19,6 +19,8 @@ from support.plans import new_run, plan_of, write_bare_model
 
 from launcher.cli import execute
 from launcher.cli import train_process as heavy
+from launcher.planning.run_data import recipe_with_data
+from launcher.runs.directory import RunDir
 
 Refusal = Callable[..., dict[str, Any]]
 
@@ -367,6 +369,18 @@ def test_a_run_whose_data_are_gone(
     gone = here / "gone.csv"
     trained_run(here, data={"train": str(gone)})
     problem = refusal(*words)
+    assert (problem["where"], problem["message"]) == (str(gone), "no such file")
+    assert asked == []
+
+
+def test_only_eval_needs_the_files_of_eval_extra(
+    refusal: Refusal, here: Path, asked: list[list[str]]
+) -> None:
+    (here / "here.csv").write_text("text,label\nx,1\n")
+    gone = here / "gone.csv"
+    run = trained_run(here, data={"train": str(here / "here.csv")}, eval={"extra": {"more": str(gone)}})
+    assert recipe_with_data(RunDir(run)).eval.extra == {"more": str(gone)}  # export --onnx, data --step
+    problem = refusal("eval", "done")
     assert (problem["where"], problem["message"]) == (str(gone), "no such file")
     assert asked == []
 

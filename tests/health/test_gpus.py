@@ -69,6 +69,11 @@ def test_a_figure_without_end_is_none_and_a_gpu_listed_twice_is_one(smi: Path) -
     assert gpu.memory is None
 
 
+def test_gpus_without_an_id_are_told_apart_by_their_numbers(smi: Path) -> None:
+    write(smi, 'for gpu in 0 1; do echo "$gpu, [N/A], vGPU, 8192, 0, [N/A], [N/A], [N/A]"; done')
+    assert [gpu.index for gpu in gpus.look({}).found] == [0, 1]
+
+
 def test_an_older_driver_is_asked_for_less(smi: Path) -> None:
     refusal = """[[ $1 != *recovery* ]] || { echo 'Field "gpu_recovery_action" is not a valid field to query.'; exit 2; }"""
     write(smi, f"{refusal}\necho '0, GPU-1a, V100, 16384, 0, 0, [N/A]'")

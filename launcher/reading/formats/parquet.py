@@ -62,6 +62,8 @@ def unlabelled(path: Path, column: str) -> int:
         return 0
     file = _opened(path)
     owner, *steps = [column] if column in file.schema_arrow.names else column.split(".")
+    if owner not in file.schema_arrow.names:  # a column that was left out since is declared all the same
+        return 0
     batches = file.iter_batches(batch_size=BATCH_ROWS, columns=[owner])
     return sum(_without_class(batch.column(0), steps, len(names)) for batch in batches)
 
@@ -72,7 +74,7 @@ def _without_class(cells: Any, steps: list[str], classes: int) -> int:
     from pyarrow import types
 
     for step in steps:
-        if not types.is_struct(cells.type):
+        if not types.is_struct(cells.type) or cells.type.get_field_index(step) < 0:
             return 0
         cells = compute.struct_field(cells, step)
     if not types.is_integer(cells.type):

@@ -17,7 +17,7 @@ from launcher.reading.class_names import with_names
 from launcher.reading.cleaning import kept
 from launcher.reading.data_section import files, read_options
 from launcher.reading.files import content_hash, declared_classes, labelled_rows, left_out, peek, reading_of
-from launcher.reading.messages import where
+from launcher.reading.messages import left_out_rows, where
 from launcher.reading.nested import add_reached, dotted_names
 from launcher.reading.options import ReadOptions
 from launcher.reading.split_reading import lacks_columns
@@ -86,9 +86,7 @@ class LocalSource:
     def notes(self) -> list[str]:
         with _failing_as_data():
             counts = {path: left_out(path, self.options, self.label) for path in self.paths}
-        return [
-            f"{path}: {count} rows without a label are left out" for path, count in counts.items() if count
-        ]
+        return [left_out_rows(path, count) for path, count in counts.items() if count]
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class HubSource:
     def notes(self) -> list[str]:
         said = []
         if self.unlabelled:
-            said.append(f"{self.name}: {self.unlabelled} rows without a label are left out")
+            said.append(left_out_rows(self.name, self.unlabelled))
         if self.unasked is not None:
             said.append(
                 f"{self.name}: its configuration {self.unasked} is read, which data.source doesn't name"

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 from support.hub_stub import HubStub
 
-from launcher.errors import RunFailed
+from launcher.errors import RunFailed, UserError
 from launcher.loading.resolve import load
 from launcher.reading.check import check_data
 from launcher.reading.files import read_rows
@@ -168,7 +169,19 @@ def test_a_file_of_them_is_read_as_the_hub_s_is(published: Path) -> None:
 def test_a_class_within_an_object_may_be_missing_too(published: Path, data: tuple[str, str]) -> None:
     labels, _, notes = read(published, *data, "data.label=gold.class")
     assert labels == ["pos", "neg"]
-    assert notes[0].endswith("1 rows without a label are left out")
+    assert notes[0].endswith(": 1 row without a label is left out")
+
+
+@pytest.mark.parametrize(("name", "column"), [("plain/dev", "label"), ("within/train", "gold.class")])
+def test_a_file_may_declare_the_classes_of_a_column_that_it_lost(
+    published: Path, tmp_path: Path, name: str, column: str
+) -> None:
+    """pyarrow keeps what a file declares when a column is taken out of it."""
+    given = pyarrow.parquet.read_table(published / f"{name}.parquet")
+    pyarrow.parquet.write_table(given.select(["text"]), tmp_path / "lost.parquet")
+    words = (f"data.train={tmp_path}/lost.parquet", "data.split=[0.5,0.5]", f"data.label={column}")
+    with pytest.raises(UserError, match="no such column in the file"):
+        check_data(recipe_of(published, *words))
 
 
 @pytest.mark.parametrize("words", [("saved", "data.validation_split=validation_matched"), ("alone", CUT)])
