@@ -184,14 +184,14 @@ def _collapsed(curves: History) -> Iterator[Advice]:
 
 
 def _same_for_everything(curves: History) -> Iterator[Advice]:
-    """The metric that chooses is no number after the last evaluation: a correlation where all predictions are the same."""
+    """The metric that chooses is no number after the last evaluation: a correlation where all predictions, or labels, are one."""
     if curves.metric is None or not curves.evaluations:
         return
     last = curves.evaluations[-1]
     if "loss" in last and curves.metric not in last:
         yield Advice(
             "no_metric",
-            f"{curves.metric} is no number: the model predicts the same for everything",
+            f"{curves.metric} is no number: the model predicts the same for everything, or all validation labels are one",
             {"validation_loss": last["loss"], "at_step": last["step"]},
             (
                 _longer(curves, 2 * curves.recipe.train.epochs),

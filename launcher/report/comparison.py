@@ -132,7 +132,7 @@ def _no_value(run: RunDir, name: str, evaluated: Mapping[str, float | None]) -> 
     known = [key for key, value in evaluated.items() if value is not None]
     if name not in evaluated:
         return Problem("was not computed", run.run_id, "--metric", name, choices(name, known))
-    text = f"{name} is no number, as where the model predicts the same for everything"
+    text = f"{name} is no number, as where all predictions, or all validation labels, are one"
     return Problem(text, run.run_id, remedy=f"leave the run out, or name another metric: {_others(known)}")
 
 

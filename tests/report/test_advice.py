@@ -146,7 +146,9 @@ def test_the_same_number_for_everything_has_no_correlation(tmp_path: Path) -> No
     run = recorded(tmp_path, lambda time: 4 * math.exp(-1.5 * time), result={"best": best})
     finding, undertrained = found(run)
     assert finding.name == "no_metric"
-    assert finding.message == "pearson is no number: the model predicts the same for everything"
+    assert finding.message == (
+        "pearson is no number: the model predicts the same for everything, or all validation labels are one"
+    )
     assert tries(finding) == {"train.epochs": (4.0, 8.0), "train.lr": (2e-5, 6.7e-6)}
     assert (undertrained.name, undertrained.keys) == ("undertrained", ())
 

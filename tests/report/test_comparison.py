@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from support.plans import TINY, new_run, plan_of
 
+from launcher.cli.app import cli
 from launcher.errors import UserError
 from launcher.report.comparison import Figures, compare, doubts, figures, has_value
 from launcher.report.repetitions import repetitions
@@ -118,11 +120,26 @@ def test_a_metric_that_is_no_number_is_told_as_such(tmp_path: Path) -> None:
         file.write_text(file.read_text().replace("0.123", "null"))
     assert not has_value(run, None)
     assert has_value(run, "loss")
-    with pytest.raises(
-        UserError, match="a: pearson is no number, as where the model predicts the same"
-    ) as error:
+    with pytest.raises(UserError, match="a: pearson is no number, as where all predictions") as error:
         figures(run, None, HERE)
     assert "--metric loss" in str(error.value)
+
+
+def test_a_trial_without_a_number_is_left_out_but_not_where_all_are(tmp_path: Path) -> None:
+    runs = [trained(tmp_path, name, 0.123, metric="pearson") for name in ("a", "b")]
+    (tmp_path / "s").mkdir()
+    write_json(
+        tmp_path / "s" / "sweep.json", {"trials": [{"run_id": run.run_id, "values": {}} for run in runs]}
+    )
+    for run, left in zip(runs, (True, False), strict=True):
+        for file in (run.result, run.metrics):
+            file.write_text(file.read_text().replace("0.123", "null"))
+        said = CliRunner().invoke(cli, ["compare", "s", "--runs-dir", str(tmp_path)])
+        assert ("1 of 2 trials have no number for the metric" in said.stderr) is left
+        assert ("left out" in said.stderr) is left
+        assert said.exit_code == (0 if left else 1)
+    assert isinstance(said.exception, UserError)
+    assert "a: pearson is no number" in str(said.exception)
 
 
 def test_a_run_without_an_evaluation_is_refused(tmp_path: Path) -> None:

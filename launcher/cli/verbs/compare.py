@@ -201,12 +201,13 @@ def _evaluated(references: Sequence[str], runs_dir: Path, metric: str | None) ->
     if left := len(runs) - len(ready):
         say(f"note: {left} of {len(runs)} trials have no evaluated model yet and are left out")
     comparable = [run for run in ready if run.path in named or has_value(run, metric)]
+    if not comparable:
+        return ready  # of which the first is refused, with the reason
     if left := len(ready) - len(comparable):
-        what = metric or "the metric"
         say(
-            f"note: {left} of {len(runs)} trials have no number for {what} (all predictions alike) and are left out"
+            f"note: {left} of {len(runs)} trials have no number for {metric or 'the metric'} and are left out"
         )
-    return comparable or ready
+    return comparable
 
 
 def _named(reference: str, runs_dir: Path) -> list[RunDir]:
