@@ -18,11 +18,6 @@ def mistake(path: Path, position: int | None, message: str, remedy: str | None) 
     return UserError(Problem(message, where=where(path, position), remedy=remedy))
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 field`, `2 fields`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def left_out_rows(where: object, count: int) -> str:
     """The note on rows that have none of the classes that their file, or data set, declares."""
     return f"{where}: {quantity(count, 'row')} without a label {'is' if count == 1 else 'are'} left out"

@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 
 from launcher.errors import UserError
-from launcher.reading.messages import counted, mistake
+from launcher.figures import quantity
+from launcher.reading.messages import mistake
 from launcher.reading.opening import open_file, size_of
 from launcher.reading.options import ReadOptions
 from launcher.reading.textfiles import COUNT_BYTES, LINE_CHARACTERS, count_lines, open_text, raw_lines
@@ -202,7 +203,7 @@ def _ragged(
 ) -> UserError:
     if any("\r" in field for field in fields):
         return _cr_within(path, position)
-    text = f"{counted(len(fields), 'field')}, but {counted(len(names), 'column')} ({', '.join(names)})"
+    text = f"{quantity(len(fields), 'field')}, but {quantity(len(names), 'column')} ({', '.join(names)})"
     if len(fields) > len(names) and not any(fields[len(names) :]):
         remedy = "remove the delimiter at the end of the lines, or name the empty column in the header"
         return mistake(path, position, f"{text}: the line ends with a delimiter", remedy)
@@ -241,4 +242,4 @@ def _short(path: Path, position: int, text: str, width: int, delimiter: str) -> 
         return mistake(path, position, f"{text}, and all other lines are so", "mend the header")
     shown = {"\t": "\\t"}.get(delimiter, delimiter)
     remedy = f"mend the line, or awk -F'{shown}' 'NF=={width}' {path.name} > NEW leaves such lines out"
-    return mistake(path, position, f"{text}; {counted(wrong, 'line')} in all so", remedy)
+    return mistake(path, position, f"{text}; {quantity(wrong, 'line')} in all so", remedy)

@@ -180,11 +180,11 @@ def average_precision(relevance: Relevance, ties: Ties = None) -> float:
     found, total = 0.0, 0
     for before, hits in _tied(relevance > 0, ties):
         size, count = len(hits), int(hits.sum())
-        others = np.arange(size) * (
-            (count - 1) / max(size - 1, 1)
-        )  # relevant ones expected above, of the same score
-        places = before + np.arange(1, size + 1)
-        found += count / size * float(((total + 1 + others) / places).sum())
+        above = np.arange(
+            size
+        )  # of the same score; how many of these are relevant is the mean over all orders
+        relevant_above = total + above * (count - 1) / max(size - 1, 1)
+        found += count / size * float(((1 + relevant_above) / (1 + before + above)).sum())
         total += count
     return found / total
 

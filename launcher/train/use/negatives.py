@@ -156,8 +156,8 @@ def _by_vectors(
                 places = np.argpartition(-row, kept - 1)[:kept]
             else:  # what is too near a positive must not use up the candidates
                 order = np.argsort(-row, kind="stable")
-                first = np.searchsorted(-row[order], wanted.margin - np.unique(positives))
-                places = np.unique(np.concatenate([order[start : start + kept] for start in first]))
+                far_enough = np.searchsorted(-row[order], wanted.margin - np.unique(positives))
+                places = np.unique(np.concatenate([order[first : first + kept] for first in far_enough]))
             yield query, positives, places, row[places]
 
 
