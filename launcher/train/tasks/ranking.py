@@ -180,9 +180,8 @@ def average_precision(relevance: Relevance, ties: Ties = None) -> float:
     found, total = 0.0, 0
     for before, hits in _tied(relevance > 0, ties):
         size, count = len(hits), int(hits.sum())
-        above = np.arange(
-            size
-        )  # of the same score; how many of these are relevant is the mean over all orders
+        # Of the same score, above each place; of these the mean number over all orders is relevant.
+        above = np.arange(size)
         relevant_above = total + above * (count - 1) / max(size - 1, 1)
         found += count / size * float(((1 + relevant_above) / (1 + before + above)).sum())
         total += count
