@@ -87,10 +87,11 @@ def main(job: Path) -> None:
 
 
 def _steps(options: dict[str, Any], rows: int) -> int:
-    batch = options["per_device_train_batch_size"]
+    batch = int(options["per_device_train_batch_size"])
     if options["max_steps"] > 0:
         return int(options["max_steps"])
-    return round(options["num_train_epochs"] * -(-rows // batch))
+    epochs = float(options["num_train_epochs"])
+    return round(epochs * -(-rows // batch))
 
 
 def _scores(model: Any, validation: Any) -> tuple[Any, Any]:

@@ -63,6 +63,7 @@ def has_types(model: str | None) -> bool:
 
 
 def _model(name: str | None, device: torch.device) -> Any:
+    assert name is not None
     model = AutoModelForSequenceClassification.from_pretrained(name, dtype=torch.float32)
     return model.to(device).eval()
 

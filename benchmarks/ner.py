@@ -18,6 +18,7 @@ from benchmarks.trials import Files, Metrics, Table, Trial, measure, named, pars
 from benchmarks.workloads import minilm
 from launcher.loading.resolve import read_recipe_file
 from launcher.reading.options import ReadOptions
+from launcher.tasks.shared.tagging import BIO
 from launcher.train.tasks.entity_scores import entity_metrics
 
 KINDS = {
@@ -76,7 +77,7 @@ def peer(latest: Path, loss: str) -> Metrics:
         [names[tag] for tag in tags] + ["O"] * (len(truth) - len(tags))
         for tags, truth in zip(found, gold, strict=True)
     ]
-    return {**entity_metrics(gold, guesses, "bio"), "process_s": seconds}
+    return {**entity_metrics(gold, guesses, BIO), "process_s": seconds}
 
 
 def main() -> None:

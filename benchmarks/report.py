@@ -57,7 +57,7 @@ RATIOS = (
 def write(directory: Path, name: str, facts: Row, rows: list[Row]) -> None:
     """Write NAME.json, NAME.md and, where matplotlib is installed, NAME.png."""
     directory.mkdir(parents=True, exist_ok=True)
-    document = {"machine": machine(facts["device"]), "facts": facts, "runs": rows}
+    document: dict[str, Any] = {"machine": machine(facts["device"]), "facts": facts, "runs": rows}
     kept = {key: value for key, value in facts.items() if key not in LOCAL}
     (directory / f"{name}.json").write_text(json.dumps(document | {"facts": kept}, indent=2) + "\n")
     text = markdown(document)

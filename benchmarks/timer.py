@@ -64,7 +64,7 @@ class Timed:
         (job / "result.json").write_text(json.dumps(found, indent=2) + "\n")
 
 
-class StepTimer(TrainerCallback):  # type: ignore[misc]
+class StepTimer(TrainerCallback):
     """Tells `Timed` of the steps of a Trainer."""
 
     def __init__(self, timed: Timed) -> None:

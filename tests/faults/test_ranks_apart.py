@@ -41,7 +41,7 @@ def test_an_exception_on_one_rank_is_named_with_its_rank_and_step(
     error = result(run)["error"]
     assert (error["class"], error["rank"], error["step"]) == ("code", rank, 7), log(run)
     assert error["message"] == "ValueError: no such label: 7"
-    assert "--loss-file" in error["remedy"]
+    assert "--accept-changes" in error["remedy"]
     happened(f"rank {rank} and the 7 steps before it were named, and the words of the exception quoted")
 
 
