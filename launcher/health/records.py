@@ -64,6 +64,8 @@ class NodeHealth:
     ranks: tuple[RankHealth, ...]
     longest: Mapping[str, float] = field(default_factory=dict)
     """The longest that each phase went without progress before it went on, in seconds."""
+    up_s: float | None = None
+    """Seconds since the node was started, which no jump of its clock changes."""
     others: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launcher.health.beats import PARTS, PHASES, Part, Phase
 from launcher.health.bounds import FLOOR_S
@@ -153,12 +153,19 @@ def seen_from_outside(attempt: AttemptDir) -> Hang | None:
     """
     if (ending := attempt.read_hang()) is not None:
         return ending
-    nodes = read_nodes(attempt)
-    ours = time.time() if any(node.host == socket.gethostname() for node in nodes) else 0.0
+    here = socket.gethostname()
+    nodes = [_by_our_clock(node) if node.host == here else node for node in read_nodes(attempt)]
+    ours = time.time() if any(node.host == here for node in nodes) else 0.0
     stall = stall_of(places_of(nodes, ours))
     if stall is None or not stall.is_worth_telling:
         return None
     return stall.hang(max(ours, *(node.at for node in nodes)))
+
+
+def _by_our_clock(node: NodeHealth) -> NodeHealth:
+    """What this machine wrote, with the time by its clock as it is now: that may have been set since."""
+    age_s = -1.0 if node.up_s is None else time.monotonic() - node.up_s
+    return replace(node, at=time.time() - age_s) if age_s >= 0 else node
 
 
 def places_of(nodes: Iterable[NodeHealth], now: float = 0.0) -> list[RankSeen]:

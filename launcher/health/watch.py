@@ -173,7 +173,8 @@ class Watcher:
 
     def _look(self, passed_s: float) -> NodeHealth:
         found = [watched.look(passed_s, self._floor, self._longest) for watched in self._ranks.values()]
-        return NodeHealth(self._node, self._host, round(time.time(), 3), tuple(found), dict(self._longest))
+        at, up_s = round(time.time(), 3), round(time.monotonic(), 3)
+        return NodeHealth(self._node, self._host, at, tuple(found), dict(self._longest), up_s)
 
     def _places(self, here: NodeHealth) -> list[RankSeen]:
         """Where all ranks of the run stand. Other nodes are asked only once nothing happens here."""

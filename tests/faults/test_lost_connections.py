@@ -49,7 +49,7 @@ def test_all_connections_of_a_rank_are_cut(start: Callable[..., Training], tmp_p
     host = os.uname().nodename
     other = 1 - error["rank"]
     assert (error["class"], error["host"]) == ("network", host)
-    assert error["step"] >= 11
+    assert 10 <= error["step"] <= 12  # who notices may not have read what the last step gave
     assert error["message"] == f"the connection to rank {other} on {host} broke off"
     assert f"logs/rank_{other}.log" in error["remedy"]
     assert f"the connection to rank {other} on {host} broke off" in said

@@ -155,3 +155,13 @@ def test_while_an_attempt_is_ended_what_was_found_is_what_is_told(tmp_path: Path
         attempt, NodeHealth(0, socket.gethostname(), time.time() - 90, (replace(WAITS, silent_s=0.0),))
     )
     assert seen_from_outside(attempt) == stall.hang(1000.0)
+
+
+def test_a_clock_that_was_set_since_a_node_wrote_makes_no_stall(tmp_path: Path) -> None:
+    attempt = AttemptDir(tmp_path / "1")
+    attempt.path.mkdir()
+    going = replace(WAITS, silent_s=1.0)
+    before = time.time() - 3600
+    for up_s, stalls in ((time.monotonic() - 1, False), (time.monotonic() - 3600, True)):
+        write_node(attempt, NodeHealth(0, socket.gethostname(), before, (going,), up_s=up_s))
+        assert (seen_from_outside(attempt) is not None) == stalls
