@@ -326,9 +326,8 @@ def _tell(run: RunDir, attempt: AttemptDir, decision: Decision) -> None:
         return
     error = result.error
     if decision.why_not is not None and decision.why_not not in error.message:
-        error = replace(error, message=f"{error.message}\n{decision.why_not}")
-        if decision.why_not == out_of_memory.SMALLEST:
-            error = replace(error, remedy=out_of_memory.NOTHING_SMALLER)
+        message, remedy = f"{error.message}\n{decision.why_not}", decision.remedy or error.remedy
+        error = replace(error, message=message, remedy=remedy)
         run.write_result(replace(result, error=error))
     say(f"attempt {attempt.number} failed: {error.sentence()}")
     if decision.next != "stay":

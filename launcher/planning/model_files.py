@@ -33,10 +33,10 @@ LONGEST_HEADER = 100 << 20
 """Bytes; what safetensors itself allows."""
 LFS_POINTER = b"version https://git-lfs"
 ADAPTER = "adapter_config.json"
-PROMPTS = frozenset(
+UNMERGEABLE = frozenset(
     {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "CARTRIDGE"}
+    | {"ADAPTION_PROMPT", "XLORA", "POLY"}
 )
-UNMERGEABLE = PROMPTS | {"ADAPTION_PROMPT", "XLORA", "POLY"}
 """Kinds of adapters, as peft calls them, that are more than a change of weights: there is nothing to merge."""
 NO_MODELS = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 NO_DATA = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")

@@ -144,7 +144,6 @@ def make_plan(
     executor = resolve_executor(recipe, machine)
     device = resolve_device(recipe, cluster, machine, executor)
     gpus = resolve_gpus(recipe, cluster, machine, executor, device)
-    world_size = recipe.nodes * gpus
     setup, layout, compiled, why = _resolve(recipe, cluster, shape, gpus, device)
     facts = _speed_facts(recipe, cluster, machine, layout, data, gpus)
 
@@ -156,18 +155,19 @@ def make_plan(
     def planned_as(variant: Variant) -> Planned:
         return _planned(_varied(recipe, variant), cluster, shape, gpus, device)
 
-    shards = world_size > 1 or setup.zero_stage > 0
+    shards = setup.world_size > 1 or setup.zero_stage > 0
     found = ways(recipe, shape, resolve) if shape is not None and shards else ()
     throughput = predict(shape, facts, recipe.tuning, planned_as)
     memory = _memory(recipe, cluster, shape, _graphed(setup, layout), layout)
     traffic = _traffic(shape, setup, layout)
+    saved = traffic.trainable_parameters, memory.optimizer
     fields: dict[str, Any] = {
         "executor": executor,
         "device": device,
         "strategy": "plain" if setup.zero_stage == 0 else "deepspeed",
         "nodes": recipe.nodes,
         "gpus": gpus,
-        "world_size": world_size,
+        "world_size": setup.world_size,
         "zero_stage": setup.zero_stage,
         "precision": recipe.precision,
         "compile": compiled,
@@ -177,14 +177,12 @@ def make_plan(
         "traffic": traffic,
         "throughput": throughput,
         "sharding": found,
-        "advice": tuple(advice(recipe, device, world_size, found, memory.capacity)),
+        "advice": tuple(advice(recipe, device, setup.world_size, found, memory.capacity)),
         "notes": (
             *notes_of(recipe, cluster, machine, executor, shape, data, setup),
             *([why] if why else []),
             *speed_notes(cluster, device, shape, throughput.examples_per_s),
-            *time_notes(
-                recipe, cluster, machine, executor, traffic.trainable_parameters, memory.optimizer, setup
-            ),
+            *time_notes(recipe, cluster, machine, executor, *saved, setup),
         ),
         "loss_sha256": None if own_loss is None else hashlib.sha256(own_loss.encode()).hexdigest(),
         "recipe": recipe,

@@ -31,7 +31,6 @@ SCRIPT_LINES = 2
 FULL_BELOW = 1 << 20
 """A disk with fewer bytes free is taken for full."""
 FREE_SPACE = f"{MAKE_ROOM}, then launch resume"
-OF_THE_RUN = "the run directory"
 SHUTDOWN_S = 300
 """Ranks that torchrun still finds so long after the first has failed are killed; its job's script says so long."""
 PORT_TAKEN = "EADDRINUSE"
@@ -195,7 +194,7 @@ def unrecorded(run: RunDir, what: str, refusal: Refusal | None) -> Error:
 def storage_remedy(error: BaseException | None = None) -> str:
     """What helps where a file system has lost its disk or its server: that of the file that the error names, or the run's own."""
     named = getattr(error, "filename", None)
-    whose = named if isinstance(named, str) and Path(named).is_absolute() else OF_THE_RUN
+    whose = named if isinstance(named, str) and Path(named).is_absolute() else "the run directory"
     return f"if it comes again, have the file system of {whose} looked at"
 
 

@@ -142,9 +142,9 @@ def _told(run: RunDir) -> int:
     steps = [event.step or 0 for event in last_events(run.events) if isinstance(event, Step)]
     with contextlib.suppress(DamagedFile):
         result = run.read_result()
-        steps.append((result and result.steps) or 0)
-    saved = (path.name.removeprefix("step_") for path in run.checkpoint_directories()[-1:])
-    return max(*steps, *map(int, saved), 0, 0)
+        steps.append(0 if result is None else result.steps or 0)
+    saved = [int(path.name.removeprefix("step_")) for path in run.checkpoint_directories()[-1:]]
+    return max([*steps, *saved], default=0)
 
 
 def _counts_without_gap(path: Path, through: int) -> bool:

@@ -35,6 +35,8 @@ class Decision:
     wait_s: int = 0
     why_not: str | None = None
     """Why the run ends here although such a failure is usually retried."""
+    remedy: str | None = None
+    """What helps then, where it isn't what helps against such a failure otherwise."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ def after_failure(run: RunDir, attempt: AttemptDir, error: Error, *, has_schedul
     answer = answer_to(error.kind)
     if answer == "smaller":
         can_be_smaller = out_of_memory.halve(out_of_memory.plan_tree_of(run, attempt), attempt.number)
-        return Decision("again") if can_be_smaller else Decision("stay", why_not=out_of_memory.SMALLEST)
+        if can_be_smaller:
+            return Decision("again")
+        return Decision("stay", why_not=out_of_memory.SMALLEST, remedy=out_of_memory.NOTHING_SMALLER)
     if answer == "never" or not run.read_plan().recipe.requeue:
         return Decision("stay")
     if not has_scheduler and error.kind not in HERE_TOO:
