@@ -87,7 +87,7 @@ def begin(
         say(sentence)
     if (status := _is_over(run, job)) is not None:
         return status
-    if run.stop_requested_by() not in (None, "user"):
+    if run.stop_requested_by() not in (None, *STAYS_STOPPED):
         run.stop.unlink()
     previous = run.last_attempt()
     run.put_model_back()
@@ -208,7 +208,7 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
     goes_again = going != "stay" or verdict == "requeued"
     if not goes_again:
         run.secrets.unlink(missing_ok=True)
-    if not (goes_again and stop == "user"):
+    if not (goes_again and stop in STAYS_STOPPED):
         run.stop.unlink(missing_ok=True)
     return exit_code, going
 

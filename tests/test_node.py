@@ -127,8 +127,9 @@ def test_an_attempt_that_could_not_record_its_end_is_marked_by_the_next(local: R
     )
 
 
-@pytest.mark.parametrize(("text", "kept"), [("user", True), ("signal", False), ("wandb", False)])
-def test_only_the_users_stop_holds_for_a_job_that_starts(local: RunDir, text: str, kept: bool) -> None:
+@pytest.mark.parametrize(("text", "kept"), [("user", True), ("signal", False), ("wandb", True)])
+def test_what_somebody_asked_for_holds_for_a_job_that_starts(local: RunDir, text: str, kept: bool) -> None:
+    """By `launch stop` or by the button of W&B, which is heeded once: the scheduler put the job back meanwhile."""
     local.stop.write_text(text)
     start(local)
     assert local.stop.exists() is kept

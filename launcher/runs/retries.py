@@ -145,11 +145,11 @@ def _is_alike(one: Failure, other: Failure) -> bool:
 
 
 def _since_progress(failures: list[Failure]) -> list[Failure]:
-    """The newest failures that all had the same checkpoint to go on from."""
-    last = failures[-1]
-    found = []
-    for failure in reversed(failures):
-        if failure.saved_step != last.saved_step:
-            break
+    """The newest failures, from the last on that had a newer checkpoint than all before; older ones were lost by then."""
+    found: list[Failure] = []
+    newest = -1
+    for failure in failures:
+        if failure.saved_step > newest:
+            newest, found = failure.saved_step, []
         found.append(failure)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,18 @@ def test_failures_without_a_newer_checkpoint_are_counted_and_progress_starts_ane
     assert message(run).endswith(
         f"{MOST_FAILURES} attempts in a row have failed since the checkpoint of step 30"
     )
+
+
+@pytest.mark.fault(15)
+def test_coming_back_to_a_checkpoint_that_was_lost_is_no_progress(tmp_path: Path) -> None:
+    """Failures that alternate between two steps, and between the checkpoints of two steps, have an end."""
+    run = new(tmp_path)
+    assert fail(run, "killed", 13, saved=10) == (1, "again")
+    assert fail(run, "killed", 21, saved=20) == (1, "again")
+    shutil.rmtree(run.checkpoints / "step_20")
+    assert fail(run, "killed", 13) == (1, "again")
+    assert fail(run, "killed", 21, saved=20) == (1, "stay")
+    assert message(run).endswith("3 attempts in a row have failed since the checkpoint of step 20")
 
 
 def test_each_next_attempt_waits_longer(tmp_path: Path) -> None:
