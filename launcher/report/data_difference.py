@@ -38,8 +38,8 @@ def data_notes(one: RunDir, two: RunDir) -> Iterator[str]:
     yield from told
     if not told and first.fingerprint != second.fingerprint:
         yield (
-            "the files are the same, but not what is made of them: the tokenizer, hub data or keys of data.* differ "
-            f"(fingerprints {first.fingerprint[:12]} and {second.fingerprint[:12]})"
+            "the files are the same, but not what is made of them: the tokenizer, hub data, keys of data.* or the seed "
+            f"that draws rows differ (fingerprints {first.fingerprint[:12]} and {second.fingerprint[:12]})"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,7 @@ def page(
             told=stories if len(stories) <= FEW else stories[:MOST_TOLD],
             others=_not_completed([] if len(stories) <= FEW else stories[MOST_TOLD:]),
             few=len(stories) <= FEW,
+            counts=", ".join(f"{n} {status}" for status, n in Counter(s.status for s in stories).items()),
             compared=compared,
             effects=[] if compared is None else list(effects(compared.metric, best, differences)),
             explained={

@@ -225,7 +225,9 @@ def _env(options: argparse.Namespace) -> int:
     for name, value in exports(options.dir).items():
         print(f"export {name}={shlex.quote(value)}")
     if record.enter:
-        _say(f"the cluster has its own network: put this before each command: {shlex.join(record.enter)}")
+        _say(
+            f'the cluster has its own network: put this before each command: {shlex.join(record.enter)} env -C "$PWD"'
+        )
     return 0
 
 

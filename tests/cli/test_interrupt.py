@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from support.waiting import wait_until
 
-from launcher.cli import execute
+from launcher.cli import execute, train_process
+from launcher.errors import UserError
 from launcher.planning import prepare
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
@@ -171,6 +172,23 @@ def test_many_verbs_end_with_their_command(start: Start, make_run: Callable[...,
     _, err = process.communicate(timeout=120)
     assert (process.returncode, err.strip().splitlines()[-1]) == (143, "launch: ended by SIGTERM")
     wait_until(lambda: not _is_alive(child), "the end of the verb's process")
+
+
+def test_what_all_runs_have_in_common_is_said_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_run: Callable[..., RunDir],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of 200 runs that wait to be sent, none has a key."""
+    errors = {"one": "no key", "two": "damaged", "three": "no key", "four": "no key"}
+    runs = [make_run(run_id=name) for name in errors]
+    monkeypatch.setattr(
+        train_process, "run_many", lambda *_: ([], {name: UserError(text) for name, text in errors.items()})
+    )
+    monkeypatch.chdir(tmp_path)
+    assert execute(["sync", *(str(run.path) for run in runs)]) == 2
+    assert capsys.readouterr().err.splitlines() == ["one and 2 more: no key", "two: damaged"]
 
 
 def test_the_process_of_a_verb_dies_with_the_command(start: Start, tiny: tuple[str, ...]) -> None:

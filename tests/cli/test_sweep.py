@@ -37,6 +37,8 @@ def test_a_plan_counts_and_times_as_people_say_it() -> None:
     assert "under a second" in rows[-1]
     assert share == "8 trials in a job, as asked: 1 job instead of 8"
     assert total == "8 trials, under a second of training steps (predicted); nothing was started"
+    extended = plan_text({**plan, "trials": [{**trial, "exists": True}] * 6 + [trial] * 2})
+    assert "\n8 trials (2 new), under a second" in extended
     alone = plan_text({**plan, "trials": [trial], "packed": None, "device": "cuda"})
     assert "\n1 trial, less than 0.01 GPU hours of training steps" in alone
 

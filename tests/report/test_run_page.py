@@ -223,6 +223,7 @@ def test_trials_that_failed_are_told_at_the_top_of_a_sweep(tmp_path: Path) -> No
     runs += [finished_run(tmp_path, seed=seed, status="failed", best=None, error=error) for seed in (8, 9)]
     head = page(runs, "0.1.0").partition("</header>")[0]
     assert '<span class="state failed">failed</span>: run-8, run-9: diverged, step 3</p>' in head
+    assert "<p>7 completed, 2 failed; the best are</p>" in head
 
 
 def test_machines_are_drawn_over_the_steps(tmp_path: Path) -> None:

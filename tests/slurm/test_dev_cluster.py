@@ -424,10 +424,8 @@ def test_env_of_a_netns_cluster_tells_how_to_enter_it(place: Path) -> None:
     assert "1 node, no GPUs each, own namespaces" in dev_cluster(place, "status").stdout
     env = dev_cluster(place, "env")
     enter = env.stderr.rpartition(": ")[2].strip()
-    script = f"{env.stdout}\n{enter} srun hostname"
-    assert (
-        subprocess.run(["sh", "-c", script], text=True, stdout=subprocess.PIPE, check=True).stdout
-        == "node1\n"
-    )
+    script = f"{env.stdout}\n{enter} sh -c 'srun hostname; pwd'"
+    done = subprocess.run(["sh", "-c", script], text=True, stdout=subprocess.PIPE, check=True, cwd=place)
+    assert done.stdout == f"node1\n{place}\n", "in the working directory, as commands are everywhere"
     dev_cluster(place, "stop")
     assert processes_of(place / ".cluster") == []

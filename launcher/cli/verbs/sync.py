@@ -10,6 +10,9 @@ import click
 from launcher.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from launcher.errors import LauncherError
     from launcher.runs.directory import RunDir
     from launcher.runs.verb_results import Sent
 
@@ -69,8 +72,8 @@ def sync_command(
     extra = [f"--to={to}", *(["--follow"] if follow else [])]
     jobs = {run.run_id: ["sync", str(run.path), *extra] for run in runs}
     done, errors = run_many(jobs, Sent, len(jobs) if follow else AT_ONCE)
-    for run_id, error in errors.items():
-        say(f"{run_id}: {error}")
+    for text, (first, *others) in _by_text(errors).items():
+        say(f"{first}{f' and {len(others)} more' if others else ''}: {text}")
     if as_json:
         show_json(
             {
@@ -99,6 +102,14 @@ def _lay_out(references: tuple[str, ...], directory: Path, *, plain: bool, as_js
     run = options.runs_meant(references, directory)[0]
     done = run_verb(["workspace", str(run.path)], Workspace)
     show_json(tree_of(done)) if as_json else show(done.url)
+
+
+def _by_text(errors: Mapping[str, LauncherError]) -> dict[str, list[str]]:
+    """The runs that have the same to say: without a key, with a server that is down, all of them have."""
+    found: dict[str, list[str]] = {}
+    for run_id, error in errors.items():
+        found.setdefault(str(error), []).append(run_id)
+    return found
 
 
 def _line(sent: Sent) -> str:
