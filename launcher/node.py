@@ -57,6 +57,7 @@ STAYS_STOPPED = ("user", "wandb")
 """Who asked for a stop that the scheduler must not undo; a `signal` is the scheduler's own wish."""
 ENDLESS = "see what ends them (launch logs {run}), or lower checkpoint.every in a new run; launch resume {run} tries again"
 LOST = "the scheduler has given up a node of the job, and so ended it"
+PREEMPTED = "the scheduler ended the job for another one, before it had saved, and does not put it back"
 RESUMED = "launch resume {run} goes on from the newest checkpoint, on other nodes"
 STATUS_OF_CODE: dict[int, Outcome] = {EXIT_OK: "completed", EXIT_STOPPED: "stopped"}
 
@@ -354,6 +355,9 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
         return EXIT_FAILED
     if written is None and verdict == "requeued":
         return EXIT_STOPPED
+    if written is None and verdict == "preempted":
+        endings.write_result(run, "failed", Error("killed", PREEMPTED, RESUMED.format(run=run.run_id)))
+        return EXIT_FAILED
     if written is None:
         endings.write_result(run, "failed", failures.examine(run, attempt, record, code))
         return EXIT_FAILED

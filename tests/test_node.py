@@ -693,3 +693,26 @@ def test_a_job_whose_node_was_lost_has_failed(run: RunDir, monkeypatch: pytest.M
     result = read_json(run.result) or {}
     assert (result["status"], result["error"]["class"]) == ("failed", "node")
     assert "launch resume r" in result["error"]["remedy"]
+
+
+@pytest.mark.fault(8)
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_job_that_gave_way_for_good_is_not_recorded_as_cancelled(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    """The grace was over while it saved: Slurm has ended the job, and does not put it back."""
+    scontrol = run.path / "scontrol"
+    times = "StartTime=2026-11-30T18:51:35 PreemptTime=2026-11-30T18:52:31"
+    scontrol.write_text(
+        f"#!/bin/sh\necho JobId=7 JobState=COMPLETING Reason=None Restarts=0 ExitCode=0:0 {times}\n"
+    )
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{run.path}:/usr/bin:/bin")
+    begin(run, "7", 0, ["localhost"])
+    write_text(run.stop, "signal")
+    if saved:
+        finish(run, 1, 75, status="stopped")
+    assert end(run, run.attempt(1), 143) == ((75, "stay") if saved else (1, "stay"))
+    result = read_json(run.result) or {}
+    assert result["status"] == ("stopped" if saved else "failed")
+    assert saved or result["error"]["message"].startswith("the scheduler ended the job for another one")

@@ -289,7 +289,10 @@ class SlurmExecutor:
             return "requeued"
         if found.reason == "TimeLimit":
             return None
-        return "lost" if found.reason == "NodeDown" else "cancelled"
+        if found.reason == "NodeDown":
+            return "lost"
+        is_preempted = found.preempted_at is not None and found.preempted_at >= (found.started_at or 0)
+        return "preempted" if is_preempted else "cancelled"
 
 
 def _job_options(profile: Cluster, gpus: int) -> dict[str, object]:

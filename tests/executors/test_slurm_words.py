@@ -81,6 +81,18 @@ def test_only_what_ends_a_job_is_a_verdict_about_it(slurm: Path, word: str, verd
 
 
 @pytest.mark.parametrize(
+    ("at", "verdict"),
+    [("None", "cancelled"), ("2026-11-30T11:00:00", "cancelled"), ("2026-11-30T18:52:31", "preempted")],
+    ids=["never", "before it started again", "now"],
+)
+def test_a_job_that_gives_way_for_good_is_not_cancelled(slurm: Path, at: str, verdict: str) -> None:
+    """As Slurm 22.05 shows a job of a partition with PreemptMode=CANCEL after its grace."""
+    times = f"StartTime=2026-11-30T18:51:35 EndTime=2026-11-30T18:52:31 PreemptTime={at}"
+    command(slurm, "scontrol", f"echo 'JobId=7 JobName=r JobState=COMPLETING Reason=None Restarts=0 {times}'")
+    assert executor_for("slurm").verdict(Attempt(1, job_id="7")) == verdict
+
+
+@pytest.mark.parametrize(
     ("said", "ends_by"),
     [
         ("JobState=RUNNING EndTime=2035-01-02T12:00:00", timestamp("2035-01-02T12:00:00")),

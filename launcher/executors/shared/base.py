@@ -63,9 +63,9 @@ class JobState:
         return self.status in ACTIVE
 
 
-Verdict = Literal["cancelled", "requeued", "lost"] | None
-"""What a scheduler has decided about a job while its script still runs: `lost`, as one of its nodes was; None where it has
-decided nothing."""
+Verdict = Literal["cancelled", "requeued", "preempted", "lost"] | None
+"""What a scheduler has decided about a job while its script still runs: to end it for another one and not put it back
+(`preempted`), or since one of its nodes is `lost`; None where it has decided nothing."""
 
 
 class Remark(NamedTuple):

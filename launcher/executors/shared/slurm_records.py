@@ -15,7 +15,7 @@ TIME = re.compile(r"(?:\d{1,4}-)?\d{1,3}(?::\d{2}){0,2}")
 UNLIMITED = ("UNLIMITED", "INFINITE", "NONE", "N/A", "(null)", "")
 _FIELD = re.compile(r"(?:^| )(\w+)=(\S*)")
 _JOB_FIELD = re.compile(
-    r"(?:^| )(JobName|JobState|Reason|ExitCode|StartTime|EndTime|NodeList|Restarts)=(\S*)"
+    r"(?:^| )(JobName|JobState|Reason|ExitCode|StartTime|EndTime|PreemptTime|NodeList|Restarts)=(\S*)"
 )
 
 
@@ -34,6 +34,7 @@ class SlurmJob:
     """Unix seconds, as `started_at`."""
     nodes: str | None = None
     restarts: int = 0
+    preempted_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def job_of(text: str) -> SlurmJob:
         ends_by=timestamp(fields["EndTime"]),
         nodes=known(fields["NodeList"]),
         restarts=_number(fields["Restarts"]) or 0,
+        preempted_at=timestamp(fields["PreemptTime"]),
     )
 
 
