@@ -91,3 +91,11 @@ def list_runs(runs_dir: Path) -> Iterator[RunDir]:
     for entry in found:
         if not entry.name.startswith(".") and os.path.lexists(f"{entry.path}/plan.json"):
             yield RunDir(Path(entry.path).resolve() if entry.is_symlink() else home / entry.name)
+
+
+def closed_to_us(runs_dir: Path) -> int:
+    """How many directories there, runs perhaps, are such that their owners let nobody else look into them."""
+    if not runs_dir.is_dir():
+        return 0
+    with os.scandir(runs_dir) as entries:
+        return sum(entry.is_dir() and not os.access(entry.path, os.X_OK) for entry in entries)

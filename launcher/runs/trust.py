@@ -85,6 +85,8 @@ def refuse_foreign(path: Path | os.DirEntry[str], within: Path) -> None:
     elif found.st_uid != os.geteuid():
         kind, reason = UntrustedFile, f"belongs to user {found.st_uid}, and you are user {os.geteuid()}"
         remedy = "use it as its owner, or make it yours once you have read it: cp -r, then chmod -R go-w"
+        if os.access(within / _ANY.model, os.R_OK) and not os.access(within / _ANY.plan, os.R_OK):
+            remedy = f"its model alone is shared, a plain Hugging Face one: model.name={within / _ANY.model}"
     elif found.st_mode & WRITABLE_BY_OTHERS:
         kind, reason = UntrustedFile, "can be changed by others: nothing in it is believed or executed"
         remedy = f"look at what it holds, then: chmod -R go-w {within}"

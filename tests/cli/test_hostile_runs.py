@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from support.shapes import write_shape
 
+from launcher.cli import execute
+from launcher.errors import UntrustedFile
 from launcher.runs.directory import RunDir
+from launcher.runs.trust import refuse_strangers
 
 Launch = Callable[..., Any]
 MakeRun = Callable[..., RunDir]
@@ -174,6 +177,32 @@ def test_what_belongs_to_somebody_else_is_not_executed(launch: Launch, make_run:
     assert "job.sh: belongs to user 12345" in shown["error"]
     assert "r is left alone" in launch("clean", "--yes").stderr
     assert not (run.path / "EXECUTED").exists()
+
+
+@pytest.fixture
+def as_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same user, as another who has but the rights of everybody."""
+    monkeypatch.setattr(os, "geteuid", lambda: Path("/proc/self").stat().st_uid + 1)
+    monkeypatch.setattr(os, "access", lambda path, mode: bool(Path(path).stat().st_mode & mode))
+
+
+@pytest.mark.usefixtures("as_another")
+def test_runs_that_others_have_closed_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a colleague's directory it isn't said that there are no runs."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "bert").mkdir(mode=0o700)
+    assert execute(["status", "--runs-dir", str(tmp_path / "theirs")]) == 0
+    told = f"1 run of others in {tmp_path}/theirs can't be read: use them as their owner\n"
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.usefixtures("as_another")
+def test_a_run_of_which_the_model_is_shared_says_how_to_use_it(make_run: MakeRun) -> None:
+    run = make_run(run_id="r")
+    run.model.mkdir()
+    run.model.chmod(0o755)
+    with pytest.raises(UntrustedFile, match=f"model.name={run.model}$"):
+        refuse_strangers(run)
 
 
 @pytest.mark.fault(34)

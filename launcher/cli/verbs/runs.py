@@ -88,17 +88,20 @@ def status_command(
 def _show_runs(directory: Path, states: Sequence[str], since_s: float | None, as_json: bool) -> None:
     from launcher.cli.many_runs import changed_since, lines_of, show_list
     from launcher.cli.output import say
-    from launcher.runs.finding import list_runs
+    from launcher.figures import quantity
+    from launcher.runs.finding import closed_to_us, list_runs
 
-    runs = list(list_runs(directory))
+    runs, closed = list(list_runs(directory)), closed_to_us(directory)
     recent = runs if since_s is None else changed_since(runs, time.time() - since_s)
     lines = [line for line in lines_of(recent) if not states or line.status in states]
     if lines or as_json:
         show_list(lines, as_json=as_json)
     elif runs:
         say(f"none of the {len(runs):,} runs in {directory} is like that")
-    else:
+    elif not closed:
         say(f"no runs in {directory}; the first: launch recipe=smoke")
+    if closed:
+        say(f"{quantity(closed, 'run')} of others in {directory} can't be read: use them as their owner")
 
 
 @click.command("stop")
