@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,12 @@ def test_a_copied_run_is_resumed_only_where_its_job_would_train(
     assert run.attempt_numbers() == []
 
     run.path.rename(tmp_path / "moved")
-    assert f"move it back to {run.path}" in launch("resume", "moved", code=2).stderr
+    said = launch("resume", "moved", code=2).stderr
+    link = f"ln -s {tmp_path}/moved {run.path}"
+    assert link in said
+    subprocess.run(shlex.split(link), check=True)
+    assert launch("resume", "moved", code=1).stdout == "moved\n"
+    assert RunDir(tmp_path / "moved").attempt_numbers() == [1]
 
 
 def test_an_empty_name_is_not_the_only_run(launch: Launch, make_run: MakeRun) -> None:

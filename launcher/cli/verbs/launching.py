@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -226,7 +227,8 @@ def _refuse_moved(run: RunDir, planned: Path) -> None:
     from launcher.errors import Problem, UserError
 
     if planned.resolve() != run.path:
-        there = f"launch resume {planned}" if planned.exists() else f"move it back to {planned}"
+        link = f"ln -s {shlex.quote(str(run.path))} {shlex.quote(str(planned))}"
+        there = f"launch resume {planned}" if planned.exists() else f"have the old place lead here: {link}"
         raise UserError(
             Problem(
                 f"was moved or copied from {planned}, where its job would train",
