@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -70,8 +70,13 @@ class Need(Protocol):
         """Of a rank."""
 
 
-def find(plan: Need, hosts: Sequence[str], facts: Mapping[int, NodeFacts]) -> list[Finding]:
-    """Everything that is wrong with these nodes; what each said stands under its number."""
+def find(
+    plan: Need, hosts: Sequence[str], facts: Mapping[int, NodeFacts], before: Iterable[NodeFacts] = ()
+) -> list[Finding]:
+    """Everything that is wrong with these nodes; what each said stands under its number.
+
+    `before`: what other nodes said to earlier attempts, which decides where as many have one version as another.
+    """
     found: list[Finding] = []
     for number, host in enumerate(hosts):
         if number not in facts:
@@ -79,7 +84,7 @@ def find(plan: Need, hosts: Sequence[str], facts: Mapping[int, NodeFacts]) -> li
     said = {hosts[number]: node for number, node in facts.items() if number < len(hosts)}
     for host, node in said.items():
         found += [Finding(host, check, state, text) for check, state, text in _of_one(plan, node)]
-    return [*found, *_apart(said), *_unreached(hosts, facts)]
+    return [*found, *_apart(said, tuple(before)), *_unreached(hosts, facts)]
 
 
 Said = tuple[str, Literal["failed", "note"], str]
@@ -146,7 +151,7 @@ def _memory_findings(plan: Need, node: NodeFacts) -> Iterator[Said]:
         )
 
 
-def _apart(said: Mapping[str, NodeFacts]) -> Iterator[Finding]:
+def _apart(said: Mapping[str, NodeFacts], before: Sequence[NodeFacts]) -> Iterator[Finding]:
     """Nodes with other versions than most."""
     versions: dict[str, Callable[[NodeFacts], str | None]] = {
         "python": lambda node: node.python,
@@ -154,12 +159,14 @@ def _apart(said: Mapping[str, NodeFacts]) -> Iterator[Finding]:
         "launcher": lambda node: node.launcher,
     }
     for name, version_of in versions.items():
-        ((usual, _), *others) = Counter(map(version_of, said.values())).most_common() or [(None, 0)]
-        if not others:
+        here, elsewhere = Counter(map(version_of, said.values())), Counter(map(version_of, before))
+        if len(here) < 2:
             continue
+        usual = max(sorted(here, key=elsewhere.__getitem__, reverse=True), key=here.__getitem__)
+        which = "most nodes" if 2 * here[usual] > len(said) or elsewhere[usual] else "others"
         for host, node in said.items():
             if version_of(node) != usual:
-                text = f"{name} {version_of(node) or 'is missing'}, where most nodes have {usual or 'none'}"
+                text = f"{name} {version_of(node) or 'is missing'}, where {which} have {usual or 'none'}"
                 yield Finding(host, "versions", "failed", text)
 
 

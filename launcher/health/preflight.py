@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 from launcher.health import findings
-from launcher.health.facts import read_facts
+from launcher.health.facts import NodeFacts, read_facts
 from launcher.health.findings import Finding, Findings
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
@@ -29,7 +30,7 @@ def judge(run: RunDir, attempt: AttemptDir) -> Findings | Error:
         return waited
     known = {node.host: node for node in exclusions(run)}
     found = [_again(host, known[host]) for host in hosts if host in known]
-    found += findings.find(plan, hosts, said)
+    found += findings.find(plan, hosts, said, _seen_before(run, attempt))
     took = max((node.seconds for node in said.values()), default=None)
     all_found = Findings(tuple(hosts), (), tuple(found), took)
     failed = all_found.failed()
@@ -46,6 +47,14 @@ def judge(run: RunDir, attempt: AttemptDir) -> Findings | Error:
     if len(chosen) == plan.nodes:
         return result
     return _too_few(failed, len(chosen), plan.nodes, BAD_NODE if are_to_blame(failed, hosts) else "launch")
+
+
+def _seen_before(run: RunDir, attempt: AttemptDir) -> Iterator[NodeFacts]:
+    """What nodes that this attempt has not got said before the last ones."""
+    hosts = attempt.read().hosts
+    for number in range(1, attempt.number):
+        there = read_facts(run, number, len(run.attempt(number).read().hosts))
+        yield from (node for node in there.values() if node.host not in hosts)
 
 
 def read_findings(run: RunDir, attempt: int) -> Findings | None:

@@ -40,6 +40,17 @@ def test_nodes_that_are_well_are_no_news() -> None:
     assert said({number: replace(node, gpus=GPUS) for number, node in nodes().items()}, "cuda") == []
 
 
+def test_where_two_nodes_differ_one_that_was_looked_at_before_decides() -> None:
+    """The first node is the odd one: at first it may as well be the second, and the next attempt has another."""
+    odd, well = replace(WELL, host="a", torch="2.12.0"), replace(WELL, host="b")
+    first = find(plan(), ("a", "b"), {0: odd, 1: well})
+    assert [(found.host, found.text) for found in first] == [("b", "torch 2.13.0, where others have 2.12.0")]
+    second = find(plan(), ("a", "c"), {0: odd, 1: replace(WELL, host="c")}, before=[well])
+    assert [(found.host, found.text) for found in second] == [
+        ("a", "torch 2.12.0, where most nodes have 2.13.0")
+    ]
+
+
 @pytest.mark.parametrize(
     ("second", "state", "text"),
     [

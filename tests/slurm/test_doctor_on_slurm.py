@@ -79,7 +79,7 @@ def test_free_nodes_are_looked_at_and_the_others_named(
     assert (found["ok"], nodes["node1"]["why"]) == (False, "drained: fan broken")
     assert (nodes["node4"]["checks"]["versions"], nodes["node4"]["checks"]["network"]) == ("failed", "ok")
     [finding] = nodes["node4"]["findings"]
-    assert finding["text"].startswith("torch 9.9, where most nodes have ")
+    assert finding["text"].startswith("torch 9.9, where others have ")
 
     said = on_slurm(*DOCTOR, "--nodes", "node[1,3]").stdout
     rows = [line.split()[:2] for line in said.splitlines()]
