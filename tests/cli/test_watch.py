@@ -239,6 +239,18 @@ def test_curves_grow_with_the_file_and_a_torn_line_waits(make_run: MakeRun) -> N
     assert watch.look()[0].curves.points("eval/accuracy") == ([3], [0.75])
 
 
+def test_a_run_that_is_deleted_while_it_is_watched_says_so_and_hides_no_other(make_run: MakeRun) -> None:
+    best = {"metric": "accuracy", "value": 0.5, "step": 40}
+    runs = [trained(make_run(run_id=name)) for name in ("deleted", "kept")]
+    for run in runs:
+        write_json(run.result, {"status": "completed", "best": best, "steps": 40, "total_steps": 40})
+    watch = Watch(lambda: runs)
+    runs[0].plan.unlink()
+    deleted, kept = watch.look()
+    assert (deleted.line.status, kept.line.status) == ("damaged", "completed")
+    assert "plan.json: can't be read: No such file or directory" in deleted.line.doubt
+
+
 @pytest.mark.parametrize("values", [[1.0] * 5, [None] * 5, [5.0, 1.0, float("nan"), 2.0, 3.0]])
 def test_a_curve_fits_its_frame(values: list[float | None]) -> None:
     lines = chart(range(1, 6), values, 40, 8)
