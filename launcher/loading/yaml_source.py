@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 import yaml
 
 from launcher.errors import Problem, UserError
+from launcher.recipe import MOST_BYTES
 
-MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 MAX_VALUES = 20_000
 PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in Python alone, 1 MB takes seconds to refuse
@@ -116,12 +116,12 @@ def read_text(path: Path, where: str) -> str:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise UserError(Problem("is not a regular file", where=where))
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(Problem(f"can't be read: {reason}", where=where)) from None
-    if len(content) > MAX_BYTES:
-        raise UserError(Problem(f"is larger than {MAX_BYTES // 1_000_000} MB", where=where))
+    if len(content) > MOST_BYTES:
+        raise UserError(Problem(f"is larger than {MOST_BYTES // 1_000_000} MB", where=where))
     try:
         return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from functools import cached_property
 from launcher import tasks
 from launcher.errors import LauncherError, UserError
 from launcher.figures import human_bytes, human_count, human_number, human_seconds, quantity
+from launcher.recipe import MOST_BYTES
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.report import advice
 from launcher.report.curves import MOST_POINTS, Curve, Curves, curves_of
@@ -309,8 +310,8 @@ class Story:
 
     @property
     def recipe_text(self) -> str:
-        """recipe.yaml."""
-        return read_text(self.run.recipe) or ""
+        """recipe.yaml. Raises DamagedFile where it is larger than a recipe may be."""
+        return read_text(self.run.recipe, MOST_BYTES) or ""
 
     @property
     def reproduce(self) -> str:

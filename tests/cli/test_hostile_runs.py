@@ -15,6 +15,7 @@ from support.shapes import write_shape
 
 from launcher.cli import execute
 from launcher.errors import UntrustedFile
+from launcher.recipe import MOST_BYTES
 from launcher.runs.directory import RunDir
 from launcher.runs.trust import refuse_strangers
 
@@ -93,6 +94,16 @@ def test_every_verb_says_it_in_a_sentence(launch: Launch, make_run: MakeRun, nam
     result = launch(verb, "r", *extra, code=2)
     assert "Traceback" not in result.stderr
     assert not (run.path / "EXECUTED").exists()
+
+
+def test_a_page_shows_no_recipe_that_is_larger_than_a_recipe_may_be(
+    launch: Launch, make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run(run_id="r")
+    run.recipe.write_bytes(b'"\0' * (MOST_BYTES // 2 + 1))
+    refused = launch("report", "r", "--output", tmp_path / "page.html", code=2)
+    assert "recipe.yaml: is larger than 1,000,000 bytes" in refused.stderr
+    assert not (tmp_path / "page.html").exists()
 
 
 @pytest.mark.parametrize("make", [fifo, endless])

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from launcher.errors import Problem, UserError
 from launcher.loading import yaml_source
-from launcher.loading.yaml_source import MAX_BYTES, MAX_VALUES, Node, dump, parse, quoted, read_text, scalar
+from launcher.loading.yaml_source import MAX_VALUES, Node, dump, parse, quoted, read_text, scalar
+from launcher.recipe import MOST_BYTES
 
 
 def mistakes(text: str) -> list[str]:
@@ -189,7 +190,7 @@ def unreadable(path: Path) -> str:
 
 def test_files_that_are_not_small_text_files(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("a: 1\nb: caf\u00e9".encode("latin-1"))
-    (tmp_path / "large.yaml").write_bytes(b"#" * (MAX_BYTES + 1))
+    (tmp_path / "large.yaml").write_bytes(b"#" * (MOST_BYTES + 1))
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     os.mkfifo(tmp_path / "pipe.yaml")
     assert unreadable(tmp_path / "latin.yaml") == "latin.yaml:2: is not valid UTF-8\n    -> save it as UTF-8"
