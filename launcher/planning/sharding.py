@@ -126,10 +126,10 @@ def _unneeded(found: Sequence[Way], capacity: int | None) -> str | None:
     if planned.bytes_per_step > 1.05 * plain.bytes_per_step:
         more = planned.bytes_per_step / plain.bytes_per_step
         costs.append(
-            f"sends {more:.2g} times as much" if plain.bytes_per_step else "sends what need not be sent"
+            f"sends {_times(more)} as much" if plain.bytes_per_step else "sends what need not be sent"
         )
     if planned.step_s is not None and plain.step_s is not None and planned.step_s > 1.05 * plain.step_s:
-        costs.append(f"takes {planned.step_s / plain.step_s:.2g} times as long a step (predicted)")
+        costs.append(f"takes {_times(planned.step_s / plain.step_s)} as long a step (predicted)")
     also = f", and {' and '.join(costs)}" if costs else ""
     whose = (
         f"of {human_bytes(capacity)}"
@@ -140,6 +140,10 @@ def _unneeded(found: Sequence[Way], capacity: int | None) -> str | None:
         f"ZeRO-{planned.zero_stage} saves memory that isn't short here{also}: "
         f"zero.stage=0, plain PyTorch, needs {human_bytes(plain.memory)} {whose}"
     )
+
+
+def _times(ratio: float) -> str:
+    return f"{float(f'{ratio:.2g}'):g} times"
 
 
 def _too_few(recipe: Recipe, world_size: int, few: int) -> str:

@@ -23,6 +23,7 @@ from launcher.planning.estimate import (
     estimate_traffic,
     optimizer_bytes,
     saved_state,
+    total_parameters,
     trainable_parameters,
     trained_matrices,
 )
@@ -190,6 +191,24 @@ class Link:
     bytes_per_s: float
 
 
+class Host(NamedTuple):
+    """What a node updates offloaded weights with, in bytes a second."""
+
+    bus: float
+    """Between a GPU and main memory, each way."""
+    memory: float
+    """Of main memory, for all ranks of the node together."""
+    disk: float
+    """Of what zero.offload=nvme writes to, likewise."""
+
+
+# Assumptions but for the peaks: PCIe 4.0, 5.0 and 3.0 with 16 lanes; an update by the cores of two sockets, twenty-four channels
+# of DDR5-4800, and a few cores; one NVMe disk, four in a row, and a slow one.
+HOST = Host(25e9, 120e9, 3e9)
+FASTEST_HOST = Host(64e9, 920e9, 28e9)
+SLOWEST_HOST = Host(10e9, 40e9, 1e9)
+
+
 @dataclass(frozen=True)
 class Work:
     """One optimizer step's examples, over all ranks."""
@@ -247,6 +266,7 @@ class Prediction:
     """What the plan for a number of nodes is; None means the same set-up and micro-batch on any."""
     ratio: float = 1.0
     """How many times as long as this steps were seen to take."""
+    host: Host = HOST
     floor: Prediction | None = None
     """The same with rates that nothing exceeds: no step is predicted to be faster."""
 
@@ -281,9 +301,20 @@ class Prediction:
         # The last sum starts when the backward pass has ended, however well the others hide behind it.
         last = 2 * math.ceil(math.log2(ranks)) * link.latency_s
         exposed = max(last, exchange - self.overlap * passes * 2 / 3)
-        update = update_bytes(self.shape, setup) / self.device.bytes_per_s
-        update += update_flops(self.shape, setup) / self.device.flops_per_s
-        return StepTime(passes + update + self.device.fixed_s, exposed, work.examples)
+        return StepTime(passes + self._update(setup) + self.device.fixed_s, exposed, work.examples)
+
+    def _update(self, setup: Setup) -> float:
+        """Seconds of the optimizer's step: on the device, or in main memory where its state is offloaded from a GPU."""
+        moved = update_bytes(self.shape, setup)
+        if not _leaves_gpu(setup):
+            return moved / self.device.bytes_per_s + update_flops(self.shape, setup) / self.device.flops_per_s
+        own = FP32 * -(-trainable_parameters(self.shape, setup) // setup.world_size)
+        seconds = self.gpus * moved / self.host.memory
+        if setup.zero_stage < 3:  # where weights are offloaded too, they stay there
+            seconds += own / self.host.bus
+        if setup.offload == "nvme":
+            seconds += self.gpus * 2 * own * (1 + optimizer_bytes(setup) / FP32) / self.host.disk
+        return seconds
 
     def _passes(self, setup: Setup, examples: int, micro_batches: int) -> float:
         """Seconds of all forward and backward passes of a rank in a step."""
@@ -298,7 +329,8 @@ class Prediction:
             return arithmetic + others / device.others_bytes_per_s + launches
         # A GPU computes while the host launches what comes next.
         moved = pass_bytes(self.shape, setup, tokens, length, micro_batches)
-        return max(arithmetic, moved / device.bytes_per_s, launches)
+        carried = offloaded_bytes(self.shape, setup, micro_batches) / self.host.bus
+        return max(arithmetic, moved / device.bytes_per_s, launches, carried)
 
     def efficiency(self, nodes: int) -> float:
         """Speed-up over one node, divided by the number of nodes."""
@@ -328,6 +360,19 @@ def update_bytes(shape: ModelShape, setup: Setup) -> int:
     trained = trainable_parameters(shape, setup)
     own = -(-trained // setup.world_size) if setup.zero_stage else trained
     return own * (FP32 + 2 * (FP32 + optimizer_bytes(setup))) - 2 * saved_state(shape, setup)
+
+
+def _leaves_gpu(setup: Setup) -> bool:
+    return setup.device == "cuda" and setup.zero_stage > 0 and setup.offload != "none"
+
+
+def offloaded_bytes(shape: ModelShape, setup: Setup, micro_batches: int) -> int:
+    """Bytes that a rank carries between GPU and main memory during the passes: gradients down, in stage 3 weights up, twice."""
+    if not _leaves_gpu(setup):
+        return 0
+    down = trainable_parameters(shape, setup)
+    up = 2 * total_parameters(shape, setup) if setup.zero_stage == 3 else 0
+    return micro_batches * FP32 * -(-max(down, up) // setup.world_size)  # both ways at once
 
 
 def update_flops(shape: ModelShape, setup: Setup) -> int:

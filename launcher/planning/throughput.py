@@ -18,7 +18,9 @@ from launcher.families.shared.base import ModelShape
 from launcher.planning.estimate import Setup
 from launcher.planning.step_time import (
     BEST,
+    FASTEST_HOST,
     PLAIN_CPU,
+    SLOWEST_HOST,
     WORST,
     Device,
     DeviceSpeed,
@@ -270,7 +272,8 @@ def _floored(prediction: Prediction, facts: Facts) -> Prediction:
     link, near = (
         Link(each.latency_s * BEST.launches, each.bytes_per_s) for each in (LINKS["cuda"], INSIDE["cuda"])
     )
-    return replace(prediction, floor=replace(prediction, device=speed, link=link, inside=near))
+    floor = replace(prediction, device=speed, link=link, inside=near, host=FASTEST_HOST)
+    return replace(prediction, floor=floor)
 
 
 def _device_speed(shape: ModelShape, setup: Setup, facts: Facts, luck: Luck | None) -> DeviceSpeed:
@@ -300,6 +303,7 @@ def _with_luck(prediction: Prediction, facts: Facts, luck: Luck) -> Prediction:
         device=_device_speed(prediction.shape, setup, facts, luck),
         link=Link(link.latency_s * luck.launches, link.bytes_per_s * luck.bandwidth),
         inside=Link(inside.latency_s * luck.launches, inside.bytes_per_s * luck.bandwidth),
+        host=FASTEST_HOST if luck is BEST else SLOWEST_HOST,
     )
 
 

@@ -119,6 +119,12 @@ class Embedding(TaskSpec):
         if self.loss != "infonce" and len(self.given_texts) != 2:
             text = "compares two texts"
             yield Conflict(("train.loss.name", "data.text"), text, "name two columns in data.text")
+        if recipe.data.augment.any and len(self.given_texts) == 1:
+            yield Conflict(
+                ("data.text", "data.augment.copies"),
+                "is one column, and altered copies of a text would be negatives of the text itself",
+                "turn data.augment off, or name two columns, the second of which is altered",
+            )
         sizes = recipe.embedding.dimensions or ()
         if len(set(sizes)) < len(sizes):
             yield Conflict(("embedding.dimensions",), "names a size twice", "name each once")
@@ -136,9 +142,7 @@ class Embedding(TaskSpec):
     @property
     def altered_columns(self) -> tuple[str, ...]:
         """Of pairs that are negatives of each other the second text alone, by which the first has one more positive."""
-        return (
-            self.given_texts[1:] if self.loss == "infonce" and len(self.given_texts) > 1 else self.given_texts
-        )
+        return self.given_texts[1:] if self.loss == "infonce" else self.given_texts
 
     @property
     def is_pair(self) -> bool:

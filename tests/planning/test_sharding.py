@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,33 @@ def test_sharding_that_saves_nothing_scarce_is_said(planned: Planned, stage: int
     advice = " ".join(planned(f"zero.stage={stage}", "batch.global=512").advice)
     assert ("zero.stage=0, plain PyTorch, needs" in advice) == said
     assert ("1.5 times as much" in advice) == (stage == 3)
+
+
+def test_what_lora_pays_for_sharding_is_told_in_plain_numbers(planned: Planned) -> None:
+    """Weights are gathered twice and summed never, adapters alone are summed: 330 times as much, not 3.3e+02."""
+    advice = " ".join(planned("zero.stage=3", "batch.global=512", "tuning=lora").advice)
+    assert re.search(r"sends \d\d0 times as much", advice)
+
+
+@pytest.mark.parametrize(("stage", "where"), [(2, "cpu"), (3, "cpu"), (3, "nvme")])
+def test_offloading_takes_its_time(planned: Planned, stage: int, where: str) -> None:
+    """Of 125M weights main memory moves 28 bytes each in an update, and a disk 24: their state, read and written.
+
+    In stage 2 the updated weights go back to the GPU; in stage 3 both passes wait for weights longer than for launches.
+    """
+    words = (f"zero.stage={stage}", "batch.global=8")
+    place = (f"zero.offload={where}", *(["zero.nvme_path=/scratch"] if where == "nvme" else []))
+    kept, offloaded = (planned(*words, *more, nodes=1, gpus=1).throughput for more in ((), place))
+    assert kept.step_s is not None
+    assert offloaded.step_s is not None
+    assert offloaded.fastest_step_s is not None
+    assert offloaded.slowest_step_s is not None
+    moved = 28 * 124.6e6
+    assert moved / 920e9 < offloaded.fastest_step_s < offloaded.step_s < offloaded.slowest_step_s
+    disk = 24 * 124.6e6 / 3e9 if where == "nvme" else 0.0
+    bus = 4 * 124.6e6 / 25e9
+    rest = kept.step_s + bus if stage == 2 else 2 * bus
+    assert offloaded.step_s == pytest.approx(rest + moved / 120e9 + disk, rel=0.05)
 
 
 def test_sharding_that_is_needed_is_not_advised_against(planned: Planned) -> None:

@@ -54,6 +54,19 @@ def test_predicted_tags_are_told_with_their_words() -> None:
     assert masked.told({"prediction": "a cat", "candidates": [{"cat": 0.9}]}) is None
 
 
+# What doesn't go together
+
+
+@pytest.mark.parametrize(("columns", "refused"), [("text", True), (("one", "two"), False)])
+def test_altered_copies_of_one_column_would_be_negatives_of_what_they_come_from(
+    columns: Any, refused: bool
+) -> None:
+    """Of two columns the second is altered, by which the first has one more positive."""
+    data = {"train": "a.csv", "text": columns, "augment": {"delete": 0.1}}
+    found = conflicts(Recipe.model_validate({"task": "embedding", "data": data}))
+    assert any("negatives of the text itself" in each.message for each in found) == refused
+
+
 # Metrics
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from launcher.errors import RunFailed
 from launcher.loading.resolve import read_recipe_file
 from launcher.recipe.recipe import Recipe
+from launcher.runs.directory import RunDir
 from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.model.precision import autocast
 from launcher.train.model.unpadded import enable_packing
@@ -139,8 +140,10 @@ def _load(task: Task, name: str) -> Any:
 def _check_task(task: Task, teacher: Any, label_names: Sequence[str]) -> None:
     """Raises RunFailed where the teacher decides something else than `task`, as far as can be told."""
     wanted, config = task.head_config(label_names), teacher.config
-    recipe = Path(str(task.recipe.distill.teacher)).parent / "recipe.yaml"
-    other = read_recipe_file(recipe).task if recipe.is_file() else None
+    run = RunDir(Path(str(task.recipe.distill.teacher)).parent)
+    # Whatever else is called recipe.yaml says nothing of the model beside it.
+    is_run = run.recipe.is_file() and run.plan.is_file()
+    other = read_recipe_file(run.recipe).task if is_run else None
     made_for = config.architectures or [type(teacher).__name__]
     usual = "single_label_classification"
     alike = (

@@ -30,6 +30,8 @@ class Search:
     """(c,) places of the documents."""
     relevant: Sequence[frozenset[int]]
     """For each query the numbers of the documents that belong to it."""
+    itself: Sequence[tuple[int, int]] = ()
+    """(query, document) where a query is a document too, which doesn't belong to it: that it finds itself says nothing."""
 
     @classmethod
     def of(cls, texts: NDArray[np.int64], anchors: NDArray[np.int64], others: Sequence[int]) -> Search:
@@ -50,7 +52,9 @@ class Search:
             found[int(texts[place])].add(numbers[int(texts[place + 1])])
             first.setdefault(int(texts[place]), place)
         queries = np.array(list(first.values()), np.int64)
-        return cls(queries, corpus, [frozenset(found[text]) for text in first])
+        relevant = [frozenset(found[text]) for text in first]
+        itself = [(query, numbers[text]) for query, text in enumerate(first) if text in numbers]
+        return cls(queries, corpus, relevant, [each for each in itself if each[1] not in relevant[each[0]]])
 
     def figures(self, vectors: Floats) -> NDArray[np.float64]:
         """(q, 4) recall@1, recall@10, reciprocal rank and nDCG of the first ten, for each query."""
@@ -58,7 +62,11 @@ class Search:
         rows = []
         for start in range(0, len(self.queries), BLOCK):
             queries = torch.from_numpy(vectors[self.queries[start : start + BLOCK]])
-            best = (queries @ documents.T).topk(min(CUT, len(self.corpus)), dim=-1).indices.tolist()
+            cosines = queries @ documents.T
+            for query, document in self.itself:
+                if start <= query < start + BLOCK:
+                    cosines[query - start, document] = -torch.inf
+            best = cosines.topk(min(CUT, len(self.corpus)), dim=-1).indices.tolist()
             rows += [_figures(found, self.relevant[start + number]) for number, found in enumerate(best)]
         return np.array(rows, np.float64).reshape(-1, len(OF_RETRIEVAL))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,12 @@ def test_a_teacher_that_does_not_fit_is_refused(
     run = make_run(tmp_path / "run", of_run(tiny_data, tiny_run, **{**changes, "distill": distill}))
     assert ranks.attempt(run) == [1]
     assert said in result(run)["error"]["message"] + result(run)["error"]["remedy"]
+
+
+def test_a_recipe_beside_a_teacher_that_is_no_run_says_nothing_of_it(
+    tmp_path: Path, tiny_data: Path, tiny_run: RunDir, ranks: RankServer
+) -> None:
+    teacher = shutil.copytree(tiny_run.model, tmp_path / "teacher")
+    (tmp_path / "recipe.yaml").write_text("task: regression\n")
+    wanted = of_run(tiny_data, tiny_run, distill={"teacher": str(teacher)}, train={"max_steps": 1})
+    ranks.complete(make_run(tmp_path / "run", wanted))

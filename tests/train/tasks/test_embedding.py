@@ -269,6 +269,16 @@ def test_what_belongs_to_a_query_is_found_among_all_documents() -> None:
     assert np.isnan(list(mean_figures(figures[:0]).values())).all()
 
 
+def test_a_query_that_is_a_document_too_does_not_find_itself() -> None:
+    """Of questions that were asked twice, 0 and 1, and 1 and 2, the middle one looks for 2 among 1 and 2."""
+    search = Search.of(np.array([0, 1, 1, 2]), np.array([0, 2]), others=[])
+    angles = np.radians([0, 10, 10, 30])
+    figures = search.figures(np.stack([np.cos(angles), np.sin(angles)], -1).astype(np.float32))
+    np.testing.assert_allclose(figures, np.ones((2, 4)))
+    alone = Search.of(np.array([0, 0]), np.array([0]), others=[])  # SimCSE's own positive
+    np.testing.assert_allclose(alone.figures(np.ones((2, 1), np.float32)), np.ones((1, 4)))
+
+
 def test_correlations_need_two_pairs() -> None:
     assert np.isnan(correlations(np.ones(1), np.ones(1))["spearman"])
     found = correlations(np.array([0.1, 0.2, 0.9]), np.array([1.0, 2.0, 3.0]))
