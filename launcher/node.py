@@ -183,7 +183,7 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
     stop = run.stop_requested_by()
     executor = None if record.executor is None else executor_for(record.executor)
     verdict = None if executor is None else executor.verdict(record)
-    exit_code = _settle(run, attempt, record, verdict, code)
+    exit_code = _conclude(run, attempt, record, verdict, code)
     decision = Decision("stay") if verdict is not None else _next(run, attempt, executor, exit_code, stop)
     going = decision.next
     if exit_code == EXIT_STOPPED and going == "stay" and verdict is None and stop not in STAYS_STOPPED:
@@ -230,7 +230,7 @@ def watch(run: RunDir, attempt: AttemptDir, node: int, sizes: tuple[int, int], s
     from launcher.health import watch as watching
     from launcher.health.time_limit import TimeKeeper
 
-    keeper, record, request = None, attempt.read(), run.read_plan().slurm
+    keeper, record, request = None, attempt.read(), run.read_plan().request
     if node == 0 and request is not None and record.job_id is not None:
         executor, job = executor_for(run.read_plan().executor), record.job_id
         partition = request.partition
@@ -286,7 +286,7 @@ def _obey(argv: Sequence[str]) -> None:
 
 def _kept_away(run: RunDir) -> str:
     """Nodes that the scheduler must not give to the job again, in the form of its own lists."""
-    request = run.read_plan().slurm
+    request = run.read_plan().request
     return "" if request is None else exclusions.exclude_option(run, request.options)
 
 
@@ -339,7 +339,7 @@ def _tell(run: RunDir, attempt: AttemptDir, decision: Decision) -> None:
         append_notice(run.events, attempt.number, text)
 
 
-def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict, code: int) -> int:
+def _conclude(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict, code: int) -> int:
     """Leave a result.json that tells the truth, unless the job starts again; returns the exit code."""
     result = run.read_result()
     written = attempt.number_in(attempt.exit_code)
@@ -373,7 +373,7 @@ def _settle(run: RunDir, attempt: AttemptDir, record: Attempt, verdict: Verdict,
 
 def _judge_time_limit(run: RunDir, attempt: AttemptDir, record: Attempt) -> int:
     """Say so where the time limit ended the last attempt, and the one before, before its first step; returns the exit code."""
-    request = run.read_plan().slurm
+    request = run.read_plan().request
     limit_s = None if request is None or request.time is None else 60 * minutes(request.time)
     lasted_s = _seconds_since(record) or 0.0
     if limit_s is None or lasted_s < limit_s / 4 or _progressed(run, attempt):
@@ -410,7 +410,7 @@ def _new_attempt(run: RunDir) -> AttemptDir:
 
 def _may_requeue(run: RunDir) -> bool:
     plan = run.read_plan()
-    return plan.slurm is not None and plan.recipe.requeue
+    return plan.request is not None and plan.recipe.requeue
 
 
 def _progressed(run: RunDir, attempt: AttemptDir) -> bool:

@@ -46,7 +46,7 @@ def _refused(args: Sequence[str]) -> int:
     from launcher.cli.output import (
         EXIT_NO_READER,
         NoReader,
-        be_quiet,
+        discard_output,
         replace_unknown_characters,
         report_refusal,
     )
@@ -55,7 +55,7 @@ def _refused(args: Sequence[str]) -> int:
     try:
         return _execute(args)
     except NoReader:
-        be_quiet()
+        discard_output()
         return EXIT_NO_READER
     except OSError as error:
         return report_refusal(error, as_json="--json" in args)

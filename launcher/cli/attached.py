@@ -26,7 +26,7 @@ class Session:
 
     def __init__(self, kind: str, *, follow: bool, as_json: bool) -> None:
         self._executor: Executor = executor_for(kind)
-        self._local = kind == "local"
+        self._local = not self._executor.takes_nodes
         self._kind = kind
         self._follow = follow or self._local
         self._as_json = as_json

@@ -322,7 +322,7 @@ def _ends(run: RunDir, executor: Executor, timeout_s: float) -> bool:
 
 
 def _is_over(run: RunDir, executor: Executor) -> Callable[[], bool]:
-    interval_s = SCHEDULER_POLL_S if run.job_sbatch.exists() else POLL_S
+    interval_s = SCHEDULER_POLL_S if executor.takes_nodes else POLL_S
     return every(interval_s, lambda: not executor.state(run).active)
 
 

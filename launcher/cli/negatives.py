@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.cli.given_file import existing, output_words
+from launcher.cli.file_arguments import existing, output_words
 
 
 @dataclass(frozen=True)

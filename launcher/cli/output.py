@@ -200,7 +200,7 @@ def signal_of(interrupt: BaseException | None) -> signal.Signals:
     return signal.Signals(getattr(interrupt, "number", signal.SIGINT))
 
 
-def be_quiet() -> None:
+def discard_output() -> None:
     """Print nothing any more, here and when Python ends."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

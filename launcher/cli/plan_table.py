@@ -66,16 +66,16 @@ def _rows(plan: Plan, files: Mapping[str, str], forecast: Forecast | None) -> It
 
 
 def _executor(plan: Plan) -> str:
-    if plan.slurm is None:
-        return "local: this machine"
-    asked = plan.slurm
+    if plan.request is None:
+        return f"{plan.executor}: this machine"
+    asked = plan.request
     parts = [f"partition {asked.partition or '(default)'}"]
     parts += [f"{name} {value}" for name, value in (("account", asked.account), ("qos", asked.qos)) if value]
     parts.append(f"time {asked.time or '(the default)'}")
     parts.append(f"{quantity(asked.cpus_per_task, 'CPU')} a node")
     if asked.gpu_option:
         parts.append(asked.gpu_option)
-    return "slurm: " + ", ".join(parts)
+    return f"{plan.executor}: " + ", ".join(parts)
 
 
 def _start(forecast: Forecast) -> str:

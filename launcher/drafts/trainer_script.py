@@ -102,9 +102,7 @@ def _model(
     call: ast.Call, keywords: Mapping[str, ast.expr], names: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any]]:
     owner = _name(call.func.value) if isinstance(call.func, ast.Attribute) else ""
-    if not owner.startswith(
-        ("AutoModel", "Bert", "Roberta", "XLMRoberta", "DistilBert", "Electra", "Deberta")
-    ) or "Token" in owner.replace("TokenClassification", ""):
+    if not (owner.startswith("AutoModel") or owner.endswith("Model") or "For" in owner):
         return
     if call.args:
         yield "model_name_or_path", _value(call.args[0], names)

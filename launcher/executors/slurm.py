@@ -311,7 +311,7 @@ def _submission(run: RunDir) -> list[str]:
 
 def _expedited(run: RunDir) -> list[str]:
     """The option by which a job is started again at once after a node is lost, where the site has that."""
-    request = run.read_plan().slurm
+    request = run.read_plan().request
     return (
         ["--requeue=expedite"]
         if request is not None and request.requeue and slurm_records.config(TIMEOUT_S).expedites

@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from pydantic import Field
+
 from launcher import tasks
 from launcher.engine.machine import cores_of_rank
 from launcher.executors import executor_for
@@ -105,7 +107,8 @@ class Plan(Record):
     """What each way of sharding would cost; empty on one rank without ZeRO, or where the model's shape is unknown."""
     advice: tuple[str, ...] = ()
     """What to think over before submitting."""
-    slurm: SlurmRequest | None
+    request: SlurmRequest | None = Field(alias="slurm")
+    """What its job asks of a scheduler; None where it has none."""
     notes: tuple[str, ...]
     """What a reader should know: choices made for them, figures that are not known."""
     loss_sha256: str | None = None

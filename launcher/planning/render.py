@@ -189,15 +189,15 @@ def _precision(plan: Plan) -> dict[str, Any]:
 
 
 def _script(plan: Plan, templates: Templates, name: str) -> str:
-    slurm = plan.slurm
+    request = plan.request
     return (
         _environment(templates)
         .get_template(name)
         .render(
             plan=plan,
-            slurm=slurm,
+            slurm=request,
             container=plan.cluster.container or {"runtime": None},
-            threads=max(1, slurm.cpus_per_task // plan.gpus) if slurm else None,
+            threads=max(1, request.cpus_per_task // plan.gpus) if request else None,
             # torchrun gives a rank one thread where nobody says how many: an optimizer that is offloaded takes all it can get.
             computes_on_cores=plan.device == "cpu" or plan.recipe.zero.offload != "none",
             notice_s=_notice_s(plan),
@@ -250,7 +250,7 @@ def _notice_s(plan: Plan) -> int:
     """How long before the time limit the scheduler asks the job to stop."""
     shards = plan.world_size if plan.zero_stage else 1
     size = checkpoint_bytes(plan.traffic.trainable_parameters, plan.memory.optimizer, shards)
-    return notice_s(plan.slurm.time if plan.slurm else None, plan.cluster.grace_s, size)
+    return notice_s(plan.request.time if plan.request else None, plan.cluster.grace_s, size)
 
 
 def _json(value: Mapping[str, Any]) -> str:

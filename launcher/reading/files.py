@@ -21,11 +21,10 @@ from launcher.reading.nested import add_reached
 from launcher.reading.opening import inner_name, open_as_it_is, open_file, size_of
 from launcher.reading.options import ReadOptions
 from launcher.reading.packed import BLOCK
+from launcher.reading.textfiles import FULL_READ_BYTES
 from launcher.recipe.data_formats import COLUMNS_OF_WORDS, FORMATS, FormatName, extension, format_named
 from launcher.tasks.shared.rows import Row
 
-FULL_READ_BYTES = 50 << 20
-"""Files up to this size are read whole where their rows can't be counted otherwise."""
 NAME_A_FORMAT = "give data.format, one of: " + ", ".join(FORMATS)
 MODULES: Mapping[FormatName, str] = {"csv": "delimited", "tsv": "delimited", "json": "json_list"}
 """Modules of formats that aren't called as these are."""

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from launcher import tasks
 from launcher.errors import Problem, choices, nearest
 from launcher.reading.data_section import files, read_options
-from launcher.reading.files import FULL_READ_BYTES, labelled_rows
+from launcher.reading.files import labelled_rows
 from launcher.reading.opening import size_of
 from launcher.reading.split_reading import EXAMPLES_SHOWN, Lesson, Split
+from launcher.reading.textfiles import FULL_READ_BYTES
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.base import Label, TaskSpec
 from launcher.tasks.shared.labels import likeness

@@ -26,6 +26,8 @@ MARKS = {  # UTF-32's first mark begins with UTF-16's
 }
 LINE_CHARACTERS = 1 << 24
 """Longest line; whatever is longer holds no row. JSON documents, which are often one line, are read whole instead."""
+FULL_READ_BYTES = 50 << 20
+"""Files up to this size are read whole where their rows can't be counted otherwise, as in a csv with quotes."""
 COUNT_BYTES = 512 << 20
 """Files up to this size have their lines counted."""
 JAPANESE = ("cp932", "euc_jp")

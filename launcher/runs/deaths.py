@@ -125,7 +125,7 @@ def _remedy_for_crash(run: RunDir, death: Death, crash: Crash | None) -> str:
         else "other versions"
     )
     tries = [f"LAUNCH_COMPAT=off launch resume {run.run_id}", other]
-    if run.read_plan().slurm is not None:
+    if run.read_plan().request is not None:
         tries.append("another node (sbatch: {exclude: NODE} in the profile)")
     first = {
         "SIGBUS": "see whether /dev/shm or the disk of data.cache_dir is full (df); else ",

@@ -201,10 +201,11 @@ class RunPlan:
     memory: PlannedMemory
     traffic: PlannedTraffic
     throughput: PlannedThroughput
-    slurm: PlannedRequest | None
     notes: tuple[str, ...]
     recipe: PlannedRecipe
     cluster: PlannedCluster
+    request: PlannedRequest | None = field(metadata={"name": "slurm"})
+    """What its job asks of a scheduler; None where it has none."""
     others: Tree = field(default_factory=dict)
 
     @property

@@ -56,7 +56,7 @@ def _as_fit(plan: Plan, executor: Executor, measured: Sequence[RunDir]) -> Packi
             raise _unknown("the memory of the GPU: cluster profile gpu_memory_gib")
         return _fitting(each, plan.memory.capacity, None, why)
     cores, memory = executor.node_capacity(plan.cluster.partition)
-    per_trial = plan.slurm.cpus_per_task if plan.slurm is not None else plan.gpus
+    per_trial = plan.request.cpus_per_task if plan.request is not None else plan.gpus
     if cores is None or memory is None:
         raise _unknown("what a node has")
     return _fitting(each * plan.gpus, memory, cores // per_trial, why)
@@ -112,7 +112,7 @@ def _by_request(plan: Plan, executor: Executor, fitting: Packing) -> Packing:
 
 def _requested(plan: Plan) -> int | None:
     """Bytes of main memory that a job asks for each trial; None where it asks for none."""
-    amount = re.fullmatch(r"([0-9]+)([KMGT]?)", (plan.slurm and plan.slurm.memory) or "")
+    amount = re.fullmatch(r"([0-9]+)([KMGT]?)", (plan.request and plan.request.memory) or "")
     return None if amount is None else int(amount[1]) << UNITS[amount[2]] or None
 
 
@@ -134,10 +134,10 @@ def _refuse_unpackable(plan: Plan) -> None:
 
 def _refuse_too_many(plan: Plan, executor: Executor, asked: int) -> None:
     """Raises UserError where no node has the cores, or the memory, that a job of a scheduler's would ask for."""
-    if plan.slurm is None:
+    if plan.request is None:
         return
     cores, memory = executor.node_capacity(plan.cluster.partition, largest=True)
-    each, size = plan.slurm.cpus_per_task, _requested(plan)
+    each, size = plan.request.cpus_per_task, _requested(plan)
     if plan.device != "cuda" and cores is not None and cores < asked * each:
         needed = f"{asked} trials of {quantity(each, 'core')} in a job want {asked * each}"
         raise _too_many(f"{needed}, and no node has more than {cores}", asked, cores // each)

@@ -93,7 +93,7 @@ def train(run: RunDir) -> int:
     stop.install()
     with start_up.without_collections():
         if not run.ds_config.exists():
-            from launcher.train.compat.start import shorten_start
+            from launcher.train.compat.short_start import shorten_start
 
             shorten_start()
         from launcher.train.session import run_attempt

@@ -18,7 +18,7 @@ from launcher.recipe.recipe import Recipe
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_text
-from launcher.train.compress.compression import start_smaller
+from launcher.train.compress.compression import pruned_start
 from launcher.train.compress.magnitude_pruning import Sparsity
 from launcher.train.dataset.prepare import Dataset
 from launcher.train.inputs import check_vocabulary, longest_input, prepare_dataset, tokenizer_for
@@ -28,7 +28,7 @@ from launcher.train.model.unpadded import make_collate
 from launcher.train.packed.attention import takes_flash_kernel
 from launcher.train.packed.collate import Collate
 from launcher.train.packed.packing import PackedCollate
-from launcher.train.probe.of_job import settle_engine
+from launcher.train.probe.of_job import choose_engine
 from launcher.train.process.events import Events
 from launcher.train.process.heartbeat import Heartbeat
 from launcher.train.process.ranks import Ranks
@@ -111,7 +111,7 @@ def make_job(
     if padding is not None:
         events.notice(padding)
     plan = _as_far_as_can_be(plan, built, ranks, events)
-    plan, collate = settle_engine(
+    plan, collate = choose_engine(
         run, attempt, plan, ranks, events, built, task, tokenizer, collate, dataset.train
     )
     _compile(plan, built, events)
@@ -155,7 +155,7 @@ def _built(
 ) -> BuiltModel:
     """The model that is trained, a smaller one where the recipe asks for that; rank 0 says what is doubtful about it."""
     if recipe.prune.shrinks:
-        recipe = start_smaller(run, recipe, task, dataset, tokenizer, ranks, events)
+        recipe = pruned_start(run, recipe, task, dataset, tokenizer, ranks, events)
     built = build_model(recipe, task, dataset.label_names, tokenizer)
     for split in (dataset.train, dataset.validation, dataset.test):
         if split is not None:
@@ -290,6 +290,7 @@ def _prepare_together(
 
 def run_config(run: RunDir, plan: Plan, recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     """What W&B shows as the run's configuration."""
+    attempt = run.last_attempt()
     return {
         "recipe": recipe.tree(),
         "plan": {
@@ -302,8 +303,8 @@ def run_config(run: RunDir, plan: Plan, recipe: Recipe, dataset: Dataset) -> dic
         },
         "git_commit": plan.git_commit,
         "run_id": run.run_id,
-        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
-        "slurm_nodes": os.environ.get("SLURM_JOB_NODELIST"),
+        "job_id": run.last_job(),
+        "hosts": [] if attempt is None else list(attempt.read().hosts),
         "versions": versions(),
     }
 

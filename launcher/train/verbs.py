@@ -23,7 +23,7 @@ from launcher.errors import (
 from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner
 from launcher.reading.corpus import documents
-from launcher.reading.given_files import rows_to_predict
+from launcher.reading.unseen_files import rows_to_predict
 from launcher.recipe.recipe import Recipe
 from launcher.runs.best_model import step_of
 from launcher.runs.directory import RunDir
@@ -47,7 +47,7 @@ from launcher.runs.verb_results import (
     Upload,
     Workspace,
 )
-from launcher.train.compat.start import shorten_start
+from launcher.train.compat.short_start import shorten_start
 from launcher.train.process.events import Events
 from launcher.train.use.inference_files import labelled_split
 from launcher.train.use.written_rows import write_array, write_rows

@@ -110,6 +110,24 @@ def test_a_script_is_read_and_never_executed(tmp_path: Path, monkeypatch: pytest
     assert [fate.value for fate in found.fates if fate.field == "hub_token"] == ["(hidden)"]
 
 
+@pytest.mark.parametrize(
+    ("owner", "task"),
+    [
+        ("CamembertForTokenClassification", "token-classification"),
+        ("transformers.ModernBertForSequenceClassification", "classification"),
+        ("AlbertForQuestionAnswering", "question-answering"),
+    ],
+)
+def test_a_model_of_any_family_is_known_by_what_its_class_is_for(
+    owner: str, task: str, tmp_path: Path
+) -> None:
+    script = (
+        f"model = {owner}.from_pretrained('some/encoder')\nargs = TrainingArguments(learning_rate=3e-5)\n"
+    )
+    found = taken_of(tmp_path, "train.py", script)
+    assert (found.keys["task"], found.keys["model.name"]) == (task, "some/encoder")
+
+
 def test_what_accelerate_was_told_becomes_nodes_sharding_and_precision(tmp_path: Path) -> None:
     found = taken_of(tmp_path, "accelerate.yaml", ACCELERATE)
     assert found.keys == {"nodes": 2, "gpus": 4, "zero.stage": 3, "zero.offload": "cpu", "precision": "fp16"}

@@ -84,8 +84,8 @@ def test_ranks_that_are_asked_for_on_a_cluster_nobody_describes_are_gpus() -> No
     plan = planned(recipe(nodes=64, gpus=8), machine=LOGIN_NODE)
 
     assert (plan.device, plan.world_size) == ("cuda", 512)
-    assert plan.slurm is not None
-    assert plan.slurm.gpu_option == "--gpus-per-node=8"
+    assert plan.request is not None
+    assert plan.request.gpu_option == "--gpus-per-node=8"
 
 
 @pytest.mark.parametrize(

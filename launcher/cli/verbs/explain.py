@@ -45,7 +45,7 @@ def explain_command(
 ) -> None:
     """Which words speak for and against a prediction: integrated gradients, added up by word."""
     from launcher import tasks
-    from launcher.cli.given_file import check_writable
+    from launcher.cli.file_arguments import check_writable
     from launcher.cli.output import say, show_json
     from launcher.cli.train_process import run_verb
     from launcher.cli.verbs.models import trained_run

@@ -206,7 +206,7 @@ def _name(data: Path) -> str:
 
 def _target(output: str | None, default: str, *, force: bool) -> Path | None:
     """Where the file goes; None for stdout. Raises UserError where something is there."""
-    from launcher.cli.given_file import check_writable
+    from launcher.cli.file_arguments import check_writable
     from launcher.errors import Problem, UserError
 
     if output == STDOUT:

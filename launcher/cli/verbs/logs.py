@@ -89,9 +89,10 @@ def _follow(run: RunDir, rank: int | None) -> Iterator[tuple[str, str]]:
     from launcher.cli.follow import every
     from launcher.executors import executor_for
 
-    kind = run.read_plan().executor
-    executor = executor_for(kind)
-    is_over = every(POLL_S if kind == "local" else SCHEDULER_POLL_S, lambda: not executor.state(run).active)
+    executor = executor_for(run.read_plan().executor)
+    is_over = every(
+        SCHEDULER_POLL_S if executor.takes_nodes else POLL_S, lambda: not executor.state(run).active
+    )
     tails: dict[Path, Tail] = {}
     while True:
         over = is_over()

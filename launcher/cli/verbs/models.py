@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from launcher.cli import options
-from launcher.cli.given_file import existing, file_and_words, output_words, recipe_for_file
+from launcher.cli.file_arguments import existing, file_and_words, output_words, recipe_for_file
 
 if TYPE_CHECKING:
     from launcher.runs.directory import RunDir

@@ -45,7 +45,7 @@ def report_command(
     It fetches nothing, so that it can be mailed, printed and kept.
     """
     from launcher import __version__
-    from launcher.cli.given_file import check_writable
+    from launcher.cli.file_arguments import check_writable
     from launcher.cli.output import show, show_json
     from launcher.report.run_page import page
     from launcher.runs.files import write_text

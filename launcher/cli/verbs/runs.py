@@ -143,15 +143,10 @@ def cancel_command(reference: str, runs_dir: Path | None, as_json: bool) -> None
         end_trials(sweep, "cancel", wait=False, as_json=as_json)
         return
     from launcher.cli.output import say
-    from launcher.executors.local import end_unrecorded
-    from launcher.executors.shared.base import recording_its_end
-    from launcher.executors.shared.outcome import state_text
+    from launcher.executors.shared.outcome import end_lost, state_text
 
     run, executor, state = _with_state(reference, runs_dir)
-    if state.job_id is not None and _is_lost(state):
-        with recording_its_end(run):
-            end_unrecorded(run, state.job_id, "cancelled", None)
-    else:
+    if not end_lost(run, state):
         _refuse_ended(run, state)
         say(f"{run.run_id}: ending {state_text(state)}")
         executor.cancel(run)
@@ -174,11 +169,6 @@ def _refuse_ended(run: RunDir, state: JobState) -> None:
     if not state.active:
         remedy = f"launch status {run.run_id}"
         raise UserError(Problem(f"is not running: it is {state.status}", where=run.run_id, remedy=remedy))
-
-
-def _is_lost(state: JobState) -> bool:
-    """Whether a job of this machine died unrecorded; of one that Slurm does not know, nobody can tell."""
-    return state.status == "unknown" and (state.job_id or "").startswith("local ")
 
 
 def _report(run: RunDir, executor: Executor, what: str, *, wait: bool, as_json: bool) -> None:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from launcher.secret_values import KEYS, SECRET, WITH_PASSWORD
 
+OF_SCHEDULERS = ("SLURM_CONF",)
+"""Where the commands of schedulers find their cluster."""
 PASSED = (
     # who and where one is
     *("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "COLUMNS"),
@@ -20,7 +22,7 @@ PASSED = (
     *("LD_LIBRARY_PATH", "LD_PRELOAD", "LIBRARY_PATH", "CPATH", "CC", "CXX", "VIRTUAL_ENV", "PYTHON*"),
     *("CONDA_*", "_CONDA_*", "MAMBA_*", "PIXI_*", "PYENV_*", "SPACK_*", "EASYBUILD_*", "EB*", "CRAY*"),
     *("MODULE*", "LOADEDMODULES", "_LMFILES_", "LMOD_*", "_ModuleTable*", "BASH_ENV", "ENV", "BASH_FUNC_*"),
-    *("APPTAINER*", "SINGULARITY*", "ENROOT_*", "SLURM_CONF"),
+    *("APPTAINER*", "SINGULARITY*", "ENROOT_*", *OF_SCHEDULERS),
     # what the hardware and the libraries read
     *("CUDA*", "NVIDIA_*", "NCCL_*", "GLOO_*", "UCX_*", "FI_*", "IBV_*", "ROCR_*", "HIP_*"),
     *(
@@ -96,7 +98,9 @@ def single_process(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of a process that is alone, whatever launcher surrounds the one that starts it."""
     left_out = (*OF_OTHER_LAUNCHERS, *NEVER_PASSED)
     return {
-        name: value for name, value in environ.items() if name == "SLURM_CONF" or not _matches(name, left_out)
+        name: value
+        for name, value in environ.items()
+        if name in OF_SCHEDULERS or not _matches(name, left_out)
     }
 
 

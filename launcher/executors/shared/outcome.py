@@ -8,7 +8,7 @@ from typing import Literal
 
 from launcher.errors import DamagedFile
 from launcher.executors.local import LocalExecutor, end_unrecorded
-from launcher.executors.shared.base import JobState
+from launcher.executors.shared.base import JobState, recording_its_end
 from launcher.runs.directory import RunDir
 from launcher.runs.failure_classes import takes_no_writes
 from launcher.runs.failures import by_itself, refusal_of, unrecorded
@@ -30,6 +30,15 @@ def outcome(run: RunDir, job: str, state: JobState) -> Result:
             if found.status == "failed" and takes_no_writes(error):
                 return replace(found, error=unrecorded(run, state_text(state), refusal_of(run)))
     return found
+
+
+def end_lost(run: RunDir, state: JobState) -> bool:
+    """Record as cancelled what died on this machine unrecorded; of a job that a scheduler has lost, nobody can tell: False."""
+    if state.status != "unknown" or state.job_id is None or not LocalExecutor.started(state.job_id):
+        return False
+    with recording_its_end(run):
+        end_unrecorded(run, state.job_id, "cancelled", None)
+    return True
 
 
 def ending(run: RunDir, job: JobState) -> Result | None:

@@ -13,8 +13,8 @@ from launcher.commands import ask
 from launcher.errors import Problem, UserError
 from launcher.executors.shared.site import Node
 from launcher.executors.shared.slurm_commands import environment_apart, message_of, of_cluster
+from launcher.executors.shared.slurm_records import ASK_S
 
-ASK_S = 20.0
 SOON_S = 20
 """Seconds within which a job on idle nodes must have started: somebody else may be quicker."""
 LASTS_S = 120.0

@@ -49,7 +49,7 @@ def job_number(done: subprocess.CompletedProcess[str]) -> str | None:
 
 def without_bad_nodes(run: RunDir) -> list[str]:
     """The option that keeps a new job from nodes that have failed the run."""
-    request = run.read_plan().slurm
+    request = run.read_plan().request
     hosts = exclude_option(run, () if request is None else request.options)
     return [f"--exclude={hosts}"] if hosts else []
 

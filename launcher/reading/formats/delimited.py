@@ -14,13 +14,18 @@ from launcher.figures import quantity
 from launcher.reading.messages import mistake
 from launcher.reading.opening import open_file, size_of
 from launcher.reading.options import ReadOptions
-from launcher.reading.textfiles import COUNT_BYTES, LINE_CHARACTERS, count_lines, open_text, raw_lines
+from launcher.reading.textfiles import (
+    COUNT_BYTES,
+    FULL_READ_BYTES,
+    LINE_CHARACTERS,
+    count_lines,
+    open_text,
+    raw_lines,
+)
 from launcher.tasks.shared.rows import Row
 
 FIELD_CHARACTERS = LINE_CHARACTERS
 """Longest quoted field; Python's own limit of 128 KiB is shorter than some documents."""
-FULL_READ_BYTES = 50 << 20
-"""Up to this size files are looked through for quotes, and those with some are read whole to count their rows."""
 SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n])"?[\r\n]*')
 """The line by which Excel is told what separates columns; it stands before the header."""
 LINES_ON = 20

@@ -28,7 +28,7 @@ from launcher.train.use.inference import Predictor
 from launcher.train.use.latency import measure_latencies
 
 
-def start_smaller(
+def pruned_start(
     run: RunDir, recipe: Recipe, task: Task, dataset: Dataset, tokenizer: Any, ranks: Ranks, events: Events
 ) -> Recipe:
     """The recipe with the pruned model as what to start from. It is made once, by rank 0, and kept for resuming."""

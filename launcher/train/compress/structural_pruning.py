@@ -37,7 +37,7 @@ def choose(importance: Importance, recipe: Recipe) -> Kept:
 def shrink(model: Any, kept: Kept) -> Any:
     """A new model of the same class that holds what is kept, its weights copied."""
     family = family_of(model.config)
-    smaller = type(model)(_smaller_config(model.config, family.keys, kept))
+    smaller = type(model)(_pruned_config(model.config, family.keys, kept))
     weights = model.state_dict()
     state = {}
     for name, tensor in smaller.state_dict().items():
@@ -55,7 +55,7 @@ def _most(values: torch.Tensor, count: int) -> torch.Tensor:
     return torch.sort(torch.topk(values, count).indices).values
 
 
-def _smaller_config(config: Any, keys: ConfigKeys, kept: Kept) -> Any:
+def _pruned_config(config: Any, keys: ConfigKeys, kept: Kept) -> Any:
     smaller = copy.deepcopy(config)
     sizes = {
         keys.hidden: len(kept.hidden),

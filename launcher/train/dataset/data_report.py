@@ -17,7 +17,7 @@ from launcher.runs.verb_results import DataFinding, DataReport, Lengths, Level, 
 from launcher.tasks.shared.base import TaskSpec
 from launcher.tasks.shared.rows import Row
 from launcher.train.reading.data_doctor import examine, share, worst_first
-from launcher.train.reading.row_statistics import Limits, Survey
+from launcher.train.reading.row_statistics import Limits, SplitStatistics
 from launcher.train.reading.sources import Source, open_sources, text_of
 from launcher.train.reading.splits import Part
 from launcher.train.tasks import Task, get_task
@@ -51,7 +51,7 @@ def report(recipe: Recipe, tokenizer: Any, position_limit: int | None, progress:
             DataFinding("unusable", "train", "error", error.message, 1, 1, (), error.remedy or "")
         )
     looked = partial(progress, "looking for what is doubtful")
-    surveys, found = examine(recipe, sources, parts, names, Limits(), looked)
+    statistics, found = examine(recipe, sources, parts, names, Limits(), looked)
     lengths: dict[str, Lengths] = {}
     if tokenizer is not None:
         encoder = Encoder.of(recipe, tokenizer, position_limit)
@@ -64,7 +64,7 @@ def report(recipe: Recipe, tokenizer: Any, position_limit: int | None, progress:
         }
         findings += _cut(recipe, lengths, encoder.max_length, min(position_limit or LONGEST, LONGEST))
     return DataReport(
-        splits={split: _split(seen, lengths.get(split)) for split, seen in surveys.items()},
+        splits={split: _split(seen, lengths.get(split)) for split, seen in statistics.items()},
         labels=tuple(names[:LABELS_SHOWN]),
         findings=tuple(worst_first([*found, *findings])),
     )
@@ -74,7 +74,7 @@ def _whole(sources: dict[str, Source]) -> dict[str, Part]:
     return {split: Part(split, np.arange(sum(1 for _ in source.rows()))) for split, source in sources.items()}
 
 
-def _split(seen: Survey, lengths: Lengths | None) -> SplitReport:
+def _split(seen: SplitStatistics, lengths: Lengths | None) -> SplitReport:
     labels = dict(seen.labels.most_common(LABELS_SHOWN))
     return SplitReport(seen.rows, labels, len(seen.labels), lengths)
 

@@ -48,7 +48,7 @@ class Question:
     """Measures what else is worth knowing, on all ranks together."""
 
 
-def settle(run: RunDir, attempt: AttemptDir, ranks: Ranks, events: Events, question: Question) -> Taken:
+def agree(run: RunDir, attempt: AttemptDir, ranks: Ranks, events: Events, question: Question) -> Taken:
     """The way of this attempt, the same on all ranks; every rank must call it. It is noted down, and told where it matters."""
     known = ranks.broadcast(_known(run, attempt, question) if ranks.is_main else None)
     if known is not None:

@@ -19,7 +19,7 @@ from launcher.train.packed.batch_layout import epoch_order
 from launcher.train.packed.collate import Collate, padded_collate, token_lengths
 from launcher.train.packed.dropout import use_stock_dropout
 from launcher.train.packed.packing import PackedCollate
-from launcher.train.probe.agreement import Question, key_of, settle
+from launcher.train.probe.agreement import Question, agree, key_of
 from launcher.train.probe.kernels import try_captured, try_compiled
 from launcher.train.probe.probe import Plans
 from launcher.train.probe.subject import Subject, small_split
@@ -35,7 +35,7 @@ MOST_TOKENS = {"cpu": 1024, "cuda": 8192}
 """Of the examples that ways are timed on."""
 
 
-def settle_engine(
+def choose_engine(
     run: RunDir,
     attempt: AttemptDir,
     plan: Plan,
@@ -62,7 +62,7 @@ def settle_engine(
         _plans(plan, ranks, packed is not None, len(train), built),
         lambda subject, finding: learn_rates(plan, subject, finding, ranks),
     )
-    taken = settle(run, attempt, ranks, events, question)
+    taken = agree(run, attempt, ranks, events, question)
     return _followed(taken, plan, built, collate, padded)
 
 

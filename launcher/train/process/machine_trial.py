@@ -77,7 +77,7 @@ def try_machine(run: RunDir, attempt: AttemptDir, plan: Plan, ranks: Ranks, even
     else:
         faults = list(slow_ranks(seconds, hosts))
     trial = Trial(seconds) if faults or plan.nodes == 1 else _links(ranks, seconds)
-    if plan.slurm is not None and ranks.is_main:
+    if plan.request is not None and ranks.is_main:
         _record(run, attempt, trial, faults, hosts)
     ranks.barrier()
     if faults:

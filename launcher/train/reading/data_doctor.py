@@ -16,10 +16,10 @@ from launcher.train.reading.row_statistics import (
     Found,
     Limits,
     Progress,
-    Survey,
+    SplitStatistics,
     Text,
     shared,
-    survey,
+    statistics_of,
     unwatched,
 )
 from launcher.train.reading.sources import Source
@@ -57,12 +57,12 @@ def examine(
     names: Sequence[str],
     limits: Limits,
     progress: Progress = unwatched,
-) -> tuple[dict[str, Survey], list[DataFinding]]:
-    """A survey of each split and everything doubtful in them, the worst first."""
-    surveys = survey(recipe, sources, parts, names, limits, progress)
-    findings = [*_leaks(recipe, surveys), *_in_rows(recipe, surveys), *_balance(recipe, surveys)]
-    findings += _doubts(recipe, surveys, names)
-    return surveys, worst_first(findings)
+) -> tuple[dict[str, SplitStatistics], list[DataFinding]]:
+    """Statistics of each split and everything doubtful in them, the worst first."""
+    statistics = statistics_of(recipe, sources, parts, names, limits, progress)
+    findings = [*_leaks(recipe, statistics), *_in_rows(recipe, statistics), *_balance(recipe, statistics)]
+    findings += _doubts(recipe, statistics, names)
+    return statistics, worst_first(findings)
 
 
 def worst_first(findings: Sequence[DataFinding]) -> list[DataFinding]:
@@ -91,12 +91,12 @@ def share(count: int, of: int) -> str:
     return f"{count:,} of {of:,} ({percent:.{digits}f}%)"
 
 
-def _leaks(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[DataFinding]:
+def _leaks(recipe: Recipe, statistics: dict[str, SplitStatistics]) -> Iterator[DataFinding]:
     for split, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
-        if split not in surveys or other not in surveys:
+        if split not in statistics or other not in statistics:
             continue
-        seen, found = surveys[split], Found()
-        for here, there in shared(seen, surveys[other]):
+        seen, found = statistics[split], Found()
+        for here, there in shared(seen, statistics[other]):
             found.add(here.place, partial(_also, here, there), here.rows)
         if not found.count:
             continue
@@ -114,10 +114,10 @@ def _also(here: Text, there: Text) -> str:
     return f"{here.excerpt} (also {there.place})"
 
 
-def _in_rows(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[DataFinding]:
-    everywhere = {kind: found for seen in surveys.values() for kind, found in seen.found.items()}
+def _in_rows(recipe: Recipe, statistics: dict[str, SplitStatistics]) -> Iterator[DataFinding]:
+    everywhere = {kind: found for seen in statistics.values() for kind, found in seen.found.items()}
     kinds = {**KINDS, **tasks.of(recipe).kinds(everywhere)}
-    for split, seen in surveys.items():
+    for split, seen in statistics.items():
         for name, kind in kinds.items():
             found = seen.found.get(name)
             if found is None:
@@ -132,19 +132,21 @@ def _in_rows(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[DataFinding
             )
 
 
-def _balance(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[DataFinding]:
+def _balance(recipe: Recipe, statistics: dict[str, SplitStatistics]) -> Iterator[DataFinding]:
     if tasks.of(recipe).words:
         return
-    labels = surveys["train"].labels
+    labels = statistics["train"].labels
     if len(labels) > 1:
         (most, many), (least, few) = labels.most_common()[0], labels.most_common()[-1]
         if many >= IMBALANCE * few:
             text = f"train: {few:,} examples of {least!r} against {many:,} of {most!r}"
             remedy = "; ".join(_against_imbalance(tasks.of(recipe)))
-            yield DataFinding("imbalance", "train", "warning", text, few, surveys["train"].rows, (), remedy)
+            yield DataFinding(
+                "imbalance", "train", "warning", text, few, statistics["train"].rows, (), remedy
+            )
     for split in ("validation", "test"):
-        missing = [label for label in labels if split in surveys and not surveys[split].labels[label]]
-        if missing and surveys[split].labels:
+        missing = [label for label in labels if split in statistics and not statistics[split].labels[label]]
+        if missing and statistics[split].labels:
             shown = ", ".join(map(repr, missing[:EXAMPLES])) + (", ..." if len(missing) > EXAMPLES else "")
             text = f"{split}: no example of {len(missing)} of {len(labels)} classes ({shown})"
             yield DataFinding(
@@ -152,9 +154,11 @@ def _balance(recipe: Recipe, surveys: dict[str, Survey]) -> Iterator[DataFinding
             )
 
 
-def _doubts(recipe: Recipe, surveys: dict[str, Survey], names: Sequence[str]) -> Iterator[DataFinding]:
+def _doubts(
+    recipe: Recipe, statistics: dict[str, SplitStatistics], names: Sequence[str]
+) -> Iterator[DataFinding]:
     """What is doubtful about the classes as a whole."""
-    labels = surveys["train"].labels
+    labels = statistics["train"].labels
     seen = {name: Seen(count, None) for name, count in labels.items()}
     for doubt in tasks.of(recipe).class_doubts(names, seen):
         text = f"train: {doubt.message}"

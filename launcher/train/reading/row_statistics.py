@@ -71,7 +71,7 @@ class Text:
 
 
 @dataclass
-class Survey:
+class SplitStatistics:
     """The rows of one split."""
 
     rows: int = 0
@@ -102,16 +102,16 @@ def unwatched(done: int, total: int) -> None:
     """Progress that nobody follows."""
 
 
-def survey(
+def statistics_of(
     recipe: Recipe,
     sources: dict[str, Source],
     parts: dict[str, Part],
     names: Sequence[str],
     limits: Limits,
     progress: Progress = unwatched,
-) -> dict[str, Survey]:
-    """A survey of each split; `names` are the classes or tags. Progress is told the rows seen and those of all splits."""
-    found = {split: Survey() for split in parts}
+) -> dict[str, SplitStatistics]:
+    """Statistics of each split; `names` are the classes or tags. Progress is told the rows seen and those of all splits."""
+    found = {split: SplitStatistics() for split in parts}
     total, seen = sum(len(part.rows) for part in parts.values()), 0
     progress(0, total)
     look = Look(recipe, names, limits.characters)
@@ -138,7 +138,7 @@ class Look:
         self._characters = characters
         self._is_conll = cache(lambda name: _is_conll(recipe, name))
 
-    def __call__(self, seen: Survey, name: str, row: Row) -> None:
+    def __call__(self, seen: SplitStatistics, name: str, row: Row) -> None:
         seen.rows += 1
         place = RowPlace(name, row.position)
         texts = text_key(self._spec, row)
@@ -153,7 +153,7 @@ class Look:
                 seen.add(kind, place, example)
             self._labels(seen, place, row)
 
-    def _compare(self, seen: Survey, place: RowPlace, key: int, start: str, label: str) -> None:
+    def _compare(self, seen: SplitStatistics, place: RowPlace, key: int, start: str, label: str) -> None:
         first = seen.texts.get(key)
         if first is None:
             seen.texts[key] = Text(1, place, start, label)
@@ -170,7 +170,7 @@ class Look:
                 ),
             )
 
-    def _labels(self, seen: Survey, place: RowPlace, row: Row) -> None:
+    def _labels(self, seen: SplitStatistics, place: RowPlace, row: Row) -> None:
         wrong = next(self._spec.mistakes(row), None)
         if wrong is not None:
             seen.add("misfit", place, lambda: f"{wrong.column}: {wrong.message}")
@@ -209,7 +209,7 @@ def _around(text: str, at: int) -> str:
     return ("…" if start else "") + _shortened(text[start : start + 2 * EXCERPT])
 
 
-def shared(one: Survey, other: Survey) -> Iterator[tuple[Text, Text]]:
+def shared(one: SplitStatistics, other: SplitStatistics) -> Iterator[tuple[Text, Text]]:
     """Texts of `one` that also stand in `other`, with both places."""
     for key, text in one.texts.items():
         if key in other.texts:

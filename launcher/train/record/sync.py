@@ -15,6 +15,7 @@ from typing import Any
 
 from launcher.errors import DamagedFile, LauncherError, Problem, RunFailed, UserError
 from launcher.executors import executor_for
+from launcher.executors.shared.environment import OF_SCHEDULERS
 from launcher.planning.plan import Plan
 from launcher.planning.recorded_plan import recorded_plan
 from launcher.runs.directory import RunDir
@@ -77,8 +78,8 @@ def _mend(run: RunDir, events: Events) -> None:
 
 
 def _hide_environment(run: RunDir) -> None:
-    """Leave the client what it needs alone, as beside a training; Slurm's commands need to find their cluster."""
-    kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    """Leave the client what it needs alone, as beside a training; a scheduler's commands need to find their cluster."""
+    kept = {name: os.environ[name] for name in OF_SCHEDULERS if name in os.environ}
     chosen = client_environment(run.path / "wandb")
     os.environ.clear()
     os.environ.update(chosen | kept)

@@ -23,10 +23,8 @@ from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.encoder import Encoder, Tokens
 from launcher.train.tokens.gather import Gathered, Indices, gather
-from launcher.train.tokens.masking import IGNORE, Rules, hide, number_words
+from launcher.train.tokens.masking import IGNORE, MASK, Rules, hide, number_words
 
-MASK = "[MASK]"
-"""What a text to predict may hold in place of the model's own mask token."""
 TOP = 5
 """Candidates shown for each mask."""
 

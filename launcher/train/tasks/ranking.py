@@ -23,11 +23,10 @@ from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, Tas
 from launcher.train.tasks.losses import yes_or_no
 from launcher.train.tasks.outcomes import Outcomes, far_off
 from launcher.train.tasks.ranking_losses import ORDER_LOSSES, OrderLoss
+from launcher.train.tasks.retrieval import CUT
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.gather import EVALUATION, Indices
 
-CUT = 10
-"""Documents of a query that MRR and nDCG look at."""
 SIGMOID = "torch.nn.modules.activation.Sigmoid"
 
 

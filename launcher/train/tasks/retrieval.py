@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from launcher.tasks.embedding import OF_PAIRS, OF_RETRIEVAL
 
 CUT = 10
-"""Documents of a query that are looked at."""
+"""Documents of a query that MRR and nDCG look at."""
 BLOCK = 1024
 """Queries that are compared with the corpus at once."""
 Floats = NDArray[np.float32]

@@ -17,6 +17,8 @@ from launcher.errors import RunFailed
 from launcher.recipe.mlm import MaskedWords
 from launcher.train.tokens.gather import Gathered, Indices
 
+MASK = "[MASK]"
+"""What a text to predict may hold in place of the model's own mask token."""
 IGNORE = -100
 """Mark of a token that the loss leaves out."""
 Uints = NDArray[np.uint64]

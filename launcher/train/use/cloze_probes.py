@@ -16,8 +16,8 @@ from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import encode_texts
 from launcher.train.packed.collate import Collate
-from launcher.train.tasks.masked_lm import MASK
 from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.masking import MASK
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.reading.cleaning import cleaner, in_given
-from launcher.reading.given_files import given_rows
 from launcher.reading.nested import dotted_names, without_reached
+from launcher.reading.unseen_files import given_rows
 from launcher.runs.examination import Bootstrap, Examination
 from launcher.runs.files import write_json
 from launcher.runs.records import tree_of

@@ -102,7 +102,7 @@ def test_two_ranks_train_without_them_as_well(tmp_path: Path, tiny_data: Path, r
 def test_the_tracer_comes_when_it_is_wanted() -> None:
     """torch.compile needs the module that stands in for until then."""
     script = """
-from launcher.train.compat.start import shorten_start
+from launcher.train.compat.short_start import shorten_start
 shorten_start()
 import torch
 assert "torch._dynamo.eval_frame" not in __import__("sys").modules
