@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from math import sqrt
 from pathlib import Path
@@ -64,7 +65,7 @@ def write(directory: Path, name: str, facts: Row, rows: list[Row]) -> None:
     (directory / f"{name}.md").write_text(text)
     print(text)
     try:
-        plot(directory / f"{name}.png", heading(document["facts"], document["machine"]), rows)
+        plot(directory / f"{name}.png", heading(document["facts"], document["machine"], rows), rows)
     except ImportError:
         print("no plot: pip install 'launch-encoders[benchmark]'")
 
@@ -218,12 +219,13 @@ _TEXTS = {
 }
 
 
-def heading(facts: Row, machine: Row) -> str:
+def heading(facts: Row, machine: Row, rows: Sequence[Row]) -> str:
     """What was measured where, in words."""
+    rounds = max(Counter(row["contender"] for row in rows).values())
     how = {"full": "full fine-tuning", "lora": "LoRA"}[facts["tuning"]]
     return (
         f"{_TEXTS[facts['workload']]}, {how}, {facts['batch']} examples a step, on {machine['device']}\n"
-        "median and range over the rounds"
+        + ("one round" if rounds == 1 else f"median and range over {rounds} rounds")
     )
 
 

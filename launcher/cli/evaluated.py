@@ -66,10 +66,12 @@ def _files(found: Examination) -> Iterator[tuple[str, str]]:
         yield "confusion.csv", _matrix(found.confusion)
         yield (
             "confusion.svg",
-            confusion_svg(found.confusion, f"{found.split}: {found.confusion.of}", alone=True),
+            confusion_svg(
+                found.confusion, f"Confusion matrix, {found.confusion.of} of {found.split}", alone=True
+            ),
         )
     if found.calibration is not None:
-        title = f"{found.split}: calibration error {found.calibration.error:.3f}"
+        title = f"Calibration error {found.calibration.error:.3f} on {found.split}"
         yield (
             "calibration.csv",
             _csv(

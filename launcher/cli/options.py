@@ -25,6 +25,20 @@ run_argument = click.argument("reference", metavar="RUN")
 run_or_sweep = click.argument("reference", metavar="RUN | SWEEP")
 
 
+def only_argument(metavar: str, *, required: bool = True) -> Callable[[Function], Function]:
+    """`reference`, of a verb that takes one and nothing else; None where none is required. Of several, `watch` is proposed."""
+    return click.argument("reference", metavar=metavar, nargs=-1, required=required, callback=_only)
+
+
+def _only(context: click.Context, _parameter: click.Parameter, given: Sequence[str]) -> str | None:
+    if len(given) > 1:
+        from launcher.errors import Problem, UserError
+
+        remedy = f"launch {context.info_name} {given[0]}; launch watch {' '.join(given)} shows all of them"
+        raise UserError(Problem(f"takes one at a time, not {len(given)}", context.info_name, remedy=remedy))
+    return given[0] if given else None
+
+
 class GivenPath(click.Path):
     """A file or directory of the user's; no word at all, as of an unset variable, is none."""
 

@@ -33,6 +33,12 @@ def missing(path: Path, seen: Peek, options: ReadOptions, wanted: Wanted) -> Pro
     if not lacking:
         return None
     remedy = _certain(path, seen, options, [column for _, column in lacking])
+    if (
+        remedy is None
+        and resolve_format(path, options) == "txt"
+        and [key for key, _ in lacking] == ["data.text"]
+    ):
+        remedy = "data.text=text (each line of the file is one)"
     remedy = remedy or _choices(seen, lacking) + _hints(path, seen, options)
     if len(lacking) == 1:
         return Problem(NO_SUCH, where(path, None), *lacking[0], remedy)

@@ -65,7 +65,8 @@ def reliability_svg(calibration: Calibration, title: str, *, alone: bool = False
         f'<text x="12" y="{top + side / 2}" font-size="12" fill="var(--text)" text-anchor="middle" '
         f'transform="rotate(-90 12 {top + side / 2})">{up}</text>'
     )
-    return _svg(left + side + 12, top + side + 44, parts, title, alone)
+    width = left + max(side + 12, 12 * _ems(title) + 8)
+    return _svg(width, top + side + 44, parts, title, alone)
 
 
 def _names(names: Sequence[str], margin: float, cell: int, letters: int) -> Iterator[str]:

@@ -87,6 +87,15 @@ def _in_order(group: tuple[str, Sequence[float]]) -> tuple[float, str]:
         return math.inf, group[0]
 
 
+def ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """The multiples of 1, 2 or 5 times a power of ten between two figures, 2 to 5 of them, each as it is written."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 4))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if 4 * step >= high - low)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    places = range(math.ceil(low / step), math.floor(high / step) + 1)
+    return [(place * step, f"{place * step:.{decimals}f}") for place in places]
+
+
 def _effect(title: str, groups: Mapping[str, Sequence[float]]) -> str:
     every = [figure for group in groups.values() for figure in group]
     low, high = min(every), max(every)
@@ -97,12 +106,11 @@ def _effect(title: str, groups: Mapping[str, Sequence[float]]) -> str:
         return TOP + HEIGHT * (high - figure) / (high - low)
 
     parts = [f'<text x="{LEFT}" y="14" font-size="13" fill="var(--text)">{_shown(title)}</text>']
-    for tick in range(5):
-        figure = low + (high - low) * tick / 4
+    for figure, written in ticks(low, high):
         parts.append(f'<path d="M{LEFT} {place(figure):.1f}h{SIDE}" stroke="var(--line)"/>')
         parts.append(
             f'<text x="{LEFT - 6}" y="{place(figure) + 4:.1f}" font-size="11" fill="var(--text)" text-anchor="end">'
-            f"{figure:.3g}</text>"
+            f"{written}</text>"
         )
     step = SIDE / len(groups)
     for index, (value, found) in enumerate(groups.items()):

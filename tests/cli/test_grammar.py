@@ -67,6 +67,13 @@ def test_an_option_that_goes_with_another_is_not_overlooked(launch: Launch) -> N
     assert "--profile goes with --cluster" in launch("doctor", "--profile", "local", code=2).stderr
 
 
+@pytest.mark.parametrize("verb", ["status", "logs", "stop", "cancel", "diagnose"])
+def test_several_runs_get_the_verb_that_takes_them(launch: Launch, verb: str) -> None:
+    told = launch(verb, "one", "two", code=2).stderr
+    assert f"{verb}: takes one at a time, not 2" in told
+    assert f"-> launch {verb} one; launch watch one two shows all of them" in told
+
+
 def test_a_recipe_where_a_verb_belongs(launch: Launch) -> None:
     assert "launch recipe=roberta-cls" in launch("roberta-cls", code=2).stderr
 

@@ -99,3 +99,15 @@ def test_what_the_run_decided_cannot_be_given(tmp_path: Path) -> None:
     assert "data.max_length: can't be given here" in refused(path, recipe(), "data.max_length=8")
     assert "train.lr: can't be given here" in refused(path, recipe(), "train.lr=1")
     assert "must be true or false" in refused(path, recipe(), "data.header=maybe")
+
+
+def test_lines_of_text_are_told_their_columns_name_where_the_run_calls_it_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("a good film\na bad film\n")
+    found = refused(path, recipe(text="sentence"))
+    assert "data.text=sentence: no such column in the file" in found
+    assert "-> data.text=text (each line of the file is one)" in found
+    assert read(path, recipe(text="sentence"), "data.text=text") == [
+        {"text": "a good film"},
+        {"text": "a bad film"},
+    ]

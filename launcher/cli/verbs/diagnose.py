@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("diagnose")
-@options.run_argument
+@options.only_argument("RUN")
 @options.runs_dir
 @options.as_json
 @options.examples("""

@@ -23,7 +23,7 @@ PRINTED_TOGETHER = 1000
 
 
 @click.command("logs")
-@options.run_argument
+@options.only_argument("RUN")
 @click.option("-f", "--follow", is_flag=True, help="Go on showing lines until the run has ended.")
 @click.option(
     "--rank", type=click.IntRange(min=0), help="Only this rank, without the names before its lines."

@@ -22,7 +22,7 @@ STATES = (
 
 
 @click.command("status")
-@click.argument("reference", required=False, metavar="[RUN | SWEEP]")
+@options.only_argument("[RUN | SWEEP]", required=False)
 @click.option(
     "--state",
     "states",
@@ -105,7 +105,7 @@ def _show_runs(directory: Path, states: Sequence[str], since_s: float | None, as
 
 
 @click.command("stop")
-@options.run_or_sweep
+@options.only_argument("RUN | SWEEP")
 @click.option("--wait", is_flag=True, help="Return when the run has ended, or after 10 minutes.")
 @options.runs_dir
 @options.as_json
@@ -129,7 +129,7 @@ def stop_command(reference: str, wait: bool, runs_dir: Path | None, as_json: boo
 
 
 @click.command("cancel")
-@options.run_or_sweep
+@options.only_argument("RUN | SWEEP")
 @options.runs_dir
 @options.as_json
 @options.examples("""
