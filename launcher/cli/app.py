@@ -95,9 +95,26 @@ class VerbGroup(click.Group):
                 formatter.write_dl([(name, verb.summary) for name, verb in verbs.items()])
 
 
+OF_OTHERS = {
+    **dict.fromkeys(("ls", "list", "ps", "show", "info", "queue", "squeue"), "status"),
+    **dict.fromkeys(("rm", "delete", "remove", "prune"), "clean"),
+    **dict.fromkeys(("kill", "abort", "scancel"), "cancel"),
+    **dict.fromkeys(("evaluate", "test", "score"), "eval"),
+    **dict.fromkeys(("inference", "infer"), "predict"),
+    **dict.fromkeys(("tune", "search", "hpo"), "sweep"),
+    **dict.fromkeys(("preprocess", "download"), "prefetch"),
+    **dict.fromkeys(("upload", "publish"), "push"),
+    **dict.fromkeys(("continue", "restart", "requeue"), "resume"),
+    "tail": "logs",
+}
+"""What other tools call a verb of ours."""
+
+
 def _remedy(word: str, others: Sequence[str]) -> str:
     if word == "help":
         return "launch --help, or launch VERB --help"
+    if (ours := OF_OTHERS.get(word)) is not None:
+        return f"launch {ours}: {VERBS[ours].summary}"
     if nearest(word, list(VERBS)) is None:
         recipe = next((other for other in others if other.startswith("recipe=")), f"recipe={word}")
         return f"to train a recipe: launch {recipe}; {choices(word, list(VERBS))}"

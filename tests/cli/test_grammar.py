@@ -41,6 +41,8 @@ def test_a_first_word_with_an_equals_sign_means_run(launch: Launch, words: tuple
 def test_an_unknown_verb_gets_the_nearest(launch: Launch) -> None:
     result = launch("statsu", code=2)
     assert "no verb 'statsu'" in result.stderr
+    assert "-> launch status: state, step" in launch("ls", code=2).stderr
+    assert "-> launch clean: show runs" in launch("rm", "some-run", code=2).stderr
     assert "did you mean status?" in result.stderr
     assert result.stdout == ""
     (problem,) = json.loads(launch("statsu", "--json", code=2).stdout)["problems"]

@@ -28,6 +28,20 @@ def test_a_healthy_run_has_a_log(finished: Finished, capsys: pytest.CaptureFixtu
     assert any(line.startswith("validation at step 6: accuracy ") for line in told)
 
 
+@pytest.mark.parametrize("follow", [[], ["-f"]])
+def test_the_end_of_a_log(
+    finished: Finished, follow: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A run of days is taken up without all of its lines; the job's log and each rank's have their own end."""
+    run = RunDir(shutil.copytree(finished[0].path, tmp_path / finished[0].run_id))
+    run.rank_log(1).write_text("a\nb\nc\n")
+    assert execute(["logs", str(run.path), *follow, "--tail", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "[rank" in line] == ["[rank 1] b", "[rank 1] c"]
+    _, last = [line for line in lines if "[run]" in line]
+    assert " test at step 6: accuracy " in last
+
+
 def test_the_log_as_json(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
     run, _ = finished
     assert execute(["logs", str(run.path), "--json"]) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,16 +27,24 @@ PRINTED_TOGETHER = 1000
 @options.only_argument("RUN")
 @click.option("-f", "--follow", is_flag=True, help="Go on showing lines until the run has ended.")
 @click.option(
+    "-n",
+    "--tail",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Of what is written, only the last N lines of each source.",
+)
+@click.option(
     "--rank", type=click.IntRange(min=0), help="Only this rank, without the names before its lines."
 )
 @options.runs_dir
 @options.as_json
 @options.examples("""
     launch logs smoke-20260131
+    launch logs smoke-20260131 -f --tail 20
     launch logs smoke-20260131 -f --rank 0
 """)
 def logs_command(
-    reference: str, follow: bool, rank: int | None, runs_dir: Path | None, as_json: bool
+    reference: str, follow: bool, tail: int | None, rank: int | None, runs_dir: Path | None, as_json: bool
 ) -> None:
     """Logs of a run: what its job, its training and all ranks say, each line after its source's name; or of one rank.
 
@@ -60,7 +69,7 @@ def logs_command(
         raise UserError(
             Problem(f"rank {rank} has no log", where=run.run_id, remedy=f"ranks with a log: {written}")
         )
-    lines = _follow(run, rank) if follow else _written(run, rank)
+    lines = _follow(run, rank, tail) if follow else _written(run, rank, tail)
     if as_json:
         show_json([{"source": source, "line": line} for source, line in lines])
         return
@@ -75,17 +84,26 @@ def logs_command(
         say(f"{run.run_id} has written no line yet: launch status {run.run_id}")
 
 
-def _written(run: RunDir, rank: int | None) -> Iterator[tuple[str, str]]:
-    """(source, line) of all that is written, one source after the other."""
+def _written(run: RunDir, rank: int | None, most: int | None) -> Iterator[tuple[str, str]]:
+    """(source, line) of what is written, one source after the other: all, or the last `most` lines of each."""
     tails: dict[Path, Tail] = {}
-    yield from _new_lines(run, rank, tails)
+    yield from _last(_new_lines(run, rank, tails), most)
     for path, tail in tails.items():
         if tail.rest() and path != run.events:
             yield _source(path), tail.rest()
 
 
-def _follow(run: RunDir, rank: int | None) -> Iterator[tuple[str, str]]:
-    """(source, line) of all that is written, and of what is added until the run has ended."""
+def _last(lines: Iterator[tuple[str, str]], most: int | None) -> Iterator[tuple[str, str]]:
+    """The last `most` of each source, None for all."""
+    if most is None:
+        yield from lines
+        return
+    for _, of_one in itertools.groupby(lines, key=lambda line: line[0]):
+        yield from deque(of_one, most)
+
+
+def _follow(run: RunDir, rank: int | None, most: int | None) -> Iterator[tuple[str, str]]:
+    """(source, line) of what is written, the last `most` of each source, and of all that is added until the run has ended."""
     from launcher.cli.follow import every
     from launcher.executors import executor_for
 
@@ -96,9 +114,10 @@ def _follow(run: RunDir, rank: int | None) -> Iterator[tuple[str, str]]:
     tails: dict[Path, Tail] = {}
     while True:
         over = is_over()
-        yield from _new_lines(run, rank, tails)
+        yield from _last(_new_lines(run, rank, tails), most)
         if over:
             return
+        most = None
         time.sleep(POLL_S)
 
 
