@@ -10,6 +10,7 @@ import pytest
 from support.plans import new_run, plan_of
 
 from launcher.executors import executor_for
+from launcher.executors.shared.outcome import without_result
 from launcher.executors.shared.slurm_cancelling import leave_the_queue
 from launcher.executors.shared.slurm_records import timestamp
 from launcher.runs.attempts import Attempt
@@ -60,6 +61,25 @@ def test_why_a_job_waits_is_said_whichever_command_tells(
     executor = executor_for("slurm")
     for state in (executor.state(run), *executor.states([run])):
         assert (state.reason, (state.waits_for or "").partition(" (")[0]) == (known, means)
+
+
+@pytest.mark.parametrize(
+    ("word", "helps"),
+    [
+        ("TIMEOUT", "its time was up before it had saved: launch resume"),
+        ("OUT_OF_MEMORY", "memory in the cluster profile"),
+    ],
+)
+def test_a_job_that_slurm_ended_before_it_could_say_so_has_a_remedy(
+    slurm: Path, run: RunDir, word: str, helps: str
+) -> None:
+    command(
+        slurm, "scontrol", f"echo 'JobId=7 JobName=r JobState={word} Reason=None Restarts=0 ExitCode=0:15'"
+    )
+    error = without_result(run, executor_for("slurm").state(run)).error
+    assert error is not None
+    assert (error.kind, error.message) == ("killed", f"job 7 failed ({word})")
+    assert helps in (error.remedy or "")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,8 @@ class JobState:
     exit_code: int | None = None
     waits_for: str | None = None
     """Why it waits, in a sentence, where the scheduler's word is one that is known here."""
+    remedy: str | None = None
+    """What helps, where the scheduler ended it and its word for that is one that is known here."""
 
     @property
     def active(self) -> bool:

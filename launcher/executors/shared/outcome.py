@@ -59,7 +59,8 @@ def without_result(run: RunDir, job: JobState) -> Result:
     """What stands for the result of a job that left none."""
     is_cancelled = job.status == "cancelled" or run.cancel.exists()
     status: Literal["cancelled", "failed"] = "cancelled" if is_cancelled else "failed"
-    return Result(status, error=cause_of_death(run, job.job_id, state_text(job), job.exit_code))
+    error = cause_of_death(run, job.job_id, state_text(job), job.exit_code)
+    return Result(status, error=replace(error, remedy=error.remedy or job.remedy))
 
 
 def state_text(state: JobState) -> str:

@@ -78,6 +78,12 @@ _WAITS: Mapping[str, str] = {
     "ReservationDeleted": "until it is released: its reservation was deleted (scontrol release JOB)",
 }
 """What it means that a job is pending for this reason, as Slurm calls it."""
+_HELPS: Mapping[str, str] = {
+    "TIMEOUT": "its time was up before it had saved: launch resume goes on from the newest checkpoint, checkpoint.every "
+    "makes more of them, and a new run may ask for more time",
+    "OUT_OF_MEMORY": "it used more memory than it had asked for: memory in the cluster profile, for a new run",
+}
+"""What helps after a job has ended so, as Slurm calls it, and could not say how itself."""
 
 
 def queued_jobs() -> dict[str, JobState] | None:
@@ -216,4 +222,5 @@ def _job_state(job: str, told: SlurmJob) -> JobState:
         status="stopped" if stopped else state.status,
         reason=state.reason if told.word in ("COMPLETED", "FAILED") else told.word,
         exit_code=told.exit_code,
+        remedy=_HELPS.get(told.word),
     )
