@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
+
+from launcher.runs.records import Extensible
 
 Layout = Literal["packed", "padded"]
 """Whether examples are laid end to end or padded to the longest of their micro-batch."""
@@ -44,7 +46,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Extensible):
     """One probe, of one kind of model on one kind of device."""
 
     key: Mapping[str, str]
@@ -55,7 +57,6 @@ class Finding:
     """What the probe cost."""
     at: float
     """Unix seconds."""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
     def wrong(self, *of: Of) -> Iterator[Part]:
         """The parts of these that are wrong; all that are where nothing is named."""
@@ -67,7 +68,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Taken:
+class Taken(Extensible):
     """attempts/N/engine.json: the way that an attempt computes, so that the next one computes the same."""
 
     layout: Layout
@@ -79,7 +80,6 @@ class Taken:
     """Model of the device that this was decided for."""
     is_fallback: bool = False
     """Whether something is wrong with the way that was planned."""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 def digest(key: Mapping[str, str]) -> str:

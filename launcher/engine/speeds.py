@@ -6,12 +6,11 @@ A point is a whole step of one kind of training. Rates hold for any training in 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from launcher.engine.cache import keep, read_all
 from launcher.engine.findings import digest
-from launcher.runs.records import tree_of
+from launcher.runs.records import Extensible, tree_of
 
 MOST_POINTS = 12
 """Newest points of a kind that are kept."""
@@ -27,16 +26,15 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Steps:
+class Steps(Extensible):
     """Steps seen of one kind of training: device, model, set-up, ranks."""
 
     kind: Mapping[str, str]
     points: tuple[Point, ...]
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Rates:
+class Rates(Extensible):
     """What a probe has measured of a device; seconds and bytes are those of one of the ranks that worked side by side."""
 
     device: str
@@ -52,7 +50,6 @@ class Rates:
     latency_s: float | None = None
     """Of a sum over the ranks of a node; None where there was one rank."""
     link_bytes_per_s: float | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from launcher.errors import DamagedFile
 from launcher.health.beats import Part, Phase
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Member
-from launcher.runs.records import make, parse_object, read_text, readable, tree_of
+from launcher.runs.records import Extensible, make, parse_object, read_text, readable, tree_of
 
 MOST_BYTES = 1 << 18
 PADDED_TO = 4096
@@ -36,7 +35,7 @@ _NODE = re.compile(r"node_[0-9]{1,6}\.json", re.ASCII)
 
 
 @dataclass(frozen=True)
-class RankHealth:
+class RankHealth(Extensible):
     """Where a rank stands."""
 
     rank: int
@@ -50,11 +49,10 @@ class RankHealth:
     """How long that may be; None where nobody ends a hang."""
     state: str | None = None
     """Of its process, as /proc has it: `T` is halted; None where it is gone."""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class NodeHealth:
+class NodeHealth(Extensible):
     """The ranks of a node as its watcher sees them."""
 
     node: int
@@ -66,11 +64,10 @@ class NodeHealth:
     """The longest that each phase went without progress before it went on, in seconds."""
     up_s: float | None = None
     """Seconds since the node was started, which no jump of its clock changes."""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Pace:
+class Pace(Extensible):
     """How long a training needs for what comes before it can stop, in seconds: the longest of late."""
 
     step_s: float
@@ -78,7 +75,6 @@ class Pace:
     """0 before the first."""
     save_s: float
     """From the beginning of a save until it is on disk."""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_pace(attempt: AttemptDir, pace: Pace) -> None:

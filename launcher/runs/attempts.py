@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+
+from launcher.runs.records import Extensible
 
 
 @dataclass(frozen=True)
-class Attempt:
+class Attempt(Extensible):
     """When an attempt began and ended, where, and how; times are Unix seconds."""
 
     number: int
@@ -41,7 +41,6 @@ class Attempt:
     """The first node's monotonic clock, which nobody sets, at its start."""
     lasted_s: float | None = None
     """Seconds until its end by that clock."""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float | None:
@@ -57,7 +56,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Member:
+class Member(Extensible):
     """attempts/N/health/rank_R.json: a rank that has started, and where the watcher of its node finds it."""
 
     rank: int
@@ -71,7 +70,6 @@ class Member:
     agent: int | None = None
     """Process of torchrun, where there is one, and when it started."""
     agent_started: int | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class FailedNode:
 
 
 @dataclass(frozen=True)
-class Gone:
+class Gone(Extensible):
     """attempts/N/gone.json: the first rank whose process was gone before its end, as the watcher of its node saw it."""
 
     rank: int
@@ -107,11 +105,10 @@ class Gone:
     """Bytes that its node has, or that its job may use."""
     for_memory: bool | None = None
     """Whether the kernel killed a process for want of memory in these seconds; None where it doesn't say."""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Hang:
+class Hang(Extensible):
     """attempts/N/hang.json: the attempt was ended because nothing happened any more."""
 
     sentence: str
@@ -126,4 +123,3 @@ class Hang:
     """Steps that this rank has done."""
     bound_s: float | None = None
     """After how long it is ended; None where nobody does."""
-    others: Mapping[str, Any] = field(default_factory=dict)

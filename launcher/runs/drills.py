@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from launcher.figures import quantity
+from launcher.runs.records import Extensible
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Interruption:
 
 
 @dataclass(frozen=True)
-class Drill:
+class Drill(Extensible):
     """drill.json."""
 
     passed: bool
@@ -113,4 +112,3 @@ class Drill:
     seconds: float
     words: tuple[str, ...] = ()
     """The command line."""
-    others: Mapping[str, Any] = field(default_factory=dict)

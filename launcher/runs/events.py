@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from launcher.errors import DamagedFile
-from launcher.runs.records import make, parse_object, read_json_lines, read_tail
+from launcher.runs.records import Extensible, make, parse_object, read_json_lines, read_tail
 from launcher.runs.results import Metrics
 
 TAIL_BYTES = 1 << 18
@@ -25,7 +25,7 @@ CORES = "cores"
 
 
 @dataclass(frozen=True)
-class Said:
+class Said(Extensible):
     """What every event has: the time in Unix seconds, CPU seconds of the process, and the attempt."""
 
     t: float | None = None
@@ -40,7 +40,6 @@ class Phase(Said):
     name: str = ""
     done: int | None = None
     total: int | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,6 @@ class Step(Said):
     tokens_per_s: float | None = None
     eta_s: float | None = None
     """Seconds to the end of the run."""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,18 +71,16 @@ class Evaluated(Said):
     metrics: Metrics = field(default_factory=dict)
     best: bool = False
     seconds: float | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(Extensible):
     """What a model fills into a gap."""
 
     text: str
     answer: str
     probability: float
     rank: int
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,6 @@ class Probed(Said):
 
     step: int = 0
     probes: tuple[Probe, ...] = ()
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,6 @@ class StepTimes(Said):
     """Its time over the median of the others'."""
     part: str | None = None
     """Where it loses the most: one of `seconds`, or CORES."""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
     def told(self) -> dict[str, Any]:
         """What the event is made from."""
@@ -133,7 +127,6 @@ class Notice(Said):
 
     text: str = ""
     level: str = "info"
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,7 +134,6 @@ class Tracked(Said):
     """The run has a page at W&B."""
 
     url: str = ""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,7 +142,6 @@ class Saved(Said):
 
     step: int = 0
     stall_s: float | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -164,7 +155,6 @@ class Spiked(Said):
     """The median of the steps before it."""
     examples: tuple[int, ...] = ()
     """Of the tokenised training data: those of the step, or the first of them."""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -173,7 +163,6 @@ class Ended(Said):
 
     status: str = ""
     exit_code: int | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -194,14 +183,11 @@ class VerbFailed(Said):
     exit_code: int = 1
     problems: tuple[ReportedProblem, ...] = ()
     kind: str = field(default="failed", metadata={"name": "class"})
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class VerbDone(Said):
     """A verb has its result, which is all in `others`."""
-
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 Event = (

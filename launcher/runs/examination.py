@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
+from launcher.runs.records import Extensible
 from launcher.runs.results import Metrics
 
 MOST_CLASSES = 100
@@ -109,7 +109,7 @@ class Bootstrap:
 
 
 @dataclass(frozen=True)
-class Examination:
+class Examination(Extensible):
     """evaluated/SPLIT.json."""
 
     split: str
@@ -125,7 +125,6 @@ class Examination:
     wrong: int | None = None
     """How many examples were predicted wrongly; None where nothing is right or wrong."""
     bootstrap: Bootstrap | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
 
     def bounded(self) -> Examination:
         """What a run directory keeps of it."""

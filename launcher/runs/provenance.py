@@ -20,13 +20,13 @@ import platform
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from launcher.runs.directory import RunDir
 from launcher.runs.line_digests import Digests, read_digests
-from launcher.runs.records import make, read_json
+from launcher.runs.records import Extensible, make, read_json
 
 R = TypeVar("R")
 OURS = "launch-encoders"
@@ -35,7 +35,7 @@ _DIST_INFO = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._]*)-(?P<version>[^-]+)
 
 
 @dataclass(frozen=True)
-class Environment:
+class Environment(Extensible):
     """Where an attempt ran."""
 
     python: str
@@ -49,11 +49,10 @@ class Environment:
     """`code_digest` of the launcher package."""
     packages: Mapping[str, str]
     """Version of each installed package by its name in lower case with hyphens."""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class DataFile:
+class DataFile(Extensible):
     """A file of data as it was read."""
 
     split: str
@@ -65,22 +64,20 @@ class DataFile:
     count: int = 0
     each: int = 1
     """Lines that a digest stands for."""
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class HubModel:
+class HubModel(Extensible):
     """A model of the hub as it was at the run's first start."""
 
     name: str
     revision: str
     """Branch, tag or commit that was asked for."""
     commit: str
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class DataUsed:
+class DataUsed(Extensible):
     """What was trained on."""
 
     fingerprint: str
@@ -89,7 +86,6 @@ class DataUsed:
     """By split."""
     labels: tuple[str, ...]
     files: tuple[DataFile, ...]
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_environment(run: RunDir) -> Environment | None:

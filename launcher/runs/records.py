@@ -34,6 +34,14 @@ ONLY_IF_KNOWN = {"only_if_known": True}
 R = TypeVar("R")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Extensible:
+    """A record to which newer versions may have added keys."""
+
+    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """These keys and their values, kept as they are."""
+
+
 def open_regular(path: Path) -> BinaryIO:
     """A file for reading, links not followed. Raises FileNotFoundError, and DamagedFile for a FIFO, device or link."""
     try:
@@ -127,18 +135,18 @@ def make(kind: type[R], tree: Mapping[str, Any], where: str) -> R:
     """A record from a JSON object.
 
     Raises DamagedFile naming the first key that is missing or of another type, or that this version doesn't know where
-    the record has no field `others` to keep it in.
+    the record isn't Extensible.
     """
-    shape = _shape(kind)  # type: ignore[arg-type]  # mypy doubts that classes are hashable
+    fields = _fields(kind)  # type: ignore[arg-type]  # mypy doubts that classes are hashable
     values: dict[str, Any] = {}
-    for name, field in shape.fields.items():
+    for name, field in fields.items():
         if name in tree:
             values[field.name] = field.check(tree[name], name, where)
         elif field.is_required:
             raise DamagedFile(Problem(f"{name} is missing", where=where))
     if len(values) < len(tree):
-        unknown = tree.keys() - shape.fields.keys()
-        if not shape.keeps_others:
+        unknown = tree.keys() - fields.keys()
+        if not issubclass(kind, Extensible):
             raise DamagedFile(Problem(f"has the unknown key {min(unknown)!r}", where=where, remedy=NEWER))
         values["others"] = {key: value for key, value in tree.items() if key in unknown}
     return kind(**values)
@@ -158,14 +166,14 @@ def readable(directory: Path, name: re.Pattern[str], kind: type[R], most: int) -
 
 def tree_of(record: Any) -> dict[str, Any]:
     """A record as plain values for JSON, unknown keys as they came; NaN and infinities become null."""
-    fields = _shape(type(record)).fields  # type: ignore[arg-type]
+    fields = _fields(type(record))  # type: ignore[arg-type]
     values = {name: (getattr(record, field.name), field) for name, field in fields.items()}
     tree = {
         name: _plain(value)
         for name, (value, field) in values.items()
         if value is not None or not field.only_if_known
     }
-    return {**tree, **getattr(record, "others", {})}
+    return {**tree, **record.others} if isinstance(record, Extensible) else tree
 
 
 def named(name: str) -> Any:
@@ -185,29 +193,20 @@ class _Field:
     only_if_known: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class _Shape:
-    fields: Mapping[str, _Field]
-    """By their JSON names, without `others`."""
-    keeps_others: bool
-
-
 @functools.cache
-def _shape(kind: Any) -> _Shape:
-    """What a record is made of, worked out once: lists of many runs make thousands of them."""
+def _fields(kind: Any) -> Mapping[str, _Field]:
+    """The fields of a record but `others`, by their JSON names; worked out once, since lists of runs make thousands."""
     hints, missing = typing.get_type_hints(kind), dataclasses.MISSING
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    known = {
-        field.metadata.get("name", name): _Field(
-            name,
-            _check(hints[name]),
+    return {
+        field.metadata.get("name", field.name): _Field(
+            field.name,
+            _check(hints[field.name]),
             field.default is missing and field.default_factory is missing,
             "only_if_known" in field.metadata,
         )
-        for name, field in fields.items()
-        if name != "others"
+        for field in dataclasses.fields(kind)
+        if field.name != "others"
     }
-    return _Shape(known, "others" in fields)
 
 
 @functools.cache

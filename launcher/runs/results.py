@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from launcher.runs.records import named, tree_of
+from launcher.runs.records import Extensible, named, tree_of
 from launcher.visible import visible
 
 Outcome = Literal["completed", "stopped", "failed", "cancelled"]
@@ -25,7 +25,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Error:
+class Error(Extensible):
     """Why a run failed."""
 
     kind: str = named("class")
@@ -35,7 +35,6 @@ class Error:
     rank: int | None = None
     host: str | None = None
     step: int | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def headline(self) -> str:
@@ -57,18 +56,17 @@ def _shortened(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Predicted:
+class Predicted(Extensible):
     """The plan's figures: bytes of a rank, seconds of a step."""
 
     total: int | None = None
     step_s: float | None = None
     parameters: int | None = None
     trainable_parameters: int | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measured(Extensible):
     """Figures beside the plan's, under its names: bytes of the fullest rank, seconds of a median step."""
 
     total: int | None = None
@@ -77,7 +75,6 @@ class Measured:
     """Share of the time that the threads of a rank were ready to run and other work held the cores, at most."""
     parameters: int | None = None
     trainable_parameters: int | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,16 +105,15 @@ class Tracking:
 
 
 @dataclass(frozen=True)
-class Latency:
+class Latency(Extensible):
     """latency.json: how long the best model takes for one text."""
 
     machine: str
     ms: float
-    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Extensible):
     """result.json; what is not known is null."""
 
     status: Outcome
@@ -144,8 +140,6 @@ class Result:
     tracking: Tracking | None = None
     error: Error | None = None
     job_id: str | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of a newer version, kept as they are."""
 
     def tree(self) -> dict[str, Any]:
         """Plain values for JSON."""

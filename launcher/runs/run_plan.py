@@ -8,14 +8,14 @@ from typing import Any
 
 from launcher import tasks
 from launcher.errors import DamagedFile, Problem, choices
-from launcher.runs.records import make, tree_of
+from launcher.runs.records import Extensible, make, tree_of
 from launcher.runs.results import Predicted
 
 Tree = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class PlannedLayout:
+class PlannedLayout(Extensible):
     """How a global batch is spread."""
 
     global_batch_size: int
@@ -24,20 +24,18 @@ class PlannedLayout:
     gradient_accumulation_steps: int
     max_length: int
     max_tokens: int | None = None
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedSteps:
+class PlannedSteps(Extensible):
     """Length of the training, where that is known before."""
 
     total: int | None
     train_examples: int | None
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedMemory:
+class PlannedMemory(Extensible):
     """Predicted bytes of a rank at the peak of a step; None where the model's shape isn't known."""
 
     total: int | None = None
@@ -45,58 +43,52 @@ class PlannedMemory:
     optimizer: int | None = None
     host: int | None = None
     """In main memory, where something is offloaded."""
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedTraffic:
+class PlannedTraffic(Extensible):
     """What a step sends comes from these."""
 
     parameters: int | None = None
     trainable_parameters: int | None = None
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedThroughput:
+class PlannedThroughput(Extensible):
     """Predicted seconds of a step."""
 
     step_s: float | None
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedRequest:
+class PlannedRequest(Extensible):
     """What is asked of a scheduler."""
 
     requeue: bool
     time: str | None = None
     partition: str | None = None
     options: tuple[str, ...] = ()
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedShape:
+class PlannedShape(Extensible):
     """The shape of a model from scratch."""
 
     family: str
     layers: int
     hidden: int
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedModel:
+class PlannedModel(Extensible):
     """The model by name, or from scratch."""
 
     name: str | None
     scratch: PlannedShape
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedData:
+class PlannedData(Extensible):
     """Where the data are."""
 
     source: str | None
@@ -104,43 +96,38 @@ class PlannedData:
     validation: str | tuple[str, ...] | None
     text: str | tuple[str, ...]
     split: Any = None
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedEvaluation:
+class PlannedEvaluation(Extensible):
     """What chooses the best model."""
 
     metric: str | None
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedWandb:
+class PlannedWandb(Extensible):
     """How the run is tracked."""
 
     mode: str
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedTracking:
+class PlannedTracking(Extensible):
     """Where the run is tracked."""
 
     wandb: PlannedWandb
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedStopping:
+class PlannedStopping(Extensible):
     """When a training ends before its last step."""
 
     patience: int | None
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedTraining:
+class PlannedTraining(Extensible):
     """What advice about a run looks at."""
 
     lr: float
@@ -149,11 +136,10 @@ class PlannedTraining:
     warmup: float | int
     clip: float | None
     early_stopping: PlannedStopping
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedRecipe:
+class PlannedRecipe(Extensible):
     """The recipe within a plan, as far as it is read without the schema."""
 
     task: str
@@ -166,21 +152,19 @@ class PlannedRecipe:
     eval: PlannedEvaluation
     tracking: PlannedTracking
     requeue: bool = True
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class PlannedCluster:
+class PlannedCluster(Extensible):
     """The site, as far as starting a job needs it."""
 
     pass_env: tuple[str, ...] = ()
     spare_nodes: int = 0
     python: str | None = None
-    others: Tree = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class RunPlan:
+class RunPlan(Extensible):
     """plan.json."""
 
     plan_id: str
@@ -206,7 +190,6 @@ class RunPlan:
     cluster: PlannedCluster
     request: PlannedRequest | None = field(metadata={"name": "slurm"})
     """What its job asks of a scheduler; None where it has none."""
-    others: Tree = field(default_factory=dict)
 
     @property
     def passed_variables(self) -> tuple[str, ...]:
