@@ -129,6 +129,11 @@ class RunStopped(LauncherError):
     exit_code = EXIT_STOPPED
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, the name of its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def nearest(word: str, allowed: Sequence[str]) -> str | None:
     """The entry of `allowed` that `word` was probably meant to be, or None."""
     import difflib

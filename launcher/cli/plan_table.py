@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from launcher.cli.output import table
 from launcher.executors.shared.base import Forecast
 from launcher.figures import human_bytes, human_count, human_seconds, moment, quantity
 from launcher.planning.plan import Memory, Plan
@@ -55,7 +56,7 @@ def _rows(plan: Plan, files: Mapping[str, str], forecast: Forecast | None) -> It
     yield "memory", list(_memory(plan.memory))
     yield "traffic", [_traffic(plan)]
     if plan.sharding:
-        yield "sharding", list(_sharding(plan.sharding))
+        yield "sharding", _sharding(plan.sharding)
     if plan.throughput.step_s is not None:
         yield "speed", list(_speed(plan))
     yield "run", [plan.run_dir]
@@ -150,7 +151,7 @@ def _between(speed: Throughput) -> str:
     return f"between {speed.fastest_step_s:.3g} and {speed.slowest_step_s:.3g}"
 
 
-def _sharding(ways: Sequence[Way]) -> Iterator[str]:
+def _sharding(ways: Sequence[Way]) -> list[str]:
     """A line for each way, its columns one below the other; the planned one is marked."""
     rows = [
         (
@@ -163,9 +164,7 @@ def _sharding(ways: Sequence[Way]) -> Iterator[str]:
         )
         for way in ways
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    return table(rows).splitlines()
 
 
 def _way_name(way: Way) -> str:

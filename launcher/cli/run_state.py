@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher import tasks
-from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, shown
+from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, row, shown
 from launcher.errors import DamagedFile, LauncherError, Problem, UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.shared.outcome import ending_of, is_newer, readable_result, without_result
@@ -36,7 +36,6 @@ FINAL = ("completed", "cancelled")
 """A scheduler doesn't start a job again after one of these."""
 ON_NODES = ("running", "completing", "unreachable")
 """A job with one of these is at work, as far as anybody knows."""
-WIDTH = 12
 
 
 @dataclass(frozen=True)
@@ -328,20 +327,20 @@ def state_lines(state: RunState) -> Iterator[str]:
     why = f" ({job.reason})" if job.reason else ""
     yield f"{state.run_id}: {state.status}{why}{where}"
     if job.waits_for is not None:
-        yield _row("waits", job.waits_for)
+        yield row("waits", job.waits_for)
     if state.status == "pending" and job.started_at is not None:
-        yield _row("starts", f"{moment(job.started_at)}, as far as is known")
+        yield row("starts", f"{moment(job.started_at)}, as far as is known")
     yield from _progress_lines(state)
     yield from _health_lines(state)
     yield from _evaluation_lines(state)
     yield from _result_lines(state)
     for node in state.excluded:
         ago = human_seconds(time.time() - node.since)
-        yield _row("without", f"{node.host}, for {ago}: {node.reason}")
-    yield _row("attempts", f"{state.attempts}, the last as {state.executor} job {job_number(job.job_id)}")
-    yield _row("directory", shown(Path(state.run_dir)))
+        yield row("without", f"{node.host}, for {ago}: {node.reason}")
+    yield row("attempts", f"{state.attempts}, the last as {state.executor} job {job_number(job.job_id)}")
+    yield row("directory", shown(Path(state.run_dir)))
     for number, command in enumerate(state.next):
-        yield _row("next" if number == 0 else "", command)
+        yield row("next" if number == 0 else "", command)
 
 
 def stalled(run: RunDir, job: JobState) -> Hang | None:
@@ -357,10 +356,10 @@ def _stall_line(stall: Hang) -> str:
     """What makes no progress, and what follows: much may take a minute, and is no hang for that."""
     bound = stall.bound_s
     if bound is None:
-        return _row("stuck", stall.sentence)
+        return row("stuck", stall.sentence)
     follows = "is being ended" if stall.silent_s > bound else f"is ended after {human_seconds(bound)}"
     label = "stuck" if stall.silent_s > SHOWN_FROM * bound else "quiet"
-    return _row(label, f"{stall.sentence}; the attempt {follows}")
+    return row(label, f"{stall.sentence}; the attempt {follows}")
 
 
 def _health_lines(state: RunState) -> Iterator[str]:
@@ -369,27 +368,27 @@ def _health_lines(state: RunState) -> Iterator[str]:
         yield _stall_line(state.stall)
     times = state.step_times
     if times is not None and times.sentence is not None and state.status in ON_NODES:
-        yield _row("slow", times.sentence)
+        yield row("slow", times.sentence)
 
 
 def _progress_lines(state: RunState) -> Iterator[str]:
     stopping = " (a stop is requested)" if state.stop_requested and state.result is None else ""
     if state.phase and state.phase != "training":
-        yield _row("doing", f"{state.phase}{stopping}")
+        yield row("doing", f"{state.phase}{stopping}")
     if state.step is not None:
         left = f", {human_seconds(state.eta_s)} left" if state.eta_s is not None and not state.stall else ""
-        yield _row("step", f"{state.step} of {state.total or 'unknown'}{left}{stopping}")
+        yield row("step", f"{state.step} of {state.total or 'unknown'}{left}{stopping}")
     if state.loss is not None:
-        yield _row("loss", human_number(state.loss))
+        yield row("loss", human_number(state.loss))
     if state.examples_per_s is not None:
-        yield _row("speed", f"{state.examples_per_s:.0f} examples/s")
+        yield row("speed", f"{state.examples_per_s:.0f} examples/s")
 
 
 def _evaluation_lines(state: RunState) -> Iterator[str]:
     """The newest evaluation of each split, but of the test where the result has it."""
     for split, found in state.evaluations.items():
         if split != "test" or state.result is None or state.result.test is None:
-            yield _row(split, f"{metrics_text(found.metrics)}  (step {found.step})")
+            yield row(split, f"{metrics_text(found.metrics)}  (step {found.step})")
 
 
 def job_number(job_id: str | None) -> str:
@@ -401,9 +400,9 @@ def _result_lines(state: RunState) -> Iterator[str]:
     result = state.result
     if result is not None and result.best is not None:
         best = result.best
-        yield _row("best", f"{best.metric} {human_number(best.value)} at step {best.step}")
+        yield row("best", f"{best.metric} {human_number(best.value)} at step {best.step}")
     if result is not None and result.test is not None:
-        yield _row("test", metrics_text(result.test))
+        yield row("test", metrics_text(result.test))
     error = None if result is None else result.error
     if state.status == "failed" or error is not None:
         yield from cause(error)
@@ -450,7 +449,3 @@ def attempt_records(run: RunDir) -> tuple[list[Attempt], list[str]]:
             records.append(Attempt(number))
             damages.append(str(replace(error.problems[0], remedy=None)))
     return records, damages
-
-
-def _row(name: str, text: str) -> str:
-    return f"  {name:<{WIDTH}}{text}"

@@ -37,22 +37,22 @@ def summary(run: RunDir, plan: RunPlan, result: Result) -> str:
 
 def _completed(run: RunDir, plan: RunPlan, result: Result) -> Iterator[str]:
     yield f"{run.run_id} is trained: {human_count(result.steps)} steps in {human_seconds(result.wall_s)}"
-    yield _row("trained", trained(plan))
+    yield row("trained", trained(plan))
     if step := _step_time(result):
-        yield _row("a step", step)
+        yield row("a step", step)
     best = result.best
     if best is not None:
         value = human_number(best.value)
-        yield _row("best", f"{best.metric} {value} on the validation data (step {best.step})")
+        yield row("best", f"{best.metric} {value} on the validation data (step {best.step})")
     if result.test:
-        yield _row("test", metrics_text(result.test))
+        yield row("test", metrics_text(result.test))
     for name, metrics in (result.extra or {}).items():
         error = metrics.get("error")
-        yield _row(name, f"not evaluated: {error}" if error else metrics_text(metrics))
+        yield row(name, f"not evaluated: {error}" if error else metrics_text(metrics))
     if result.compression:
-        yield _row("compressed", compression_text(result.compression, best.metric if best else None))
-    yield _row("model", shown(run.model) + "   (plain Hugging Face)")
-    yield _row("metrics", shown(run.metrics))
+        yield row("compressed", compression_text(result.compression, best.metric if best else None))
+    yield row("model", shown(run.model) + "   (plain Hugging Face)")
+    yield row("metrics", shown(run.metrics))
     yield from _dashboard(run, plan, result)
     yield "What to try next:"
     yield f"  launch predict {_reference(run)} {_example_text(run)}"
@@ -73,23 +73,23 @@ def _step_time(result: Result) -> str | None:
 
 def _stopped(run: RunDir, result: Result) -> Iterator[str]:
     yield f"{run.run_id} has saved its state and stopped{_at_step(result)}"
-    yield _row("continue", f"launch resume {_reference(run)}")
-    yield _row("metrics", shown(run.metrics))
+    yield row("continue", f"launch resume {_reference(run)}")
+    yield row("metrics", shown(run.metrics))
 
 
 def _cancelled(run: RunDir, result: Result) -> Iterator[str]:
     yield f"{run.run_id} was cancelled{_at_step(result)}"
-    yield _row("continue", f"launch resume {_reference(run)}   (from its newest checkpoint)")
+    yield row("continue", f"launch resume {_reference(run)}   (from its newest checkpoint)")
 
 
 def _failed(run: RunDir, result: Result) -> Iterator[str]:
     yield f"{run.run_id} failed{_at_step(result)}"
     yield from cause(result.error)
-    yield _row("logs", f"launch logs {_reference(run)}")
+    yield row("logs", f"launch logs {_reference(run)}")
     if owed_to_the_recipe(result):
-        yield _row("try again", f"{changed(run)}   (a new run; resume would keep every value)")
+        yield row("try again", f"{changed(run)}   (a new run; resume would keep every value)")
     else:
-        yield _row("continue", f"launch resume {_reference(run)}   (once the cause is mended)")
+        yield row("continue", f"launch resume {_reference(run)}   (once the cause is mended)")
 
 
 def owed_to_the_recipe(result: Result | None) -> bool:
@@ -106,14 +106,12 @@ def changed(run: RunDir) -> str:
 def cause(error: Error | None) -> Iterator[str]:
     """Why a run failed, and what to do about it."""
     if not error:
-        yield _row("cause", "unknown: it was killed before it could say")
+        yield row("cause", "unknown: it was killed before it could say")
         return
-    where = {"rank": error.rank, "host": error.host, "step": error.step}
-    place = ", ".join(f"{key} {value}" for key, value in where.items() if value is not None)
     message = error.message.strip().replace("\n", "\n" + " " * (WIDTH + 2))
-    yield _row("cause", f"{error.kind}{f' ({place})' if place else ''}: {message}")
+    yield row("cause", f"{error.kind}{f' ({error.place})' if error.place else ''}: {message}")
     if error.remedy:
-        yield _row("remedy", error.remedy)
+        yield row("remedy", error.remedy)
 
 
 def trained(plan: RunPlan) -> str:
@@ -158,11 +156,11 @@ def shown(path: Path) -> str:
 
 def _dashboard(run: RunDir, plan: RunPlan, result: Result) -> Iterator[str]:
     if plan.recipe.tracking.wandb.mode == "disabled":
-        yield _row("dashboard", "none: tracking.wandb.mode=disabled")
+        yield row("dashboard", "none: tracking.wandb.mode=disabled")
     elif has_unsent(run):
-        yield _row("dashboard", f"W&B, not sent yet: launch sync {run.run_id} sends it")
+        yield row("dashboard", f"W&B, not sent yet: launch sync {run.run_id} sends it")
     elif page := (result.tracking and result.tracking.url) or wandb_page(run):
-        yield _row("dashboard", page)
+        yield row("dashboard", page)
 
 
 def wandb_page(run: RunDir) -> str | None:
@@ -190,5 +188,6 @@ def _at_step(result: Result) -> str:
     return f" after step {step}" if step else ""
 
 
-def _row(name: str, text: str) -> str:
+def row(name: str, text: str) -> str:
+    """A line of what is said about a run, after its name."""
     return f"  {name:<{WIDTH}}{text}"

@@ -30,6 +30,7 @@ from launcher.executors.shared.base import (
 from launcher.executors.shared.site import Node, Site
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
+from launcher.runs.files import open_to_append
 from launcher.runs.requests import ask_to_end
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ class LocalExecutor:
         """Start job.sh; what it prints goes to logs/job_local.log."""
         with run.locked():
             environment = _with_threads(run, prepare_start(run, self.state(run), os.environ))
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-            with open(os.open(run.job_log("local"), flags, 0o600), "ab") as log:  # noqa: PTH123
+            with os.fdopen(open_to_append(run.job_log("local")), "ab") as log:
                 self._script = subprocess.Popen(
                     ["bash", str(run.job_sh)],
                     stdin=subprocess.DEVNULL,

@@ -242,7 +242,7 @@ class SlurmExecutor:
         asked = [
             (int(cores), int(mebibytes) << 20)
             for name, cores, mebibytes in (row for row in rows if len(row) == 3)
-            if (name.endswith("*") if partition is None else name.rstrip("*") in partition.split(","))
+            if _is_among(name, partition)
         ]
         bound = max if largest else min
         cores, sizes = zip(*asked, strict=True) if asked else ((None,), (None,))
@@ -325,11 +325,15 @@ def _partition_text(line: str) -> str:
     return f"{partition} ({available}): {nodes} nodes {state}, {gpus}"
 
 
+def _is_among(name: str, partition: str | None) -> bool:
+    """Whether sinfo's name of a partition is one of those asked for; the default one, which it stars, where none is."""
+    return name.endswith("*") if partition is None else name.rstrip("*") in partition.split(",")
+
+
 def _partition_gpus(lines: Sequence[str], partition: str | None) -> Iterator[int]:
     for line in lines:
         name, _, resources = line.strip().partition(" ")
-        asked = name.endswith("*") if partition is None else name.rstrip("*") in partition.split(",")
-        if asked:
+        if _is_among(name, partition):
             yield sum(int(count) for count in GPU_RESOURCE.findall(resources))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from launcher.health.processes import Process
+from launcher.runs.files import open_to_append
 
 SIGNAL = signal.SIGUSR2
 """Makes a rank write the Python stacks of all its threads, also while its main thread is in native code."""
@@ -67,5 +68,4 @@ def _append(log: Path, text: str) -> None:
 
 
 def _opened(log: Path) -> BinaryIO:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.fdopen(os.open(log, flags, 0o600), "wb", buffering=0)
+    return os.fdopen(open_to_append(log), "wb", buffering=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
@@ -18,9 +19,9 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ENTITY = re.compile(r"[A-Za-z0-9._-]+")
 
 
-def _name(value: str) -> str:
-    if not value.strip() or len(value) > LONGEST_NAME:
-        raise ValueError(f"must have 1 to {LONGEST_NAME} characters for W&B, and not only blanks")
+def _name(value: str, most: int = LONGEST_NAME) -> str:
+    if not value.strip() or len(value) > most:
+        raise ValueError(f"must have 1 to {most} characters for W&B, and not only blanks")
     return value
 
 
@@ -42,12 +43,6 @@ def _tag(value: str) -> str:
     return value
 
 
-def _job_type(value: str) -> str:
-    if not value.strip() or len(value) > LONGEST_TAG:
-        raise ValueError(f"must have 1 to {LONGEST_TAG} characters for W&B, and not only blanks")
-    return value
-
-
 def _id(value: str) -> str:
     if not ID.fullmatch(value):
         raise ValueError("must be an id of W&B: letters, digits, '-' and '_'")
@@ -57,7 +52,7 @@ def _id(value: str) -> str:
 WandbName = Annotated[Line, AfterValidator(_name)]
 Project = Annotated[Line, AfterValidator(_project)]
 Entity = Annotated[Line, AfterValidator(_entity)]
-JobType = Annotated[Line, AfterValidator(_job_type)]
+JobType = Annotated[Line, AfterValidator(partial(_name, most=LONGEST_TAG))]
 Id = Annotated[Line, AfterValidator(_id)]
 Tag = Annotated[Line, AfterValidator(_tag)]
 

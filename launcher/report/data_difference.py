@@ -27,13 +27,10 @@ MOST_BYTES = 1 << 30
 def data_notes(one: RunDir, two: RunDir) -> Iterator[str]:
     """One line for each thing in which the data differ; none where they are the same."""
     used = read_data_used(one), read_data_used(two)
-    lacking = [run.run_id for run, found in zip((one, two), used, strict=True) if found is None]
-    if lacking:
-        yield f"not recorded by {' and '.join(lacking)}: its training had not begun, or an older launch ran it"
-        return
     first, second = used
-    assert first is not None
-    assert second is not None
+    if first is None or second is None:
+        yield from lacking((one, two), used)
+        return
     told = [*_of_files(Side(one, first), Side(two, second)), *_of_examples(first, second)]
     yield from told
     if not told and first.fingerprint != second.fingerprint:
@@ -83,6 +80,14 @@ def _of_examples(one: DataUsed, two: DataUsed) -> Iterator[str]:
     if one.labels != two.labels:
         only = [sorted({*a.labels} - {*b.labels})[:MOST_SHOWN] for a, b in ((one, two), (two, one))]
         yield f"labels: only in the first {only[0]}, only in the second {only[1]}"
+
+
+def lacking(runs: tuple[RunDir, RunDir], found: tuple[object, object]) -> tuple[str, ...]:
+    """A line where some of two runs have no record of something."""
+    names = [run.run_id for run, record in zip(runs, found, strict=True) if record is None]
+    if not names:
+        return ()
+    return (f"not recorded by {' and '.join(names)}: its training had not begun, or an older launch ran it",)
 
 
 def _of_files(one: Side, two: Side) -> Iterator[str]:

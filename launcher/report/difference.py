@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher.recipe.recipe import leaf_values
-from launcher.report.data_difference import data_notes
+from launcher.report.data_difference import data_notes, lacking
 from launcher.report.sameness import computed_alike
 from launcher.runs.directory import RunDir
 from launcher.runs.drills import Sameness
@@ -113,7 +113,7 @@ def _code(one: RunDir, two: RunDir, here: tuple[Environment | None, Environment 
         }
         for plan, run, found in zip(plans, (one, two), here, strict=True)
     ]
-    return Section("code", tuple(_entries(*sides)), _lacking(here, (one, two)))
+    return Section("code", tuple(_entries(*sides)), lacking((one, two), here))
 
 
 def _patch(run: RunDir) -> str | None:
@@ -125,15 +125,6 @@ def _patch(run: RunDir) -> str | None:
     added = sum(line.startswith("+") and not line.startswith("+++") for line in lines)
     removed = sum(line.startswith("-") and not line.startswith("---") for line in lines)
     return f"{sum(line.startswith('diff --git ') for line in lines)} files, +{added} -{removed} lines"
-
-
-def _lacking(
-    here: tuple[Environment | None, Environment | None], runs: tuple[RunDir, RunDir]
-) -> tuple[str, ...]:
-    names = [run.run_id for run, found in zip(runs, here, strict=True) if found is None]
-    if not names:
-        return ()
-    return (f"not recorded by {' and '.join(names)}: its training had not begun, or an older launch ran it",)
 
 
 def _versions(one: RunDir, two: RunDir, here: tuple[Environment | None, Environment | None]) -> Section:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError
 from launcher.runs.attempt_directory import AttemptDir
-from launcher.runs.files import WORD_BYTES, let_group_list, locked, write_json, write_text
+from launcher.runs.files import WORD_BYTES, let_group_list, locked, open_to_append, write_json, write_text
 from launcher.runs.jobs import Job
 from launcher.runs.records import make, read_json, read_text
 from launcher.secret_values import without_secrets
@@ -277,8 +277,7 @@ class RunDir:
         """Append a line to control/jobs. Raises ValueError where that is no job."""
         if Job.parse(job) is None:
             raise ValueError(f"not a job: {job!r}")
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-        with open(os.open(self.jobs, flags, 0o600), "w") as file:  # noqa: PTH123
+        with os.fdopen(open_to_append(self.jobs), "w") as file:
             file.write(job + "\n")
 
     def stop_requested_by(self) -> str | None:

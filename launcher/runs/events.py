@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from launcher.errors import DamagedFile
+from launcher.runs.files import open_to_append
 from launcher.runs.records import Extensible, make, parse_object, read_json_lines, read_tail
 from launcher.runs.results import Metrics
 
@@ -260,10 +261,9 @@ def append_notice(path: Path, attempt: int, text: str) -> None:
         "level": "warning",
         "text": text,
     }
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     with (
         contextlib.suppress(OSError),
-        os.fdopen(os.open(path, flags, 0o600), "w", errors="backslashreplace") as file,
+        os.fdopen(open_to_append(path), "w", errors="backslashreplace") as file,
     ):
         file.write(json.dumps(event, ensure_ascii=False) + "\n")
 

@@ -41,6 +41,11 @@ def write_text(path: Path, text: str, mode: int = 0o600) -> None:
             raise
 
 
+def open_to_append(path: Path) -> int:
+    """A descriptor of a file that is written at its end, made where there is none; links are not followed. Raises OSError."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
     """Let an OSError name this file: one of writing names none, and one of a temporary file names that."""

@@ -37,10 +37,15 @@ class Error(Extensible):
     step: int | None = None
 
     @property
+    def place(self) -> str:
+        """Where it failed, as far as that is known: `rank 3, host n2, step 40`."""
+        places = {"rank": self.rank, "host": self.host, "step": self.step}
+        return ", ".join(f"{name} {value}" for name, value in places.items() if value is not None)
+
+    @property
     def headline(self) -> str:
         """Class and place."""
-        places = (("rank", self.rank), ("host", self.host), ("step", self.step))
-        return ", ".join([self.kind, *(f"{name} {value}" for name, value in places if value is not None)])
+        return f"{self.kind}, {self.place}" if self.place else self.kind
 
     def sentence(self) -> str:
         """Class, place, cause and remedy on one line, without any character that a terminal would obey."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import RunFailed, UserError, nearest
+from launcher.errors import RunFailed, UserError, first_line, nearest
 from launcher.families import kind_of, known_names, shape_of
 from launcher.planning.model_files import ADAPTER, NO_MODELS, WEIGHTS, adapter_alone, fetching_remedy
 from launcher.train.compat.empty_weights import empty_weights
@@ -129,7 +129,7 @@ def local_first(load: Any, name: str, revision: str | None, **kwargs: Any) -> An
         if not isinstance(error, OSError):
             raise
         if Path(name).is_dir():
-            raise RunFailed("model", f"{name}: {_first_line(error)}") from None
+            raise RunFailed("model", f"{name}: {first_line(error)}") from None
     try:
         wait_for_hub()
         return load(name, **arguments)
@@ -157,7 +157,7 @@ def _of_its_files(name: str, error: Exception) -> RunFailed | None:
             "copy or download it again; or load it where you trust it, and save it with save_pretrained",
         )
     if isinstance(error, ValueError | ImportError | SafetensorError):
-        return RunFailed("model", f"{name}: {_first_line(error)}")
+        return RunFailed("model", f"{name}: {first_line(error)}")
     return None
 
 
@@ -187,10 +187,10 @@ def _not_to_be_had(name: str, revision: str | None, error: BaseException) -> Run
         return RunFailed("model", f"{name} {fault.message}", fault.remedy)
     if isinstance(error, FileNotFoundError) or "does not appear to have a file" in str(error):
         remedy = f"give a model of transformers, with config.json and {' or '.join(WEIGHTS)}"
-        return RunFailed("model", _first_line(error), remedy)
+        return RunFailed("model", first_line(error), remedy)
     return RunFailed(
         "model",
-        f"{name} is neither in the local hub cache nor to be had from the hub: {_first_line(error)}",
+        f"{name} is neither in the local hub cache nor to be had from the hub: {first_line(error)}",
         f"{fetching_remedy(os.environ, NO_MODELS)}, or give a directory as model.name",
     )
 
@@ -200,8 +200,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -10,6 +10,7 @@ import click
 from launcher.cli import options
 
 if TYPE_CHECKING:
+    from launcher.drafts.profile import ProfileDraft
     from launcher.drafts.recipe import Draft
 
 STDOUT = "-"
@@ -111,12 +112,8 @@ def _write_recipe(data: list[Path], assignments: list[str], target: Path | None,
     from launcher.drafts.recipe import draft_recipe
 
     draft = draft_recipe(data, assignments, target.parent if target else Path.cwd(), Path.cwd())
-    document = {
-        "path": str(target) if target else None,
-        "keys": {key: {"value": said.value, "why": said.why} for key, said in draft.keys.items()},
-        "other_tasks": [{"task": name, "why": guess.why} for name, guess in draft.rejected],
-    }
-    _give(draft.text, target, document, as_json=as_json)
+    others = {"other_tasks": [{"task": name, "why": guess.why} for name, guess in draft.rejected]}
+    _give(draft, target, others, as_json=as_json)
     if target and not as_json:
         _say_what_next(draft, target)
 
@@ -137,13 +134,8 @@ def _taken_over(
 
     target = _target(output, _name(settings[0]), force=force)
     draft, taken = draft_from(settings, data, words, target.parent if target else Path.cwd(), Path.cwd())
-    document = {
-        "path": str(target) if target else None,
-        "keys": {key: {"value": said.value, "why": said.why} for key, said in draft.keys.items()},
-        "fields": [asdict(fate) for fate in taken.fates],
-        "unset": taken.unset,
-    }
-    _give(draft.text, target, document, as_json=as_json)
+    others = {"fields": [asdict(fate) for fate in taken.fates], "unset": taken.unset}
+    _give(draft, target, others, as_json=as_json)
     if as_json:
         return
     for fate in sorted(taken.fates, key=lambda fate: not fate.keys):
@@ -176,13 +168,8 @@ def _profile(words: list[str], output: str | None, *, tries: bool, force: bool, 
         say("asked the scheduler; a job of a minute tries it on a node")
     python = next((word.partition("=")[2] for word in words if word.startswith("python=")), sys.executable)
     draft = draft_profile(site, words, executor.probe if tries else None, python, Path.cwd())
-    document = {
-        "path": str(target) if target else None,
-        "keys": {key: {"value": said.value, "why": said.why} for key, said in draft.keys.items()},
-        "tried_on": draft.node.host if draft.node else None,
-        "trouble": draft.trouble,
-    }
-    _give(draft.text, target, document, as_json=as_json)
+    others = {"tried_on": draft.node.host if draft.node else None, "trouble": draft.trouble}
+    _give(draft, target, others, as_json=as_json)
     if as_json:
         return
     tried = f"tried on {draft.node.host}" if draft.node else "not tried"
@@ -226,18 +213,20 @@ def _target(output: str | None, default: str, *, force: bool) -> Path | None:
     return target
 
 
-def _give(text: str, target: Path | None, document: dict[str, Any], *, as_json: bool) -> None:
-    """Write the file, or print it; on stdout stands the file's path, or the document."""
+def _give(draft: Draft | ProfileDraft, target: Path | None, others: dict[str, Any], *, as_json: bool) -> None:
+    """Write the file, or print it; on stdout stands the file's path, or the document with what else it has to say."""
     from launcher.cli.output import show, show_json
     from launcher.runs.files import write_text
 
     if target is not None:
         target.parent.mkdir(exist_ok=True)
-        write_text(target, text, mode=0o644)
+        write_text(target, draft.text, mode=0o644)
     if as_json:
-        show_json(document | ({} if target else {"text": text}))
+        keys = {key: {"value": said.value, "why": said.why} for key, said in draft.keys.items()}
+        text = {} if target else {"text": draft.text}
+        show_json({"path": str(target) if target else None, "keys": keys, **others, **text})
     else:
-        show(str(target) if target else text.rstrip("\n"))
+        show(str(target) if target else draft.text.rstrip("\n"))
 
 
 def _say_what_next(draft: Draft, target: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from launcher.errors import RunFailed
+from launcher.errors import RunFailed, first_line
 from launcher.reading.files import content_hash
 
 BATCH = 16
@@ -54,8 +54,7 @@ def _load(directory: str) -> Any:
             tokenizer = MarianTokenizer.from_pretrained(directory, local_files_only=True)
         model = MarianMTModel.from_pretrained(directory, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        text = f"data.augment.back_translation: {directory} is no Marian model: {cause}"
+        text = f"data.augment.back_translation: {directory} is no Marian model: {first_line(error)}"
         raise RunFailed(
             "data", text, "give two directories of Marian models, such as opus-mt-en-de and opus-mt-de-en"
         ) from None

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from launcher import tasks
-from launcher.errors import RunFailed
+from launcher.errors import RunFailed, first_line
 from launcher.families import find
 from launcher.families.shared.names import DropoutKeys, Sizes
 from launcher.planning.model_files import adapter_beside
@@ -269,7 +269,7 @@ def save_model(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise RunFailed(
-            "checkpoint", f"the model could not be written: {_first_line(error)}", FREE_SPACE
+            "checkpoint", f"the model could not be written: {first_line(error)}", FREE_SPACE
         ) from error
 
 
@@ -298,8 +298,3 @@ def _put_in_place(staging: Path, directory: Path) -> None:
     staging.rename(directory)
     sync(directory.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

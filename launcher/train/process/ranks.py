@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from launcher.errors import RunFailed
+from launcher.errors import RunFailed, first_line
 from launcher.planning.plan import Plan
 from launcher.train.process.heartbeat import Heartbeat
 
@@ -137,7 +137,7 @@ def _why_none() -> str:
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
     except (AssertionError, RuntimeError) as error:
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     return "it doesn't say why"
 
 

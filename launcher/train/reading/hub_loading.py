@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.data_source import name_and_config
-from launcher.errors import RunFailed, choices
+from launcher.errors import RunFailed, choices, first_line
 from launcher.planning.model_files import NO_DATA, fetching_remedy
 from launcher.train.hub import wait_for_hub
 
@@ -52,8 +52,7 @@ def _not_loaded(source: str, error: BaseException) -> RunFailed:
     in_directory = Path(path).exists()
     if str(error).startswith("An error occurred while generating") and error.__cause__ is not None:
         error = error.__cause__
-    text = str(error).strip()
-    cause = (text.splitlines() or [type(error).__name__])[0]
+    text, cause = str(error), first_line(error)
     remedy = f"check data.source (id or id:config); or {fetching_remedy(os.environ, NO_DATA)}"
     if in_directory:
         remedy = "or name its files: data.train=FILE data.validation=FILE"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from launcher.errors import EXIT_OK, EXIT_STOPPED, DamagedFile, Problem, RunFailed, UserError
+from launcher.errors import EXIT_OK, EXIT_STOPPED, DamagedFile, Problem, RunFailed, UserError, first_line
 from launcher.planning.plan import Plan
 from launcher.planning.recorded_plan import recorded_plan
 from launcher.recipe.recipe import leaf_values
@@ -203,7 +203,7 @@ class MLflow:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - it has errors of its own, of its server and of its database
-            raise RunFailed("tracking", f"MLflow at {self._shown}: {_first_line(error)}") from None
+            raise RunFailed("tracking", f"MLflow at {self._shown}: {_said(error)}") from None
 
     def _find(self, run: RunDir, plan: Plan) -> str:
         """The run of this id, made where there is none."""
@@ -259,9 +259,9 @@ def _missing(extra: str) -> UserError:
     return UserError(Problem(f"needs the package {extra}", field="--to", value=extra, remedy=remedy))
 
 
-def _first_line(error: Exception) -> str:
+def _said(error: Exception) -> str:
     """What it says, which may name the server as it was given."""
-    return _without_password((str(error).splitlines() or [type(error).__name__])[0])[:300]
+    return _without_password(first_line(error))[:300]
 
 
 def _without_password(text: str) -> str:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import torch
 
+from launcher.errors import first_line
 from launcher.train.compat import abandoned_capture
 from launcher.train.packed.packing import PackedCollate
 from launcher.train.step.plain import Plain
@@ -213,5 +214,4 @@ class GraphedSteps:
         self._buckets.clear()
         self.strategy.discard()
         self.recorder.discard()
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
-        self.notice(f"steps are not CUDA graphs any more: {cause}")
+        self.notice(f"steps are not CUDA graphs any more: {first_line(error)}")

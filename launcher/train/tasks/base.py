@@ -7,7 +7,7 @@ specification by the same name in `launcher.tasks`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar
@@ -347,6 +347,16 @@ def softmax(logits: Array) -> Array:
 def sigmoid(logits: Array) -> Array:
     """Logistic function in float64, without overflow."""
     return 0.5 + 0.5 * np.tanh(0.5 * logits.astype(np.float64))
+
+
+def with_probabilities(
+    predictions: Iterable[Any], probabilities: Array, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """n predictions, each beside the probabilities of all labels by name, out of (n, L)."""
+    return [
+        {"prediction": prediction, "probabilities": dict(zip(names, map(float, row), strict=True))}
+        for prediction, row in zip(predictions, probabilities, strict=True)
+    ]
 
 
 def in_order(positions: Sequence[Indices], parts: Sequence[Scores], examples: int) -> Scores:

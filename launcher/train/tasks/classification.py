@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from launcher.tasks.shared.rows import Row
-from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, softmax
+from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, softmax, with_probabilities
 from launcher.train.tasks.confusion import accuracy, confusion_matrix, f1_by_class, macro_f1, mcc
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.tasks.losses import class_weights, cross_entropy
@@ -69,13 +69,8 @@ class Classification(LabelledTask):
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]
     ) -> list[dict[str, Any]]:
         assert isinstance(scores, np.ndarray)
-        return [
-            {
-                "prediction": label_names[int(row.argmax())],
-                "probabilities": {name: float(p) for name, p in zip(label_names, row, strict=True)},
-            }
-            for row in softmax(scores)
-        ]
+        chances = softmax(scores)
+        return with_probabilities((label_names[i] for i in chances.argmax(axis=-1)), chances, label_names)
 
 
 TASK = Classification

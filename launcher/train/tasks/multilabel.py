@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
-from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, named_classes, sigmoid
+from launcher.train.tasks.base import (
+    Array,
+    MicroBatch,
+    Resampling,
+    Scores,
+    named_classes,
+    sigmoid,
+    with_probabilities,
+)
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.tasks.losses import binary_cross_entropy, positive_weights, yes_or_no
 from launcher.train.tasks.outcomes import Certainty, Outcomes, figures
@@ -120,13 +128,8 @@ class MultiLabel(LabelledTask):
     ) -> list[dict[str, Any]]:
         assert isinstance(scores, np.ndarray)
         found = sigmoid(scores)
-        return [
-            {
-                "prediction": list(compress(label_names, holds)),
-                "probabilities": {name: float(p) for name, p in zip(label_names, row, strict=True)},
-            }
-            for row, holds in zip(found, self._holds(found).tolist(), strict=True)
-        ]
+        predictions = (list(compress(label_names, holds)) for holds in self._holds(found).tolist())
+        return with_probabilities(predictions, found, label_names)
 
 
 def best_thresholds(probabilities: Array, truth: Array) -> list[float]:

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from launcher.tasks.shared.rows import Row
-from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid
+from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid, with_probabilities
 from launcher.train.tasks.extra_head import NAME
 from launcher.train.tasks.losses import yes_or_no
 from launcher.train.tasks.outcomes import Outcomes, one_of_several
@@ -98,13 +98,8 @@ class Ordinal(Task):
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]
     ) -> list[dict[str, Any]]:
         assert isinstance(scores, np.ndarray)
-        return [
-            {
-                "prediction": label_names[int(rank)],
-                "probabilities": {name: float(p) for name, p in zip(label_names, row, strict=True)},
-            }
-            for rank, row in zip(ranks(scores), probabilities(scores), strict=True)
-        ]
+        predictions = (label_names[rank] for rank in ranks(scores))
+        return with_probabilities(predictions, probabilities(scores), label_names)
 
 
 def ranks(logits: Array) -> Array:

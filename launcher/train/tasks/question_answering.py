@@ -122,9 +122,7 @@ class QuestionAnswering(Task):
         return split.records.all
 
     def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
-        predicted = [
-            self._answer(found, record["context"])[0] for found, record in zip(scores, truth, strict=True)
-        ]
+        predicted = self._texts(scores, truth)
         pairs = [(text, record["answers"] or [""]) for text, record in zip(predicted, truth, strict=True)]
         how = self.recipe.qa.f1
         values = {
@@ -138,6 +136,12 @@ class QuestionAnswering(Task):
             values["answerable_accuracy"] = float(np.mean(right))
         return values
 
+    def _texts(self, scores: Scores, truth: Any) -> list[str]:
+        """The answer to each question, empty for none."""
+        return [
+            self._answer(found, record["context"])[0] for found, record in zip(scores, truth, strict=True)
+        ]
+
     def resampling(self, scores: Scores, truth: Any) -> Resampling:
         """Every metric is a mean over questions."""
         each = [self.metrics([found], [record]) for found, record in zip(scores, truth, strict=True)]
@@ -147,9 +151,7 @@ class QuestionAnswering(Task):
         )
 
     def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
-        predicted = [
-            self._answer(found, record["context"])[0] for found, record in zip(scores, truth, strict=True)
-        ]
+        predicted = self._texts(scores, truth)
         known, how = [record["answers"] or [""] for record in truth], self.recipe.qa.f1
         overlaps = [f1(text, answers, how) for text, answers in zip(predicted, known, strict=True)]
         exact = [exact_match(text, answers, how) for text, answers in zip(predicted, known, strict=True)]

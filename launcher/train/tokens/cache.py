@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.errors import RunFailed, RunStopped
+from launcher.runs.synced_files import sync
 from launcher.train.process.file_locks import lock
 from launcher.train.tokens.encoder import Tokens
 
@@ -201,7 +202,7 @@ def _staging(directory: Path) -> str:
 def _write_meta(staging: Path, built: Built) -> None:
     files = {}
     for path in sorted(staging.iterdir()):
-        _sync(path)
+        sync(path)
         files[path.name] = path.stat().st_size
     meta = {
         "files": files,
@@ -211,8 +212,8 @@ def _write_meta(staging: Path, built: Built) -> None:
     }
     path = staging / "meta.json"
     path.write_text(json.dumps(meta, ensure_ascii=False, indent=2), encoding="utf-8")
-    _sync(path)
-    _sync(staging)
+    sync(path)
+    sync(staging)
 
 
 def _publish(staging: Path, directory: Path) -> None:
@@ -226,7 +227,7 @@ def _publish(staging: Path, directory: Path) -> None:
             directory.rename(damaged / "damaged")
         staging.rename(directory)
         shutil.rmtree(damaged, ignore_errors=True)
-    _sync(directory.parent)
+    sync(directory.parent)
 
 
 def _sweep(directory: Path) -> None:
@@ -253,14 +254,6 @@ def _acquire(descriptor: int, stop: Callable[[], bool], on_wait: Callable[[], No
     if held is False:
         raise RunStopped("stopped while the data were being tokenised")
     return held is not None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class SplitWriter:

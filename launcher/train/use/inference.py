@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from launcher.engine.attempts import taken_before
-from launcher.errors import Problem, RunFailed, UserError
+from launcher.errors import Problem, RunFailed, UserError, first_line
 from launcher.planning.model_files import model_faults
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
@@ -207,8 +207,7 @@ def _load_model(auto_class: str, directory: Path, *, own: bool) -> Any:  # a Pre
                 directory, dtype=torch.float32, output_loading_info=True
             )
     except Exception as error:  # whatever a damaged file makes of the libraries that read it
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise _damaged(directory, f"the model can't be loaded: {cause}") from error
+        raise _damaged(directory, f"the model can't be loaded: {first_line(error)}") from error
     if own and (missing := sorted(report["missing_keys"])):
         raise _damaged(directory, f"the model lacks {len(missing)} weights, such as {missing[0]}")
     return model
