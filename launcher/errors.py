@@ -151,6 +151,6 @@ def choices(word: str, allowed: Sequence[str]) -> str:
     return f"did you mean {guess}? {listed}" if guess else listed
 
 
-def _shorten(value: object, limit: int = 80) -> str:
+def _shorten(value: object) -> str:
     text = str(value).replace("\n", "\\n")
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
+from launcher.report.markup import escaped
 from launcher.runs.verb_results import Explanation, Word
-from launcher.visible import visible
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -28,7 +27,7 @@ span.word {{ padding: 0.15em 0.2em; border-radius: 0.2em; }}
 
 def page(title: str, explanations: Sequence[Explanation]) -> str:
     """A complete HTML document, with nothing to fetch."""
-    return PAGE.format(title=_shown(title), body="\n".join(map(_section, explanations)))
+    return PAGE.format(title=escaped(title), body="\n".join(map(_section, explanations)))
 
 
 def headline(explanation: Explanation) -> str:
@@ -46,7 +45,7 @@ def strengths(words: Sequence[Word]) -> list[float]:
 
 
 def _section(explanation: Explanation) -> str:
-    return f"<h2>{_shown(headline(explanation))}</h2>\n<p>{' '.join(_spans(explanation.words))}</p>"
+    return f"<h2>{escaped(headline(explanation))}</h2>\n<p>{' '.join(_spans(explanation.words))}</p>"
 
 
 def spans(words: Sequence[Word]) -> str:
@@ -62,8 +61,4 @@ def _spans(words: Sequence[Word]) -> Iterator[str]:
             yield "</p><p>"
         colour = "34, 139, 34" if strength > 0 else "200, 30, 30"
         style = f"background: rgba({colour}, {abs(strength) * 0.8:.2f})"
-        yield f'<span class="word" style="{style}" title="{word.score:+.4f}">{_shown(word.text)}</span>'
-
-
-def _shown(text: str) -> str:
-    return escape(visible(text))
+        yield f'<span class="word" style="{style}" title="{word.score:+.4f}">{escaped(word.text)}</span>'

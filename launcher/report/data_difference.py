@@ -15,6 +15,7 @@ from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir
 from launcher.runs.line_digests import Change, changes
 from launcher.runs.provenance import DataFile, DataUsed, digests_of_file, read_data_used
+from launcher.visible import shortened
 
 MOST_SHOWN = 5
 """Changes that are named; the others are counted."""
@@ -119,7 +120,7 @@ def _of_file(
         for side, file, lines, sign in ((one, a, change.before, "-"), (two, b, change.after, "+")):
             text = side.line(file, lines[0]) if len(lines) == 1 else None
             if text is not None:
-                yield f"    {sign} {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}"
+                yield f"    {sign} {shortened(text, LONGEST)}"
     if len(found) > MOST_SHOWN:
         yield f"{name}: {len(found) - MOST_SHOWN} more changes"
 

@@ -6,8 +6,8 @@ Colours come from the page's style where there is one; a file of its own has the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
+from launcher.report.markup import escaped, svg
 from launcher.runs.examination import Calibration, Confusion
 from launcher.visible import columns_of, shortened, visible
 
@@ -15,7 +15,10 @@ MOST_NUMBERED = 25
 """Classes up to which each cell has its number."""
 MOST_DRAWN = 100
 MOST_NAME = 16
-COLOURS = "--text:#1b1f24;--soft:#57606a;--line:#d0d7de;--back:#ffffff;--c0:#0550ae;--c1:#c2510c"
+ALONE = (
+    "--text:#1b1f24;--soft:#57606a;--line:#d0d7de;--back:#ffffff;--c0:#0550ae;--c1:#c2510c;background:#fff"
+)
+"""Style of a picture in a file of its own."""
 
 
 def confusion_svg(confusion: Confusion, title: str, *, alone: bool = False) -> str:
@@ -29,7 +32,7 @@ def confusion_svg(confusion: Confusion, title: str, *, alone: bool = False) -> s
     parts = [_text(4, 14, title, 13, "start")]
     parts += _names(names, margin, cell, letters)
     parts += _cells(confusion, size, margin, cell)
-    return _svg(width, margin + 20 + cell * size + 24, parts, title, alone)
+    return svg(width, margin + 20 + cell * size + 24, parts, title, ALONE if alone else "")
 
 
 def reliability_svg(calibration: Calibration, title: str, *, alone: bool = False) -> str:
@@ -66,7 +69,7 @@ def reliability_svg(calibration: Calibration, title: str, *, alone: bool = False
         f'transform="rotate(-90 12 {top + side / 2})">{up}</text>'
     )
     width = left + max(side + 12, 12 * _ems(title) + 8)
-    return _svg(width, top + side + 44, parts, title, alone)
+    return svg(width, top + side + 44, parts, title, ALONE if alone else "")
 
 
 def _names(names: Sequence[str], margin: float, cell: int, letters: int) -> Iterator[str]:
@@ -77,7 +80,7 @@ def _names(names: Sequence[str], margin: float, cell: int, letters: int) -> Iter
         x, top = middle + letters / 3, margin + 14
         yield (
             f'<text x="{x:.1f}" y="{top:.1f}" font-size="{letters}" fill="var(--text)" '
-            f'transform="rotate(-90 {x:.1f} {top:.1f})">{_shown(name)}</text>'
+            f'transform="rotate(-90 {x:.1f} {top:.1f})">{escaped(name)}</text>'
         )
     below = margin + 20 + cell * len(names) + 16
     yield _text(4, below, "rows: true, columns: predicted", 11, "start")
@@ -95,7 +98,7 @@ def _cells(confusion: Confusion, size: int, margin: float, cell: int) -> Iterato
                 continue
             x, y, share = margin + cell * column, margin + 20 + cell * row, count / total
             colour = "--c0" if row == column else "--c1"
-            names = _shown(
+            names = escaped(
                 f"{confusion.names[row]} taken for {confusion.names[column]}: {count} ({share:.1%})"
             )
             yield (
@@ -109,16 +112,8 @@ def _cells(confusion: Confusion, size: int, margin: float, cell: int) -> Iterato
                 )
 
 
-def _svg(width: float, height: float, parts: Sequence[str], title: str, alone: bool) -> str:
-    style = f' style="{COLOURS};background:#fff"' if alone else ""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}"'
-    size = f' width="{width:.0f}" height="{height:.0f}" role="img" aria-label="{_shown(title)}"'
-    font = ' font-family="system-ui, sans-serif"'
-    return f"{head}{size}{font}{style}>{''.join(parts)}</svg>"
-
-
 def _text(x: float, y: float, text: str, size: float, anchor: str, ink: str = "var(--text)") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{ink}" text-anchor="{anchor}">{_shown(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{ink}" text-anchor="{anchor}">{escaped(text)}</text>'
 
 
 def _short(name: str) -> str:
@@ -128,7 +123,3 @@ def _short(name: str) -> str:
 def _ems(text: str) -> float:
     """How wide a text is at most, by the size of its letters: those of Chinese, Japanese and Korean are as wide as high."""
     return 0.62 * len(text) + 0.38 * (columns_of(text) - len(text))
-
-
-def _shown(text: str) -> str:
-    return escape(visible(text))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from html import escape
 
 from launcher.figures import human_seconds
+from launcher.report.markup import escaped, svg
 from launcher.runs.attempts import Attempt
-from launcher.visible import visible
+from launcher.visible import shortened
 
 WIDTH, ROW = 640, 24
 LEFT, RIGHT = 34, 150
@@ -41,26 +41,15 @@ def timeline(attempts: Sequence[Attempt], causes: Sequence[str]) -> str:
         parts.append(
             f'<text x="{LEFT - 8}" y="{y + 13}" font-size="12" fill="var(--text)" text-anchor="end">{attempt.number}</text>'
             f'<rect x="{x:.1f}" y="{y + 2}" width="{width:.1f}" height="{ROW - 8}" rx="3" '
-            f'fill="var({COLOURS.get(status, "--soft")})"><title>{_shown(said)}, {human_seconds(over - begun)}</title></rect>'
-            f'<text x="{x + width + 6:.1f}" y="{y + 13}" font-size="12" fill="var(--text)">{_shown(_short(said))}</text>'
+            f'fill="var({COLOURS.get(status, "--soft")})"><title>{escaped(said)}, {human_seconds(over - begun)}</title></rect>'
+            f'<text x="{x + width + 6:.1f}" y="{y + 13}" font-size="12" fill="var(--text)">{escaped(shortened(said, 24))}</text>'
         )
     below = 6 + ROW * len(known) + 14
     parts.append(_moment(LEFT, below, start, "start"))
     parts.append(_moment(WIDTH - RIGHT, below, end, "end"))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {below + 6}" width="{WIDTH}" height="{below + 6}" '
-        f'role="img" aria-label="Attempts over time" font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
-    )
+    return svg(WIDTH, below + 6, parts, "Attempts over time")
 
 
 def _moment(x: float, y: float, unix_s: float, anchor: str) -> str:
     text = f"{dt.datetime.fromtimestamp(unix_s).astimezone():%Y-%m-%d %H:%M:%S}"
     return f'<text x="{x:.1f}" y="{y}" font-size="11" fill="var(--soft)" text-anchor="{anchor}">{text}</text>'
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 24 else f"{text[:23]}…"
-
-
-def _shown(text: str) -> str:
-    return escape(visible(text))

@@ -6,15 +6,15 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from launcher import tasks
 from launcher.errors import LauncherError
 from launcher.figures import human_number, quantity
 from launcher.report.comparison import Comparison, compare, figures
+from launcher.report.markup import escaped, svg
 from launcher.report.significance import TEST
 from launcher.runs.directory import RunDir
-from launcher.visible import visible
+from launcher.visible import shortened
 
 SIDE, HEIGHT = 300, 200
 LEFT, TOP = 54, 26
@@ -105,7 +105,7 @@ def _effect(title: str, groups: Mapping[str, Sequence[float]]) -> str:
     def place(figure: float) -> float:
         return TOP + HEIGHT * (high - figure) / (high - low)
 
-    parts = [f'<text x="{LEFT}" y="14" font-size="13" fill="var(--text)">{_shown(title)}</text>']
+    parts = [f'<text x="{LEFT}" y="14" font-size="13" fill="var(--text)">{escaped(title)}</text>']
     for figure, written in ticks(low, high):
         parts.append(f'<path d="M{LEFT} {place(figure):.1f}h{SIDE}" stroke="var(--line)"/>')
         parts.append(
@@ -123,18 +123,9 @@ def _effect(title: str, groups: Mapping[str, Sequence[float]]) -> str:
             f"<title>{figure:.4f}</title></circle>"
             for figure in found
         ]
-        letters = max(4, int(step / 6.5))
-        name = value if len(value) <= letters else f"{value[: letters - 1]}…"
+        name = shortened(value, max(4, int(step / 6.5)))
         parts.append(
             f'<text x="{x:.1f}" y="{TOP + HEIGHT + 16}" font-size="11" fill="var(--text)" text-anchor="middle">'
-            f"{_shown(name)}</text>"
+            f"{escaped(name)}</text>"
         )
-    width, height = LEFT + SIDE + 10, TOP + HEIGHT + 26
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" aria-label="{_shown(title)}" font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
-    )
-
-
-def _shown(text: str) -> str:
-    return escape(visible(text))
+    return svg(LEFT + SIDE + 10, TOP + HEIGHT + 26, parts, title)

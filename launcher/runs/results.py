@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from launcher.runs.records import Extensible, named, tree_of
-from launcher.visible import visible
+from launcher.visible import shortened, visible
 
 Outcome = Literal["completed", "stopped", "failed", "cancelled"]
 Metrics = Mapping[str, float | None]
@@ -52,12 +52,8 @@ class Error(Extensible):
         where = {"rank": self.rank, "on": self.host, "step": self.step}
         place = " ".join(f"{key} {value}" for key, value in where.items() if value is not None)
         cause = visible(" ".join(self.message.split()))
-        told = f"{self.kind}{f' ({place})' if place else ''}: {_shortened(cause)}"
+        told = f"{self.kind}{f' ({place})' if place else ''}: {shortened(cause, LONGEST_CAUSE)}"
         return f"{told} -> {self.remedy}" if self.remedy else told
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_CAUSE else f"{text[: LONGEST_CAUSE - 1]}…"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from launcher.visible import shortened
+
 Value = str | int | float | list[Any] | None
 """What a cell may hold: text formats give strings, the others what was written."""
 
@@ -56,4 +58,4 @@ def text_mistake(value: object) -> str | None:
 def shown(value: object) -> str:
     """A cell as messages show it."""
     text = "an empty cell" if value is None or value == "" else repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"
+    return shortened(text, 60)

@@ -18,6 +18,7 @@ from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source
 from launcher.train.reading.splits import Part
+from launcher.visible import shortened
 
 EXAMPLES = 3
 """Places named for each finding; the others are counted."""
@@ -190,8 +191,7 @@ def _is_conll(recipe: Recipe, name: str) -> bool:
 
 
 def _shortened(text: str) -> str:
-    line = " ".join(text[: 2 * EXCERPT].split())
-    return line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…"
+    return shortened(" ".join(text[: 2 * EXCERPT].split()), EXCERPT)
 
 
 def _oddities(texts: Sequence[str]) -> dict[str, Callable[[], str]]:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from launcher.errors import UserError
 from launcher.train.record.tracking import TrackingSettings
+from launcher.visible import shortened
 
 KNOWN = "known_to"
 """File beside the run's: the server that has its name and tags."""
@@ -241,5 +242,4 @@ def was_deleted(error: object) -> bool:
 
 
 def one_line(error: object) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:199] + "…"
+    return shortened(" ".join(str(error).split()) or type(error).__name__, 200)

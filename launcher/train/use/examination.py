@@ -16,6 +16,7 @@ from launcher.train.tasks import Task
 from launcher.train.tasks.base import Scores
 from launcher.train.tasks.outcomes import Outcomes
 from launcher.train.tokens.cache import TokenSplit
+from launcher.visible import shortened
 
 
 def examine(
@@ -61,8 +62,8 @@ def _mistakes(outcomes: Outcomes, tokenizer: Any, split: TokenSplit, *, choices:
     return [
         Mistake(
             (texts_and_choices if choices else texts_of)(tokenizer, split, index),
-            _shortened(outcomes.expected[index]),
-            _shortened(outcomes.predicted[index]),
+            shortened(outcomes.expected[index], MOST_LETTERS),
+            shortened(outcomes.predicted[index], MOST_LETTERS),
             None if outcomes.confidence is None else float(outcomes.confidence[index]),
         )
         for index in map(int, worst)
@@ -90,8 +91,4 @@ def _texts(tokenizer: Any, split: TokenSplit, sequence: int) -> tuple[str, ...]:
     ids = np.asarray(split.ids[split.offsets[sequence] : split.offsets[sequence + 1]])
     ends = np.flatnonzero(np.isin(ids, [token for token in (tokenizer.sep_token_id,) if token is not None]))
     parts = (tokenizer.decode(part, skip_special_tokens=True).strip() for part in np.split(ids, ends))
-    return tuple(_shortened(part) for part in parts if part)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
+    return tuple(shortened(part, MOST_LETTERS) for part in parts if part)
