@@ -21,9 +21,9 @@ KEYS = re.compile(
 HIDDEN = "(hidden)"
 
 
-def secret_values(environ: Mapping[str, str], least: int = 12) -> tuple[str, ...]:
-    """Values of variables that hold keys and passwords; shorter ones than `least` are ordinary words."""
-    return tuple(value for name, value in environ.items() if SECRET.search(name) and len(value) >= least)
+def secret_values(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Values of variables that hold keys and passwords; those of fewer than 12 characters are ordinary words."""
+    return tuple(value for name, value in environ.items() if SECRET.search(name) and len(value) >= 12)
 
 
 def without_values(text: str, values: Iterable[str]) -> str:

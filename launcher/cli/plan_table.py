@@ -18,9 +18,7 @@ SOON_S = 60
 KERNELS = {"graph": "a CUDA graph for each size of step", "inductor": "fused by torch.compile"}
 
 
-def plan_lines(
-    plan: Plan, files: Mapping[str, str], forecast: Forecast | None = None
-) -> Iterator[tuple[str, str]]:
+def plan_lines(plan: Plan, files: Mapping[str, str], forecast: Forecast | None) -> Iterator[tuple[str, str]]:
     """Everything about a plan: (heading, text) of each line, to be printed one after the other."""
     yield plan.name, _title(plan)
     for name, texts in _rows(plan, files, forecast):

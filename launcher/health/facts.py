@@ -109,9 +109,9 @@ def read_facts(run: RunDir, attempt: int, nodes: int) -> dict[int, NodeFacts]:
     }
 
 
-def this_node(environ: Mapping[str, str] = os.environ) -> str:
+def this_node() -> str:
     """The name that the scheduler has for this node, or else its own."""
-    return environ.get("LAUNCHER_NODE_NAME") or socket.gethostname()
+    return os.environ.get("LAUNCHER_NODE_NAME") or socket.gethostname()
 
 
 def _meet(facts: NodeFacts, place: NodeInJob, directory: Path) -> NodeFacts:

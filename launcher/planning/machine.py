@@ -78,7 +78,7 @@ def _listed_gpus() -> int:
     return 0 if output is None else sum(line.startswith("GPU ") for line in output.splitlines())
 
 
-def has_async_io(environ: Mapping[str, str] = os.environ) -> bool:
+def has_async_io() -> bool:
     """Whether DeepSpeed's async_io is there, or can be compiled here: it takes a C compiler and libaio with its headers."""
     deepspeed = importlib.util.find_spec("deepspeed")
     if deepspeed is not None and deepspeed.origin is not None:
@@ -88,7 +88,7 @@ def has_async_io(environ: Mapping[str, str] = os.environ) -> bool:
     with tempfile.TemporaryDirectory() as directory:
         source, library = Path(directory) / "empty.c", Path(directory) / "empty.so"
         source.write_text("#include <libaio.h>\n", encoding="utf-8")
-        compiler = shlex.split(environ.get("CC", "cc"))
+        compiler = shlex.split(os.environ.get("CC", "cc"))
         command = [*compiler, "-shared", "-fPIC", str(source), "-o", str(library), "-laio"]
         try:
             return subprocess.run(command, capture_output=True, timeout=LINKS_S, check=False).returncode == 0

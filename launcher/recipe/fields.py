@@ -143,11 +143,11 @@ class Leaf:
         return () if own is None else own.subjects
 
 
-def own_leaves(section: type[Section], prefix: str = "") -> Iterator[Leaf]:
+def own_leaves(section: type[Section]) -> Iterator[Leaf]:
     """The keys with a value that stand directly in a section."""
     for attribute, field in section.model_fields.items():
         if section_in(field) is None:
-            yield Leaf(prefix + (field.alias or attribute), section, attribute, field)
+            yield Leaf(field.alias or attribute, section, attribute, field)
 
 
 def leaves(section: type[Section], prefix: str = "") -> Iterator[Leaf]:

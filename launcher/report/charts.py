@@ -89,7 +89,7 @@ def charts_of(stories: Sequence[Story]) -> Iterator[Chart]:
     alone = len(stories) == 1
     loss = _lines(stories, "train/loss", "training" if alone else "")
     if len(stories) <= TOGETHER:
-        yield from _chart("Loss", [*loss, *_validation(stories, "loss")])
+        yield from _chart("Loss", [*loss, *_validation_loss(stories)])
     else:
         yield from _chart("Loss", loss)
         yield from _chart("Loss on the validation data", _evaluated(stories, "loss", solid=True))
@@ -141,9 +141,9 @@ def _lines(stories: Sequence[Story], key: str, label: str) -> list[Line]:
     ]
 
 
-def _validation(stories: Sequence[Story], metric: str) -> list[Line]:
-    """The metric on the validation data beside training's own: another colour of one run, dashed for several."""
-    lines = _evaluated(stories, metric, solid=False)
+def _validation_loss(stories: Sequence[Story]) -> list[Line]:
+    """The loss on the validation data beside training's own: another colour of one run, dashed for several."""
+    lines = _evaluated(stories, "loss", solid=False)
     if len(stories) == 1:
         return [Line("validation", line.curve, 1, points=True) for line in lines]
     return lines

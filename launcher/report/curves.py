@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from launcher.runs.directory import RunDir
-from launcher.runs.metrics import MetricsRow, read_metrics
+from launcher.runs.metrics import MetricsRow
 
 MOST_POINTS = 1000
 """Points of a curve; further steps are drawn together, by their mean, lowest and highest."""
@@ -43,11 +42,6 @@ class Curves:
         """The metric of each evaluation, or None where it was never computed."""
         rows = [row for row in self.evaluations.get(split, ()) if row.get(metric) is not None]
         return Curve([row["step"] for row in rows], [row[metric] for row in rows]) if rows else None
-
-
-def read_curves(run: RunDir) -> Curves:
-    """The curves of a run, none where nothing was recorded yet."""
-    return curves_of(read_metrics(run).rows)
 
 
 def curves_of(rows: Iterable[MetricsRow], points: int = MOST_POINTS) -> Curves:

@@ -16,7 +16,7 @@ from support.plans import new_run, plan_of
 
 from launcher.errors import DamagedFile
 from launcher.report.charts import names_of
-from launcher.report.curves import MOST_POINTS, drawn, read_curves
+from launcher.report.curves import MOST_POINTS, curves_of, drawn
 from launcher.report.machines import machine_curves
 from launcher.report.run_page import page
 from launcher.report.story import Story
@@ -269,7 +269,7 @@ def test_a_page_of_100_000_steps_stays_small_and_holds_what_was_measured(tmp_pat
         "25.0% padding",
     ):
         assert figure in text
-    assert len(read_curves(run).evaluations["validation"]) == 4
+    assert len(curves_of(read_metrics(run).rows).evaluations["validation"]) == 4
 
 
 def test_nothing_in_a_run_becomes_part_of_the_page(tmp_path: Path) -> None:

@@ -58,20 +58,20 @@ def try_families(told: Told) -> list[TriedFamily]:
     return tried
 
 
-def try_family(name: str, precision: str, device: torch.device, *, compiled: bool = False) -> TriedFamily:
+def try_family(name: str, precision: str, device: torch.device) -> TriedFamily:
     """One family, in text classification; with the kernels that a training of it would have."""
     subject = tiny_subject(name, precision, device)
     key = key_of({"family": name, "precision": precision, "sizes": "tiny"}, device)
-    finding = probe(subject, key, _plans(subject, find(name), compiled=compiled))
+    finding = probe(subject, key, _plans(subject, find(name)))
     wish = Wish("padded" if subject.packed is None else "packed", "none", MANY)
     return TriedFamily(name, precision, finding, choose(finding, wish, key["device"]))
 
 
-def _plans(subject: Subject, family: Family, *, compiled: bool) -> Plans:
+def _plans(subject: Subject, family: Family) -> Plans:
     if subject.device.type == "cuda" and family.can_capture and subject.precision == "bf16":
         ranks, plan = Ranks(0, 0, 1, subject.device), tiny_plan(subject)
         return Plans("graph", lambda of: try_captured(of, plan, ranks, CudaRecorder(of.device)))
-    if compiled or subject.device.type == "cuda":
+    if subject.device.type == "cuda":
         return Plans("inductor", lambda of: try_compiled(of, "padded" if of.packed is None else "packed"))
     return Plans()
 

@@ -54,7 +54,7 @@ def try_compiled(subject: Subject, layout: Layout, compiler: Compiler = compile_
     pass_over(changed, layout)
     took = time.perf_counter() - started
     parts = tuple(_compared("inductor", subject, changed, layout))
-    pass_s = median_seconds(lambda: pass_over(changed, layout), subject.device, REPEATS)
+    pass_s = median_seconds(lambda: pass_over(changed, layout), subject.device)
     timing = Timing(layout, "inductor", pass_s, max(0.0, took - pass_s))
     return Tried(parts, timing)
 
@@ -133,5 +133,5 @@ def try_captured(subject: Subject, plan: Plan, ranks: Ranks, recorder: Recorder)
         text = told[0] if told else "a step could not be captured"
         return Tried((Part("steps (graph)", "graph", "wrong", text),), None)
     part = _values("graph", subject.precision, losses, ordinary)
-    pass_s = median_seconds(lambda: step(subject), subject.device, REPEATS)
+    pass_s = median_seconds(lambda: step(subject), subject.device)
     return Tried((part,), Timing("packed", "graph", pass_s, max(0.0, took - 2 * pass_s)))

@@ -56,7 +56,7 @@ def learn_rates(plan: Plan, subject: Subject, finding: Finding, ranks: Ranks) ->
     one = replace(subject, split=subject.first(1).split)
     with leaving_no_trace(subject.model, subject.device):
         pass_over(one, layout)
-        one_s = median_seconds(lambda: pass_over(one, layout), subject.device, REPEATS)
+        one_s = median_seconds(lambda: pass_over(one, layout), subject.device)
     setup = setup_of_plan(plan)
     rate, fixed_s = _fitted(_flops(shape, setup, subject), whole.pass_s, _flops(shape, setup, one), one_s)
     ranks_beside = plan.gpus if plan.device == "cpu" else 1
@@ -108,7 +108,7 @@ def _link(ranks: Ranks) -> tuple[float | None, float | None]:
         return None, None
     small, large = (torch.ones(n, device=ranks.device) for n in (1, SUMMED))
     small_s, large_s = (
-        median_seconds(lambda tensor=tensor: dist.all_reduce(tensor), ranks.device, REPEATS)  # type: ignore[misc]
+        median_seconds(lambda tensor=tensor: dist.all_reduce(tensor), ranks.device)  # type: ignore[misc]
         for tensor in (small, large)
     )
     sent = 2.0 * large.numel() * large.element_size() * (ranks.world_size - 1) / ranks.world_size

@@ -36,9 +36,9 @@ def seconds_of(action: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def median_seconds(action: Callable[[], object], device: torch.device, repeats: int = REPEATS) -> float:
-    """Median seconds of so many calls."""
-    return statistics.median(seconds_of(action, device) for _ in range(repeats))
+def median_seconds(action: Callable[[], object], device: torch.device) -> float:
+    """Median seconds of REPEATS calls."""
+    return statistics.median(seconds_of(action, device) for _ in range(REPEATS))
 
 
 @dataclass

@@ -33,9 +33,9 @@ class ThisRank:
     """The node of each rank, as far as that is known."""
 
     @classmethod
-    def from_torchrun(cls, hosts: Mapping[int, str], environ: Mapping[str, str] = os.environ) -> ThisRank:
+    def from_torchrun(cls, hosts: Mapping[int, str]) -> ThisRank:
         """As torchrun says."""
-        return cls(int(environ.get("RANK", "0")), int(environ.get("WORLD_SIZE", "1")), hosts)
+        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), hosts)
 
 
 def lost_connection(error: BaseException, words: str, place: ThisRank) -> Error:

@@ -56,7 +56,7 @@ def examine(
     parts: dict[str, Part],
     names: Sequence[str],
     limits: Limits,
-    progress: Progress = unwatched,
+    progress: Progress,
 ) -> tuple[dict[str, SplitStatistics], list[DataFinding]]:
     """Statistics of each split and everything doubtful in them, the worst first."""
     statistics = statistics_of(recipe, sources, parts, names, limits, progress)
@@ -74,7 +74,7 @@ def warnings(
     recipe: Recipe, sources: dict[str, Source], parts: dict[str, Part], names: Sequence[str]
 ) -> list[str]:
     """What a training should say of its data before it begins, one sentence each."""
-    _, findings = examine(recipe, sources, parts, names, QUICK)
+    _, findings = examine(recipe, sources, parts, names, QUICK, unwatched)
     told = [finding for finding in findings if finding.level != "note" and finding.kind != "empty"]
     return [
         f"{finding.message} (first: {finding.examples[0].partition(': ')[0]}); {finding.remedy}"

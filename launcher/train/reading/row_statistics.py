@@ -109,7 +109,7 @@ def statistics_of(
     parts: dict[str, Part],
     names: Sequence[str],
     limits: Limits,
-    progress: Progress = unwatched,
+    progress: Progress,
 ) -> dict[str, SplitStatistics]:
     """Statistics of each split; `names` are the classes or tags. Progress is told the rows seen and those of all splits."""
     found = {split: SplitStatistics() for split in parts}

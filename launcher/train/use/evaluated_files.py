@@ -35,12 +35,12 @@ def write_evaluations(
     splits: Mapping[str, TokenSplit | None],
     files: Mapping[str, Path],
     progress: Callable[[str], Progress],
-    kept_in: Path | None = None,
-    step: int | None = None,
+    kept_in: Path,
+    step: int | None,
 ) -> Evaluations:
     """Evaluate splits; `files` are those that no split of the recipe's is.
 
-    A directory `kept_in`, that of a run, keeps what was found of its own splits. Each split has a directory of its own, but
+    A directory of the run, `kept_in`, keeps what was found of its own splits. Each split has a directory of its own, but
     for the only one of a file that was given.
     """
     found: dict[str, Metrics] = {}
@@ -54,7 +54,7 @@ def write_evaluations(
         place = directory if list(splits) == list(files) and len(splits) == 1 else directory / Path(name).name
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / EXAMINATION, tree_of(examination), 0o644)
-        if kept_in is not None and name not in files:
+        if name not in files:
             keep(kept_in, examination)
         rows = _rows(predictor, name, files)
         if examination.wrong is not None or examination.mistakes:
