@@ -24,7 +24,7 @@ PAGES = {
     "embeddings": "vectors of texts for search and likeness: data, losses, metrics, use",
     "data": "files, cuts, cleaning, altered copies, the data doctor",
     "techniques": "optimizers, schedules, losses, regularisation, heads, freezing, LoRA",
-    "cluster": "profiles, containers, nodes without internet, W&B",
+    "cluster": "profiles, containers, nodes without internet, what differs between sites",
     "sweeps": "many runs planned together",
     "watching": "lists of many runs, the live view, making room",
     "tracking": "metrics, Weights & Biases, TensorBoard, MLflow",
