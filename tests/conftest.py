@@ -231,6 +231,17 @@ def ranks() -> Iterator[RankServer]:
 
 
 @pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], str]:
+    """Make a file of this name and content; returns its path."""
+
+    def write(name: str, content: str) -> str:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
 def slow_steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Words for steps of at least 50 ms, so that a training which only has to be there leaves the processor to others."""
     path = tmp_path_factory.mktemp("loss") / "slow_loss.py"

@@ -23,15 +23,6 @@ Examine = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write(name: str, content: str) -> str:
-        (tmp_path / name).write_text(content, encoding="utf-8")
-        return str(tmp_path / name)
-
-    return write
-
-
-@pytest.fixture
 def examine(write: Write) -> Examine:
     """The report on a training and a validation file, which hold nothing doubtful of their own."""
 

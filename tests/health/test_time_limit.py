@@ -107,34 +107,21 @@ def test_a_limit_that_was_moved_is_seen_before_it_would_be_acted_upon(
     assert run.stop_requested_by() == "time-limit"
 
 
-def test_a_scheduler_that_does_not_answer_in_time_has_moved_no_limit(
-    run: RunDir, attempt: AttemptDir, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("left_s", "stops"), [(None, True), (math.inf, False)])
+def test_a_limit_holds_where_the_scheduler_does_not_answer_in_time_and_stops_nobody_where_it_was_lifted(
+    run: RunDir, attempt: AttemptDir, monkeypatch: pytest.MonkeyPatch, left_s: float | None, stops: bool
 ) -> None:
     """A controller may be busy, or be started again, in the very seconds in which a training must be asked to stop."""
     write_pace(attempt, QUICK)
     scheduler = Scheduler(40.0)
     watching = keeper(run, scheduler)
     watching.look()
-    scheduler.left_s = None
+    scheduler.left_s = left_s
     soon = time.time() + 35
     monkeypatch.setattr("launcher.health.time_limit.time.time", lambda: soon)
     watching.look()
     assert scheduler.asked == 2
-    assert run.stop_requested_by() == "time-limit"
-
-
-def test_a_limit_that_was_lifted_stops_nobody(
-    run: RunDir, attempt: AttemptDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_pace(attempt, QUICK)
-    scheduler = Scheduler(40.0)
-    watching = keeper(run, scheduler)
-    watching.look()
-    scheduler.left_s = math.inf
-    soon = time.time() + 35
-    monkeypatch.setattr("launcher.health.time_limit.time.time", lambda: soon)
-    watching.look()
-    assert not run.stop.exists()
+    assert run.stop_requested_by() == ("time-limit" if stops else None)
 
 
 def test_the_wish_of_a_user_is_left_as_it_is(run: RunDir, attempt: AttemptDir) -> None:

@@ -23,15 +23,6 @@ from launcher.tasks.shared import labels
 Write = Callable[[str, str], str]
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write(name: str, content: str) -> str:
-        (tmp_path / name).write_text(content, encoding="utf-8")
-        return str(tmp_path / name)
-
-    return write
-
-
 def recipe(task: str = "classification", **data: Any) -> Recipe:
     return Recipe.model_validate({"task": task, "data": data})
 

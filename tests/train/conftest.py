@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.training import RankServer, make_run, recipe
+from support.wandb_stub import WandbStub
 
 from launcher.runs.directory import RunDir
 
@@ -17,3 +19,15 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, ranks: R
         tiny_data, train={"lr": 3e-3, "max_steps": 60}, eval={"every": 20}, checkpoint={"every": 20}
     )
     return ranks.complete(make_run(tmp_path_factory.mktemp("tiny") / "run", wanted))
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbStub]:
+    """A W&B server, and an environment that leads there."""
+    with WandbStub() as stub:
+        for name, value in stub.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+        monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-config"))
+        yield stub
+        assert stub.unknown == []

@@ -30,15 +30,6 @@ Write = Callable[[str, str], str]
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write(name: str, content: str) -> str:
-        (tmp_path / name).write_text(content, encoding="utf-8")
-        return str(tmp_path / name)
-
-    return write
-
-
-@pytest.fixture
 def tokenizer() -> SmallTokenizer:
     return SmallTokenizer()
 

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +47,6 @@ def run(tmp_path: Path) -> RunDir:
     log.close()
     run.write_result(Result("completed", steps=STEPS))
     return run
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbStub]:
-    with WandbStub() as stub:
-        for name, value in stub.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-        monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-config"))
-        yield stub
-        assert stub.unknown == []
 
 
 @pytest.fixture

@@ -64,18 +64,6 @@ print(tracker.notices(), flush=True)
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbStub]:
-    """A W&B server, and an environment that leads there."""
-    with WandbStub() as stub:
-        for name, value in stub.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-        monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-config"))
-        yield stub
-        assert stub.unknown == []
-
-
-@pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     directory = tmp_path / "runs" / RUN
     directory.mkdir(parents=True)
