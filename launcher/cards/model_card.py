@@ -18,6 +18,7 @@ from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.runs.directory import RunDir
 from launcher.runs.examination import Confusion
 from launcher.runs.metrics import evaluations_of
+from launcher.runs.planned_recipe import planned_recipe
 from launcher.runs.provenance import read_data_used, read_environment
 from launcher.runs.records import read_text
 from launcher.visible import visible
@@ -67,7 +68,7 @@ def model_card(run: RunDir, name: str = ".", repetitions: Sequence[RunDir] = ())
     `repetitions` are runs of the same recipe with other seeds; metrics are then means of all, with their spread. Raises
     DamagedFile.
     """
-    recipe = _recipe(run)
+    recipe = planned_recipe(run)
     evaluations = _evaluations(run, recipe, repetitions)
     parts = [
         _header(run, recipe, evaluations),
@@ -88,20 +89,8 @@ def card_to_publish(run: RunDir, name: str, repetitions: Sequence[RunDir] = ()) 
     written = read_text(path)
     if written is None or written == model_card(run):
         return model_card(run, name, repetitions)
-    recipe = _recipe(run)
+    recipe = planned_recipe(run)
     return written.replace(_snippet(recipe, "."), _snippet(recipe, name))
-
-
-def _recipe(run: RunDir) -> Recipe:
-    from pydantic import ValidationError
-
-    from launcher.errors import Problem
-
-    try:
-        return Recipe.model_validate_json(json.dumps(run.plan_tree()["recipe"]))
-    except ValidationError as error:
-        text = f"recipe: {error.errors(include_url=False)[0]['msg']}"
-        raise DamagedFile(Problem(text, str(run.plan), remedy="another version of launch wrote it")) from None
 
 
 Evaluations = dict[str, dict[str, list[float]]]

@@ -100,6 +100,4 @@ def metrics_with_intervals(metrics: Metrics, intervals: Mapping[str, Interval | 
     from launcher.figures import human_number
 
     for name, value in metrics.items():
-        at = intervals.get(name)
-        between = "" if at is None else f"{human_number(at.low)} to {human_number(at.high)}"
-        yield f"  {name:<20} {human_number(value):<10} {between}".rstrip()
+        yield f"  {name:<20} {human_number(value):<10} {intervals.get(name) or ''}".rstrip()

@@ -21,8 +21,8 @@ from launcher.planning.prepare import prepare
 from launcher.reading.data_section import files
 from launcher.reading.files import content_hash
 from launcher.report.difference import plan_entries, version_entries
-from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir
+from launcher.runs.planned_recipe import planned_recipe
 from launcher.runs.provenance import (
     Environment,
     code_digest,

@@ -117,15 +117,13 @@ def cause(error: Error | None) -> Iterator[str]:
 def trained(plan: RunPlan) -> str:
     """What is trained on what, in one line."""
     recipe = plan.recipe
-    scratch = recipe.model.scratch
-    name = recipe.model.name or f"a new {scratch.family} ({scratch.layers} x {scratch.hidden})"
     tuning = "" if recipe.tuning == "full" else f" with {recipe.tuning.upper()} adapters"
     source = recipe.data.train or recipe.data.source or ()
     files = [source] if isinstance(source, str) else source
     named = " + ".join(shown(Path(file)) if recipe.data.train else file for file in files)
     count = plan.steps.train_examples
     examples = f"{human_count(count)} examples of " if count else ""
-    return f"{name}{tuning} for {recipe.task}, on {examples}{named}"
+    return f"{recipe.model.told}{tuning} for {recipe.task}, on {examples}{named}"
 
 
 def compression_text(compression: Compression, metric: str | None) -> str:
@@ -171,7 +169,7 @@ def wandb_page(run: RunDir) -> str | None:
 
 def _example_text(run: RunDir) -> str:
     from launcher import tasks
-    from launcher.report.planned_recipe import planned_recipe
+    from launcher.runs.planned_recipe import planned_recipe
 
     recipe = planned_recipe(run)
     return " ".join(f'--text "{text}"' for text in tasks.of(recipe).sample_texts())

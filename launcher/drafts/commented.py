@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from launcher.loading.yaml_source import dump
+from launcher.recipe.recipe import nested
 from launcher.tasks.shared.sample import Said
 
 WIDTH = 110
@@ -14,14 +15,7 @@ WIDTH = 110
 
 def commented(keys: Mapping[str, Said], head: str) -> str:
     """A file of dotted keys in their order, each section once, with `head` as the comment at the top."""
-    tree: dict[str, Any] = {}
-    for key, said in keys.items():
-        *sections, name = key.split(".")
-        branch = tree
-        for section in sections:
-            branch = branch.setdefault(section, {})
-        branch[name] = said
-    return comment(head) + _lines(tree)
+    return comment(head) + _lines(nested(keys))
 
 
 def _lines(tree: Mapping[str, Any], indent: str = "") -> str:

@@ -28,7 +28,7 @@ from launcher.recipe.fields import (
     leaves,
     sentences,
 )
-from launcher.recipe.recipe import Recipe
+from launcher.recipe.recipe import Recipe, nested
 
 _MANY = 50
 """Beyond this many problems in one file, no nearest match is looked for."""
@@ -172,16 +172,9 @@ def as_wanted(node: Node, field: FieldInfo) -> Any:
 
 def fit(schema: Schema, values: Mapping[str, Any]) -> tuple[Section | None, dict[str, list[Misfit]]]:
     """The section that dotted `values` make, or None and the misfits of every key whose value doesn't fit."""
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *sections, leaf = key.split(".")
-        branch = tree
-        for section in sections:
-            branch = branch.setdefault(section, {})
-        branch[leaf] = value
     try:
         # JSON mode: strict about types, but lists are tuples there.
-        return schema.root.model_validate_json(json.dumps(tree)), {}
+        return schema.root.model_validate_json(json.dumps(nested(values))), {}
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
     by_place: dict[tuple[str, str | None], Misfit] = {}

@@ -154,6 +154,18 @@ def _branch(tree: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     return tree, name
 
 
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by full dotted name, as sections within sections."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *sections, name = key.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[name] = value
+    return tree
+
+
 def leaf_values(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every leaf of a recipe's plain values under its full dotted name."""
     for key, value in tree.items():

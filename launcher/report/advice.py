@@ -16,9 +16,9 @@ from launcher import tasks
 from launcher.errors import Problem, UserError
 from launcher.figures import quantity
 from launcher.recipe.recipe import Recipe
-from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir
 from launcher.runs.metrics import MetricsRow, read_metrics
+from launcher.runs.planned_recipe import planned_recipe
 from launcher.runs.results import Result
 
 WINDOW = 0.1

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 from launcher import tasks
 from launcher.errors import Problem, UserError, choices
-from launcher.report.planned_recipe import planned_recipe
 from launcher.report.repetitions import training_of
 from launcher.report.significance import Difference, difference
 from launcher.runs.directory import RunDir
 from launcher.runs.metrics import evaluations_of
+from launcher.runs.planned_recipe import planned_recipe
 from launcher.runs.results import Measured
 
 MOST_NAMED = 4

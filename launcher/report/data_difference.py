@@ -11,9 +11,9 @@ from launcher.errors import UserError
 from launcher.reading.data_section import read_options
 from launcher.reading.files import content_hash, read_rows
 from launcher.reading.opening import open_file
-from launcher.report.planned_recipe import planned_recipe
 from launcher.runs.directory import RunDir
 from launcher.runs.line_digests import Change, changes
+from launcher.runs.planned_recipe import planned_recipe
 from launcher.runs.provenance import DataFile, DataUsed, digests_of_file, read_data_used
 from launcher.visible import shortened
 

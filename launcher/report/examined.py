@@ -36,9 +36,7 @@ class Examined:
         for name, value in self.record.metrics.items():
             if value is None:
                 continue
-            at = intervals.get(name)
-            between = "" if at is None else f"{human_number(at.low)} to {human_number(at.high)}"
-            rows.append((name, human_number(value), between))
+            rows.append((name, human_number(value), str(intervals.get(name) or "")))
         return rows
 
     @property

@@ -17,13 +17,13 @@ from launcher.report import advice
 from launcher.report.curves import MOST_POINTS, Curve, Curves, curves_of
 from launcher.report.examined import Examined
 from launcher.report.machines import machine_curves
-from launcher.report.planned_recipe import planned_recipe
 from launcher.report.slow_ranks import slow_ranks
 from launcher.report.timeline_svg import timeline
 from launcher.runs import recovered_result
 from launcher.runs.directory import RunDir, read_result
 from launcher.runs.events import Notice, read_events
 from launcher.runs.metrics import MetricsRow, read_metrics
+from launcher.runs.planned_recipe import planned_recipe
 from launcher.runs.provenance import read_origins
 from launcher.runs.records import read_text
 from launcher.runs.results import Best, Error, Measured, Metrics
@@ -146,13 +146,11 @@ class Story:
     def sentence(self) -> str:
         """What was trained, in a line."""
         recipe, count = self.plan.recipe, self.plan.steps.train_examples
-        scratch = recipe.model.scratch
-        model = recipe.model.name or f"a new {scratch.family} ({scratch.layers} x {scratch.hidden})"
         tuning = "" if recipe.tuning == "full" else f" with {recipe.tuning} adapters"
         examples = f" on {human_count(count)} examples" if count else ""
         nodes, ranks = self.plan.nodes, quantity(self.plan.gpus, "rank")
         place = f"{nodes} nodes with {ranks} each" if nodes > 1 else ranks
-        return f"{model}{tuning} for {recipe.task}{examples}, {place} on {self.plan.device}"
+        return f"{recipe.model.told}{tuning} for {recipe.task}{examples}, {place} on {self.plan.device}"
 
     @property
     def cause(self) -> Error | None:

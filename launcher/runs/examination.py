@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from launcher.figures import human_number
 from launcher.runs.records import Extensible
 from launcher.runs.results import Metrics
 
@@ -84,6 +85,9 @@ class Interval:
 
     low: float
     high: float
+
+    def __str__(self) -> str:
+        return f"{human_number(self.low)} to {human_number(self.high)}"
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,11 @@ class PlannedModel(Extensible):
     name: str | None
     scratch: PlannedShape
 
+    @property
+    def told(self) -> str:
+        """Its name, or its family and sizes."""
+        return self.name or f"a new {self.scratch.family} ({self.scratch.layers} x {self.scratch.hidden})"
+
 
 @dataclass(frozen=True)
 class PlannedData(Extensible):

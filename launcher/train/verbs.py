@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher import tasks
 from launcher.engine.table import TriedFamilies
@@ -51,6 +51,9 @@ from launcher.train.compat.short_start import shorten_start
 from launcher.train.process.events import Events
 from launcher.train.use.inference_files import labelled_split
 from launcher.train.use.written_rows import write_array, write_rows
+
+if TYPE_CHECKING:
+    from launcher.train.use.inference import Predictor
 
 OUTPUT_FORMATS = (".csv", ".jsonl")
 ARRAY = ".npy"
@@ -217,15 +220,21 @@ def push_run(options: Namespace, events: Events) -> Upload:
     return upload(run, plan, repetitions=repetitions)
 
 
+def _loaded(run: RunDir, recipe: Recipe, events: Events) -> Predictor:
+    """The best model of a run, on the device that suits the recipe."""
+    from launcher.train.use.inference import Predictor, best_device
+
+    events.emit("progress", name="loading the model", done=None, total=None)
+    return Predictor.load(run, recipe, best_device(recipe))
+
+
 def evaluate_run(options: Namespace, events: Events) -> Evaluations:
     """Metrics of the best model by split, or on a labelled file."""
     from launcher.train.dataset.prepare import prepare
-    from launcher.train.use.inference import Predictor, best_device
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(options.recipe or run.recipe)
-    events.emit("progress", name="loading the model", done=None, total=None)
-    predictor = Predictor.load(run, recipe, best_device(recipe))
+    predictor = _loaded(run, recipe, events)
     if options.data is None:
         prepared = partial(
             prepare,
@@ -263,7 +272,6 @@ def _with_labels(recipe: Recipe, names: tuple[str, ...]) -> Recipe:
 
 def predict_run(options: Namespace, events: Events) -> Predictions:
     """Predictions for a file or for texts: in the result, or in a csv or jsonl file; vectors also in an array."""
-    from launcher.train.use.inference import Predictor, best_device
     from launcher.train.use.predictions import predict_rows
 
     run = RunDir(options.directory)
@@ -278,8 +286,7 @@ def predict_run(options: Namespace, events: Events) -> Predictions:
         remedy = f"use a name that ends in {' or '.join(forms)}"
         raise UserError(Problem("can't be written", where=str(output), remedy=remedy))
     rows = spec.rows_of(options.text) if options.file is None else rows_to_predict(options.file, recipe)
-    events.emit("progress", name="loading the model", done=None, total=None)
-    predictor = Predictor.load(run, recipe, best_device(recipe))
+    predictor = _loaded(run, recipe, events)
     name = str(options.file or "--text")
     joined = predict_rows(predictor, rows, name, _progress(events, "predicting"))
     if output is None:
@@ -293,14 +300,12 @@ def predict_run(options: Namespace, events: Events) -> Predictions:
 
 def find_negatives(options: Namespace, events: Events) -> Negatives:
     """Hard negatives for the queries of a run's training data, in a csv or jsonl file."""
-    from launcher.train.use.inference import Predictor, best_device
     from launcher.train.use.negatives import Wanted, labelled_table, mine, queries_of, table
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)
     corpus = documents(options.corpus, read_recipe_file(options.recipe) if options.recipe else recipe)
-    events.emit("progress", name="loading the model", done=None, total=None)
-    predictor = Predictor.load(run, recipe, best_device(recipe))
+    predictor = _loaded(run, recipe, events)
     queries, wanted = queries_of(predictor), Wanted(options.count, options.margin)
     found = list(mine(predictor, queries, corpus, wanted, _progress(events, "finding negatives")))
     first, second = predictor.task.spec.given_texts
@@ -322,14 +327,12 @@ def find_negatives(options: Namespace, events: Events) -> Negatives:
 def explain_run(options: Namespace, events: Events) -> Explanations:
     """Which words speak for and against the prediction for each text, or pair of texts."""
     from launcher.train.use.attributions import explain
-    from launcher.train.use.inference import Predictor, best_device
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)
     spec = tasks.of(recipe)
     rows = map(cleaner(recipe), spec.rows_of(options.text))
-    events.emit("progress", name="loading the model", done=None, total=None)
-    predictor = Predictor.load(run, recipe, best_device(recipe))
+    predictor = _loaded(run, recipe, events)
     texts = [[str(row.values[column]) for column in spec.text_columns] for row in rows]
     return Explanations(tuple(explain(predictor, parts, options.label) for parts in texts))
 

@@ -225,7 +225,7 @@ def _show_best(row: Comparison, run: RunDir, metric: str, as_json: bool) -> None
     """The recipe of a row's first run, without what belongs to that run alone."""
     from launcher.cli.output import show, show_json
     from launcher.loading.resolve import dump_recipe
-    from launcher.report.planned_recipe import planned_recipe
+    from launcher.runs.planned_recipe import planned_recipe
 
     recipe = planned_recipe(run).model_copy(update={"run_id": None})
     if as_json:

@@ -142,8 +142,8 @@ def _in_one(key: str, reference: str, runs_dir: Path | None) -> list[tuple[str, 
     """The same of one recipe, as it would be trained now, or of a run. Raises UserError where there is neither."""
     from launcher.loading import resolve as loading
     from launcher.loading.named_files import names_of
-    from launcher.report.planned_recipe import planned_recipe
     from launcher.runs.finding import find
+    from launcher.runs.planned_recipe import planned_recipe
     from launcher.runs.provenance import read_origins
 
     _refuse_part(key)

@@ -69,7 +69,7 @@ def _explained(run: RunDir, count: int) -> tuple[Explanation, ...]:
     from launcher import tasks
     from launcher.cli.output import say
     from launcher.cli.train_process import run_verb
-    from launcher.report.planned_recipe import planned_recipe
+    from launcher.runs.planned_recipe import planned_recipe
     from launcher.runs.verb_results import Explanations
 
     found = {each.split: each for each in run.read_examinations()}

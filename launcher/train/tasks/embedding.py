@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from launcher.errors import RunFailed
+from launcher.tasks.embedding import OF_PAIRS
 from launcher.tasks.embedding import Embedding as EmbeddingSpec
 from launcher.tasks.shared.rows import Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, Task
-from launcher.train.tasks.outcomes import Outcomes, far_off
-from launcher.train.tasks.retrieval import Search, correlations, mean_figures
+from launcher.train.tasks.outcomes import Outcomes, correlations, far_off
+from launcher.train.tasks.retrieval import Search, mean_figures
 from launcher.train.tasks.sentence_transformers_files import further_files
 from launcher.train.tasks.similarity_losses import (
     Layout,
@@ -251,7 +252,8 @@ class _Measured:
     """(q, 4) of the queries."""
 
     def metrics(self, pairs: Indices, queries: Indices) -> dict[str, float]:
-        found = correlations(self.cosines[pairs], self.scores[pairs]) | mean_figures(self.figures[queries])
+        both = correlations(self.cosines[pairs], self.scores[pairs])
+        found = {name: both[name] for name in OF_PAIRS} | mean_figures(self.figures[queries])
         return {f"{name}{self.suffix}": value for name, value in found.items()}
 
 

@@ -18,7 +18,7 @@ from launcher.tasks.shared.rows import Row
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, sigmoid, with_probabilities
 from launcher.train.tasks.extra_head import NAME
 from launcher.train.tasks.losses import yes_or_no
-from launcher.train.tasks.outcomes import Outcomes, one_of_several
+from launcher.train.tasks.outcomes import Outcomes, correlations, one_of_several
 from launcher.train.tokens.cache import TokenSplit
 
 LABELS = "ordinal_labels"
@@ -66,18 +66,14 @@ class Ordinal(Task):
 
     def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
         """`mae`, `mse`, `pearson` and `spearman` count labels by their places: the next but one is 2 away."""
-        from scipy import stats
         from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
         assert isinstance(scores, np.ndarray)
         predicted = ranks(scores)
         distance = np.abs(predicted - truth).astype(np.float64)
         with warnings.catch_warnings():
-            # Where every text gets the same label there is neither correlation nor agreement: NaN, recorded as null.
-            warnings.simplefilter("ignore", (stats.ConstantInputWarning))
+            # Where every text gets the same label there is no agreement: NaN, recorded as null.
             warnings.simplefilter("ignore", RuntimeWarning)
-            pearson = stats.pearsonr(predicted, truth).statistic if len(truth) > 1 else np.nan
-            spearman = stats.spearmanr(predicted, truth).statistic if len(truth) > 1 else np.nan
             labels = range(scores.shape[-1] + 1)
             kappa = cohen_kappa_score(truth, predicted, labels=labels, weights="quadratic")
         return {
@@ -86,8 +82,7 @@ class Ordinal(Task):
             "accuracy": float(accuracy_score(truth, predicted)),
             "macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
             "qwk": float(kappa),
-            "pearson": float(pearson),
-            "spearman": float(spearman),
+            **correlations(predicted, truth),
         }
 
     def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,18 @@ class Outcomes:
         ]
         error = sum(each.count * abs(each.confidence - each.accuracy) for each in bins) / len(confidence)
         return Calibration(float(error), tuple(bins), self.certainty.of)
+
+
+def correlations(predicted: Array, truth: Array) -> dict[str, float]:
+    """Pearson's and Spearman's correlation of numbers (n,); NaN where n is 1, or all of one side are the same."""
+    from scipy import stats
+
+    if len(truth) < 2:
+        return {"pearson": float("nan"), "spearman": float("nan")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        pearson, spearman = stats.pearsonr(predicted, truth), stats.spearmanr(predicted, truth)
+    return {"pearson": float(pearson.statistic), "spearman": float(spearman.statistic)}
 
 
 def of_classes(matrix: NDArray[np.int64], names: Sequence[str]) -> tuple[ClassFigures, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from launcher.tasks.shared.rows import Row
 from launcher.train.tasks.base import MicroBatch, Scores
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.tasks.losses import distance
-from launcher.train.tasks.outcomes import Outcomes, far_off
+from launcher.train.tasks.outcomes import Outcomes, correlations, far_off
 from launcher.train.tokens.cache import TokenSplit
 
 
@@ -36,20 +35,10 @@ class Regression(LabelledTask):
         return self.logits(output, batch).squeeze(-1).cpu().numpy()
 
     def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
-        from scipy import stats
-
         assert isinstance(scores, np.ndarray)
-        labels = truth
-
-        difference = scores.astype(np.float64) - labels
-        with warnings.catch_warnings():
-            # A constant prediction has no correlation: NaN, which is recorded as null.
-            warnings.simplefilter("ignore", stats.ConstantInputWarning)
-            pearson = stats.pearsonr(scores, labels).statistic if len(labels) > 1 else np.nan
-            spearman = stats.spearmanr(scores, labels).statistic if len(labels) > 1 else np.nan
+        difference = scores.astype(np.float64) - truth
         return {
-            "pearson": float(pearson),
-            "spearman": float(spearman),
+            **correlations(scores, truth),
             "mse": float(np.square(difference).mean()),
             "mae": float(np.abs(difference).mean()),
         }

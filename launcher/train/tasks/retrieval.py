@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.tasks.embedding import OF_PAIRS, OF_RETRIEVAL
+from launcher.tasks.embedding import OF_RETRIEVAL
 
 CUT = 10
 """Documents of a query that MRR and nDCG look at."""
@@ -85,15 +84,3 @@ def mean_figures(figures: NDArray[np.float64]) -> dict[str, float]:
     """The means over queries (q, 4); NaN where there are none."""
     means = figures.mean(axis=0) if len(figures) else np.full(len(OF_RETRIEVAL), np.nan)
     return dict(zip(OF_RETRIEVAL, map(float, means), strict=True))
-
-
-def correlations(cosines: NDArray[np.float64], scores: NDArray[np.float64]) -> dict[str, float]:
-    """Spearman's and Pearson's correlation of cosines (p,) and scores; NaN where there is nothing to correlate."""
-    from scipy import stats
-
-    if len(scores) < 2:
-        return dict.fromkeys(OF_PAIRS, float("nan"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)
-        spearman, pearson = stats.spearmanr(cosines, scores), stats.pearsonr(cosines, scores)
-    return dict(zip(OF_PAIRS, (float(spearman.statistic), float(pearson.statistic)), strict=True))
