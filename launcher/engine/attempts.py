@@ -6,7 +6,7 @@ from launcher.engine.findings import Taken
 from launcher.errors import DamagedFile
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
-from launcher.runs.records import make, read_json
+from launcher.runs.records import read_record
 
 
 def taken_before(run: RunDir, number: int | None = None) -> Taken | None:
@@ -21,7 +21,6 @@ def taken_before(run: RunDir, number: int | None = None) -> Taken | None:
 def read_taken(attempt: AttemptDir) -> Taken | None:
     """What an attempt noted down of its way; None where that can't be read."""
     try:
-        tree = read_json(attempt.engine)
-        return None if tree is None else make(Taken, tree, str(attempt.engine))
+        return read_record(Taken, attempt.engine)
     except DamagedFile:
         return None

@@ -14,7 +14,7 @@ from launcher.runs.directory import RunDir
 from launcher.runs.exclusions import BAD_NODE, Exclusion, are_to_blame, exclude, exclusions
 from launcher.runs.failures import FREE_SPACE, without_step
 from launcher.runs.files import write_json
-from launcher.runs.records import make, read_json, tree_of
+from launcher.runs.records import read_record, tree_of
 from launcher.runs.results import Error
 
 
@@ -59,9 +59,7 @@ def _seen_before(run: RunDir, attempt: AttemptDir) -> Iterator[NodeFacts]:
 
 def read_findings(run: RunDir, attempt: int) -> Findings | None:
     """What was found before an attempt; None where nobody looked. Raises DamagedFile."""
-    path = run.preflight(attempt) / "findings.json"
-    tree = read_json(path)
-    return None if tree is None else make(Findings, tree, str(path))
+    return read_record(Findings, run.preflight(attempt) / "findings.json")
 
 
 def _too_few(failed: dict[str, str], left: int, needed: int, kind: str) -> Error:

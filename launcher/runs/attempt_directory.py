@@ -11,7 +11,7 @@ from typing import Any
 
 from launcher.runs.attempts import Attempt, FailedNode, Gone, Hang, Member
 from launcher.runs.files import WORD_BYTES, write_json, write_text
-from launcher.runs.records import make, read_json, read_text, readable, tree_of
+from launcher.runs.records import make, read_json, read_record, read_text, readable, tree_of
 
 _RANK = re.compile(r"rank_[0-9]{1,6}\.json", re.ASCII)
 
@@ -117,8 +117,7 @@ class AttemptDir:
 
     def read_hang(self) -> Hang | None:
         """hang.json, or None where nothing hung. Raises DamagedFile."""
-        tree = read_json(self.hang)
-        return None if tree is None else make(Hang, tree, str(self.hang))
+        return read_record(Hang, self.hang)
 
     def write_hang(self, hang: Hang) -> None:
         """Write hang.json. Raises FileExistsError where another node has done so before."""
@@ -131,8 +130,7 @@ class AttemptDir:
 
     def read_gone(self) -> Gone | None:
         """gone.json, or None where no watcher saw a rank go. Raises DamagedFile."""
-        tree = read_json(self.gone)
-        return None if tree is None else make(Gone, tree, str(self.gone))
+        return read_record(Gone, self.gone)
 
     def write_gone(self, gone: Gone) -> None:
         """Write gone.json. Raises FileExistsError where another node has done so before."""

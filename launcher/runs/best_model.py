@@ -10,7 +10,7 @@ from pathlib import Path
 
 from launcher.errors import DamagedFile
 from launcher.runs.directory import RunDir
-from launcher.runs.records import make, read_json
+from launcher.runs.records import read_record
 
 STEP_FILE = "launcher.json"
 """In a directory of a model, beside what others read; transformers leaves it alone."""
@@ -26,8 +26,8 @@ class Kept:
 def step_of(model: Path) -> int | None:
     """The step that a model is of; None where there is no model, or nobody says."""
     try:
-        tree = read_json(model / STEP_FILE)
-        return None if tree is None else make(Kept, tree, str(model / STEP_FILE)).step
+        found = read_record(Kept, model / STEP_FILE)
+        return None if found is None else found.step
     except DamagedFile:
         return None
 

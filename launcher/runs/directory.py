@@ -31,7 +31,7 @@ from launcher.errors import DamagedFile, Problem, UserError
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.files import WORD_BYTES, let_group_list, locked, open_to_append, write_json, write_text
 from launcher.runs.jobs import Job
-from launcher.runs.records import make, read_json, read_text
+from launcher.runs.records import make, read_json, read_record, read_text
 from launcher.secret_values import without_secrets
 
 if TYPE_CHECKING:
@@ -346,8 +346,7 @@ class RunDir:
         """latency.json, or None where nobody has asked. Raises DamagedFile."""
         from launcher.runs.results import Latency
 
-        tree = read_json(self.latency)
-        return None if tree is None else make(Latency, tree, str(self.latency))
+        return read_record(Latency, self.latency)
 
     def read_plan(self) -> RunPlan:
         """plan.json. Raises UserError where this is no run, or DamagedFile."""
@@ -367,8 +366,7 @@ def read_result(path: Path) -> Result | None:
     """The result in a file, or None where there is none. Raises DamagedFile."""
     from launcher.runs.results import Result
 
-    tree = read_json(path)
-    return None if tree is None else make(Result, tree, str(path))
+    return read_record(Result, path)
 
 
 def create(path: Path, files: Mapping[str, str], *, shared: bool = False) -> RunDir:

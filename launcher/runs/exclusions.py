@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from launcher.runs.directory import RunDir
 from launcher.runs.files import locked, write_json
-from launcher.runs.records import make, read_json, tree_of
+from launcher.runs.records import read_record, tree_of
 
 BAD_NODE = "node"
 """The class of an error that another node would not have made."""
@@ -39,8 +39,8 @@ class Exclusions:
 
 def all_exclusions(run: RunDir) -> tuple[Exclusion, ...]:
     """Every node that has failed this run, the latest last. Raises DamagedFile."""
-    tree = read_json(run.excluded)
-    return () if tree is None else make(Exclusions, tree, str(run.excluded)).nodes
+    found = read_record(Exclusions, run.excluded)
+    return () if found is None else found.nodes
 
 
 def exclusions(run: RunDir, now: float | None = None) -> tuple[Exclusion, ...]:

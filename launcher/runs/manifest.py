@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.runs.records import make, read_json
+from launcher.runs.records import read_record
 
 MANIFEST = "manifest.json"
 
@@ -30,5 +30,4 @@ class Manifest:
 def read_manifest(checkpoint: Path) -> Manifest | None:
     """A checkpoint's manifest, or None where it was never finished. Raises DamagedFile."""
     path = checkpoint / MANIFEST
-    tree = read_json(path)
-    return None if tree is None else make(Manifest, tree, str(path))
+    return read_record(Manifest, path)

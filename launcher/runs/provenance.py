@@ -22,13 +22,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from launcher.runs.directory import RunDir
 from launcher.runs.line_digests import Digests, read_digests
-from launcher.runs.records import Extensible, make, read_json
+from launcher.runs.records import Extensible, read_json, read_record
 
-R = TypeVar("R")
 OURS = "launch-encoders"
 CODE = (".py", ".txt", ".j2", ".html", ".css", ".js")
 _DIST_INFO = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._]*)-(?P<version>[^-]+)\.dist-info")
@@ -90,23 +88,25 @@ class DataUsed(Extensible):
 
 def read_environment(run: RunDir) -> Environment | None:
     """That of the first attempt; None where none is recorded. Raises DamagedFile."""
-    return _read(Environment, run.environment)
+    return read_record(Environment, run.environment)
 
 
 def environments(run: RunDir) -> dict[int, Environment]:
     """Those that differ from the first attempt's, by attempt. Raises DamagedFile."""
-    found = {number: _read(Environment, run.attempt(number).environment) for number in run.attempt_numbers()}
+    found = {
+        number: read_record(Environment, run.attempt(number).environment) for number in run.attempt_numbers()
+    }
     return {number: own for number, own in found.items() if own is not None}
 
 
 def read_hub_model(run: RunDir) -> HubModel | None:
     """The commit that the run trains; None where none is recorded. Raises DamagedFile."""
-    return _read(HubModel, run.hub_model)
+    return read_record(HubModel, run.hub_model)
 
 
 def read_data_used(run: RunDir) -> DataUsed | None:
     """What the run was trained on; None where that is not recorded. Raises DamagedFile."""
-    return _read(DataUsed, run.data_used)
+    return read_record(DataUsed, run.data_used)
 
 
 def read_origins(run: RunDir) -> dict[str, str]:
@@ -181,8 +181,3 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
         return platform.processor() or "unknown"
     match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     return match[1].strip() if match else platform.processor() or "unknown"
-
-
-def _read(kind: type[R], path: Path) -> R | None:
-    tree = read_json(path)
-    return None if tree is None else make(kind, tree, str(path))

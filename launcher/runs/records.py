@@ -152,6 +152,12 @@ def make(kind: type[R], tree: Mapping[str, Any], where: str) -> R:
     return kind(**values)
 
 
+def read_record(kind: type[R], path: Path) -> R | None:
+    """The record in a JSON file, or None where there is no such file. Raises DamagedFile."""
+    tree = read_json(path)
+    return None if tree is None else make(kind, tree, str(path))
+
+
 def readable(directory: Path, name: re.Pattern[str], kind: type[R], most: int) -> Iterator[R]:
     """The records in the files of a directory so named, but those that are damaged, or have more than so many bytes."""
     try:

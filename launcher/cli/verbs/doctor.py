@@ -60,8 +60,13 @@ def doctor_command(
     for option in ("nodes", "profile"):
         if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{option} goes with --cluster", context)
-    if engine:
-        return _try_engine(as_json=as_json)
+    return (
+        _try_engine(as_json=as_json) if engine else _look_around(options.resolve_runs_dir(runs_dir), as_json)
+    )
+
+
+def _look_around(runs_dir: Path, as_json: bool) -> int:
+    """All checks of this machine, a line each."""
     from launcher.cli.machine_checks import Check, launch_side_checks
     from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb
@@ -69,7 +74,7 @@ def doctor_command(
     from launcher.figures import human_number
     from launcher.runs.verb_results import TorchFacts
 
-    checks = list(launch_side_checks(options.resolve_runs_dir(runs_dir)))
+    checks = list(launch_side_checks(runs_dir))
     try:
         facts = run_verb(["doctor"], TorchFacts)
         text = ", ".join(f"{name} {human_number(value)}" for name, value in facts.shown().items())

@@ -17,7 +17,7 @@ from typing import Literal
 
 from launcher.errors import DamagedFile
 from launcher.health.processes import Process
-from launcher.runs.records import make, read_json, tree_of
+from launcher.runs.records import read_record, tree_of
 
 Kind = Literal["training", "sync"]
 TOUCH_S = 5.0
@@ -82,8 +82,7 @@ class Sender:
     def _read(self) -> Holder | None:
         """Who the file names; None where there is none or nobody can say."""
         try:
-            tree = read_json(self._path)
-            return None if tree is None else make(Holder, tree, str(self._path))
+            return read_record(Holder, self._path)
         except DamagedFile:
             return None
 
