@@ -78,19 +78,15 @@ def examine_cluster(
         if found is not None:
             break
     else:
-        found, nodes = (
-            {},
-            [
-                Node(node.name, "busy", "others were quicker") if node.state == "free" else node
-                for node in nodes
-            ],
-        )
-    examined = [found.get(node.name) or CheckedNode(node.name, _state(node), node.why) for node in nodes]
+        taken = "others were quicker"
+        nodes = [Node(node.name, "busy", taken) if node.state == "free" else node for node in nodes]
+        found = {}
+    examined = [
+        found.get(node.name)
+        or CheckedNode(node.name, "busy" if node.state == "free" else node.state, node.why)
+        for node in nodes
+    ]
     return sorted(examined, key=lambda each: ORDER.index(each.state))
-
-
-def _state(node: Node) -> State:
-    return "busy" if node.state == "free" else node.state
 
 
 def _examine(

@@ -42,10 +42,8 @@ def _rows(plan: Plan, files: Mapping[str, str], forecast: Forecast | None) -> It
     yield "executor", [_executor(plan)]
     if forecast is not None:
         yield "start", [_start(forecast)]
-    yield (
-        "ranks",
-        [f"{quantity(plan.nodes, 'node')} x {_per_node(plan)} = {plan.world_size} on {plan.device}"],
-    )
+    each = quantity(plan.gpus, "GPU" if plan.device == "cuda" else "process")
+    yield "ranks", [f"{quantity(plan.nodes, 'node')} x {each} = {plan.world_size} on {plan.device}"]
     yield "strategy", ["plain" if plan.strategy == "plain" else f"deepspeed, ZeRO stage {plan.zero_stage}"]
     if plan.compile != "none":
         yield "kernels", [KERNELS[plan.compile]]
@@ -83,10 +81,6 @@ def _start(forecast: Forecast) -> str:
     wait_s = forecast.starts_at - time.time()
     when = "now" if wait_s < SOON_S else f"{moment(forecast.starts_at)}, in {human_seconds(wait_s)}"
     return f"{when}, as the scheduler sees it"
-
-
-def _per_node(plan: Plan) -> str:
-    return quantity(plan.gpus, "GPU" if plan.device == "cuda" else "process")
 
 
 def _batch(plan: Plan) -> list[str]:

@@ -240,7 +240,7 @@ def _undertrained(curves: History) -> Iterator[Advice]:
     if len(losses) < 2 * size:
         return
     before, end = statistics.fmean(losses[-2 * size : -size]), statistics.fmean(losses[-size:])
-    if end < 0.95 * before and _best_is_last(curves) and not _overfits(curves):
+    if end < 0.95 * before and _best_is_last(curves) and not any(_overfitting(curves)):
         epochs = curves.recipe.train.epochs
         yield Advice(
             "undertrained",
@@ -278,7 +278,11 @@ def _underfitting(curves: History) -> Iterator[Advice]:
             (
                 _try(curves, "train.lr", _rounded(3 * _lr(curves))),
                 *_at_most(curves, "model.dropout.hidden", 0.0),
-                *([_try(curves, "lora.r", 2 * curves.recipe.lora.r)] if _is_lora(curves) else []),
+                *(
+                    [_try(curves, "lora.r", 2 * curves.recipe.lora.r)]
+                    if curves.recipe.tuning == "lora"
+                    else []
+                ),
             ),
         )
 
@@ -349,14 +353,6 @@ def _best_is_last(curves: History) -> bool:
         return True
     best = max(values) if tasks.named(curves.recipe.task).higher_is_better(curves.metric) else min(values)
     return values.index(best) == len(values) - 1
-
-
-def _overfits(curves: History) -> bool:
-    return any(_overfitting(curves))
-
-
-def _is_lora(curves: History) -> bool:
-    return curves.recipe.tuning == "lora"
 
 
 # Advice

@@ -75,17 +75,14 @@ def made_of(one: RunDir, two: RunDir) -> tuple[Section, ...]:
 
 
 def recipe_entries(
-    one: Mapping[str, Any], two: Mapping[str, Any], runs: tuple[RunDir, RunDir] | None = None
+    one: Mapping[str, Any], two: Mapping[str, Any], runs: tuple[RunDir, RunDir]
 ) -> Iterator[Entry]:
     """Keys with other values, and who gave them in these runs."""
-    origins = (read_origins(runs[0]), read_origins(runs[1])) if runs else ({}, {})
+    origins = list(map(read_origins, runs))
     for entry in _entries(dict(leaf_values(one)), dict(leaf_values(two))):
         if entry.name not in IDENTITY:
-            yield Entry(entry.name, entry.one, entry.two, *(_origin(found, entry.name) for found in origins))
-
-
-def _origin(origins: Mapping[str, str], key: str) -> str | None:
-    return origins.get(key, "default") if origins else None
+            gave = (found.get(entry.name, "default") if found else None for found in origins)
+            yield Entry(entry.name, entry.one, entry.two, *gave)
 
 
 def plan_entries(one: Mapping[str, Any], two: Mapping[str, Any]) -> Iterator[Entry]:

@@ -113,7 +113,7 @@ def _finish(
     measured = _measured(job, timer)
     if not job.ranks.is_main:
         return
-    seen = Seen(_mean_tokens(job), timer.step_seconds[2:], measured.waited)
+    seen = Seen(float(job.dataset.train.lengths.mean()), timer.step_seconds[2:], measured.waited)
     teach_steps(job.plan, job.built.base, job.ranks.device, seen)
     metrics: dict[str, dict[str, Any]] = {}
     compression = None
@@ -143,11 +143,6 @@ def _finish(
     _end(job.run, attempt, job.events, code, started, result)
     if ending == "completed":
         _write_card(job)
-
-
-def _mean_tokens(job: Job) -> float:
-    """Tokens of an example of the training data."""
-    return float(job.dataset.train.lengths.mean())
 
 
 def _write_card(job: Job) -> None:

@@ -141,7 +141,7 @@ def known_state(job: str) -> JobState | None:
     """What the controller or else accounting knows of a job."""
     state = _controller_state(job)
     if state is None or state.status == "unreachable":
-        return _accounting_state(job) or state
+        return accounting_states([job]).get(job) or state
     return state
 
 
@@ -165,11 +165,6 @@ def _controller_state(job: str, name: str | None = None) -> JobState | None:
     found = job_of(done.stdout)
     is_element = "_" in job and name is not None and name.startswith(f"{found.name}.")
     return _job_state(job, found) if name in (None, found.name) or is_element else None
-
-
-def _accounting_state(job: str) -> JobState | None:
-    """What accounting knows, where the cluster has any."""
-    return accounting_states([job]).get(job)
 
 
 def accounting_states(jobs: Sequence[str]) -> dict[str, JobState]:

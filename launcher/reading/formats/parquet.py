@@ -90,18 +90,11 @@ def _cells(column: Any, feature: Any) -> list[Value]:
     """
     from pyarrow import string, types
 
-    if (
-        types.is_temporal(column.type)
-        and not types.is_duration(column.type)
-        and not _is_interval(column.type)
-    ):
+    spans = types.is_duration(column.type) or "interval" in str(column.type)
+    if types.is_temporal(column.type) and not spans:
         column = column.cast(string())
     values = [plain(value) for value in column.to_pylist()]
     return values if feature is None else [named(value, feature) for value in values]
-
-
-def _is_interval(kind: Any) -> bool:
-    return "interval" in str(kind)
 
 
 def _opened(path: Path) -> Any:

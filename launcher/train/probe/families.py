@@ -63,7 +63,7 @@ def try_family(name: str, precision: str, device: torch.device) -> TriedFamily:
     subject = tiny_subject(name, precision, device)
     key = key_of({"family": name, "precision": precision, "sizes": "tiny"}, device)
     finding = probe(subject, key, _plans(subject, find(name)))
-    wish = Wish("padded" if subject.packed is None else "packed", "none", MANY)
+    wish = Wish(subject.layout, "none", MANY)
     return TriedFamily(name, precision, finding, choose(finding, wish, key["device"]))
 
 
@@ -72,7 +72,7 @@ def _plans(subject: Subject, family: Family) -> Plans:
         ranks, plan = Ranks(0, 0, 1, subject.device), tiny_plan(subject)
         return Plans("graph", lambda of: try_captured(of, plan, ranks, CudaRecorder(of.device)))
     if subject.device.type == "cuda":
-        return Plans("inductor", lambda of: try_compiled(of, "padded" if of.packed is None else "packed"))
+        return Plans("inductor", lambda of: try_compiled(of, of.layout))
     return Plans()
 
 

@@ -115,7 +115,7 @@ def _of_attention(p: float, subject: Subject) -> torch.Tensor:
 def steps(subject: Subject) -> Part:
     """Two steps drop other things, and the same step the same."""
     few = subject.first(2)
-    batch = few.batch("padded" if few.packed is None else "packed")
+    batch = few.batch(few.layout)
     few.model.train()
 
     def loss(seed: int) -> float:

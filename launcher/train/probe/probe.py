@@ -41,7 +41,7 @@ def probe(subject: Subject, key: Mapping[str, str], plans: Plans = Plans()) -> F
     started = time.perf_counter()
     with leaving_no_trace(subject.model, subject.device):
         few = subject.first(TRIED_EXAMPLES)
-        parts = list(_guarded("layouts", _layout(subject), lambda: layout_parts(few)))
+        parts = list(_guarded("layouts", subject.layout, lambda: layout_parts(few)))
         parts += _guarded("dropout", "dropout", lambda: dropout_parts(few))
         timed, timings = _times(subject)
         parts += timed
@@ -51,10 +51,6 @@ def probe(subject: Subject, key: Mapping[str, str], plans: Plans = Plans()) -> F
             timings += timing
     took = time.perf_counter() - started
     return Finding(dict(key), tuple(parts), tuple(timings), round(took, 3), round(time.time(), 1))
-
-
-def _layout(subject: Subject) -> Of:
-    return "padded" if subject.packed is None else "packed"
 
 
 def _guarded(name: str, of: Of, parts: Callable[[], Iterator[Part]]) -> Iterator[Part]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from launcher.engine.findings import Layout
 from launcher.train.model.precision import autocast
 from launcher.train.packed.collate import PaddedCollate
 from launcher.train.packed.packing import PackedCollate
@@ -40,6 +41,11 @@ class Subject:
     @property
     def examples(self) -> Indices:
         return np.arange(len(self.split), dtype=np.int64)
+
+    @property
+    def layout(self) -> Layout:
+        """How a training of it is laid out."""
+        return "padded" if self.packed is None else "packed"
 
     def batch(self, layout: str, examples: Indices | None = None) -> MicroBatch:
         """These examples, or all, as a micro-batch."""

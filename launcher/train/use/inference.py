@@ -164,7 +164,7 @@ def export_model(run: RunDir, target: Path) -> Path:
         shutil.rmtree(staging, ignore_errors=True)
         if not isinstance(error, OSError):
             raise
-        raise _unwritable(target, error) from None
+        raise UserError(Problem(f"can't be written: {error.strerror or error}", where=str(target))) from None
     return target
 
 
@@ -176,10 +176,6 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copyfile(path, target / path.name)
         elif path.name != "adapter":
             _copy(path, target / path.name)
-
-
-def _unwritable(target: Path, error: OSError) -> UserError:
-    return UserError(Problem(f"can't be written: {error.strerror or error}", where=str(target)))
 
 
 def _check_model(directory: Path) -> None:
