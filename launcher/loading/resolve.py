@@ -58,7 +58,6 @@ class Loaded:
     recipe: Recipe
     cluster: Cluster
     """The profile named by the recipe, or an empty one."""
-    cluster_name: str | None
     origins: Mapping[str, str]
     """Every leaf key -> `x.yaml:7`, `cluster`, `environment LAUNCH_X`, `override` or `default`."""
     name: str
@@ -101,10 +100,9 @@ def load(assignments: Sequence[str], *, environ: Mapping[str, str], cwd: Path) -
     recipe = _build(values, origins, file_name, mistakes, readable=path is not None)
     loaded = None
     if path is not None and recipe is not None:
-        name = None if recipe.cluster is None else Path(recipe.cluster).stem
         unknown = unknown_variables(environ)
         notes = () if unknown is None else (unknown,)
-        loaded = Loaded(recipe, cluster, name, origins, _safe_name(path.stem), path, notes)
+        loaded = Loaded(recipe, cluster, origins, _safe_name(path.stem), path, notes)
     if mistakes.problems or loaded is None:
         problems = sorted(mistakes.problems, key=lambda problem: _place(problem, file_name))
         raise RecipeMistakes(problems, loaded, frozenset(mistakes.keys))

@@ -81,7 +81,7 @@ def test_the_stronger_place_wins_and_every_value_knows_its_origin(recipe: Path) 
     assert loaded.origins["seed"] == "default"
     assert list(loaded.origins) == [leaf.name for leaf in leaves(Recipe)]
     assert (loaded.name, loaded.path) == ("mine", recipe)
-    assert (loaded.cluster, loaded.cluster_name) == (Cluster(), None)
+    assert (loaded.cluster, loaded.recipe.cluster) == (Cluster(), None)
 
 
 def test_a_cluster_profile_fills_only_what_all_others_leave_null(recipe: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_cluster_profile_fills_only_what_all_others_leave_null(recipe: Path) -
     loaded = resolve(recipe, "cluster=site", "gpus=2", "time=null")
     assert (loaded.recipe.gpus, loaded.recipe.time) == (2, "1-00:00:00")
     assert (loaded.origins["gpus"], loaded.origins["time"]) == ("override", "cluster")
-    assert (loaded.cluster_name, loaded.recipe.cluster) == ("site", "site")
+    assert loaded.recipe.cluster == "site"
     assert loaded.cluster.env == {"OMP_NUM_THREADS": "4"}
 
 
@@ -100,8 +100,8 @@ def test_a_cluster_may_be_named_by_any_place_and_be_a_file(recipe: Path) -> None
     profile.write_text("gpus_per_node: 8\n")
     recipe.write_text(RECIPE + "cluster: ./site.yaml\n")
     loaded = resolve(recipe)
-    assert (loaded.recipe.gpus, loaded.recipe.cluster, loaded.cluster_name) == (8, str(profile), "site")
-    assert resolve(recipe, environ={"LAUNCH_CLUSTER": "local"}).cluster_name == "local"
+    assert (loaded.recipe.gpus, loaded.recipe.cluster) == (8, str(profile))
+    assert resolve(recipe, environ={"LAUNCH_CLUSTER": "local"}).recipe.cluster == "local"
 
 
 def test_recipes_are_found_by_name_here_first(recipe: Path) -> None:
