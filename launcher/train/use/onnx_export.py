@@ -5,8 +5,6 @@ The classic exporter is taken: it traces one forward pass, and needs onnx alone.
 
 from __future__ import annotations
 
-import statistics
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +25,7 @@ from launcher.train.tasks import extra_head, get_task
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.tokenizer import load_tokenizer, position_limit
 from launcher.train.use.evaluation import Progress
-from launcher.train.use.latency import REPEATS, TOKENS, WARMUP
+from launcher.train.use.latency import REPEATS, in_turns, timed_length
 
 OPSET = 18
 EXAMPLES = 16
@@ -216,9 +214,8 @@ def _real(values: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
 
 
 def _texts(model: Any, example: Arrays, count: int) -> Arrays:
-    """Made-up texts of TOKENS tokens with the inputs of the example."""
-    length = min(TOKENS, int(getattr(model.config, "max_position_embeddings", 0) or TOKENS) - 2)
-    shape = (count, *(1,) * (example["input_ids"].ndim - 2), length)
+    """Made-up texts of `timed_length` tokens with the inputs of the example."""
+    shape = (count, *(1,) * (example["input_ids"].ndim - 2), timed_length(model.config))
     ids = np.random.default_rng(0).integers(0, model.config.vocab_size, shape)
     made = {"input_ids": ids, MASK: np.ones_like(ids)}
     return {name: made.get(name, np.zeros_like(ids)) for name in example}
@@ -235,16 +232,8 @@ def _onnx_call(file: Path, text: Arrays) -> Callable[[], Any]:
 
 
 def _latencies(plain: Plain, files: Sequence[Path], texts: Arrays, repeats: int) -> list[float]:
-    """Milliseconds of the median call of PyTorch and of each file, turn by turn, so that what else goes on slows all alike."""
-    calls = [_torch_call(plain, texts), *(_onnx_call(path, texts) for path in files)]
-    seconds: list[list[float]] = [[] for _ in calls]
-    with torch.inference_mode():
-        for _ in range(WARMUP + repeats):
-            for call, times in zip(calls, seconds, strict=True):
-                started = time.perf_counter()
-                call()
-                times.append(time.perf_counter() - started)
-    return [1000 * statistics.median(times[WARMUP:]) for times in seconds]
+    """Milliseconds of the median call of PyTorch and of each file."""
+    return in_turns([_torch_call(plain, texts), *(_onnx_call(path, texts) for path in files)], repeats)
 
 
 def _tensors(inputs: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
