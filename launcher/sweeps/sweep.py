@@ -31,6 +31,7 @@ from launcher.runs.trust import believed_plan, refuse_foreign
 from launcher.sweeps.grid import points, split_words
 
 LONGEST_ID = 100
+RENAME = "give the sweep another name: --name NAME"
 LONGEST_NAME = 80
 FILE = "sweep.json"
 LOCK = "lock"
@@ -247,8 +248,7 @@ def _alike(there: Sweep, planned: Planned) -> Sweep:
     if one != other:
         was = "a grid" if there.search is None else f"a {there.search.method} search"
         message = f"is there, and is {was} over other values"
-        remedy = "give the sweep another name: --name NAME"
-        raise UserError(Problem(message, where=planned.name, remedy=remedy))
+        raise UserError(Problem(message, where=planned.name, remedy=RENAME))
     return there
 
 
@@ -265,8 +265,7 @@ def _refuse_no_sweep(directory: Path) -> None:
         return
     names = [path.name for path in directory.iterdir()] if directory.is_dir() else ["a file"]
     if FILE not in names and not all(map(_is_begun, names)):
-        remedy = "give the sweep another name: --name NAME"
-        raise UserError(Problem("is there, and no sweep", where=str(directory), remedy=remedy))
+        raise UserError(Problem("is there, and no sweep", where=str(directory), remedy=RENAME))
 
 
 def _is_begun(name: str) -> bool:
@@ -333,13 +332,12 @@ def _write(sweep: Sweep) -> None:
 
 
 def _refuse_others(planned: Planned) -> None:
-    remedy = "give the sweep another name: --name NAME"
     problems = []
     for trial in planned.trials:
         run = RunDir(_path(planned, trial))
         if run.path.exists() and believed_plan(run).plan_id != trial.prepared.plan.plan_id:
             message = f"is there with another plan: {_what_changed(run, trial.prepared.plan.recipe)}"
-            problems.append(Problem(message, where=trial.run_id, remedy=remedy))
+            problems.append(Problem(message, where=trial.run_id, remedy=RENAME))
     if problems:
         raise UserError(problems)
 
