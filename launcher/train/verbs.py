@@ -431,19 +431,18 @@ def examine(options: Namespace, events: Events) -> TorchFacts:
     import torch
 
     from launcher.train.compat.switch import never_tested
+    from launcher.train.record.provenance import gpu_names
     from launcher.train.record.versions import versions
 
-    cuda = torch.cuda.is_available()
-    devices = (
-        [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else []
-    )
     installed = versions()
     return TorchFacts(
         versions=installed,
         untested=tuple(never_tested(installed)),
         cuda=torch.version.cuda or "none",
-        gpus=", ".join(devices) or "none",
-        bf16=torch.cuda.is_bf16_supported(including_emulation=False) if cuda else "autocast on CPU",
+        gpus=", ".join(gpu_names()) or "none",
+        bf16=torch.cuda.is_bf16_supported(including_emulation=False)
+        if torch.cuda.is_available()
+        else "autocast on CPU",
         gloo=torch.distributed.is_gloo_available(),
         nccl=torch.distributed.is_nccl_available(),
     )

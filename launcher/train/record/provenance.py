@@ -38,7 +38,7 @@ WITHOUT_LINES = ("parquet", "json", "squad")
 
 def record_environment(run: RunDir, attempt: AttemptDir) -> None:
     """Write that of the run, or of this attempt where it is another."""
-    here = environment_here(PACKAGE, torch.get_num_threads(), _gpus())
+    here = environment_here(PACKAGE, torch.get_num_threads(), gpu_names())
     first = read_environment(run)
     if first is None:
         run.provenance.mkdir(mode=0o700, exist_ok=True)
@@ -54,9 +54,8 @@ def _same(here: Environment, first: Environment) -> bool:
     return dataclasses.replace(here, others={}) == dataclasses.replace(first, others={})
 
 
-def _gpus() -> list[str]:
-    if not torch.cuda.is_available():
-        return []
+def gpu_names() -> list[str]:
+    """The GPUs that torch sees here."""
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 

@@ -51,11 +51,15 @@ class Bm25:
         weights: NDArray[np.float64] = rarity[word] * often * (K1 + 1) / (often + K1 * fair[document])
         return weights
 
+    def scores(self, query: str) -> NDArray[np.float64]:
+        """(documents,) how well each answers a query: 0 for one that shares no word with it."""
+        known = [self._numbers[word] for word in set(_words(query)) if word in self._numbers]
+        return np.asarray(self._table[:, known].sum(axis=1), np.float64).ravel()
+
     def best(self, queries: Sequence[str], most: int) -> Iterator[NDArray[np.int64]]:
         """For each query up to `most` documents by number, the best first; none that shares no word with it."""
         for query in queries:
-            known = [self._numbers[word] for word in set(_words(query)) if word in self._numbers]
-            scores = np.asarray(self._table[:, known].sum(axis=1)).ravel() if known else np.zeros(0)
+            scores = self.scores(query)
             found = np.flatnonzero(scores)
             yield found[np.argsort(-scores[found], kind="stable")[:most]]
 

@@ -74,7 +74,7 @@ def test_an_attempt_in_another_environment_keeps_its_own(
     assert first is not None
     assert f"torch=={first.packages['torch']}" in run.constraints.read_text().splitlines()
     record_environment(run, run.attempt(2))
-    monkeypatch.setattr(provenance, "_gpus", lambda: ["NVIDIA H100"])
+    monkeypatch.setattr(provenance, "gpu_names", lambda: ["NVIDIA H100"])
     record_environment(run, run.attempt(3))
     assert {number: it.gpus for number, it in environments(run).items()} == {3: ("NVIDIA H100",)}
     assert read_environment(run) == first
