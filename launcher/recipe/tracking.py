@@ -19,7 +19,7 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ENTITY = re.compile(r"[A-Za-z0-9._-]+")
 
 
-def _name(value: str, most: int = LONGEST_NAME) -> str:
+def _name(value: str, *, most: int = LONGEST_NAME) -> str:
     if not value.strip() or len(value) > most:
         raise ValueError(f"must have 1 to {most} characters for W&B, and not only blanks")
     return value
