@@ -6,13 +6,7 @@ from dataclasses import replace
 
 from launcher.families.shared.base import Family, ModelShape
 from launcher.families.shared.config_json import ConfigReader
-from launcher.families.shared.names import ConfigKeys, DropoutKeys, Modules, Sizes
-
-
-def _sized(layers: int, hidden: int, heads: int) -> dict[str, object]:
-    """Entries of config.json; the feed-forward layers are four times as wide as the hidden states."""
-    sizes = {"num_hidden_layers": layers, "hidden_size": hidden, "num_attention_heads": heads}
-    return {**sizes, "intermediate_size": 4 * hidden}
+from launcher.families.shared.names import ConfigKeys, DropoutKeys, Modules, Sizes, sized
 
 
 def _read(reader: ConfigReader, shape: ModelShape) -> ModelShape:
@@ -22,10 +16,10 @@ def _read(reader: ConfigReader, shape: ModelShape) -> ModelShape:
 
 
 _SIZES = {
-    "base": _sized(12, 768, 12),
-    "large": _sized(24, 1024, 16),
-    "xlarge": _sized(24, 2048, 16),
-    "xxlarge": _sized(12, 4096, 64),
+    "base": sized(12, 768, 12),
+    "large": sized(24, 1024, 16),
+    "xlarge": sized(24, 2048, 16),
+    "xxlarge": sized(12, 4096, 64),
 }
 
 FAMILY = Family(

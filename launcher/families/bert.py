@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from launcher.families.shared.base import Family
-
-
-def _sized(layers: int, hidden: int, heads: int, vocab: int = 30522) -> dict[str, object]:
-    """Entries of config.json; the feed-forward layers are four times as wide as the hidden states."""
-    sizes = {"num_hidden_layers": layers, "hidden_size": hidden, "num_attention_heads": heads}
-    return {**sizes, "intermediate_size": 4 * hidden, "vocab_size": vocab}
-
+from launcher.families.shared.names import sized
 
 _BASE: dict[str, object] = {}
-_LARGE = _sized(24, 1024, 16)
+_LARGE = sized(24, 1024, 16)
 _CHINESE = {"vocab_size": 21128}
-_CHINESE_LARGE = _sized(24, 1024, 16, 21128)
-_MINILM_L6, _MINILM_L12 = _sized(6, 384, 12), _sized(12, 384, 12)
+_CHINESE_LARGE = sized(24, 1024, 16, vocab_size=21128)
+_MINILM_L6, _MINILM_L12 = sized(6, 384, 12), sized(12, 384, 12)
 
 FAMILY = Family(
     name="bert",
@@ -25,7 +19,7 @@ FAMILY = Family(
         "bert-base-uncased": _BASE,
         "bert-base-cased": {"vocab_size": 28996},
         "bert-large-uncased": _LARGE,
-        "bert-large-cased": _sized(24, 1024, 16, 28996),
+        "bert-large-cased": sized(24, 1024, 16, vocab_size=28996),
         "bert-large-uncased-whole-word-masking": _LARGE,
         "bert-base-chinese": _CHINESE,
         "bert-base-multilingual-cased": {"vocab_size": 119547},
@@ -34,10 +28,10 @@ FAMILY = Family(
         "sentence-transformers/all-MiniLM-L12-v2": _MINILM_L12,
         "nreimers/MiniLM-L6-H384-uncased": _MINILM_L6,
         "microsoft/MiniLM-L12-H384-uncased": _MINILM_L12,
-        "prajjwal1/bert-tiny": _sized(2, 128, 2),
-        "prajjwal1/bert-mini": _sized(4, 256, 4),
-        "prajjwal1/bert-small": _sized(4, 512, 8),
-        "prajjwal1/bert-medium": _sized(8, 512, 8),
+        "prajjwal1/bert-tiny": sized(2, 128, 2),
+        "prajjwal1/bert-mini": sized(4, 256, 4),
+        "prajjwal1/bert-small": sized(4, 512, 8),
+        "prajjwal1/bert-medium": sized(8, 512, 8),
         "hfl/chinese-bert-wwm": _CHINESE,
         "hfl/chinese-bert-wwm-ext": _CHINESE,
         "hfl/chinese-roberta-wwm-ext": _CHINESE,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from launcher.families.shared.base import Family, ModelShape
 from launcher.families.shared.config_json import ConfigReader
-from launcher.families.shared.names import DropoutKeys, Modules, Sizes
+from launcher.families.shared.names import DropoutKeys, Modules, Sizes, sized
 
 _V3: dict[str, object] = {
     "relative_attention": True,
@@ -22,8 +22,7 @@ MULTILINGUAL_VOCABULARY = 251000
 
 def _sized(layers: int, hidden: int, vocab: int = 128100) -> dict[str, object]:
     """Entries of config.json of a v3 model; heads are 64 wide."""
-    sizes = {"num_hidden_layers": layers, "hidden_size": hidden, "num_attention_heads": hidden // 64}
-    return {**_V3, **sizes, "intermediate_size": 4 * hidden, "vocab_size": vocab}
+    return {**_V3, **sized(layers, hidden, hidden // 64, vocab_size=vocab)}
 
 
 def _read(reader: ConfigReader, shape: ModelShape) -> ModelShape:

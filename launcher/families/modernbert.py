@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from launcher.families.shared.base import Family, ModelShape
 from launcher.families.shared.config_json import ConfigReader
-from launcher.families.shared.names import WITHOUT_TYPES, DropoutKeys, Modules, Sizes
+from launcher.families.shared.names import WITHOUT_TYPES, DropoutKeys, Modules, Sizes, sized
 
 
 def _read(reader: ConfigReader, shape: ModelShape) -> ModelShape:
@@ -29,13 +29,7 @@ def _read(reader: ConfigReader, shape: ModelShape) -> ModelShape:
     )
 
 
-def _sized(layers: int, hidden: int, heads: int, intermediate: int) -> dict[str, object]:
-    """Entries of config.json."""
-    sizes = {"num_hidden_layers": layers, "hidden_size": hidden, "num_attention_heads": heads}
-    return {**sizes, "intermediate_size": intermediate}
-
-
-_LARGE = _sized(28, 1024, 16, 2624)
+_LARGE = sized(28, 1024, 16, 2624)
 _MULTILINGUAL = {"vocab_size": 256000}
 
 FAMILY = Family(
@@ -44,14 +38,14 @@ FAMILY = Family(
         "answerdotai/ModernBERT-base": {},
         "answerdotai/ModernBERT-large": _LARGE,
         # Ettin (Weller et al., 2025, arXiv:2507.11412)
-        "jhu-clsp/ettin-encoder-17m": _sized(7, 256, 4, 384),
-        "jhu-clsp/ettin-encoder-32m": _sized(10, 384, 6, 576),
-        "jhu-clsp/ettin-encoder-68m": _sized(19, 512, 8, 768),
+        "jhu-clsp/ettin-encoder-17m": sized(7, 256, 4, 384),
+        "jhu-clsp/ettin-encoder-32m": sized(10, 384, 6, 576),
+        "jhu-clsp/ettin-encoder-68m": sized(19, 512, 8, 768),
         "jhu-clsp/ettin-encoder-150m": {},
         "jhu-clsp/ettin-encoder-400m": _LARGE,
-        "jhu-clsp/ettin-encoder-1b": _sized(28, 1792, 28, 3840),
+        "jhu-clsp/ettin-encoder-1b": sized(28, 1792, 28, 3840),
         # mmBERT (Marone et al., 2025, arXiv:2509.06888): 1,800 languages, the vocabulary of Gemma 2
-        "jhu-clsp/mmBERT-small": {**_sized(22, 384, 6, 1152), **_MULTILINGUAL},
+        "jhu-clsp/mmBERT-small": {**sized(22, 384, 6, 1152), **_MULTILINGUAL},
         "jhu-clsp/mmBERT-base": _MULTILINGUAL,
     },
     sizes=Sizes(layers=22, intermediate=1152, vocab=50368, positions=8192, types=0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launcher.families.shared.base import Family
-from launcher.families.shared.names import Sizes, SpecialTokens
+from launcher.families.shared.names import Sizes, SpecialTokens, sized
 
 SPECIAL_TOKENS = SpecialTokens(
     ordered=("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
@@ -16,13 +16,7 @@ SPECIAL_TOKENS = SpecialTokens(
     token_types=False,
 )
 BASE: dict[str, object] = {"max_position_embeddings": 514, "type_vocab_size": 1}
-LARGE: dict[str, object] = {
-    **BASE,
-    "num_hidden_layers": 24,
-    "hidden_size": 1024,
-    "num_attention_heads": 16,
-    "intermediate_size": 4096,
-}
+LARGE = BASE | sized(24, 1024, 16)
 
 FAMILY = Family(
     name="roberta",

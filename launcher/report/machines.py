@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
 from launcher.report.curves import Curve, drawn
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, read_events
-from launcher.runs.records import read_json_lines
+from launcher.runs.records import is_number, read_json_lines
 
 KINDS = {
     "gpu_percent": "GPUs busy, percent",
@@ -29,11 +28,11 @@ def machine_curves(run: RunDir, points: int) -> dict[str, dict[str, Curve]]:
     times = [at for at, _ in steps]
     found: dict[str, dict[str, Curve]] = {}
     for path in files:
-        lines = [(at, tree) for tree in read_json_lines(path) if (at := _number(tree.get("at"))) is not None]
+        lines = [(at, tree) for tree in read_json_lines(path) if is_number(at := tree.get("at"))]
         reached = [bisect_right(times, at) for at, _ in lines]
         places = [steps[count - 1][1] if count else 0 for count in reached]
         for kind, title in KINDS.items():
-            values = [_number(tree.get(kind)) for _, tree in lines]
+            values = [value if is_number(value := tree.get(kind)) else None for _, tree in lines]
             if (curve := _curve(places, values, points)) is not None:
                 found.setdefault(title, {})[f"node {path.stem.removeprefix('node_')}"] = curve
     return found
@@ -47,9 +46,3 @@ def _curve(places: Sequence[int], values: Sequence[float | None], points: int) -
             at.setdefault(place, []).append(value)
     steps = sorted(at)
     return drawn(steps, [sum(at[step]) / len(at[step]) for step in steps], points) if steps else None
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)

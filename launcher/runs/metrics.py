@@ -21,7 +21,7 @@ from typing import Any
 from launcher.errors import DamagedFile
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, Step, last_events, read_events
-from launcher.runs.records import LARGEST, MOST_LINE_BYTES, lines_of, open_regular, parse_object
+from launcher.runs.records import MOST_LINE_BYTES, is_number, lines_of, open_regular, parse_object
 
 Number = float | None
 Tree = dict[str, Any]
@@ -249,12 +249,6 @@ def _row(tree: Tree) -> MetricsRow:
     figures = {
         key: value
         for key, value in tree.items()
-        if (type(value) is float or value is None or _is_number(value)) and "/" in key
+        if (type(value) is float or value is None or is_number(value)) and "/" in key
     }
-    return MetricsRow(tree["step"], tree.get("split"), epoch if _is_number(epoch) else None, figures)
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
+    return MetricsRow(tree["step"], tree.get("split"), epoch if is_number(epoch) else None, figures)

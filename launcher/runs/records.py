@@ -250,7 +250,7 @@ def _test_of(
     if dataclasses.is_dataclass(hint):
         return _is_dict, lambda value, name, where: make(hint, value, f"{where}: {name}")  # type: ignore[arg-type]
     if hint in (int, float):
-        return (_is_whole if hint is int else _is_number), None
+        return (_is_whole if hint is int else is_number), None
     return lambda value: type(value) is hint, None
 
 
@@ -279,7 +279,8 @@ def _is_dict(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: object) -> typing.TypeGuard[int | float]:
+    """Whether a value of JSON is a number, finite and no larger than others can read."""
     if type(value) is float:
         return math.isfinite(value)
     return type(value) is int and abs(value) < LARGEST

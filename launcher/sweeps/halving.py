@@ -18,6 +18,7 @@ from launcher.errors import DamagedFile
 from launcher.runs.directory import RunDir
 from launcher.runs.records import (
     MOST_LINE_BYTES,
+    is_number,
     make,
     open_regular,
     parse_object,
@@ -116,11 +117,7 @@ class Evaluations:
             tree = parse_object(line.decode("utf-8", "replace"), str(self._path))
             step, value = tree.get("step"), tree.get(self._figure)
             if type(step) is int and step not in dict(self.found) and tree.get("split") == "validation":
-                self.found.append((step, _number(value)))
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+                self.found.append((step, float(value) if is_number(value) else None))
 
 
 def rungs(evaluations: int) -> Iterator[int]:

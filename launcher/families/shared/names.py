@@ -34,6 +34,14 @@ class Sizes:
     """Width of the embeddings; None means the hidden width."""
 
 
+def sized(
+    layers: int, hidden: int, heads: int, intermediate: int | None = None, **others: object
+) -> dict[str, object]:
+    """Entries of config.json; the feed-forward layers are four times as wide as the hidden states where nothing is said."""
+    sizes = {"num_hidden_layers": layers, "hidden_size": hidden, "num_attention_heads": heads}
+    return {**sizes, "intermediate_size": intermediate or 4 * hidden, **others}
+
+
 @dataclass(frozen=True)
 class Modules:
     """Names of an encoder's modules: `layers` and `below` within the encoder, the others within a layer."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from launcher.errors import DamagedFile
-from launcher.runs.records import MOST_LINE_BYTES, lines_of, open_regular, parse_object, read_tail
+from launcher.runs.records import MOST_LINE_BYTES, is_number, lines_of, open_regular, parse_object, read_tail
 from launcher.train.record.metrics_log import Number, Row, parse_line
 
 OLD_S = 120.0
@@ -145,11 +144,11 @@ class NodeUse:
         for path in sorted(self._logs.glob("node_*.jsonl")):
             tree = self._last(path)
             at = tree.pop("at", None)
-            if not isinstance(at, int | float) or at <= self._seen.get(path, time.time() - OLD_S):
+            if not is_number(at) or at <= self._seen.get(path, time.time() - OLD_S):
                 continue
             self._seen[path] = at
             node = path.stem.removeprefix("node_")
-            figures |= {f"node/{node}/{name}": value for name, value in tree.items() if _is_number(value)}
+            figures |= {f"node/{node}/{name}": value for name, value in tree.items() if is_number(value)}
         return figures
 
     def _last(self, path: Path) -> dict[str, Any]:
@@ -158,10 +157,6 @@ class NodeUse:
             return parse_object(lines[-1], str(path)) if lines else {}
         except DamagedFile:
             return {}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class Tail:
