@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from launcher.drafts.commented import one_line
 from launcher.drafts.data_files import sorted_out
 from launcher.drafts.layout import layout_of
 from launcher.drafts.recipe import Draft, draft_of_hub, draft_recipe, wanted_keys
@@ -16,7 +17,7 @@ from launcher.drafts.trainer_fields import Taken, become
 from launcher.drafts.trainer_script import Computed, fields_of
 from launcher.errors import Problem, UserError
 from launcher.loading.schema import fit, schema_of
-from launcher.loading.yaml_source import dump, parse, read_text
+from launcher.loading.yaml_source import parse, read_text
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import shown
 
@@ -228,4 +229,4 @@ def _word(value: Any) -> str:
     """A value as the command line takes it."""
     if isinstance(value, list):
         return "[" + ",".join(map(str, value)) + "]"
-    return dump({"v": value}).removeprefix("v: ").strip()
+    return one_line(value)
