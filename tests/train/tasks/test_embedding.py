@@ -24,7 +24,8 @@ from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.train.batches import global_batches
 from launcher.train.process.random_state import dropout_seed, seed_dropout
-from launcher.train.tasks.retrieval import Search, correlations, mean_figures
+from launcher.train.tasks.outcomes import correlations
+from launcher.train.tasks.retrieval import Search, mean_figures
 from launcher.train.tasks.similarity_losses import Layout, cosent, cosine_error, info_nce, triplet
 from launcher.train.whole_batch import parts_of, share_of_loss
 
