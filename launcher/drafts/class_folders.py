@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from launcher import paths
@@ -16,6 +19,7 @@ from launcher.recipe.data_formats import extension
 TEXT = ".txt"
 MANY = 10
 """Files without an extension that a class has at least."""
+ENCODING = re.compile(r"iconv -f (\S+)")
 UNLABELLED = frozenset({"unsup", "unlabeled", "unlabelled"})
 
 
@@ -78,9 +82,26 @@ def _write(path: Path, classes: dict[str, list[Path]]) -> None:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
+def _for_all(problem: Problem, folder: Path) -> Problem:
+    """The same with the command that converts every file of a folder that needs it, where one converts this file."""
+    found = ENCODING.search(problem.remedy or "")
+    if found is None:
+        return problem
+    command = (
+        f"""find {shlex.quote(str(folder))} -type f -exec sh -c 'iconv -f UTF-8 -t UTF-8 "$1" >/dev/null 2>&1 || """
+        f"""{{ iconv -c -f {found[1]} -t UTF-8 "$1" >"$1~"; mv "$1~" "$1"; }}' - {{}} \\;"""
+    )
+    return replace(
+        problem, remedy=f"it looks like {found[1]}; this converts all files that are so: {command}"
+    )
+
+
 def _text_of(path: Path) -> str:
     """What a file says. Raises UserError where it holds no text but a record of json."""
-    text = whole_text(path).strip()
+    try:
+        text = whole_text(path).strip()
+    except UserError as error:
+        raise UserError(_for_all(problem, path.parent.parent) for problem in error.problems) from None
     if text.startswith("{") and text.endswith("}"):
         remedy = "write a file of rows with a column for each thing, such as jsonl"
         raise UserError(Problem("holds an object of json, and no text of a class", str(path), remedy=remedy))

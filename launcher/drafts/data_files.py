@@ -11,7 +11,7 @@ from pathlib import Path
 
 from launcher import paths
 from launcher.errors import Problem, UserError
-from launcher.reading.binary_kinds import AS_SAVED
+from launcher.reading.binary_kinds import AS_CSV, AS_SAVED
 from launcher.reading.opening import inner_name
 from launcher.reading.textfiles import lines
 from launcher.recipe.data_formats import EXTENSIONS, extension
@@ -19,7 +19,7 @@ from launcher.runs.finding import list_runs
 
 ROLES = {
     "train": ("train", "training", "trn"),
-    "validation": ("validation", "valid", "dev", "val", "devel", "development", "matched", "testa"),
+    "validation": ("validation", "valid", "dev", "val", "devel", "development", "matched", "testa", "eval"),
     "test": ("test", "tst", "testing", "testb"),
 }
 """Words in the names of files, the clearest first."""
@@ -33,7 +33,10 @@ QUERIES, DOCUMENTS = {"queries"}, {"corpus", "collection", "documents", "passage
 """Words in the names of files that hold one half of each pair."""
 FEW = 500
 """Lines that a file is told by."""
-ARROW = ".arrow"
+SHEETS = (".xlsx", ".xls", ".ods")
+ARROW, PLACES = ".arrow", ".ann"
+TAGS = 'write {"words": [...], "tags": ["B-NAME", "I-NAME", "O", ...]} in each row (docs/data.md makes them of places)'
+"""What to do with places of entities."""
 ARCHIVES = {
     ".zip": "unzip",
     ".tar": "tar xf",
@@ -68,6 +71,10 @@ def sorted_out(given: Sequence[Path]) -> DataFiles:
             found = [(role_of(path), path)]
         for role, file in found:
             roles[role] += [file] if file not in roles[role] else []
+    if not roles["train"] and any("train" in path.name.lower() for path in roles[""]):
+        unnamed, roles[""] = roles[""], []
+        for path in unnamed:
+            roles[_role_within(path)].append(path)
     train, unnamed = roles["train"], roles[""]
     left_out = unnamed if train else []
     train = train or unnamed or roles["validation"] or roles["test"]
@@ -92,6 +99,9 @@ def _data_files(folder: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
     for path in found:
         if _extension(path) in EXTENSIONS:
             by_extension.setdefault(_extension(path), []).append(path)
+    if any(path.suffix == PLACES for path in found):
+        reason = f"holds places of entities in files of their own ({PLACES}), as brat writes them"
+        raise UserError(Problem(reason, str(folder), remedy=TAGS))
     texts = [] if by_extension else [path for path in found if _is_text(path)]
     if len(texts) == 1 or any(map(role_of, texts)):
         by_extension[""] = texts
@@ -175,6 +185,8 @@ def _remedy(entries: Sequence[Path]) -> str:
     known = ", ".join(EXTENSIONS)
     if any(path.suffix == ARROW for path in entries):
         return AS_SAVED
+    if any(path.suffix.lower() in SHEETS for path in entries):
+        return AS_CSV
     if packed:
         command = ARCHIVES[packed[0].suffix.lower()]
         return f"unpack what is there first: {command} {packed[0].name}"
@@ -182,7 +194,10 @@ def _remedy(entries: Sequence[Path]) -> str:
         return (
             f"name one of the folders in it ({', '.join(inner[:5])}), or files with these extensions: {known}"
         )
-    return f"name files with these extensions: {known}"
+    apart = "; where texts and labels lie in files of their own: paste TEXTS LABELS > NEW.tsv" * (
+        len(entries) > 1
+    )
+    return f"name files with these extensions: {known}{apart}"
 
 
 def _words(path: Path) -> list[str]:
@@ -192,6 +207,13 @@ def _words(path: Path) -> list[str]:
 def role_of(path: Path) -> str:
     """train, validation or test as the name says, "" where it says nothing."""
     return next((role for role, words in ROLES.items() if set(words) & set(_words(path))), "")
+
+
+def _role_within(path: Path) -> str:
+    """The role of a file whose name holds such a word within another: engtrain, engtest."""
+    return next(
+        (role for role, words in ROLES.items() if any(word in path.name.lower() for word in words[:3])), ""
+    )
 
 
 def _clearest(files: Sequence[Path], role: str) -> list[Path]:

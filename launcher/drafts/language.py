@@ -32,8 +32,10 @@ class Language(NamedTuple):
 
 
 def language_of(texts: Iterable[str]) -> Language:
-    """The language that most of the texts are in."""
-    found = Counter(_language(text) for text in texts)
+    """The language that most of what the texts say is in; a word by itself tells little."""
+    found: Counter[str] = Counter()
+    for text in texts:
+        found[_language(text)] += len(text)
     code = found.most_common(1)[0][0] if found else ALL
     names = {"en": "English", "zh": "Chinese", "ja": "Japanese", "ko": "Korean"}
     return Language(code, names.get(code, "neither English nor Chinese, or too short to tell"))

@@ -15,7 +15,7 @@ from launcher.drafts.data_files import DataFiles, role_of, sorted_out
 from launcher.drafts.hyper_parameters import as_text, lengths_of, measure, precision_here, shipped, training
 from launcher.drafts.language import language_of, models_for
 from launcher.drafts.layout import Layout, layout_of
-from launcher.drafts.unread import unread_labels
+from launcher.drafts.unread import unread_labels, unread_rows
 from launcher.errors import Problem, UserError
 from launcher.loading import resolve as loading
 from launcher.loading.assignments import Mistakes, from_words
@@ -160,6 +160,8 @@ def _guesses(sample: Sample, wanted: Mapping[str, Any]) -> list[tuple[str, Guess
     found = [(name, guess) for name in names if (guess := tasks.named(name).guess(sample)) is not None]
     if found:
         found.sort(key=lambda one: -one[1].certainty)
+        if "task" not in wanted and (wrong := [*unread_rows(sample, found[0][1])]):
+            raise UserError(wrong)
         if not tasks.named(found[0][0]).labelled and "task" not in wanted:
             _need_no_label(sample)
         return found
@@ -241,6 +243,8 @@ def _first_keys(task: str, guess: Guess, seen: _Seen) -> dict[str, Said]:
     said = []
     if role_of(files.train[0]) not in ("train", ""):
         said.append(f"No file is named as one for training: {files.train[0].name} is taken.")
+    elif len(files.train) > 1 and not role_of(files.train[0]):
+        said.append("No name says what a file is for: all are for training.")
     if files.left_out:
         left = ", ".join(path.name for path in files.left_out)
         said.append(f"Left out: {left}.")

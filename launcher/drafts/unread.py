@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from launcher.drafts.data_files import TAGS
 from launcher.errors import Problem
 from launcher.reading.formats.conll import TAG
 from launcher.tasks.shared.rows import shown
-from launcher.tasks.shared.sample import MOST, Column, Sample, mostly
+from launcher.tasks.shared.sample import MOST, Column, Guess, Sample, mostly
 from launcher.tasks.shared.written_lists import unwritten
 
 NUMBER = re.compile(r"[-+]?[$€£¥]?\s?\d+(?:[., '’]\d{3})*(?:[.,]\d+)?\s?[%$€£¥]?")  # noqa: RUF001
@@ -25,13 +26,20 @@ MARK = re.compile(r"_?[^\w\s'\"“”]{1,3}_|[^\w\s'\"“”]{2,3}")
 """What may stand between the columns of a line instead of a tab, such as _!_ or ||| or ::."""
 TAGGED = re.compile(r"\S+[/_][A-Za-z]{1,5}(?:-[A-Z]+)?")
 """A word with its tag behind it."""
+CERTAIN = 0.9
+"""Of a guess that a label is named, or columns that belong together."""
+QUERIES = {"question", "questions", "query"}
 ANSWERS = {"answer", "answers"}
 """Words in the names of columns that are learnt from without being classes."""
 TEXT_WORDS = 3
 """Words that the texts of a list have at least, on average; names and keywords have fewer."""
 ALONE = "task=masked-lm takes the texts alone"
+NAMED = "data.label=COLUMN names it (add it where it stands in another file)"
 WORDS = "write words and a tag for each, in columns or as lists"
-TAGS = 'write {"words": [...], "tags": ["B-NAME", "I-NAME", "O", ...]} in each row (docs/data.md converts CLUENER)'
+SENTENCES = (
+    "write the words and tags of a sentence as two lists (docs/data.md does so), "
+    "or as CoNLL columns with an empty line behind it"
+)
 COLUMNS = "write a column for each thing that is to be read"
 QUESTIONS = (
     'write {"question": ..., "context": ..., "answers": {"text": [...], "answer_start": [...]}} in each row'
@@ -65,7 +73,8 @@ def unread_labels(sample: Sample) -> Iterator[Problem]:
     if len(pair := sample.compared) > 1:
         names = " and ".join(shown(column.name) for column in pair)
         text = f"{names} hold pairs of texts, and no column says what of them is to be learnt"
-        yield Problem(text, remedy=f"data.label=COLUMN names it, data.text=COLUMN takes one of them; {ALONE}")
+        together = f"task=embedding data.text=[{pair[0].name},{pair[1].name}] takes them for texts that belong together"
+        yield Problem(text, remedy=f"{NAMED}, data.text=COLUMN takes one of them; {together}; {ALONE}")
 
 
 def _within_texts(column: Column) -> _Kind | None:
@@ -105,10 +114,43 @@ def _is_tagged(text: str) -> bool:
 def _of_words(column: Column) -> _Kind | None:
     """A tag in each row, as in a table that has a row for each word."""
     tags = set(column.names)
-    if "O" in tags and len(tags) > 1 and all(map(TAG.fullmatch, tags)):
-        remedy = "write the words and tags of a sentence as two lists, or as CoNLL columns with an empty line behind it"
-        return _Kind(_never, "tag one word in each row", remedy)
+    if "O" in tags and len(tags) > 1 and all(TAG.fullmatch(tag) and len(tag.split()) == 1 for tag in tags):
+        return _Kind(_never, "tag one word in each row", SENTENCES)
     return None
+
+
+def unread_rows(sample: Sample, guess: Guess) -> Iterator[Problem]:
+    """What is wrong with rows of a word and its tag each, with answers beside their contexts, or with choices of which nothing
+    says which is right, whatever else is guessed of them.
+    """
+    certain = guess.certainty >= CERTAIN
+    yield from (_problem(column, kind) for column in sample.columns if (kind := _of_words(column)))
+    answer, context = (None, None) if certain else _apart(sample)
+    if answer is not None and context is not None:
+        text = f"the cells of {shown(answer.name)} are answers that stand in {shown(context.name)}"
+        yield Problem(
+            text, remedy=f"{QUESTIONS} (docs/data.md does so), or task=TASK says what else they are for"
+        )
+    elif not certain and "data.label" not in guess.keys and (some := sample.chosen_from):
+        names = ", ".join(shown(column.name) for column in some)
+        text = f"{names} look like texts to choose from, and no column says which is right"
+        yield Problem(text, remedy=f"{NAMED}, or task=TASK says what else they are for")
+
+
+def _apart(sample: Sample) -> tuple[Column | None, Column | None]:
+    """A column of plain answers to questions, and that of the texts in which they stand."""
+    if not any(column.words_of_name & QUERIES and column.is_text for column in sample.columns):
+        return None, None
+    longest = max(sample.text_columns, key=lambda column: column.characters, default=None)
+    if longest is None:
+        return None, None
+    for column in sample.columns:
+        if column.words_of_name & {*ANSWERS, "text"} and column is not longest and column.characters:
+            rows = zip(column.values, longest.values, strict=True)
+            cells = [str(part) in str(whole) for part, whole in rows if part not in (None, "")]
+            if len(column.names) > len(sample.columns) and mostly(cells):
+                return column, longest
+    return None, None
 
 
 def _problem(column: Column, kind: _Kind) -> Problem:

@@ -39,7 +39,10 @@ def refuse_binary(path: Path, start: bytes) -> None:
     """Raise UserError where these first bytes are those of a file that isn't text, or of a web page where none is expected."""
     if start[TAR_MAGIC_AT:].startswith(b"ustar"):
         raise mistake(
-            path, None, "is a tar archive", "unpack it, and give the files one by one: [a.csv,b.csv]"
+            path,
+            None,
+            "is a tar archive",
+            f"unpack it: tar xf {path.name}; then give the files, or launch init FOLDER",
         )
     if path.suffix != ".txt" and start.lstrip(BLANK).lower().startswith(WEB_PAGE):
         remedy = "download the file itself: what was saved is a page that shows it or asks to log in"

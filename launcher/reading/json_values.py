@@ -48,19 +48,29 @@ def record(path: Path, position: int, content: Any) -> dict[str, Value]:
     """The cells of one row; UserError where `content` isn't an object."""
     if not isinstance(content, dict):
         text = f"is not an object with named fields, but {json.dumps(content)[:60]}"
-        raise mistake(path, position, text, 'write {"text": ..., "label": ...}')
+        named = _named_columns(content, ".", path)
+        raise mistake(path, position, text, named or 'write {"text": ..., "label": ...}')
     return content
+
+
+def _named_columns(content: Any, each: str, path: Path) -> str | None:
+    """The command that gives names to the values of lists, of which `content` is one; None where these aren't plain."""
+    if not isinstance(content, list) or any(isinstance(value, list | dict) for value in content):
+        return None
+    names = ", ".join(f"column{number}: .[{number - 1}]" for number in range(1, len(content) + 1))
+    return f"give names to its values: jq -c '{each} | {{{names}}}' {path.name} > NEW.jsonl"
 
 
 def records(path: Path, content: Any) -> list[Any]:
     """The list of rows that a JSON document holds, by itself or under the key `data`."""
+    if isinstance(content, dict) and "columns" in content:  # as pandas writes orient="split"
+        raise mistake(path, 1, "holds the names of columns and lists of values apart", AS_RECORDS)
     if isinstance(content, dict) and isinstance(content.get("data"), list):
         content = content["data"]
     if not isinstance(content, list):
         raise _no_list(path, content)
     if content and isinstance(content[0], list):
-        is_nested = any(isinstance(value, list) for value in content[0])
-        remedy = AS_CHOICES if is_nested else AS_RECORDS
+        remedy = _named_columns(content[0], ".[]", path) or AS_CHOICES
         raise mistake(path, 1, "is a list of values without names", remedy)
     return content
 

@@ -16,6 +16,8 @@ def dotted_names(data: Data) -> tuple[str, ...]:
     """The columns named in a recipe that may lie within an object."""
     given = (data.text, data.label, data.choices, data.negatives, data.group)
     names = [name for value in given for name in ((value,) if isinstance(value, str) else value or ())]
+    if isinstance(data.choices, str) and data.choices.endswith(".text"):
+        names.append(f"{data.choices.removesuffix('text')}label")  # what its row calls each of them
     return tuple(dict.fromkeys(name for name in names if "." in name))
 
 

@@ -109,7 +109,9 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     if len(members) != 1:
         listed = ", ".join(item.filename for item in members[:5]) + (", ..." if len(members) > 5 else "")
         text = f"is a zip file of {len(members)} files ({listed})"
-        raise mistake(path, None, text, "unpack it, and give the files one by one: [a.csv,b.csv]")
+        raise mistake(
+            path, None, text, f"unpack it: unzip {path.name}; then give the files, or launch init FOLDER"
+        )
     return members[0]
 
 

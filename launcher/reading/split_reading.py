@@ -212,10 +212,8 @@ def _not_sentences(path: Path, rows: Sequence[Row], spec: TaskSpec, lines: bool)
         yield Problem(text, str(path), "data.text", spec.text_columns[0], remedy)
     if lines and len(rows) == 1 and words >= LONG_SENTENCE:
         text = f"is one sentence of {words:,} words: no line in it is empty"
-        remedy = (
-            'an empty line ends a sentence; where full stops do: awk \'{print} $1=="." {print ""}\' %s > NEW'
-        )
-        yield Problem(text, str(path), "data.train", None, remedy % path.name)
+        remedy = 'an empty line ends a sentence; where full stops do: awk \'{print} $1=="." {print ""}\' %s > NEW%s'
+        yield Problem(text, str(path), "data.train", None, remedy % (path.name, path.suffix))
 
 
 def _are_numbers(value: Value) -> bool:
@@ -264,7 +262,7 @@ def bad_cells(
     found, remedy = 0, ""
     for row in rows:
         if options.header and is_header(row):
-            once = f"awk 'NR==1 {{h=$0}} NR==1 || $0!=h' {path.name} > NEW leaves it out"
+            once = f"awk 'NR==1 {{h=$0}} NR==1 || $0!=h' {path.name} > NEW{path.suffix} leaves it out"
             yield Problem(HEADER_AGAIN, where(path, row.position), None, None, once)
             continue
         for key, column, wrong, offset in mistakes(row):

@@ -130,7 +130,7 @@ def _holds_nul(path: Path, number: int, line: str) -> UserError:
 
 
 def _unmarked_utf16(path: Path, number: int, order: str) -> UserError:
-    remedy = f"save it as UTF-8: iconv -f UTF-16{order} -t UTF-8 {path.name} > NEW"
+    remedy = f"save it as UTF-8: iconv -f UTF-16{order} -t UTF-8 {path.name} > NEW{path.suffix}"
     return mistake(path, number, "looks like UTF-16 without a byte order mark", remedy)
 
 
@@ -175,9 +175,7 @@ def _conversion(path: Path, sample: bytes) -> str:
         return "save the file as UTF-8"
     name = encodings[0].upper().replace("_", "-")
     others = f", or else {' or '.join(encodings[1:])}" if len(encodings) > 1 else ""
-    return (
-        f"save it as UTF-8; it looks like {encodings[0]}{others}: iconv -f {name} -t UTF-8 {path.name} > NEW"
-    )
+    return f"save it as UTF-8; it looks like {encodings[0]}{others}: iconv -f {name} -t UTF-8 {path.name} > NEW{path.suffix}"
 
 
 def _guesses(sample: bytes) -> list[str]:
@@ -211,13 +209,13 @@ def _in_alphabets(sample: bytes) -> list[str]:
 
 def _share_of_common(text: str, letters: str, common: str) -> float:
     """The share of `common` among what isn't ASCII; 0 where that isn't mostly words of these letters, capitals in front."""
-    words = [word for word in re.findall(r"[^\W\d_]+", text) if not word.isascii()]
+    words = [word for word in re.findall(r"[^\W\d_]{2,}", text) if not word.isascii()]
     proper = [
         re.fullmatch(f"[{letters}]+", word) and (word[1:] == word[1:].lower() or word.isupper())
         for word in words
     ]
     others = [letter.lower() for letter in text if not letter.isascii()]
-    if 5 * sum(map(bool, proper)) < 4 * len(words) or not others:
+    if not words or 5 * sum(map(bool, proper)) < 4 * len(words):
         return 0.0
     return sum(letter in common for letter in others) / len(others)
 

@@ -26,7 +26,7 @@ ANCHORS = frozenset({"anchor", "query", "question"})
 POSITIVES = frozenset({"positive", "pos"})
 DOCUMENTS = frozenset({"document", "doc", "passage", "answer"})
 NEGATIVE = re.compile(r"(?:hard[ _-]?)?neg(?:ative)?s?(?:[ _-]?\d+)?")
-TRIPLE = 3
+PAIR, TRIPLE = 2, 3
 """Columns of an anchor, its positive and a negative."""
 SHOWN = 4
 """Numbers of a vector that a line shows."""
@@ -95,6 +95,16 @@ class Embedding(TaskSpec):
         if sample.is_nameless and len(texts) == len(sample.columns) == TRIPLE:
             why = "Three texts and nothing else: what is looked for, what is to be found for it, and what isn't."
             return Guess(0.5, why, _keys(texts[0], texts[1], sample, texts[2:]))
+        negatives = [column for column in texts if NEGATIVE.fullmatch(column.name.lower())]
+        rest = [column for column in texts if column not in negatives]
+        if negatives and len(rest) == PAIR:
+            why = (
+                f"{shown(negatives[0].name)} is by its name what does not belong to the two texts beside it."
+            )
+            return Guess(0.9, why, _keys(rest[0], rest[1], sample))
+        if sample.given_text and len(texts) == PAIR:
+            why = "Two texts that were named, taken for such as belong together."
+            return Guess(0.1, why, _keys(texts[0], texts[1], sample))
         if anchor is None or document is None or sample.label(lambda column: column.is_classes) is not None:
             return None
         why = f"{shown(document.name)} seems to belong to {shown(anchor.name)}, and nothing is their label."

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import islice
 from statistics import mode
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, NamedTuple
 
 from launcher.errors import Conflict, Problem, UserError
 from launcher.tasks.shared import labels, snippets
@@ -54,22 +54,22 @@ class MultipleChoice(TaskSpec):
 
     @classmethod
     def guess(cls, sample: Sample) -> Guess | None:
-        for given, choices in _choices(sample):
-            names = [given] if isinstance(given, str) else given
+        for choices in _choices(sample):
             label = sample.label(
-                lambda column, of=choices, but=names: column.name not in but and _tells(column, of)  # type: ignore[misc]
+                lambda column, of=choices: column.name not in of.names and _tells(column, of)  # type: ignore[misc]
             )
-            texts = [] if label is None else _questions(sample, (*names, label.name))
+            texts = [] if label is None else _questions(sample, (*choices.names, label.name))
             if label is None or not texts:
                 continue
-            why = f"{shown(label.name)} says which of the choices in {', '.join(map(shown, names))} is right."
+            named = ", ".join(map(shown, choices.names))
+            why = f"{shown(label.name)} says which of the choices in {named} is right."
             keys = {
                 "data.text": Said(texts[0] if len(texts) == 1 else texts[:2], "What the choices are for."),
-                "data.choices": Said(given, "The texts to choose from."),
+                "data.choices": Said(choices.given, "The texts to choose from."),
                 "data.label": Said(label.name, f"{label.told}."),
             }
             if not _tells_one(label, choices):
-                counted = [str(number) for number in range(1, len(choices[0]) + 1)]
+                counted = [str(number) for number in range(1, len(choices.texts[0]) + 1)]
                 keys["data.labels"] = Said(counted, "The labels of the choices: they are counted from 1.")
             return Guess(0.98, why, keys)
         return None
@@ -99,6 +99,14 @@ class MultipleChoice(TaskSpec):
         values = [row.values.get(column) for column in columns]
         return ["" if value is None else str(value) for value in values]
 
+    def _marks_of(self, row: Row) -> list[str]:
+        """What the row itself calls its choices, such as A to D; nothing where it doesn't."""
+        column = self.recipe.data.choices
+        if not isinstance(column, str):
+            return []
+        beside = row.values.get(_marked_by(column))
+        return choice_marks(row.values.get(column)) if beside is None else _plain_marks(beside)
+
     def text_mistakes(self, row: Row) -> Iterator[Mistake]:
         lists = self.choice_columns if isinstance(self.recipe.data.choices, str) else ()
         for mistake in super().text_mistakes(row):
@@ -113,7 +121,7 @@ class MultipleChoice(TaskSpec):
         """What a label may mean among the row's choices; where data.labels names each choice, that is what counts."""
         of, named = self.choices_of(row), self.given_classes
         if named is None:
-            return choice_indices(value, of)
+            return choice_indices(value, of, self._marks_of(row))
         return (
             {named.index(name)} & set(range(len(of)))
             if (name := labels.class_name(value)) in named
@@ -191,8 +199,29 @@ def choice_list(value: Value) -> list[str]:
     return [str(item) for item in found] if all(isinstance(item, str | int | float) for item in found) else []
 
 
-def choice_indices(value: Value, of: Sequence[str]) -> set[int]:
-    """What a label may mean among these choices: a number from 0, a letter from A, or the text of one of them."""
+def choice_marks(value: Value) -> list[str]:
+    """What each choice of one cell is called, where all are objects with a `label`."""
+    value = unwritten(value)
+    objects = value if isinstance(value, list) and all(isinstance(item, dict) for item in value) else []
+    return _plain_marks([item.get("label") for item in objects])
+
+
+def _plain_marks(value: Value) -> list[str]:
+    given = value if isinstance(value, list) else []
+    return [str(mark) for mark in given] if all(isinstance(mark, str | int) for mark in given) else []
+
+
+def _marked_by(column: str) -> str:
+    """The column with the marks of the choices whose texts stand in `column`; "" where there can be none."""
+    return f"{column.removesuffix('text')}label" if column.endswith(".text") else ""
+
+
+def choice_indices(value: Value, of: Sequence[str], marks: Sequence[str] = ()) -> set[int]:
+    """What a label may mean among these choices: one of the `marks` that the row itself gives them, or else a number from 0,
+    a letter from A, or the text of one of them.
+    """
+    if len(marks) == len(of) == len({*marks}) and str(value).strip() in marks:
+        return {marks.index(str(value).strip())}
     if isinstance(value, int):
         return {value} & set(range(len(of)))
     name = labels.class_name(value)
@@ -208,19 +237,55 @@ def choice_indices(value: Value, of: Sequence[str]) -> set[int]:
     return found
 
 
-def _choices(sample: Sample) -> Iterator[tuple[str | list[str], list[list[str]]]]:
-    """Columns that may hold choices, or one with lists of them, and the choices of each row."""
+class _Choices(NamedTuple):
+    """Columns that may hold choices, or one with lists of them."""
+
+    given: str | list[str]
+    texts: list[list[str]]
+    """Of each row."""
+    marks: list[list[str]]
+    """What each row itself calls them; nothing where it doesn't."""
+
+    @classmethod
+    def of(cls, columns: Sequence[Column]) -> _Choices:
+        """A choice in each column."""
+        rows = [[*map(str, row)] for row in zip(*(column.values for column in columns), strict=True)]
+        return cls([column.name for column in columns], rows, [[]] * len(rows))
+
+    @property
+    def names(self) -> list[str]:
+        return [self.given] if isinstance(self.given, str) else self.given
+
+    def meant(self, column: Column) -> Iterator[set[int]]:
+        """What each cell of a column may mean among the choices of its row."""
+        rows = zip(column.values, self.texts, self.marks, strict=True)
+        yield from (choice_indices(value, of, marks) for value, of, marks in islice(rows, ENOUGH))
+
+
+def _choices(sample: Sample) -> Iterator[_Choices]:
+    """Whatever may hold choices."""
     for column in sample.columns:
         if column.lists and mostly(len(choice_list(found)) > 1 for found in column.lists):
             lists = [choice_list(value) for value in column.values]
             if column.words_of_name & CHOICES or (len(set(map(len, lists))) == 1 and len(lists[0]) > 2):
-                yield column.name, lists
+                beside = sample.named(_marked_by(column.name))
+                marks = (
+                    map(choice_marks, column.values) if beside is None else map(_plain_marks, beside.values)
+                )
+                yield _Choices(column.name, lists, list(marks))
     named = [
         column for column in sample.columns if CHOICE.fullmatch(column.name.lower()) and not column.numbers
     ]
     if len(named) > 1:
-        rows = zip(*(column.values for column in named), strict=True)
-        yield [column.name for column in named], [[str(cell) for cell in row] for row in rows]
+        yield _Choices.of(named)
+    yield from _lettered(sample)
+
+
+def _lettered(sample: Sample) -> Iterator[_Choices]:
+    """The columns between a question and the letter of the right one, where none has a name, as MMLU has them."""
+    named, last = sample.columns[1:-1], sample.columns[-1:]
+    if sample.is_nameless and len(named) > 1 and set(last[0].names) == {*ascii_uppercase[: len(named)]}:
+        yield _Choices.of(named)
 
 
 def _questions(sample: Sample, others: Sequence[str]) -> list[str]:
@@ -243,21 +308,20 @@ def _stands_in(column: Column, other: Column) -> bool:
     return mostly(str(part) in str(whole) and part != whole for part, whole in cells)
 
 
-def _tells(column: Column, of: Sequence[Sequence[str]]) -> bool:
+def _tells(column: Column, choices: _Choices) -> bool:
     """Whether nearly every cell means one of its row's choices, and every choice is meant by some, where rows are many."""
-    if _tells_one(column, of):
-        cells = islice(zip(column.values, of, strict=True), ENOUGH)
-        meant = set[int]().union(*(choice_indices(value, choices) for value, choices in cells))
-        usual = mode(map(len, of))
-        return len(of) < ROWS_EACH * usual or len(meant) >= max(2, usual)
-    count = len(of[0])
-    return all(len(choices) == count for choices in of) and set(column.numbers) == set(range(1, count + 1))
+    if _tells_one(column, choices):
+        meant = set[int]().union(*choices.meant(column))
+        usual = mode(map(len, choices.texts))
+        return len(choices.texts) < ROWS_EACH * usual or len(meant) >= max(2, usual)
+    count = len(choices.texts[0])
+    every = set(range(1, count + 1))
+    return all(len(texts) == count for texts in choices.texts) and set(column.numbers) == every
 
 
-def _tells_one(column: Column, of: Sequence[Sequence[str]]) -> bool:
+def _tells_one(column: Column, choices: _Choices) -> bool:
     """Whether nearly every cell means one of its row's choices."""
-    rows = islice(zip(column.values, of, strict=True), ENOUGH)
-    return mostly(len(choice_indices(value, choices)) == 1 for value, choices in rows)
+    return mostly(len(found) == 1 for found in choices.meant(column))
 
 
 SPEC = MultipleChoice

@@ -42,8 +42,8 @@ class Ranking(TaskSpec):
         label = sample.label(_is_relevance)
         texts = sample.text_columns if label else []
         query = next((column for column in texts if column.words_of_name & QUERIES), None)
-        found = (column for column in texts if column is not query and column.words_of_name & DOCUMENTS)
-        document = next(found, None)
+        found = [column for column in texts if column is not query and column.words_of_name & DOCUMENTS]
+        document = max(found, key=lambda column: column.characters, default=None)  # more than its title
         if label is None or query is None or document is None:
             return None
         each = len(query.values) / len(set(map(str, query.values)))

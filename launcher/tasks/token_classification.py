@@ -293,9 +293,10 @@ def _tags(column: Column, text: Column, sample: Sample) -> bool:
         found is not None and given is not None and len(found) == len(given) for found, given in rows
     )
     longer = any(len(found or ()) > 2 for found, _ in rows)
+    counted = mostly(list(found or ()) == [*map(str, range(1, 1 + len(found or ())))] for found, _ in rows)
     letters = mostly(len(set(found or ())) == len(found or ()) for found, _ in rows)
     same = letters and len({tuple(found or ()) for found, _ in rows}) <= max(1, SAME * len(rows))
-    return alike and longer and not same and 2 * _kinds(column) < _kinds(text)
+    return alike and longer and not same and not counted and 2 * _kinds(column) < _kinds(text)
 
 
 def _kinds(column: Column) -> int:

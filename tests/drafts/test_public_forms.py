@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +12,18 @@ from typing import Any
 
 import pytest
 
+from launcher import tasks
 from launcher.cli import main
-from launcher.drafts.class_folders import splits_of
+from launcher.drafts.class_folders import gathered, splits_of
 from launcher.drafts.recipe import Draft, draft_recipe
 from launcher.errors import UserError
+from launcher.loading.resolve import load
 from launcher.planning.prepare import prepare
-from launcher.reading.files import peek
+from launcher.reading.files import peek, read_rows
+from launcher.reading.nested import dotted_names
 from launcher.reading.options import ReadOptions
+from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.rows import Row
 
 ROWS = 40
 NAMES = ("entailment", "neutral", "contradiction")
@@ -230,7 +236,20 @@ def test_the_page_of_data_converts_what_is_refused(
         "qrels/train.tsv",
         ["query-id\tcorpus-id\tscore", *(f"q{n}\tc{n}\t1" for n in range(ROWS))],
     )
-    forms = (("cluener.json", "tags"), ("c3.json", "choices"), ("chid.json", "row for each"), ("", "queries"))
+    places = (
+        {"id": n, "text": f"Anna saw Rome{n:02}.", "label": [[0, 4, "PER"], [9, 15, "LOC"]]}
+        for n in range(ROWS)
+    )
+    objects(data.parent, "doccano.jsonl", places)
+    words = [f"{'Sentence: 1' if k == 0 else ''},{word},{'B-per' if k == 3 else 'O'}" for n in range(ROWS)
+             for k, word in enumerate(sentence(n).split())]  # fmt: skip
+    lines(data.parent, "ner_dataset.csv", ["Sentence #,Word,Tag", *words])
+    asked = [f"{sentence(n)},who {n} saw it?,{sentence(n)[4:22]}" for n in range(ROWS)]
+    lines(data.parent, "answers.csv", ["context,question,answer", *asked])
+    forms = (
+        *(("cluener.json", "tags"), ("c3.json", "choices"), ("chid.json", "row for each"), ("", "queries")),
+        *(("doccano.jsonl", "tags"), ("ner_dataset.csv", "two lists"), ("answers.csv", "stand in 'context'")),
+    )
     for name, to in forms:
         with pytest.raises(UserError, match=f"(?s){to}.*docs/data.md"):
             draft_recipe([data.parent / name], (), data.parent, data.parent)
@@ -243,12 +262,114 @@ def test_the_page_of_data_converts_what_is_refused(
         "choices.jsonl": ("multiple-choice", ["context", "question"], "answer"),
         "blanks.jsonl": ("multiple-choice", "text", "label"),
         "pairs.jsonl": ("embedding", ["query", "document"], None),
+        "words.jsonl": ("token-classification", "words", "tags"),
+        "sentences.jsonl": ("token-classification", "words", "tags"),
+        "questions.jsonl": ("question-answering", ["question", "context"], "answers"),
     }
     for name, keys in converted.items():
         draft = draft_recipe([data.parent / name], (), data.parent, data.parent)
         assert found(draft, "task", "data.text", "data.label") == keys
     tags = json.loads((data.parent / "tags.jsonl").read_text().splitlines()[0])["tags"]
     assert tags == ["B-name", "I-name", "O", "B-address", "I-address", "O", "O"]
+    tagged = json.loads((data.parent / "words.jsonl").read_text().splitlines()[0])
+    assert tagged == {"words": ["Anna", "saw", "Rome00", "."], "tags": ["B-PER", "O", "B-LOC", "O"]}
+
+
+def test_a_label_means_what_its_row_calls_the_choices(data: Path) -> None:
+    """In ARC some questions have choices 1 to 4, and most A to D."""
+    marks = ["1234" if n % 20 == 3 else "ABCD" for n in range(ROWS)]
+    objects(
+        data,
+        "ARC-Easy-Train.jsonl",
+        (
+            {"question": {"stem": sentence(n), "choices": [{"text": f"thing {k}{n}", "label": k} for k in marks[n]]},
+             "answerKey": marks[n][n % 4]}
+            for n in range(ROWS)
+        ),
+    )  # fmt: skip
+    draft = drafted(data)
+    assert found(draft, "task", "data.choices") == ("multiple-choice", "question.choices")
+    spec = tasks.of(load(["recipe=drafted.yaml"], environ={}, cwd=data.parent).recipe)
+    options = ReadOptions(nested=("question.stem", "question.choices"))
+    rows = list(read_rows(data / "ARC-Easy-Train.jsonl", options))
+    assert [spec.label(row) for row in rows] == [n % 4 for n in range(ROWS)]
+
+
+def test_marks_of_choices_may_stand_beside_their_texts() -> None:
+    """As `datasets` has ARC: {"text": [...], "label": [...]}."""
+    given = {
+        "task": "multiple-choice",
+        "data": {"text": "question", "choices": "choices.text", "label": "answerKey"},
+    }
+    recipe = Recipe.model_validate(given | {"model": {"name": "any"}})
+    assert dotted_names(recipe.data) == ("choices.text", "choices.label")
+    row = {"choices.text": ["a", "b", "c"], "choices.label": ["1", "2", "3"], "answerKey": "2"}
+    assert tasks.of(recipe).label(Row(row, 1)) == 1
+
+
+def test_columns_without_names_before_a_letter_are_choices(data: Path) -> None:
+    rows = [f"{sentence(n)},cup {n},{n},bag {n},sun {n},{'ABCD'[n % 4]}" for n in range(ROWS)]
+    lines(data, "abstract_algebra_test.csv", rows)
+    assert found(drafted(data), "task", "data.text", "data.choices") == (
+        "multiple-choice",
+        "text",
+        ["column2", "column3", "column4", "column5"],
+    )
+
+
+def test_numbers_of_words_are_no_tags_of_them(data: Path) -> None:
+    kinds = ("NOUN", "VERB", "DET")
+    words = [
+        [f"{k}\t{word}\t{word}\t{kinds[k % 3]}" + "\t_" * 6 for k, word in enumerate(sentence(n).split(), 1)]
+        for n in range(ROWS)
+    ]
+    lines(data, "en_ewt-ud-train.conllu", [line for each in words for line in (*each, "")])
+    assert found(drafted(data), "data.text", "data.label") == ("form", "upos")
+
+
+def test_a_role_within_a_word_of_the_name_counts_where_no_name_has_one(data: Path) -> None:
+    tagged = [f"{'B-X' if k == 1 else 'O'}\t{word}" for k, word in enumerate(sentence(1).split())]
+    for name in ("engtrain.bio", "engtest.bio"):
+        lines(data, name, [*tagged, ""] * 20)
+    draft = drafted(data)
+    assert [Path(draft.keys[f"data.{split}"].value[0]).name for split in ("train", "test")] == [
+        "engtrain.bio",
+        "engtest.bio",
+    ]
+
+
+def test_a_column_of_hard_negatives_tells_what_the_two_beside_it_are(data: Path) -> None:
+    rows = [f"{sentence(n)},{sentence(n, 'book')},{sentence(n + 9, 'play')}" for n in range(ROWS)]
+    lines(data, "nli_for_simcse.csv", ["sent0,sent1,hard_neg", *rows])
+    assert found(drafted(data), "task", "data.text", "data.negatives") == (
+        "embedding",
+        ["sent0", "sent1"],
+        "hard_neg",
+    )
+
+
+def test_pairs_are_an_embedding_where_that_is_said(data: Path) -> None:
+    lines(
+        data, "pairs.tsv", ["text1\ttext2", *(f"{sentence(n)}\t{sentence(n, 'book')}" for n in range(ROWS))]
+    )
+    with pytest.raises(UserError, match=r"task=embedding data.text=\[text1,text2\]"):
+        drafted(data)
+    draft = drafted(data, "task=embedding", "data.text=[text1,text2]")
+    assert found(draft, "task", "data.text") == ("embedding", ["text1", "text2"])
+
+
+def test_texts_and_lists_that_are_not_read_are_named(data: Path) -> None:
+    rows = [f'"{n % 3 + 1}","who {n} has seen it?","","{sentence(n)}"' for n in range(ROWS)]
+    lines(
+        data,
+        "train.csv",
+        [row.replace('""', f'"{sentence(n, "book")}"') if n % 2 else row for n, row in enumerate(rows)],
+    )
+    assert "There are also texts in 'column2', " in drafted(data).keys["data.text"].why
+    (data / "train.csv").unlink()
+    rows = [f'{{"abst": "{sentence(n)}", "keyword": ["a{n}", "b"], "label": "{n % 2}"}}' for n in range(ROWS)]
+    lines(data, "train.jsonl", rows)
+    assert "Lists are no text: 'keyword' is not read" in drafted(data).keys["data.text"].why
 
 
 def test_what_datasets_saved_to_disk_is_to_be_written_as_parquet(data: Path) -> None:
@@ -328,6 +449,11 @@ def test_a_file_that_lacks_the_label_is_left_out_by_the_name_of_the_column(data:
         ("msra.txt", "中国/ns 的/o 第N/m 人民/n", "a tag behind each word"),
         ("train.jsonl", '{"goal": "T", "sol1": "T and so", "sol2": "T and not"}', "hold pairs of texts"),
         ("test.tsv", "T\tit is U", "hold pairs of texts"),
+        (
+            "siqa.jsonl",
+            '{"context": "T", "question": "U?", "answerA": "T a", "answerB": "T b", "answerC": "T c"}',
+            "no column says which is right",
+        ),
     ],
 )
 def test_what_is_to_be_learnt_is_not_left_out_without_a_word(
@@ -342,3 +468,25 @@ def test_what_is_to_be_learnt_is_not_left_out_without_a_word(
     lines(data, name, [*(["sentence1\tsentence2"] if name == "test.tsv" else []), *rows])
     with pytest.raises(UserError, match=message):
         drafted(data)
+
+
+def test_brat_is_told_and_not_read_as_texts_alone(data: Path) -> None:
+    for n in range(3):
+        lines(data, f"doc{n}.txt", [sentence(n)])
+        lines(data, f"doc{n}.ann", ["T1\tPER 0 3\tthe"])
+    with pytest.raises(UserError, match="as brat writes them"):
+        drafted(data)
+
+
+def test_the_command_for_files_of_another_encoding_is_for_all_of_them(data: Path) -> None:
+    for name in ("a", "b"):
+        for n in range(12):
+            lines(data, f"{name}/{n}.txt", [sentence(n)])
+    (data / "b" / "3.txt").write_bytes("a café in the city of my friends".encode("cp1252"))
+    with pytest.raises(UserError) as error, gathered(data, data.parent, force=False):
+        pass
+    command = str(error.value).partition(": find ")[2].splitlines()[0]
+    subprocess.run(f"find {command}", shell=True, check=True)
+    with gathered(data, data.parent, force=False) as files:
+        assert "a café in the city" in files[0].read_text(encoding="utf-8")
+    assert sorted(path.name for path in (data / "b").iterdir()) == sorted(f"{n}.txt" for n in range(12))

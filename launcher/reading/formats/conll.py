@@ -62,7 +62,7 @@ def _refuse_header(path: Path, delimiter: str | None) -> None:
     named = len(first) > 1 and all(HEADER.fullmatch(name.strip()) for name in first)
     if named and all(first[-1] != fields[-1] for fields in others):
         text = f"the first line names columns ({', '.join(first)}), and columns of words have no such line"
-        raise mistake(path, 1, text, f"take it out: sed 1d {path.name} > NEW")
+        raise mistake(path, 1, text, f"take it out: sed 1d {path.name} > NEW{path.suffix}")
 
 
 def default_names(width: int) -> tuple[str, ...]:

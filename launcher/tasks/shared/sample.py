@@ -64,6 +64,9 @@ OURS = re.compile(r"column\d+")
 """What columns are called that nobody has named."""
 NUMBERED = re.compile(r"(?P<stem>.*?)[ _.-]?(?P<mark>1|2|a|b|first|second)(?P<rest>[ _.-].*)?")
 
+IN_A_ROW = re.compile(r"(?P<stem>.*?[a-z])[ _.-]?(\d|(?<=[a-z])[A-F]|(?<=[ _.-])[a-f])")
+"""What columns are called of which each holds one more of the same: answerA, option_b, ending0."""
+
 
 class Said(NamedTuple):
     """The value of a key, and why it has it."""
@@ -114,6 +117,13 @@ class Column:
         found = [unwritten(value) for value in self.filled]
         kept = [value for value in found if isinstance(value, list)]
         return kept if len(kept) == len(found) else []
+
+    @property
+    def holds_names(self) -> bool:
+        """Whether the cells are lists of texts, and not what annotators said."""
+        return not self.is_about_labels and any(
+            isinstance(item, str) for found in self.lists for item in found
+        )
 
     @property
     def words_of_name(self) -> set[str]:
@@ -286,16 +296,18 @@ class Sample:
         if not texts:
             return None
         left = [
-            column.name for column in self.text_columns if column not in texts and column.name not in others
+            column.name
+            for column in self.columns
+            if (column.is_text or column in self.text_columns)
+            and column not in texts
+            and column.name not in others
         ]
+        lists = [column.name for column in self.columns if column.holds_names and column.name not in others]
         also = f" There are also texts in {', '.join(map(shown, left))}." if left else ""
+        also += f" Lists are no text: {', '.join(map(shown, lists))} is not read." if lists else ""
         names = tuple(column.name for column in texts)
         if len(names) == 1:
-            what = (
-                "is the column of text"
-                if len(self.text_columns) == 1
-                else "looks most like the text to be read"
-            )
+            what = "is the column of text" if not left else "looks most like the text to be read"
             return Said(names[0], f"{shown(names[0])} {what}.{also}")
         return Said(list(names), f"A pair of texts, read together.{also}")
 
@@ -305,6 +317,18 @@ class Sample:
         parts = {frozenset(names) for names in DOCUMENT}
         pairs = (pair for pair in _pairs(self.text_columns) if {column.name for column in pair} not in parts)
         return next(pairs, ())
+
+    @property
+    def chosen_from(self) -> tuple[Column, ...]:
+        """Three columns of text and more whose names say that each holds one more of the same; none where there are no such.
+
+        Negatives aren't meant, of which there may be several.
+        """
+        stems: dict[str, list[Column]] = {}
+        for column in () if self.is_nameless else self.text_columns:
+            if (found := IN_A_ROW.fullmatch(column.name)) and "neg" not in found["stem"].lower():
+                stems.setdefault(found["stem"], []).append(column)
+        return next((tuple(found) for found in stems.values() if len(found) > 2), ())
 
 
 def _pairs(columns: Sequence[Column]) -> Iterator[tuple[Column, ...]]:
