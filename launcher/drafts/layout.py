@@ -121,8 +121,8 @@ def _table(path: Path, first: Sequence[str], named: FormatName | None) -> Layout
     for options, keys in _candidates(first, named):
         try:
             plain = list(islice(read_rows(path, replace(options, header=False, columns=None)), FEW))
-        except UserError:
-            plain = _wide_enough(path, options)
+        except UserError as error:
+            plain = _wide_enough(path, options, error)
         if plain and len(plain[0].values) > 1:
             return _with_header(path, options, keys, plain)
     if named in ("csv", "tsv"):
@@ -197,13 +197,21 @@ def _steady(first: Sequence[str], mark: str) -> int:
     return widths[int((1 - STEADY) * len(widths))] if widths else 0
 
 
-def _wide_enough(path: Path, options: ReadOptions) -> list[Row]:
-    """The rows of a table whose lines have at least so many fields each; what some have beyond is left out."""
+def _wide_enough(path: Path, options: ReadOptions, error: UserError) -> list[Row]:
+    """The rows of a table whose lines have at least as many fields as most; what some have beyond is left out.
+
+    Raises the error that they can't be read with where nearly all lines have as many, and some less.
+    """
     mark = options.delimiter or ("\t" if resolve_format(path, options) == "tsv" else ",")
-    width = min((line.count(mark) + 1 for _, line in islice(lines(path), ROWS) if line), default=0)
-    columns = tuple(f"column{number}" for number in range(1, width + 1))
+    widths = Counter(line.count(mark) + 1 for _, line in islice(lines(path), ROWS) if line)
+    width, count = widths.most_common(1)[0] if widths else (0, 0)
     if width < 2:
         return []
+    if min(widths) < width:
+        if mark == "\t" and count >= STEADY * widths.total():
+            raise error
+        width = min(widths)
+    columns = tuple(f"column{number}" for number in range(1, width + 1))
     try:
         return list(islice(read_rows(path, replace(options, header=False, columns=columns)), FEW))
     except UserError:

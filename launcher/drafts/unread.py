@@ -26,6 +26,8 @@ MARK = re.compile(r"_?[^\w\s'\"“”]{1,3}_|[^\w\s'\"“”]{2,3}")
 """What may stand between the columns of a line instead of a tab, such as _!_ or ||| or ::."""
 TAGGED = re.compile(r"\S+[/_][A-Za-z]{1,5}(?:-[A-Z]+)?")
 """A word with its tag behind it."""
+RANGES = re.compile(r"(?:\d+:\d+|None)(?:[|,](?:\d+:\d+|None))*")
+"""First and last characters of the answers that several people gave."""
 CERTAIN = 0.9
 """Of a guess that a label is named, or columns that belong together."""
 QUERIES = {"question", "questions", "query"}
@@ -131,10 +133,21 @@ def unread_rows(sample: Sample, guess: Guess) -> Iterator[Problem]:
         yield Problem(
             text, remedy=f"{QUESTIONS} (docs/data.md does so), or task=TASK says what else they are for"
         )
+    elif not certain and (column := _ranges(sample)) is not None:
+        text = f"the cells of {shown(column.name)} say where answers begin and end, such as {shown(column.filled[0])}"
+        yield Problem(text, remedy=f"{QUESTIONS}, or task=TASK says what else they are for")
     elif not certain and "data.label" not in guess.keys and (some := sample.chosen_from):
         names = ", ".join(shown(column.name) for column in some)
         text = f"{names} look like texts to choose from, and no column says which is right"
         yield Problem(text, remedy=f"{NAMED}, or task=TASK says what else they are for")
+
+
+def _ranges(sample: Sample) -> Column | None:
+    """A column of the places of answers, as NewsQA writes them."""
+    named = (column for column in sample.columns if column.words_of_name & ANSWERS and column.filled)
+    return next(
+        (one for one in named if mostly(RANGES.fullmatch(str(cell)) is not None for cell in one.filled)), None
+    )
 
 
 def _apart(sample: Sample) -> tuple[Column | None, Column | None]:

@@ -68,7 +68,7 @@ def check_given(
     """
     most = None if size_of(path) <= SMALL_BYTES else FIRST_ROWS
     if not sure_of_header:
-        _refuse_header(path, recipe)
+        _refuse_header(path, recipe, labelled=labelled)
     if labelled:
         _refuse_unknown_labels(path, given_rows(path, recipe, labelled=True, most=most), recipe, known)
     else:
@@ -89,12 +89,13 @@ def _refuse_unknown_labels(path: Path, rows: Sequence[Row], recipe: Recipe, know
         )
 
 
-def _refuse_header(path: Path, recipe: Recipe) -> None:
+def _refuse_header(path: Path, recipe: Recipe, *, labelled: bool) -> None:
     names = header_among_rows(path, options_for(path, recipe.data))
     if not names:
         return
     text = f"the first line looks like a header ({', '.join(names)}), but the run's files have none"
-    remedy = "data.header=true data.text=COLUMN data.label=COLUMN, or data.header=false if it is a row"
+    label = " data.label=COLUMN" if labelled and tasks.of(recipe).label_columns else ""
+    remedy = f"data.header=true data.text=COLUMN{label}, or data.header=false if it is a row"
     raise UserError(Problem(text, where(path, 1), "data.header", "false", remedy))
 
 

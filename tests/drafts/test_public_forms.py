@@ -454,6 +454,11 @@ def test_a_file_that_lacks_the_label_is_left_out_by_the_name_of_the_column(data:
             '{"context": "T", "question": "U?", "answerA": "T a", "answerB": "T b", "answerC": "T c"}',
             "no column says which is right",
         ),
+        (
+            "newsqa.jsonl",
+            '{"question": "U?", "answer_char_ranges": "1:9|None", "story_text": "T"}',
+            "begin and end",
+        ),
     ],
 )
 def test_what_is_to_be_learnt_is_not_left_out_without_a_word(
@@ -467,6 +472,24 @@ def test_what_is_to_be_learnt_is_not_left_out_without_a_word(
     rows = [text.replace("LOC", ("LOC", "NUM")[n % 2]) for n, text in enumerate(rows)]
     lines(data, name, [*(["sentence1\tsentence2"] if name == "test.tsv" else []), *rows])
     with pytest.raises(UserError, match=message):
+        drafted(data)
+
+
+def test_a_table_with_a_broken_line_is_no_text_whatever_its_name(data: Path) -> None:
+    """QQP and SICK as they are published; before, such lines made lines of text of a .txt, and cut the labels off."""
+    rows = [f"{n}\t{sentence(n)}\t{sentence(n, 'book')}\t{'ab'[n % 2]}" for n in range(ROWS)]
+    lines(
+        data,
+        "SICK.txt",
+        ["pair_ID\tsentence_A\tsentence_B\tjudgment", *rows[:20], f"20\t{sentence(20)}", *rows[20:]],
+    )
+    with pytest.raises(
+        UserError, match=r"(?s)SICK.txt:22: 2 fields, but 4 columns.*NF==4' SICK.txt > NEW.txt"
+    ):
+        drafted(data)
+    (data / "SICK.txt").unlink()
+    lines(data, "train.tsv", [*rows[:20], f"20\t{sentence(20)}", *rows[20:]])
+    with pytest.raises(UserError, match=r"train.tsv:21: 2 fields, but 4 columns"):
         drafted(data)
 
 

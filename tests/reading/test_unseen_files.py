@@ -38,7 +38,8 @@ def test_a_header_line_where_the_runs_files_have_none_is_said(tmp_path: Path) ->
     path.write_text("qid\ttext_a\n7\ta good film\n8\ta bad film\n")
     found = refused(path, recipe(**HEADERLESS))
     assert "new.tsv:1: data.header=false: the first line looks like a header (qid, text_a)" in found
-    assert "data.header=true data.text=COLUMN" in found
+    assert "data.header=true data.text=COLUMN, or" in found  # predictions need no labels
+    assert "data.text=COLUMN data.label=COLUMN, or" in refused(path, recipe(**HEADERLESS), labelled=True)
     assert read(path, recipe(**HEADERLESS), "data.header=true", "data.text=text_a") == [
         {"qid": "7", "text_a": "a good film"},
         {"qid": "8", "text_a": "a bad film"},
