@@ -152,7 +152,7 @@ class Packing:
     def apart(self, hidden: torch.Tensor, distance: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(1, tokens, width) with `distance` rows of zeros between two examples, and the places of the tokens (tokens,)."""
         example = np.repeat(np.arange(len(self.lengths)), self.lengths)
-        places = torch.from_numpy(np.arange(len(example)) + distance * example).to(hidden.device)
+        places = Mover(hidden.device)(np.arange(len(example)) + distance * example)
         rows = len(example) + distance * (len(self.lengths) - 1)
         return hidden.new_zeros(1, rows, hidden.shape[-1]).index_copy(1, places, hidden), places
 
@@ -242,6 +242,7 @@ class Groups:
         query_lengths = np.ones_like(lengths) if first_only else lengths
         query_starts = np.arange(len(lengths)) if first_only else key_starts
         groups: list[Group] = []
+        move = Mover(device)
         queries = _Gather(heads, by_head)
         keys = _Gather(heads, by_head)
         for members in alike:
@@ -256,13 +257,13 @@ class Groups:
                     batch=len(members) * heads,
                     queries=query_width,
                     keys=width,
-                    bias=None if bias is None else torch.from_numpy(bias).to(device),
+                    bias=None if bias is None else move(bias),
                 )
             )
         query_rows, query_padding, query_places = queries.finish()
         key_rows, _, key_places = keys.finish()
         tensors = (query_rows, key_rows, query_padding, query_places, key_places)
-        return cls(groups, heads, *(torch.from_numpy(array).to(device) for array in tensors))
+        return cls(groups, heads, *map(move, tensors))
 
     def queries(self, rows: torch.Tensor) -> list[torch.Tensor]:
         """Gathered query rows as one (batch, queries, width) for each group."""

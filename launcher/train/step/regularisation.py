@@ -78,7 +78,10 @@ def worst_move(gradient: torch.Tensor, lengths: Sequence[int], epsilon: float) -
         norms = squares.sum(dim=-1).sqrt()[:, None].expand_as(squares)
     else:
         counts = torch.tensor(lengths, device=gradient.device)
-        owner = torch.repeat_interleave(torch.arange(len(lengths), device=gradient.device), counts)
+        places = torch.arange(len(lengths), device=gradient.device)
+        owner = torch.repeat_interleave(
+            places, counts, output_size=sum(lengths)
+        )  # else the host waits for the sum
         real = squares[0, : len(owner)]
         sums = torch.zeros(len(lengths), device=gradient.device).index_add_(0, owner, real)
         norms = torch.ones_like(squares)
