@@ -47,6 +47,7 @@ def attempt(run: RunDir, ranks: RankServer) -> node.Next:
         torch.AcceleratorError(
             "CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation' in the documentation"
         ),
+        RuntimeError("CUDA driver error: out of memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         RuntimeError("NCCL error in: NCCLUtils.cpp:77\nLast error:\nCuda failure 2 'out of memory'"),
@@ -69,6 +70,15 @@ def test_memory_runs_out_in_many_words(error: Exception) -> None:
 )
 def test_other_errors_are_no_lack_of_memory(error: Exception) -> None:
     assert describe_failure(error).kind == "crashed"
+
+
+def test_an_index_that_a_gpu_refuses_is_no_accident() -> None:
+    """Such as a label that the user's own loss doesn't know; the same comes of it each time."""
+    said = "CUDA error: device-side assert triggered\nSearch for `cudaErrorAssert' in the documentation"
+    error = describe_failure(torch.AcceleratorError(said))
+    assert error.kind == "code"
+    assert error.remedy is not None
+    assert error.remedy.startswith("a GPU tells of it late: with device=cpu the traceback ends where it was")
 
 
 @pytest.mark.long

@@ -6,6 +6,7 @@ length, and each group is a few batched products.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -87,6 +88,11 @@ def takes_flash_kernel(device: torch.device, dtype: torch.dtype, width: int) -> 
         and width <= 256
         and torch.cuda.get_device_capability(device) >= (8, 0)
     )
+
+
+def flash_dropout(p: float) -> float:
+    """The probability that the GPU's kernel drops with where it is asked for `p`: it compares eight random bits."""
+    return 1.0 - (math.floor((1.0 - p) * 255.0) + 1) / 256.0
 
 
 def _flash(

@@ -11,7 +11,7 @@ import torch
 
 from launcher.engine.findings import Of, Part
 from launcher.train.model.family import family_of
-from launcher.train.packed.attention import attend
+from launcher.train.packed.attention import attend, flash_dropout, takes_flash_kernel
 from launcher.train.packed.packing import Packing
 from launcher.train.probe.subject import DTYPES, Subject
 
@@ -20,6 +20,8 @@ DRAWN = 2**16
 SIGMAS = 6.0
 """A share is wrong where it is so many standard deviations off: by chance one probe in 500 million."""
 ROWS = 64
+WIDTH = 16
+"""Of the heads, and tokens of an example, in which the dropout of attention is looked at."""
 
 Draw = Callable[[], torch.Tensor]
 """A new mask (rows, columns): True where a value was kept."""
@@ -37,7 +39,9 @@ def dropout_parts(subject: Subject) -> Iterator[Part]:
         yield from _judged("hidden dropout", "dropout", module.p, partial(_of_module, module, subject))
     rate = attention_rate(subject)
     if rate and subject.packed is not None:
-        yield from _judged("attention dropout", "packed", rate, partial(_of_attention, rate, subject))
+        on_gpu = takes_flash_kernel(subject.device, DTYPES[subject.precision], WIDTH)
+        drawn = flash_dropout(rate) if on_gpu else rate
+        yield from _judged("attention dropout", "packed", drawn, partial(_of_attention, rate, subject))
     if rate or modules:
         yield steps(subject)
 
@@ -100,7 +104,7 @@ def _of_module(module: torch.nn.Module, subject: Subject) -> torch.Tensor:
 
 def _of_attention(p: float, subject: Subject) -> torch.Tensor:
     """Uniform weights over as many tokens as a value is wide, each value marking one token: outputs show the masks."""
-    heads, width = 4, 16
+    heads, width = 4, WIDTH
     sequences = DRAWN // (heads * width * width)
     lengths = torch.full((sequences,), width)
     starts = torch.from_numpy(np.arange(sequences + 1, dtype=np.int32) * width).to(subject.device)

@@ -24,6 +24,7 @@ LONGEST_MESSAGE = 1000
 OUT_OF_MEMORY = (
     "can't allocate memory",
     "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
     "'out of memory'",  # NCCL: Cuda failure 2 'out of memory'
@@ -35,6 +36,8 @@ BROKEN_NODE = (
     "no CUDA-capable device",
     "NVLink",
 )
+REFUSED_BY_KERNEL = "device-side assert"
+"""What CUDA says, some operations later, where a kernel was given an index beyond its table."""
 LOST_CONNECTION = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -99,7 +102,7 @@ def describe_failure(error: BaseException, hosts: Mapping[int, str] = MappingPro
     if kind == "network":
         return lost_connection(error, words, ThisRank.from_torchrun(hosts))
     message = f"{type(error).__name__}{f': {words}' if words else _place(error)}"
-    return Error(kind, message[:LONGEST_MESSAGE], _remedy(error, kind))
+    return Error(kind, message[:LONGEST_MESSAGE], _remedy(error, kind, words))
 
 
 def _words(error: BaseException) -> str:
@@ -128,15 +131,18 @@ def _unexpected_class(error: BaseException, text: str) -> str:
     is_connection = isinstance(error, ConnectionError | torch.distributed.DistNetworkError)
     if is_connection or (isinstance(error, RuntimeError) and any(words in text for words in LOST_CONNECTION)):
         return "network"
-    return "code" if isinstance(error, MISTAKES) or _own_loss(error) else UNKNOWN
+    is_code = isinstance(error, MISTAKES) or _own_loss(error) or REFUSED_BY_KERNEL in text
+    return "code" if is_code else UNKNOWN
 
 
-def _remedy(error: BaseException, kind: str) -> str:
+def _remedy(error: BaseException, kind: str, words: str) -> str:
     match kind:
         case "storage":
             return storage_remedy(error)
         case "code" if (loss := _own_loss(error)) is not None:
             return f"mend {loss}, then launch resume {loss.parent.name} --accept-changes; {in_the_log()}"
+        case "code" if REFUSED_BY_KERNEL in words:
+            return f"a GPU tells of it late: with device=cpu the traceback ends where it was; {in_the_log()}"
         case _:
             return in_the_log()
 

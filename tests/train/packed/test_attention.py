@@ -557,6 +557,14 @@ def test_on_a_gpu_logits_and_gradients_are_those_of_the_padded_model(name, dtype
     assert_same((logits.detach().cpu(), None, found), exact, 1e-4 if dtype is torch.float32 else 2e-2)
 
 
+@pytest.mark.parametrize(
+    ("asked", "drawn"), [(0.1, 26 / 256), (0.25, 64 / 256), (0.5, 128 / 256), (0.02, 6 / 256)]
+)
+def test_the_gpus_kernel_drops_with_a_probability_of_eight_bits(asked: float, drawn: float) -> None:
+    """It keeps where a random byte is at most floor(255 (1 - p)): that of 0.02 is 0.0234, which is no error of ours."""
+    assert attention.flash_dropout(asked) == pytest.approx(drawn)
+
+
 @needs_gpu
 def test_on_a_gpu_attention_dropout_keeps_the_mean():
     lengths = torch.tensor([6, 9, 50])
