@@ -127,6 +127,9 @@ def unread_rows(sample: Sample, guess: Guess) -> Iterator[Problem]:
     """
     certain = guess.certainty >= CERTAIN
     yield from (_problem(column, kind) for column in sample.columns if (kind := _of_words(column)))
+    for words in sample.columns:
+        if "data.label" in guess.keys and words.name == guess.keys["data.text"].value:
+            yield from (_problem(words, kind) for kind in MARKED if _are_marked(words, kind))
     answer, context = (None, None) if certain else _apart(sample)
     if answer is not None and context is not None:
         text = f"the cells of {shown(answer.name)} are answers that stand in {shown(context.name)}"
@@ -140,6 +143,12 @@ def unread_rows(sample: Sample, guess: Guess) -> Iterator[Problem]:
         names = ", ".join(shown(column.name) for column in some)
         text = f"{names} look like texts to choose from, and no column says which is right"
         yield Problem(text, remedy=f"{NAMED}, or task=TASK says what else they are for")
+
+
+def _are_marked(column: Column, kind: _Kind) -> bool:
+    """Whether the cells are lists of words, and each word has such a mark."""
+    words = [word for found in column.lists for word in found]
+    return len(words) > len(column.lists) and mostly(map(kind.fits, words))
 
 
 def _ranges(sample: Sample) -> Column | None:
@@ -251,6 +260,19 @@ def _never(_: Any) -> bool:
     return False
 
 
+MARKED: Sequence[_Kind] = (
+    _Kind(
+        lambda word: re.fullmatch(r"\D\d", str(word)) is not None,
+        "have the place of each character in its word behind it",
+        r"take it out: sed -E 's/^([^[:blank:]]+)[0-9]([[:blank:]])/\1\2/' FILE > NEW.conll",
+    ),
+    _Kind(
+        lambda word: re.fullmatch(r"[a-z-]{2,12}:.*", str(word)) is not None,
+        "have the language before each word",
+        "take it out: sed -E 's/^[a-z-]+://' FILE > NEW.conll",
+    ),
+)
+"""What every word of a sentence has, and nobody means to be read."""
 KINDS: Sequence[_Kind] = (
     _Kind(_is_questions, "are lists of questions", QUESTIONS),
     _Kind(_is_texts, "are lists of texts", ROWS),

@@ -493,6 +493,28 @@ def test_a_table_with_a_broken_line_is_no_text_whatever_its_name(data: Path) -> 
         drafted(data)
 
 
+@pytest.mark.parametrize(
+    ("word", "tags", "command"),
+    [
+        ("{}0", "诸葛亮在南阳耕", r"[0-9]([[:blank:]])/\1\2/'"),
+        ("en:{}", sentence(1).split(), "'s/^[a-z-]+://'"),
+    ],
+)
+def test_marks_on_every_word_are_told_and_taken_out(
+    word: str, tags: list[str], command: str, data: Path
+) -> None:
+    """Weibo NER numbers the characters of each word, WikiANN puts the language before each."""
+    tagged = [f"{word.format(one)}\t{'B-PER' if k == 1 else 'O'}" for k, one in enumerate(tags)]
+    lines(data, "train", [*tagged, ""] * 20)
+    with pytest.raises(UserError) as error:
+        drafted(data)
+    told = str(error.value).partition("take it out: ")[2].partition(" FILE")[0]
+    assert told.endswith(command)
+    subprocess.run(f"{told} train > new.conll && rm train", shell=True, check=True, cwd=data)
+    row = next(read_rows(data / "new.conll", ReadOptions()))
+    assert row.values["text"] == list(tags)
+
+
 def test_brat_is_told_and_not_read_as_texts_alone(data: Path) -> None:
     for n in range(3):
         lines(data, f"doc{n}.txt", [sentence(n)])
