@@ -14,8 +14,8 @@ from launcher.errors import DamagedFile, LauncherError
 from launcher.figures import human_number, human_seconds, moment
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
-from launcher.runs.metrics import MOST_STEPS
-from launcher.runs.records import LARGEST, parse_object, read_tail
+from launcher.runs.metrics import row_of
+from launcher.runs.records import LARGEST, read_tail
 
 LOG_BYTES = 1 << 15
 LOG_LINES = 300
@@ -40,21 +40,14 @@ class Growing:
                 self._take(line)
 
     def _take(self, line: str) -> None:
-        try:
-            tree = parse_object(line, "metrics.jsonl")
-        except DamagedFile:
+        row = row_of(line)
+        if row is None or row.split not in (None, "validation"):
             return
-        step, split = tree.get("step"), tree.get("split")
-        if type(step) is not int or not 0 <= step < MOST_STEPS or split not in (None, "validation"):
-            return
-        table = self.train if split is None else self.evaluated
-        for key, value in tree.items():
-            is_number = (
-                isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
-            )
-            if "/" in key and (is_number or value is None):
+        table = self.train if row.split is None else self.evaluated
+        for key, value in row.figures.items():
+            if value is None or abs(value) < LARGEST:
                 steps, values = table.setdefault(key, ([], []))
-                steps.append(step)
+                steps.append(row.step)
                 values.append(value)
 
     def points(self, name: str) -> Points:

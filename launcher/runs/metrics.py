@@ -235,6 +235,12 @@ def _parsed(text: str) -> Tree | None:
     )  # of a million lines the names alone take a gigabyte
 
 
+def row_of(line: str) -> MetricsRow | None:
+    """One line as it was written, typed; None where it is none."""
+    tree = _parsed(line)
+    return None if tree is None else _row(tree)
+
+
 def _in_order(trees: Iterable[Tree]) -> tuple[Tree, ...]:
     """Each line once, the first of equal ones, by step."""
     first: dict[Key, Tree] = {}

@@ -16,12 +16,11 @@ from pathlib import Path
 
 from launcher.errors import DamagedFile
 from launcher.runs.directory import RunDir
+from launcher.runs.metrics import row_of
 from launcher.runs.records import (
     MOST_LINE_BYTES,
-    is_number,
     make,
     open_regular,
-    parse_object,
     read_json_lines,
     tree_of,
 )
@@ -113,11 +112,9 @@ class Evaluations:
                     self._add(line)
 
     def _add(self, line: bytes) -> None:
-        with contextlib.suppress(DamagedFile):
-            tree = parse_object(line.decode("utf-8", "replace"), str(self._path))
-            step, value = tree.get("step"), tree.get(self._figure)
-            if type(step) is int and step not in dict(self.found) and tree.get("split") == "validation":
-                self.found.append((step, float(value) if is_number(value) else None))
+        row = row_of(line.decode("utf-8", "replace"))
+        if row is not None and row.split == "validation" and row.step not in dict(self.found):
+            self.found.append((row.step, row.figures.get(self._figure)))
 
 
 def rungs(evaluations: int) -> Iterator[int]:
