@@ -234,12 +234,12 @@ def evaluate_run(options: Namespace, events: Events) -> Evaluations:
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(options.recipe or run.recipe)
-    predictor = _loaded(run, recipe, events)
+    predictor, told = _loaded(run, recipe, events), partial(_progress, events)
     if options.data is None:
         prepared = partial(
             prepare,
             tokenizer=predictor.tokenizer,
-            progress=_progress(events, "tokenising"),
+            progress=told("tokenising"),
             position_limit=predictor.longest,
         )
         dataset = prepared(recipe)
@@ -249,16 +249,18 @@ def evaluate_run(options: Namespace, events: Events) -> Evaluations:
         given = {name: Path(path) for name, path in recipe.eval.extra.items()}
     else:
         splits, given = {}, {options.data.name: options.data}
-    splits |= {name: labelled_split(predictor, path, recipe) for name, path in given.items()}
+    splits |= {
+        name: labelled_split(predictor, path, recipe, told(f"tokenising {name}"))
+        for name, path in given.items()
+    }
     if options.output is not None:
         from launcher.train.use.evaluated_files import write_evaluations
 
-        told = partial(_progress, events)
         step = step_of(run.model)
         return write_evaluations(options.output, predictor, splits, given, told, run.evaluated, step)
     return Evaluations(
         {
-            name: predictor.evaluate(split, _progress(events, f"evaluating {name}"))
+            name: predictor.evaluate(split, told(f"evaluating {name}"))
             for name, split in splits.items()
             if split is not None and len(split)
         }
@@ -285,12 +287,15 @@ def predict_run(options: Namespace, events: Events) -> Predictions:
     if output is not None and output.suffix not in forms:
         remedy = f"use a name that ends in {' or '.join(forms)}"
         raise UserError(Problem("can't be written", where=str(output), remedy=remedy))
+    if options.file is not None:
+        events.emit("progress", name=f"reading {options.file.name}", done=None, total=None)
     rows = spec.rows_of(options.text) if options.file is None else rows_to_predict(options.file, recipe)
     predictor = _loaded(run, recipe, events)
     name = str(options.file or "--text")
-    joined = predict_rows(predictor, rows, name, _progress(events, "predicting"))
+    joined = predict_rows(predictor, rows, name, partial(_progress, events))
     if output is None:
         return Predictions(tuple(joined))
+    events.emit("progress", name=f"writing {output.name}", done=None, total=None)
     if output.suffix == ARRAY:
         write_array(output, [row[str(spec.array)] for row in joined])
     else:

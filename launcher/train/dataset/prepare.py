@@ -149,17 +149,21 @@ def encode_texts(
     label_names: tuple[str, ...] | None = None,
     name: str = "input",
     position_limit: int | None = None,
+    progress: Progress | None = None,
 ) -> TokenSplit:
     """Tokenise rows in memory, for predictions; with a model's `label_names` (empty for regression) labels as well.
 
-    `name` is the file that messages speak of.
+    `name` is the file that messages speak of; `progress(done, total)` counts rows.
     """
     task = get_task(recipe, tokenizer)
     encoder = Encoder.of(recipe, tokenizer, position_limit)
     source = _Rows(name, tuple(map(cleaner(recipe), rows)))
     targets = None if label_names is None else task.targets(source)
     work = Work(recipe, encoder, task, {}, None)
-    batches = list(_encode(source, None, work, targets, label_names or ()))
+    batches: list[Tokens] = []
+    for batch in _encode(source, None, work, targets, label_names or ()):
+        batches.append(batch)
+        (progress or _ignore)(min(len(batches) * BATCH, len(source.held)), len(source.held))
 
     def joined(part: str) -> Any:
         found = [getattr(batch, part) for batch in batches if getattr(batch, part) is not None]

@@ -12,10 +12,13 @@ from launcher.recipe.recipe import Recipe
 from launcher.train.tokens.cache import TokenSplit
 
 if TYPE_CHECKING:
+    from launcher.train.dataset.prepare import Progress
     from launcher.train.use.inference import Predictor
 
 
-def labelled_split(predictor: Predictor, path: Path, recipe: Recipe) -> TokenSplit:
+def labelled_split(
+    predictor: Predictor, path: Path, recipe: Recipe, progress: Progress | None = None
+) -> TokenSplit:
     """The examples of a file with labels, for `predictor.evaluate`. UserError where it has none that fit."""
     from launcher.train.dataset.prepare import encode_texts
 
@@ -28,6 +31,7 @@ def labelled_split(predictor: Predictor, path: Path, recipe: Recipe) -> TokenSpl
             label_names=predictor.label_names if tasks.of(recipe).classes else (),
             name=str(path),
             position_limit=predictor.longest,
+            progress=progress,
         )
     except RunFailed as error:
         raise UserError(error.message, error.remedy) from None  # such as a label that the model doesn't know

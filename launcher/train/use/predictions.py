@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from launcher import tasks
@@ -18,13 +18,26 @@ from launcher.train.use.inference import Predictor, best_device
 
 
 def predict_rows(
-    predictor: Predictor, rows: Sequence[Row], name: str, progress: Progress = no_progress
+    predictor: Predictor,
+    rows: Sequence[Row],
+    name: str,
+    told: Callable[[str], Progress] = lambda _: no_progress,
 ) -> list[dict[str, Any]]:
-    """The columns of each row, and those that the task predicts; `name` is what mistakes call the rows' place."""
+    """The columns of each row, and those that the task predicts; `name` is what mistakes call the rows' place.
+
+    `told(phase)` is what hears how far each phase has come, in rows and then in examples.
+    """
     recipe = predictor.task.recipe
-    split = encode_texts(predictor.tokenizer, rows, recipe, name=name, position_limit=predictor.longest)
+    split = encode_texts(
+        predictor.tokenizer,
+        rows,
+        recipe,
+        name=name,
+        position_limit=predictor.longest,
+        progress=told("tokenising"),
+    )
     mended = list(map(cleaner(recipe), rows))  # as those that were encoded
-    predictions = predictor.predict(split, mended, progress)
+    predictions = predictor.predict(split, mended, told("predicting"))
     assert all(set(found) == set(tasks.of(recipe).outputs) for found in predictions)
     dotted = dotted_names(recipe.data)
     return [

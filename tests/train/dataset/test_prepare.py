@@ -22,7 +22,14 @@ from launcher.errors import RunFailed, RunStopped
 from launcher.reading.files import split_sizes
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
-from launcher.train.dataset.prepare import Dataset, default_cache_dir, encode_texts, prepare, training_texts
+from launcher.train.dataset.prepare import (
+    BATCH,
+    Dataset,
+    default_cache_dir,
+    encode_texts,
+    prepare,
+    training_texts,
+)
 from launcher.train.reading.splits import cut
 from launcher.train.tokens.cache import TokenSplit
 
@@ -142,6 +149,13 @@ def test_rows_without_labels_are_encoded_for_prediction(tokenizer: SmallTokenize
     assert labelled.labels is not None
     assert labelled.labels.tolist() == [1]
     assert len(encode_texts(tokenizer, [], recipe())) == 0
+
+
+def test_whoever_waits_for_many_rows_hears_how_many_are_tokenised(tokenizer: SmallTokenizer) -> None:
+    told: list[tuple[int, int]] = []
+    rows = [Row({"text": "a film", "label": "w"}, number) for number in range(2 * BATCH + 5)]
+    encode_texts(tokenizer, rows, recipe(), progress=lambda done, total: told.append((done, total)))
+    assert told == [(done, len(rows)) for done in (BATCH, 2 * BATCH, len(rows))]
 
 
 # Labels
