@@ -384,10 +384,7 @@ def _judge_time_limit(run: RunDir, attempt: AttemptDir, record: Attempt) -> int:
         f"{human_seconds(lasted_s)} of the last were "
         "spent on starting, reading data and building the model"
     )
-    needed = f"time={max(2, round(4 * lasted_s / 60))}"
-    remedy = (
-        f"a new run with more, such as {needed} (minutes): launch recipe={run.recipe} run_id=null {needed}"
-    )
+    remedy = f"give it more: launch resume {run.run_id} time={max(2, round(4 * lasted_s / 60))} (minutes)"
     endings.write_result(run, "failed", Error("time-limit", message, remedy))
     return EXIT_FAILED
 

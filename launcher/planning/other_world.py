@@ -1,4 +1,4 @@
-"""Planning a run anew for another number of ranks, from the recipe that it has: the global batch and its order stay."""
+"""Planning a run anew for other ranks or another time, from the recipe that it has: the global batch and its order stay."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from launcher.runs.files import write_text
 from launcher.runs.records import read_text
 from launcher.runs.run_plan import RunPlan
 
-KEYS = ("nodes", "gpus")
+KEYS = ("nodes", "gpus", "time")
 
 
 def replan(run: RunDir, words: Sequence[str], environ: Mapping[str, str], cwd: Path) -> Plan:
-    """Write the files of the run for other `nodes` or `gpus`; the plan. What was rendered before is replaced.
+    """Write the files of the run for other `nodes`, `gpus` or `time`; the plan. What was rendered before is replaced.
 
     Raises UserError where another key is given, or the run's checkpoints are those of its ranks.
     """

@@ -150,7 +150,7 @@ def _go_on(run: RunDir, *, follow: bool, as_json: bool) -> int:
 
 @click.command("resume")
 @options.run_or_sweep
-@click.argument("words", nargs=-1, metavar="[nodes=N] [gpus=N]")
+@click.argument("words", nargs=-1, metavar="[nodes=N] [gpus=N] [time=T]")
 @click.option(
     "--accept-changes", is_flag=True, help="Go on although plan.json or recipe.yaml was changed by hand."
 )
@@ -160,6 +160,7 @@ def _go_on(run: RunDir, *, follow: bool, as_json: bool) -> int:
 @options.examples("""
     launch resume smoke-20260131
     launch resume smoke-20260131 gpus=1
+    launch resume smoke-20260131 time=8:00:00
 """)
 def resume_command(
     reference: str,
@@ -172,6 +173,7 @@ def resume_command(
     """Continue a run that was stopped, killed or failed: the same files, as a new attempt.
 
     With nodes or gpus on another number of ranks (not with zero.offload=nvme): the same batches, though not the same last digits.
+    With time its jobs ask for so much from now on.
     Of a sweep, whatever is missing, as many trials at a time as its command said.
     """
     from launcher.cli.attached import Session
@@ -196,16 +198,17 @@ def resume_command(
 
 
 def _replan(run: RunDir, words: tuple[str, ...], before: int) -> None:
-    """Make the run's files those of another number of ranks."""
+    """Make the run's files those of another number of ranks, or another time."""
     from launcher.cli.output import say
     from launcher.planning.other_world import refuse_active, replan
 
     refuse_active(run)
     now = replan(run, words, os.environ, Path.cwd()).world_size
-    say(
-        f"from {before} to {now} ranks: the batches and their order stay; sums are rounded in another order, and dropout, "
-        "where there is any, draws other masks"
-    )
+    if now != before:
+        say(
+            f"from {before} to {now} ranks: the batches and their order stay; sums are rounded in another order, and dropout, "
+            "where there is any, draws other masks"
+        )
 
 
 def _check_changes(run: RunDir, *, accept: bool) -> None:

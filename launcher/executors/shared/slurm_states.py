@@ -79,8 +79,8 @@ _WAITS: Mapping[str, str] = {
 }
 """What it means that a job is pending for this reason, as Slurm calls it."""
 _HELPS: Mapping[str, str] = {
-    "TIMEOUT": "its time was up before it had saved: launch resume goes on from the newest checkpoint, checkpoint.every "
-    "makes more of them, and a new run may ask for more time",
+    "TIMEOUT": "its time was up before it had saved: launch resume goes on from the newest checkpoint, with time=T for longer; "
+    "checkpoint.every makes more of them",
     "OUT_OF_MEMORY": "it used more memory than it had asked for: memory in the cluster profile, for a new run",
 }
 """What helps after a job has ended so, as Slurm calls it, and could not say how itself."""
