@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import signal
 import subprocess
 import sys
@@ -82,7 +83,11 @@ def reproduction(run: RunDir, given: Sequence[str], runs_dir: Path) -> Reproduct
     recorded = read_environment(run)
     if recorded is None:
         text = "its versions and data are not recorded: an older launch ran it"
-        problem = Problem(text, run.run_id, remedy=f"launch recipe={run.recipe} run_id=null trains it anew")
+        problem = Problem(
+            text,
+            run.run_id,
+            remedy=f"launch {shlex.quote(f'recipe={run.recipe}')} run_id=null trains it anew",
+        )
         raise UserError(problem)
     found: list[Problem] = []
     code = _code(run, recorded, runs_dir, found)

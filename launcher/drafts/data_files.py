@@ -189,7 +189,7 @@ def _remedy(entries: Sequence[Path]) -> str:
         return AS_CSV
     if packed:
         command = ARCHIVES[packed[0].suffix.lower()]
-        return f"unpack what is there first: {command} {packed[0].name}"
+        return f"unpack what is there first: {command} {shlex.quote(packed[0].name)}"
     if inner:
         return (
             f"name one of the folders in it ({', '.join(inner[:5])}), or files with these extensions: {known}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from launcher.reading.messages import mistake
+from launcher.reading.messages import as_word, mistake
 
 AS_CSV = 'save the sheet as "CSV UTF-8", and give that file'
 AS_PARQUET = "write it as parquet, csv or jsonl, for example with pandas"
@@ -42,7 +42,7 @@ def refuse_binary(path: Path, start: bytes) -> None:
             path,
             None,
             "is a tar archive",
-            f"unpack it: tar xf {path.name}; then give the files, or launch init FOLDER",
+            f"unpack it: tar xf {as_word(path)}; then give the files, or launch init FOLDER",
         )
     if path.suffix != ".txt" and start.lstrip(BLANK).lower().startswith(WEB_PAGE):
         remedy = "download the file itself: what was saved is a page that shows it or asks to log in"

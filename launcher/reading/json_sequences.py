@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from launcher.reading.messages import into_new
+
 LINES = "begins a second object: the file is JSON lines, an object on each line"
 NAMES = {"{": "object", "[": "list"}
 
@@ -20,12 +22,12 @@ def second_value(path: Path, document: str, at: int) -> tuple[str, str | None]:
     if not kind or rest[0] != first[0]:
         return "is not JSON: something stands behind its first value", None
     if kind == "list":
-        return "begins a second list", f"make one list of them: jq -s add {path.name} > NEW.json"
+        return "begins a second list", f"make one list of them: jq -s add {into_new(path, '.json')}"
     if "\n" not in first and "\n" in document[len(first) : at]:
         return LINES, "data.format=jsonl"
     return (
         "begins a second object, not one list of them",
-        f"make a list of them: jq -s . {path.name} > NEW.json",
+        f"make a list of them: jq -s . {into_new(path, '.json')}",
     )
 
 
@@ -34,4 +36,4 @@ def second_in_line(path: Path, rest: str) -> str:
     if rest == ",":
         return "remove the comma at the end of the line"
     remedy = "write each object on a line of its own"
-    return f"{remedy}: jq -c . {path.name} > NEW.jsonl" if rest.startswith("{") else remedy
+    return f"{remedy}: jq -c . {into_new(path, '.jsonl')}" if rest.startswith("{") else remedy

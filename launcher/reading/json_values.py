@@ -10,7 +10,7 @@ from typing import Any
 
 from launcher.errors import UserError
 from launcher.reading.json_sequences import second_in_line, second_value
-from launcher.reading.messages import mistake
+from launcher.reading.messages import into_new, mistake
 from launcher.recipe.data_formats import FORMATS
 from launcher.tasks.shared.rows import Value, shown
 
@@ -58,7 +58,7 @@ def _named_columns(content: Any, each: str, path: Path) -> str | None:
     if not isinstance(content, list) or any(isinstance(value, list | dict) for value in content):
         return None
     names = ", ".join(f"column{number}: .[{number - 1}]" for number in range(1, len(content) + 1))
-    return f"give names to its values: jq -c '{each} | {{{names}}}' {path.name} > NEW.jsonl"
+    return f"give names to its values: jq -c '{each} | {{{names}}}' {into_new(path, '.jsonl')}"
 
 
 def records(path: Path, content: Any) -> list[Any]:
@@ -125,12 +125,12 @@ def _no_list(path: Path, content: Any) -> UserError:
         return mistake(path, None, text, AS_OBJECTS)
     if lists := _lists_by_name(content):
         them, first = "it" if len(lists) == 1 else "each", json.dumps(lists[0])
-        remedy = f"write {them} to a file of its own: jq '.[{first}]' {path.name} > NEW.json"
+        remedy = f"write {them} to a file of its own: jq '.[{first}]' {into_new(path, '.json')}"
         return mistake(path, None, f"holds lists by name: {', '.join(lists[:5])}", remedy)
     if content and all(isinstance(value, dict | list) for value in content.values()):
         if _are_rows(content):
             return mistake(
-                path, None, "holds rows by name, not a list of them", f"jq '[.[]]' {path.name} > NEW.json"
+                path, None, "holds rows by name, not a list of them", f"jq '[.[]]' {into_new(path, '.json')}"
             )
         return mistake(path, None, "holds columns, not rows", AS_RECORDS)
     return mistake(path, None, "holds one object, not a list of them", "write it between [ and ]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from launcher.errors import Problem, UserError
@@ -21,3 +22,13 @@ def mistake(path: Path, position: int | None, message: str, remedy: str | None) 
 def left_out_rows(where: object, count: int) -> str:
     """The note on rows that have none of the classes that their file, or data set, declares."""
     return f"{where}: {quantity(count, 'row')} without a label {'is' if count == 1 else 'are'} left out"
+
+
+def as_word(path: Path) -> str:
+    """The name of a file as one word of a shell's command, whatever is in it."""
+    return shlex.quote(path.name)
+
+
+def into_new(path: Path, suffix: str | None = None) -> str:
+    """The end of a command that reads a file and writes one named NEW, with the same extension or another."""
+    return f"{as_word(path)} > {shlex.quote('NEW' + (path.suffix if suffix is None else suffix))}"

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import IO, Any
 
 from launcher.errors import UserError
-from launcher.reading.messages import mistake
+from launcher.reading.messages import as_word, mistake
 
 BLOCK = 1 << 16
 """Bytes read at a time; what a file is, is told from the first of these."""
@@ -110,7 +110,7 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         listed = ", ".join(item.filename for item in members[:5]) + (", ..." if len(members) > 5 else "")
         text = f"is a zip file of {len(members)} files ({listed})"
         raise mistake(
-            path, None, text, f"unpack it: unzip {path.name}; then give the files, or launch init FOLDER"
+            path, None, text, f"unpack it: unzip {as_word(path)}; then give the files, or launch init FOLDER"
         )
     return members[0]
 

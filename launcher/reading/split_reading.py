@@ -13,7 +13,7 @@ from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
 from launcher.reading.data_section import files, options_for, read_options
 from launcher.reading.files import Peek, declared_classes, left_out, peek, words_are_lines
-from launcher.reading.messages import where
+from launcher.reading.messages import into_new, where
 from launcher.reading.opening import size_of
 from launcher.reading.options import ReadOptions
 from launcher.recipe.recipe import Recipe
@@ -212,8 +212,8 @@ def _not_sentences(path: Path, rows: Sequence[Row], spec: TaskSpec, lines: bool)
         yield Problem(text, str(path), "data.text", spec.text_columns[0], remedy)
     if lines and len(rows) == 1 and words >= LONG_SENTENCE:
         text = f"is one sentence of {words:,} words: no line in it is empty"
-        remedy = 'an empty line ends a sentence; where full stops do: awk \'{print} $1=="." {print ""}\' %s > NEW%s'
-        yield Problem(text, str(path), "data.train", None, remedy % (path.name, path.suffix))
+        remedy = 'an empty line ends a sentence; where full stops do: awk \'{print} $1=="." {print ""}\' %s'
+        yield Problem(text, str(path), "data.train", None, remedy % into_new(path))
 
 
 def _are_numbers(value: Value) -> bool:
@@ -262,7 +262,7 @@ def bad_cells(
     found, remedy = 0, ""
     for row in rows:
         if options.header and is_header(row):
-            once = f"awk 'NR==1 {{h=$0}} NR==1 || $0!=h' {path.name} > NEW{path.suffix} leaves it out"
+            once = f"awk 'NR==1 {{h=$0}} NR==1 || $0!=h' {into_new(path)} leaves it out"
             yield Problem(HEADER_AGAIN, where(path, row.position), None, None, once)
             continue
         for key, column, wrong, offset in mistakes(row):

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from launcher.errors import UserError
 from launcher.reading.binary_kinds import refuse_binary
-from launcher.reading.messages import mistake
+from launcher.reading.messages import as_word, into_new, mistake
 from launcher.reading.opening import open_file, size_of
 from launcher.reading.packed import BLOCK
 
@@ -130,7 +130,7 @@ def _holds_nul(path: Path, number: int, line: str) -> UserError:
 
 
 def _unmarked_utf16(path: Path, number: int, order: str) -> UserError:
-    remedy = f"save it as UTF-8: iconv -f UTF-16{order} -t UTF-8 {path.name} > NEW{path.suffix}"
+    remedy = f"save it as UTF-8: iconv -f UTF-16{order} -t UTF-8 {into_new(path)}"
     return mistake(path, number, "looks like UTF-16 without a byte order mark", remedy)
 
 
@@ -166,7 +166,7 @@ def _refuse_encoding(path: Path, encoding: str) -> NoReturn:
 
 
 def _only_here(path: Path) -> str:
-    return f"mend this line: lines above it are UTF-8 (iconv -c -f UTF-8 -t UTF-8 {path.name} leaves such bytes out)"
+    return f"mend this line: lines above it are UTF-8 (iconv -c -f UTF-8 -t UTF-8 {as_word(path)} leaves such bytes out)"
 
 
 def _conversion(path: Path, sample: bytes) -> str:
@@ -175,7 +175,9 @@ def _conversion(path: Path, sample: bytes) -> str:
         return "save the file as UTF-8"
     name = encodings[0].upper().replace("_", "-")
     others = f", or else {' or '.join(encodings[1:])}" if len(encodings) > 1 else ""
-    return f"save it as UTF-8; it looks like {encodings[0]}{others}: iconv -f {name} -t UTF-8 {path.name} > NEW{path.suffix}"
+    return (
+        f"save it as UTF-8; it looks like {encodings[0]}{others}: iconv -f {name} -t UTF-8 {into_new(path)}"
+    )
 
 
 def _guesses(sample: bytes) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -315,7 +316,7 @@ class Story:
     def reproduce(self) -> str:
         """The commands that do it again."""
         commit = self.plan.git_commit
-        lines = [f"launch recipe={self.run.recipe} run_id=null"]
+        lines = [f"launch {shlex.quote(f'recipe={self.run.recipe}')} run_id=null"]
         if self.status == "completed":
             lines.insert(
                 0, f"launch reproduce {self.run_id}   # trains it again as it was, and compares every bit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,16 @@ def test_another_encoding_is_guessed(tmp_path: Path, content: bytes, encoding: s
     found = mistake(tmp_path / "a.csv", content)
     assert "a.csv:2: is not UTF-8" in found
     assert f"iconv -f {encoding} -t UTF-8 a.csv" in found
+
+
+@pytest.mark.parametrize(
+    "name", ["my films.csv", "it's; touch EXECUTED.csv", "$(touch EXECUTED).csv", "电影.csv"]
+)
+def test_the_command_that_converts_a_file_works_whatever_its_name_is(tmp_path: Path, name: str) -> None:
+    found = mistake(tmp_path / name, CHINESE.encode("gb18030"))
+    subprocess.run(["sh", "-c", found[found.index("iconv") :]], cwd=tmp_path, check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "NEW.csv"])
+    assert (tmp_path / "NEW.csv").read_text(encoding="utf-8") == CHINESE
 
 
 def test_one_line_of_another_encoding_among_utf8_is_named(tmp_path: Path) -> None:

@@ -231,7 +231,11 @@ def _refuse_moved(run: RunDir, planned: Path) -> None:
 
     if planned.resolve() != run.path:
         link = f"ln -s {shlex.quote(str(run.path))} {shlex.quote(str(planned))}"
-        there = f"launch resume {planned}" if planned.exists() else f"have the old place lead here: {link}"
+        there = (
+            f"launch resume {shlex.quote(str(planned))}"
+            if planned.exists()
+            else f"have the old place lead here: {link}"
+        )
         raise UserError(
             Problem(
                 f"was moved or copied from {planned}, where its job would train",
@@ -250,7 +254,7 @@ def _refuse_unstarted(run: RunDir) -> None:
             Problem(
                 "holds the files of a plan, of which no run was made",
                 where=str(run.path),
-                remedy=f"launch recipe={run.recipe} starts one",
+                remedy=f"launch {shlex.quote(f'recipe={run.recipe}')} starts one",
             )
         )
 

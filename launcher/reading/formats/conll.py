@@ -8,7 +8,7 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 
 from launcher.errors import UserError
-from launcher.reading.messages import mistake
+from launcher.reading.messages import into_new, mistake
 from launcher.reading.options import ReadOptions
 from launcher.reading.textfiles import lines
 from launcher.tasks.shared.rows import Row
@@ -62,7 +62,7 @@ def _refuse_header(path: Path, delimiter: str | None) -> None:
     named = len(first) > 1 and all(HEADER.fullmatch(name.strip()) for name in first)
     if named and all(first[-1] != fields[-1] for fields in others):
         text = f"the first line names columns ({', '.join(first)}), and columns of words have no such line"
-        raise mistake(path, 1, text, f"take it out: sed 1d {path.name} > NEW{path.suffix}")
+        raise mistake(path, 1, text, f"take it out: sed 1d {into_new(path)}")
 
 
 def default_names(width: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from launcher.errors import UserError
 from launcher.figures import quantity
-from launcher.reading.messages import mistake
+from launcher.reading.messages import into_new, mistake
 from launcher.reading.opening import open_file, size_of
 from launcher.reading.options import ReadOptions
 from launcher.reading.textfiles import (
@@ -171,15 +171,11 @@ def _has_escapes(path: Path, position: int) -> bool:
 
 def _escaped(path: Path, position: int) -> UserError:
     text = "has a quote behind a backslash; within quotes csv writes it twice"
-    return mistake(
-        path, position, text, rf"""sed 's/\\"/""/g' {path.name} > NEW{path.suffix} writes them so"""
-    )
+    return mistake(path, position, text, rf"""sed 's/\\"/""/g' {into_new(path)} writes them so""")
 
 
 def _cr_within(path: Path, position: int) -> UserError:
-    return mistake(
-        path, position, CR_WITHIN, f"make them alike: tr '\\r' '\\n' < {path.name} > NEW{path.suffix}"
-    )
+    return mistake(path, position, CR_WITHIN, f"make them alike: tr '\\r' '\\n' < {into_new(path)}")
 
 
 def _contains_quotes(path: Path) -> bool:
@@ -218,15 +214,13 @@ def _ragged(
         return mistake(path, position, f"{text}: the line ends with a delimiter", remedy)
     if any(field.startswith(' "') for field in fields):
         text += ": a blank stands before a quote"
-        return mistake(
-            path, position, text, f"""sed 's/, "/,"/g' {path.name} > NEW{path.suffix} takes it out"""
-        )
+        return mistake(path, position, text, f"""sed 's/, "/,"/g' {into_new(path)} takes it out""")
     likely = likely_delimiter(names if options.header else fields)
     if likely and likely != options.delimiter:
         remedy = f"{delimiter_key(likely)} (columns seem to be separated by {likely!r})"
         return mistake(path, position, text, remedy)
     if options.header and len(names) == 1:
-        remedy = f"take it out: sed 1d {path.name} > NEW{path.suffix}"
+        remedy = f"take it out: sed 1d {into_new(path)}"
         return mistake(path, position, f"{text}: the first line looks like a title of the table", remedy)
     if not _is_quoted(options, dialect) and re.match('"[^"]*$', fields[-1]):
         text += ": a field that a quote begins goes on in the next line"
@@ -252,5 +246,5 @@ def _short(path: Path, position: int, text: str, width: int, delimiter: str) -> 
     if len(fits) > 2 and not any(fits[1:]):
         return mistake(path, position, f"{text}, and all other lines are so", "mend the header")
     shown = {"\t": "\\t"}.get(delimiter, delimiter)
-    remedy = f"mend the line, or awk -F'{shown}' 'NF=={width}' {path.name} > NEW{path.suffix} leaves such lines out"
+    remedy = f"mend the line, or awk -F'{shown}' 'NF=={width}' {into_new(path)} leaves such lines out"
     return mistake(path, position, f"{text}; {quantity(wrong, 'line')} in all so", remedy)

@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.errors import UserError
 from launcher.reading.json_values import AS_RECORDS, is_columns, parse, record
-from launcher.reading.messages import mistake
+from launcher.reading.messages import into_new, mistake
 from launcher.reading.options import ReadOptions
 from launcher.reading.textfiles import count_lines, lines
 from launcher.tasks.shared.rows import Row
@@ -61,7 +61,7 @@ def _refuse_longer(path: Path, position: int, line: str, *, first: bool) -> None
         raise mistake(path, position, *A_DOCUMENT)
     if count > 1 and isinstance(value, dict):
         message = f"begins an object of {count} lines, where each has one line"
-        raise mistake(path, position, message, f"jq -c . {path.name} > NEW.jsonl")
+        raise mistake(path, position, message, f"jq -c . {into_new(path, '.jsonl')}")
 
 
 def _text_from(path: Path, position: int) -> str:
