@@ -255,7 +255,6 @@ def test_an_empty_word_stays_empty(tmp_path: Path) -> None:
         ("ranking", {"text": ("query", "document")}, ("document",)),
         ("multiple-choice", {"text": "question", "choices": ("a", "b")}, ("question",)),
         ("embedding", {"text": ("query", "document")}, ("document",)),
-        ("embedding", {"text": "text"}, ("text",)),
     ],
 )
 def test_what_labels_speak_of_stays(task: str, data: dict[str, Any], columns: tuple[str, ...]) -> None:
