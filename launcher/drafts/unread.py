@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from launcher.drafts.data_files import TAGS
 from launcher.errors import Problem
 from launcher.reading.formats.conll import TAG
+from launcher.tasks.shared.marked_words import MARKS, Mark
 from launcher.tasks.shared.rows import shown
 from launcher.tasks.shared.sample import MOST, Column, Guess, Sample, mostly
 from launcher.tasks.shared.written_lists import unwritten
@@ -129,7 +130,7 @@ def unread_rows(sample: Sample, guess: Guess) -> Iterator[Problem]:
     yield from (_problem(column, kind) for column in sample.columns if (kind := _of_words(column)))
     for words in sample.columns:
         if "data.label" in guess.keys and words.name == guess.keys["data.text"].value:
-            yield from (_problem(words, kind) for kind in MARKED if _are_marked(words, kind))
+            yield from (_problem(words, _marked(mark)) for mark in MARKS.values() if _are_marked(words, mark))
     answer, context = (None, None) if certain else _apart(sample)
     if answer is not None and context is not None:
         text = f"the cells of {shown(answer.name)} are answers that stand in {shown(context.name)}"
@@ -145,10 +146,16 @@ def unread_rows(sample: Sample, guess: Guess) -> Iterator[Problem]:
         yield Problem(text, remedy=f"{NAMED}, or task=TASK says what else they are for")
 
 
-def _are_marked(column: Column, kind: _Kind) -> bool:
+def _are_marked(column: Column, mark: Mark) -> bool:
     """Whether the cells are lists of words, and each word has such a mark."""
     words = [word for found in column.lists for word in found]
-    return len(words) > len(column.lists) and mostly(map(kind.fits, words))
+    return len(words) > len(column.lists) and mostly(
+        mark.word.fullmatch(str(word)) is not None for word in words
+    )
+
+
+def _marked(mark: Mark) -> _Kind:
+    return _Kind(_never, f"have {mark.what}", mark.remedy)
 
 
 def _ranges(sample: Sample) -> Column | None:
@@ -260,19 +267,6 @@ def _never(_: Any) -> bool:
     return False
 
 
-MARKED: Sequence[_Kind] = (
-    _Kind(
-        lambda word: re.fullmatch(r"\D\d", str(word)) is not None,
-        "have the place of each character in its word behind it",
-        r"take it out: sed -E 's/^([^[:blank:]]+)[0-9]([[:blank:]])/\1\2/' FILE > NEW.conll",
-    ),
-    _Kind(
-        lambda word: re.fullmatch(r"[a-z-]{2,12}:.*", str(word)) is not None,
-        "have the language before each word",
-        "take it out: sed -E 's/^[a-z-]+://' FILE > NEW.conll",
-    ),
-)
-"""What every word of a sentence has, and nobody means to be read."""
 KINDS: Sequence[_Kind] = (
     _Kind(_is_questions, "are lists of questions", QUESTIONS),
     _Kind(_is_texts, "are lists of texts", ROWS),

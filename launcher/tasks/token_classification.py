@@ -11,6 +11,7 @@ from launcher.errors import Conflict, Problem
 from launcher.tasks.shared import labels, snippets, tagging
 from launcher.tasks.shared.base import Change, Label, TaskSpec
 from launcher.tasks.shared.findings import Doubt, Finding, Kind, Seen
+from launcher.tasks.shared.marked_words import MARKS
 from launcher.tasks.shared.rows import Mistake, Row, shown
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample, mostly
 from launcher.tasks.shared.words import tags, words
@@ -60,6 +61,15 @@ NO_WORD = Kind(
     in_rows=False,
     before_launch="leave them out of the lists, with their tags",
 )
+MARKED = {
+    name: Kind(
+        f"sentences have {mark.what}, which is learnt as a part of it",
+        mark.remedy,
+        in_rows=False,
+        before_launch=mark.remedy,
+    )
+    for name, mark in MARKS.items()
+}
 
 
 class TokenClassification(TaskSpec):
@@ -174,9 +184,13 @@ class TokenClassification(TaskSpec):
         return tags(row.values.get(column)) or ()
 
     def findings(self, row: Row, names: Sequence[str]) -> Iterator[Finding]:
-        for number, word in enumerate(self.words_of(row)):
+        given = self.words_of(row)
+        for number, word in enumerate(given):
             if not word.strip():
                 yield Finding("no word", f"word {number + 1}", number)
+        for name, mark in MARKS.items():
+            if len(given) > 1 and all(mark.word.fullmatch(word) for word in given):
+                yield Finding(name, given[0])
         scheme, found = _scheme(tuple(names), self.recipe.tagging.scheme), self.class_names(row)
         for number, (before, after) in enumerate(zip((None, *found), (*found, None), strict=True)):
             follows, as_iob1 = _pair(before, after, scheme)
@@ -187,7 +201,7 @@ class TokenClassification(TaskSpec):
                 yield Finding("sequence", text, min(number, len(found) - 1))
 
     def kinds(self, found: Mapping[str, object]) -> dict[str, Kind]:
-        return {"sequence": SEQUENCE if NOT_IOB1 in found else IOB1, "no word": NO_WORD}
+        return {"sequence": SEQUENCE if NOT_IOB1 in found else IOB1, "no word": NO_WORD, **MARKED}
 
     def sequences(self, row: Row, text_of: Callable[[str], str]) -> Iterator[Any]:
         yield self.words_of(row)

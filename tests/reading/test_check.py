@@ -180,6 +180,23 @@ def test_empty_texts_are_noted(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("{}0", "the place of each character in its word behind it"),  # as Weibo NER has them
+        ("zh:{}", "the language before each word"),  # as WikiANN has them
+        ("{}", None),
+    ],
+)
+def test_marks_at_every_word_are_noted(write: Write, word: str, told: str | None) -> None:
+    sentence = "".join(f"{word.format(one)}\t{'B-PER' if one == '诸' else 'O'}\n" for one in "诸在南阳")
+    train = write("a.conll", f"{sentence}\n" * 8)
+    notes = check_data(recipe("token-classification", train=train, split=(0.5, 0.5))).notes
+    marked = [note for note in notes if "learnt as a part of it" in note]
+    assert len(marked) == (told is not None)
+    assert all(f"8 sentences have {told}" in note and "; take it out: sed" in note for note in marked)
+
+
+@pytest.mark.parametrize(
     ("label", "content", "count"),
     [
         ("label", "text,label\na,x|y\nb,\nc,z\n", 3),
