@@ -87,8 +87,9 @@ def plan_text(document: dict[str, Any]) -> str:
     count = len(rows) + document["to_come"]
     waves = f"{document['packed']['each']} at a time " if document["packed"] else ""
     new = sum(not trial["exists"] for trial in document["trials"])
-    drawn = f" ({new} new)" if new < len(rows) else ""
-    drawn += f" ({document['to_come']} drawn {waves}as results come)" if document["to_come"] else ""
+    said = [f"{new} new"] if new < len(rows) and (new or not document["to_come"]) else []
+    said += [f"{document['to_come']} drawn {waves}as results come"] if document["to_come"] else []
+    drawn = f" ({', '.join(said)})" if said else ""
     total = f"{quantity(count, 'trial')}{drawn}, {_cost(document)} of training steps (predicted); nothing was started"
     if packed := document["packed"]:
         each, jobs = packed["each"], packed["jobs"]

@@ -10,11 +10,14 @@ import pytest
 from support.plans import new_run, plan_of
 
 from launcher.executors import executor_for
+from launcher.executors.shared import slurm_cancelling
+from launcher.executors.shared.base import JobState
 from launcher.executors.shared.outcome import without_result
 from launcher.executors.shared.slurm_cancelling import leave_the_queue
 from launcher.executors.shared.slurm_records import timestamp
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
+from launcher.runs.results import Result
 
 DOWN = "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions"
 
@@ -143,3 +146,20 @@ def test_a_damaged_neighbour_keeps_no_job_in_the_queue(slurm: Path, run: RunDir)
     run.jobs.unlink()
     leave_the_queue(run, "7")
     assert (slurm / "cancelled").read_text() == "--state=PENDING 7\n"
+
+
+def test_a_trial_that_ends_by_itself_just_before_it_would_be_cancelled_stays_as_it_ended(
+    slurm: Path, run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shares its job with others, so that the job goes on, and nobody looks for the request any more."""
+    monkeypatch.setattr(slurm_cancelling, "RECORD_TIMEOUT_S", 0.2)
+    for name in ("scontrol", "scancel"):
+        command(slurm, name, "exit 0")
+    run.jobs.unlink()
+    run.add_job("7_0.1")
+    run.attempt(1).path.mkdir(parents=True)
+    run.attempt(1).write(Attempt(1, job_id="7_0.1", ended_at=5.0, exit_code=75, next="stay"))
+    run.write_result(Result("stopped", job_id="7_0.1"))
+    slurm_cancelling.cancel_member(run, JobState("running", "7_0.1"))
+    assert not run.cancel.exists()
+    assert (run.read_result() or Result("failed")).status == "stopped"

@@ -51,7 +51,10 @@ def cancel_member(run: RunDir, state: JobState) -> None:
     assert state.job_id is not None
     ask_to_end(run)
     if state.status != "pending":
-        _wait(lambda: not run.cancel.exists(), CANCEL_TIMEOUT_S)
+        has_ended = functools.partial(ended_for_good, run, state.job_id)
+        _wait(lambda: not run.cancel.exists() or has_ended(), CANCEL_TIMEOUT_S)
+        if has_ended() and not _wait(lambda: not run.cancel.exists(), RECORD_TIMEOUT_S):
+            run.cancel.unlink(missing_ok=True)  # it had ended by itself before anybody looked for the request
     elif run.cancel.exists():
         _record_cancelled(run, state.job_id)
     if run.cancel.exists():
