@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,7 +35,7 @@ def _only(context: click.Context, _parameter: click.Parameter, given: Sequence[s
     if len(given) > 1:
         from launcher.errors import Problem, UserError
 
-        remedy = f"launch {context.info_name} {given[0]}; launch watch {' '.join(given)} shows all of them"
+        remedy = f"launch {context.info_name} {shlex.quote(given[0])}; launch watch {shlex.join(given)} shows all of them"
         raise UserError(Problem(f"takes one at a time, not {len(given)}", context.info_name, remedy=remedy))
     return given[0] if given else None
 

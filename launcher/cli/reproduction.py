@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shlex
 import signal
 import subprocess
 import sys
@@ -86,7 +85,7 @@ def reproduction(run: RunDir, given: Sequence[str], runs_dir: Path) -> Reproduct
         problem = Problem(
             text,
             run.run_id,
-            remedy=f"launch {shlex.quote(f'recipe={run.recipe}')} run_id=null trains it anew",
+            remedy=f"launch {run.recipe_word} run_id=null trains it anew",
         )
         raise UserError(problem)
     found: list[Problem] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from launcher.errors import DamagedFile, Problem, UserError
@@ -56,7 +55,7 @@ def _refuse_planned(run: RunDir, changed: dict[str, Any]) -> None:
             where=str(run.recipe),
             field=key,
             value=value,
-            remedy=f"undo it, or start a new run: launch {shlex.quote(f'recipe={run.recipe}')} run_id=null",
+            remedy=f"undo it, or start a new run: launch {run.recipe_word} run_id=null",
         )
         for key, value in changed.items()
         if key in PLANNED or not key.startswith(NOT_PLANNED)

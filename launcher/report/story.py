@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -316,7 +315,7 @@ class Story:
     def reproduce(self) -> str:
         """The commands that do it again."""
         commit = self.plan.git_commit
-        lines = [f"launch {shlex.quote(f'recipe={self.run.recipe}')} run_id=null"]
+        lines = [f"launch {self.run.recipe_word} run_id=null"]
         if self.status == "completed":
             lines.insert(
                 0, f"launch reproduce {self.run_id}   # trains it again as it was, and compares every bit"

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,11 @@ class RunDir:
     @property
     def recipe(self) -> Path:
         return self.path / "recipe.yaml"
+
+    @property
+    def recipe_word(self) -> str:
+        """What names its recipe in a shell's command, whatever is in the path."""
+        return shlex.quote(f"recipe={self.recipe}")
 
     @property
     def plan(self) -> Path:

@@ -254,7 +254,7 @@ def _refuse_unstarted(run: RunDir) -> None:
             Problem(
                 "holds the files of a plan, of which no run was made",
                 where=str(run.path),
-                remedy=f"launch {shlex.quote(f'recipe={run.recipe}')} starts one",
+                remedy=f"launch {run.recipe_word} starts one",
             )
         )
 
