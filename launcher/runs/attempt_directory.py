@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.runs.attempts import Attempt, FailedNode, Gone, Hang, Member
+from launcher.runs.entry import Entry
 from launcher.runs.files import WORD_BYTES, write_json, write_text
 from launcher.runs.records import make, read_json, read_record, read_text, readable, tree_of
 
@@ -26,40 +27,28 @@ class AttemptDir:
     def number(self) -> int:
         return int(self.path.name)
 
-    @property
-    def plan(self) -> Path:
-        """This attempt's plan, only where it differs from the run's."""
-        return self.path / "plan.json"
-
-    @property
-    def max_tokens(self) -> Path:
-        """Most tokens of a micro-batch, where `batch.tokens=auto` found them by a trial on the GPU."""
-        return self.path / "max_tokens"
-
-    @property
-    def engine(self) -> Path:
-        """Which way it computes, and why; launcher.engine.findings says what is in it."""
-        return self.path / "engine.json"
-
-    @property
-    def environment(self) -> Path:
-        """Python, packages and machine of this attempt, only where they differ from the first's."""
-        return self.path / "environment.json"
-
-    @property
-    def record(self) -> Path:
-        """Host list, start and end, job id, outcome."""
-        return self.path / "attempt.json"
-
-    @property
-    def exit_code(self) -> Path:
-        """The exit code the job script passes on: torchrun itself knows only 0 and 1."""
-        return self.path / "exit_code"
-
-    @property
-    def result(self) -> Path:
-        """The result of this attempt, once another has begun."""
-        return self.path / "result.json"
+    plan = Entry("plan.json")
+    """This attempt's plan, only where it differs from the run's."""
+    max_tokens = Entry("max_tokens")
+    """Most tokens of a micro-batch, where `batch.tokens=auto` found them by a trial on the GPU."""
+    engine = Entry("engine.json")
+    """Which way it computes, and why; launcher.engine.findings says what is in it."""
+    environment = Entry("environment.json")
+    """Python, packages and machine of this attempt, only where they differ from the first's."""
+    record = Entry("attempt.json")
+    """Host list, start and end, job id, outcome."""
+    exit_code = Entry("exit_code")
+    """The exit code the job script passes on: torchrun itself knows only 0 and 1."""
+    result = Entry("result.json")
+    """The result of this attempt, once another has begun."""
+    failed_ranks = Entry("failed_ranks")
+    """A file for each node where ranks failed."""
+    health = Entry("health")
+    """Where its ranks stand, as the watchers of its nodes see them."""
+    hang = Entry("hang.json")
+    """Why a watcher has ended this attempt."""
+    gone = Entry("gone.json")
+    """Which rank's process was gone first."""
 
     def read(self) -> Attempt:
         """attempt.json; where there is none, all but the number is unknown. Raises DamagedFile."""
@@ -71,11 +60,6 @@ class AttemptDir:
     def write(self, attempt: Attempt) -> None:
         """Write attempt.json."""
         write_json(self.record, tree_of(attempt))
-
-    @property
-    def failed_ranks(self) -> Path:
-        """A file for each node where ranks failed."""
-        return self.path / "failed_ranks"
 
     def write_failed_node(self, node: int, failed: FailedNode) -> None:
         """Record which ranks of a node failed; nodes count from 0 in the order of the attempt's hosts."""
@@ -93,11 +77,6 @@ class AttemptDir:
         }
         return {node: make(FailedNode, read_json(path) or {}, str(path)) for node, path in files.items()}
 
-    @property
-    def health(self) -> Path:
-        """Where its ranks stand, as the watchers of its nodes see them."""
-        return self.path / "health"
-
     def members(self) -> list[Member]:
         """The ranks that have started, in no order."""
         return list(readable(self.health, _RANK, Member, WORD_BYTES))
@@ -110,11 +89,6 @@ class AttemptDir:
         hosts = dict(enumerate(self.read().hosts))
         return {member.rank: hosts[member.node] for member in self.members() if member.node in hosts}
 
-    @property
-    def hang(self) -> Path:
-        """Why a watcher has ended this attempt."""
-        return self.path / "hang.json"
-
     def read_hang(self) -> Hang | None:
         """hang.json, or None where nothing hung. Raises DamagedFile."""
         return read_record(Hang, self.hang)
@@ -122,11 +96,6 @@ class AttemptDir:
     def write_hang(self, hang: Hang) -> None:
         """Write hang.json. Raises FileExistsError where another node has done so before."""
         _write_first(self.hang, tree_of(hang))
-
-    @property
-    def gone(self) -> Path:
-        """Which rank's process was gone first."""
-        return self.path / "gone.json"
 
     def read_gone(self) -> Gone | None:
         """gone.json, or None where no watcher saw a rank go. Raises DamagedFile."""

@@ -1,20 +1,4 @@
-"""The run directory: the only place that knows the names of its files and how they are written.
-
-RUNS_DIR/RUN_ID/            mode 0700
-  recipe.yaml plan.json     what was resolved; frozen from here on
-  ds_config.json job.sbatch|job.sh loss.py (--loss-file)
-  attempts/N/               plan.json where it differs, attempt.json, failed_ranks/NODE.json, health/, hang.json
-  metrics.jsonl             the record of the training
-  checkpoints/step_N/       resumable state
-  model/                    the best model, plain Hugging Face
-  pruned/                   the pruned model before its recovery, where the recipe prunes
-  result.json               how it ended
-  evaluated/SPLIT.json      classes, confusions, calibration and mistakes of the best model
-  latency.json              how fast the model is, once somebody asked
-  provenance/               the code, the versions and the data it was made of
-  health/                   excluded.json, and preflight/N/ of each attempt on a cluster
-  samples/ logs/ control/
-"""
+"""The run directory: the only place that knows the names of its files and how they are written."""
 
 from __future__ import annotations
 
@@ -30,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError
 from launcher.runs.attempt_directory import AttemptDir
+from launcher.runs.entry import Entry
 from launcher.runs.files import WORD_BYTES, let_group_list, locked, open_to_append, write_json, write_text
 from launcher.runs.jobs import Job
 from launcher.runs.records import make, read_json, read_record, read_text
@@ -54,124 +39,94 @@ _STEP = re.compile(rf"0|{_NUMBER.pattern}", re.ASCII)
 
 @dataclass(frozen=True)
 class RunDir:
-    """One run's directory; every path in it is a property here."""
+    """One run's directory, mode 0700, and every path in it."""
 
     path: Path
+
+    recipe = Entry("recipe.yaml")
+    """The recipe with every default written out; frozen from here on, as the plan is."""
+    plan = Entry("plan.json")
+    ds_config = Entry("ds_config.json")
+    loss = Entry(LOSS_FILE)
+    """Of --loss-file."""
+    job_sbatch = Entry("job.sbatch")
+    job_sh = Entry("job.sh")
+    attempts = Entry("attempts")
+    """A directory for each start of the run; see AttemptDir."""
+    metrics = Entry("metrics.jsonl")
+    """The record of the training."""
+    checkpoints = Entry("checkpoints")
+    """Resumable state in step_N/."""
+    model = Entry("model")
+    """The best model, plain Hugging Face."""
+    former_model = Entry(".model.old")
+    """The best model before this one, there only while that takes its place."""
+    pruned = Entry("pruned")
+    """The pruned model that the training starts from, where the recipe prunes."""
+    result = Entry("result.json")
+    """How it ended."""
+    evaluated = Entry("evaluated")
+    """What evaluations of the best model found, a file for each split; see launcher.runs.examination."""
+    latency = Entry("latency.json")
+    """How long the model takes for a text, and on which machine that was measured; once somebody has asked."""
+    samples = Entry("samples")
+
+    provenance = Entry(PROVENANCE)
+    """What the run was made of; launcher.runs.provenance says what is in it."""
+    origins = Entry(ORIGINS)
+    code_patch = Entry(CODE_PATCH)
+    """How the code differed from its commit, there only where it did."""
+    environment = Entry(f"{PROVENANCE}/environment.json")
+    """Python, packages and machine of the first attempt."""
+    constraints = Entry(f"{PROVENANCE}/constraints.txt")
+    hub_model = Entry(f"{PROVENANCE}/model.json")
+    """Which commit of a hub's model is trained."""
+    data_used = Entry(f"{PROVENANCE}/data.json")
+    """The data files as they were when the first attempt read them."""
+
+    health = Entry("health")
+    excluded = Entry("health/excluded.json")
+    """Nodes that failed this run, and why."""
+
+    logs = Entry("logs")
+    events = Entry("logs/events.jsonl")
+    """JSON events of rank 0, one a line: what the CLI follows."""
+
+    control = Entry("control")
+    stop = Entry("control/stop")
+    """Its existence asks the run to save and stop; its text says who asked: `user`, `signal`, `time-limit` or `wandb`."""
+    cancel = Entry("control/cancel")
+    """Written before a kill, so that the end is recorded as cancelled."""
+    writer = Entry("control/writer")
+    """Rank 0 of an attempt holds a lock on it as long as it lives; its text says which process that is."""
+    secrets = Entry("control/secrets.json")
+    """0600: environment variables with keys that the nodes need; removed when the run ends."""
+    jobs = Entry("control/jobs")
+    """One scheduler job id a line, the newest last; `local PID` for a local attempt."""
+    lock = Entry("control/lock")
+    """Held while a job is being started; see `locked`."""
+    submitting = Entry("control/submitting")
+    """There from before a job is submitted until the answer is known: without it no job is unknown."""
+    rendered = Entry("control/rendered")
+    """Copies of the files as they were rendered, which resuming compares them with."""
 
     @property
     def run_id(self) -> str:
         return self.path.name
 
     @property
-    def recipe(self) -> Path:
-        return self.path / "recipe.yaml"
-
-    @property
     def recipe_word(self) -> str:
         """What names its recipe in a shell's command, whatever is in the path."""
         return shlex.quote(f"recipe={self.recipe}")
-
-    @property
-    def plan(self) -> Path:
-        return self.path / "plan.json"
-
-    @property
-    def ds_config(self) -> Path:
-        return self.path / "ds_config.json"
-
-    @property
-    def loss(self) -> Path:
-        return self.path / LOSS_FILE
-
-    @property
-    def job_sbatch(self) -> Path:
-        return self.path / "job.sbatch"
-
-    @property
-    def job_sh(self) -> Path:
-        return self.path / "job.sh"
-
-    @property
-    def attempts(self) -> Path:
-        return self.path / "attempts"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        return self.path / "model"
-
-    @property
-    def former_model(self) -> Path:
-        """The best model before this one, there only while that takes its place."""
-        return self.path / ".model.old"
 
     def put_model_back(self) -> None:
         """Undo half a replacement of model/: a kill between its two renames leaves only the former one."""
         if self.former_model.is_dir() and not os.path.lexists(self.model):
             self.former_model.rename(self.model)
 
-    @property
-    def pruned(self) -> Path:
-        """The pruned model that the training starts from, where the recipe prunes."""
-        return self.path / "pruned"
-
-    @property
-    def result(self) -> Path:
-        return self.path / "result.json"
-
-    @property
-    def latency(self) -> Path:
-        """How long the model takes for a text, and on which machine that was measured."""
-        return self.path / "latency.json"
-
-    @property
-    def provenance(self) -> Path:
-        """What the run was made of; launcher.runs.provenance says what is in it."""
-        return self.path / PROVENANCE
-
-    @property
-    def origins(self) -> Path:
-        return self.path / ORIGINS
-
-    @property
-    def code_patch(self) -> Path:
-        """How the code differed from its commit, there only where it did."""
-        return self.path / CODE_PATCH
-
-    @property
-    def environment(self) -> Path:
-        """Python, packages and machine of the first attempt."""
-        return self.provenance / "environment.json"
-
-    @property
-    def constraints(self) -> Path:
-        return self.provenance / "constraints.txt"
-
-    @property
-    def hub_model(self) -> Path:
-        """Which commit of a hub's model is trained."""
-        return self.provenance / "model.json"
-
-    @property
-    def data_used(self) -> Path:
-        """The data files as they were when the first attempt read them."""
-        return self.provenance / "data.json"
-
     def line_digests(self, number: int) -> Path:
         """Digests of the lines of the data file with this place in data.json."""
         return self.provenance / "lines" / str(number)
-
-    @property
-    def evaluated(self) -> Path:
-        """What evaluations of the best model found; see launcher.runs.examination."""
-        return self.path / "evaluated"
 
     def read_examinations(self) -> list[Examination]:
         """What is kept of each split that was examined, the validation data first. Raises DamagedFile."""
@@ -187,81 +142,15 @@ class RunDir:
         found = [make(Examination, read_json(path) or {}, str(path)) for path in files]
         return sorted(found, key=lambda each: (each.split != "validation", each.split != "test"))
 
-    @property
-    def health(self) -> Path:
-        return self.path / "health"
-
-    @property
-    def excluded(self) -> Path:
-        """Nodes that failed this run, and why."""
-        return self.health / "excluded.json"
-
     def preflight(self, attempt: int) -> Path:
         """What each node of an attempt said of itself before it trained, and what was found."""
         return self.health / "preflight" / str(attempt)
-
-    @property
-    def samples(self) -> Path:
-        return self.path / "samples"
-
-    @property
-    def logs(self) -> Path:
-        return self.path / "logs"
-
-    @property
-    def events(self) -> Path:
-        """JSON events of rank 0, one a line: what the CLI follows."""
-        return self.logs / "events.jsonl"
-
-    @property
-    def control(self) -> Path:
-        return self.path / "control"
-
-    @property
-    def stop(self) -> Path:
-        """Its existence asks the run to save and stop; its text says who asked: `user`, `signal`, `time-limit` or `wandb`."""
-        return self.control / "stop"
-
-    @property
-    def cancel(self) -> Path:
-        """Written before a kill, so that the end is recorded as cancelled."""
-        return self.control / "cancel"
-
-    @property
-    def writer(self) -> Path:
-        """Rank 0 of an attempt holds a lock on it as long as it lives; its text says which process that is."""
-        return self.control / "writer"
-
-    @property
-    def secrets(self) -> Path:
-        """0600: environment variables with keys that the nodes need; removed when the run ends."""
-        return self.control / "secrets.json"
-
-    @property
-    def jobs(self) -> Path:
-        """One scheduler job id a line, the newest last; `local PID` for a local attempt."""
-        return self.control / "jobs"
-
-    @property
-    def lock(self) -> Path:
-        """Held while a job is being started; see `locked`."""
-        return self.control / "lock"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Wait until no other command is starting a job, and keep others waiting meanwhile."""
         with locked(self.lock):
             yield
-
-    @property
-    def submitting(self) -> Path:
-        """There from before a job is submitted until the answer is known: without it no job is unknown."""
-        return self.control / "submitting"
-
-    @property
-    def rendered(self) -> Path:
-        """Copies of the files as they were rendered, which resuming compares them with."""
-        return self.control / "rendered"
 
     def job_log(self, job: str) -> Path:
         """What the job script and torchrun print, for a line of control/jobs."""
