@@ -10,16 +10,18 @@ from launcher.runs.verb_results import Explanation, Word
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ font: 1.1rem/2 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }}
+:root {{ color-scheme: light dark; }}
+body {{ font: 1.1rem/2 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }}
 h1 {{ font-size: 1.2rem; }} h2 {{ font-size: 1rem; margin-bottom: 0; }}
-p {{ margin: 0.3rem 0; }} .note {{ color: #555; font-size: 0.9rem; line-height: 1.4; }}
+p {{ margin: 0.3rem 0; }} .note {{ opacity: 0.75; font-size: 0.9rem; line-height: 1.4; }}
 span.word {{ padding: 0.15em 0.2em; border-radius: 0.2em; }}
 </style>
 <h1>{title}</h1>
 {body}
-<p class="note">Green words speak for the label, red words against it; the strength of the colour is their part in the logit
+<p class="note">Green words speak for the label, red words against it; the stronger the colour, the larger their part in the logit
 (point at a word to see it). Integrated gradients from the text with every word masked, Sundararajan et al., 2017.</p>
 </html>
 """

@@ -24,8 +24,8 @@ class Examined:
     @property
     def title(self) -> str:
         """Which data, how many, of which model."""
-        step = "" if self.record.step is None else f", the model of step {self.record.step:,}"
-        return f"{self.record.split}: {self.record.examples:,} examples{step}"
+        step = "" if self.record.step is None else f", step {self.record.step:,}"
+        return f"{self.record.split} data ({self.record.examples:,} examples{step})"
 
     @property
     def metrics(self) -> Sequence[tuple[str, str, str]]:
@@ -82,10 +82,10 @@ class Examined:
         right = sum(each.count * each.accuracy for each in found.bins) / total
         if found.of == "labels":
             said = f"Over {total:,} labels the mean probability is {sure:.1%}, and {right:.1%} hold."
-            shown = "what share of the labels of about this probability holds"
+            shown = "how many of the labels with about this probability hold"
         else:
-            said = f"Over {total:,} {found.of} the model is {sure:.1%} sure and {right:.1%} right: {_how_sure(sure, right)}."
-            shown = "accuracy where it is so sure"
+            said = f"Over {total:,} {found.of} the model is {sure:.1%} confident on average and {right:.1%} right: {_how_sure(sure, right)}."
+            shown = "accuracy at that confidence"
         return f"{said} Dots and bars show {shown}, paler where they are few; expected calibration error {found.error:.4f}."
 
     @property
@@ -104,12 +104,12 @@ class Examined:
         shown, wrong = len(self.mistakes), self.record.wrong
         if wrong is None:
             return f"The {shown} predictions that are farthest off, as the model read the texts."
-        what = f"{wrong:,} of {self.record.examples:,} examples are not predicted rightly"
-        which = f"; these are the {shown} that are worst" if shown < wrong else ""
+        what = f"{wrong:,} of {self.record.examples:,} predictions are wrong"
+        which = f"; here are the worst {shown}" if shown < wrong else ""
         return f"{what}{which}. Texts are as the model read them."
 
 
 def _how_sure(sure: float, right: float) -> str:
     if abs(sure - right) <= ALIKE:
-        return "it is about as sure as it should be"
-    return "it is surer than it should be" if sure > right else "it is less sure than it could be"
+        return "about as confident as it should be"
+    return "overconfident" if sure > right else "underconfident"

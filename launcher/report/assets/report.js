@@ -49,8 +49,9 @@
   const STROKES = [undefined, [10, 3, 2, 3], [2, 3]];
   const dash = (each) => (each.dashed ? [6, 4] : STROKES[Math.floor(each.colour / 8) % 3]);
 
-  // What is 0 all the time stands on the ground of a plot up to 1, and not of one up to 100.
-  const upright = (_, low, high) => (low === 0 && high === 0 ? [0, 1] : low == null ? [null, null] : uPlot.rangeNum(low, high, 0.1, true));
+  // A constant, up to the rounding of its mean, is drawn from 0 to a little beyond it (0 itself up to 1), not up to its double.
+  const flat = (value) => [Math.min(0, 1.1 * value), value === 0 ? 1 : Math.max(0, 1.1 * value)];
+  const upright = (_, low, high) => (low == null ? [null, null] : high - low <= 1e-9 * Math.abs(high) ? flat(high) : uPlot.rangeNum(low, high, 0.1, true));
 
   // Where no step is pointed at, the legend says what each curve ends with.
   const pointed = (plot, value, series, at) => (at == null ? plot.data[series].findLast((each) => each != null) : value);
