@@ -84,7 +84,8 @@ class Examined:
             said = f"Over {total:,} labels the mean probability is {sure:.1%}, and {right:.1%} hold."
             shown = "how many of the labels with about this probability hold"
         else:
-            said = f"Over {total:,} {found.of} the model is {sure:.1%} confident on average and {right:.1%} right: {_how_sure(sure, right)}."
+            how = _how_sure(sure, right)
+            said = f"Over {total:,} {found.of} the model is {sure:.1%} confident on average and {right:.1%} right: {how}."
             shown = "accuracy at that confidence"
         return f"{said} Dots and bars show {shown}, paler where they are few; expected calibration error {found.error:.4f}."
 
