@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import Problem, RunFailed, UserError
+from launcher.errors import RunFailed, UserError
 from launcher.executors import Executor, JobState, executor_for
 from launcher.executors.shared.outcome import outcome
 from launcher.planning.prepare import Prepared, prepare
@@ -103,7 +103,7 @@ class Run:
         self.wait()
         job = self._directory.last_job()
         if job is None:
-            raise UserError(Problem("was never started", where=self.id))
+            raise UserError("was never started", where=self.id)
         found = outcome(self._directory, job, self.state())
         if found.status == "failed":
             error = found.error or Error("failed", "no cause is known")

@@ -83,9 +83,16 @@ class UserError(LauncherError):
 
     exit_code = EXIT_USAGE
 
-    def __init__(self, problems: Problem | str | Iterable[Problem], remedy: str | None = None) -> None:
-        if isinstance(problems, str):
-            problems = Problem(problems, remedy=remedy)
+    def __init__(
+        self,
+        problems: Problem | str | Iterable[Problem],
+        where: str | None = None,
+        field: str | None = None,
+        value: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        if isinstance(problems, str):  # the message of the only one
+            problems = Problem(problems, where, field, value, remedy)
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(listed(self.problems)))
 

@@ -91,7 +91,7 @@ def _refuse_stripped_python() -> None:
 
     if sys.flags.optimize > 1:
         text = "Python was told to drop docstrings (-OO, or PYTHONOPTIMIZE=2), which the texts of launch are made from"
-        raise UserError(text, "unset PYTHONOPTIMIZE, or set it to 1")
+        raise UserError(text, remedy="unset PYTHONOPTIMIZE, or set it to 1")
 
 
 def _refuse_lost_directory() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import click
 
 from launcher import __version__
-from launcher.errors import Problem, UserError, choices, nearest
+from launcher.errors import UserError, choices, nearest
 
 
 class Verb(NamedTuple):
@@ -86,7 +86,7 @@ class VerbGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
         if word not in VERBS and not word.startswith("-"):
-            raise UserError(Problem(f"no verb {word!r}", remedy=_remedy(word, args[1:])))
+            raise UserError(f"no verb {word!r}", remedy=_remedy(word, args[1:]))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

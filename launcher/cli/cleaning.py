@@ -14,7 +14,7 @@ from typing import Any
 
 from launcher.cli.many_runs import HEADERS, LAST, Line, changed_at, lines_of
 from launcher.cli.output import fitted, say, show, table
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.executors import executor_for
 from launcher.figures import human_bytes, moment
 from launcher.runs.directory import RunDir
@@ -130,7 +130,7 @@ def delete(found: Sequence[Leftover | Begun], *, checkpoints_only: bool) -> None
         with run.locked() if run.control.is_dir() else contextlib.nullcontext():
             state = executor_for(believed_plan(run).executor).state(run)
             if state.active:
-                raise UserError(Problem(f"has a job by now: it is {state.status}", where=run.run_id))
+                raise UserError(f"has a job by now: it is {state.status}", where=run.run_id)
             _remove(run.checkpoints if checkpoints_only else run.path)
 
 
@@ -150,5 +150,5 @@ def _remove(directory: Path) -> None:
         directory.rmdir()
     except OSError as error:
         raise UserError(
-            Problem(f"can't be deleted: {error.strerror}", where=str(error.filename or directory))
+            f"can't be deleted: {error.strerror}", where=str(error.filename or directory)
         ) from None

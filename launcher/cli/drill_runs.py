@@ -14,7 +14,7 @@ from launcher.cli.follow import Tail, every
 from launcher.cli.output import say
 from launcher.cli.summary import cause
 from launcher.cli.train_process import run_verb
-from launcher.errors import LauncherError, Problem, RunFailed, UserError
+from launcher.errors import LauncherError, RunFailed, UserError
 from launcher.executors import Executor, executor_for
 from launcher.planning.other_world import cut_for_its_ranks, replan
 from launcher.planning.plan import Plan
@@ -147,7 +147,7 @@ class DrillRuns:
         how = cut_for_its_ranks(plan.zero_stage, plan.recipe.zero.offload)
         if how is not None:
             reason = f"{how} resumes on the number of ranks that it had"
-            raise UserError(Problem(reason, where="--faults", value="world", remedy="leave world out"))
+            raise UserError(reason, where="--faults", value="world", remedy="leave world out")
 
     def _long_enough(self) -> RunDir:
         """An undisturbed run of as many steps as it takes to meet a run in the middle."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.report.figures_svg import confusion_svg, reliability_svg
 from launcher.runs.examination import ClassFigures, Confusion, Examination, Interval
 from launcher.runs.files import write_text
@@ -25,15 +25,11 @@ def prepare(directory: Path) -> Path:
         others = [path for path in directory.iterdir() if not _is_ours(path)]
     except OSError as error:
         raise UserError(
-            Problem(
-                f"can't be made: {error.strerror}", None, "--output", str(directory), "give another directory"
-            )
+            f"can't be made: {error.strerror}", None, "--output", str(directory), "give another directory"
         ) from None
     if others:
         remedy = "give a new directory, or one that an evaluation has made"
-        raise UserError(
-            Problem(f"holds something else: {others[0].name}", None, "--output", str(directory), remedy)
-        )
+        raise UserError(f"holds something else: {others[0].name}", None, "--output", str(directory), remedy)
     return directory.absolute()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from launcher.cli.output import fitted, say, show, show_json, table
 from launcher.cli.run_state import Look, looks, metric_text, remark
 from launcher.cli.waiting import left_of
-from launcher.errors import LauncherError, Problem, RunFailed, UntrustedFile, UserError
+from launcher.errors import LauncherError, RunFailed, UntrustedFile, UserError
 from launcher.executors import Executor, executor_for
 from launcher.executors.shared.base import ACTIVE
 from launcher.figures import human_seconds, moment, quantity
@@ -164,7 +164,7 @@ def end_trials(sweep: Sweep, wish: Wish, *, wait: bool, as_json: bool) -> None:
     active = [(run, executor, state) for run, executor, state in states if state.active]
     if not active:
         remedy = f"launch status {sweep.name}"
-        raise UserError(Problem("has no trial that is running", where=sweep.name, remedy=remedy))
+        raise UserError("has no trial that is running", where=sweep.name, remedy=remedy)
     write_text(sweep.request, wish)
     refused: list[str] = []
     for run, executor, _ in sorted(active, key=lambda each: each[2].status != "pending"):

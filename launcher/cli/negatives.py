@@ -41,7 +41,7 @@ def find_negatives(run: Path, corpus: str, words: list[str], asked: Asked, as_js
     recipe = recipe_with_data(RunDir(run))
     tasks.refuse_without_negatives(recipe)
     if asked.labelled and not tasks.of(recipe).label_columns:
-        raise UserError(f"--labelled: task={recipe.task} learns no label here", "leave it out")
+        raise UserError(f"--labelled: task={recipe.task} learns no label here", remedy="leave it out")
     file = existing(corpus)
     read_as = recipe_for(recipe, Path(corpus), words, Path.cwd())
     documents(Path(corpus).absolute(), read_as)  # what is wrong with it is told before the model is loaded

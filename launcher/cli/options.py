@@ -33,10 +33,10 @@ def only_argument(metavar: str, *, required: bool = True) -> Callable[[Function]
 
 def _only(context: click.Context, _parameter: click.Parameter, given: Sequence[str]) -> str | None:
     if len(given) > 1:
-        from launcher.errors import Problem, UserError
+        from launcher.errors import UserError
 
         remedy = f"launch {context.info_name} {shlex.quote(given[0])}; launch watch {shlex.join(given)} shows all of them"
-        raise UserError(Problem(f"takes one at a time, not {len(given)}", context.info_name, remedy=remedy))
+        raise UserError(f"takes one at a time, not {len(given)}", context.info_name, remedy=remedy)
     return given[0] if given else None
 
 
@@ -104,14 +104,14 @@ loss_file = click.option(
 
 def resolve_runs_dir(given: Path | None) -> Path:
     """The directory of runs: the option, LAUNCH_RUNS_DIR, or `runs`. Raises UserError where the variable is empty."""
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
 
     if given is not None:
         return given
     named = os.environ.get("LAUNCH_RUNS_DIR", "runs")
     if not named:
         remedy = "unset it, or name the directory of your runs"
-        raise UserError(Problem("names no directory", "environment LAUNCH_RUNS_DIR", "runs_dir", "", remedy))
+        raise UserError("names no directory", "environment LAUNCH_RUNS_DIR", "runs_dir", "", remedy)
     return Path(named)
 
 

@@ -11,7 +11,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.planning.code_state import EXECUTED
 from launcher.runs.directory import RunDir
 from launcher.runs.provenance import code_digest
@@ -45,13 +45,13 @@ def recorded_code(run: RunDir, wanted: str, target: Path, checkout: Path) -> Pat
 def _lay_out(commit: str, directory: Path, checkout: Path) -> None:
     if len(commit) != COMMIT_LENGTH or not set(commit) <= set("0123456789abcdef"):
         text = "the run was not launched from a checkout: its commit is not recorded"
-        raise UserError(Problem(text, remedy="install the version of launch that it ran with"))
+        raise UserError(text, remedy="install the version of launch that it ran with")
     command = ["git", "-C", str(checkout), "archive", "--format=tar", commit, "--", *EXECUTED, "recipes"]
     done = _git(command)
     if done.returncode:
         said = (done.stderr.decode("utf-8", "replace").strip().splitlines() or ["git failed"])[-1]
         remedy = f"bring the commit here: git -C {checkout} fetch --all, or clone the repository that has it"
-        raise UserError(Problem(f"commit {commit[:12]} can't be read: {said}", str(checkout), remedy=remedy))
+        raise UserError(f"commit {commit[:12]} can't be read: {said}", str(checkout), remedy=remedy)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(directory, filter="data")
 
@@ -65,19 +65,15 @@ def _apply(run: RunDir, directory: Path) -> None:
     done = _git(["git", "-C", str(directory), "apply", str(run.code_patch.resolve())], ceiling)
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise UserError(
-            Problem("does not fit its commit: " + (said or ["git failed"])[0], str(run.code_patch))
-        )
+        raise UserError("does not fit its commit: " + (said or ["git failed"])[0], str(run.code_patch))
 
 
 def _verify(run: RunDir, directory: Path, wanted: str) -> None:
     if code_digest(directory / "launcher") != wanted:
         raise UserError(
-            Problem(
-                "commit and patch do not make the code that trained: some of it was not in git, or changed after the launch",
-                where=run.run_id,
-                remedy=f"notes in {run.plan} name files that were not recorded",
-            )
+            "commit and patch do not make the code that trained: some of it was not in git, or changed after the launch",
+            where=run.run_id,
+            remedy=f"notes in {run.plan} name files that were not recorded",
         )
 
 
@@ -88,4 +84,4 @@ def _git(command: list[str], environment: dict[str, str] | None = None) -> subpr
         variables = {**os.environ, **(environment or {})}
         return subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False, env=variables)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UserError(Problem(f"git can't be asked: {error}", remedy="install git")) from None
+        raise UserError(f"git can't be asked: {error}", remedy="install git") from None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher import tasks
 from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, row, shown
-from launcher.errors import DamagedFile, LauncherError, Problem, UserError
+from launcher.errors import DamagedFile, LauncherError, UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.shared.outcome import ending_of, is_newer, readable_result, without_result
 from launcher.figures import human_number, human_seconds, moment
@@ -222,7 +222,7 @@ class Look:
         try:
             return self.run.plan.stat().st_mtime
         except OSError as error:
-            raise DamagedFile(Problem(f"can't be read: {error.strerror}", where=str(self.run.plan))) from None
+            raise DamagedFile(f"can't be read: {error.strerror}", where=str(self.run.plan)) from None
 
     def state(self) -> RunState:
         """All of it."""

@@ -81,7 +81,7 @@ def start_sweep(
 
 def seeds_as_values(words: Sequence[str]) -> list[str] | None:
     """The words of a run with `seeds=N` as those of a sweep over the seeds 1 to N; None where it has none."""
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
     from launcher.sweeps.grid import MOST_TRIALS
 
     given = [word.partition("=")[2] for word in words if word.startswith("seeds=")]
@@ -90,17 +90,17 @@ def seeds_as_values(words: Sequence[str]) -> list[str] | None:
     others = [word for word in words if not word.startswith("seeds=")]
     if len(given) > 1 or any(word.startswith("seed=") for word in others):
         remedy = "leave one out, or name the seeds: launch sweep ... seed=3,7"
-        raise UserError(Problem("is given twice", "override", "seeds", ", ".join(given), remedy))
+        raise UserError("is given twice", "override", "seeds", ", ".join(given), remedy)
     count = int(given[0]) if re.fullmatch("[0-9]{1,9}", given[0]) else 0
     if not 2 <= count <= MOST_TRIALS:
         message = f"must be a whole number from 2 to {MOST_TRIALS:,}"
-        raise UserError(Problem(message, "override", "seeds", given[0], "one seed alone is seed=N"))
+        raise UserError(message, "override", "seeds", given[0], "one seed alone is seed=N")
     return [*others, f"seed=1..{count}"]
 
 
 def packing_of(planned: Planned, searched: Searched | None, pack: str | None) -> Packing | None:
     """How many trials share a job; None where each has its own. Raises UserError."""
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
     from launcher.executors import executor_for
     from launcher.runs.directory import RunDir
     from launcher.sweeps.packing import MOST, measured_runs, packing
@@ -109,7 +109,7 @@ def packing_of(planned: Planned, searched: Searched | None, pack: str | None) ->
         return None
     asked = int(pack) if re.fullmatch("[0-9]{1,4}", pack) else None
     if (asked is None and pack != "auto") or (asked is not None and not 1 <= asked <= MOST):
-        raise UserError(Problem(f"must be auto or from 1 to {MOST}", field="--pack", value=pack))
+        raise UserError(f"must be auto or from 1 to {MOST}", field="--pack", value=pack)
     trials = [*planned.trials]
     if asked is not None:
         asked = min(asked, len(trials) if searched is None else searched.search.trials)
@@ -147,12 +147,12 @@ def run_sweep(sweep: Sweep, runs: Sequence[RunDir], packed: Packing | None = Non
 def resume_sweep(sweep: Sweep, *, accept_changes: bool, follow: bool, as_json: bool) -> int:
     """Have what is missing of a sweep done; returns the exit code."""
     from launcher.cli.output import say
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
     from launcher.runs.trust import checked
 
     if accept_changes or follow:
         option = "--accept-changes" if accept_changes else "--follow"
-        raise UserError(Problem("is for one run", None, option, remedy="name a trial of the sweep"))
+        raise UserError("is for one run", None, option, remedy="name a trial of the sweep")
     if sweep.search is not None and sweep.search.method != "random":
         return _search_again(sweep, sweep.search, as_json=as_json)
     there = [checked(run) for run in sweep.runs() if run.plan.exists()]
@@ -160,7 +160,7 @@ def resume_sweep(sweep: Sweep, *, accept_changes: bool, follow: bool, as_json: b
         if run not in there:
             say(f"note: {run.run_id} is gone; the sweep's own command makes it again")
     if not there:
-        raise UserError(Problem("has no trial that is there", where=sweep.name, remedy="launch sweep ..."))
+        raise UserError("has no trial that is there", where=sweep.name, remedy="launch sweep ...")
     return run_sweep(sweep, there, as_json=as_json)
 
 

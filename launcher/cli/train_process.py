@@ -112,7 +112,7 @@ def _refuse_narrow(verb: str, failed: VerbFailed | None, errors: IO[str]) -> Non
     words = errors.read() if failed is None else "\n".join(problem.message for problem in failed.problems)
     reason = address_limit.too_small(words)
     if reason is not None:
-        raise UserError(Problem(f"{verb} {reason}", remedy=address_limit.REMEDY))
+        raise UserError(f"{verb} {reason}", remedy=address_limit.REMEDY)
 
 
 def _crash(errors: IO[str], verb: str, code: int) -> str:

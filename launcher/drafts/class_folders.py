@@ -63,7 +63,7 @@ def gathered(folder: Path, place: Path, *, force: bool) -> Iterator[list[Path]]:
     files = {role: place / f"{name}-{role}.jsonl" for role in splits}
     for path in files.values():
         if paths.exists(path) and not force:
-            raise UserError(Problem("is there already", str(path), remedy="--force overwrites it"))
+            raise UserError("is there already", str(path), remedy="--force overwrites it")
     try:
         for role, classes in splits.items():
             _write(files[role], classes)
@@ -104,5 +104,5 @@ def _text_of(path: Path) -> str:
         raise UserError(_for_all(problem, path.parent.parent) for problem in error.problems) from None
     if text.startswith("{") and text.endswith("}"):
         remedy = "write a file of rows with a column for each thing, such as jsonl"
-        raise UserError(Problem("holds an object of json, and no text of a class", str(path), remedy=remedy))
+        raise UserError("holds an object of json, and no text of a class", str(path), remedy=remedy)
     return text

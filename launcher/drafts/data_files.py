@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from launcher import paths
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.reading.binary_kinds import AS_CSV, AS_SAVED
 from launcher.reading.opening import inner_name
 from launcher.reading.textfiles import lines
@@ -101,7 +101,7 @@ def _data_files(folder: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
             by_extension.setdefault(_extension(path), []).append(path)
     if any(path.suffix == PLACES for path in found):
         reason = f"holds places of entities in files of their own ({PLACES}), as brat writes them"
-        raise UserError(Problem(reason, str(folder), remedy=TAGS))
+        raise UserError(reason, str(folder), remedy=TAGS)
     texts = [] if by_extension else [path for path in found if _is_text(path)]
     if len(texts) == 1 or any(map(role_of, texts)):
         by_extension[""] = texts
@@ -115,7 +115,7 @@ def _data_files(folder: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
     inside = [path for path in entries if paths.is_dir(path) and path.name[:1] != "."]
     splits = [path for path in inside if role_of(path)] or (inside if len(inside) == 1 else [])
     if not splits:
-        raise UserError(Problem("holds no files of data", str(folder), remedy=_remedy(entries)))
+        raise UserError("holds no files of data", str(folder), remedy=_remedy(entries))
     within = [(role_of(path), *_data_files(path)) for path in splits]
     files = [(role or own, path) for role, inner, _ in within for own, path in inner]
     return files, [path for _, _, others in within for path in others]
@@ -130,7 +130,7 @@ def _refuse_apart(folder: Path) -> None:
     ):
         reason = f"holds queries and what is to be found in files of their own: {', '.join(apart)}"
         remedy = "write a row for each two that go together (docs/data.md joins BEIR)"
-        raise UserError(Problem(reason, str(folder), remedy=remedy))
+        raise UserError(reason, str(folder), remedy=remedy)
 
 
 def _refuse_ours(folder: Path) -> None:
@@ -148,7 +148,7 @@ def _refuse_ours(folder: Path) -> None:
         )
     else:
         return
-    raise UserError(Problem(reason, str(folder), remedy=remedy))
+    raise UserError(reason, str(folder), remedy=remedy)
 
 
 def entries_of(folder: Path) -> list[Path]:
@@ -156,7 +156,7 @@ def entries_of(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        raise UserError(Problem(f"can't be read: {error.strerror}", str(folder))) from None
+        raise UserError(f"can't be read: {error.strerror}", str(folder)) from None
 
 
 def _extension(path: Path) -> str:

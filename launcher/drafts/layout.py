@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.drafts.data_files import FEW, NO_TABLES
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.reading.files import read_rows, resolve_format
 from launcher.reading.formats.conll import BETWEEN_DOCUMENTS
 from launcher.reading.header_lines import header_line
@@ -69,7 +69,7 @@ def layout_of(path: Path, said: Mapping[str, Any] | None = None) -> Layout:
         return _read(path, ReadOptions(), {})
     if extension(path) in NO_TABLES:
         what = f"{extension(path)} files hold no rows that could be read"
-        raise UserError(Problem(what, str(path), remedy="write it as csv or jsonl, a column for each thing"))
+        raise UserError(what, str(path), remedy="write it as csv or jsonl, a column for each thing")
     first = [line for _, line in islice(lines(path), FEW)]
     told = _by_content(first, named)
     if told is not None:

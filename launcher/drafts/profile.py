@@ -90,9 +90,7 @@ def _partition(site: Site, wanted: str | None) -> Partition:
     found = next((one for one in site.partitions if one.name == first), None)
     if found is None:
         remedy = choices(first, [one.name for one in site.partitions])
-        raise UserError(
-            Problem("there is no such partition that is up", "override", "partition", wanted, remedy)
-        )
+        raise UserError("there is no such partition that is up", "override", "partition", wanted, remedy)
     return found
 
 

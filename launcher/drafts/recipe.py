@@ -55,7 +55,7 @@ def draft_of_hub(wanted: Mapping[str, Any], reasons: Mapping[str, str], place: P
     keys |= {key: Said(value, reasons.get(key, ASKED)) for key, value in wanted.items()}
     if "task" not in wanted:
         remedy = "task=TASK, one of " + ", ".join(tasks.names())
-        raise UserError(Problem("nothing says what is to be learnt", field="task", remedy=remedy))
+        raise UserError("nothing says what is to be learnt", field="task", remedy=remedy)
     keys = _in_order(keys)
     _loaded(keys, place)
     return Draft(commented(keys, _head([])), keys, (), DataFacts())
@@ -121,7 +121,7 @@ def _look(files: DataFiles, wanted: Mapping[str, Any]) -> tuple[_Seen, list[str]
     """The data as they are read, and a sentence on each file that can't be read like the training data."""
     layout = layout_of(files.train[0], _reading(wanted))
     if not any(value not in (None, "") for row in layout.rows for value in row.values.values()):
-        raise UserError(Problem("holds no rows", str(files.train[0])))
+        raise UserError("holds no rows", str(files.train[0]))
     files, unlike = _read_alike(files, layout, said=bool(_reading(wanted)))
     sample = Sample.of(layout.rows, text=_columns(wanted, "text"), label=_columns(wanted, "label"))
     return _Seen(files, layout, sample), unlike
@@ -173,7 +173,7 @@ def _guesses(sample: Sample, wanted: Mapping[str, Any]) -> list[tuple[str, Guess
         remedy += "; a text in a list is no text, write a row for each (docs/data.md converts CHID)"
     if len(sample.columns) == 1:
         remedy += "; where texts and labels lie in files of their own: paste TEXTS LABELS > NEW.tsv"
-    raise UserError(f"the rows {what}: {columns}", remedy)
+    raise UserError(f"the rows {what}: {columns}", remedy=remedy)
 
 
 def _within(other: Guess, guess: Guess) -> bool:

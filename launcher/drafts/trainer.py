@@ -111,7 +111,7 @@ def _fields(path: Path) -> dict[str, Any]:
     else:
         tree = _json(path, text)
     if not isinstance(tree, dict):
-        raise UserError(Problem("holds no fields", str(path), remedy=KINDS))
+        raise UserError("holds no fields", str(path), remedy=KINDS)
     return _flat(tree)
 
 
@@ -121,15 +121,13 @@ def _of_script(path: Path, text: str) -> dict[str, Any]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         place = f"{path}:{line}" if line else str(path)
-        raise UserError(Problem("is no Python that can be read", place, remedy=KINDS)) from None
+        raise UserError("is no Python that can be read", place, remedy=KINDS) from None
     if not found:
         remedy = "its TrainingArguments as json: print(args.to_json_string())"
         raise UserError(
-            Problem(
-                "has no TrainingArguments(...), from_pretrained(...) or load_dataset(...)",
-                str(path),
-                remedy=remedy,
-            )
+            "has no TrainingArguments(...), from_pretrained(...) or load_dataset(...)",
+            str(path),
+            remedy=remedy,
         )
     return found
 
@@ -138,7 +136,7 @@ def _json(path: Path, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise UserError(Problem("is no JSON", str(path), remedy=KINDS)) from None
+        raise UserError("is no JSON", str(path), remedy=KINDS) from None
 
 
 def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +170,7 @@ def draft_from(
         return _fitting(found, words, keys, taken, reasons, place, cwd)
     if "data.source" not in keys:
         remedy = "name the files behind it: launch init --from-trainer FILE train.csv dev.csv"
-        raise UserError(Problem("says nothing of data", ", ".join(map(str, files)), remedy=remedy))
+        raise UserError("says nothing of data", ", ".join(map(str, files)), remedy=remedy)
     return draft_of_hub({**keys, **wanted_keys(words, cwd)}, reasons, place), taken
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from launcher.errors import Problem, UserError, choices
+from launcher.errors import UserError, choices
 from launcher.executors.shared.base import Executor, JobState, Status
 from launcher.resources import module_names
 
@@ -20,6 +20,6 @@ def executor_for(kind: str) -> Executor:
     """The executor that a plan's `executor` names. Raises UserError where there is none of that name."""
     if kind not in EXECUTORS:
         remedy = choices(kind, EXECUTORS)
-        raise UserError(Problem("there is no such executor", field="executor", value=kind, remedy=remedy))
+        raise UserError("there is no such executor", field="executor", value=kind, remedy=remedy)
     made: Executor = importlib.import_module(f"{__name__}.{kind.replace('-', '_')}").EXECUTOR()
     return made

@@ -142,7 +142,8 @@ class LocalExecutor:
     def site(self) -> Site:
         """Raises UserError: this machine alone needs no profile."""
         raise UserError(
-            NO_SCHEDULER, "recipes run here without a profile; log in to the cluster, or try: make cluster"
+            NO_SCHEDULER,
+            remedy="recipes run here without a profile; log in to the cluster, or try: make cluster",
         )
 
     def probe(self, profile: Cluster, script: str) -> str:  # noqa: ARG002

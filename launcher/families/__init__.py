@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import replace
 
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.families.shared.base import Family, ModelShape
 from launcher.families.shared.config_json import ConfigReader
 from launcher.resources import module_names
@@ -77,7 +77,7 @@ def shape_from_config(config: Mapping[str, object], where: str) -> ModelShape:
         if "auto_map" in config:
             message += ", and code that lies beside a model is never run"
         remedy = f"give a model of one of these: {', '.join(FAMILIES)}"
-        raise UserError(Problem(message, where=where, field="model_type", value=name, remedy=remedy))
+        raise UserError(message, where=where, field="model_type", value=name, remedy=remedy)
     reader = ConfigReader(config, where)
     family = find(name)
     common = _common_shape(reader, family)

@@ -268,13 +268,13 @@ def _read_value(key: str, text: str, where: str, cwd: Path, *, lists: bool) -> N
     if text.startswith("@"):
         content = read_text(cwd / text[1:], where=f"{where}: {key}={text}").removesuffix("\n")
         if reason := hidden_character(content):
-            raise UserError(Problem(reason, where, key, text))
+            raise UserError(reason, where, key, text)
         if lists and content.startswith("[") and content.endswith("]"):
             return _read_list(key, content, where)
         return Node(scalar(content), 0, content)
     if text.startswith("{") and text.endswith("}"):
         remedy = 'give each key by itself, as in train.lr=1e-4, or quote the text: "{...}"'
-        raise UserError(Problem("takes no {...}", where, key, text, remedy))
+        raise UserError("takes no {...}", where, key, text, remedy)
     if text.startswith("[") and text.endswith("]"):
         return _read_list(key, text, where)
     node = _read_scalar(key, text, where)
@@ -282,9 +282,7 @@ def _read_value(key: str, text: str, where: str, cwd: Path, *, lists: bool) -> N
         remedy = (
             f'a list is [{text.strip("[]")}], text with a comma is "{text}"; a run for each: launch sweep ...'
         )
-        raise UserError(
-            Problem("takes one value: here are commas outside brackets", where, key, text, remedy)
-        )
+        raise UserError("takes one value: here are commas outside brackets", where, key, text, remedy)
     return node
 
 
@@ -295,7 +293,7 @@ def _read_mapping(key: str, text: str, where: str) -> Node:
         name, colon, value = str(item.text).partition(":")
         if not colon or not name.strip() or not value.strip() or name.strip() in items:
             remedy = f"write it as {key}={{one: value, other: value}}, each name once"
-            raise UserError(Problem("takes names with a value each", where, key, text, remedy))
+            raise UserError("takes names with a value each", where, key, text, remedy)
         items[name.strip()] = _read_scalar(key, value.strip(), where)
     return Node(items, 0, text)
 
@@ -313,9 +311,7 @@ def _read_items(key: str, text: str, where: str) -> list[Node]:
         match = _ITEM.match(inner, position)
         assert match is not None, text
         if not match[1] or match[1][0] in "[{":
-            raise UserError(
-                Problem("has an item that is empty or a list", where, key, text, "write it as [a,b]")
-            )
+            raise UserError("has an item that is empty or a list", where, key, text, "write it as [a,b]")
         items.append(_read_scalar(key, match[1], where))
         position = match.end()
     return items
@@ -326,5 +322,5 @@ def _read_scalar(key: str, text: str, where: str) -> Node:
     if inner is None:
         return Node(scalar(text), 0, text)
     if reason := hidden_character(inner):
-        raise UserError(Problem(reason, where, key, text))
+        raise UserError(reason, where, key, text)
     return Node(inner, 0)

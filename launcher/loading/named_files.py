@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import paths
-from launcher.errors import Problem, UserError, choices
+from launcher.errors import UserError, choices
 from launcher.loading.schema import shown
 from launcher.loading.yaml_source import parse, read_text
 from launcher.near_files import near_file
@@ -46,14 +46,14 @@ def locate(kind: Kind, reference: str, cwd: Path, environ: Mapping[str, str]) ->
     path = Path(absolute(reference, cwd, environ))
     if kind == "recipes" and format_named(path) not in (None, "json") and _exists(path):
         remedy = f"launch init {shlex.quote(reference)} writes a recipe for it"
-        raise UserError(Problem("is a data file, not a recipe", "override", "recipe", reference, remedy))
+        raise UserError("is a data file, not a recipe", "override", "recipe", reference, remedy)
     if by_path and _exists(path):
         return path
     key = "recipe" if kind == "recipes" else "cluster"
     place = "override" if kind == "recipes" else None
     if by_path and (reason := paths.refusal(path)) is not None:
         raise UserError(
-            Problem(f"can't be read: {reason}", place, key, reference, "check the path and its permissions")
+            f"can't be read: {reason}", place, key, reference, "check the path and its permissions"
         )
     message = "there is no such file" if by_path else f"unknown {key}"
     beside: list[str] = []
@@ -64,7 +64,7 @@ def locate(kind: Kind, reference: str, cwd: Path, environ: Mapping[str, str]) ->
         beside = [str(guess.relative_to(cwd) if guess.is_relative_to(cwd) else guess)]
     remedy = f"did you mean {key}={beside[0]}? " if beside else ""
     remedy += choices(Path(reference).stem[:100], sorted(names))
-    raise UserError(Problem(message, place, key, reference, remedy))
+    raise UserError(message, place, key, reference, remedy)
 
 
 def _exists(path: Path) -> bool:

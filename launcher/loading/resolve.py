@@ -183,9 +183,7 @@ def _recipe(
     try:
         if not reference:
             names = ", ".join(sorted(files_by_name("recipes", cwd)))
-            raise UserError(
-                Problem("no recipe given", remedy=f"recipe=NAME or recipe=PATH; there are: {names}")
-            )
+            raise UserError("no recipe given", remedy=f"recipe=NAME or recipe=PATH; there are: {names}")
         path = locate("recipes", reference, cwd, environ)
         nodes, problems = _read(path, schema_of(Recipe))
     except UserError as error:

@@ -219,7 +219,7 @@ def described(word: str) -> list[dict[str, str]]:
     names = [key["key"] for key in every]
     guess = nearest(word, names) or nearest(word, [name.rpartition(".")[2] for name in names])
     remedy = called_here(word) or (f"did you mean {guess}?" if guess else "docs/keys.md has them all")
-    raise UserError(Problem(f"no key has {word!r} in its name or meaning", remedy=remedy))
+    raise UserError(f"no key has {word!r} in its name or meaning", remedy=remedy)
 
 
 def _described(leaf: Leaf, kind: str) -> dict[str, str]:

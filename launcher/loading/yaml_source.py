@@ -111,24 +111,22 @@ def read_text(path: Path, where: str) -> str:
     """The text of a small file, without a byte order mark; UserError where it can't be read as text."""
     try:
         if path.is_dir():
-            raise UserError(Problem("is a directory, not a file", where=where))
+            raise UserError("is a directory, not a file", where=where)
         # Without O_NONBLOCK, opening a named pipe would wait for a writer.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UserError(Problem("is not a regular file", where=where))
+                raise UserError("is not a regular file", where=where)
             content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UserError(Problem(f"can't be read: {reason}", where=where)) from None
+        raise UserError(f"can't be read: {reason}", where=where) from None
     if len(content) > MOST_BYTES:
-        raise UserError(Problem(f"is larger than {MOST_BYTES // 1_000_000} MB", where=where))
+        raise UserError(f"is larger than {MOST_BYTES // 1_000_000} MB", where=where)
     try:
         return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            Problem("is not valid UTF-8", where=f"{where}:{line}", remedy="save it as UTF-8")
-        ) from None
+        raise UserError("is not valid UTF-8", where=f"{where}:{line}", remedy="save it as UTF-8") from None
 
 
 def parse(text: str, where: str, problems: list[Problem]) -> Node:
@@ -139,14 +137,14 @@ def parse(text: str, where: str, problems: list[Problem]) -> Node:
     hidden = _HIDDEN.search(text)
     if hidden:
         line = text.count("\n", 0, hidden.start()) + 1
-        raise UserError(Problem(str(hidden_character(hidden[0])), where=f"{where}:{line}"))
+        raise UserError(str(hidden_character(hidden[0])), where=f"{where}:{line}")
     reader = _Reader(where, problems)
     try:
         root = reader.document(yaml.parse(text, Loader=PARSER))
     except yaml.YAMLError as error:
         raise UserError([*problems, reader.syntax(error)]) from None
     if root is None or root.value is None:
-        raise UserError(Problem("is empty", where=where, remedy="write `key: value` lines"))
+        raise UserError("is empty", where=where, remedy="write `key: value` lines")
     if not isinstance(root.value, dict):
         reader.refuse(root.line, "is not a mapping of keys to values", remedy="write `key: value` lines")
     return root

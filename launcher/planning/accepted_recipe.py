@@ -43,7 +43,7 @@ def _put(recipe: Any, key: str, value: Any, run: RunDir) -> None:
     for section in sections:
         recipe = recipe.get(section)
         if not isinstance(recipe, dict):
-            raise DamagedFile(Problem(f"recipe.{key}: its section is missing", where=str(run.plan)))
+            raise DamagedFile(f"recipe.{key}: its section is missing", where=str(run.plan))
     recipe[name] = value
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from launcher import paths
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.loading.assignments import NAMED_BY_AN_AGENT
 from launcher.loading.resolve import load, read_recipe_file
 from launcher.planning.prepare import prepare
@@ -33,5 +33,5 @@ def begun_by_agent(
     asked = prepare([*assignments, "run_id=null"], environ, cwd, loss_file).plan.recipe
     if asked.tree(without="identity") != read_recipe_file(run.recipe).tree(without="identity"):
         remedy = f"launch resume {run.run_id} goes on with it as it was"
-        raise UserError(Problem("was started with another recipe", ORIGIN, "run_id", run.run_id, remedy))
+        raise UserError("was started with another recipe", ORIGIN, "run_id", run.run_id, remedy)
     return run

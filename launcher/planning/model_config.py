@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from launcher import paths
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 
 _CONFIG_LIMIT = 1 << 20
 
@@ -27,9 +27,9 @@ def find_config(name: str, cache_dir: Path | None = None, revision: str = "main"
             raise ValueError("it is larger than 1 MB")
         parsed = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(Problem(f"can't be read as JSON: {error}", where=str(path))) from None
+        raise UserError(f"can't be read as JSON: {error}", where=str(path)) from None
     if not isinstance(parsed, dict):
-        raise UserError(Problem("must hold a JSON object", where=str(path)))
+        raise UserError("must hold a JSON object", where=str(path))
     return parsed
 
 

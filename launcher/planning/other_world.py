@@ -65,7 +65,7 @@ def _refuse_sharded(run: RunDir, before: RunPlan, offload: str, words: Sequence[
         f"launch resume {run.run_id} goes on with nodes={before.nodes} gpus={before.gpus}, as before; "
         "a new run with zero.offload=cpu or none can change them"
     )
-    raise UserError(Problem(reason, where=run.run_id, field=words[0].partition("=")[0], remedy=remedy))
+    raise UserError(reason, where=run.run_id, field=words[0].partition("=")[0], remedy=remedy)
 
 
 def _refuse_others(words: Sequence[str]) -> None:
@@ -83,6 +83,4 @@ def refuse_active(run: RunDir) -> None:
     state = executor_for(run.read_plan().executor).state(run)
     if state.active:
         remedy = f"first: launch stop {run.run_id} --wait"
-        raise UserError(
-            Problem(f"has a job: {state.job_id}, {state.status}", where=run.run_id, remedy=remedy)
-        )
+        raise UserError(f"has a job: {state.job_id}, {state.status}", where=run.run_id, remedy=remedy)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.executors import executor_for
 from launcher.planning.plan import Plan
 from launcher.planning.save_time import notice_s
@@ -240,9 +240,7 @@ def _percent(path: str) -> str:
     """A path for --output, where Slurm replaces `%j` and the like unless there is a backslash anywhere."""
     if "\\" in path:
         remedy = "choose a runs_dir without a backslash"
-        raise UserError(
-            Problem("Slurm can't write logs to such a path", field="runs_dir", value=path, remedy=remedy)
-        )
+        raise UserError("Slurm can't write logs to such a path", field="runs_dir", value=path, remedy=remedy)
     return path.replace("%", "%%")
 
 

@@ -29,7 +29,7 @@ def recipe_of_step(run: RunDir, step: int) -> tuple[Recipe, DataUsed]:
     """The run's recipe and what is known of the data that it read. Raises UserError where the run has no such step."""
     recipe, used = recipe_with_data(run), read_data_used(run)
     if used is None:
-        raise UserError(Problem("has read no data yet", where=run.run_id, remedy="ask again once it trains"))
+        raise UserError("has read no data yet", where=run.run_id, remedy="ask again once it trains")
     total = step_counts(recipe, used.examples["train"])[1]
     if not 1 <= step <= total:
         problem = Problem("there is no such step", where="--step", value=step, remedy=f"1 to {total}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.loading.resolve import Loaded, read_recipe_file
 from launcher.planning.model_files import ADAPTER
 from launcher.runs.best_model import no_model
@@ -55,15 +55,15 @@ def _check_teacher(loaded: Loaded, run: RunDir, given: str) -> None:
     except UserError as error:
         why = "; ".join(f"{problem.where}: {problem.message}" for problem in error.problems)
         raise UserError(
-            Problem(f"its recipe can't be read: {why}", origin, "distill.teacher", given, "give another run")
+            f"its recipe can't be read: {why}", origin, "distill.teacher", given, "give another run"
         ) from None
     if task != loaded.recipe.task:
         text, remedy = f"was trained for task={task}", f"give a run of task={loaded.recipe.task}"
-        raise UserError(Problem(text, origin, "distill.teacher", given, remedy))
+        raise UserError(text, origin, "distill.teacher", given, remedy)
 
 
 def _model_of(run: RunDir, key: str, origin: str) -> Path:
     if (run.model / "config.json").is_file():
         return run.model
     message, remedy = no_model(run)
-    raise UserError(Problem(f"this run {message}", origin, key, run.run_id, remedy))
+    raise UserError(f"this run {message}", origin, key, run.run_id, remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from launcher import tasks
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.reading.data_section import options_for
 from launcher.reading.files import read_rows
 from launcher.recipe.recipe import Recipe
@@ -22,9 +22,9 @@ def documents(path: Path, recipe: Recipe) -> list[str]:
     column = columns[0] if len(columns) == 1 else wanted
     if rows and column not in columns:
         text = f"has no column {wanted!r} with the documents: it has {', '.join(map(repr, columns))}"
-        raise UserError(Problem(text, str(path), remedy=f"rename the column of the documents to {wanted}"))
+        raise UserError(text, str(path), remedy=f"rename the column of the documents to {wanted}")
     cells = (str(row.values.get(column) or "").strip() for row in rows)
     found = list(dict.fromkeys(filter(None, cells)))
     if not found:
-        raise UserError(Problem("holds no documents", str(path)))
+        raise UserError("holds no documents", str(path))
     return found

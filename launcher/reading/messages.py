@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.figures import quantity
 
 
@@ -16,7 +16,7 @@ def where(path: Path, position: int | None) -> str:
 
 def mistake(path: Path, position: int | None, message: str, remedy: str | None) -> UserError:
     """What is wrong with a file, or with one of its lines."""
-    return UserError(Problem(message, where=where(path, position), remedy=remedy))
+    return UserError(message, where=where(path, position), remedy=remedy)
 
 
 def left_out_rows(where: object, count: int) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from launcher import tasks
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.figures import quantity
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
@@ -82,7 +82,7 @@ def history_of(run: RunDir, rows: Sequence[MetricsRow]) -> History:
         is_over = result is not None and result.status == "completed"
         message = f"has recorded {quantity(len(known), 'step')}, and {LEAST_STEPS} are needed to see a trend"
         remedy = "train longer" if is_over else f"launch status {run.run_id} says how far it is"
-        raise UserError(Problem(message, where=run.run_id, remedy=remedy))
+        raise UserError(message, where=run.run_id, remedy=remedy)
     evaluations = [
         {"step": row.step} | {key: value for key, value in row.metrics().items() if value is not None}
         for row in rows

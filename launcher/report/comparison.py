@@ -99,9 +99,9 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
     best = None if result is None else result.best
     if result is None or best is None:
         if result is not None and result.status == "completed":
-            raise UserError(Problem("was never evaluated", where=run.run_id, remedy="give data.validation"))
+            raise UserError("was never evaluated", where=run.run_id, remedy="give data.validation")
         remedy = f"launch status {run.run_id} says how far it is"
-        raise UserError(Problem("has no evaluated model yet", where=run.run_id, remedy=remedy))
+        raise UserError("has no evaluated model yet", where=run.run_id, remedy=remedy)
     evaluated = _evaluation(run, best.step) | {best.metric: best.value}
     name = metric or best.metric
     value = evaluated.get(name)
@@ -199,10 +199,8 @@ def _same_metric(runs: Sequence[Figures]) -> None:
     if len(by_metric) > 1:
         said = "; ".join(f"{metric}: {', '.join(names)}" for metric, names in by_metric.items())
         raise UserError(
-            Problem(
-                f"these runs chose their best model by different metrics ({said})",
-                remedy="compare runs of one metric, or name one that all of them have: --metric NAME",
-            )
+            f"these runs chose their best model by different metrics ({said})",
+            remedy="compare runs of one metric, or name one that all of them have: --metric NAME",
         )
 
 

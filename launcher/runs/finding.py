@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from launcher import paths
-from launcher.errors import Problem, UserError, nearest
+from launcher.errors import UserError, nearest
 from launcher.runs.directory import STAGING, RunDir
 from launcher.runs.trust import checked
 
@@ -22,7 +22,7 @@ def find(reference: str, runs_dir: Path) -> RunDir:
     """
     if not reference:
         # As a path it would be the working directory, and every name starts with it: an unset variable of a script's.
-        raise UserError(Problem("RUN is empty", remedy="name the run: launch status lists them"))
+        raise UserError("RUN is empty", remedy="name the run: launch status lists them")
     as_path = Path(reference)
     if paths.exists(as_path / "plan.json"):
         return checked(RunDir(as_path.resolve()))
@@ -37,14 +37,14 @@ def find(reference: str, runs_dir: Path) -> RunDir:
     if matches:
         what = "a sweep" if paths.is_dir(runs_dir / reference) else "the start of several runs"
         message = f"{reference!r} is {what}, and one run is meant: {_some(matches)}"
-        raise UserError(Problem(message, remedy="name one of them"))
+        raise UserError(message, remedy="name one of them")
     for place in (as_path, runs_dir / reference):
         _refuse_unreadable(place)
     if "/" in reference and paths.is_dir(as_path):
-        raise UserError(Problem("is not a run directory: it has no plan.json", where=reference))
+        raise UserError("is not a run directory: it has no plan.json", where=reference)
     guess = nearest(reference, list(runs))
     known = f"did you mean {guess}?" if guess else "launch status lists the runs"
-    raise UserError(Problem(f"no run {reference!r} in {runs_dir}", remedy=known))
+    raise UserError(f"no run {reference!r} in {runs_dir}", remedy=known)
 
 
 def _some(run_ids: Sequence[str]) -> str:
@@ -78,7 +78,7 @@ def _refuse_unreadable(directory: Path) -> None:
     owner = directory.stat().st_uid
     who = f" (it belongs to user {owner}, and you are user {os.geteuid()})" if owner != os.geteuid() else ""
     remedy = "use it as its owner; share=group lets a group read the model of a run"
-    raise UserError(Problem(f"can't be read: {reason}{who}", where=str(directory), remedy=remedy))
+    raise UserError(f"can't be read: {reason}{who}", where=str(directory), remedy=remedy)
 
 
 def list_runs(runs_dir: Path) -> Iterator[RunDir]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from launcher.errors import DamagedFile, Problem
+from launcher.errors import DamagedFile
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 
@@ -26,4 +26,4 @@ def misfit(error: ValidationError, path: Path, section: str = "") -> DamagedFile
     first = error.errors(include_url=False)[0]
     key = section + ".".join(map(str, first["loc"]))
     remedy = "it was changed by hand, or written by another version of launch"
-    return DamagedFile(Problem(f"{key}: {first['msg']}" if key else first["msg"], str(path), remedy=remedy))
+    return DamagedFile(f"{key}: {first['msg']}" if key else first["msg"], str(path), remedy=remedy)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from launcher.errors import DamagedFile, Problem
+from launcher.errors import DamagedFile
 
 MOST_BYTES = 32 << 20
 """A record is some KiB; a larger file is none."""
@@ -50,10 +50,10 @@ def open_regular(path: Path) -> BinaryIO:
         raise FileNotFoundError(str(path)) from None
     except OSError as error:
         reason = "is a link" if path.is_symlink() else f"can't be read: {error.strerror}"
-        raise DamagedFile(Problem(reason, where=str(path))) from None
+        raise DamagedFile(reason, where=str(path)) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise DamagedFile(Problem("is not a regular file", where=str(path)))
+        raise DamagedFile("is not a regular file", where=str(path))
     return os.fdopen(descriptor, "rb")
 
 
@@ -65,9 +65,9 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DamagedFile(Problem(f"can't be read: {error.strerror}", where=str(path))) from None
+        raise DamagedFile(f"can't be read: {error.strerror}", where=str(path)) from None
     if len(content) > most:
-        raise DamagedFile(Problem(f"is larger than {most:,} bytes", where=str(path)))
+        raise DamagedFile(f"is larger than {most:,} bytes", where=str(path))
     return content.decode("utf-8", "replace")
 
 
@@ -95,12 +95,12 @@ def parse_object(text: str, where: str) -> dict[str, Any]:
         value = None
         reason = "it is nested too deep"
     except ValueError as error:
-        raise DamagedFile(Problem(f"is not readable JSON: {error}", where=where)) from None
+        raise DamagedFile(f"is not readable JSON: {error}", where=where) from None
     else:
         reason = "it is nested too deep" if _is_deep(text, value) else "it holds no object"
         if isinstance(value, dict) and reason == "it holds no object":
             return value
-    raise DamagedFile(Problem(f"is not readable JSON: {reason}", where=where))
+    raise DamagedFile(f"is not readable JSON: {reason}", where=where)
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
@@ -143,11 +143,11 @@ def make(kind: type[R], tree: Mapping[str, Any], where: str) -> R:
         if name in tree:
             values[field.name] = field.check(tree[name], name, where)
         elif field.is_required:
-            raise DamagedFile(Problem(f"{name} is missing", where=where))
+            raise DamagedFile(f"{name} is missing", where=where)
     if len(values) < len(tree):
         unknown = tree.keys() - fields.keys()
         if not issubclass(kind, Extensible):
-            raise DamagedFile(Problem(f"has the unknown key {min(unknown)!r}", where=where, remedy=NEWER))
+            raise DamagedFile(f"has the unknown key {min(unknown)!r}", where=where, remedy=NEWER)
         values["others"] = {key: value for key, value in tree.items() if key in unknown}
     return kind(**values)
 
@@ -227,7 +227,7 @@ def _check(hint: Any) -> Check:
 
     def check(value: Any, name: str, where: str) -> Any:
         if not test(value):
-            raise DamagedFile(Problem(f"{name} is {_shown(value)}, which is no {_word(hint)}", where=where))
+            raise DamagedFile(f"{name} is {_shown(value)}, which is no {_word(hint)}", where=where)
         return value if convert is None else convert(value, name, where)
 
     return check

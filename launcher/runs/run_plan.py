@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from launcher import tasks
-from launcher.errors import DamagedFile, Problem, choices
+from launcher.errors import DamagedFile, choices
 from launcher.runs.records import Extensible, make, tree_of
 from launcher.runs.results import Predicted
 
@@ -213,5 +213,5 @@ def read_plan_tree(tree: Mapping[str, Any], where: str) -> RunPlan:
     plan = make(RunPlan, tree, where)
     task = plan.recipe.task
     if task not in tasks.names():
-        raise DamagedFile(Problem(f"recipe.task is {task!r}", where, remedy=choices(task, tasks.names())))
+        raise DamagedFile(f"recipe.task is {task!r}", where, remedy=choices(task, tasks.names()))
     return plan

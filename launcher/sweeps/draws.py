@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.sweeps.space import Choice, Domain, Value, described
 
 if TYPE_CHECKING:
@@ -113,6 +113,6 @@ def _optuna() -> Any:
         import optuna
     except ImportError:
         remedy = "pip install 'launch-encoders[search]'"
-        raise UserError(Problem("needs the package optuna", field="--search", remedy=remedy)) from None
+        raise UserError("needs the package optuna", field="--search", remedy=remedy) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

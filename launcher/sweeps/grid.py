@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 NUMBERS = re.compile(r"[-+.\d]+[eE\d.+-]*\.\.[-+.\d]+[eE\d.+-]*(:log)?")
@@ -32,7 +32,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, .
         key, equals, text = word.partition("=")
         values = tuple(dict.fromkeys(_values(key, text))) if equals and key != "recipe" else (text,)
         if key in axes:
-            raise UserError(Problem("is given twice", "override", key, text, "keep one of the two"))
+            raise UserError("is given twice", "override", key, text, "keep one of the two")
         if len(values) > 1:
             axes[key] = values
         else:
@@ -42,7 +42,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, .
         count *= len(values)
     if count > MOST_TRIALS:
         remedy = "give fewer values; a search that draws some of them is more use than a grid of that size"
-        raise UserError(Problem(f"makes {count:,} trials, and {MOST_TRIALS:,} are the most", remedy=remedy))
+        raise UserError(f"makes {count:,} trials, and {MOST_TRIALS:,} are the most", remedy=remedy)
     return fixed, axes
 
 
@@ -58,19 +58,15 @@ def _values(key: str, text: str) -> Iterator[str]:
         if match is None:
             if NUMBERS.fullmatch(part.strip()):
                 remedy = "a search draws from it: --search random --trials 20"
-                raise UserError(
-                    Problem("is a range of too many numbers to try", "override", key, part, remedy)
-                )
+                raise UserError("is a range of too many numbers to try", "override", key, part, remedy)
             yield part
             continue
         first, last = int(match[1]), int(match[2])
         if last < first:
-            raise UserError(
-                Problem("is no range of whole numbers", "override", key, part, "for example seed=1..5")
-            )
+            raise UserError("is no range of whole numbers", "override", key, part, "for example seed=1..5")
         if last - first >= MOST_TRIALS:
             message = f"has more than {MOST_TRIALS:,} numbers, the most trials that there are"
-            raise UserError(Problem(message, "override", key, part, "for example seed=1..5"))
+            raise UserError(message, "override", key, part, "for example seed=1..5")
         yield from map(str, range(first, last + 1))
 
 

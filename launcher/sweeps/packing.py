@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.executors import Executor
 from launcher.figures import human_bytes, quantity
 from launcher.planning.plan import Plan
@@ -119,17 +119,13 @@ def _requested(plan: Plan) -> int | None:
 def _refuse_unpackable(plan: Plan) -> None:
     if plan.nodes > 1 or (plan.device == "cuda" and plan.world_size > 1):
         remedy = "leave --pack out, or nodes=1 gpus=1"
-        raise UserError(
-            Problem("a trial on several GPUs or nodes shares none of them", field="--pack", remedy=remedy)
-        )
+        raise UserError("a trial on several GPUs or nodes shares none of them", field="--pack", remedy=remedy)
     container = plan.cluster.container
     if container is not None and container.runtime == "pyxis":
-        raise UserError(
-            Problem("a pyxis container is started for one run", field="--pack", remedy="leave it out")
-        )
+        raise UserError("a pyxis container is started for one run", field="--pack", remedy="leave it out")
     if plan.device == "cuda" and plan.recipe.batch.tokens == "auto":
         remedy = "give batch.tokens=N: auto takes all memory that there is, and what it finds would differ"
-        raise UserError(Problem("doesn't go with batch.tokens=auto", field="--pack", remedy=remedy))
+        raise UserError("doesn't go with batch.tokens=auto", field="--pack", remedy=remedy)
 
 
 def _refuse_too_many(plan: Plan, executor: Executor, asked: int) -> None:
@@ -148,9 +144,9 @@ def _refuse_too_many(plan: Plan, executor: Executor, asked: int) -> None:
 
 def _too_many(message: str, asked: int, most: int) -> UserError:
     remedy = f"--pack {most}, or auto" if most > 1 else "leave --pack out"
-    return UserError(Problem(message, None, "--pack", str(asked), remedy))
+    return UserError(message, None, "--pack", str(asked), remedy)
 
 
 def _unknown(what: str) -> UserError:
     remedy = "say how many trials share a job: --pack 4"
-    return UserError(Problem(f"isn't known here: {what}", field="--pack", value="auto", remedy=remedy))
+    return UserError(f"isn't known here: {what}", field="--pack", value="auto", remedy=remedy)

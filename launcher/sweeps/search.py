@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from launcher import tasks
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.planning.plan import Plan
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
@@ -83,7 +83,7 @@ class Searched:
 def plan_search(words: Sequence[str], method: Method, trials: int, setting: Setting) -> Searched:
     """Plan what is known of a search. Raises UserError with every mistake; creates nothing."""
     if not 1 <= trials <= MOST_TRIALS:
-        raise UserError(Problem(f"must be from 1 to {MOST_TRIALS:,}", field="--trials", value=trials))
+        raise UserError(f"must be from 1 to {MOST_TRIALS:,}", field="--trials", value=trials)
     fixed, space = split_space(words)
     loss = None if setting.loss is None else str(setting.loss)
     search = Search(method, trials, described(space), tuple(words), str(setting.cwd), loss)
@@ -107,11 +107,7 @@ def _refuse_without_rungs(plan: Plan) -> None:
     if every is None or (total is not None and between is not None and between >= total):
         remedy = "evaluate more often, as in eval.every=50, or search with --search random"
         raise UserError(
-            Problem(
-                "stops trials at evaluations, and there is one at the end alone",
-                field="halving",
-                remedy=remedy,
-            )
+            "stops trials at evaluations, and there is one at the end alone", field="halving", remedy=remedy
         )
 
 

@@ -106,7 +106,7 @@ def _domain(key: str, text: str) -> Domain | None:
     ranges = [match for match in (RANGE.fullmatch(part.strip()) for part in found) if match]
     if ranges and len(found) > 1:
         remedy = "give values or one range, not both"
-        raise UserError(Problem("mixes values and a range", "override", key, text, remedy))
+        raise UserError("mixes values and a range", "override", key, text, remedy)
     if ranges:
         return _interval(key, text, ranges[0])
     return Choice(found) if len(found) > 1 else None
@@ -119,7 +119,7 @@ def _interval(key: str, text: str, match: re.Match[str]) -> Interval:
     reason = next(_doubts(low, high, is_log), None)
     if reason is not None:
         remedy = f"for example {key}=1e-6..1e-4:log or {key}=0..0.3"
-        raise UserError(Problem(reason, "override", key, text, remedy))
+        raise UserError(reason, "override", key, text, remedy)
     return Interval(low, high, is_log, is_whole)
 
 

@@ -180,10 +180,10 @@ def plan_points(
         _refuse_bad(setting.name)
     if any(word.startswith("run_id=") for word in fixed) or "run_id" in keys:
         remedy = "leave run_id out, and name the sweep: --name NAME"
-        raise UserError(Problem("is what a sweep gives to each trial", field="run_id", remedy=remedy))
+        raise UserError("is what a sweep gives to each trial", field="run_id", remedy=remedy)
     if "runs_dir" in keys:
         remedy = "name one; the trials stand in it beside each other"
-        raise UserError(Problem("is one for all trials of a sweep", field="runs_dir", remedy=remedy))
+        raise UserError("is one for all trials of a sweep", field="runs_dir", remedy=remedy)
     checked = _checked_points(fixed, points, setting)
     sweep = setting.name or _own_name(checked[0], keys, search)
     directory = (setting.cwd / checked[0].loaded.recipe.runs_dir / sweep).resolve()
@@ -212,7 +212,7 @@ def _checked_points(fixed: Sequence[str], points: Sequence[Sequence[str]], setti
     if problems:
         raise UserError(problems)
     if len({each.loaded.recipe.executor for each in checked}) > 1:
-        raise UserError(Problem("is one for all trials of a sweep", field="executor", remedy="name one"))
+        raise UserError("is one for all trials of a sweep", field="executor", remedy="name one")
     return checked
 
 
@@ -248,7 +248,7 @@ def _alike(there: Sweep, planned: Planned) -> Sweep:
     if one != other:
         was = "a grid" if there.search is None else f"a {there.search.method} search"
         message = f"is there, and is {was} over other values"
-        raise UserError(Problem(message, where=planned.name, remedy=RENAME))
+        raise UserError(message, where=planned.name, remedy=RENAME)
     return there
 
 
@@ -265,7 +265,7 @@ def _refuse_no_sweep(directory: Path) -> None:
         return
     names = [path.name for path in directory.iterdir()] if directory.is_dir() else ["a file"]
     if FILE not in names and not all(map(_is_begun, names)):
-        raise UserError(Problem("is there, and no sweep", where=str(directory), remedy=RENAME))
+        raise UserError("is there, and no sweep", where=str(directory), remedy=RENAME)
 
 
 def _is_begun(name: str) -> bool:
@@ -318,7 +318,7 @@ def read(directory: Path) -> Sweep:
     listed = make(Listed, read_json(path) or {}, str(path))
     for trial in listed.trials:
         if SAFE_NAME.fullmatch(trial.run_id) is None:  # it names a run beside the sweep, and no other place
-            raise DamagedFile(Problem(f"{trial.run_id!r} is no run's id", where=str(path)))
+            raise DamagedFile(f"{trial.run_id!r} is no run's id", where=str(path))
     return Sweep(directory, listed.trials, _count(listed.at_once), listed.search, _count(listed.each))
 
 
@@ -367,7 +367,7 @@ def _refuse_bad(name: str) -> None:
     """Raises UserError where a sweep can't have this name: ids of its runs begin with it."""
     if not SAFE_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         remedy = f"letters, digits, '.', '_' and '-', {LONGEST_NAME} at most, the first a letter or a digit"
-        raise UserError(Problem("can't be the name of a sweep", field="--name", value=name, remedy=remedy))
+        raise UserError("can't be the name of a sweep", field="--name", value=name, remedy=remedy)
 
 
 def trial_id(sweep: str, values: Mapping[str, Any]) -> str:

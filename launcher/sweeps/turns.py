@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 
 FILE = "driver"
 POLL_S = 0.2
@@ -22,7 +22,7 @@ def only_driver(directory: Path) -> Iterator[None]:
     with _opened(directory) as file:
         if not _taken(file):
             remedy = f"launch status {directory.name} shows it; launch stop {directory.name} ends it"
-            raise UserError(Problem("another command goes on with it", directory.name, remedy=remedy))
+            raise UserError("another command goes on with it", directory.name, remedy=remedy)
         yield
 
 

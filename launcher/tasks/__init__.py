@@ -39,7 +39,9 @@ def refuse_unexplained(recipe: Recipe) -> None:
     """Raise UserError where the predictions of a recipe's task can't be explained."""
     if not named(recipe.task).explained:
         known = ", ".join(name for name in names() if named(name).explained)
-        raise UserError(f"a prediction of task={recipe.task} can't be explained yet", f"tasks: {known}")
+        raise UserError(
+            f"a prediction of task={recipe.task} can't be explained yet", remedy=f"tasks: {known}"
+        )
 
 
 def refuse_without_negatives(recipe: Recipe) -> None:
@@ -47,7 +49,7 @@ def refuse_without_negatives(recipe: Recipe) -> None:
     if named(recipe.task).negatives_by is None:
         known = " and ".join(name for name in names() if named(name).negatives_by)
         text = f"--negatives: a model of task={recipe.task} can't say which documents are near a query"
-        raise UserError(text, f"use a run of {known}")
+        raise UserError(text, remedy=f"use a run of {known}")
 
 
 def of(recipe: Recipe) -> TaskSpec:

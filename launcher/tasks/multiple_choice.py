@@ -10,7 +10,7 @@ from statistics import mode
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-from launcher.errors import Conflict, Problem, UserError
+from launcher.errors import Conflict, UserError
 from launcher.tasks.shared import labels, snippets
 from launcher.tasks.shared.base import Change, Label, TaskSpec, mended
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown
@@ -177,7 +177,7 @@ class MultipleChoice(TaskSpec):
         width = len(columns)
         if len(texts) < width + 2:
             message = f"{len(texts)} given, {' and '.join(columns)} and two or more choices needed"
-            raise UserError(Problem(message, field="--text", remedy="give --text once for each of them"))
+            raise UserError(message, field="--text", remedy="give --text once for each of them")
         given: dict[str, Value] = dict(zip(columns, texts[:width], strict=True))
         return [Row({**given, choices: list(texts[width:])}, 1)]
 

@@ -87,7 +87,7 @@ def clean_command(
 
 def _meant(references: Sequence[str], directory: Path) -> list[RunDir]:
     """The runs that are named, or all of a directory; none that is there only as a link. Raises UserError for such a name."""
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
     from launcher.runs.finding import list_runs
 
     home, named = directory.resolve(), {Path(reference).absolute() for reference in references}
@@ -98,9 +98,7 @@ def _meant(references: Sequence[str], directory: Path) -> list[RunDir]:
     if references and len(own) < len(runs):
         linked = next(run for run in runs if run not in own)
         remedy = f"name it by its own path: {linked.path}"
-        raise UserError(
-            Problem("is reached through a link, which is not followed", linked.run_id, remedy=remedy)
-        )
+        raise UserError("is reached through a link, which is not followed", linked.run_id, remedy=remedy)
     return own
 
 

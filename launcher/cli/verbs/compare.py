@@ -187,7 +187,7 @@ def _csv(known: Sequence[Figures], values: Mapping[str, Mapping[str, Any]]) -> s
 def _evaluated(references: Sequence[str], runs_dir: Path, metric: str | None) -> list[RunDir]:
     """The runs that are meant; of a sweep, those that have an evaluated model by now, and the metric of it."""
     from launcher.cli.output import say
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
     from launcher.report.comparison import has_value
 
     runs = options.believed(options.runs_meant(references, runs_dir))
@@ -195,9 +195,7 @@ def _evaluated(references: Sequence[str], runs_dir: Path, metric: str | None) ->
     ready = [run for run in runs if run.path in named or _has_best(run)]
     if not ready:
         remedy = f"launch status {references[0]} says how far they are"
-        raise UserError(
-            Problem("has no trial with an evaluated model yet", ", ".join(references), remedy=remedy)
-        )
+        raise UserError("has no trial with an evaluated model yet", ", ".join(references), remedy=remedy)
     if left := len(runs) - len(ready):
         say(f"note: {left} of {len(runs)} trials have no evaluated model yet and are left out")
     comparable = [run for run in ready if run.path in named or has_value(run, metric)]

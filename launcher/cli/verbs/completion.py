@@ -32,7 +32,8 @@ def completion_command(shell: str | None, prints: bool) -> None:
     name = shell or Path(os.environ.get("SHELL", "")).name
     if name not in SHELLS:
         raise UserError(
-            f"no shell that can be completed in: {name or 'SHELL is not set'}", choices(name, list(SHELLS))
+            f"no shell that can be completed in: {name or 'SHELL is not set'}",
+            remedy=choices(name, list(SHELLS)),
         )
     if prints:
         show(source(name).rstrip("\n"))

@@ -66,11 +66,11 @@ def data_command(
 
 
 def _only_run(words: tuple[str, ...]) -> str:
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
 
     if len(words) != 1 or "=" in words[0]:
         message = f"needs a run and nothing else, not {' '.join(words) or 'none'}"
-        raise UserError(Problem(message, where="--step", remedy="launch data --step N RUN"))
+        raise UserError(message, where="--step", remedy="launch data --step N RUN")
     return words[0]
 
 

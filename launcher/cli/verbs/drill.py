@@ -125,10 +125,10 @@ def _writable(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(Problem(f"can't be made: {error.strerror}", where=str(directory))) from None
+        raise UserError(f"can't be made: {error.strerror}", where=str(directory)) from None
     if not os.access(directory, os.W_OK):
         remedy = "name another with --output DIR"
-        raise UserError(Problem("drill.json can't be written here", where=str(directory), remedy=remedy))
+        raise UserError("drill.json can't be written here", where=str(directory), remedy=remedy)
     return directory
 
 

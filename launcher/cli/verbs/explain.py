@@ -80,16 +80,16 @@ def explain_command(
 def _refuse_unknown(label: str, run: RunDir, recipe: Recipe) -> None:
     """Raises UserError where there are no labels, or the model's configuration lists them and this is none of them."""
     from launcher import tasks
-    from launcher.errors import Problem, UserError, choices
+    from launcher.errors import UserError, choices
     from launcher.runs.records import read_json
 
     if not tasks.of(recipe).classes:
         remedy = "leave it out: the number that is predicted is explained"
-        raise UserError(Problem(f"task={recipe.task} has no labels", None, "--label", label, remedy))
+        raise UserError(f"task={recipe.task} has no labels", None, "--label", label, remedy)
     listed = (read_json(run.model / "config.json") or {}).get("id2label")
     names = [str(name) for name in listed.values()] if isinstance(listed, dict) else []
     if names and label not in names:
-        raise UserError(Problem("no such label", None, "--label", label, choices(label, names)))
+        raise UserError("no such label", None, "--label", label, choices(label, names))
 
 
 def _show(explanation: Explanation) -> None:

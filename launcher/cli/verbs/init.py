@@ -96,13 +96,11 @@ def _recipe_of_folders(
     """A recipe for texts in a folder for each class, which are gathered into files beside it."""
     from launcher.cli.output import say
     from launcher.drafts.class_folders import gathered
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
 
     if target is None:
         remedy = "leave --output out, or name a file: their texts are gathered beside it"
-        raise UserError(
-            Problem("holds a folder for each class, of files of text", str(folder), remedy=remedy)
-        )
+        raise UserError("holds a folder for each class, of files of text", str(folder), remedy=remedy)
     with gathered(folder, target.parent, force=force) as files:
         _write_recipe(files, assignments, target, as_json=as_json)
     say(f"gathered from the folders: {', '.join(map(str, files))}")
@@ -194,7 +192,7 @@ def _name(data: Path) -> str:
 def _target(output: str | None, default: str, *, force: bool) -> Path | None:
     """Where the file goes; None for stdout. Raises UserError where something is there."""
     from launcher.cli.file_arguments import check_writable
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
 
     if output == STDOUT:
         return None
@@ -205,9 +203,9 @@ def _target(output: str | None, default: str, *, force: bool) -> Path | None:
             if target.is_dir()
             else "--force overwrites it, --output FILE names another"
         )
-        raise UserError(Problem("is there already", str(target), remedy=remedy))
+        raise UserError("is there already", str(target), remedy=remedy)
     if output is not None and not target.parent.is_dir():
-        raise UserError(Problem("there is no such directory", str(target.parent), remedy="make it first"))
+        raise UserError("there is no such directory", str(target.parent), remedy="make it first")
     if target.exists():
         check_writable(target, "--output")
     return target

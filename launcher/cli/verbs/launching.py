@@ -65,14 +65,12 @@ def plan_command(
 
 
 def _write_out(directory: Path, prepared: Prepared) -> None:
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
     from launcher.runs.files import filled, write_text
 
     try:
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise UserError(
-                Problem("is there and not empty", where=str(directory), remedy="give a new directory")
-            )
+            raise UserError("is there and not empty", where=str(directory), remedy="give a new directory")
         with filled(directory):
             for name, text in prepared.files.items():
                 target = directory / name
@@ -80,7 +78,7 @@ def _write_out(directory: Path, prepared: Prepared) -> None:
                 write_text(target, text)
     except OSError as error:
         reason = f"can't be written: {error.strerror}"
-        raise UserError(Problem(reason, None, "--out", str(directory), "give a new directory")) from None
+        raise UserError(reason, None, "--out", str(directory), "give a new directory") from None
 
 
 @click.command("run")
@@ -227,7 +225,7 @@ def _check_changes(run: RunDir, *, accept: bool) -> None:
 
 def _refuse_moved(run: RunDir, planned: Path) -> None:
     """Raises UserError where the job script would train in another directory than this one."""
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
 
     if planned.resolve() != run.path:
         link = f"ln -s {shlex.quote(str(run.path))} {shlex.quote(str(planned))}"
@@ -237,38 +235,32 @@ def _refuse_moved(run: RunDir, planned: Path) -> None:
             else f"have the old place lead here: {link}"
         )
         raise UserError(
-            Problem(
-                f"was moved or copied from {planned}, where its job would train",
-                where=str(run.path),
-                remedy=f"{there}, or start a new run from its model: init_from={run.path}",
-            )
+            f"was moved or copied from {planned}, where its job would train",
+            where=str(run.path),
+            remedy=f"{there}, or start a new run from its model: init_from={run.path}",
         )
 
 
 def _refuse_unstarted(run: RunDir) -> None:
     """Raise UserError where nothing was ever started here."""
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
 
     if not run.logs.is_dir():
         raise UserError(
-            Problem(
-                "holds the files of a plan, of which no run was made",
-                where=str(run.path),
-                remedy=f"launch {run.recipe_word} starts one",
-            )
+            "holds the files of a plan, of which no run was made",
+            where=str(run.path),
+            remedy=f"launch {run.recipe_word} starts one",
         )
 
 
 def _refuse_completed(run: RunDir) -> None:
     """Raise UserError where there is nothing to go on with."""
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
 
     result = run.read_result()
     if result is not None and result.status == "completed":
         raise UserError(
-            Problem(
-                "is completed: there is nothing left to do",
-                where=run.run_id,
-                remedy="to train longer, start a new run with more train.epochs or train.max_steps",
-            )
+            "is completed: there is nothing left to do",
+            where=run.run_id,
+            remedy="to train longer, start a new run with more train.epochs or train.max_steps",
         )

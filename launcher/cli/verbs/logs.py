@@ -51,7 +51,7 @@ def logs_command(
     -f takes up a run that goes on, also one that was started from a terminal that is closed.
     """
     from launcher.cli.output import say, show, show_json
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
     from launcher.runs.finding import find
 
     if follow and as_json:
@@ -62,13 +62,11 @@ def logs_command(
     if (sweep := options.sweep_meant(reference, directory)) is not None:
         trials = ", ".join(trial.run_id for trial in sweep.trials[:5]) or "none yet"
         message = f"is a sweep of {len(sweep.trials)} trials, each with its own logs"
-        raise UserError(Problem(message, where=sweep.name, remedy=f"name one: {trials}"))
+        raise UserError(message, where=sweep.name, remedy=f"name one: {trials}")
     run = find(reference, directory)
     if rank is not None and not follow and not run.rank_log(rank).exists():
         written = ", ".join(sorted(_ranks(run))) or "none yet"
-        raise UserError(
-            Problem(f"rank {rank} has no log", where=run.run_id, remedy=f"ranks with a log: {written}")
-        )
+        raise UserError(f"rank {rank} has no log", where=run.run_id, remedy=f"ranks with a log: {written}")
     lines = _follow(run, rank, tail) if follow else _written(run, rank, tail)
     if as_json:
         show_json([{"source": source, "line": line} for source, line in lines])

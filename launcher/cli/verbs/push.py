@@ -56,7 +56,7 @@ def push_command(
 def _completed(reference: str, runs_dir: Path | None) -> RunDir:
     """Raises UserError where the run has no model, or is not over: what is given away is final."""
     from launcher.cli.verbs.models import trained_run
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
     from launcher.runs.directory import RunDir
 
     run = RunDir(trained_run(reference, runs_dir))
@@ -64,9 +64,7 @@ def _completed(reference: str, runs_dir: Path | None) -> RunDir:
     if result is None or result.status != "completed":
         state = "is still to end" if result is None else f"is {result.status}"
         remedy = f"launch resume {run.run_id} goes on with it; launch export takes its best model so far"
-        raise UserError(
-            Problem(f"{state}: only completed runs are uploaded", where=run.run_id, remedy=remedy)
-        )
+        raise UserError(f"{state}: only completed runs are uploaded", where=run.run_id, remedy=remedy)
     return run
 
 

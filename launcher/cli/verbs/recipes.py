@@ -156,14 +156,14 @@ def _in_one(key: str, reference: str, runs_dir: Path | None) -> list[tuple[str, 
 
 def _refuse_part(key: str) -> None:
     """Raises UserError for what is no key of a recipe, whose value could be told."""
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
     from launcher.loading.schema import schema_of, unknown_key
     from launcher.recipe.recipe import Recipe
 
     schema = schema_of(Recipe)
     if key not in schema.leaves:
         message, remedy = unknown_key(key, schema)
-        raise UserError(Problem(message, field=key, remedy=remedy))
+        raise UserError(message, field=key, remedy=remedy)
 
 
 def _value_and_origin(key: str, recipe: Recipe, origins: Mapping[str, str]) -> tuple[str, str]:

@@ -164,11 +164,11 @@ def _with_state(reference: str, runs_dir: Path | None) -> tuple[RunDir, Executor
 
 def _refuse_ended(run: RunDir, state: JobState) -> None:
     """Raises UserError where the run has no job."""
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
 
     if not state.active:
         remedy = f"launch status {run.run_id}"
-        raise UserError(Problem(f"is not running: it is {state.status}", where=run.run_id, remedy=remedy))
+        raise UserError(f"is not running: it is {state.status}", where=run.run_id, remedy=remedy)
 
 
 def _report(run: RunDir, executor: Executor, what: str, *, wait: bool, as_json: bool) -> None:

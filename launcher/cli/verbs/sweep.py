@@ -86,13 +86,11 @@ def sweep_command(
 
 def _refuse_mixed(method: Method | None, trials: int | None, *, prune: bool) -> None:
     """Raises UserError where options don't go together."""
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
 
     if (method is None) != (trials is None):
         remedy = "for example --search random --trials 20"
-        raise UserError(Problem("--search METHOD and --trials N are given together", remedy=remedy))
+        raise UserError("--search METHOD and --trials N are given together", remedy=remedy)
     if prune and method == "tpe":
         remedy = "a search that learns keeps what it has learnt from; --trials N says how many it has"
-        raise UserError(
-            Problem("is for a grid, or points that are drawn at once", field="--prune", remedy=remedy)
-        )
+        raise UserError("is for a grid, or points that are drawn at once", field="--prune", remedy=remedy)

@@ -56,7 +56,7 @@ def sync_command(
     """
     from launcher.cli.output import say, show, show_json
     from launcher.cli.train_process import run_many
-    from launcher.errors import EXIT_FAILED, EXIT_OK, Problem, UserError
+    from launcher.errors import EXIT_FAILED, EXIT_OK, UserError
     from launcher.runs.records import tree_of
     from launcher.runs.verb_results import Sent
 
@@ -65,7 +65,7 @@ def sync_command(
         _lay_out(references, directory, plain=to == "wandb" and not follow, as_json=as_json)
         return EXIT_OK
     if not references and to != "wandb":
-        raise UserError(Problem("which run?", field="--to", value=to, remedy=f"launch sync RUN --to {to}"))
+        raise UserError("which run?", field="--to", value=to, remedy=f"launch sync RUN --to {to}")
     runs = options.runs_meant(references, directory) if references else _offline(directory)
     if not runs:
         say(f"nothing in {directory} waits to be sent")

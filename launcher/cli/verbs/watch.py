@@ -61,15 +61,16 @@ def _refuse_where_impossible() -> None:
 
     if importlib.util.find_spec("textual") is None:
         raise UserError(
-            "launch watch needs textual, which is not installed", "pip install 'launch-encoders[watch]'"
+            "launch watch needs textual, which is not installed",
+            remedy="pip install 'launch-encoders[watch]'",
         )
     if not (on_terminal("stdout") and on_terminal("stdin")):
-        raise UserError("launch watch needs a terminal", "launch status, or launch logs RUN -f")
+        raise UserError("launch watch needs a terminal", remedy="launch status, or launch logs RUN -f")
 
 
 def _hand_over(references: Sequence[str], directory: Path) -> NoReturn:
     """Replace this process by wandb's. Raises UserError where the run has no files of W&B."""
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
 
     if len(references) != 1:
         raise click.UsageError("--wandb shows one run: name it", click.get_current_context())
@@ -77,6 +78,6 @@ def _hand_over(references: Sequence[str], directory: Path) -> NoReturn:
     files = run.path / "wandb"
     if not files.is_dir():
         remedy = "tracking.wandb.mode=offline or online records some; launch watch needs none"
-        raise UserError(Problem("has no files of W&B", where=run.run_id, remedy=remedy))
+        raise UserError("has no files of W&B", where=run.run_id, remedy=remedy)
     quiet = {**os.environ, "WANDB_ERROR_REPORTING": "false"}
     os.execve(sys.executable, [sys.executable, "-m", "wandb", "leet", str(files)], quiet)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
-from launcher.errors import DamagedFile, Problem, RunFailed, UserError
+from launcher.errors import DamagedFile, RunFailed, UserError
 from launcher.executors.shared.environment import split_environment
 from launcher.executors.shared.site import Node, Site
 from launcher.runs.attempts import Attempt
@@ -203,12 +203,10 @@ def prepare_start(run: RunDir, state: JobState, environ: Mapping[str, str]) -> d
         )
     if state.active:
         raise UserError(
-            Problem(
-                f"already has a job: {state.job_id}, {state.status}",
-                field="run",
-                value=run.run_id,
-                remedy=f"launch status {run.run_id}, or first launch stop {run.run_id}",
-            )
+            f"already has a job: {state.job_id}, {state.status}",
+            field="run",
+            value=run.run_id,
+            remedy=f"launch status {run.run_id}, or first launch stop {run.run_id}",
         )
     checked(run)
     run.stop.unlink(missing_ok=True)
@@ -225,9 +223,7 @@ def refuse_idle(run: RunDir, state: JobState) -> None:
     """Raises UserError where there is no job that could be stopped."""
     if not state.active:
         raise UserError(
-            Problem(
-                f"has no job to stop: {state.status}", field="run", value=run.run_id, remedy="launch status"
-            )
+            f"has no job to stop: {state.status}", field="run", value=run.run_id, remedy="launch status"
         )
 
 

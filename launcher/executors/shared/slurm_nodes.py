@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 
 from launcher.commands import ask
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.executors.shared.site import Node
 from launcher.executors.shared.slurm_commands import environment_apart, message_of, of_cluster
 from launcher.executors.shared.slurm_records import ASK_S
@@ -35,15 +35,13 @@ def read_nodes(partition: str | None, wanted: str | None, *, may_share: bool) ->
     hidden = [] if of and wanted is None else ["--all"]  # sinfo refuses it beside a partition
     output = ask(["sinfo", *hidden, "--noheader", "--Node", "--format=%P|%N|%T|%E", *of], ASK_S)
     if output is None:
-        raise UserError(
-            Problem("Slurm does not answer", remedy="log in to the cluster, or try: make cluster")
-        )
+        raise UserError("Slurm does not answer", remedy="log in to the cluster, or try: make cluster")
     rows = [line.split("|", 3) for line in output.splitlines()]
     mine = [row for row in rows if len(row) == 4 and (of or row[0].endswith("*")) and _NAME.fullmatch(row[1])]
     nodes = {row[1]: _node(row[1], row[2], row[3], may_share=may_share) for row in mine}
     if not nodes:
         where = f"nodes {wanted}" if wanted else f"nodes of the partition {partition or '(default)'}"
-        raise UserError(Problem(f"Slurm knows no {where}", remedy="sinfo --Node lists the nodes"))
+        raise UserError(f"Slurm knows no {where}", remedy="sinfo --Node lists the nodes")
     return list(nodes.values())
 
 
@@ -94,7 +92,7 @@ def run_on_nodes(
     ):
         if re.search(r"busy|mmediate|not available.*now|temporarily", said):
             return None
-        raise UserError(Problem(f"Slurm refuses the job: {message}"))
+        raise UserError(f"Slurm refuses the job: {message}")
     return printed
 
 

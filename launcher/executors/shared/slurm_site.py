@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 
 from launcher.commands import ask
-from launcher.errors import Problem, RunFailed, UserError
+from launcher.errors import RunFailed, UserError
 from launcher.executors.shared import slurm_records
 from launcher.executors.shared.site import Partition, Site
 from launcher.executors.shared.slurm_commands import environment_apart, of_cluster
@@ -25,7 +25,7 @@ def read_site() -> Site:
     listed = [_partition(each) for each in slurm_records.partitions() if each.is_up]
     if not listed:
         remedy = "log in to the cluster, look at scontrol show partition, or try: make cluster"
-        raise UserError(Problem("Slurm names no partition that is up", remedy=remedy))
+        raise UserError("Slurm names no partition that is up", remedy=remedy)
     config = slurm_records.config()
     account, accounts = _accounts() if config.has_accounting else (None, ())
     return Site(
@@ -102,9 +102,7 @@ def run_on_a_node(options: Mapping[str, object], script: str) -> str:
     try:
         done = _srun(command)
     except FileNotFoundError:
-        raise UserError(
-            Problem("Slurm is not here: no srun on PATH", remedy="log in to the cluster")
-        ) from None
+        raise UserError("Slurm is not here: no srun on PATH", remedy="log in to the cluster") from None
     except subprocess.TimeoutExpired:
         ask(["scancel", f"--name={name}"], ASK_S)
         raise RunFailed("scheduler", f"the job of a minute did not start within {PROBE_S:.0f} s") from None
@@ -113,7 +111,7 @@ def run_on_a_node(options: Mapping[str, object], script: str) -> str:
         raise
     if done.returncode:
         lines = [re.sub(r"^srun: (error: |fatal: )?", "", line).strip() for line in done.stderr.splitlines()]
-        raise UserError(Problem(f"the job of a minute failed: {'; '.join(filter(None, lines))}"))
+        raise UserError(f"the job of a minute failed: {'; '.join(filter(None, lines))}")
     return done.stdout
 
 

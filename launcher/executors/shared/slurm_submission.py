@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from launcher.errors import LauncherError, Problem, RunFailed, UserError, nearest
+from launcher.errors import LauncherError, RunFailed, UserError, nearest
 from launcher.executors.shared.slurm_commands import message_of, run_slurm
 from launcher.runs.directory import RunDir
 from launcher.runs.exclusions import exclude_option, exclusions
@@ -34,7 +34,7 @@ def refuse_without_slurm(runs: Sequence[RunDir]) -> None:
         if run.last_job() is None and not run.submitting.exists():
             run.discard()
     remedy = "log in to the cluster, use executor=local, or try: make cluster"
-    raise UserError(Problem("Slurm is not here: no sbatch on PATH", remedy=remedy))
+    raise UserError("Slurm is not here: no sbatch on PATH", remedy=remedy)
 
 
 def job_number(done: subprocess.CompletedProcess[str]) -> str | None:
@@ -126,7 +126,7 @@ def refusal(run: RunDir, sentence: str, each: int = 1) -> LauncherError:
         remedy += (
             f"; {' and '.join(gone)} failed the run and are left out: rm {run.excluded} lets it have them"
         )
-    return UserError(Problem(f"Slurm refuses the job: {sentence}", remedy=remedy))
+    return UserError(f"Slurm refuses the job: {sentence}", remedy=remedy)
 
 
 def _refusal_remedy(sentence: str, request: Mapping[str, object]) -> str:

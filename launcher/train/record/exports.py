@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from launcher.errors import EXIT_OK, EXIT_STOPPED, DamagedFile, Problem, RunFailed, UserError, first_line
+from launcher.errors import EXIT_OK, EXIT_STOPPED, DamagedFile, RunFailed, UserError, first_line
 from launcher.planning.plan import Plan
 from launcher.planning.recorded_plan import recorded_plan
 from launcher.recipe.recipe import leaf_values
@@ -65,7 +65,7 @@ class Target(Protocol):
 def export(run: RunDir, kind: str, *, follow: bool) -> Sent:
     """Bring a run's record there. Raises UserError where that can't be."""
     if not run.metrics.is_file():
-        raise UserError(Problem("has no metrics yet", where=run.run_id, remedy=f"launch status {run.run_id}"))
+        raise UserError("has no metrics yet", where=run.run_id, remedy=f"launch status {run.run_id}")
     target: Target = TensorBoard(run) if kind == "tensorboard" else MLflow(run)
     ending = Ending(run, follow=follow)
     if ending.exit_code is None:
@@ -154,7 +154,7 @@ class MLflow:
         address = os.environ.get("MLFLOW_TRACKING_URI")
         if not address:
             remedy = "set it to your server, such as http://localhost:5000, or to a file: sqlite:///mlflow.db"
-            raise UserError(Problem("is not set", where="environment MLFLOW_TRACKING_URI", remedy=remedy))
+            raise UserError("is not set", where="environment MLFLOW_TRACKING_URI", remedy=remedy)
         try:
             from mlflow import MlflowClient
         except ImportError:
@@ -256,7 +256,7 @@ def _numbered(found: re.Match[str]) -> str:
 
 def _missing(extra: str) -> UserError:
     remedy = f"pip install 'launch-encoders[{extra}]'"
-    return UserError(Problem(f"needs the package {extra}", field="--to", value=extra, remedy=remedy))
+    return UserError(f"needs the package {extra}", field="--to", value=extra, remedy=remedy)
 
 
 def _said(error: Exception) -> str:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from launcher.errors import DamagedFile, LauncherError, Problem, RunFailed, UserError
+from launcher.errors import DamagedFile, LauncherError, RunFailed, UserError
 from launcher.executors import executor_for
 from launcher.executors.shared.environment import OF_SCHEDULERS
 from launcher.planning.plan import Plan
@@ -49,7 +49,7 @@ def sync(run: RunDir, events: Events, *, follow: bool, flush_s: int = FLUSH_S) -
     """Send what W&B lacks of a run. Raises UserError where it can't be sent, RunFailed where the server doesn't take it."""
     _mend(run, events)
     if not run.metrics.is_file():
-        raise UserError(Problem("has no metrics yet", where=run.run_id, remedy=f"launch status {run.run_id}"))
+        raise UserError("has no metrics yet", where=run.run_id, remedy=f"launch status {run.run_id}")
     settings = _settings(run, flush_s)
     (run.path / "wandb").mkdir(exist_ok=True)
     _hide_environment(run)
@@ -59,7 +59,7 @@ def sync(run: RunDir, events: Events, *, follow: bool, flush_s: int = FLUSH_S) -
     sender = Sender(run.path / "wandb", "sync")
     if (holder := sender.claim()) is not None:
         remedy = f"launch status {run.run_id} names its page; once that process is gone, sync it again"
-        raise UserError(Problem(f"is being sent by {holder}", where=run.run_id, remedy=remedy))
+        raise UserError(f"is being sent by {holder}", where=run.run_id, remedy=remedy)
     ending = Ending(run, follow=follow)
     try:
         return _send(run, settings, ending, events)
@@ -174,4 +174,4 @@ def _refuse_unreachable(wandb: Any, settings: TrackingSettings) -> None:
     server = wandb.setup().settings.base_url
     refuse_without_key(wandb)
     if (failure := probe(server, settings.probe_timeout_s)) is not None:
-        raise UserError(f"{server} does not answer ({failure})", "is this machine online?")
+        raise UserError(f"{server} does not answer ({failure})", remedy="is this machine online?")

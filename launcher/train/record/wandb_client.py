@@ -110,7 +110,7 @@ def refuse_without_key(wandb: Any) -> None:
     """Raises UserError where there is no key for the server."""
     if (failure := no_key(wandb)) is not None:
         text = "there is no key for W&B" if failure == NO_KEY else f"W&B: {failure}"
-        raise UserError(text, "wandb login, or set WANDB_API_KEY")
+        raise UserError(text, remedy="wandb login, or set WANDB_API_KEY")
 
 
 def probe(server: str, timeout_s: float) -> str | None:

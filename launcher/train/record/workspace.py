@@ -23,7 +23,7 @@ def lay_out(run: RunDir) -> str:
     """Make a workspace in the run's project, and return its address. Raises UserError or RunFailed."""
     if importlib.util.find_spec("wandb_workspaces") is None:
         text = "a workspace needs wandb-workspaces, which is not installed"
-        raise UserError(text, "pip install 'launch-encoders[workspace]'")
+        raise UserError(text, remedy="pip install 'launch-encoders[workspace]'")
     be_online()
     import wandb
 

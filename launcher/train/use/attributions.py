@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from launcher import tasks
-from launcher.errors import Problem, UserError, choices
+from launcher.errors import UserError, choices
 from launcher.runs.verb_results import Explanation, Word
 from launcher.train.tokens.encoder import Encoder
 from launcher.train.use.inference import Predictor
@@ -79,7 +79,7 @@ def _target(predictor: Predictor, logits: torch.Tensor, label: str | None) -> in
     if label is None:
         return int(logits.argmax())
     if label not in names or len(logits) == 1:
-        raise UserError(Problem("no such label", None, "--label", label, choices(label, names)))
+        raise UserError("no such label", None, "--label", label, choices(label, names))
     return names.index(label)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from launcher.cards.model_card import NAME, card_to_publish
-from launcher.errors import LauncherError, Problem, RunFailed, UserError
+from launcher.errors import LauncherError, RunFailed, UserError
 from launcher.runs.directory import RunDir
 from launcher.runs.verb_results import Upload, UploadedFile
 
@@ -52,14 +52,14 @@ def planned_upload(run: RunDir, repo: str, *, public: bool, repetitions: Sequenc
 
 def _no_name(repo: str) -> UserError:
     remedy = "give it as OWNER/NAME: letters, digits, - _ and ."
-    return UserError(Problem("is no name of a repository", None, "REPO", repo, remedy))
+    return UserError("is no name of a repository", None, "REPO", repo, remedy)
 
 
 def _refuse_other_visibility(repo: str, *, exists: bool | None, private: bool, public: bool) -> None:
     if exists and private == public:
         text = "is private" if private else "is there already and is public: everybody will see the model"
         remedy = "leave --public out" if private else "say so with --public, or give another name"
-        raise UserError(Problem(text, where=repo, remedy=remedy))
+        raise UserError(text, where=repo, remedy=remedy)
 
 
 def upload(run: RunDir, plan: Upload, *, repetitions: Sequence[RunDir]) -> Upload:
@@ -87,7 +87,7 @@ def _files(run: RunDir, card: str) -> Iterator[UploadedFile]:
     for path in sorted(run.model.rglob("*")):
         name = path.relative_to(run.model).as_posix()
         if path.is_symlink():
-            raise UserError(Problem("is a link, which is not followed", where=str(path)))
+            raise UserError("is a link, which is not followed", where=str(path))
         if path.is_file() and name != NAME and not any(part.startswith(".") for part in name.split("/")):
             yield UploadedFile(name, path.stat().st_size)
 
@@ -110,7 +110,7 @@ def _asked(question: Callable[[], R]) -> R:
     except HFValidationError as error:
         raise UserError(str(error)) from None
     except LocalTokenNotFoundError:
-        raise NoToken("there is no token for the hub", LOG_IN) from None
+        raise NoToken("there is no token for the hub", remedy=LOG_IN) from None
     except OfflineModeIsEnabled:
         raise RunFailed("hub", "HF_HUB_OFFLINE forbids to ask the hub", "unset HF_HUB_OFFLINE") from None
     except HfHubHTTPError as error:
@@ -125,9 +125,9 @@ def _asked(question: Callable[[], R]) -> R:
 def _refused(hub: str, status: int, said: str | None) -> LauncherError:
     told = f": {_without_token(said)}" if said else ""
     if status == 401:
-        return UserError(f"{hub} does not know the token{told}", LOG_IN)
+        return UserError(f"{hub} does not know the token{told}", remedy=LOG_IN)
     if status == 403:
-        return UserError(f"{hub} does not let this token write there{told}", LOG_IN)
+        return UserError(f"{hub} does not let this token write there{told}", remedy=LOG_IN)
     return RunFailed("hub", f"{hub} answered {status}{told}", "try again later" if status >= 500 else None)
 
 

@@ -92,7 +92,7 @@ class Predictor:
         try:
             check_vocabulary(ids, self.tokenizer, self.config.vocab_size)
         except RunFailed as error:
-            raise UserError(error.message, error.remedy) from None
+            raise UserError(error.message, remedy=error.remedy) from None
 
     def score(self, split: TokenSplit, progress: Progress = no_progress) -> tuple[Scores, float | None]:
         """(scores of all examples in order, mean loss where there are labels and text)."""
@@ -152,7 +152,7 @@ def export_model(run: RunDir, target: Path) -> Path:
     """
     _check_model(run.model)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise UserError(Problem("exists already", where=str(target), remedy="give another --output"))
+        raise UserError("exists already", where=str(target), remedy="give another --output")
     staging = target.with_name(f".{target.name}.new")
 
     try:
@@ -164,7 +164,7 @@ def export_model(run: RunDir, target: Path) -> Path:
         shutil.rmtree(staging, ignore_errors=True)
         if not isinstance(error, OSError):
             raise
-        raise UserError(Problem(f"can't be written: {error.strerror or error}", where=str(target))) from None
+        raise UserError(f"can't be written: {error.strerror or error}", where=str(target)) from None
     return target
 
 
@@ -181,7 +181,7 @@ def _copy(source: Path, target: Path) -> None:
 def _check_model(directory: Path) -> None:
     if not (directory / "config.json").is_file():
         remedy = "a model appears after the first evaluation"
-        raise UserError(Problem("has no model yet", where=str(directory.parent), remedy=remedy))
+        raise UserError("has no model yet", where=str(directory.parent), remedy=remedy)
     if faults := model_faults(str(directory), weights=True):
         raise UserError([Problem(it.message, str(directory), remedy=it.remedy) for it in faults])
 
@@ -211,4 +211,4 @@ def _load_model(auto_class: str, directory: Path, *, own: bool) -> Any:  # a Pre
 
 def _damaged(directory: Path, message: str) -> UserError:
     remedy = "bring back a whole copy of it, or train again"
-    return UserError(Problem(message, str(directory), remedy=remedy))
+    return UserError(message, str(directory), remedy=remedy)

@@ -34,4 +34,6 @@ def labelled_split(
             progress=progress,
         )
     except RunFailed as error:
-        raise UserError(error.message, error.remedy) from None  # such as a label that the model doesn't know
+        raise UserError(
+            error.message, remedy=error.remedy
+        ) from None  # such as a label that the model doesn't know

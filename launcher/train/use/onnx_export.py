@@ -106,7 +106,7 @@ def refuse_missing() -> None:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         text = f"--onnx needs {error.name}, which is not installed"
-        raise UserError(text, "pip install 'launch-encoders[onnx]'") from None
+        raise UserError(text, remedy="pip install 'launch-encoders[onnx]'") from None
 
 
 def _load(run: RunDir, recipe: Recipe) -> tuple[Any, Any, Collate]:

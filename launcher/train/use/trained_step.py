@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.planning.plan import step_counts
 from launcher.planning.run_data import recipe_of_step
 from launcher.recipe.recipe import Recipe
@@ -53,7 +53,7 @@ def _refuse_changed(run: RunDir, used: DataUsed, dataset: Dataset) -> None:
         )
         reason = f"the data, or what reads them, are not those that it trained on: {counts}"
         remedy = f"restore the files; launch diff {run.run_id} RUN says what changed since another run"
-        raise UserError(Problem(reason, where=run.run_id, remedy=remedy))
+        raise UserError(reason, where=run.run_id, remedy=remedy)
 
 
 def _rows(recipe: Recipe, task: Task, dataset: Dataset) -> list[tuple[str, Mapping[str, Any]]] | None:
