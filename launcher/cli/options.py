@@ -102,6 +102,11 @@ loss_file = click.option(
 )
 
 
+def misused(message: str) -> click.UsageError:
+    """Words or options that don't go together, as a mistake of the verb that is running."""
+    return click.UsageError(message, click.get_current_context())
+
+
 def resolve_runs_dir(given: Path | None) -> Path:
     """The directory of runs: the option, LAUNCH_RUNS_DIR, or `runs`. Raises UserError where the variable is empty."""
     from launcher.errors import UserError

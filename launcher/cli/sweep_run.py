@@ -8,16 +8,32 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from launcher.executors import Executor
-    from launcher.runs.directory import RunDir
-    from launcher.sweeps.packing import Packing
-    from launcher.sweeps.queue import Company, Pack, Wish
-    from launcher.sweeps.search import Searched
-    from launcher.sweeps.sweep import Method, Planned, Search, Setting, Sweep
-
+from launcher.cli.many_runs import counts_text, status_counts
+from launcher.cli.output import before_the_start, say, show, show_json
+from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, LauncherError, UserError
+from launcher.executors import Executor, executor_for
+from launcher.figures import quantity
+from launcher.runs.directory import RunDir
+from launcher.runs.records import read_text
+from launcher.runs.trust import checked
+from launcher.sweeps.halving import stopped_early
+from launcher.sweeps.packing import MOST, Packing, measured_runs, packing
+from launcher.sweeps.queue import POLL_S, Company, Pack, Wish, completed, work_off
+from launcher.sweeps.search import Guide, Searched, halving_of, plan_search
+from launcher.sweeps.sweep import (
+    Method,
+    Planned,
+    Search,
+    Setting,
+    Sweep,
+    forget,
+    nothing_left_if_refused,
+    plan_sweep,
+    write,
+)
+from launcher.sweeps.together import submit
+from launcher.sweeps.turns import in_turn, only_driver
 
 WISHES: tuple[Wish, ...] = ("go on", "stop", "cancel")
 """After no, one and two Ctrl-C, where the trials run here."""
@@ -32,12 +48,8 @@ def plan_trials(
     words: Sequence[str], method: Method | None, trials: int | None, setting: Setting
 ) -> tuple[Planned, Searched | None]:
     """What the words name, and the search where it is one. Raises UserError; creates nothing."""
-    from launcher.sweeps.sweep import plan_sweep
-
     if method is None or trials is None:
         return plan_sweep(words, setting.environ, setting.cwd, setting.name, setting.loss), None
-    from launcher.sweeps.search import plan_search
-
     searched = plan_search(words, method, trials, setting)
     return searched.planned, searched
 
@@ -54,10 +66,6 @@ def start_sweep(
     as_json: bool,
 ) -> int:
     """Plan the trials that the words name, and have those done that are missing; returns the exit code."""
-    from launcher.cli.output import before_the_start, say, show
-    from launcher.figures import quantity
-    from launcher.sweeps.sweep import nothing_left_if_refused, write
-
     with before_the_start():
         planned, searched = plan_trials(words, method, trials, setting)
         planned.refuse_unreachable()
@@ -79,32 +87,8 @@ def start_sweep(
         return run_sweep(sweep, runs, packed, as_json=as_json)
 
 
-def seeds_as_values(words: Sequence[str]) -> list[str] | None:
-    """The words of a run with `seeds=N` as those of a sweep over the seeds 1 to N; None where it has none."""
-    from launcher.errors import UserError
-    from launcher.sweeps.grid import MOST_TRIALS
-
-    given = [word.partition("=")[2] for word in words if word.startswith("seeds=")]
-    if not given:
-        return None
-    others = [word for word in words if not word.startswith("seeds=")]
-    if len(given) > 1 or any(word.startswith("seed=") for word in others):
-        remedy = "leave one out, or name the seeds: launch sweep ... seed=3,7"
-        raise UserError("is given twice", "override", "seeds", ", ".join(given), remedy)
-    count = int(given[0]) if re.fullmatch("[0-9]{1,9}", given[0]) else 0
-    if not 2 <= count <= MOST_TRIALS:
-        message = f"must be a whole number from 2 to {MOST_TRIALS:,}"
-        raise UserError(message, "override", "seeds", given[0], "one seed alone is seed=N")
-    return [*others, f"seed=1..{count}"]
-
-
 def packing_of(planned: Planned, searched: Searched | None, pack: str | None) -> Packing | None:
     """How many trials share a job; None where each has its own. Raises UserError."""
-    from launcher.errors import UserError
-    from launcher.executors import executor_for
-    from launcher.runs.directory import RunDir
-    from launcher.sweeps.packing import MOST, measured_runs, packing
-
     if pack is None:
         return None
     asked = int(pack) if re.fullmatch("[0-9]{1,4}", pack) else None
@@ -124,17 +108,12 @@ def packing_of(planned: Planned, searched: Searched | None, pack: str | None) ->
 
 
 def _tell_packing(packed: Packing | None) -> None:
-    from launcher.cli.output import say
-    from launcher.figures import quantity
-
     if packed is not None:
         say(f"{quantity(packed.each, 'trial')} in a job, {packed.reason}")
 
 
 def run_sweep(sweep: Sweep, runs: Sequence[RunDir], packed: Packing | None = None, *, as_json: bool) -> int:
     """Have these trials done, as many at a time as the sweep says; returns the exit code."""
-    from launcher.executors import executor_for
-
     executor = executor_for(runs[0].read_plan().executor)
     each = sweep.each or 1
     _tell_packing(packed)
@@ -146,10 +125,6 @@ def run_sweep(sweep: Sweep, runs: Sequence[RunDir], packed: Packing | None = Non
 
 def resume_sweep(sweep: Sweep, *, accept_changes: bool, follow: bool, as_json: bool) -> int:
     """Have what is missing of a sweep done; returns the exit code."""
-    from launcher.cli.output import say
-    from launcher.errors import UserError
-    from launcher.runs.trust import checked
-
     if accept_changes or follow:
         option = "--accept-changes" if accept_changes else "--follow"
         raise UserError("is for one run", None, option, remedy="name a trial of the sweep")
@@ -166,8 +141,6 @@ def resume_sweep(sweep: Sweep, *, accept_changes: bool, follow: bool, as_json: b
 
 def _search_again(sweep: Sweep, search: Search, *, as_json: bool) -> int:
     """Go on with a search by the words of its own command."""
-    from launcher.sweeps.sweep import Setting
-
     loss = None if search.loss_file is None else Path(search.loss_file)
     words = [
         *(word for word in search.words if not word.startswith("runs_dir=")),
@@ -182,10 +155,6 @@ def _search_again(sweep: Sweep, search: Search, *, as_json: bool) -> int:
 
 def _submit(sweep: Sweep, runs: Sequence[RunDir], executor: Executor, each: int, *, as_json: bool) -> int:
     """Hand what is missing to the scheduler, and say what becomes of it."""
-    from launcher.cli.output import say, show_json
-    from launcher.errors import EXIT_OK
-    from launcher.sweeps.together import submit
-
     done = submit(sweep, runs, executor, sweep.at_once, each)
     if as_json:
         show_json({"sweep": sweep.name, "trials": done.trials, "jobs": list(done.jobs)})
@@ -200,9 +169,6 @@ def _work_off(
     sweep: Sweep, runs: Sequence[RunDir], executor: Executor, at_once: int, *, as_json: bool
 ) -> int:
     """Do the trials here, one after the other or some at a time; returns when no more is to be done."""
-    from launcher.sweeps.queue import work_off
-    from launcher.sweeps.turns import in_turn
-
     with _wishes(sweep, WISHES) as wish, in_turn(sweep.directory, _patience(sweep, wish)):
         ended = work_off(runs, executor, at_once, _tell, wish)
     return _told(sweep, ended, as_json=as_json)
@@ -210,8 +176,6 @@ def _work_off(
 
 def _tell(run: RunDir, what: str) -> None:
     """Say what has become of a trial, and why it failed."""
-    from launcher.cli.output import say
-
     result = run.read_result() if what == "failed" else None
     cause = f": {result.error.sentence()}" if result is not None and result.error is not None else ""
     say(f"{run.run_id}: {what}{cause}")
@@ -219,8 +183,6 @@ def _tell(run: RunDir, what: str) -> None:
 
 def _patience(sweep: Sweep, wish: Callable[[], Wish]) -> Callable[[], bool]:
     """Whether to wait for another command that works the sweep off; says so the first time that it is asked."""
-    from launcher.cli.output import say
-
     told = False
 
     def may_wait() -> bool:
@@ -239,12 +201,6 @@ def _drive(sweep: Sweep, searched: Searched, runs: Sequence[RunDir], *, as_json:
     On a cluster, trials that don't depend on results are submitted at once, and whoever leaves them leaves them running;
     those that do begin together where they share a job.
     """
-    from launcher.executors import executor_for
-    from launcher.sweeps.halving import stopped_early
-    from launcher.sweeps.queue import POLL_S, work_off
-    from launcher.sweeps.together import submit
-    from launcher.sweeps.turns import only_driver
-
     executor = executor_for(searched.example.prepared.plan.executor)
     is_here = executor.array_template is None
     learns = searched.search.needs_results
@@ -274,12 +230,6 @@ def _drive(sweep: Sweep, searched: Searched, runs: Sequence[RunDir], *, as_json:
 
 def _company(sweep: Sweep, searched: Searched, executor: Executor) -> Company:
     """What goes on beside the trials of a search: points that are asked for, or trials that are stopped."""
-    from launcher.cli.output import say
-    from launcher.errors import LauncherError
-    from launcher.sweeps.halving import stopped_early
-    from launcher.sweeps.queue import Company, completed
-    from launcher.sweeps.search import Guide, halving_of
-
     if searched.search.needs_results:
         guide = Guide(
             searched, sweep.at_once, lambda words, error: say(f"{words}: refused: {error}"), sweep.each
@@ -307,9 +257,6 @@ def _company(sweep: Sweep, searched: Searched, executor: Executor) -> Company:
 
 def _pack(sweep: Sweep, executor: Executor) -> Pack | None:
     """Trials that share a job of a scheduler's; None where each is started by itself."""
-    from launcher.sweeps.queue import Pack
-    from launcher.sweeps.together import submit
-
     each = sweep.each or 1
     if each == 1 or executor.array_template is None:
         return None
@@ -318,10 +265,6 @@ def _pack(sweep: Sweep, executor: Executor) -> Pack | None:
 
 def _told(sweep: Sweep, ended: dict[str, str], *, as_json: bool) -> int:
     """Say how the trials ended; returns the exit code."""
-    from launcher.cli.many_runs import counts_text, status_counts
-    from launcher.cli.output import say, show_json
-    from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED
-
     say(f"{sweep.name}: {counts_text(status_counts(ended.values()))}")
     if as_json:
         show_json({"sweep": sweep.name, "trials": ended})
@@ -342,9 +285,6 @@ def _wishes(sweep: Sweep, after: Sequence[Wish]) -> Iterator[Callable[[], Wish]]
     Where several commands wait for each other, all of them are asked, so that none takes the request away: what was asked
     before this one began is not meant for it.
     """
-    from launcher.cli.output import say
-    from launcher.runs.records import read_text
-
     count = 0
     told = False
     earlier = _written_at(sweep.request)
@@ -382,10 +322,6 @@ def _written_at(path: Path) -> tuple[int, int] | None:
 
 def _prune(sweep: Sweep, planned: Planned) -> None:
     """Cancel and take off the list the trials that the command no longer names."""
-    from launcher.cli.output import say
-    from launcher.executors import executor_for
-    from launcher.sweeps.sweep import forget
-
     for run in forget(sweep, [trial.run_id for trial in planned.trials]):
         executor = executor_for(run.read_plan().executor)
         was = executor.state(run)

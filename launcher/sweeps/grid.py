@@ -86,3 +86,19 @@ def parts(text: str) -> Iterator[str]:
             yield text[start:index]
             start = index + 1
     yield text[start:]
+
+
+def seeds_as_values(words: Sequence[str]) -> list[str] | None:
+    """The words of a run with `seeds=N` as those of a sweep over the seeds 1 to N; None where it has none."""
+    given = [word.partition("=")[2] for word in words if word.startswith("seeds=")]
+    if not given:
+        return None
+    others = [word for word in words if not word.startswith("seeds=")]
+    if len(given) > 1 or any(word.startswith("seed=") for word in others):
+        remedy = "leave one out, or name the seeds: launch sweep ... seed=3,7"
+        raise UserError("is given twice", "override", "seeds", ", ".join(given), remedy)
+    count = int(given[0]) if re.fullmatch("[0-9]{1,9}", given[0]) else 0
+    if not 2 <= count <= MOST_TRIALS:
+        message = f"must be a whole number from 2 to {MOST_TRIALS:,}"
+        raise UserError(message, "override", "seeds", given[0], "one seed alone is seed=N")
+    return [*others, f"seed=1..{count}"]

@@ -63,7 +63,7 @@ def compare_command(
     from launcher.report.significance import TEST
 
     if as_csv and (best or as_json):
-        raise click.UsageError("--csv goes with neither --best nor --json", click.get_current_context())
+        raise options.misused("--csv goes with neither --best nor --json")
     directory = options.resolve_runs_dir(runs_dir)
     runs = _evaluated(references, directory, metric)
     machine = platform.node()

@@ -74,7 +74,7 @@ def init_command(
         _taken_over(list(settings), paths, assignments, output, force=force, as_json=as_json)
         return
     if not paths:
-        raise click.UsageError("name a file of data, or a folder of them", click.get_current_context())
+        raise options.misused("name a file of data, or a folder of them")
     _recipe(paths, assignments, output, force=force, as_json=as_json)
 
 
@@ -147,7 +147,7 @@ def _taken_over(
 
 def _refuse_beside(paths: list[Path], flag: str) -> None:
     if paths:
-        raise click.UsageError(f"{flag} takes no file of data: {paths[0]}", click.get_current_context())
+        raise options.misused(f"{flag} takes no file of data: {paths[0]}")
 
 
 def _profile(words: list[str], output: str | None, *, tries: bool, force: bool, as_json: bool) -> None:

@@ -101,16 +101,15 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
     """
     from launcher.cli.attached import Session
     from launcher.cli.output import before_the_start, say
-    from launcher.cli.sweep_run import seeds_as_values, start_sweep
     from launcher.planning.begun_run import begun_by_agent
     from launcher.planning.prepare import prepare
     from launcher.runs import directory as runs
+    from launcher.sweeps.grid import seeds_as_values
 
     if (grid := seeds_as_values(assignments)) is not None:
         if follow:
-            raise click.UsageError(
-                "--follow is for one run: leave it out, or seeds", click.get_current_context()
-            )
+            raise options.misused("--follow is for one run: leave it out, or seeds")
+        from launcher.cli.sweep_run import start_sweep
         from launcher.sweeps.sweep import Setting
 
         return start_sweep(grid, Setting(os.environ, Path.cwd(), loss=loss_file), as_json=as_json)
@@ -175,11 +174,12 @@ def resume_command(
     Of a sweep, whatever is missing, as many trials at a time as its command said.
     """
     from launcher.cli.attached import Session
-    from launcher.cli.sweep_run import resume_sweep
     from launcher.runs.finding import find
 
     directory = options.resolve_runs_dir(runs_dir)
     if not words and (sweep := options.sweep_meant(reference, directory)) is not None:
+        from launcher.cli.sweep_run import resume_sweep
+
         return resume_sweep(sweep, accept_changes=accept_changes, follow=follow, as_json=as_json)
     run = find(reference, directory)
     plan = run.read_plan()

@@ -55,9 +55,7 @@ def logs_command(
     from launcher.runs.finding import find
 
     if follow and as_json:
-        raise click.UsageError(
-            "--json is for a log that has ended: leave out -f", click.get_current_context()
-        )
+        raise options.misused("--json is for a log that has ended: leave out -f")
     directory = options.resolve_runs_dir(runs_dir)
     if (sweep := options.sweep_meant(reference, directory)) is not None:
         trials = ", ".join(trial.run_id for trial in sweep.trials[:5]) or "none yet"

@@ -64,9 +64,7 @@ def status_command(
 
     directory = options.resolve_runs_dir(runs_dir)
     if reference is not None and (states or since is not None):
-        raise click.UsageError(
-            "--state and --since choose among all runs: name none", click.get_current_context()
-        )
+        raise options.misused("--state and --since choose among all runs: name none")
     if reference is not None and (sweep := options.sweep_meant(reference, directory)) is not None:
         show_status(sweep, as_json=as_json)
         return

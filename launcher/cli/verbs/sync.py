@@ -96,9 +96,7 @@ def _lay_out(references: tuple[str, ...], directory: Path, *, plain: bool, as_js
     from launcher.runs.verb_results import Workspace
 
     if not references or not plain:
-        raise click.UsageError(
-            "--workspace goes with a RUN alone: its project gets it", click.get_current_context()
-        )
+        raise options.misused("--workspace goes with a RUN alone: its project gets it")
     run = options.runs_meant(references, directory)[0]
     done = run_verb(["workspace", str(run.path)], Workspace)
     show_json(tree_of(done)) if as_json else show(done.url)

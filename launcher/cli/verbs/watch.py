@@ -73,7 +73,7 @@ def _hand_over(references: Sequence[str], directory: Path) -> NoReturn:
     from launcher.errors import UserError
 
     if len(references) != 1:
-        raise click.UsageError("--wandb shows one run: name it", click.get_current_context())
+        raise options.misused("--wandb shows one run: name it")
     (run,) = options.runs_meant(references, directory)[:1]
     files = run.path / "wandb"
     if not files.is_dir():
