@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from launcher.planning.render import examination_options, render_examination
 from launcher.recipe.cluster import Cluster
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
+from launcher.runs.provenance import Versions, versions_here
 from launcher.runs.run_plan import PlannedMemory
 
 CHECKS = ("answer", "run directory", "gpus", "ecc", "xid", "memory", "clock", "versions", "network")
@@ -116,11 +118,14 @@ def _examine(
             facts = read_facts(run, 1, len(hosts))
         except DamagedFile as error:
             raise UserError(error.problems) from None
-        return {each.name: each for each in _judged(need, hosts, facts)}
+        here = [versions_here()] if profile.python in (None, sys.executable) else []
+        return {each.name: each for each in _judged(need, hosts, facts, here)}
 
 
-def _judged(need: Need, hosts: Sequence[str], facts: Mapping[int, NodeFacts]) -> Iterator[CheckedNode]:
-    found = findings.find(need, hosts, facts)
+def _judged(
+    need: Need, hosts: Sequence[str], facts: Mapping[int, NodeFacts], here: Sequence[Versions]
+) -> Iterator[CheckedNode]:
+    found = findings.find(need, hosts, facts, here)
     for number, host in enumerate(hosts):
         own = tuple(sorted((each for each in found if each.host == host), key=lambda each: each.state))
         checks = {check: _of(check, own, need, answered=number in facts) for check in CHECKS}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.metadata
 import os
-import platform
 import shutil
 import socket
 import tempfile
@@ -15,12 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launcher import __version__, host_memory
+from launcher import host_memory
 from launcher.health import clock, gpus
 from launcher.health.gpus import Gpu
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
-from launcher.runs.records import make, read_json, tree_of
+from launcher.runs.provenance import Versions, versions_here
+from launcher.runs.records import Extensible, make, read_json, tree_of
 
 SEEN_TIMEOUT_S = 15.0
 """How long a file that one node wrote may take to be seen on another: caches of shared file systems live for seconds."""
@@ -34,7 +33,7 @@ With what the look itself takes, this is less than what the job's script lets sr
 
 
 @dataclass(frozen=True)
-class NodeFacts:
+class NodeFacts(Extensible):
     """health/preflight/N/NODE.json; what could not be found out is None."""
 
     host: str
@@ -45,6 +44,8 @@ class NodeFacts:
     """Bytes."""
     disk_free: int | None
     """Bytes, of the file system that holds the run directory."""
+    code: str | None = None
+    """Digest of the launcher's own files."""
     gpus: tuple[Gpu, ...] = ()
     gpu_error: str | None = None
     run_error: str | None = None
@@ -57,6 +58,11 @@ class NodeFacts:
     """On the first node: how many of the others reached it."""
     seconds: float = 0.0
     """How long the look took."""
+
+    @property
+    def versions(self) -> Versions:
+        """Those that must be the same on every node."""
+        return Versions(self.python, self.torch, self.launcher, self.code)
 
 
 @dataclass(frozen=True)
@@ -82,11 +88,13 @@ def look(run: RunDir, attempt: int, place: NodeInJob, *, on_gpus: bool) -> NodeF
     """Look at this node, and write down what is found."""
     started = time.monotonic()
     found = gpus.look() if on_gpus else gpus.Gpus()
+    versions = versions_here()
     facts = NodeFacts(
         host=this_node(),
-        python=platform.python_version(),
-        torch=_version("torch"),
-        launcher=__version__,
+        python=versions.python,
+        torch=versions.torch,
+        launcher=versions.launcher,
+        code=versions.code,
         memory_available=host_memory.available(),
         disk_free=_free(run.path),
         gpus=found.found,
@@ -159,11 +167,4 @@ def _free(path: Path) -> int | None:
     try:
         return shutil.disk_usage(path).free
     except OSError:
-        return None
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
         return None

@@ -11,6 +11,7 @@ from launcher.figures import human_bytes, human_seconds
 from launcher.health.facts import NodeFacts
 from launcher.health.gpus import Gpu
 from launcher.runs.checkpoint_size import WEIGHT_BYTES, checkpoint_bytes
+from launcher.runs.provenance import Versions
 from launcher.runs.run_plan import PlannedMemory, RunPlan
 
 NOTED_SKEW_S = 2.0
@@ -71,11 +72,11 @@ class Need(Protocol):
 
 
 def find(
-    plan: Need, hosts: Sequence[str], facts: Mapping[int, NodeFacts], before: Iterable[NodeFacts] = ()
+    plan: Need, hosts: Sequence[str], facts: Mapping[int, NodeFacts], elsewhere: Iterable[Versions] = ()
 ) -> list[Finding]:
     """Everything that is wrong with these nodes; what each said stands under its number.
 
-    `before`: what other nodes said to earlier attempts, which decides where as many have one version as another.
+    `elsewhere`: what other machines have, which decides where no version is that of most nodes.
     """
     found: list[Finding] = []
     for number, host in enumerate(hosts):
@@ -84,7 +85,7 @@ def find(
     said = {hosts[number]: node for number, node in facts.items() if number < len(hosts)}
     for host, node in said.items():
         found += [Finding(host, check, state, text) for check, state, text in _of_one(plan, node)]
-    return [*found, *_apart(said, tuple(before)), *_unreached(hosts, facts)]
+    return [*found, *_apart(said, tuple(elsewhere)), *_unreached(hosts, facts)]
 
 
 Said = tuple[str, Literal["failed", "note"], str]
@@ -151,23 +152,28 @@ def _memory_findings(plan: Need, node: NodeFacts) -> Iterator[Said]:
         )
 
 
-def _apart(said: Mapping[str, NodeFacts], before: Sequence[NodeFacts]) -> Iterator[Finding]:
-    """Nodes with other versions than most."""
-    versions: dict[str, Callable[[NodeFacts], str | None]] = {
-        "python": lambda node: node.python,
-        "torch": lambda node: node.torch,
-        "launcher": lambda node: node.launcher,
+def _apart(said: Mapping[str, NodeFacts], elsewhere: Sequence[Versions]) -> Iterator[Finding]:
+    """Nodes with other versions than most; every node where nobody knows which version is right."""
+    version_of: dict[str, Callable[[Versions], str | None]] = {
+        "python": lambda versions: versions.python,
+        "torch": lambda versions: versions.torch,
+        "launcher": lambda versions: f"{versions.launcher} (code {(versions.code or 'unknown')[:8]})",
     }
-    for name, version_of in versions.items():
-        here, elsewhere = Counter(map(version_of, said.values())), Counter(map(version_of, before))
-        if len(here) < 2:
-            continue
-        usual = max(sorted(here, key=elsewhere.__getitem__, reverse=True), key=here.__getitem__)
-        which = "most nodes" if 2 * here[usual] > len(said) or elsewhere[usual] else "others"
-        for host, node in said.items():
-            if version_of(node) != usual:
-                text = f"{name} {version_of(node) or 'is missing'}, where {which} have {usual or 'none'}"
-                yield Finding(host, "versions", "failed", text)
+    for name, of in version_of.items():
+        here = {host: of(node.versions) for host, node in said.items()}
+        count, others = Counter(here.values()), Counter(map(of, elsewhere))
+        usual = [version for version in count if 2 * count[version] > len(here)]
+        which = "most nodes" if usual else "others"
+        usual = usual or [each for each in count if others[each] == max(others[one] for one in count)]
+        for host, version in here.items():
+            text = f"{name} {version or 'is missing'}, where {which} have "
+            if len(usual) > 1:
+                different = " and ".join(sorted(other or "none" for other in count if other != version))
+                yield Finding(
+                    host, "versions", "failed", f"{text}{different}, and nobody knows which is right"
+                )
+            elif version not in usual:
+                yield Finding(host, "versions", "failed", f"{text}{usual[0] or 'none'}")
 
 
 def _unreached(hosts: Sequence[str], facts: Mapping[int, NodeFacts]) -> Iterator[Finding]:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from launcher.health import findings
-from launcher.health.facts import NodeFacts, read_facts
+from launcher.health.facts import read_facts
 from launcher.health.findings import Finding, Findings
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
 from launcher.runs.exclusions import BAD_NODE, Exclusion, are_to_blame, exclude, exclusions
 from launcher.runs.failures import FREE_SPACE, without_step
 from launcher.runs.files import write_json
+from launcher.runs.provenance import Versions, read_launched
 from launcher.runs.records import read_record, tree_of
 from launcher.runs.results import Error
+
+SPARE = "spare_nodes in the cluster profile asks for more nodes than are needed"
+OF_ALL = "all nodes have it, so it is none's fault: look at what they share, then launch resume"
+ONE_INSTALLATION = (
+    "install the same on all nodes, or name one installation that all see, python in the cluster profile"
+)
 
 
 def judge(run: RunDir, attempt: AttemptDir) -> Findings | Error:
@@ -30,7 +37,7 @@ def judge(run: RunDir, attempt: AttemptDir) -> Findings | Error:
         return waited
     known = {node.host: node for node in exclusions(run)}
     found = [_again(host, known[host]) for host in hosts if host in known]
-    found += findings.find(plan, hosts, said, _seen_before(run, attempt))
+    found += findings.find(plan, hosts, said, _elsewhere(run, attempt, known))
     took = max((node.seconds for node in said.values()), default=None)
     all_found = Findings(tuple(hosts), (), tuple(found), took)
     failed = all_found.failed()
@@ -46,15 +53,21 @@ def judge(run: RunDir, attempt: AttemptDir) -> Findings | Error:
         return Error("disk", full, FREE_SPACE)
     if len(chosen) == plan.nodes:
         return result
-    return _too_few(failed, len(chosen), plan.nodes, BAD_NODE if are_to_blame(failed, hosts) else "launch")
+    kind, remedy = (BAD_NODE, SPARE) if are_to_blame(failed, hosts) else ("launch", OF_ALL)
+    if kind == "launch" and any(finding.check == "versions" for finding in found):
+        remedy = ONE_INSTALLATION
+    return _too_few(failed, len(chosen), plan.nodes, kind, remedy)
 
 
-def _seen_before(run: RunDir, attempt: AttemptDir) -> Iterator[NodeFacts]:
-    """What nodes that this attempt has not got said before the last ones."""
-    hosts = attempt.read().hosts
+def _elsewhere(run: RunDir, attempt: AttemptDir, failed: Collection[str]) -> Iterator[Versions]:
+    """What the run was launched with, and what nodes had that this attempt has not got and that have not failed."""
+    launched = read_launched(run)
+    if launched is not None:
+        yield launched
+    others = {*attempt.read().hosts, *failed}
     for number in range(1, attempt.number):
         there = read_facts(run, number, len(run.attempt(number).read().hosts))
-        yield from (node for node in there.values() if node.host not in hosts)
+        yield from (node.versions for node in there.values() if node.host not in others)
 
 
 def read_findings(run: RunDir, attempt: int) -> Findings | None:
@@ -62,11 +75,10 @@ def read_findings(run: RunDir, attempt: int) -> Findings | None:
     return read_record(Findings, run.preflight(attempt) / "findings.json")
 
 
-def _too_few(failed: dict[str, str], left: int, needed: int, kind: str) -> Error:
+def _too_few(failed: dict[str, str], left: int, needed: int, kind: str, remedy: str) -> Error:
     """The error of a job that has not enough nodes left."""
     named = "; ".join(f"{host}: {reason}" for host, reason in failed.items())
     count = f"{left} of the {needed} nodes that it needs" if left else "none of its nodes"
-    remedy = "spare_nodes in the cluster profile asks for more nodes than are needed"
     host = next(iter(failed), None) if kind == BAD_NODE else None
     return Error(kind, f"{named} ({count} can train)", remedy, host=host)
 

@@ -36,7 +36,9 @@ from launcher.reading.check import DataFacts
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.resources import PROFILES
-from launcher.runs.directory import CODE_PATCH, ORIGINS
+from launcher.runs.directory import CODE_PATCH, LAUNCHED, ORIGINS
+from launcher.runs.provenance import versions_here
+from launcher.runs.records import tree_of
 from launcher.secret_values import secret_values
 
 Answer = TypeVar("Answer")
@@ -110,6 +112,8 @@ def plan_files(checked: Checked, cwd: Path, loss_file: Path | None = None) -> Pr
     files[ORIGINS] = json.dumps(given, indent=2, ensure_ascii=False) + "\n"
     if code.patch is not None:
         files[CODE_PATCH] = code.patch
+    if plan.nodes > 1 and plan.python == sys.executable:
+        files[LAUNCHED] = json.dumps(tree_of(versions_here()), indent=2) + "\n"
     return Prepared(plan, files, checked.unreachable)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LOSS_FILE = "loss.py"
 PROVENANCE = "provenance"
 ORIGINS = f"{PROVENANCE}/origins.json"
+LAUNCHED = f"{PROVENANCE}/launched.json"
 CODE_PATCH = f"{PROVENANCE}/code.patch"
 COMPARED = ("recipe.yaml", "plan.json", "ds_config.json", LOSS_FILE)
 """Files that decide the mathematics of a run, and must be on resuming what they were."""
@@ -74,6 +75,8 @@ class RunDir:
     provenance = Entry(PROVENANCE)
     """What the run was made of; launcher.runs.provenance says what is in it."""
     origins = Entry(ORIGINS)
+    launched = Entry(LAUNCHED)
+    """What it was launched with, there only for several nodes."""
     code_patch = Entry(CODE_PATCH)
     """How the code differed from its commit, there only where it did."""
     environment = Entry(f"{PROVENANCE}/environment.json")

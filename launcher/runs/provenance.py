@@ -2,6 +2,8 @@
 
 provenance/
   origins.json      key of the recipe -> who gave its value, but for defaults
+  launched.json     Python, torch, launcher and a hash of its code where it was launched; there only for several nodes
+                    that start the same Python
   code.patch        how the code differed from its commit when it was launched; there only where it did
   environment.json  Python, packages, machine, and a hash of the code, as the first attempt found them
   constraints.txt   the same packages, for `pip install --constraint`
@@ -15,6 +17,7 @@ An attempt in another environment has an environment.json of its own. Standard l
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 import platform
 import re
@@ -23,11 +26,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher import __version__
 from launcher.runs.directory import RunDir
 from launcher.runs.line_digests import Digests, read_digests
 from launcher.runs.records import Extensible, read_json, read_record
 
 OURS = "launch-encoders"
+PACKAGE = Path(__file__).resolve().parents[1]
 CODE = (".py", ".txt", ".j2", ".html", ".css", ".js")
 _DIST_INFO = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._]*)-(?P<version>[^-]+)\.dist-info")
 
@@ -47,6 +52,18 @@ class Environment(Extensible):
     """`code_digest` of the launcher package."""
     packages: Mapping[str, str]
     """Version of each installed package by its name in lower case with hyphens."""
+
+
+@dataclass(frozen=True)
+class Versions(Extensible):
+    """What all nodes of a run must have alike."""
+
+    python: str
+    torch: str | None
+    """None where it is not installed."""
+    launcher: str
+    code: str | None
+    """`code_digest` of the launcher package."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,11 @@ def environments(run: RunDir) -> dict[int, Environment]:
         number: read_record(Environment, run.attempt(number).environment) for number in run.attempt_numbers()
     }
     return {number: own for number, own in found.items() if own is not None}
+
+
+def read_launched(run: RunDir) -> Versions | None:
+    """What the run was launched with; None where that is not recorded. Raises DamagedFile."""
+    return read_record(Versions, run.launched)
 
 
 def read_hub_model(run: RunDir) -> HubModel | None:
@@ -171,6 +193,15 @@ def environment_here(package: Path, threads: int, gpus: Sequence[str]) -> Enviro
         code=code_digest(package),
         packages=installed_packages(),
     )
+
+
+def versions_here() -> Versions:
+    """Those of this process's Python, without importing torch."""
+    try:
+        torch = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        torch = None
+    return Versions(platform.python_version(), torch, __version__, code_digest(PACKAGE))
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

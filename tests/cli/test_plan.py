@@ -63,6 +63,7 @@ def test_out_writes_the_files_and_nothing_else(launch: Launch, tmp_path: Path) -
         "ds_config.json",
         "job.sbatch",
         "plan.json",
+        "provenance/launched.json",
         "provenance/origins.json",
         "recipe.yaml",
     ]

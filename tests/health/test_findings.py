@@ -12,10 +12,11 @@ from launcher.health import findings
 from launcher.health.facts import NodeFacts
 from launcher.health.findings import find
 from launcher.health.gpus import Gpu
+from launcher.runs.provenance import Versions
 from launcher.runs.run_plan import PlannedMemory, PlannedTraffic, RunPlan, read_plan_tree
 
 GIB = 1 << 30
-WELL = NodeFacts("a", "3.12.1", "2.13.0", "0.1.0", 100 * GIB, 500 * GIB)
+WELL = NodeFacts("a", "3.12.1", "2.13.0", "0.1.0", 100 * GIB, 500 * GIB, "0a" * 32)
 GPUS = tuple(Gpu(index, f"GPU-{index}", "H100", 80 * GIB, 0, 0) for index in range(2))
 HOSTS = ("a", "b", "c")
 
@@ -40,14 +41,29 @@ def test_nodes_that_are_well_are_no_news() -> None:
     assert said({number: replace(node, gpus=GPUS) for number, node in nodes().items()}, "cuda") == []
 
 
-def test_where_two_nodes_differ_one_that_was_looked_at_before_decides() -> None:
-    """The first node is the odd one: at first it may as well be the second, and the next attempt has another."""
-    odd, well = replace(WELL, host="a", torch="2.12.0"), replace(WELL, host="b")
-    first = find(plan(), ("a", "b"), {0: odd, 1: well})
-    assert [(found.host, found.text) for found in first] == [("b", "torch 2.13.0, where others have 2.12.0")]
-    second = find(plan(), ("a", "c"), {0: odd, 1: replace(WELL, host="c")}, before=[well])
-    assert [(found.host, found.text) for found in second] == [
-        ("a", "torch 2.12.0, where most nodes have 2.13.0")
+def test_where_two_nodes_differ_what_the_run_was_launched_with_decides() -> None:
+    two = {0: replace(WELL, host="a", torch="2.12.0"), 1: replace(WELL, host="b")}
+    assert [(found.host, found.text) for found in find(plan(), ("a", "b"), two, [WELL.versions])] == [
+        ("a", "torch 2.12.0, where others have 2.13.0")
+    ]
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [[], [replace(WELL, torch="2.11.0").versions]], ids=["unknown", "a third"]
+)
+def test_where_two_nodes_differ_and_nobody_knows_which_is_right_both_are_named(
+    elsewhere: list[Versions],
+) -> None:
+    two = {0: replace(WELL, host="a", torch="2.12.0"), 1: replace(WELL, host="b")}
+    assert [(found.host, found.text) for found in find(plan(), ("a", "b"), two, elsewhere)] == [
+        ("a", "torch 2.12.0, where others have 2.13.0, and nobody knows which is right"),
+        ("b", "torch 2.13.0, where others have 2.12.0, and nobody knows which is right"),
+    ]
+
+
+def test_two_installations_of_one_version_with_other_code_are_told_apart() -> None:
+    assert said(nodes(code="5b2f" * 16)) == [
+        ("b", "failed", "launcher 0.1.0 (code 5b2f5b2f), where most nodes have 0.1.0 (code 0a0a0a0a)")
     ]
 
 
@@ -56,7 +72,11 @@ def test_where_two_nodes_differ_one_that_was_looked_at_before_decides() -> None:
     [
         ({"torch": "2.12.0"}, "failed", "torch 2.12.0, where most nodes have 2.13.0"),
         ({"torch": None}, "failed", "torch is missing, where most nodes have 2.13.0"),
-        ({"launcher": "0.0.9"}, "failed", "launcher 0.0.9, where most nodes have 0.1.0"),
+        (
+            {"launcher": "0.0.9"},
+            "failed",
+            "launcher 0.0.9 (code 0a0a0a0a), where most nodes have 0.1.0 (code 0a0a0a0a)",
+        ),
         (
             {"memory_available": GIB // 4},
             "failed",
