@@ -83,6 +83,31 @@ def output_words(file: str | None, given: str | None, kind: str) -> list[str]:
     return ["--output", str(target.absolute())]
 
 
+@contextmanager
+def telling_of_part(words: list[str]) -> Iterator[None]:
+    """Where what is written to these `output_words` doesn't come to its end, say what is there of it."""
+    from launcher.cli.output import say
+    from launcher.runs.files import part_of
+
+    before = [_changed_at(part_of(Path(word))) for word in words]
+    try:
+        yield
+    except BaseException:
+        for word, was in zip(words, before, strict=True):
+            part = part_of(Path(word))
+            if _changed_at(part) != was:
+                say(f"note: what was predicted so far is in {part}")
+        raise
+
+
+def _changed_at(path: Path) -> int | None:
+    """When a file was last written, None where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
 def check_writable(target: Path, option: str) -> None:
     """Raise UserError where no file can be made there, which is better known before a model is run."""
     from launcher import paths

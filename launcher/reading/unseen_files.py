@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
 from launcher.reading.cleaning import cleaner
 from launcher.reading.data_section import options_for
-from launcher.reading.files import Peek, labelled_rows
+from launcher.reading.files import Peek, labelled_rows, read_rows
 from launcher.reading.header_lines import header_among_rows
 from launcher.reading.label_check import unknown_label
 from launcher.reading.messages import where
+from launcher.reading.nested import without_reached
 from launcher.reading.opening import size_of
 from launcher.reading.split_reading import EXAMPLES_SHOWN, FIRST_ROWS, SMALL_BYTES, bad_cells
 from launcher.recipe.recipe import Recipe
@@ -30,32 +31,67 @@ def given_rows(path: Path, recipe: Recipe, *, labelled: bool = False, most: int 
     options, spec = options_for(path, recipe.data), tasks.of(recipe)
     label = recipe.data.label if labelled and isinstance(recipe.data.label, str) else None
     rows = list(islice(labelled_rows(path, options, label), most))
-    if not rows:
+    _look_through(path, rows, recipe, labelled=labelled)
+    if labelled:
+        _refuse(_bad_cells(path, map(cleaner(recipe), rows), recipe, spec.mistakes))
+    return rows
+
+
+@dataclass
+class Looked:
+    """What was seen of a file as its rows went by."""
+
+    columns: dict[str, None] = field(default_factory=dict)
+    """Those that rows have, in the order in which they come up, dotted names that reach into objects among them."""
+    stored: dict[str, None] = field(default_factory=dict)
+    """The same as they stand in the file."""
+    first: list[Row] = field(default_factory=list)
+    count: int = 0
+
+    def passing(self, rows: Iterable[Row], nested: Sequence[str]) -> Iterator[Row]:
+        """The rows, each after it was noted; the columns `nested` reach into objects."""
+        for row in rows:
+            self.count += 1
+            self.columns.update(dict.fromkeys(row.values))
+            self.stored.update(dict.fromkeys(without_reached(row.values, nested) if nested else row.values))
+            if len(self.first) < FIRST_ROWS:
+                self.first.append(row)
+            yield row
+
+
+def _look_through(path: Path, rows: Iterable[Row], recipe: Recipe, *, labelled: bool = False) -> Looked:
+    """Look at every row and keep none. UserError with the columns that are missing, or with the cells that don't fit."""
+    options, spec, looked = options_for(path, recipe.data), tasks.of(recipe), Looked()
+    bad = _bad_cells(path, looked.passing(rows, options.nested), recipe, spec.text_mistakes)
+    if not looked.count:
         raise UserError(Problem("holds no rows", where=str(path)))
-    columns = tuple(dict.fromkeys(name for row in rows for name in row.values))
+    columns = tuple(looked.columns)
     texts = spec.given_texts if labelled else spec.texts_to_predict(columns)
     wanted = [("data.text", name) for name in texts]
     wanted += [("data.choices", name) for name in spec.choice_columns]
     wanted += [("data.label", name) for name in spec.label_columns if labelled]
-    missing = missing_columns.missing(path, Peek(columns, tuple(rows), None), options, wanted)
-    if missing is not None:
-        raise UserError(missing)
-    _need_cells(path, rows, recipe, spec.text_mistakes)
-    if labelled:
-        _need_cells(path, map(cleaner(recipe), rows), recipe, spec.mistakes)
-    return rows
+    missing = missing_columns.missing(path, Peek(columns, tuple(looked.first), None), options, wanted)
+    _refuse(bad if missing is None else [missing])
+    return looked
 
 
-def rows_to_predict(path: Path, recipe: Recipe, *, most: int | None = None) -> list[Row]:
-    """The `given_rows` of a file that has room for the predictions. UserError where a column has the name of one."""
-    rows = given_rows(path, recipe, most=most)
-    taken = [name for name in tasks.of(recipe).outputs if any(name in row.values for row in rows)]
-    if taken:
-        raise UserError(
-            Problem(f"has a column {name}, which predictions would overwrite", str(path), remedy="rename it")
-            for name in taken
-        )
-    return rows
+def look_to_predict(path: Path, recipe: Recipe, *, most: int | None = None) -> Looked:
+    """Look through the first `most` rows of a file with the recipe's texts and with room for predictions.
+
+    Raises UserError as `given_rows` does, and where a column has the name of a prediction.
+    """
+    looked = _look_through(path, islice(rows_to_predict(path, recipe), most), recipe)
+    _refuse(
+        Problem(f"has a column {name}, which predictions would overwrite", str(path), remedy="rename it")
+        for name in tasks.of(recipe).outputs
+        if name in looked.columns
+    )
+    return looked
+
+
+def rows_to_predict(path: Path, recipe: Recipe) -> Iterator[Row]:
+    """Every row of a file, read as it is asked for."""
+    return read_rows(path, options_for(path, recipe.data))
 
 
 def check_given(
@@ -72,7 +108,7 @@ def check_given(
     if labelled:
         _refuse_unknown_labels(path, given_rows(path, recipe, labelled=True, most=most), recipe, known)
     else:
-        rows_to_predict(path, recipe, most=most)
+        look_to_predict(path, recipe, most=most)
 
 
 def _refuse_unknown_labels(path: Path, rows: Sequence[Row], recipe: Recipe, known: Sequence[str]) -> None:
@@ -99,11 +135,13 @@ def _refuse_header(path: Path, recipe: Recipe, *, labelled: bool) -> None:
     raise UserError(Problem(text, where(path, 1), "data.header", "false", remedy))
 
 
-def _need_cells(
+def _bad_cells(
     path: Path, rows: Iterable[Row], recipe: Recipe, mistakes: Callable[[Row], Iterable[Mistake]]
-) -> None:
-    problems = list(bad_cells(recipe, path, rows, options_for(path, recipe.data), mistakes))
-    if problems:
-        raise UserError(
-            replace(problem, remedy=problem.remedy and "mend or remove the row") for problem in problems
-        )
+) -> list[Problem]:
+    found = bad_cells(recipe, path, rows, options_for(path, recipe.data), mistakes)
+    return [replace(problem, remedy=problem.remedy and "mend or remove the row") for problem in found]
+
+
+def _refuse(problems: Iterable[Problem]) -> None:
+    if found := list(problems):
+        raise UserError(found)

@@ -41,6 +41,11 @@ def write_text(path: Path, text: str, mode: int = 0o600) -> None:
             raise
 
 
+def part_of(path: Path) -> Path:
+    """Where a file is while it is written in parts, and stays with those that are whole where it comes to no end."""
+    return path.with_name(f"{path.name}.part")
+
+
 def open_to_append(path: Path) -> int:
     """A descriptor of a file that is written at its end, made where there is none; links are not followed. Raises OSError."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)

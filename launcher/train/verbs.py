@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from launcher.errors import (
 from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner
 from launcher.reading.corpus import documents
-from launcher.reading.unseen_files import rows_to_predict
+from launcher.reading.unseen_files import look_to_predict, rows_to_predict
 from launcher.recipe.recipe import Recipe
 from launcher.runs.best_model import step_of
 from launcher.runs.directory import RunDir
@@ -53,6 +53,7 @@ from launcher.train.use.inference_files import labelled_split
 from launcher.train.use.written_rows import write_array, write_rows
 
 if TYPE_CHECKING:
+    from launcher.tasks.shared.rows import Row
     from launcher.train.use.inference import Predictor
 
 OUTPUT_FORMATS = (".csv", ".jsonl")
@@ -274,7 +275,7 @@ def _with_labels(recipe: Recipe, names: tuple[str, ...]) -> Recipe:
 
 def predict_run(options: Namespace, events: Events) -> Predictions:
     """Predictions for a file or for texts: in the result, or in a csv or jsonl file; vectors also in an array."""
-    from launcher.train.use.predictions import predict_rows
+    from launcher.train.use.predictions import predict_in_parts
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(options.recipe or run.recipe)
@@ -287,20 +288,25 @@ def predict_run(options: Namespace, events: Events) -> Predictions:
     if output is not None and output.suffix not in forms:
         remedy = f"use a name that ends in {' or '.join(forms)}"
         raise UserError(Problem("can't be written", where=str(output), remedy=remedy))
-    if options.file is not None:
+    rows: Iterable[Row]
+    if options.file is None:
+        rows = spec.rows_of(options.text)
+        count, columns = len(rows), ()
+    else:
         events.emit("progress", name=f"reading {options.file.name}", done=None, total=None)
-    rows = spec.rows_of(options.text) if options.file is None else rows_to_predict(options.file, recipe)
+        looked = look_to_predict(options.file, recipe)
+        rows, count, columns = rows_to_predict(options.file, recipe), looked.count, tuple(looked.stored)
     predictor = _loaded(run, recipe, events)
     name = str(options.file or "--text")
-    joined = predict_rows(predictor, rows, name, partial(_progress, events))
+    parts = predict_in_parts(predictor, rows, name, count, partial(_progress, events))
     if output is None:
-        return Predictions(tuple(joined))
-    events.emit("progress", name=f"writing {output.name}", done=None, total=None)
+        return Predictions(tuple(row for part in parts for row in part))
     if output.suffix == ARRAY:
-        write_array(output, [row[str(spec.array)] for row in joined])
+        vectors = ([row[str(spec.array)] for row in part] for part in parts)
+        written = write_array(output, vectors, count)
     else:
-        write_rows(output, joined)
-    return Predictions(output=str(output), rows=len(joined))
+        written = write_rows(output, parts, columns)
+    return Predictions(output=str(output), rows=written)
 
 
 def find_negatives(options: Namespace, events: Events) -> Negatives:
@@ -316,9 +322,10 @@ def find_negatives(options: Namespace, events: Events) -> Negatives:
     first, second = predictor.task.spec.given_texts
     if options.labelled:
         (label,) = predictor.task.spec.label_columns
-        write_rows(options.output, rows := list(labelled_table(found, (first, second, label))))
+        rows = list(labelled_table(found, (first, second, label)))
     else:
-        write_rows(options.output, rows := list(table(found, wanted, (first, second))))
+        rows = list(table(found, wanted, (first, second)))
+    write_rows(options.output, [rows])
     return Negatives(
         output=str(options.output),
         rows=len(rows),

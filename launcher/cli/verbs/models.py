@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from launcher.cli import options
-from launcher.cli.file_arguments import existing, file_and_words, output_words, recipe_for_file
+from launcher.cli.file_arguments import (
+    existing,
+    file_and_words,
+    output_words,
+    recipe_for_file,
+    telling_of_part,
+)
 
 if TYPE_CHECKING:
     from launcher.runs.directory import RunDir
@@ -162,9 +168,9 @@ def predict_command(
         tasks.of(read_recipe_file(RunDir(run).recipe)).rows_of(texts)
     command = ["predict", str(run), *existing(file)]
     command += [word for text in texts for word in ("--text", text)]
-    command += output_words(file, output, "predictions")
-    with recipe_for_file(run, file, words, labelled=False) as recipe:
-        result = run_verb([*command, *recipe], Predictions)
+    target = output_words(file, output, "predictions")
+    with recipe_for_file(run, file, words, labelled=False) as recipe, telling_of_part(target):
+        result = run_verb([*command, *target, *recipe], Predictions)
     if as_json:
         show_json(tree_of(result))
     else:

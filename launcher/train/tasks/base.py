@@ -88,6 +88,8 @@ class Task:
     ready_head: ClassVar[bool] = False
     """Whether the head comes with the model, so that adapters are trained without it."""
 
+    by_row: ClassVar[bool] = True
+    """Whether what is predicted of a row depends on no other row."""
     unread: ClassVar[tuple[str, ...]] = ()
     """Modules of the model that nobody reads: they don't train."""
 

@@ -33,6 +33,8 @@ SIGMOID = "torch.nn.modules.activation.Sigmoid"
 class Ranking(Task):
     """Labels are (n, 2): relevance, and the number of the query within the split."""
 
+    by_row = False  # a document has its place among those of its query
+
     def labels(self, source: Source, targets: Sequence[Any], names: tuple[str, ...]) -> Array | None:
         query = self.spec.text_columns[0]
         numbers: dict[Any, int] = {}

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from launcher.reading.cleaning import cleaner, in_given
-from launcher.reading.nested import dotted_names, without_reached
+from launcher.reading.cleaning import cleaner
 from launcher.reading.unseen_files import given_rows
 from launcher.runs.examination import Bootstrap, Examination
 from launcher.runs.files import write_json
@@ -18,11 +17,12 @@ from launcher.runs.verb_results import Evaluations, SplitIntervals
 from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import rows_of
 from launcher.train.tasks.base import Scores
-from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.cache import Records, TokenSplit
 from launcher.train.use.bootstrap import bootstrap
 from launcher.train.use.evaluation import Progress
 from launcher.train.use.examination import keep
 from launcher.train.use.inference import Predictor
+from launcher.train.use.predictions import in_parts, joined
 from launcher.train.use.written_rows import write_rows
 
 EXAMINATION = "examination.json"
@@ -58,7 +58,8 @@ def write_evaluations(
             keep(kept_in, examination)
         rows = _rows(predictor, name, files)
         if examination.wrong is not None or examination.mistakes:
-            write_rows(place / PREDICTIONS, _predictions(predictor, scores, split, rows))
+            columns = dict.fromkeys(name for row in rows for name in row.values)
+            write_rows(place / PREDICTIONS, _predictions(predictor, scores, split, rows), columns)
         found[name] = metrics
         intervals[name] = None if drawn is None else SplitIntervals(drawn.method, drawn.intervals)
     return Evaluations(found, intervals, str(directory))
@@ -82,11 +83,16 @@ def _rows(predictor: Predictor, name: str, files: Mapping[str, Path]) -> list[Ro
 
 def _predictions(
     predictor: Predictor, scores: Scores, split: TokenSplit, rows: list[Row]
-) -> Iterator[dict[str, Any]]:
-    """The columns of each row, and what the task predicts."""
-    recipe = predictor.task.recipe
-    mended = list(map(cleaner(recipe), rows))
-    found = predictor.task.decode(scores, predictor.label_names, split, mended)
-    dotted = dotted_names(recipe.data)
-    for row, each in zip(rows, found, strict=True):
-        yield {**without_reached(row.values, dotted), **in_given(recipe, row, each)}
+) -> Iterator[list[dict[str, Any]]]:
+    """The columns of each row, and what the task predicts, of some of the rows at a time."""
+    recipe, start = predictor.task.recipe, 0
+    for part in in_parts(predictor, rows):
+        some = slice(start, start := start + len(part))
+        records = None if split.records is None else Records(split.records.all[some])
+        found = predictor.task.decode(
+            scores[some],
+            predictor.label_names,
+            replace(split, records=records),
+            list(map(cleaner(recipe), part)),
+        )
+        yield [joined(recipe, row, each) for row, each in zip(part, found, strict=True)]

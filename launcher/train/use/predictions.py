@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from launcher import tasks
@@ -10,11 +11,63 @@ from launcher.errors import Problem, UserError
 from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner, in_given
 from launcher.reading.nested import dotted_names, without_reached
+from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import encode_texts
 from launcher.train.use.evaluation import Progress, no_progress
 from launcher.train.use.inference import Predictor, best_device
+
+PREDICTING = "predicting"
+MOST_ROWS = 16_384
+MOST_CHARACTERS = 1 << 24
+MOST_CHANCES = 1 << 21
+"""Rows that are predicted before any of them is written, characters of their texts, and probabilities by name."""
+
+
+def predict_in_parts(
+    predictor: Predictor, rows: Iterable[Row], name: str, count: int, told: Callable[[str], Progress]
+) -> Iterator[list[dict[str, Any]]]:
+    """`predict_rows` of `count` rows in their order, as many at a time as can be held whatever the file.
+
+    A task that predicts a row by the others has them all at once. Raises UserError where they are not `count` in the end.
+    """
+    done = 0
+    for part in in_parts(predictor, rows):
+        yield predict_rows(predictor, part, name, partial(_told_of_all, told, done, count))
+        done += len(part)
+    if done != count:
+        raise UserError(Problem("was changed while its rows were predicted", name, remedy="start again"))
+
+
+def _told_of_all(told: Callable[[str], Progress], before: int, count: int, phase: str) -> Progress:
+    """Progress in a part behind `before` rows, told as that in all of them; after the first part in one phase alone."""
+    if before and phase != PREDICTING:
+        return no_progress
+    tell = told(phase)
+    return lambda done, _: tell(before + done, count)
+
+
+def in_parts(predictor: Predictor, rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows in their order, as many together as there is room for what is predicted of them."""
+    part, share = list[Row](), 0.0
+    for row in rows:
+        part.append(row)
+        share += _share(predictor, row)
+        if share >= 1 and predictor.task.by_row:
+            yield part
+            part, share = [], 0.0
+    if part:
+        yield part
+
+
+def _share(predictor: Predictor, row: Row) -> float:
+    """What a row takes of the room for a part."""
+    spec = predictor.task.spec
+    texts = (row.values.get(column) for column in spec.text_columns)
+    characters = sum(len(text if isinstance(text, str) else str(text)) for text in texts)
+    chances = len(predictor.label_names) * (characters if spec.words else 1)
+    return max(1 / MOST_ROWS, characters / MOST_CHARACTERS, chances / MOST_CHANCES)
 
 
 def predict_rows(
@@ -37,13 +90,14 @@ def predict_rows(
         progress=told("tokenising"),
     )
     mended = list(map(cleaner(recipe), rows))  # as those that were encoded
-    predictions = predictor.predict(split, mended, told("predicting"))
+    predictions = predictor.predict(split, mended, told(PREDICTING))
     assert all(set(found) == set(tasks.of(recipe).outputs) for found in predictions)
-    dotted = dotted_names(recipe.data)
-    return [
-        {**without_reached(row.values, dotted), **in_given(recipe, row, found)}
-        for row, found in zip(rows, predictions, strict=True)
-    ]
+    return [joined(recipe, row, found) for row, found in zip(rows, predictions, strict=True)]
+
+
+def joined(recipe: Recipe, row: Row, found: dict[str, Any]) -> dict[str, Any]:
+    """A row's columns as they stand in its file, and what was predicted of it."""
+    return {**without_reached(row.values, dotted_names(recipe.data)), **in_given(recipe, row, found)}
 
 
 class TextPredictor:
