@@ -288,10 +288,11 @@ def predict_run(options: Namespace, events: Events) -> Predictions:
     if output is not None and output.suffix not in forms:
         remedy = f"use a name that ends in {' or '.join(forms)}"
         raise UserError(Problem("can't be written", where=str(output), remedy=remedy))
-    rows: Iterable[Row]
+    rows: Iterable[Row] = ()
+    columns: tuple[str, ...] = ()
     if options.file is None:
-        rows = spec.rows_of(options.text)
-        count, columns = len(rows), ()
+        rows = texts = spec.rows_of(options.text)
+        count = len(texts)
     else:
         events.emit("progress", name=f"reading {options.file.name}", done=None, total=None)
         looked = look_to_predict(options.file, recipe)
