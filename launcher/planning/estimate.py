@@ -33,7 +33,7 @@ SCORES_IN_WORK = 2**22
 """Most scores of such a group."""
 EVALUATED_EXAMPLES = 256
 """Most examples of a micro-batch that is evaluated."""
-EVALUATED_TOKENS = {"cpu": 4096, "cuda": 16384}
+EVALUATED_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Most tokens of one, by kind of device: logits of 15% of 16,384 tokens over XLM-R's 250,002 words take 2.5 GB in fp32."""
 SLACK = 0.05
 """Share of the allocator's memory that is lost to fragmentation: an assumption."""

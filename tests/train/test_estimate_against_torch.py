@@ -372,9 +372,9 @@ def test_scores_of_a_large_vocabulary_need_the_memory_that_is_predicted(precisio
     setup = setup_of(guesser.recipe, 1, "cpu")
     guesser.evaluate(2)
     guesser.train(2)  # gradients are there from now on
-    evaluated, trained = grown(lambda: guesser.evaluate(64)), grown(lambda: guesser.train(64))
-    tokens = 64 * EXAMPLE
-    assert tokens == estimate.EVALUATED_TOKENS["cpu"]
+    tokens = estimate.EVALUATED_TOKENS["cpu"]
+    texts = tokens // EXAMPLE
+    evaluated, trained = grown(lambda: guesser.evaluate(texts)), grown(lambda: guesser.train(texts))
     assert evaluation_bytes(guesser.shape, setup, EXAMPLE) == pytest.approx(evaluated, rel=0.3)
     kept = activation_bytes(guesser.shape, setup, tokens=tokens, length=EXAMPLE)
     assert kept == pytest.approx(trained, rel=0.3)
