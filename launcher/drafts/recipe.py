@@ -16,7 +16,7 @@ from launcher.drafts.hyper_parameters import as_text, lengths_of, measure, preci
 from launcher.drafts.language import language_of, models_for
 from launcher.drafts.layout import Layout, layout_of
 from launcher.drafts.unread import unread_labels, unread_rows
-from launcher.errors import Problem, UserError
+from launcher.errors import Problem, UserError, choices
 from launcher.loading import resolve as loading
 from launcher.loading.assignments import Mistakes, from_words
 from launcher.reading.check import DataFacts, check_data
@@ -158,6 +158,8 @@ def _guesses(sample: Sample, wanted: Mapping[str, Any]) -> list[tuple[str, Guess
     """The tasks that rows may be for, the likeliest first. Raises UserError where there is none."""
     names = (wanted["task"],) if "task" in wanted else tasks.names()
     found = [(name, guess) for name in names if (guess := tasks.named(name).guess(sample)) is not None]
+    if "task" not in wanted and sample.given_label:
+        found = [(name, guess) for name, guess in found if "data.label" in guess.keys]
     if found:
         found.sort(key=lambda one: -one[1].certainty)
         if "task" not in wanted and (wrong := [*unread_rows(sample, found[0][1])]):
@@ -165,15 +167,28 @@ def _guesses(sample: Sample, wanted: Mapping[str, Any]) -> list[tuple[str, Guess
         if not tasks.named(found[0][0]).labelled and "task" not in wanted:
             _need_no_label(sample)
         return found
+    _have(wanted, sample)
     _need_no_label(sample)
     columns = ", ".join(shown(column.name) for column in sample.columns)
-    what = f"don't look like data for task={wanted['task']}" if "task" in wanted else "have no column of text"
+    what = "have no label that a task learns" if sample.given_label else "have no column of text"
+    what = f"don't look like data for task={wanted['task']}" if "task" in wanted else what
     remedy = "say what they are: task=TASK data.text=COLUMN data.label=COLUMN"
     if any(isinstance(value, list) for column in sample.columns for value in column.filled):
         remedy += "; a text in a list is no text, write a row for each (docs/data.md converts CHID)"
     if len(sample.columns) == 1:
         remedy += "; where texts and labels lie in files of their own: paste TEXTS LABELS > NEW.tsv"
     raise UserError(f"the rows {what}: {columns}", remedy=remedy)
+
+
+def _have(wanted: Mapping[str, Any], sample: Sample) -> None:
+    """Raises UserError where the user names columns that there aren't."""
+    there = [column.name for column in sample.columns]
+    lacking = [(f"data.{key}", one) for key in ("text", "label") for one in _columns(wanted, key)]
+    problems = [
+        Problem(NO_SUCH, None, key, one, choices(one, there)) for key, one in lacking if one not in there
+    ]
+    if problems:
+        raise UserError(problems)
 
 
 def _within(other: Guess, guess: Guess) -> bool:

@@ -11,12 +11,10 @@ from launcher.planning.layout import setup_of
 from launcher.planning.plan import Plan
 from launcher.planning.step_time import Planned
 from launcher.planning.throughput import (
-    SPECIAL_TOKENS,
     Facts,
     planned_point,
     training_kind,
 )
-from launcher.tasks.shared.words import CHARACTERS_PER_TOKEN
 
 LEAST_STEPS = 20
 """Steps that a median must be of."""
@@ -39,7 +37,8 @@ def lesson(
     facts = Facts(
         examples=plan.layout.global_batch_size,
         max_length=plan.layout.max_length,
-        mean_chars=max(0.0, length - SPECIAL_TOKENS) * CHARACTERS_PER_TOKEN,
+        mean_chars=None,
+        tokens_each=length,
         nodes=plan.nodes,
         gpus=plan.gpus,
         gpu_model=device if plan.device == "cuda" else None,

@@ -279,6 +279,7 @@ def _speed_facts(
         max_length=layout.max_length,
         mean_chars=data.mean_chars,
         sequences=tasks.of(recipe).sequences_each,
+        shared=tasks.of(recipe).shared(layout.max_length),
         nodes=recipe.nodes,
         gpus=gpus,
         gpu_model=cluster.gpu_model,

@@ -100,6 +100,10 @@ class Facts:
     """Cores of a rank on a CPU."""
     sequences: int = 1
     """Of an example."""
+    shared: int | None = None
+    """Tokens that neighbouring windows of a text longer than `max_length` have in common; None where it is cut off."""
+    tokens_each: float | None = None
+    """Mean tokens of an example where that is known; None guesses them."""
     pretrained: bool = True
     """Whether adapters could take the place of full training: not on random weights."""
     native_bf16: bool = True
@@ -220,11 +224,15 @@ def _rates(shape: ModelShape, facts: Facts, setup: Setup) -> Rates | None:
 
 
 def mean_length(facts: Facts) -> float | None:
-    """Tokens of an example, guessed from its characters; None where nobody knows these."""
-    if facts.mean_chars is None:
-        return None
-    special = SPECIAL_TOKENS * facts.sequences
-    return min(facts.max_length * facts.sequences, facts.mean_chars / CHARACTERS_PER_TOKEN + special)
+    """Tokens of an example with all its windows, guessed from its characters; None where nobody knows these."""
+    if facts.tokens_each is not None or facts.mean_chars is None:
+        return facts.tokens_each
+    special, most = SPECIAL_TOKENS * facts.sequences, facts.max_length * facts.sequences
+    length = facts.mean_chars / CHARACTERS_PER_TOKEN + special
+    if facts.shared is None or length <= most:
+        return min(most, length)
+    again = facts.shared + SPECIAL_TOKENS  # what each window beyond the first computes once more
+    return length + (length - most) / max(1, facts.max_length - again) * again
 
 
 def _device_name(kind: str, facts: Facts) -> str | None:
@@ -250,7 +258,7 @@ def _prediction(
     prediction = Prediction(
         shape=shape,
         setup=setup,
-        work=Work(examples, round(examples * length), length, micro_batch_size),
+        work=Work(examples, round(examples * length), min(length, facts.max_length), micro_batch_size),
         device=_device_speed(shape, setup, facts, None),
         link=LINKS[kind],
         gpus=facts.gpus,

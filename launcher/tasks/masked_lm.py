@@ -8,6 +8,7 @@ from typing import Any
 from launcher.errors import Conflict
 from launcher.tasks.shared import snippets
 from launcher.tasks.shared.base import TaskSpec
+from launcher.tasks.shared.rows import shown
 from launcher.tasks.shared.sample import Guess, Said, Sample
 
 
@@ -36,7 +37,12 @@ class MaskedLM(TaskSpec):
         why = (
             "There are texts, and nothing that could be their label: a model can get used to their language."
         )
-        return Guess(0.3, why, {"data.text": Said(name, text.why)})
+        said = (
+            text.why
+            if name == text.value
+            else f"{shown(name)} holds the longest texts, of {', '.join(names)}."
+        )
+        return Guess(0.3, why, {"data.text": Said(name, said)})
 
     def conflicts(self) -> Iterator[Conflict]:
         if self.recipe.lora.train_embeddings:

@@ -66,6 +66,45 @@ def test_numbers_that_no_head_reaches_are_told(tmp_path: Path) -> None:
     assert "divide the column until its numbers are a few units large" in note
 
 
+EXPORTED = "Nr;Anfrage;Kategorie\n" + "".join(
+    f"T-{n};Wo bleibt die Lieferung zu Auftrag {n}?;{'Versand' if n % 2 else 'Rechnung'}\n"
+    + ";;\n" * (n % 20 == 0)
+    for n in range(100)
+)
+"""A table as spreadsheets export it, with lines without anything between others."""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "data.label=Kategorie: the label is empty"),
+        (("data.label=Kategorie",), "data.label=Kategorie: the label is empty"),
+        (("task=classification", "data.label=Kategorie"), "data.label=Kategorie: the label is empty"),
+        (("data.label=Katgorie",), "no such column in the file\n    -> did you mean Kategorie?"),
+        (("data.text=Anfage",), "no such column in the file\n    -> did you mean Anfrage?"),
+        (("data.label=Nr",), "the cells of 'Nr' have 100 values in 100 rows: too many for classes"),
+    ],
+)
+def test_a_label_that_was_named_is_learnt_or_told_and_never_passed_over(
+    words: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    """The texts were taken alone before, for masked-lm, with the label in a key that nothing reads."""
+    (tmp_path / "export.csv").write_text(EXPORTED, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        drafted(tmp_path, "export.csv", words=words)
+    assert message in str(caught.value)
+
+
+def test_a_label_that_was_named_may_lack_in_some_rows_of_its_column_and_hold_several_words(
+    tmp_path: Path,
+) -> None:
+    kinds = ("very late delivery today", "broken on the way here")
+    rows = "".join(f"where is my parcel {n},{kinds[n % 2]}\n" for n in range(100))
+    (tmp_path / "kinds.csv").write_text("words,what they are about\n" + rows)
+    draft = drafted(tmp_path, "kinds.csv", words=("data.label=what they are about",))
+    assert (draft.keys["task"].value, draft.keys["data.text"].value) == ("classification", "words")
+
+
 @pytest.mark.parametrize(
     ("native", "gpus", "words", "precision"),
     [

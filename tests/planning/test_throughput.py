@@ -52,6 +52,17 @@ def test_long_texts_are_counted_as_cut() -> None:
     assert speed(mean_chars=9000.0).tokens_per_example == 512
 
 
+def test_long_texts_that_are_read_in_windows_are_counted_whole_and_what_windows_share_twice() -> None:
+    """9,000 characters are 2,095 tokens, in windows of 512 that share 128: some five."""
+    cpu: dict[str, Any] = {"setup": Setup(device="cpu", precision="fp32"), "nodes": 1, "gpus": 1}
+    cut, whole = (speed(**cpu, mean_chars=9000.0, shared=shared) for shared in (None, 128))
+    assert whole.tokens_per_example == pytest.approx(2095 + (2095 - 512) / 382 * 130, rel=0.001)
+    assert whole.step_s is not None
+    assert cut.step_s is not None
+    assert 4 < whole.step_s / cut.step_s < 6
+    assert speed(mean_chars=900.0, shared=128) == speed(mean_chars=900.0)
+
+
 def test_advice_names_what_makes_more_nodes_pay() -> None:
     found = speed(examples=4096)
     assert found.stops_paying is not None

@@ -24,6 +24,8 @@ Rows = Literal["first", "all", "selected"]
 """What of the encoder's output a head reads: one row for each sequence, for each token, or for some tokens."""
 Label = Any
 """What is to be predicted of a row: a class, a score, the number of a choice, or a tuple of classes, tags, 0/1 or answers."""
+MOST_SHARED = 128
+"""Tokens that windows share where data.stride doesn't say it and they are long enough: of 384, as in BERT's own code."""
 Unknown = tuple[str, str]
 """Message and remedy."""
 Change = Callable[[str], str]
@@ -187,6 +189,13 @@ class TaskSpec:
     def cuts_windows(self) -> bool:
         """Whether texts that are too long are cut into windows."""
         return self.recipe.data.windows is not None
+
+    def shared(self, longest: int) -> int | None:
+        """Tokens that neighbouring windows of `longest` tokens have in common; None where too long texts are cut off."""
+        most, stride = self.most_shared(longest), self.recipe.data.stride
+        if not self.cuts_windows or most is None:
+            return 0 if self.cuts_windows else None
+        return min(MOST_SHARED, longest // 3, most) if stride is None else stride
 
     # Columns
 

@@ -93,6 +93,8 @@ class Column:
 
     name: str
     values: tuple[Value, ...]
+    is_given: bool = False
+    """Whether the user has said that it is the label."""
 
     @cached_property
     def filled(self) -> list[Value]:
@@ -189,12 +191,12 @@ class Column:
         """Whether the cells are few names, each of them often enough."""
         count = len(self.names)
         rows = len(
-            self.filled if self.named_as_label else self.values
+            self.filled if self.is_given or self.named_as_label else self.values
         )  # rows that lack a label are told later
         whole = sum(self.names.values()) >= MOST * rows
         fractions = any(not number.is_integer() for number in self.numbers)
         few = 2 <= count <= min(CLASSES, max(2, rows / 2))
-        return whole and few and not fractions and not self.is_text and not self.is_id
+        return whole and few and not fractions and (self.is_given or (not self.is_text and not self.is_id))
 
     @property
     def named_as_label(self) -> float:
@@ -227,10 +229,14 @@ class Sample:
 
     @classmethod
     def of(cls, rows: Sequence[Row], **given: Sequence[str]) -> Sample:
-        """The columns of rows; those within objects by their dotted names."""
-        cells = [dict(_reached(row.values)) for row in rows]
+        """The columns of rows that hold anything, as spreadsheets have others; those within objects by their dotted names."""
+        filled = (row for row in rows if any(value not in (None, "") for value in row.values.values()))
+        cells = [dict(_reached(row.values)) for row in filled]
         names = dict.fromkeys(name for row in cells for name in row)
-        return cls([Column(name, tuple(row.get(name) for row in cells)) for name in names], **given)
+        label = given.get("label", ())
+        return cls(
+            [Column(name, tuple(row.get(name) for row in cells), name in label) for name in names], **given
+        )
 
     @property
     def rows(self) -> int:

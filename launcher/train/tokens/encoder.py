@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from launcher import tasks
 from launcher.errors import RunFailed
 from launcher.recipe.recipe import LONGEST, Recipe
+from launcher.tasks.shared.base import MOST_SHARED
 from launcher.train.tokens.tokenizer import for_words
 from launcher.train.tokens.word_windows import judged_words
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 Cut = Literal["longest_first", "only_second"]
 """What of a pair that is too long gives way."""
-MOST_SHARED = 128
-"""Tokens that windows share where data.stride doesn't say it and they are long enough: of 384, as in BERT's own code."""
 
 
 @dataclass(frozen=True)
