@@ -66,7 +66,9 @@ def unread_labels(sample: Sample) -> Iterator[Problem]:
     for column in sample.columns:
         if column.filled and column.name not in texts and not column.name.startswith(told):
             kind = (
-                _kind(column) or _of_words(column) or (_of_names(column) if column.is_given or column.named_as_label else None)
+                _kind(column)
+                or _of_words(column)
+                or (_of_names(column) if column.is_given or column.named_as_label else None)
             )
             if kind is not None:
                 yield _problem(column, kind)
