@@ -23,15 +23,15 @@ SECTIONS: dict[str, dict[str, Verb]] = {
     "Train": {
         "run": Verb("launching", "train here, or submit to Slurm"),
         "plan": Verb("launching", "show what run would do; write its files with --out"),
-        "sweep": Verb("sweep", "train a grid of values and seeds, and go on with what is missing of it"),
-        "init": Verb("init", "make a recipe from your data"),
+        "sweep": Verb("sweep", "train a grid of values and seeds, or search for the best"),
+        "init": Verb("init", "write a recipe for your data, or a profile of your cluster"),
         "recipes": Verb("recipes", "list recipes, or show one with the origin of each value"),
     },
     "Follow": {
         "status": Verb("runs", "state, step, speed, metrics, time left, and what went wrong"),
-        "watch": Verb("watch", "runs as they train: curves, speed, time left; stop and resume them"),
-        "logs": Verb("logs", "logs of all ranks merged, or of one"),
-        "sync": Verb("sync", "bring what was recorded offline to W&B, or to TensorBoard or MLflow"),
+        "watch": Verb("watch", "follow runs live: curves, speed, time left; stop and resume them"),
+        "logs": Verb("logs", "logs of all ranks, or of one"),
+        "sync": Verb("sync", "send what was recorded offline to W&B, TensorBoard or MLflow"),
         "stop": Verb("runs", "save, then stop"),
         "cancel": Verb("runs", "kill"),
         "resume": Verb("launching", "continue a run that was stopped, killed or failed"),
@@ -54,7 +54,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "reproduce": Verb("reproduce", "run a run again as it was recorded, and compare the two bit by bit"),
         "drill": Verb("drill", "prove that stopping and resuming change nothing"),
         "clean": Verb("clean", "show runs that failed or are old, and delete them after asking"),
-        "completion": Verb("completion", "let the shell complete verbs, keys, values, recipes and runs"),
+        "completion": Verb("completion", "set up completion of verbs, keys, values, recipes and runs"),
     },
 }
 
@@ -134,9 +134,9 @@ def cli() -> None:
 
     \b
     launch recipe=smoke                      train a tiny model here, nothing downloaded
-    launch recipe=roberta-cls nodes=4        the verb run is understood
-    launch plan recipe=roberta-cls nodes=4   see it first: nothing is submitted
-    launch recipes                           what there is to train
+    launch recipe=roberta-cls nodes=4        train on four nodes (the verb run)
+    launch plan recipe=roberta-cls nodes=4   show it first, submit nothing
+    launch recipes                           list what can be trained
 
     Any key of a recipe can be overridden: train.lr=1e-5, data.train=my.csv, data.text=[question,answer].
     RUN is a run's id, the start of one, or its directory.

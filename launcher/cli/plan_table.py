@@ -128,12 +128,12 @@ def _speed(plan: Plan) -> Iterator[str]:
         f"(predicted: {speed.device} a rank, about {speed.tokens_per_example:.0f} tokens an example)"
     )
     if speed.measured_on is None:
-        yield "never measured on such a device: from its datasheet, and from assumptions about what is reached of it"
+        yield "never measured on such a device: from its datasheet and an assumed share of its peak"
     else:
-        yield f"measured on {speed.measured_on}: others differ"
+        yield f"from measurements on {speed.measured_on}: others differ"
     yield "on " + ", ".join(f"{quantity(nodes, 'node')}: {rate:.0f}/s" for nodes, rate in speed.by_nodes)
     if speed.stops_paying is not None:
-        yield f"from {quantity(speed.stops_paying, 'node')} on, each gives less than half of what the first does"
+        yield f"from {quantity(speed.stops_paying, 'node')} on, each adds less than half of what the first one gives"
         yield from speed.advice
 
 
@@ -173,6 +173,6 @@ def _traffic(plan: Plan) -> str:
         sent = f"{human_bytes(traffic.bytes_per_step)} sent by a rank in a step"
     trained, total = human_count(traffic.trainable_parameters), human_count(traffic.parameters)
     at_most = (
-        "" if plan.recipe.model.name else ", fewer where the data have fewer words than model.scratch.vocab"
+        "" if plan.recipe.model.name else ", fewer if the data have fewer words than model.scratch.vocab"
     )
     return f"{sent}; {trained} of {total} parameters are trained{at_most}"

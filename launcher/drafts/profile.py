@@ -48,7 +48,7 @@ def draft_profile(
     wanted = _wanted(words)
     partition = _partition(site, wanted.get("partition"))
     keys = {**_site_keys(site, partition), **_node_keys(partition, site), **_limits(partition)}
-    keys |= {key: Said(value, "As it was asked for.") for key, value in wanted.items()}
+    keys |= {key: Said(value, "As you asked.") for key, value in wanted.items()}
     node, trouble = None, None
     if probe is not None:
         node, trouble = _tried(keys, probe, python, directory)

@@ -30,7 +30,7 @@ from launcher.tasks.shared.sample import Guess, Said, Sample
 CUTS = {True: (0.9, 0.1), False: (0.8, 0.1, 0.1)}
 """Fractions of the training data, where test data are given and where none are."""
 FEW_ROWS = 500
-ASKED = "As it was asked for."
+ASKED = "As you asked."
 
 
 @dataclass(frozen=True)

@@ -329,11 +329,11 @@ def _advice(
     if most is None:
         return
     examples = MORE_EXAMPLES * facts.examples
-    larger = f"batch.global={examples}, more tokens a rank, accumulated where memory is short"
+    larger = f"batch.global={examples} (accumulated if memory is short)"
     others = {larger: replace(now, examples=examples)}
     if now.tuning == "full" and facts.pretrained:
-        others["tuning=lora, which sends adapters alone"] = replace(now, tuning="lora")
+        others["tuning=lora, which sends only adapters"] = replace(now, tuning="lora")
     for change, variant in others.items():
         limit = _prediction(prediction.shape, facts, variant, plan_of, length).stops_paying(MOST_NODES)
         if limit is None or limit > most:
-            yield f"{change}: pays {f'below {limit}' if limit else f'up to {MOST_NODES}'} nodes"
+            yield f"{change}: pays up to {MOST_NODES if limit is None else limit - 1} nodes"

@@ -8,9 +8,7 @@ from launcher.reading.messages import as_word, mistake
 
 AS_CSV = 'save the sheet as "CSV UTF-8", and give that file'
 AS_PARQUET = "write it as parquet, csv or jsonl, for example with pandas"
-AS_SAVED = (
-    "as datasets saved it to disk: load_from_disk(FOLDER).to_parquet(FILE) of each split writes what is read"
-)
+AS_SAVED = "saved by datasets: data.source=FOLDER reads the whole; load_from_disk(FOLDER).to_parquet(FILE) writes a file"
 UNPACK = "unpack it; gz, bz2, xz, zst and single-file zip files are read as they are"
 KINDS: dict[bytes, tuple[str, str]] = {
     b"PAR1": ("is a parquet file", "data.format=parquet"),

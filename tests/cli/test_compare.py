@@ -66,7 +66,7 @@ def test_a_table_fits_80_columns_and_says_once_what_all_have_in_common(
         row(0.94, "rates.lr0.0007-seed1", "rates.lr0.0007-seed2", against=Difference(-0.0083, 2, 1.0)),
     ]
     whole = text_of(rows, "accuracy", "rates").splitlines()
-    assert whole[0].split() == ["rates.", "accuracy", "to", "the", "best", "test", "training", "memory"]
+    assert whole[0].split() == ["rates.", "accuracy", "from", "the", "best", "test", "training", "memory"]
     assert whole[2].startswith("lr0.0007, 2 seeds  0.9400 ± 0.0100  -0.0083, p 1  ")
     assert whole[3] == "all of them: size 2.0 MiB, parameters 524,930, model bert from scratch"
     assert "rates.lr0.0003-seed1 and 1 more seed " in text_of(rows, "accuracy", None)

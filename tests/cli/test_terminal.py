@@ -13,6 +13,7 @@ import pytest
 from launcher.cli import execute
 from launcher.cli.output import EXIT_NO_READER, rich_text, say, show, show_json, table
 from launcher.cli.progress import PlainBar, show_event
+from launcher.cli.verbs.explain import show_explanation
 from launcher.executors.shared.environment import single_process, split_environment
 from launcher.report.attribution_page import page
 from launcher.runs.events import Notice, Phase
@@ -129,3 +130,15 @@ def test_a_process_of_ours_is_alone_whatever_surrounds_launch() -> None:
     terminal = {"PYTHONOPTIMIZE": "1", "PYTHONIOENCODING": "latin-1"}
     assert single_process(around | ours | terminal) == ours
     assert split_environment(around | ours | terminal).passed == ours
+
+
+def test_an_explanation_without_colours_has_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NO_COLOR on a terminal left the bare words, with nothing of what they do."""
+    words = (Word("not", -0.5, 0), Word("bad", 0.25, 0))
+    explained = Explanation("good", probability=0.9, logit=1.0, masked_logit=0.5, words=words, rest=0.0)
+    monkeypatch.setattr("launcher.cli.output.on_terminal", lambda _stream: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    show_explanation(explained)
+    assert capsys.readouterr().out.splitlines()[1:] == ["-0.5000  not", "+0.2500  bad"]

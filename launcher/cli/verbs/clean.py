@@ -36,11 +36,9 @@ ENDED = tuple(
     "--older-than",
     type=options.Age(),
     metavar="AGE",
-    help="Only runs that nothing happened to for so long: 12h, 30d, 8w.",
+    help="Only runs that were idle for this long: 12h, 30d, 8w.",
 )
-@click.option(
-    "--checkpoints", is_flag=True, help="Delete no more than their checkpoints: models and records stay."
-)
+@click.option("--checkpoints", is_flag=True, help="Delete only checkpoints: models and records stay.")
 @click.option("--yes", is_flag=True, help="Delete without asking.")
 @options.runs_dir
 @options.as_json
@@ -59,11 +57,10 @@ def clean_command(
     runs_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Show runs that failed, or that nothing happened to for long, with their size, and delete them after asking.
+    """Show runs that failed, or were idle for long, with their size, and delete them after asking.
 
-    Beside them stands what killed commands have left of runs that they were making.
-    Runs that are named are shown whatever their state. One that has a job, or may have one, is never deleted, nor what is no run
-    directory of yours; links are not followed.
+    Also lists what killed commands left of unfinished runs. Runs that you name are shown whatever their state. Never deleted
+    are runs that have, or may have, a job, and what is no run directory of yours; links are not followed.
     """
     from launcher.cli.cleaning import begun, leftovers
     from launcher.cli.output import say, show_json

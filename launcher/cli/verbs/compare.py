@@ -27,12 +27,12 @@ LEAST_COLUMNS = 3
 
 @click.command("compare")
 @click.argument("references", nargs=-1, required=True, metavar="RUN RUN ...")
-@click.option("--metric", metavar="NAME", help="Compare by this metric; default: what chose the best models.")
-@click.option("--best", is_flag=True, help="Print the recipe of the best, for launch recipe=FILE.")
 @click.option(
-    "--csv", "as_csv", is_flag=True, help="Print a line for each run, with a sweep's values, as csv."
+    "--metric", metavar="NAME", help="Compare by this metric; default: the one that chose the best models."
 )
-@click.option("--latency", is_flag=True, help="Measure here how long each model takes for one text.")
+@click.option("--best", is_flag=True, help="Print the recipe of the best; launch recipe=FILE trains it.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print one csv line per run, with the values of a sweep.")
+@click.option("--latency", is_flag=True, help="Measure how long each model takes for one text here.")
 @options.runs_dir
 @options.as_json
 @options.examples("""
@@ -52,8 +52,8 @@ def compare_command(
 ) -> None:
     """Quality, training time, latency, memory and size of runs, best first.
 
-    Runs that differ in nothing but their seed stand in one row: mean ± standard deviation. Of a sweep, what each of its
-    keys does to the metric, too.
+    Runs that differ only in their seed share a row: mean ± standard deviation. For a sweep, also what each of its keys does
+    to the metric.
     """
     from dataclasses import asdict
 
@@ -274,7 +274,7 @@ def _columns(rows: Sequence[Comparison], metric: str, sweep: str | None) -> dict
     return {
         "run" if sweep is None else f"{sweep}.": [_short_names(row, sweep) for row in rows],
         metric: [_value(row.best) for row in rows],
-        "to the best": [_difference(row) for row in rows],
+        "from the best": [_difference(row) for row in rows],
         "test": [_value(row.test) for row in rows],
         "latency": [f"{row.latency_ms.mean:.2f} ms" if row.latency_ms else "-" for row in rows],
         "training": [human_seconds(row.train_s.mean) if row.train_s else "-" for row in rows],

@@ -14,16 +14,17 @@ MARK = "# completion of launch"
 
 @click.command("completion")
 @click.argument("shell", required=False, type=click.Choice(["bash", "zsh", "fish"]))
-@click.option("--print", "prints", is_flag=True, help="Print the shell's lines; write nothing.")
+@click.option("--print", "prints", is_flag=True, help="Print the lines for the shell; write nothing.")
 @options.examples("""
     launch completion
     launch completion zsh
     launch completion bash --print
 """)
 def completion_command(shell: str | None, prints: bool) -> None:
-    """Let the shell complete verbs, keys, values, recipes and run ids; says what it writes. Default: the shell of SHELL.
+    """Set up completion of verbs, keys, values, recipes and run ids. Default: the shell in SHELL.
 
-    It writes one file below XDG_DATA_HOME, and a line in ~/.bashrc or ~/.zshrc that reads it; fish reads its own directory.
+    Writes one file below XDG_DATA_HOME and a line in ~/.bashrc or ~/.zshrc that reads it (fish reads its own directory), and
+    names both.
     """
     from launcher.cli.completion import SHELLS, source
     from launcher.cli.output import say, show

@@ -40,9 +40,9 @@ LEVELS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 def data_command(
     assignments: tuple[str, ...], step: int | None, runs_dir: Path | None, as_json: bool
 ) -> None:
-    """Examine the data of a recipe: splits, labels, lengths, and what is doubtful, with places and what to do.
+    """Examine the data of a recipe: splits, labels, lengths, and what is doubtful, where, and what to do.
 
-    With --step, of a run: the examples of that step, in the order of their batch.
+    --step N RUN shows the examples of that step of a run, in the order of the batch.
     """
     if step is not None:
         _show_step(_only_run(assignments), step, runs_dir, as_json=as_json)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     launch diagnose smoke-20260131
 """)
 def diagnose_command(reference: str, runs_dir: Path | None, as_json: bool) -> None:
-    """Over- and underfitting, unstable or unfinished training: what is seen, the figures behind it, the keys to try."""
+    """Over- and underfitting, unstable or unfinished training: what shows it, the figures, the keys to try."""
     from dataclasses import asdict
 
     from launcher.cli.output import say, show, show_json

@@ -18,18 +18,21 @@ from launcher.errors import EXIT_FAILED, EXIT_OK
     "--engine",
     "engine",
     is_flag=True,
-    help="try the engine instead: each model family, packed, padded and compiled",
+    help="Try the engine instead: each model family, packed, padded and compiled.",
 )
 @click.option(
-    "--cluster", "cluster", is_flag=True, help="look at all nodes of the cluster instead, by a job of its own"
+    "--cluster",
+    "cluster",
+    is_flag=True,
+    help="Check all nodes of the cluster instead, with a job of its own.",
 )
 @click.option(
     "--profile",
     metavar="NAME|PATH",
     envvar="LAUNCH_CLUSTER",
-    help="with --cluster, whose nodes; default LAUNCH_CLUSTER",
+    help="With --cluster: the profile; default LAUNCH_CLUSTER.",
 )
-@click.option("--nodes", metavar="LIST", help="with --cluster, only these: node[1-4],gpu7")
+@click.option("--nodes", metavar="LIST", help="With --cluster: only these, such as node[1-4],gpu7.")
 @options.as_json
 @options.examples("""
     launch doctor
@@ -48,11 +51,11 @@ def doctor_command(
 ) -> int:
     """Check this machine or cluster: Python, packages, GPUs, Slurm, disks, caches, W&B, compiler.
 
-    With --engine, train a step of a tiny encoder of each model family in every way that is known, and say whether the ways
-    agree and how fast they are here. Exit code 1 when something that every run needs is broken, or a way computes wrongly.
+    --engine trains a step of a tiny encoder of each model family in every known way, and says whether the ways agree and how
+    fast they are here. Exit code 1: something that every run needs is broken, or a way computes wrongly.
 
-    With --cluster, look at every node that is free now as a job does before it trains, in a job of a minute of which nothing
-    stays; nodes that are busy, down or drained are named. Exit code 1 when a node fails, or none could be looked at.
+    --cluster checks every free node as a job does before it trains, with a one-minute job that leaves nothing behind, and
+    lists nodes that are busy, down or drained. Exit code 1: a node failed, or none could be checked.
     """
     if cluster and not engine:
         return _look_at_cluster(options.resolve_runs_dir(runs_dir), profile, nodes, as_json=as_json)

@@ -28,9 +28,9 @@ STEPS = 12
     default="stop",
     show_default=True,
     metavar="NAME[,NAME ...]",
-    help="What is done to runs: stop, kill (a rank), hang (it is halted), node (all that trains on one is killed; on Slurm it is "
-    "taken down, too, where that may be done and nobody else uses it), disk (takes no more), world (goes on with other ranks: "
-    "losses must stay near).",
+    help="What to do to the runs: stop, kill (a rank), hang (halt a rank), node (kill all that trains on one; on Slurm also take "
+    "it down, if that is permitted and nobody else uses it), disk (accepts no more data), world (go on with other ranks: losses "
+    "must stay close).",
 )
 @click.option("--kill", is_flag=True, help="The same as --faults stop,kill.")
 @click.option(
@@ -38,12 +38,12 @@ STEPS = 12
     type=click.IntRange(min=4),
     default=STEPS,
     show_default=True,
-    help="Optimizer steps of each run; more where they are too quick to be interrupted.",
+    help="Optimizer steps of each run; more if they are too quick to be interrupted.",
 )
 @click.option(
     "--plant",
     is_flag=True,
-    help="Change one bit of the checkpoint from which each run goes on: the drill must fail and name it.",
+    help="Change one bit of the checkpoint that each run resumes from: the drill must fail and name it.",
 )
 @click.option(
     "--output",
@@ -53,7 +53,7 @@ STEPS = 12
     help="Where to write drill.json and drill.html; default here.",
 )
 @click.option(
-    "--keep", is_flag=True, help="Keep the drill's runs; without it only those of a drill that failed stay."
+    "--keep", is_flag=True, help="Keep the drill's runs; by default only those of a failed drill stay."
 )
 @options.as_json
 @options.examples("""
@@ -74,8 +74,8 @@ def drill_command(
 ) -> int:
     """Prove that stopping and resuming change nothing: every loss and every tensor, bit for bit.
 
-    Runs the recipe undisturbed; then once for each fault, which is done to it for real half-way, after which it is
-    resumed; and compares them. Names the first step and the first tensor that differ. Writes drill.json and a page.
+    Trains the recipe undisturbed, then once per fault: the fault really happens half-way, the run resumes, and the two are
+    compared. Names the first step and the first tensor that differ. Writes drill.json and drill.html.
     """
     from launcher.cli.drill_runs import DrillRuns
     from launcher.cli.output import show, show_json

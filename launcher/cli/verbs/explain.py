@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     help="A text; twice for a pair.",
 )
 @click.option("--label", metavar="LABEL", help="Explain this label; default: the one predicted.")
-@click.option("--html", metavar="FILE", type=options.GivenPath(), help="Write a page that shows it.")
+@click.option("--html", metavar="FILE", type=options.GivenPath(), help="Write an HTML page that shows it.")
 @options.runs_dir
 @options.as_json
 @options.examples("""
     launch explain smoke-20260131 --text "The coffee was far from dreadful!"
-    launch explain smoke-20260131 --text "a sentence of yours" --label negative --html why.html
+    launch explain smoke-20260131 --text "Not bad" --label negative --html w.html
 """)
 def explain_command(
     reference: str,
@@ -43,7 +43,7 @@ def explain_command(
     runs_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Which words speak for and against a prediction: integrated gradients, added up by word."""
+    """Which words speak for and against a prediction (integrated gradients, added up by word)."""
     from launcher import tasks
     from launcher.cli.file_arguments import check_writable
     from launcher.cli.output import say, show_json
@@ -74,7 +74,7 @@ def explain_command(
         show_json(tree_of(result))
     elif html is None:
         for explanation in result.explanations:
-            _show(explanation)
+            show_explanation(explanation)
 
 
 def _refuse_unknown(label: str, run: RunDir, recipe: Recipe) -> None:
@@ -92,14 +92,16 @@ def _refuse_unknown(label: str, run: RunDir, recipe: Recipe) -> None:
         raise UserError("no such label", None, "--label", label, choices(label, names))
 
 
-def _show(explanation: Explanation) -> None:
-    """Words in colour on a terminal; elsewhere a word and its score on each line."""
+def show_explanation(explanation: Explanation) -> None:
+    """Words in colour on a terminal; elsewhere, or where NO_COLOR is set, a word and its score on each line."""
+    import os
+
     from launcher.cli.output import on_terminal, show
     from launcher.report.attribution_page import headline
 
     show(headline(explanation))
     words = explanation.words
-    if on_terminal("stdout"):
+    if on_terminal("stdout") and not os.environ.get("NO_COLOR"):
         _show_coloured(words)
         return
     for word in words:

@@ -19,7 +19,7 @@ STDOUT = "-"
 @click.command("init")
 @click.argument("words", nargs=-1, metavar="DATA ... [key=value ...]")
 @click.option(
-    "--cluster", is_flag=True, help="Make a profile of the cluster instead, by asking its scheduler."
+    "--cluster", is_flag=True, help="Write a profile of the cluster instead, by asking its scheduler."
 )
 @click.option(
     "--from-trainer",
@@ -29,14 +29,14 @@ STDOUT = "-"
     type=options.GivenPath(path_type=Path),
     help="Take over TrainingArguments (json), a script (.py, not executed) or accelerate's config (.yaml).",
 )
-@click.option("--no-job", is_flag=True, help="With --cluster: don't try the profile by a job of a minute.")
+@click.option("--no-job", is_flag=True, help="With --cluster: don't try the profile with a one-minute job.")
 @click.option(
     "--output",
     metavar="FILE",
     type=options.GivenPath(),
-    help="Where the file goes; - is stdout. Default: NAME.yaml, here.",
+    help="Where to write it; - is stdout. Default: NAME.yaml, here.",
 )
-@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @options.as_json
 @options.examples("""
     launch init reviews.csv
@@ -54,15 +54,15 @@ def init_command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make a recipe from data: files, or a folder of them. It trains without editing.
+    """Write a recipe for data: files, or a folder of them. It trains without editing.
 
-    Task, columns, labels, lengths, split, batch and a model for the language are guessed; the recipe says of each value
-    why it has it. A key=value decides for yourself, such as task=ordinal or data.label=stars.
+    Task, columns, labels, lengths, split, batch and a model for the language are guessed; a comment above each value gives the
+    reason. State what you know as key=value, such as task=ordinal or data.label=stars.
 
-    With --from-trainer a recipe has the settings of another tool, and it is said of each what became of it.
+    --from-trainer takes over the settings of another tool, and lists what became of each.
 
-    With --cluster a profile is made, from what the scheduler says of partitions, GPUs, limits and accounts, and tried by a
-    job of a minute.
+    --cluster writes a profile instead, from what the scheduler says about partitions, GPUs, limits and accounts, and tries it
+    with a one-minute job.
     """
     paths = [Path(word) for word in words if "=" not in word or Path(word).exists()]
     assignments = [word for word in words if Path(word) not in paths]

@@ -41,7 +41,7 @@ def plan_command(
     ds_config: bool,
     as_json: bool,
 ) -> None:
-    """Show what run would do: ranks, batches, steps, memory, traffic, and the very files it would execute."""
+    """Show what run would do: ranks, batches, steps, memory, traffic, and the files it would execute."""
     from launcher.cli.output import say, show, show_json
     from launcher.cli.plan_table import plan_lines
     from launcher.planning.prepare import prepare
@@ -90,14 +90,14 @@ def _write_out(directory: Path, prepared: Prepared) -> None:
     launch recipe=smoke
     launch recipe=smoke seeds=3
     launch run recipe=roberta-cls nodes=4 train.lr=1e-5 --follow
-    launch recipe=bert-cls data.train=train.csv data.text=sentence data.label=label
+    launch recipe=bert-cls data.train=train.csv data.text=sentence
 """)
 def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bool, as_json: bool) -> int:
-    """Train a recipe: here (executor=local), or on Slurm where sbatch is on PATH.
+    """Train a recipe, here (executor=local) or on Slurm (the default if sbatch is on PATH).
 
     Prints the run's id on stdout. Ctrl-C on a local run saves and stops it, a second one kills it.
-    Exit code 0: done; 1: the run failed; 2: a mistake in what was asked; 75: stopped and resumable.
-    With seeds=N it is a sweep over the seeds 1 to N.
+    Exit code 0: done; 1: the run failed; 2: a mistake in the command or recipe;
+    75: stopped and resumable. seeds=N trains a sweep over the seeds 1 to N.
     """
     from launcher.cli.attached import Session
     from launcher.cli.output import before_the_start, say
@@ -149,7 +149,7 @@ def _go_on(run: RunDir, *, follow: bool, as_json: bool) -> int:
 @options.run_or_sweep
 @click.argument("words", nargs=-1, metavar="[nodes=N] [gpus=N] [time=T]")
 @click.option(
-    "--accept-changes", is_flag=True, help="Go on although plan.json or recipe.yaml was changed by hand."
+    "--accept-changes", is_flag=True, help="Go on although plan.json or recipe.yaml was edited by hand."
 )
 @click.option("--follow", is_flag=True, help="Stream a submitted run; local runs always stream.")
 @options.runs_dir
@@ -169,9 +169,8 @@ def resume_command(
 ) -> int:
     """Continue a run that was stopped, killed or failed: the same files, as a new attempt.
 
-    With nodes or gpus on another number of ranks (not with zero.offload=nvme): the same batches, though not the same last digits.
-    With time its jobs ask for so much from now on.
-    Of a sweep, whatever is missing, as many trials at a time as its command said.
+    nodes=N and gpus=N change the number of ranks (not with zero.offload=nvme): batches stay the same, but not the last digits
+    of losses. time=T is the time limit of its jobs from now on. For a sweep: start what is missing, as many at a time as before.
     """
     from launcher.cli.attached import Session
     from launcher.runs.finding import find

@@ -25,16 +25,16 @@ PRINTED_TOGETHER = 1000
 
 @click.command("logs")
 @options.only_argument("RUN")
-@click.option("-f", "--follow", is_flag=True, help="Go on showing lines until the run has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Keep showing new lines until the run has ended.")
 @click.option(
     "-n",
     "--tail",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Of what is written, only the last N lines of each source.",
+    help="Start with only the last N lines of each source.",
 )
 @click.option(
-    "--rank", type=click.IntRange(min=0), help="Only this rank, without the names before its lines."
+    "--rank", type=click.IntRange(min=0), help="Only this rank, without source names before the lines."
 )
 @options.runs_dir
 @options.as_json
@@ -46,9 +46,9 @@ PRINTED_TOGETHER = 1000
 def logs_command(
     reference: str, follow: bool, tail: int | None, rank: int | None, runs_dir: Path | None, as_json: bool
 ) -> None:
-    """Logs of a run: what its job, its training and all ranks say, each line after its source's name; or of one rank.
+    """Logs of a run: of its job, its training and all ranks, each line after the name of its source; or of one rank.
 
-    -f takes up a run that goes on, also one that was started from a terminal that is closed.
+    -f also follows a run whose terminal was closed.
     """
     from launcher.cli.output import say, show, show_json
     from launcher.errors import UserError

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     launch eval smoke-20260131 test.csv
     launch eval smoke-20260131 test.csv --output looked-at
     launch eval smoke-20260131 other.csv data.text=review data.label=stars
-    launch eval smoke-20260131               the run's own validation and test data
+    launch eval smoke-20260131            its own validation and test data
 """)
 def eval_command(
     reference: str, given: tuple[str, ...], output: str | None, runs_dir: Path | None, as_json: bool
 ) -> None:
-    """Metrics of a run's best model on DATA, a file like those it was trained on; data.* keys say what is otherwise."""
+    """Metrics of a run's best model on DATA, a file like its training data; data.* keys state what differs."""
     from launcher.cli.output import show, show_json
     from launcher.cli.summary import metrics_text
     from launcher.cli.train_process import run_verb
@@ -97,7 +97,7 @@ def _evaluate_into(directory: Path, command: list[str], as_json: bool) -> None:
     type=options.Text(),
     multiple=True,
     metavar="TEXT",
-    help="A text to predict; twice for a pair.",
+    help="A text to predict; twice for a pair, again for more.",
 )
 @click.option(
     "--output",
@@ -110,19 +110,19 @@ def _evaluate_into(directory: Path, command: list[str], as_json: bool) -> None:
     "--negatives",
     type=click.IntRange(min=1),
     metavar="K",
-    help="Take FILE for a corpus, and find K hard negatives in it for each query of the run's training data; "
+    help="Search FILE, a corpus, for K hard negatives of each query of the run's training data; "
     "default output: FILE.negatives.csv.",
 )
 @click.option(
     "--margin",
     type=click.FloatRange(min=0, max=1),
     metavar="M",
-    help="With --negatives: none that scores higher than M below the positive, which may be a positive too.",
+    help="With --negatives: skip what scores less than M below the positive; it may be a positive, too.",
 )
 @click.option(
     "--labelled",
     is_flag=True,
-    help="With --negatives: a row for each document with its label, as ranking is trained on.",
+    help="With --negatives: one row per document with its label, to train ranking on.",
 )
 @options.runs_dir
 @options.as_json
@@ -143,7 +143,7 @@ def predict_command(
     runs_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Predictions of a run's best model for each row of FILE, or for the text given."""
+    """Predictions of a run's best model for each row of FILE, or for --text."""
     from launcher import tasks
     from launcher.cli.negatives import Asked, find_negatives
     from launcher.cli.output import show_json
@@ -202,10 +202,10 @@ def _show_predictions(run: Path, result: Predictions) -> None:
 @click.command("export")
 @options.run_argument
 @click.option(
-    "--output", metavar="DIR", type=options.GivenPath(), help="Directory to make; default RUN-model."
+    "--output", metavar="DIR", type=options.GivenPath(), help="Directory to write; default RUN-model."
 )
 @click.option("--onnx", is_flag=True, help="Add model.onnx, compared with PyTorch on the validation data.")
-@click.option("--int8", is_flag=True, help="Add model.int8.onnx too, with weights of 8 bits.")
+@click.option("--int8", is_flag=True, help="Also add model.int8.onnx, with 8-bit weights.")
 @options.runs_dir
 @options.as_json
 @options.examples("""
@@ -217,8 +217,8 @@ def export_command(
 ) -> None:
     """A plain Hugging Face directory of the best model, adapters merged, with a model card.
 
-    The card (README.md) has the metrics, with their spread where other seeds lie beside the run, how it was made, and
-    Python that uses it without launch.
+    The card (README.md) has the metrics (with their spread, if the same recipe ran with other seeds), how the model was
+    made, and Python that uses it without launch.
     """
     from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command("push")
 @options.run_argument
 @click.argument("repo", required=False, metavar="[REPO]")
-@click.option("--public", is_flag=True, help="Let everybody see it; without it a new repository is private.")
+@click.option("--public", is_flag=True, help="Make it public; without this a new repository is private.")
 @click.option("--yes", is_flag=True, help="Upload without asking.")
 @options.runs_dir
 @options.as_json
@@ -30,8 +30,8 @@ def push_command(
 ) -> None:
     """Show what of a completed run's model would be uploaded to the hub, and upload it after asking.
 
-    REPO is OWNER/NAME; without it, the run's id under your own name. The token is that of `hf auth login` or HF_TOKEN, the hub
-    that of HF_ENDPOINT.
+    REPO is OWNER/NAME; default: the run's id under your own name. The token comes from `hf auth login` or HF_TOKEN;
+    HF_ENDPOINT names another hub.
     """
     from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb

@@ -36,8 +36,8 @@ FEW = 6
 def recipes_command(words: tuple[str, ...], runs_dir: Path | None, as_json: bool) -> None:
     """List the recipes; show one resolved; explain a key; print the JSON Schema of recipes or profiles.
 
-    With a value stands its origin: a line of a file, `cluster`, `environment`, `override` or `default`. A key is explained
-    with the recipes that set it, or its value in a recipe or a run; a part of a key's name explains all that have it.
+    show prints each value with its origin: a line of a file, `cluster`, `environment`, `override` or `default`. explain says what
+    a key means, and which recipes set it or what a recipe or run has; a part of a name explains every key that contains it.
     """
     match words:
         case ():

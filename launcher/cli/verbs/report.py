@@ -42,7 +42,7 @@ def report_command(
 ) -> None:
     """One HTML file about a run, a sweep, or several side by side: figures, curves, classes, mistakes, attempts, recipe.
 
-    It fetches nothing, so that it can be mailed, printed and kept.
+    It loads nothing from elsewhere: mail it, print it, keep it.
     """
     from launcher import __version__
     from launcher.cli.file_arguments import check_writable

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--accept-differences",
     is_flag=True,
-    help="Run although versions, code, data or machine are others, and see how far apart the results are.",
+    help="Run although versions, code, data or machine differ, and see how far apart the results are.",
 )
 @options.runs_dir
 @options.as_json
@@ -35,8 +35,8 @@ def reproduce_command(
 ) -> int:
     """Train a completed run again from its frozen recipe, with its code, and compare losses, metrics and weights.
 
-    Code that is not the present one is laid out from its commit and its recorded patch. Where versions, data or the plan
-    can't be what they were, that is said and nothing starts. Exit code 0: the same to the last bit.
+    If the code has changed since, the recorded commit and patch are used. Nothing starts if versions, data or the plan can't
+    be what they were. Exit code 0: the same to the last bit.
     """
     from launcher.cli.output import say, show_json
     from launcher.cli.reproduction import perform, reproduction

@@ -34,7 +34,7 @@ STATES = (
     "--since",
     type=options.Age(),
     metavar="AGE",
-    help="Only runs that something happened to since: 30min, 12h, 2d, 4w.",
+    help="Only runs active in the last 30min, 12h, 2d, 4w, ...",
 )
 @options.runs_dir
 @options.as_json
@@ -53,7 +53,7 @@ def status_command(
 ) -> None:
     """The runs, newest first; or one run: state, step, speed, metrics, time left, what went wrong, what to do next.
 
-    Of a sweep, a line for each trial.
+    For a sweep, one line per trial.
     """
     from launcher.cli.many_runs import show_status
     from launcher.cli.output import say, show, show_json
@@ -113,7 +113,7 @@ def _show_runs(directory: Path, states: Sequence[str], since_s: float | None, as
 def stop_command(reference: str, wait: bool, runs_dir: Path | None, as_json: bool) -> None:
     """Save the state of a run at the end of its current step, then stop it; launch resume continues it.
 
-    Of a sweep, all trials; those that wait are not started.
+    For a sweep, all trials; those still waiting are not started.
     """
     if (sweep := options.sweep_meant(reference, options.resolve_runs_dir(runs_dir))) is not None:
         from launcher.cli.many_runs import end_trials

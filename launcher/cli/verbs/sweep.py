@@ -16,37 +16,37 @@ if TYPE_CHECKING:
 
 @click.command("sweep")
 @options.assignments
-@click.option(
-    "--plan", "plan_only", is_flag=True, help="Show every trial and what all of them take; start nothing."
-)
+@click.option("--plan", "plan_only", is_flag=True, help="Show every trial and the total time; start nothing.")
 @click.option(
     "--parallel",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Most trials at the same time; default: one on this machine, what there is room for on a cluster.",
+    help="Most trials at the same time; default: one on this machine, as many as there is room for on a cluster.",
 )
 @click.option(
     "--pack",
     metavar="N|auto",
-    help="Trials that share a GPU, or a node's cores where there is none; auto: as many as fit.",
+    help="Trials that share one GPU (or one node without GPUs); auto: as many as fit.",
 )
 @click.option(
-    "--name", metavar="NAME", help="Name of the sweep; default: the recipe's name and what is fixed in it."
+    "--name",
+    metavar="NAME",
+    help="Name of the sweep; default: made from the recipe's name and the fixed values.",
 )
-@click.option("--prune", is_flag=True, help="Cancel and take off the list what this command no longer names.")
+@click.option("--prune", is_flag=True, help="Cancel and remove trials that this command no longer includes.")
 @click.option(
     "--search",
     "method",
     type=click.Choice(["random", "tpe", "halving"]),
     help="Draw --trials N points from ranges such as train.lr=1e-6..1e-4:log instead of training a grid.",
 )
-@click.option("--trials", type=int, metavar="N", help="How many points a search draws in all.")
+@click.option("--trials", type=int, metavar="N", help="Number of points to draw.")
 @options.loss_file
 @options.as_json
 @options.examples("""
     launch sweep recipe=roberta-cls train.lr=1e-5,2e-5,5e-5 seed=1..5 --plan
     launch sweep recipe=smoke train.lr=3e-4,1e-3 seed=1..3 --parallel 2
-    launch sweep recipe=roberta-cls train.lr=1e-6..1e-4:log train.warmup=0,0.1 --search tpe --trials 20
+    launch sweep recipe=smoke train.lr=1e-5..1e-2:log --search tpe --trials 20
     launch compare SWEEP
 """)
 def sweep_command(
@@ -63,9 +63,9 @@ def sweep_command(
 ) -> int:
     """Train a grid: every combination of the values of keys that have several, such as train.lr=1e-5,2e-5 or seed=1..5.
 
-    Or search: random draws points, halving also stops the worse of them at their evaluations, tpe learns from results.
-    Each trial is a run like any other. The same command again goes on with what is missing, a value more adds its trials.
-    Ctrl-C saves and stops what is running here, a second one kills it; trials on a cluster go on by themselves.
+    With --search: random draws points, halving also stops the worse ones early, tpe learns from the results so far.
+    Each trial is a run like any other. The same command again trains what is missing; one more value adds its trials.
+    Ctrl-C saves and stops what is running here, a second one kills it; trials on a cluster go on.
     """
     from launcher.cli.output import show, show_json
     from launcher.cli.sweep_plan import plan_document, plan_text

@@ -23,14 +23,14 @@ AT_ONCE = 2
 @click.command("sync")
 @click.argument("references", nargs=-1, metavar="[RUN | SWEEP ...]")
 @click.option(
-    "--follow", "-f", is_flag=True, help="Send what comes too, until the run has ended; Ctrl-C leaves it."
+    "--follow", "-f", is_flag=True, help="Keep sending until the run has ended; Ctrl-C ends only the sending."
 )
 @click.option(
     "--to",
     type=click.Choice(["wandb", "tensorboard", "mlflow"]),
     default="wandb",
     show_default=True,
-    help="tensorboard: files in the run's directory; mlflow: the server of MLFLOW_TRACKING_URI.",
+    help="tensorboard: files in the run's directory; mlflow: the server named by MLFLOW_TRACKING_URI.",
 )
 @click.option("--workspace", is_flag=True, help="Lay out panels in the run's project at W&B instead.")
 @options.runs_dir
@@ -49,10 +49,10 @@ def sync_command(
     runs_dir: Path | None,
     as_json: bool,
 ) -> int:
-    """Bring the records of runs to W&B, TensorBoard or MLflow: what was offline, each step once.
+    """Send what runs recorded to W&B, TensorBoard or MLflow, each step once.
 
-    From any machine that sees the runs' directory, such as a login node, also while they train. Without RUN: all runs
-    that W&B has not whole.
+    Works on any machine that sees the runs' directory, such as a login node, also while they train. Without RUN: all runs
+    of which W&B lacks something.
     """
     from launcher.cli.output import say, show, show_json
     from launcher.cli.train_process import run_many

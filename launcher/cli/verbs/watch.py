@@ -22,7 +22,7 @@ NEWEST = 30
 @click.command("watch")
 @click.argument("references", nargs=-1, metavar="[RUN | SWEEP ...]")
 @click.option(
-    "--wandb", "as_wandb", is_flag=True, help="Hand over to wandb leet, W&B's own view of one run's files."
+    "--wandb", "as_wandb", is_flag=True, help="Open wandb leet, W&B's own view of one run's files, instead."
 )
 @options.runs_dir
 @options.examples("""
@@ -32,10 +32,10 @@ NEWEST = 30
     launch watch smoke-20260131 --wandb
 """)
 def watch_command(references: tuple[str, ...], as_wandb: bool, runs_dir: Path | None) -> None:
-    """Runs as they train: state, step, speed, time left, curves, nodes and the queue's word; several side by side.
+    """Follow runs live: state, step, speed, time left, curves, nodes and the queue's reason; several side by side.
 
-    Without a name the newest runs. s stops the chosen run, r resumes it, l opens its logs, c draws another curve, q quits,
-    which stops nothing. Needs the extra `watch`.
+    Without a name: the newest runs. Keys: s stops the chosen run, r resumes it, l shows its logs, c the next curve; q quits and
+    leaves the runs alone. Needs the extra `watch`.
     """
     directory = options.resolve_runs_dir(runs_dir)
     if as_wandb:
