@@ -112,7 +112,7 @@ def make_job(
         events.notice(padding)
     plan = _as_far_as_can_be(plan, built, ranks, events)
     plan, collate = choose_engine(
-        run, attempt, plan, ranks, events, built, task, tokenizer, collate, dataset.train
+        run, attempt, plan, ranks, events, stop, built, task, tokenizer, collate, dataset.train
     )
     _compile(plan, built, events)
     strategy = make_strategy(plan, run, ranks, built.model)

@@ -5,6 +5,7 @@ Rank 0 looks up what is known and decides, so that all ranks do the same; where 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from launcher.engine.cache import keep_finding, read_finding
 from launcher.engine.choice import LEAST_PASSES, Wish, choose, is_worth_probing
 from launcher.engine.findings import Finding, Part, Taken
 from launcher.engine.machine import cpu_name
+from launcher.errors import RunStopped
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
@@ -29,6 +31,7 @@ from launcher.train.probe.probe import Plans, probe
 from launcher.train.probe.subject import Subject
 from launcher.train.process.events import Events
 from launcher.train.process.ranks import Ranks
+from launcher.train.process.stop_requests import never
 
 VERSIONS = ("torch", "transformers", "peft")
 OWN_CODE = ("packed", "model", "compat", "tasks", "step", "probe")
@@ -49,7 +52,10 @@ class Question:
 
 
 def agree(run: RunDir, attempt: AttemptDir, ranks: Ranks, events: Events, question: Question) -> Taken:
-    """The way of this attempt, the same on all ranks; every rank must call it. It is noted down, and told where it matters."""
+    """The way of this attempt, the same on all ranks; every rank must call it. It is noted down, and told where it matters.
+
+    Raises RunStopped on every rank where any of them was asked to stop meanwhile.
+    """
     known = ranks.broadcast(_known(run, attempt, question) if ranks.is_main else None)
     if known is not None:
         taken = make(Taken, known, "what rank 0 knows")
@@ -57,8 +63,12 @@ def agree(run: RunDir, attempt: AttemptDir, ranks: Ranks, events: Events, questi
         return taken
     events.phase("trying the engine")
     subject = question.subject()
-    own = probe(subject, question.key, question.plans)
-    question.learn(subject, own)
+    own = None
+    with contextlib.suppress(RunStopped):
+        own = probe(subject, question.key, question.plans)
+    if ranks.any(own is None) or own is None:
+        raise RunStopped("stopped before the training began")
+    question.learn(replace(subject, stop=never), own)  # in which ranks wait for each other
     everyone = ranks.gather(tree_of(own))
     decided = None
     if everyone is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ def choose_engine(
     plan: Plan,
     ranks: Ranks,
     events: Events,
+    stop: Callable[[], bool],
     built: BuiltModel,
     task: Task,
     tokenizer: Any,
@@ -53,7 +55,7 @@ def choose_engine(
 
     def subject() -> Subject:
         model, split = built.model.to(ranks.device), _tried(plan, train, ranks.device)
-        return Subject(model, built.base, task, packed, padded, split, plan.precision, ranks.device)
+        return Subject(model, built.base, task, packed, padded, split, plan.precision, ranks.device, stop)
 
     question = Question(
         _wish(plan, packed is not None, len(train)),

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 
 from launcher.engine.findings import Changed, Finding, Layout, Of, Part, Timing
+from launcher.errors import RunStopped
 from launcher.train.probe.kernels import Tried, pass_over
 from launcher.train.probe.layouts import layout_parts
 from launcher.train.probe.masks import dropout_parts
@@ -37,7 +38,10 @@ class Plans:
 
 
 def probe(subject: Subject, key: Mapping[str, str], plans: Plans = Plans()) -> Finding:
-    """Try every part, and time each way that is right. Nothing of the model, its generators or gradients changes."""
+    """Try every part, and time each way that is right. Nothing of the model, its generators or gradients changes.
+
+    Raises RunStopped as soon as the subject is to stop.
+    """
     started = time.perf_counter()
     with leaving_no_trace(subject.model, subject.device):
         few = subject.first(TRIED_EXAMPLES)
@@ -57,6 +61,8 @@ def _guarded(name: str, of: Of, parts: Callable[[], Iterator[Part]]) -> Iterator
     """The parts, and in place of what raises, that it does."""
     try:
         yield from parts()
+    except RunStopped:
+        raise
     except Exception as error:  # noqa: BLE001  (whatever it is, a training would meet it too)
         lines = str(error).splitlines() or [""]
         yield Part(name, of, "wrong", f"raises {type(error).__name__}: {lines[0][:200]}")
@@ -65,6 +71,8 @@ def _guarded(name: str, of: Of, parts: Callable[[], Iterator[Part]]) -> Iterator
 def _kernels(subject: Subject, kernels: Changed, trial: Trial) -> tuple[list[Part], list[Timing]]:
     try:
         tried = trial(subject)
+    except RunStopped:
+        raise
     except Exception as error:  # noqa: BLE001  as above
         lines = str(error).splitlines() or [""]
         text = f"raises {type(error).__name__}: {lines[0][:200]}"
@@ -77,6 +85,8 @@ def _times(subject: Subject) -> tuple[list[Part], list[Timing]]:
     layouts: Sequence[Layout] = ("padded",) if subject.packed is None else ("packed", "padded")
     try:
         found = take_turns({name: partial(pass_over, subject, name) for name in layouts}, subject.device)
+    except RunStopped:
+        raise
     except Exception as error:  # noqa: BLE001  as above
         return [Part("times", "times", "wrong", f"raises {type(error).__name__}")], []
     parts = list(honesty(found, least_seconds(subject)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from launcher.engine.findings import Layout
+from launcher.errors import RunStopped
 from launcher.train.model.precision import autocast
 from launcher.train.packed.collate import PaddedCollate
 from launcher.train.packed.packing import PackedCollate
+from launcher.train.process.stop_requests import never
 from launcher.train.tasks import MicroBatch, Task
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.gather import Indices, gather
@@ -37,6 +39,8 @@ class Subject:
     """The examples alone, in memory."""
     precision: str
     device: torch.device
+    stop: Callable[[], bool] = never
+    """Whether somebody has asked for the end: looked at before each computation."""
 
     @property
     def examples(self) -> Indices:
@@ -48,7 +52,9 @@ class Subject:
         return "padded" if self.packed is None else "packed"
 
     def batch(self, layout: str, examples: Indices | None = None) -> MicroBatch:
-        """These examples, or all, as a micro-batch."""
+        """These examples, or all, as a micro-batch. Raises RunStopped where somebody has asked for the end."""
+        if self.stop():
+            raise RunStopped("stopped while the engine was being tried")
         collate = self.packed if layout == "packed" else self.padded
         assert collate is not None
         return collate(self.split, self.examples if examples is None else examples)

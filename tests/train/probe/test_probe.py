@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 
+from launcher.errors import RunStopped
 from launcher.train.probe import probe
+from launcher.train.probe.families import tiny_subject
 from launcher.train.probe.subject import exact_products
 from launcher.train.probe.timing import seconds_of
 
@@ -29,3 +32,19 @@ def test_what_is_compared_in_fp32_on_a_gpu_is_not_rounded_before() -> None:
     with exact_products(torch.device("cuda")):
         assert (products.allow_tf32, convolutions.allow_tf32) == (False, False)
     assert (products.allow_tf32, convolutions.allow_tf32) == before
+
+
+@pytest.mark.parametrize("computations", [0, 1, 10, 20])
+def test_a_stop_is_heard_between_two_computations(computations: int) -> None:
+    """Wherever it comes: neither what raises nor what is timed may swallow it."""
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > computations
+
+    subject = replace(tiny_subject("bert", "fp32", torch.device("cpu")), stop=stop)
+    with pytest.raises(RunStopped):
+        probe.probe(subject, {})
+    assert asked == computations + 1
