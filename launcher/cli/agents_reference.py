@@ -17,12 +17,12 @@ SUMMARY = (
     "by one command: `launch recipe=NAME key=value ...`."
 )
 PAGES = {
-    "agents": "what a coding agent has to know",
+    "agents": "what a coding agent needs to know",
     "tutorial": "from nothing to a sweep on four nodes and its report",
     "start": "a first recipe from data or another tool, a profile from a cluster, completion",
     "tasks": "the ten tasks, the data each reads, its metrics and an example",
-    "embeddings": "vectors of texts for search and likeness: data, losses, metrics, use",
-    "data": "files, cuts, cleaning, altered copies, the data doctor",
+    "embeddings": "vectors of texts for search and similarity: data, losses, metrics, use",
+    "data": "files, splits, cleaning, augmentation, the data doctor",
     "techniques": "optimizers, schedules, losses, regularisation, heads, freezing, LoRA",
     "cluster": "profiles, containers, nodes without internet, what differs between sites",
     "sweeps": "many runs planned together",
@@ -30,9 +30,9 @@ PAGES = {
     "tracking": "metrics, Weights & Biases, TensorBoard, MLflow",
     "after-training": "comparing runs, starting from one, advice, explanations, smaller models",
     "troubleshooting": "what to do, by symptom",
-    "families": "which encoders can be trained, and what is done with each",
-    "health": "nodes that are bad, ranks that stand still or are slow",
-    "failures": "classes of failures, and what follows by itself",
+    "families": "which encoders can be trained, and what works with each",
+    "health": "bad nodes, ranks that hang or are slow",
+    "failures": "classes of failures, and what happens by itself",
     "keys": "every key of a recipe and of a cluster profile",
     "cli": "every verb and flag",
     "json": "what --json prints",
@@ -44,7 +44,7 @@ PAGE = """\
 # For coding agents
 
 Made by `make docs` from the verbs, the tasks and the schema; don't edit it by hand. What a program, or a person in a
-hurry, has to know to use `launch` without trying. [llms.txt](llms.txt) lists the other pages.
+hurry, needs to know to use `launch`. [llms.txt](llms.txt) lists the other pages.
 
 ## The way
 ```
@@ -56,37 +56,35 @@ launch status first --json
 launch eval first test.csv --json
 launch predict first --text "a sentence" --json
 ```
-1. **A recipe**: `launch init` makes one from data, with the reason for each value; `launch recipes` lists those that
-   are shipped. Never copy a recipe to change a key: every key can be overridden on the command line by its whole
-   name.
-2. **Plan before running**: `launch plan` starts and creates nothing, and what it prints is what runs. `notes` has
-   what is worth a look.
+1. **A recipe**: `launch init` writes one for your data, with the reason for each value; `launch recipes` lists the
+   shipped ones. Never copy a recipe to change a key: override it on the command line by its full name.
+2. **Plan before running**: `launch plan` starts and creates nothing, and what it prints is what runs. Read its
+   `notes`.
 3. **Try it small** with `data.limit` and `train.max_steps`, then whole.
-4. **Wait by asking**: on Slurm `run` returns at once; here it returns at the end, so start it in the background (it
-   outlives the terminal). Ask `launch status RUN --json` for `status` until it is `completed`, `failed`, `stopped`,
-   `cancelled`, or `unknown`: a job that is gone without a result.
+4. **Poll**: on Slurm `run` returns at once; here it returns at the end, so start it in the background (it outlives
+   the terminal). Poll `launch status RUN --json` until `status` is `completed`, `failed`, `stopped`, `cancelled`, or
+   `unknown` (the job is gone without a result).
 5. **Results** are files: `RUN/result.json` (`best`, `test`, `error`), `RUN/metrics.jsonl` (a line a step),
    `RUN/model` (plain Hugging Face).
 
 ## Rules
 - `--json` on every verb that reports: one document on stdout, prose on stderr. [json.md](json.md) names the fields.
-- A mistake is exit code {usage} with `problems`: **all** of them at once, each with `where`, `field`, `value`,
-  `message` and `remedy`. Mend all, then call again.
+- A mistake gives exit code {usage} and `problems`: **all** of them at once, each with `where`, `field`, `value`,
+  `message` and `remedy`. Fix all, then call again.
 - Don't guess a key: `launch recipes explain PART --json` finds it, `launch recipes schema` is the JSON Schema.
-- `batch.global` is the examples of an optimizer step on all GPUs together. Never lower it for lack of memory:
-  micro-batches are found by themselves.
-- Never write into a run's directory. A run is continued by `launch resume RUN`; to change something start another
-  run.
-- The same `sweep` command again goes on with what is missing; there is no need to keep books.
-- Keys and tokens belong into the environment or ~/.netrc, never into a recipe or a command.
+- `batch.global` is the number of examples in an optimizer step on all GPUs together. Never lower it for lack of
+  memory: micro-batches adapt by themselves.
+- Never write into a run's directory. `launch resume RUN` continues a run; to change something start another run.
+- The same `sweep` command again trains what is missing; you needn't keep track.
+- Keys and tokens belong in the environment or ~/.netrc, never in a recipe or a command.
 
 | exit code | means | do |
 |---|---|---|
 | {ok} | done | |
 | {failed} | the run failed | `launch status RUN --json`: `result.error` has class, message and remedy |
-| {usage} | a mistake in what was asked; nothing was created | mend what `problems` names |
+| {usage} | a mistake in the command, recipe or data; nothing was created | fix what `problems` names |
 | {stopped} | stopped as asked | `launch resume RUN` |
-| 128 + N | ended by signal N, as by Ctrl-C (130); what was half done is taken back | call again |
+| 128 + N | ended by signal N, as by Ctrl-C (130); anything half done was undone | call again |
 """
 
 

@@ -139,5 +139,5 @@ def cli() -> None:
     launch recipes                           list what can be trained
 
     Any key of a recipe can be overridden: train.lr=1e-5, data.train=my.csv, data.text=[question,answer].
-    RUN is a run's id, the start of one, or its directory.
+    RUN is a run's id, the beginning of one, or its directory.
     """

@@ -21,20 +21,20 @@ INTRODUCTION = """\
 Made by `make docs` from the commands themselves; don't edit it by hand.
 
 Data go to stdout, prose and progress to stderr. `--json` prints one JSON document on stdout.
-RUN is a run's id, the start of one, or its directory.
+RUN is a run's id, the beginning of one, or its directory.
 
 | exit code | means |
 |---|---|
 | 0 | done |
 | 1 | the run failed |
-| 2 | a mistake in what was asked; nothing was created |
+| 2 | a mistake in the command, recipe or data; nothing was created |
 | 75 | stopped as asked, and resumable |
-| 129, 130, 143 | ended by a closed terminal, by Ctrl-C or by TERM; what was half done is taken back |
-| 141 | nobody reads what is printed any more (`launch ... 2>&1 | head -1`) |
+| 129, 130, 143 | ended by a closed terminal, by Ctrl-C or by TERM; anything half done was undone |
+| 141 | nobody reads the output any more (`launch ... 2>&1 | head -1`) |
 
-Closing the terminal, or whatever reads what `launch` prints, ends `launch` alone: a run on this machine trains on, and
-`launch logs RUN -f` takes it up again. Ctrl-C saves and stops it. Control and direction characters in text that isn't
-ours are shown escaped, such as `\\x1b`.
+Closing the terminal, or the pipe that reads its output, ends only `launch`: a run on this machine trains on, and
+`launch logs RUN -f` follows it again. Ctrl-C saves and stops it. Control and direction characters in foreign text are
+shown escaped, such as `\\x1b`.
 """
 
 

@@ -11,11 +11,11 @@ from launcher.recipe.fields import Count, Section
 
 
 class Batch(Section):
-    """How many examples make one optimizer step, and how much of it is computed at a time."""
+    """How many examples make one optimizer step, and how many are computed at a time."""
 
     global_: Annotated[Count, Decides("training")] = Field(32, alias="global")
-    """Examples in one optimizer step over all ranks: part of the mathematics, the same on any machine."""
+    """Examples in one optimizer step over all ranks together: the same on any machine."""
     micro: Annotated[Count | None, Decides("execution")] = None
-    """Most examples in a micro-batch; null lets the plan choose from the memory."""
+    """Most examples in a micro-batch; null lets the plan choose by memory."""
     tokens: Annotated[Count | Literal["auto"] | None, Decides("execution")] = None
     """Most tokens in a micro-batch, padding included; auto fills the GPU's memory; null sets no limit (4,096 on a CPU)."""

@@ -147,13 +147,13 @@ class Cluster(Section):
     sbatch: dict[SbatchOption, Line | int | bool] = Field(default_factory=dict)
     """Further sbatch options by their long names, such as {exclude: node7, nice: 100}; true for those without a value."""
     grace_s: Count | None = None
-    """Seconds before the time limit at which a job saves and stops, as long as nothing is measured; null means 120 or more."""
+    """Seconds before the time limit at which a job saves and stops, until saves are measured; null means 120 or more."""
     spare_nodes: Annotated[int, Field(ge=0)] = 0
-    """Nodes asked for beyond those of a job of several, as far as limits.nodes allows, to go on with where one is found bad."""
+    """Extra nodes for jobs of several nodes, as far as limits.nodes allows, to replace a bad one."""
     requeue: bool = True
-    """Whether the site lets Slurm put a job back; false: another job takes its place, where a recipe has it go on."""
+    """Whether Slurm may requeue jobs here; if false, a follow-up job takes the place of one that should go on."""
     gpus_per_node: Annotated[int, Field(ge=0)] | None = None
-    """GPUs that a node has; 0 says that the site has none."""
+    """GPUs per node; 0 if the site has none."""
     gpu_request: Literal["gpus-per-node", "gres"] = "gpus-per-node"
     """Which sbatch option asks for GPUs."""
     gpu_type: Name | None = None
@@ -169,17 +169,17 @@ class Cluster(Section):
     exclusive: bool = False
     """Ask for whole nodes."""
     time: TimeLimit | None = None
-    """Time limit used where the recipe gives none."""
+    """Time limit if the recipe gives none."""
     python: PathOrId | None = None
-    """Python on the nodes; null means the one that plans."""
+    """Python on the nodes; null means the one that runs launch."""
     setup: tuple[Line, ...] = ()
     """Shell lines run on every node before training, such as `module load cuda`."""
     env: dict[Variable, Line] = Field(default_factory=dict)
     """Environment variables set on every node; never secrets."""
     pass_env: tuple[VariablePattern, ...] = ()
-    """Further variables of the environment that launch runs in that a job gets, by name or with a * at the end."""
+    """Further environment variables to pass from launch to the job, by name or with a * at the end."""
     interface: Name | None = None
-    """Network interface of gloo and NCCL (GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME)."""
+    """Network interface for gloo and NCCL (GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME)."""
     container: Container | None = None
     """Container to train in."""
     limits: Limits = Limits.default()

@@ -16,14 +16,14 @@ def _as_tab(value: object) -> object:
 
 
 class Clean(Section):
-    """What is mended in texts and left out of the data before anything else is done; `launch data` counts what it would."""
+    """Cleaning of texts and rows before anything else; `launch data` counts what each key would change."""
 
     decides = Decides("tokens")
 
     html: bool = False
-    """Take HTML tags out and turn entities such as &amp; into characters."""
+    """Remove HTML tags and turn entities such as &amp; into characters."""
     control: bool = False
-    """Take out control characters, invisible marks of direction and width, and U+FFFD."""
+    """Remove control characters, invisible direction and width marks, and U+FFFD."""
     nfkc: bool = False
     """Unicode's NFKC: full-width letters, digits and punctuation become ordinary ones, ligatures are taken apart."""
     whitespace: bool = False
@@ -31,9 +31,9 @@ class Clean(Section):
     drop_empty: bool = False
     """Leave out rows without text."""
     drop_duplicates: bool = False
-    """Leave out rows whose text and label stood before in the same file or files."""
+    """Leave out rows whose text and label came before in the same split."""
     drop_leaked: bool = False
-    """Leave out training rows whose text is also validated or tested on."""
+    """Leave out training rows whose text is also in the validation or test data."""
 
     @property
     def mends(self) -> bool:
@@ -42,7 +42,7 @@ class Clean(Section):
 
 
 class Augment(Section):
-    """Altered copies of training examples, made while tokenising; off where every probability is 0.
+    """Altered copies of training examples, made while tokenising; off if every probability is 0.
 
     Replacement, insertion, swap and deletion are those of EDA (Wei and Zou, 2019), drawn for each word.
     """
@@ -52,25 +52,25 @@ class Augment(Section):
     copies: Count = 1
     """Altered copies of each training example, besides the example itself."""
     synonyms: Share = 0.0
-    """Probability that a word gives way to a synonym."""
+    """Probability that a word is replaced by a synonym."""
     insert: Share = 0.0
-    """Probability that a synonym of a word is put in at a random place."""
+    """Probability that a synonym of a word is inserted at a random place."""
     swap: Share = 0.0
-    """Probability that a word changes places with another one."""
+    """Probability that a word is swapped with another one."""
     delete: Share = 0.0
     """Probability that a word is left out; one always stays."""
     typos: Share = 0.0
-    """Probability that a letter is mistyped: a key beside it, a letter twice, left out, or in its neighbour's place."""
+    """Probability that a letter is mistyped: as a neighbouring key, doubled, left out, or swapped."""
     synonym_file: Annotated[LocalPath | None, Decides("contents")] = None
-    """Synonyms: a line for each set of words that may replace each other, separated by tabs, commas or blanks."""
+    """Synonyms: one line per set of words that may replace each other, separated by tabs, commas or blanks."""
     wordnet: bool = False
     """Take synonyms from the English WordNet through nltk."""
     alike_file: Annotated[LocalPath | None, Decides("contents")] = None
-    """For typos in Chinese: a line for each set of characters that sound or look alike, written together."""
+    """For typos in Chinese: one line per set of characters that sound or look alike, written together."""
     segmenter: Literal["jieba"] | None = None
-    """What finds the words of Chinese text; null takes every character for a word."""
+    """What splits Chinese text into words; null takes every character as a word."""
     back_translation: Annotated[tuple[LocalPath, LocalPath] | None, Decides("contents")] = None
-    """Directories of two Marian models, into another language and back: each copy is first put into other words by them."""
+    """Directories of two Marian models, into another language and back, which reword each copy first."""
 
     @property
     def any(self) -> bool:
@@ -85,7 +85,7 @@ class Data(Section):
     decides = Decides("tokens")
 
     source: Annotated[PathOrId | None, Decides("contents")] = None
-    """Hub data set, `id` or `id:config`, or a directory in the form of one; data.train given in a stronger place replaces it."""
+    """Hub data set, `id` or `id:config`, or a directory in that form; data.train replaces it if given in a stronger place."""
     train: Annotated[Files | None, Decides("contents")] = None
     """Training file or files: csv, tsv, json, jsonl, parquet, txt, CoNLL columns or SQuAD json."""
     validation: Annotated[Files | None, Decides("contents")] = None
@@ -107,7 +107,7 @@ class Data(Section):
     negatives: Line | Annotated[tuple[Line, ...], Field(min_length=1)] | None = None
     """For embedding: the column or columns of training data that hold a negative of the row's first text, or a list of them."""
     labels: Annotated[tuple[Line, ...], Field(min_length=2)] | None = None
-    """Every label in the order they are numbered; null sorts those of the training data. Of choices: the label of each."""
+    """All labels in the order of their numbers; null sorts those of the training data. For choices: the label of each."""
     windows: Annotated[Literal["mean", "max"] | None, Decides("tokens", "training")] = None
     """Cut texts longer than data.max_length into windows and pool their logits; null cuts off what is too long."""
     stride: Count | None = None
@@ -115,17 +115,17 @@ class Data(Section):
     label_delimiter: Line = "|"
     """What separates the labels within one cell of a multilabel file."""
     split: Annotated[tuple[Probability, ...], Field(min_length=2, max_length=3)] | None = None
-    """Fractions of data.train for train, validation and test where no validation is given; null means [0.7,0.15,0.15]."""
+    """Fractions of data.train for train, validation and test if no validation is given; null means [0.7,0.15,0.15]."""
     max_length: Count | None = None
     """Longest sequence in tokens, special tokens included; longer ones are cut. Null means the model's own limit, at most 512."""
     group: Line | None = None
-    """Column whose values never straddle a cut: all rows of one patient, author or document go to one part."""
+    """Column whose values stay together: all rows of one patient, author or document go to one part."""
     stratify: bool = True
-    """Whether a cut keeps the proportions of the classes."""
+    """Whether splits keep the proportions of the classes."""
     folds: Annotated[int, Field(ge=2)] | None = None
     """Cut data.train into this many parts for cross-validation, and validate on one of them."""
     fold: Annotated[int, Field(ge=0)] = 0
-    """The part validated on, from 0; a sweep over it is the cross-validation."""
+    """The part to validate on, from 0; sweep over it for cross-validation."""
     shots: Count | None = None
     """Use only this many training examples of each class, drawn by the seed; null uses all."""
     limit: Count | None = None
@@ -139,9 +139,9 @@ class Data(Section):
     quoting: bool | None = None
     """Whether double quotes enclose fields; null means yes in csv and no in tsv."""
     format: FormatName | None = None
-    """Format of the files where their extension lies."""
+    """Format of the files if their extension is missing or wrong."""
     clean: Clean = Clean.default()
-    """What is mended in texts and left out."""
+    """Cleaning of texts and rows."""
     augment: Augment = Augment.default()
     """Altered copies of training examples."""
     cache_dir: Annotated[LocalPath | None, Decides("execution")] = None

@@ -12,10 +12,10 @@ class Distill(Section):
     decides = Decides("training")
 
     teacher: PathOrId | None = None
-    """Run (id, start of one, or directory) or model's directory whose decisions are learnt; null distils nothing."""
+    """The teacher: a run (id, beginning of one, or directory) or a model's directory; null distils nothing."""
     temperature: Positive = 2.0
-    """What the logits of both models are divided by before they are compared."""
+    """Divides the logits of both models before they are compared."""
     weight: Share = 0.5
-    """Share of the teacher in the loss; the labels have the rest."""
+    """Weight of the teacher in the loss; the labels have the rest."""
     hidden: NonNegative = 0.0
-    """Weight of the cosine distance between the states of the first token in the last layer (models of one width)."""
+    """Weight of the cosine distance between the states of the first token in the last layer (models of the same width)."""

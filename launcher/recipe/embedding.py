@@ -11,7 +11,7 @@ from launcher.recipe.fields import Count, Line, LocalPath, NonNegative, Positive
 
 
 class Prompts(Section):
-    """What is put before each text; both the same where the two sides are alike, as in STS."""
+    """Text put before each text; the same for both if the two sides are alike, as in STS."""
 
     decides = Decides("tokens", "training")
 
@@ -29,16 +29,16 @@ class Embedding(Section):
     pooling: Literal["mean", "cls"] = "mean"
     """The vector of a text: the mean of its tokens' states, or the state of the first token."""
     normalize: bool = True
-    """Whether vectors have length 1; how alike two of them are is the cosine in any case."""
+    """Whether vectors have length 1; similarity is the cosine in any case."""
     dimensions: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
-    """Matryoshka (Kusupati et al., 2022): learn for the first so many entries too, as in [256,64]; null: all of them alone."""
+    """Matryoshka (Kusupati et al., 2022): also train the first 256 and 64 entries, as in [256,64]; null trains only the whole."""
     temperature: Positive = 0.05
-    """infonce, cosent: what cosines are divided by; sentence-transformers calls its inverse scale."""
+    """infonce, cosent: divides the cosines; sentence-transformers calls its inverse scale."""
     margin: NonNegative = 1.0
-    """triplet: how much farther than the positive a negative has to be, in Euclidean distance."""
+    """triplet: how much farther than the positive a negative must be, in Euclidean distance."""
     max_score: Annotated[Positive, Decides("tokens", "training")] = 1.0
     """The highest score of a pair in data.label; the lowest is 0."""
     prompts: Prompts = Prompts.default()
-    """What is put before each text."""
+    """Text put before each text."""
     corpus: Annotated[LocalPath | None, Decides("evaluation")] = None
-    """File of more documents, in data.text's second column, that recall, mrr and ndcg find positives among."""
+    """File of further documents, in data.text's second column, to search in for recall, mrr and ndcg."""

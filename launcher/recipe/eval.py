@@ -22,4 +22,4 @@ class Eval(Section):
     extra: dict[Name, LocalPath] = Field(default_factory=dict)
     """More test files by name, such as one for each language: {de: de.csv, fr: fr.csv}; used once, after training."""
     tune_thresholds: bool = True
-    """multilabel: choose each label's threshold for the best F1 on the validation data; otherwise it is a half."""
+    """multilabel: choose each label's threshold for the best F1 on the validation data; otherwise all are 0.5."""

@@ -26,7 +26,7 @@ class Lora(Section):
     rslora: bool = False
     """rsLoRA (Kalajdzievski, 2023): multiply the update by alpha / sqrt(r) instead of alpha / r."""
     dora: bool = False
-    """DoRA (Liu et al., 2024): learn the length of each column of the weights apart from its direction."""
+    """DoRA (Liu et al., 2024): learn the length of each weight column separately from its direction."""
     init: Literal["default", "pissa"] = "default"
     """Where adapters start: at zero, or from the largest singular directions of the weights (Meng et al., 2024)."""
     train_embeddings: bool = False

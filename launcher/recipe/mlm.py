@@ -16,7 +16,7 @@ class Probe(Record):
     text: Line
     """The sentence, with [MASK] (or the model's own mask token) where a word is hidden."""
     answer: Line
-    """What is expected there: as many tokens as there are masks."""
+    """The expected answer: as many tokens as there are masks."""
 
 
 class MaskedWords(Section):
@@ -29,10 +29,10 @@ class MaskedWords(Section):
     mask: Share = 0.8
     """Share of the hidden tokens that [MASK] replaces."""
     random: Share = 0.1
-    """Share of the hidden tokens that a random token replaces; what is left stays as it is."""
+    """Share of the hidden tokens that a random token replaces; the rest stays as it is."""
     whole_word: Annotated[bool, Decides("tokens", "training")] = False
     """Hide all tokens of a word together (Cui et al., 2021)."""
     segmenter: Annotated[Literal["jieba"] | None, Decides("tokens", "training")] = None
-    """What finds the words of Chinese text for mlm.whole_word; null takes the tokenizer's words."""
+    """What splits Chinese text into words for mlm.whole_word; null takes the tokenizer's words."""
     probes: Annotated[tuple[Probe, ...], Decides("evaluation")] = ()
     """Sentences with an expected answer, tried before, during and after training."""

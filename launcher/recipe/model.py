@@ -30,12 +30,12 @@ class Dropout(Section):
 
 
 class Head(Section):
-    """Fully connected layers of the head of classification, multilabel and regression, beside its linear one."""
+    """Fully connected layers in the head of classification, multilabel and regression, beside its linear one."""
 
     decides = Decides("training")
 
     layers: Annotated[int, Field(ge=0)] = 0
-    """Hidden layers; 0 leaves the head as the model's family has it."""
+    """Hidden layers; 0 keeps the usual head of the model's family."""
     width: Count | None = None
     """Width of each; null means that of the encoder."""
     dropout: Probability = 0.1
@@ -45,7 +45,7 @@ class Head(Section):
 
 
 class Freeze(Section):
-    """What of the encoder doesn't train."""
+    """Parts of the encoder that don't train."""
 
     decides = Decides("training")
 
@@ -56,7 +56,7 @@ class Freeze(Section):
 
 
 class Scratch(Section):
-    """The architecture made where `model.init=scratch` and `model.name` is null."""
+    """The architecture to build if `model.init=scratch` and `model.name` is null."""
 
     decides = Decides("training")
 
@@ -71,7 +71,7 @@ class Scratch(Section):
     intermediate: Count = 512
     """Width of the feed-forward layers."""
     vocab: Annotated[int, Field(ge=64), Decides("tokens", "training")] = 4096
-    """Most entries of the WordPiece vocabulary trained on the training text."""
+    """Largest size of the WordPiece vocabulary that is trained on the training text."""
     lowercase: Annotated[bool, Decides("tokens", "training")] = True
     """Whether the tokenizer lower-cases its input and strips accents."""
 
@@ -84,7 +84,7 @@ class Model(Section):
     name: Annotated[PathOrId | None, Decides("contents", "training")] = None
     """Hub id or directory of a Hugging Face model; null only with `model.init=scratch`."""
     revision: Annotated[PathOrId | None, Decides("contents", "training")] = None
-    """Branch, tag or commit on the hub; null takes the main branch. A run goes on with the commit that it began with."""
+    """Branch, tag or commit on the hub; null takes the main branch. A run keeps the commit that it began with."""
     init: Literal["pretrained", "scratch"] = "pretrained"
     """Load pretrained weights, or start from random ones (and, with a null name, a tokenizer trained on the data)."""
     dropout: Dropout = Dropout.default()
@@ -92,10 +92,10 @@ class Model(Section):
     head: Head = Head.default()
     """A deeper head for one label, several or a number."""
     freeze: Freeze = Freeze.default()
-    """What doesn't train."""
+    """Parts that don't train."""
     reinit_layers: Annotated[int, Field(ge=0)] = 0
     """How many of the top layers start from random weights (Zhang et al., 2021)."""
     gradient_checkpointing: Annotated[bool, Decides("execution")] = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     scratch: Scratch = Scratch.default()
-    """The architecture to make from nothing."""
+    """The architecture to build from scratch."""

@@ -11,18 +11,18 @@ from launcher.recipe.fields import Count, Probability, Section
 
 
 class Prune(Section):
-    """Pruning: the training that follows recovers what was lost. Heads, neurons and layers are really taken out."""
+    """Pruning: heads, neurons and layers are really removed; the training that follows recovers what was lost."""
 
     decides = Decides("training")
 
     heads: Probability = 0.0
-    """Share of each layer's attention heads to take out; the hidden width shrinks with them."""
+    """Share of each layer's attention heads to remove; the hidden width shrinks with them."""
     ffn: Probability = 0.0
-    """Share of each layer's feed-forward neurons to take out."""
+    """Share of each layer's feed-forward neurons to remove."""
     layers: Annotated[int, Field(ge=0)] = 0
-    """How many layers to take out, those that matter least."""
+    """How many layers to remove, those that matter least."""
     examples: Count = 512
-    """Training examples that tell what matters."""
+    """Training examples to measure what matters on."""
     magnitude: Probability = 0.0
     """Share of the weights of each matrix in the layers to hold at zero, the smallest first; the shape stays."""
     schedule: Literal["gradual", "one_shot"] = "gradual"

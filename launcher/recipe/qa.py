@@ -14,8 +14,8 @@ class Questions(Section):
     unanswerable: Annotated[bool, Decides("tokens", "evaluation")] = False
     """Whether some questions have no answer in their context, as in SQuAD 2.0; the answer may then be empty."""
     null_threshold: Annotated[Finite, Decides("evaluation")] = 0.0
-    """By how much the score of no answer must be above the best answer's to be given."""
+    """How far the score of no answer must exceed the best answer's to win."""
     f1: Annotated[Literal["auto", "words", "characters"], Decides("evaluation")] = "auto"
-    """What f1 and exact_match compare; auto takes characters where an answer is Chinese or Japanese, otherwise words."""
+    """What f1 and exact_match compare; auto takes characters for Chinese or Japanese answers, otherwise words."""
     max_answer: Annotated[Count, Decides("evaluation")] = 30
     """Longest answer in tokens."""

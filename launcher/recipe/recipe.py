@@ -58,15 +58,15 @@ class Recipe(Section):
     gpus: Annotated[Count | None, Decides("execution")] = None
     """Ranks per node: one a GPU, or a process on CPU; null takes the cluster's or this machine's number."""
     device: Annotated[Literal["auto", "cuda", "cpu"], Decides("execution")] = "auto"
-    """auto uses GPUs where there are any; cpu means gloo and no GPUs asked of Slurm."""
+    """auto uses GPUs if there are any; cpu means gloo, and no GPUs are asked of Slurm."""
     time: Annotated[TimeLimit | None, Decides("execution")] = None
     """Time limit of a Slurm job, in Slurm's notation; null takes the cluster's default."""
     cluster: Annotated[PathOrId | None, Decides("execution")] = None
     """Cluster profile: a name in slurm/ or a file."""
     executor: Annotated[ExecutorName, Decides("execution")] = AUTO
-    """auto means Slurm where sbatch is on PATH."""
+    """auto means Slurm if sbatch is on PATH."""
     requeue: Annotated[bool, Decides("execution")] = True
-    """Whether a run goes on by itself after preemption, a time limit, a lost node or a failure that may pass."""
+    """Whether a run resumes by itself after preemption, a time limit, a lost node or a passing failure."""
     seed: Annotated[int, Field(ge=0, lt=2**32), Decides("tokens", "training")] = 42
     """Seed of initialisation, data order and dropout."""
     deterministic: Annotated[bool, Decides("training")] = False
@@ -74,9 +74,9 @@ class Recipe(Section):
     run_id: Annotated[Name | None, Decides("identity")] = None
     """Name of the run; null makes one from the recipe's name and the time."""
     runs_dir: Annotated[LocalPath, Decides("identity")] = "runs"
-    """Directory that run directories are made in, relative to the working directory; shared by all nodes."""
+    """Directory for run directories, relative to the working directory; all nodes must share it."""
     share: Annotated[Literal["group"] | None, Decides("execution")] = None
-    """group lets your group list the run directory and read model/; null keeps all of a run to you."""
+    """group lets your group list the run directory and read model/; null keeps everything private to you."""
     precision: Annotated[Literal["bf16", "fp16", "fp32"], Decides("training")] = "bf16"
     """bf16 and fp16 are autocast over fp32 parameters; fp16 scales the loss."""
     tuning: Annotated[Literal["full", "lora"], Decides("training")] = "full"
@@ -84,7 +84,7 @@ class Recipe(Section):
     lora: Lora = Lora.default()
     """Low-rank adaptation."""
     init_from: Annotated[PathOrId | None, Decides("contents", "training")] = None
-    """Another run (id, start of one, or directory) or a model's directory to start from instead of model.name."""
+    """Another run (id, beginning of one, or directory) or a model's directory to start from instead of model.name."""
     model: Model = Model.default()
     """The encoder."""
     data: Data = Data.default()

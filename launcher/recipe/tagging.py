@@ -18,8 +18,8 @@ class Tagging(Section):
     scheme: Annotated[
         Literal["auto", "bio", "bioes", "none"], Decides("tokens", "training", "evaluation")
     ] = "auto"
-    """How tags make entities; auto sees it by the tags, none takes each tagged word as an entity of its own."""
+    """How tags form entities; auto detects it from the tags, none takes each tagged word as an entity."""
     constrain: Annotated[bool, Decides("evaluation")] = True
-    """Predict only what the scheme allows: no I-PER behind O or B-LOC."""
+    """Predict only what the scheme allows: no I-PER after O or B-LOC."""
     penalty: NonNegative = 0.0
     """Weight in the loss of -log P(the tags of a sentence are what the scheme allows) (Xu et al., 2018)."""

@@ -63,7 +63,7 @@ class Wandb(Section):
     decides = Decides("tracking")
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """auto: online where there is a key and the server answers, otherwise offline."""
+    """auto: online if there is a key and the server answers, otherwise offline."""
     project: Project = "launcher"
     """Project that the run appears in."""
     entity: Entity | None = None
@@ -79,11 +79,11 @@ class Wandb(Section):
     notes: str | None = None
     """A longer note, shown on the run's page."""
     alerts: bool = False
-    """Whether W&B tells you, as your settings there say, when the run fails, diverges or is completed."""
+    """Whether W&B notifies you, as you set there, when the run fails, diverges or completes."""
     upload: tuple[Literal["mistakes", "model"], ...] = ()
-    """What else goes there: mistakes, the worst ones with their texts; model, the best model as an artifact."""
+    """What else to upload: mistakes, the worst ones with their texts; model, the best model as an artifact."""
     sweep: Id | None = None
-    """Sweep of W&B's that the run belongs to; `wandb agent` gives it."""
+    """W&B sweep that the run belongs to; `wandb agent` sets it."""
 
 
 class Tracking(Section):

@@ -25,7 +25,7 @@ class EarlyStopping(Section):
 
 
 class Loss(Section):
-    """What is minimised, where a task leaves a choice; docs/techniques.md says which task takes what."""
+    """The loss, if a task leaves a choice; docs/techniques.md says which task takes which."""
 
     decides = Decides("training")
 
@@ -48,26 +48,26 @@ class Loss(Section):
         ]
         | None
     ) = None
-    """Of classes, numbers, ranking or vectors: docs/techniques.md says whose; null: the first. custom: --loss-file."""
+    """Loss for classes, numbers, ranking or vectors (see docs/techniques.md); null: the task's first. custom: --loss-file."""
     label_smoothing: Probability = 0.0
-    """Share of the probability that is spread over all classes (Szegedy et al., 2016); of cross_entropy."""
+    """cross_entropy: share of the probability that is spread over all classes (Szegedy et al., 2016)."""
     focal_gamma: NonNegative = 2.0
-    """How much focal loss (Lin et al., 2017) neglects what is right already; 0 is cross-entropy."""
+    """focal (Lin et al., 2017): how much it neglects what is right already; 0 is cross-entropy."""
     class_weights: Literal["balanced"] | dict[str, Positive] | None = None
-    """Weight of each class, {label: weight}, those left out 1; balanced: inverse to its frequency in the training data."""
+    """Weight of each class, {label: weight}, 1 if left out; balanced: inverse to its frequency in the training data."""
     huber_delta: Positive = 1.0
     """Error beyond which Huber's loss (1964) grows linearly."""
 
 
 class Decay(Section):
-    """What the learning rate does after warm-up, where train.schedule leaves it open."""
+    """Details of the learning rate after warm-up."""
 
     decides = Decides("training")
 
     every: Every = "epoch"
     """step, exponential: steps, or `epoch`, in which the rate is multiplied by factor once."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """step, exponential, plateau: what the rate is multiplied by."""
+    """step, exponential, plateau: factor by which the rate is multiplied."""
     power: Positive = 2.0
     """polynomial: the rate goes to the floor with this power of the steps that are left; 1 is linear."""
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -110,11 +110,11 @@ class Train(Section):
     nesterov: bool = False
     """Nesterov's momentum in sgd."""
     beta1: Probability = 0.9
-    """Decay of the first moment, in adamw, adam and lamb, and in muon where that is AdamW."""
+    """Decay of the first moment, in adamw, adam and lamb, and in muon's AdamW part."""
     beta2: Probability = 0.999
-    """Decay of the second moment, in adamw, adam, lamb, rmsprop, and in muon where that is AdamW."""
+    """Decay of the second moment, in adamw, adam, lamb, rmsprop, and in muon's AdamW part."""
     epsilon: Positive = 1e-8
-    """Added to the denominator of the update, but in sgd and adafactor."""
+    """Added to the denominator of the update (not in sgd and adafactor)."""
     weight_decay: NonNegative = 0.01
     """Weight decay, on matrices only: decoupled in adamw, lamb, muon and adafactor, added to the gradient (L2) in the others."""
     loss: Loss = Loss.default()
@@ -128,13 +128,13 @@ class Train(Section):
     fgm: NonNegative = 0.0
     """FGM (Miyato et al., 2017): train also on embeddings moved against the loss by this norm in each sequence."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay of an average of the weights, which is what is evaluated and saved; null averages nothing."""
+    """Decay of a moving average of the weights, which is then evaluated and saved; null averages nothing."""
     unfreeze_every: Every | None = None
-    """Train the head first, then one more layer each so many steps (or `epoch`) (Howard and Ruder, 2018)."""
+    """Train the head first, then one more layer every so many steps (or `epoch`) (Howard and Ruder, 2018)."""
     clip: Positive | None = 1.0
     """Largest norm of the gradient over all parameters; null does not clip."""
     on_nan: Literal["stop", "skip", "rollback"] = "stop"
-    """At a loss or gradient that is no number: fail, leave the step out, or go back to the last checkpoint, both bounded."""
+    """If a loss or gradient is not a number: fail, skip the step, or go back to the last checkpoint, a few times at most."""
     compile: Annotated[Literal["auto", "none", "graph", "inductor"], Decides("execution")] = "auto"
     """How kernels are launched: as CUDA graphs, or fused by torch.compile; auto takes the first that works, none on a CPU."""
     early_stopping: EarlyStopping = EarlyStopping.default()
