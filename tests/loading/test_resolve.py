@@ -361,7 +361,7 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ("precision=16", "must be one of bf16, fp16, fp32", "did you mean fp16?"),
         ("eval.metric=F1", "is not computed by", "did you mean f1?"),
         ("tracking.wandb.enabled=false", "unknown key", "did you mean tracking.wandb.mode=disabled?"),
-        ("data.labels=[a]", "must be a list of 2 or more lines of text or null", "Every label"),
+        ("data.labels=[a]", "must be a list of 2 or more lines of text or null", "All labels"),
         ("data.labels=[a,b,a]", "names a more than once", "once"),
         ("data.label=sentence", "sentence is also read as a text", "another column"),
         ("data.max_length=2", "leaves no room for a text beside 2 special tokens", "give more"),
