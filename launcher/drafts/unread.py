@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from launcher.drafts.data_files import TAGS
 from launcher.errors import Problem
 from launcher.reading.formats.conll import TAG
+from launcher.tasks.shared import labels, tagging
 from launcher.tasks.shared.marked_words import MARKS, Mark
 from launcher.tasks.shared.rows import shown
 from launcher.tasks.shared.sample import MOST, Column, Guess, Sample, mostly
-from launcher.tasks.shared.written_lists import unwritten
+from launcher.tasks.shared.written_lists import unwritten, unwritten_object
 
 NUMBER = re.compile(r"[-+]?[$€£¥]?\s?\d+(?:[., '’]\d{3})*(?:[.,]\d+)?\s?[%$€£¥]?")  # noqa: RUF001
 """A number as people write it: with a decimal comma, thousands apart, a currency or a per cent sign."""
@@ -34,6 +35,8 @@ CERTAIN = 0.9
 QUERIES = {"question", "questions", "query"}
 ANSWERS = {"answer", "answers"}
 """Words in the names of columns that are learnt from without being classes."""
+POSITIVES = {"pos", "positive", "positives"}
+"""Words in the names of columns of what belongs to a query."""
 TEXT_WORDS = 3
 """Words that the texts of a list have at least, on average; names and keywords have fewer."""
 ALONE = "task=masked-lm takes the texts alone"
@@ -49,6 +52,7 @@ QUESTIONS = (
 )
 ROWS = "write a row for each of them that belongs to a text; data.negatives takes lists of those that don't"
 MOST_SHOWN = 60
+SPANS = "say where parts of a text begin and end"
 
 
 class _Kind(NamedTuple):
@@ -73,13 +77,19 @@ def unread_labels(sample: Sample) -> Iterator[Problem]:
             if kind is not None:
                 yield _problem(column, kind)
                 told += (f"{column.name}.",)
-        elif column.name in texts and (within := _within_texts(column)) is not None:
+        elif column.name in texts and (within := _places(column) or _within_texts(column)) is not None:
             yield _problem(column, within)
     if len(pair := sample.compared) > 1:
         names = " and ".join(shown(column.name) for column in pair)
         text = f"{names} hold pairs of texts, and no column says what of them is to be learnt"
         together = f"task=embedding data.text=[{pair[0].name},{pair[1].name}] takes them for texts that belong together"
         yield Problem(text, remedy=f"{NAMED}, data.text=COLUMN takes one of them; {together}; {ALONE}")
+
+
+def _places(column: Column) -> _Kind | None:
+    """Places of entities, where a table holds them as the JSON that they are written in."""
+    fits = mostly(_is_spans(unwritten_object(value)) for value in column.filled)
+    return _Kind(_is_spans, SPANS, TAGS) if fits else None
 
 
 def _within_texts(column: Column) -> _Kind | None:
@@ -119,6 +129,8 @@ def _is_tagged(text: str) -> bool:
 def _of_words(column: Column) -> _Kind | None:
     """A tag in each row, as in a table that has a row for each word."""
     tags = set(column.names)
+    if mostly(tagging.JOINT_TAGS.fullmatch(tag) is not None for tag in column.names.elements()):
+        return _Kind(_never, "are several tags that no blanks separate", "separate them by blanks")
     if "O" in tags and len(tags) > 1 and all(TAG.fullmatch(tag) and len(tag.split()) == 1 for tag in tags):
         return _Kind(_never, "tag one word in each row", SENTENCES)
     return None
@@ -130,6 +142,13 @@ def unread_rows(sample: Sample, guess: Guess) -> Iterator[Problem]:
     """
     certain = guess.certainty >= CERTAIN
     yield from (_problem(column, kind) for column in sample.columns if (kind := _of_words(column)))
+    for column in () if sample.given_label else sample.columns:
+        if column.named_as_label and (kind := _places(column)) is not None:
+            yield _problem(column, kind)
+        elif column.words_of_name & POSITIVES and mostly(
+            _is_texts(unwritten(cell)) for cell in column.filled
+        ):
+            yield _problem(column, _Kind(_is_texts, "are lists of texts", ROWS))
     for words in sample.columns:
         if "data.label" in guess.keys and words.name == guess.keys["data.text"].value:
             yield from (_problem(words, _marked(mark)) for mark in MARKS.values() if _are_marked(words, mark))
@@ -258,7 +277,7 @@ def _is_texts(value: Any) -> bool:
 
 def _is_marked_number(value: Any) -> bool:
     text = str(value).strip()
-    return isinstance(value, str) and NUMBER.fullmatch(text) is not None and not text.isdecimal()
+    return isinstance(value, str) and NUMBER.fullmatch(text) is not None and labels.score(text) is None
 
 
 def _is_fasttext(value: Any) -> bool:
@@ -272,7 +291,7 @@ def _never(_: Any) -> bool:
 KINDS: Sequence[_Kind] = (
     _Kind(_is_questions, "are lists of questions", QUESTIONS),
     _Kind(_is_texts, "are lists of texts", ROWS),
-    _Kind(_is_spans, "say where parts of a text begin and end", TAGS),
+    _Kind(_is_spans, SPANS, TAGS),
     _Kind(_is_objects, "are lists of objects or of lists", COLUMNS),
     _Kind(_is_marked_number, "are numbers, but not written plainly", "write 1234.5 for 1.234,5 or $1,234.50"),
 )

@@ -16,8 +16,8 @@ from launcher.tasks.shared.rows import Value, shown
 
 AS_OBJECTS = 'write a list of objects: [{"text": ..., "label": ...}, ...]'
 AS_CHOICES = (
-    'write a list of objects, a row for each question: {"context": ..., "question": ..., "choices": [...], "answer": ...} '
-    "(docs/data.md converts C3)"
+    'write a list of objects, such as {"text": ..., "label": ...}, or a row for each question: '
+    '{"context": ..., "question": ..., "choices": [...], "answer": ...} (docs/data.md converts C3)'
 )
 AS_RECORDS = 'write a list of objects; from pandas: df.to_json(FILE, orient="records")'
 

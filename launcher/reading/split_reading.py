@@ -199,7 +199,11 @@ def _declared(paths: Sequence[Path], recipe: Recipe) -> tuple[str, ...] | None:
 def _not_sentences(path: Path, rows: Sequence[Row], spec: TaskSpec, lines: bool) -> Iterator[Problem]:
     """What is wrong where nothing but the end of a file ends a sentence in it, or each word is a row by itself."""
     words = max((len(cell) for cell in rows[0].values.values() if isinstance(cell, list)), default=0)
-    if len(rows) >= LONG_SENTENCE and all(len(spec.class_names(row)) == 1 for row in rows):
+    single = all(
+        len(spec.class_names(row)) == 1 == len(words_of(row.values.get(spec.text_columns[0])) or ())
+        for row in rows
+    )
+    if len(rows) >= LONG_SENTENCE and single:
         text = f"has {len(rows):,} rows of one word each: its sentences aren't told apart"
         remedy = "write lists of the words and tags of a sentence, or data.format=conll with an empty line behind each"
         yield Problem(text, str(path), "data.train", None, remedy)

@@ -337,6 +337,18 @@ def test_names_of_columns_are_names_and_never_a_row(
             "where parts of a text begin",
         ),
         (
+            "label studio.csv",
+            "id,label,lead_time,text",
+            '"t N","[{""start"": 0, ""end"": 3, ""text"": ""who"", ""labels"": [""PER""]}]",3.N,T',
+            "^(?!.*(columns|plainly)).*say where parts of a text begin and end",
+        ),
+        (
+            "tags with commas.csv",
+            "sentence,word_labels",
+            'T,"O,O,B-L,O"',
+            "several tags that no blanks separate",
+        ),
+        (
             "squad without answers.jsonl",
             "",
             '{"question": "N", "context": "T", "answers": []}',
@@ -349,6 +361,12 @@ def test_names_of_columns_are_names_and_never_a_row(
             "(?s)are lists of questions.*answer_start",
         ),
         ("bge.jsonl", "", '{"query": "who N", "pos": ["T"], "neg": ["T", "T"]}', "'pos' are lists of texts"),
+        (
+            "answers of several queries.jsonl",
+            "",
+            '{"query": "who came N", "pos": ["the L man in the house"], "neg": ["T"]}',
+            "'pos' are lists of texts",
+        ),
         (
             "studio.jsonl",
             "",
@@ -382,6 +400,15 @@ def test_rows_without_a_label_are_told_however_many(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text(table("text,label", "T,L") + "\n,\n" * 5)
     with pytest.raises(UserError, match=r"data\.csv:32.*the label is empty"):
         drafted(tmp_path, "data.csv")
+
+
+def test_objects_beside_the_text_are_named_as_not_read(tmp_path: Path) -> None:
+    """Of CLUE's WSC the words that the label is about stand in an object."""
+    row = '{"target": {"span1_text": "who", "span1_index": 0}, "text": "T", "label": "L"}'
+    (tmp_path / "wsc.jsonl").write_text(table("", row).lstrip("\n"))
+    assert (
+        "Objects are no text: 'target' is not read." in drafted(tmp_path, "wsc.jsonl").keys["data.text"].why
+    )
 
 
 def test_every_column_that_could_be_the_label_is_named(tmp_path: Path) -> None:

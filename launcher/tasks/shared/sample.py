@@ -309,8 +309,16 @@ class Sample:
             and column.name not in others
         ]
         lists = [column.name for column in self.columns if column.holds_names and column.name not in others]
+        read = (*others, *(column.name for column in texts))
+        objects = [
+            column.name
+            for column in self.columns
+            if any(isinstance(value, dict) and value for value in column.filled)
+            and not any(name.startswith(f"{column.name}.") for name in read)
+        ]
         also = f" There are also texts in {', '.join(map(shown, left))}." if left else ""
         also += f" Lists are no text: {', '.join(map(shown, lists))} is not read." if lists else ""
+        also += f" Objects are no text: {', '.join(map(shown, objects))} is not read." if objects else ""
         names = tuple(column.name for column in texts)
         if len(names) == 1:
             what = "is the column of text" if not left else "looks most like the text to be read"
