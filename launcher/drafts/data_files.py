@@ -29,6 +29,8 @@ NO_DATA = re.compile(
 )
 NO_TABLES = (".xml", ".html", ".htm", ".yaml", ".yml", ".toml", ".py", ".ipynb", ".arff", ".sql")
 """Extensions of files of text that hold no rows."""
+SHARD = re.compile(r"\d+(-of-\d+)")
+"""What tells the parts of a file from each other."""
 QUERIES, DOCUMENTS = {"queries"}, {"corpus", "collection", "documents", "passages"}
 """Words in the names of files that hold one half of each pair."""
 FEW = 500
@@ -217,8 +219,13 @@ def _role_within(path: Path) -> str:
 
 
 def _clearest(files: Sequence[Path], role: str) -> list[Path]:
-    """The one file whose name says its role with fewest other words; nobody validates on two versions of the same rows."""
-    return sorted(files, key=lambda path: (len(_words(path)), _rank(path, role), path.name))[:1]
+    """The one file whose name says its role with fewest other words; nobody validates on two versions of the same rows.
+
+    With `00000-of-00003` in its name, the others of this number are parts of it.
+    """
+    found = sorted(files, key=lambda path: (len(_words(path)), _rank(path, role), path.name))[:1]
+    whole = [path.parent / SHARD.sub(r"\1", path.name) for path in found]
+    return [path for path in files if path in found or path.parent / SHARD.sub(r"\1", path.name) in whole]
 
 
 def _rank(path: Path, role: str) -> int:

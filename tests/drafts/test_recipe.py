@@ -178,6 +178,21 @@ def test_files_are_for_what_their_names_say(tmp_path: Path) -> None:
     assert "data.split" not in draft.keys
 
 
+def test_files_in_parts_are_taken_whole(tmp_path: Path) -> None:
+    """As `datasets` and the hub write them; of two versions of the same rows one is taken."""
+    text = write_shape("stars.csv", tmp_path).read_text()
+    (tmp_path / "all").mkdir()
+    names = [f"{role}-0000{n}-of-00002.csv" for role in ("train", "validation", "test") for n in (0, 1)]
+    for name in (*names, "validation_clean-00000-of-00001.csv"):
+        (tmp_path / "all" / name).write_text(text)
+    draft = drafted(tmp_path, "all")
+    found = [
+        Path(path).name for key in ("train", "validation", "test") for path in draft.keys[f"data.{key}"].value
+    ]
+    assert found == names
+    assert draft.keys["data.train"].why == "Left out: validation_clean-00000-of-00001.csv."
+
+
 def test_a_large_file_that_is_sorted_by_class_still_has_its_classes(tmp_path: Path) -> None:
     rows = (f"it was the film number {n} of them,{'good' if n < 15_000 else 'bad'}" for n in range(20_000))
     (tmp_path / "sorted.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
