@@ -15,14 +15,15 @@ from launcher import paths, tasks
 from launcher.data_source import name_and_config
 from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
-from launcher.reading.data_section import cut_fractions, files, options_for, read_options
+from launcher.reading.corpus import check_corpus
+from launcher.reading.data_section import cut_fractions, files, read_options
 from launcher.reading.equal_files import by_content
-from launcher.reading.files import peek, split_sizes
+from launcher.reading.files import split_sizes
 from launcher.reading.header_lines import header_among_rows
 from launcher.reading.label_check import known_classes, label_count, label_sets, nothing_to_learn
 from launcher.reading.messages import left_out_rows
 from launcher.reading.opening import missing_files
-from launcher.reading.split_reading import FIRST_ROWS, Split, with_field
+from launcher.reading.split_reading import Split, with_field
 from launcher.recipe.data import Augment, Data
 from launcher.recipe.recipe import Recipe
 
@@ -148,13 +149,8 @@ def _corpus(recipe: Recipe) -> Iterator[Problem]:
     spec = tasks.of(recipe)
     if spec.corpus is None:
         return
-    path = Path(spec.corpus)
-    options = options_for(path, recipe.data)
     try:
-        wanted = [("data.text", spec.given_texts[-1])]
-        problem = missing_columns.missing(path, peek(path, options, rows=FIRST_ROWS), options, wanted)
-        if problem is not None:
-            yield problem
+        check_corpus(Path(spec.corpus), recipe)
     except UserError as error:
         yield from with_field(error.problems, spec.corpus_key)
 

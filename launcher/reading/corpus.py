@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from launcher import tasks
-from launcher.errors import UserError
+from launcher.errors import Problem, UserError
 from launcher.reading.data_section import options_for
-from launcher.reading.files import read_rows
+from launcher.reading.files import peek, read_rows
 from launcher.recipe.recipe import Recipe
+from launcher.tasks.shared.rows import Row
 
 
 def documents(path: Path, recipe: Recipe) -> list[str]:
-    """The texts of a corpus, each once: those of the recipe's last column of text, or of the only column there is.
-
-    Raises UserError where the file has neither, or no text.
-    """
-    rows = list(read_rows(path, options_for(path, recipe.data)))
-    columns = list(dict.fromkeys(name for row in rows for name in row.values))
-    wanted = tasks.of(recipe).given_texts[-1]
-    column = columns[0] if len(columns) == 1 else wanted
-    if rows and column not in columns:
-        text = f"has no column {wanted!r} with the documents: it has {', '.join(map(repr, columns))}"
-        raise UserError(text, str(path), remedy=f"rename the column of the documents to {wanted}")
-    cells = (str(row.values.get(column) or "").strip() for row in rows)
+    """The texts of a corpus, each once. Raises UserError as `document_rows` does, and where there is no text."""
+    column = tasks.of(recipe).given_texts[-1]
+    cells = (str(row.values.get(column) or "").strip() for row in document_rows(path, recipe))
     found = list(dict.fromkeys(filter(None, cells)))
     if not found:
-        raise UserError("holds no documents", str(path))
+        raise UserError(Problem("holds no documents", str(path)))
     return found
+
+
+def document_rows(path: Path, recipe: Recipe) -> Iterator[Row]:
+    """The documents of a corpus as rows of the recipe's last column of text: those of this column, or of the only one there is.
+
+    Raises UserError where the file has neither.
+    """
+    column, wanted = check_corpus(path, recipe), tasks.of(recipe).given_texts[-1]
+    for row in read_rows(path, options_for(path, recipe.data)):
+        yield Row({wanted: row.values.get(column)}, row.position)
+
+
+def check_corpus(path: Path, recipe: Recipe) -> str:
+    """The column of the documents, by the first rows. Raises UserError where there is none."""
+    columns, wanted = peek(path, options_for(path, recipe.data)).columns, tasks.of(recipe).given_texts[-1]
+    if len(columns) == 1 or wanted in columns:
+        return wanted if wanted in columns else columns[0]
+    text = f"has no column {wanted!r} with the documents: it has {', '.join(map(repr, columns))}"
+    raise UserError(Problem(text, str(path), remedy=f"rename the column of the documents to {wanted}"))

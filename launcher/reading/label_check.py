@@ -150,8 +150,8 @@ def _other_columns(recipe: Recipe, train: Split) -> str:
 
 
 def _unknown_labels(recipe: Recipe, split: Split, known: Sequence[str]) -> Iterator[Problem]:
-    spec = tasks.of(recipe)
-    unknown = {name for name in split.names if spec.taken_for(name, known) is None}
+    spec, names = tasks.of(recipe), dict.fromkeys(known)
+    unknown = {name for name in split.names if spec.taken_for(name, names) is None}
     found = [(name, seen.place) for name, seen in split.names.items() if name in unknown]
     for name, place in found[:EXAMPLES_SHOWN]:
         message, remedy = unknown_label(name, known, recipe.data.labels is not None)

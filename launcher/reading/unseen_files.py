@@ -112,11 +112,11 @@ def check_given(
 
 
 def _refuse_unknown_labels(path: Path, rows: Sequence[Row], recipe: Recipe, known: Sequence[str]) -> None:
-    spec, places = tasks.of(recipe), dict[str, str]()
+    spec, places, names = tasks.of(recipe), dict[str, str](), dict.fromkeys(known)
     for row in rows if known and isinstance(recipe.data.label, str) else ():
         for name in spec.class_names(row):
             places.setdefault(name, where(path, row.position))
-    unknown = [name for name in places if spec.taken_for(name, known) is None][:EXAMPLES_SHOWN]
+    unknown = [name for name in places if spec.taken_for(name, names) is None][:EXAMPLES_SHOWN]
     if unknown:
         told = {name: unknown_label(name, known) for name in unknown}
         raise UserError(

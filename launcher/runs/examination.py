@@ -135,6 +135,6 @@ class Examination(Extensible):
         confusion, classes = self.confusion, self.classes
         if confusion is not None and len(confusion.names) > MOST_CLASSES:
             confusion = None
-        ranked = sorted(classes, key=lambda each: -each.support)[:MOST_CLASSES]
-        kept = classes if len(classes) <= MOST_CLASSES else tuple(each for each in classes if each in ranked)
+        ranked = sorted(range(len(classes)), key=lambda place: -classes[place].support)[:MOST_CLASSES]
+        kept = tuple(classes[place] for place in sorted(ranked))
         return replace(self, confusion=confusion, classes=kept, mistakes=self.mistakes[:MOST_MISTAKES])

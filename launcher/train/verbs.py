@@ -316,10 +316,11 @@ def find_negatives(options: Namespace, events: Events) -> Negatives:
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)
+    events.emit("progress", name=f"reading {options.corpus.name}", done=None, total=None)
     corpus = documents(options.corpus, read_recipe_file(options.recipe) if options.recipe else recipe)
     predictor = _loaded(run, recipe, events)
     queries, wanted = queries_of(predictor), Wanted(options.count, options.margin)
-    found = list(mine(predictor, queries, corpus, wanted, _progress(events, "finding negatives")))
+    found = list(mine(predictor, queries, corpus, wanted, partial(_progress, events)))
     first, second = predictor.task.spec.given_texts
     if options.labelled:
         (label,) = predictor.task.spec.label_columns

@@ -548,3 +548,20 @@ def test_a_name_with_a_comma_is_a_name(write: Write) -> None:
     facts = check_data(recipe("multilabel", train=write("train.csv", body)))
     assert facts.labels == 4
     assert not facts.notes
+
+
+def test_what_evaluation_searches_is_read_as_negatives_are_from_lines_or_the_only_column(
+    write: Write, tmp_path: Path
+) -> None:
+    train = write("train.csv", "query,document\n" + "a,b\nc,d\n" * 10)
+    (tmp_path / "lines.txt").write_text("one\ntwo\n")
+    write("other.csv", "id,passage\n1,one\n")
+
+    def asked(corpus: str) -> Recipe:
+        data = {"train": (train,), "text": ("query", "document"), "split": (0.5, 0.5)}
+        embedding = {"corpus": str(tmp_path / corpus)}
+        return Recipe.model_validate({"task": "embedding", "data": data, "embedding": embedding})
+
+    assert check_data(asked("lines.txt")).train_examples == 10
+    (problem,) = problems(asked("other.csv"))
+    assert "has no column 'document' with the documents: it has 'id', 'passage'" in problem

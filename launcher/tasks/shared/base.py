@@ -364,7 +364,7 @@ class TaskSpec:
         """The classes that the names in training data stand for, in order; tags stand for themselves."""
         return labels.in_order(names) if self.words else labels.classes_of(names)
 
-    def taken_for(self, name: str, known: Sequence[str]) -> str | None:
+    def taken_for(self, name: str, known: labels.Known) -> str | None:
         """The known class that a name in data stands for; None where there is none."""
         return (name if name in known else None) if self.words else labels.taken_for(name, known)
 
@@ -391,7 +391,8 @@ class TaskSpec:
             if labels.says_none(name) and "+" not in seen:
                 text = f"label {name!r} ({seen[name].count:,} rows) is a class like any other here"
                 yield Doubt(text, "take these rows out if it says that there is no label")
-        taken = {name: self.taken_for(name, names) for name in seen}
+        known = dict.fromkeys(names)
+        taken = {name: self.taken_for(name, known) for name in seen}
         for name, other in taken.items():
             if other not in (None, name):
                 place = f" (first: {seen[name].place})" if seen[name].place else ""

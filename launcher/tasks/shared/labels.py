@@ -102,7 +102,11 @@ def classes_of(names: Iterable[str]) -> tuple[str, ...]:
     return in_order(unique)
 
 
-def taken_for(name: str, known: Sequence[str]) -> str | None:
+Known = Sequence[str] | dict[str, None]
+"""Names of classes in their order; where many names are looked up, as keys, since a sequence is searched from its start."""
+
+
+def taken_for(name: str, known: Known) -> str | None:
     """The one of the known classes that a name stands for, however either is written; None where there is none."""
     if name in known:
         return name

@@ -136,6 +136,7 @@ class Look:
     def __init__(self, recipe: Recipe, names: Sequence[str], characters: int | None) -> None:
         self._spec = tasks.of(recipe)
         self._names = names
+        self._known = dict.fromkeys(names)
         self._characters = characters
         self._is_conll = cache(lambda name: _is_conll(recipe, name))
 
@@ -177,7 +178,7 @@ class Look:
             seen.add("misfit", place, lambda: f"{wrong.column}: {wrong.message}")
             return
         for label in self._spec.class_names(row):
-            taken = self._spec.taken_for(label, self._names) or label
+            taken = self._spec.taken_for(label, self._known) or label
             seen.labels[taken] += 1
             if taken != label:
                 seen.add("form", place, partial("{} is {}".format, label, taken))

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from launcher.tasks.shared.rows import Row
 from launcher.train.tasks.base import Array, MicroBatch, Scores, named_classes, softmax, with_probabilities
-from launcher.train.tasks.confusion import accuracy, confusion_matrix, f1_by_class, macro_f1, mcc
+from launcher.train.tasks.confusion import Counts, accuracy, f1_by_class, macro_f1, mcc
 from launcher.train.tasks.labelled import LabelledTask
 from launcher.train.tasks.losses import class_weights, cross_entropy
 from launcher.train.tasks.outcomes import Outcomes, one_of_several
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.gather import EVALUATION, Indices
+
+BLOCK = 1 << 22
+"""Scores whose probabilities are computed at once."""
 
 
 class Classification(LabelledTask):
@@ -50,20 +53,23 @@ class Classification(LabelledTask):
 
     def metrics(self, scores: Scores, truth: Any) -> dict[str, float]:
         assert isinstance(scores, np.ndarray)
-        matrix = confusion_matrix(np.asarray(truth), scores.argmax(axis=-1), scores.shape[-1])
+        counts = Counts.of(np.asarray(truth), scores.argmax(axis=-1), scores.shape[-1])
         values = {
-            "accuracy": accuracy(matrix),
-            "macro_f1": macro_f1(matrix),
-            "micro_f1": accuracy(matrix),
-            "mcc": mcc(matrix),
+            "accuracy": accuracy(counts),
+            "macro_f1": macro_f1(counts),
+            "micro_f1": accuracy(counts),
+            "mcc": mcc(counts),
         }
         if scores.shape[-1] == 2:
-            values["f1"] = float(f1_by_class(matrix)[1])
+            values["f1"] = float(f1_by_class(counts)[1])
         return values
 
     def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
         assert isinstance(scores, np.ndarray)
-        return one_of_several(np.asarray(truth), softmax(scores), scores.argmax(axis=-1), names)
+        # By blocks: in float64 all probabilities of many classes take twice the room of their scores.
+        blocks = np.array_split(scores, max(1, scores.size // BLOCK))
+        confidence = np.concatenate([softmax(block).max(axis=-1) for block in blocks])
+        return one_of_several(np.asarray(truth), confidence, scores.argmax(axis=-1), names)
 
     def decode(
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]

@@ -87,7 +87,9 @@ class Ordinal(Task):
 
     def outcomes(self, scores: Scores, truth: Any, names: Sequence[str]) -> Outcomes:
         assert isinstance(scores, np.ndarray)
-        return one_of_several(np.asarray(truth), probabilities(scores), ranks(scores), names)
+        predicted = ranks(scores)
+        confidence = probabilities(scores)[np.arange(len(predicted)), predicted]
+        return one_of_several(np.asarray(truth), confidence, predicted, names)
 
     def decode(
         self, scores: Scores, label_names: Sequence[str], split: TokenSplit, rows: Sequence[Row]

@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.runs.examination import Bin, Calibration, ClassFigures, Confusion
+from launcher.train.tasks.confusion import Counts, confusion_matrix
 
 BINS = 10
+MOST_CONFUSED = 1000
+"""Classes of a confusion matrix: a million counts."""
 Array = NDArray[Any]
 
 
@@ -69,12 +72,10 @@ def correlations(predicted: Array, truth: Array) -> dict[str, float]:
     return {"pearson": float(pearson.statistic), "spearman": float(spearman.statistic)}
 
 
-def of_classes(matrix: NDArray[np.int64], names: Sequence[str]) -> tuple[ClassFigures, ...]:
-    """The figures of each class, out of a confusion matrix (n, n)."""
-    return tuple(
-        figures(name, int(matrix[i, i]), int(matrix[i].sum()), int(matrix[:, i].sum()))
-        for i, name in enumerate(names)
-    )
+def of_classes(counts: Counts, names: Sequence[str]) -> tuple[ClassFigures, ...]:
+    """The figures of each class."""
+    sides = (counts.right.tolist(), counts.true.tolist(), counts.predicted.tolist())
+    return tuple(map(figures, names, *sides))
 
 
 def figures(name: str, right: int, support: int, predicted: int) -> ClassFigures:
@@ -83,25 +84,27 @@ def figures(name: str, right: int, support: int, predicted: int) -> ClassFigures
     return ClassFigures(name, precision, recall, 2 * right / max(predicted + support, 1), support, predicted)
 
 
-def confusion_of(matrix: NDArray[np.int64], names: Sequence[str], of: str = "examples") -> Confusion:
-    """The record of a confusion matrix."""
-    return Confusion(tuple(names), tuple(tuple(map(int, row)) for row in matrix), of)
-
-
-def one_of_several(truth: Array, probabilities: Array, predicted: Array, names: Sequence[str]) -> Outcomes:
-    """The outcomes where each example has one class: numbers (n,) and probabilities (n, L)."""
-    from launcher.train.tasks.confusion import confusion_matrix
-
-    truth = truth.astype(np.int64)
+def confusion_of(
+    truth: Array, predicted: Array, names: Sequence[str], of: str = "examples"
+) -> Confusion | None:
+    """The record of a confusion matrix; None of so many classes that nobody could look at it."""
+    if len(names) > MOST_CONFUSED:
+        return None
     matrix = confusion_matrix(truth, predicted, len(names))
-    confidence, right = probabilities[np.arange(len(truth)), predicted], predicted == truth
+    return Confusion(tuple(names), tuple(map(tuple, matrix.tolist())), of)
+
+
+def one_of_several(truth: Array, confidence: Array, predicted: Array, names: Sequence[str]) -> Outcomes:
+    """The outcomes where each example has one class: numbers (n,), and the probability (n,) of what was predicted."""
+    truth = truth.astype(np.int64)
+    right = predicted == truth
     return Outcomes(
         badness=np.where(right, 0.0, confidence),
         expected=[names[number] for number in truth],
         predicted=[names[number] for number in predicted],
         confidence=confidence,
-        classes=of_classes(matrix, names),
-        confusion=confusion_of(matrix, names),
+        classes=of_classes(Counts.of(truth, predicted, len(names)), names),
+        confusion=confusion_of(truth, predicted, names),
         certainty=Certainty(confidence, right),
     )
 

@@ -27,7 +27,6 @@ from launcher.tasks.token_classification import TokenClassification as TagSpec
 from launcher.train.reading.sources import Source, place
 from launcher.train.tasks import crf, extra_head
 from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, TokenTask
-from launcher.train.tasks.confusion import confusion_matrix
 from launcher.train.tasks.crf import Sentences, Transitions
 from launcher.train.tasks.entity_scores import entity_figures, entity_metrics, legal_steps, sentence_counts
 from launcher.train.tasks.losses import class_weights, cross_entropy
@@ -242,7 +241,7 @@ class TokenClassification(WeightedTask, TokenTask):
             expected=list(map(" ".join, gold)),
             predicted=list(map(" ".join, predicted)),
             classes=entity_figures(gold, predicted, scheme_for(self.recipe, self.classes)),
-            confusion=confusion_of(confusion_matrix(real, found, len(names)), names, "words"),
+            confusion=confusion_of(real, found, names, "words"),
             certainty=Certainty(kept, np.array(right), "words"),
         )
 

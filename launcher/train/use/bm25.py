@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -11,29 +12,35 @@ from numpy.typing import NDArray
 
 from launcher.tasks.shared.words import IDEOGRAPHS
 from launcher.train.tokens.marks import MARKS
+from launcher.train.use.evaluation import Progress, no_progress
 
 WORDS = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+(?:[{MARKS}]+[^\W{IDEOGRAPHS}]*)*")
 """Characters of Chinese and Japanese, and words of other scripts; no punctuation."""
 K1 = 1.2
 B = 0.75
 """How soon a word that comes again adds nothing, and how far long documents count less: the usual values."""
+BETWEEN_REPORTS = 1000
+"""Documents."""
 
 
 class Bm25:
     """A corpus, indexed by its words."""
 
-    def __init__(self, documents: Sequence[str]) -> None:
+    def __init__(self, documents: Sequence[str], progress: Progress = no_progress) -> None:
         from scipy import sparse
 
-        counts = [Counter(_words(document)) for document in documents]
-        self._numbers = {
-            word: index for index, word in enumerate(dict.fromkeys(w for c in counts for w in c))
-        }
-        each = np.array([len(count) for count in counts], np.int64)
-        document = np.repeat(np.arange(len(counts)), each)
-        word = np.fromiter((self._numbers[w] for count in counts for w in count), np.int64, int(each.sum()))
-        often = np.fromiter((n for count in counts for n in count.values()), np.float64, len(word))
-        shape = (len(counts), max(1, len(self._numbers)))
+        self._numbers: dict[str, int] = {}
+        each, words, counts = array("q"), array("q"), array("d")
+        for number, text in enumerate(documents, 1):
+            if number % BETWEEN_REPORTS == 0 or number == len(documents):
+                progress(number, len(documents))
+            count = Counter(_words(text))
+            each.append(len(count))
+            words.extend(self._numbers.setdefault(found, len(self._numbers)) for found in count)
+            counts.extend(count.values())
+        document = np.repeat(np.arange(len(each)), np.asarray(each))
+        word, often = np.asarray(words), np.asarray(counts)
+        shape = (len(each), max(1, len(self._numbers)))
         weights = self._weights(document, word, often, shape)
         self._table = sparse.csc_array((weights, (document, word)), shape=shape)
 

@@ -110,7 +110,7 @@ class Evaluator:
         if ordered is not None and self.task.whole_batch and split.labelled:
             loss, units = self._joint_loss(split, ordered), self.task.units(split, np.arange(len(split)))
         total_loss, units = self.ranks.sum([float(loss), units])
-        corpus = corpus_of(self.task, self.config) if split.labelled else None
+        corpus = corpus_of(self.task, self.config, progress) if split.labelled else None
         if corpus is not None:
             documents = self.score(corpus, progress, stop).scores
             ordered = None if ordered is None or documents is None else [*ordered, *documents]

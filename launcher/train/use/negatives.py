@@ -8,7 +8,7 @@ et al., 2024, arXiv:2407.15831, there TopK-MarginPos).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.errors import RunFailed
-from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import encode_texts, rows_of
 from launcher.train.tasks.base import sigmoid
 from launcher.train.use.bm25 import Bm25
-from launcher.train.use.evaluation import Progress
+from launcher.train.use.evaluation import Progress, no_progress
 from launcher.train.use.inference import Predictor
 
 CANDIDATES = 100
@@ -31,6 +30,9 @@ EACH = 4
 """Candidates for each negative that is asked for, at least."""
 BATCH = 64
 """Queries whose documents are looked at together."""
+FINDING = "finding negatives"
+Told = Callable[[str], Progress]
+"""By the name of a phase, what hears how far it is."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,13 @@ def mine(
     queries: Sequence[Query],
     documents: Sequence[str],
     wanted: Wanted,
-    progress: Progress,
+    told: Told,
 ) -> Iterator[Mined]:
-    """The negatives of each positive of each query, in their order."""
+    """The negatives of each positive of each query, in their order; `told(phase)` is what hears how far each phase is."""
     spec = predictor.task.spec
     score = _by_vectors if spec.negatives_by == "vectors" else _together
-    keys = np.array([_key(document) for document in documents])
-    for query, positives, candidates, scores in score(predictor, queries, documents, wanted, progress):
+    keys = list(map(_key, documents))
+    for query, positives, candidates, scores in score(predictor, queries, documents, wanted, told):
         own = {_key(text) for text in (query.text, *query.positives)}
         order = candidates[np.argsort(-scores, kind="stable")]
         places = [place for place in order.tolist() if keys[place] not in own]
@@ -106,12 +108,13 @@ def _together(
     queries: Sequence[Query],
     documents: Sequence[str],
     wanted: Wanted,
-    progress: Progress,
+    told: Told,
 ) -> Iterator[Scored]:
     """Scores of query and document read together, from 0 to 1."""
     most = max(CANDIDATES, EACH * wanted.count)
     every = np.arange(len(documents))
-    index = None if len(documents) <= most else Bm25(documents)
+    index = None if len(documents) <= most else Bm25(documents, told("indexing the corpus"))
+    progress = told(FINDING)
     for start in range(0, len(queries), BATCH):
         some = queries[start : start + BATCH]
         found = [every] * len(some) if index is None else list(index.best([each.text for each in some], most))
@@ -138,15 +141,16 @@ def _by_vectors(
     queries: Sequence[Query],
     documents: Sequence[str],
     wanted: Wanted,
-    progress: Progress,
+    told: Told,
 ) -> Iterator[Scored]:
     """Cosines of the vectors of a query and of every document."""
     texts = list(dict.fromkeys([*documents, *(text for query in queries for text in query.positives)]))
     number = {text: index for index, text in enumerate(texts)}
     sides = predictor.task.spec.given_texts
-    known = _unit(_vectors(predictor, sides[-1], texts, progress))
-    asked = _unit(_vectors(predictor, sides[0], [query.text for query in queries], progress))
+    known = _unit(_vectors(predictor, sides[-1], texts, told))
+    asked = _unit(_vectors(predictor, sides[0], [query.text for query in queries], told))
     corpus, most = known[: len(documents)], max(CANDIDATES, EACH * wanted.count)
+    progress = told(FINDING)
     for start in range(0, len(queries), BATCH):
         cosines = asked[start : start + BATCH] @ corpus.T
         for query, vector, row in zip(queries[start : start + BATCH], asked[start:], cosines, strict=False):
@@ -159,6 +163,7 @@ def _by_vectors(
                 far_enough = np.searchsorted(-row[order], wanted.margin - np.unique(positives))
                 places = np.unique(np.concatenate([order[first : first + kept] for first in far_enough]))
             yield query, positives, places, row[places]
+        progress(min(start + BATCH, len(queries)), len(queries))
 
 
 def _scores(predictor: Predictor, pairs: Sequence[tuple[str, str]], progress: Progress) -> Any:
@@ -167,18 +172,15 @@ def _scores(predictor: Predictor, pairs: Sequence[tuple[str, str]], progress: Pr
     return predictor.score(_encoded(predictor, rows), progress)[0]
 
 
-def _vectors(
-    predictor: Predictor, column: str, texts: Sequence[str], progress: Progress
-) -> NDArray[np.float32]:
+def _vectors(predictor: Predictor, column: str, texts: Sequence[str], told: Told) -> NDArray[np.float32]:
     rows = [Row({column: text}, index) for index, text in enumerate(texts, 1)]
-    scores, _ = predictor.score(_encoded(predictor, rows), progress)
+    scores, _ = predictor.score(_encoded(predictor, rows, told("tokenising")), told("making vectors"))
     return np.concatenate(list(scores))
 
 
-def _encoded(predictor: Predictor, rows: Sequence[Row]) -> Any:
-    recipe: Recipe = predictor.task.recipe
-    limit = predictor.longest
-    return encode_texts(predictor.tokenizer, rows, recipe, name="the corpus", position_limit=limit)
+def _encoded(predictor: Predictor, rows: Sequence[Row], progress: Progress = no_progress) -> Any:
+    recipe, limit, name = predictor.task.recipe, predictor.longest, "the corpus"
+    return encode_texts(predictor.tokenizer, rows, recipe, name=name, position_limit=limit, progress=progress)
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

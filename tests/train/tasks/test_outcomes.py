@@ -16,7 +16,7 @@ NAMES = ("no", "maybe", "yes")
 def test_the_figures_of_classes_and_the_worst_example() -> None:
     truth = np.array([0, 0, 1, 2])
     probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.3, 0.6], [0.2, 0.7, 0.1], [0.95, 0.0, 0.05]])
-    found = one_of_several(truth, probabilities, probabilities.argmax(axis=-1), NAMES)
+    found = one_of_several(truth, probabilities.max(axis=-1), probabilities.argmax(axis=-1), NAMES)
     assert found.confusion is not None
     assert found.confusion.counts == ((1, 0, 1), (0, 1, 0), (1, 0, 0))
     assert found.classes[0] == ClassFigures("no", 0.5, 0.5, 0.5, support=2, predicted=2)

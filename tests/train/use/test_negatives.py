@@ -14,7 +14,7 @@ import pytest
 from support.training import RankServer, make_run, recipe, result
 
 from launcher.errors import UserError
-from launcher.reading.corpus import documents
+from launcher.reading.corpus import document_rows, documents
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.train.use import negatives
@@ -47,6 +47,7 @@ def test_a_corpus_is_a_column_or_lines_each_text_once(tmp_path: Path) -> None:
     lines = tmp_path / "corpus.txt"
     lines.write_text("one\ntwo\n\none\n")
     assert documents(lines, wanted) == ["one", "two"]
+    assert [row.values for row in document_rows(lines, wanted)][1] == {"document": "two"}
     rows = tmp_path / "corpus.csv"
     rows.write_text("id,document\n1,one\n2,two\n")
     assert documents(rows, wanted) == ["one", "two"]
@@ -79,7 +80,7 @@ CAT = Query("cat", ("good cat", "fair cat"), (2.0, 1.0))
 
 
 def found(predictor: Any, wanted: Wanted) -> list[tuple[str, ...]]:
-    return [each.negatives for each in mine(predictor, [CAT], CORPUS, wanted, no_progress)]
+    return [each.negatives for each in mine(predictor, [CAT], CORPUS, wanted, lambda _: no_progress)]
 
 
 def test_the_hardest_come_first_and_no_positive_is_among_them(predictor: Any) -> None:
@@ -94,7 +95,7 @@ def test_with_a_margin_what_scores_as_high_as_the_positive_is_left_out(predictor
 
 
 def test_rows_have_a_column_for_each_negative_or_a_row_for_each_document(predictor: Any) -> None:
-    mined = list(mine(predictor, [CAT], CORPUS, Wanted(2, margin=0.56), no_progress))
+    mined = list(mine(predictor, [CAT], CORPUS, Wanted(2, margin=0.56), lambda _: no_progress))
     assert list(table(mined, Wanted(2), ("query", "document"))) == [
         {"query": "cat", "document": "good cat", "negative_1": "low cat", "negative_2": "poor cat"},
         {"query": "cat", "document": "fair cat", "negative_1": None, "negative_2": None},
@@ -118,7 +119,7 @@ def test_vectors_are_compared_by_their_cosine(monkeypatch: pytest.MonkeyPatch) -
     corpus = ["poor cat", "low cat", "fair cat", "near cat", "good cat"]
     query, model = Query("cat", ("good cat",), (1.0,)), SimpleNamespace(task=SimpleNamespace(spec=spec))
     for margin, expected in ((None, ("near cat", "fair cat")), (0.1, ("fair cat", "low cat"))):
-        (each,) = mine(model, [query], corpus, Wanted(2, margin), no_progress)  # type: ignore[arg-type]
+        (each,) = mine(model, [query], corpus, Wanted(2, margin), lambda _: no_progress)  # type: ignore[arg-type]
         assert each.negatives == expected
 
 
@@ -140,7 +141,7 @@ def test_a_positive_far_below_another_has_its_negatives_in_a_large_corpus_too(
     model: Any = SimpleNamespace(task=SimpleNamespace(spec=spec))
     corpus = [text for text in angles if " " in text]
     query = Query("cat", ("near", "far"), (2.0, 1.0))
-    near, far = mine(model, [query], corpus, Wanted(2, margin=0.05), no_progress)
+    near, far = mine(model, [query], corpus, Wanted(2, margin=0.05), lambda _: no_progress)
     # cos 0.5 - 0.05 is cos 18.2 degrees, cos 60 - 0.05 is cos 63.3
     assert near.negatives == ("between 173", "between 174")
     assert far.negatives == ("beyond 0", "beyond 1")
