@@ -294,6 +294,7 @@ def prefetch_command(assignments: tuple[str, ...], as_json: bool) -> None:
     """Download the model and the data of a recipe and tokenise them, so that nodes need no internet."""
     from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb, write_recipe
+    from launcher.figures import quantity
     from launcher.loading import resolve as loading
     from launcher.planning.prepare import check
     from launcher.runs.records import tree_of
@@ -302,12 +303,14 @@ def prefetch_command(assignments: tuple[str, ...], as_json: bool) -> None:
     checked = check(assignments, os.environ, Path.cwd())
     with tempfile.TemporaryDirectory(prefix="launch-prefetch-") as directory:
         path = write_recipe(Path(directory), loading.dump_recipe(checked.loaded.recipe))
-        result = tree_of(run_verb(["prefetch", str(path)], Prefetched))
+        result = run_verb(["prefetch", str(path)], Prefetched)
     if as_json:
-        show_json(result)
+        show_json(tree_of(result))
         return
-    for name, value in result.items():
-        show(f"{name}: {value}")
+    counts = ", ".join(f"{count:,} of {split}" for split, count in result.examples.items())
+    show(f"model   {result.model or 'none to download: it starts from random weights'}")
+    classes = f"; {quantity(len(result.labels), 'class')}" if result.labels else ""
+    show(f"data    tokenised: {counts}{classes}")
 
 
 def trained_run(reference: str, runs_dir: Path | None) -> Path:

@@ -95,7 +95,7 @@ def _show_runs(directory: Path, states: Sequence[str], since_s: float | None, as
     if lines or as_json:
         show_list(lines, as_json=as_json)
     elif runs:
-        say(f"none of the {len(runs):,} runs in {directory} is like that")
+        say(f"none of the {len(runs):,} runs in {directory} matches")
     elif not closed:
         say(f"no runs in {directory}; the first: launch recipe=smoke")
     if closed:
