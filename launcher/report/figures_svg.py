@@ -106,7 +106,7 @@ def _cells(confusion: Confusion, size: int, margin: float, cell: int) -> Iterato
                 f'fill-opacity="{0.04 + 0.9 * share:.3f}"><title>{names}</title></rect>'
             )
             if is_numbered and count:
-                ink = "var(--back)" if share > 0.5 else "var(--text)"
+                ink = "var(--back)" if share > 0.7 else "var(--text)"
                 yield _text(
                     x + cell / 2, y + cell / 2 + 4, f"{count}", 11 if count < 1000 else 9, "middle", ink
                 )
