@@ -78,7 +78,7 @@ class TokenClassification(TaskSpec):
     metrics = ("f1", "precision", "recall", "lenient_f1", "accuracy")
     label_metrics = ("f1", "lenient_f1")
     losses = ("cross_entropy", "focal")
-    reads = "all"
+    reads = "selected"
     fixed_shape = False
     several = True
     about_text = True

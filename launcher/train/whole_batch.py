@@ -20,6 +20,7 @@ from launcher.train.job import Job
 from launcher.train.process.random_state import dropout_seed, seed_dropout
 from launcher.train.tasks import MicroBatch
 from launcher.train.tokens.gather import Indices
+from launcher.train.tokens.mover import Mover
 
 
 def parts_of(job: Job, batch: GlobalBatch) -> Iterable[Part]:
@@ -48,7 +49,7 @@ def _with_shares(job: Job, batch: GlobalBatch, parts: list[Part]) -> Iterator[Pa
         terms = job.task.joint_terms(whole, job.dataset.train, batch.everyone)
         (gradient,) = torch.autograd.grad(terms.sum(), whole)
     for number, part in enumerate(parts):
-        examples, texts = (torch.from_numpy(each).to(whole.device) for each in places[number])
+        examples, texts = map(Mover(whole.device), places[number])
         counts = batch.parts[number] is not None
         share = Share(
             seed=seeds[number],
@@ -76,7 +77,7 @@ def _gathered(
     whole = torch.zeros(_texts(job, batch.everyone).sum(), width, device=job.ranks.device)
     for (_, texts), found, examples in zip(places, vectors, batch.parts, strict=True):
         if examples is not None:
-            whole[torch.from_numpy(texts).to(whole.device)] = found.detach()
+            whole.index_copy_(0, Mover(whole.device)(texts), found.detach())
     if job.ranks.world_size > 1:
         dist.all_reduce(whole)  # every row stands on one rank, and is 0 on the others
     return whole

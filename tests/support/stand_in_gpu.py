@@ -3,7 +3,8 @@
 The code takes the ways that it takes on a GPU, under CUDA's autocast. What a GPU would refuse, it refuses: tensors of
 different devices, kernels that are not deterministic where that is asked for, inputs that the attention kernel doesn't take.
 Where the host waits for the device is noted down. What no kernel has written is NaN. How fast anything is, what memory it
-takes, streams and CUDA graphs are not to be seen here, nor is the dropout of attention.
+takes, and streams, are not to be seen here, nor is the dropout of attention. A CUDA graph does the operations of its capture
+again: what the host has decided since then, or has to wait for, shows.
 
 Call `load` before anything imports torch. It needs a C++ compiler, and a build of PyTorch without CUDA.
 """
@@ -42,10 +43,10 @@ def load() -> None:
 
 
 @contextlib.contextmanager
-def stand_in() -> Iterator[set[str]]:
-    """Within it there is the GPU; the places within a step where the host has waited for it, `file of launcher:function`."""
+def stand_in() -> Iterator[Any]:
+    """Within it there is the GPU, a `stand_in_tensors.Device`."""
     import torch
-    from support.stand_in_tensors import Device, pin_memory, tolist
+    from support.stand_in_tensors import Device, Graph, pin_memory, tolist
 
     class Event:
         """Of a stream on which everything is done at once."""
@@ -54,6 +55,14 @@ def stand_in() -> Iterator[set[str]]:
 
         def synchronize(self) -> None: ...
 
+    class Stream:
+        """On which everything is done at once."""
+
+        def __init__(self, _device: Any = None) -> None: ...
+
+        def wait_stream(self, _other: Any) -> None: ...
+
+    gpu = Device()
     instead: dict[str, Any] = {
         "is_available": lambda: True,
         "device_count": lambda: 1,
@@ -70,12 +79,18 @@ def stand_in() -> Iterator[set[str]]:
         "reset_peak_memory_stats": lambda: None,
         "_lazy_init": lambda: None,
         "Event": Event,
+        "Stream": Stream,
+        "current_stream": Stream,
+        "stream": contextlib.nullcontext,
+        "graph_pool_handle": lambda: (0, 1),
+        "CUDAGraph": lambda: Graph(gpu),
     }
     with contextlib.ExitStack() as stack:
         for name, value in instead.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, value))
         stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", pin_memory))
         stack.enter_context(mock.patch.object(torch.Tensor, "tolist", tolist))
+        stack.enter_context(mock.patch.object(torch.Tensor, "record_stream"))
         # torch.tensor(..., device="cuda") makes its tensor on the CPU first, where a mode sees it; parameters stay themselves.
         for setter in (
             torch._C._set_only_lift_cpu_tensors,
@@ -84,5 +99,4 @@ def stand_in() -> Iterator[set[str]]:
             setter(True)
             stack.callback(setter, False)
         stack.enter_context(torch.autograd.set_multithreading_enabled(False))
-        device = stack.enter_context(Device())
-        yield device.waits
+        yield stack.enter_context(gpu)

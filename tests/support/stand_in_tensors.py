@@ -57,6 +57,9 @@ class Device(TorchDispatchMode):
         super().__init__()
         self.waits: set[str] = set()
         """Where the host has waited for the device within a step: `file of launcher:function`."""
+        self.graphs = 0
+        """CUDA graphs that have been captured."""
+        self.capturing: Graph | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -69,14 +72,21 @@ class Device(TorchDispatchMode):
         if ours:
             _refuse(func, name, tensors, ours)
         on_device = bool(ours) or wanted.type != "cpu"
-        if on_device and self._waits(name, args, kwargs, wanted) and (place := _place_in_step()):
+        waits = on_device and self._waits(name, args, kwargs, wanted)
+        if waits and (place := _place_in_step()):
             self.waits.add(place)
+        if self.capturing is not None:
+            _refuse_in_capture(func, name, waits, tensors, wanted)
         if "device" in kwargs:
             kwargs |= {"device": torch.device("cpu")}
         if kwargs.get("pin_memory"):
             kwargs["pin_memory"] = False
         given, named = tree_map(_held, (args, kwargs))
-        result = KERNELS.get(func, func)(*given, **named) if ours else func(*given, **named)
+        kernel = KERNELS.get(func, func) if ours else func
+        if self.capturing is not None and on_device:
+            result = self.capturing.launch(func, kernel, given, named)
+        else:
+            result = kernel(*given, **named)
         if wanted.type == "cpu":
             return args[0] if name == "copy_" else result
         if name in UNWRITTEN and result.is_floating_point():
@@ -98,6 +108,66 @@ class Device(TorchDispatchMode):
             at_once = kwargs.get("non_blocking") or (name == "copy_" and args[2:3] == (True,))
             return target != source and not at_once
         return name in WAITS
+
+
+class Graph:
+    """In the place of torch.cuda.CUDAGraph: does the operations of its capture again, on the same memory.
+
+    Of what the host decided in the capture nothing changes, and what the capture has computed is undone, as if it had not been.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._launched: list[tuple[Any, Any, Any, Any]] = []
+        self._before: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def capture_begin(self, **_: Any) -> None:
+        self._device.capturing = self
+
+    def capture_end(self) -> None:
+        self._device.capturing = None
+        for memory, content in self._before.values():
+            memory.copy_(content)
+        self._before.clear()
+        self._device.graphs += 1
+
+    def launch(self, func: Any, kernel: Any, given: Any, named: Any) -> Any:
+        """Do an operation within the capture."""
+        for argument, value in zip(func._schema.arguments, given, strict=False):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                self._keep(value)
+        result = kernel(*given, **named)
+        self._launched.append((kernel, given, named, result))
+        return result
+
+    def _keep(self, written: Any) -> None:
+        for tensor in tree_leaves(written):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self._before:
+                whole = torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[call-overload]
+                self._before[storage.data_ptr()] = whole, whole.clone()
+
+    def replay(self) -> None:
+        for kernel, given, named, results in self._launched:
+            again = kernel(*given, **named)
+            for old, new in zip(tree_leaves(results), tree_leaves(again), strict=True):
+                if (
+                    isinstance(old, torch.Tensor)
+                    and old.untyped_storage().data_ptr() != new.untyped_storage().data_ptr()
+                ):
+                    old.copy_(new)
+
+
+def _refuse_in_capture(
+    func: Any, name: str, waits: bool, tensors: list[torch.Tensor], wanted: torch.device
+) -> None:
+    """Raises RuntimeError for what a graph can't hold, or would take from memory of the host that has changed meanwhile."""
+    on_cpu = {isinstance(tensor, OnDevice) for tensor in tensors if tensor.dim()}
+    moves = name in ("copy_", "_to_copy") and (
+        len(on_cpu) > 1 or (on_cpu and on_cpu != {wanted.type == "cuda"})
+    )
+    if waits or moves:
+        raise RuntimeError(f"{func}: operation not permitted when stream is capturing")
 
 
 def _refuse(func: Any, name: str, tensors: list[torch.Tensor], ours: list[torch.Tensor]) -> None:

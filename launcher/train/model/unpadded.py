@@ -15,11 +15,12 @@ from torch import nn
 from launcher.families import FAMILIES, find
 from launcher.tasks.shared.base import Rows
 from launcher.train.model.family import family_of
-from launcher.train.packed.collate import Collate, Mover, padded_collate
+from launcher.train.packed.collate import Collate, padded_collate
 from launcher.train.packed.dropout import use_cheap_dropout
 from launcher.train.packed.in_place import PACKED_INPUTS, PassesPackedInputs, selected_tokens, teach
 from launcher.train.packed.packing import PackedCollate, Packing
 from launcher.train.tasks.base import Task
+from launcher.train.tokens.mover import Mover
 
 READ_FIRST = ("ForSequenceClassification", "ForMultipleChoice")
 """Ends of the names of models whose heads read the first token, or the mean of all, and nothing else."""

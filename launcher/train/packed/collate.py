@@ -14,6 +14,7 @@ from launcher.train.tasks.base import MicroBatch, Task
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.gather import EVALUATION, Gathered, Indices, token_lengths
 from launcher.train.tokens.masking import IGNORE
+from launcher.train.tokens.mover import Mover
 
 __all__ = ["Collate", "Indices", "PaddedCollate", "padded_collate", "token_lengths"]
 
@@ -25,19 +26,6 @@ class Collate(Protocol):
     """Whether shorter sequences are padded to the longest."""
 
     def __call__(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> MicroBatch: ...
-
-
-@dataclass(frozen=True)
-class Mover:
-    """Brings arrays to the model's device."""
-
-    device: torch.device
-
-    def __call__(self, array: NDArray[Any]) -> torch.Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if self.device.type != "cuda":
-            return tensor
-        return tensor.pin_memory().to(self.device, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from launcher.train.packed.collate import Mover, micro_batch, selected
+from launcher.train.packed.collate import micro_batch, selected
 from launcher.train.tasks.base import MicroBatch, Task
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.gather import EVALUATION, Indices
+from launcher.train.tokens.mover import Mover
 
 Array = NDArray[np.int64]
 

@@ -23,7 +23,7 @@ from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
 from launcher.train.compat.expected_warnings import without_expected_warnings
 from launcher.train.model.unpadded import enable_packing, packed_collate
-from launcher.train.packed.collate import Mover, PaddedCollate
+from launcher.train.packed.collate import PaddedCollate
 from launcher.train.packed.dropout import use_cheap_dropout
 from launcher.train.probe.agreement import key_of
 from launcher.train.probe.kernels import try_captured, try_compiled
@@ -33,6 +33,7 @@ from launcher.train.process.ranks import Ranks
 from launcher.train.step.captured_steps import CudaRecorder
 from launcher.train.tasks import Task, get_task
 from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.mover import Mover
 
 SIZES = Sizes(layers=3, hidden=64, heads=4, intermediate=96, vocab=96, positions=128)
 """Small enough for a second, and large enough for every kernel: heads are 16 wide."""

@@ -91,10 +91,10 @@ class CudaRecorder:
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 outputs = body()
+                graph.capture_end()
             except RuntimeError:
                 self._abort(graph)
                 raise
-            graph.capture_end()
 
         def replay() -> tuple[torch.Tensor, torch.Tensor]:
             graph.replay()

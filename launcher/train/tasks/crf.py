@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from launcher.train.tokens.mover import Mover
+
 FORBIDDEN = -1e4
 """Score of a step that isn't allowed: its probability is 0 in float32, and gradients stay finite."""
 
@@ -41,18 +43,16 @@ class Sentences:
     """(s,) words."""
 
     @classmethod
-    def of(cls, rows: torch.Tensor, sentence: torch.Tensor, count: int) -> tuple[Sentences, torch.Tensor]:
-        """Lay out the words' emissions (n, L); `sentence` (n,) says whose they are, in ascending order.
+    def of(cls, rows: torch.Tensor, lengths: NDArray[np.int64]) -> tuple[Sentences, torch.Tensor]:
+        """Lay out the words' emissions (n, L), sentence after sentence, of which `lengths` (s,) has the words.
 
         Also returns the words' places (n,) among s * w.
         """
-        lengths = torch.bincount(sentence, minlength=count)
-        width = max(int(lengths.max()), 1) if count else 1
-        starts = lengths.cumsum(0) - lengths
-        places = sentence * width + torch.arange(len(sentence), device=rows.device) - starts[sentence]
-        emissions = rows.new_zeros(count * width, rows.shape[-1]).index_copy(0, places, rows)
-        real = torch.arange(width, device=rows.device) < lengths[:, None]
-        return cls(emissions.view(count, width, -1), real, lengths), places
+        move = Mover(rows.device)
+        real = np.arange(max(int(lengths.max(initial=0)), 1)) < lengths[:, None]
+        places = move(np.flatnonzero(real))
+        emissions = rows.new_zeros(real.size, rows.shape[-1]).index_copy(0, places, rows)
+        return cls(emissions.view(*real.shape, -1), move(real), move(lengths)), places
 
     def lay_out(self, values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         """(n,) values of the words -> (s, w), 0 in the padding."""
@@ -116,4 +116,4 @@ def _forward(sentences: Sentences, steps: torch.Tensor) -> list[torch.Tensor]:
 
 def forbid(steps: torch.Tensor, legal: NDArray[np.bool_]) -> torch.Tensor:
     """The steps, those that aren't `legal` (L + 2, L) put out of reach."""
-    return steps.masked_fill(torch.from_numpy(~legal).to(steps.device), FORBIDDEN)
+    return steps.masked_fill(Mover(steps.device)(~legal), FORBIDDEN)

@@ -31,6 +31,7 @@ from launcher.train.tasks.similarity_losses import (
 from launcher.train.tokens.cache import TokenSplit
 from launcher.train.tokens.encoder import Encoder, Tokens
 from launcher.train.tokens.gather import Indices
+from launcher.train.tokens.mover import Mover
 
 
 @dataclass(frozen=True)
@@ -126,22 +127,19 @@ class Embedding(Task):
     def vectors(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         assert batch.lengths is not None
         rows = batch.token_rows(output.last_hidden_state)
-        lengths = torch.from_numpy(batch.lengths).to(rows.device)
-        starts = lengths.cumsum(0) - lengths
+        lengths, move = batch.lengths, Mover(rows.device)
         if self.recipe.embedding.pooling == "cls":
-            pooled = rows.index_select(0, starts)
+            pooled = rows.index_select(0, move(np.cumsum(lengths) - lengths))
         else:
-            text = torch.arange(len(lengths), device=rows.device).repeat_interleave(
-                lengths, output_size=len(rows)
-            )
+            text = move(np.repeat(np.arange(len(lengths)), lengths))
             sums = rows.new_zeros(len(lengths), rows.shape[-1]).index_add(0, text, rows)
-            pooled = sums / lengths[:, None]
+            pooled = sums / move(lengths)[:, None]
         return functional.normalize(pooled, dim=-1) if self.recipe.embedding.normalize else pooled
 
     def joint_terms(self, vectors: torch.Tensor, split: TokenSplit, examples: Indices) -> torch.Tensor:
         assert split.labels is not None
         layout = layout_of(split, examples)
-        scores = torch.from_numpy(np.asarray(split.labels[examples])).to(vectors.device)
+        scores = Mover(vectors.device)(split.labels[examples])
         return self.terms(vectors, layout, scores)
 
     def loss_sum(self, output: Any, batch: MicroBatch) -> torch.Tensor:

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from launcher.train.tokens.mover import Mover
+
 Array = NDArray[np.int64]
 
 
@@ -68,13 +70,12 @@ def info_nce(vectors: torch.Tensor, layout: Layout, temperature: float) -> torch
     anchors, documents = _at(vectors, layout.anchors), _at(vectors, layout.documents)
     logits = cosines(anchors, documents) / temperature
     rows, columns = layout.false_negatives()
+    move = Mover(logits.device)
     if rows:
-        hidden = torch.zeros(logits.shape, dtype=torch.bool)
+        hidden = np.zeros(logits.shape, np.bool_)
         hidden[rows, columns] = True
-        logits = logits.masked_fill(hidden.to(logits.device), -torch.inf)
-    return functional.cross_entropy(
-        logits, torch.from_numpy(layout.targets).to(logits.device), reduction="none"
-    )
+        logits = logits.masked_fill(move(hidden), -torch.inf)
+    return functional.cross_entropy(logits, move(layout.targets), reduction="none")
 
 
 def cosent(vectors: torch.Tensor, layout: Layout, scores: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -107,10 +108,10 @@ def triplet(vectors: torch.Tensor, layout: Layout, margin: float) -> torch.Tenso
     )
     near = _distance(_at(vectors, anchors), _at(vectors, anchors + 1))
     far = _distance(_at(vectors, anchors[example]), _at(vectors, first + within))
-    of = torch.from_numpy(example).to(vectors.device)
+    move = Mover(vectors.device)
+    of = move(example)
     each = functional.relu(near.index_select(0, of) - far + margin)
-    counts = torch.from_numpy(np.maximum(layout.counts - 2, 1)).to(vectors.device)
-    return near.new_zeros(len(anchors)).index_add(0, of, each) / counts
+    return near.new_zeros(len(anchors)).index_add(0, of, each) / move(np.maximum(layout.counts - 2, 1))
 
 
 def cosines(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -129,4 +130,4 @@ def _distance(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def _at(vectors: torch.Tensor, places: Array) -> torch.Tensor:
-    return vectors.index_select(0, torch.from_numpy(places).to(vectors.device))
+    return vectors.index_select(0, Mover(vectors.device)(places))

@@ -134,12 +134,11 @@ class TokenClassification(WeightedTask, TokenTask):
         rows, options = batch.token_rows(output.logits), self.recipe.tagging
         if not options.crf and not options.penalty:
             return self._of_words(rows, batch.marks)
-        kept = batch.marks != IGNORE
-        sentences, places = _sentences(rows, batch, kept)
+        sentences, places = _sentences(rows, batch)
         steps = _steps(output, rows)
         every = crf.log_partition(sentences, steps)
         if options.crf:
-            tags = sentences.lay_out(batch.marks[kept], places)
+            tags = sentences.lay_out(batch.marks, places)
             loss = (every - crf.score(sentences, tags, steps)).sum()
         else:
             loss = self._of_words(rows, batch.marks)
@@ -152,34 +151,26 @@ class TokenClassification(WeightedTask, TokenTask):
         """Sum over words of the cross-entropy, or focal loss, of their tags; float32 scalar."""
         settings, weights = self.recipe.train.loss, self.weights_on(rows)
         if settings.name == "focal":
-            kept = marks != IGNORE
-            return cross_entropy(rows[kept], marks[kept], settings, weights).sum()
+            return cross_entropy(rows, marks, settings, weights).sum()
         return functional.cross_entropy(
-            rows,
-            marks,
-            weights,
-            ignore_index=IGNORE,
-            reduction="sum",
-            label_smoothing=settings.label_smoothing,
+            rows, marks, weights, reduction="sum", label_smoothing=settings.label_smoothing
         )
 
     def decided(self, output: Any, batch: MicroBatch) -> torch.Tensor:
         """(words, tags); with a CRF, what it adds its transitions to."""
-        assert batch.marks is not None
-        return batch.token_rows(output.logits)[batch.marks != IGNORE]
+        return batch.token_rows(output.logits)
 
     def weigh(self, differences: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
         weights = self.weights_on(differences)
         if weights is None:
             return differences.sum()
         assert batch.marks is not None
-        return (differences * weights[batch.marks[batch.marks != IGNORE]]).sum()
+        return (differences * weights[batch.marks]).sum()
 
     def scores(self, output: Any, batch: MicroBatch) -> Scores:
         """For each example (tags (w,) of its words by number, probabilities (w, L)), words without tokens left out."""
-        assert batch.marks is not None
         rows = batch.token_rows(output.logits)
-        sentences, _ = _sentences(rows, batch, batch.marks != IGNORE)
+        sentences, _ = _sentences(rows, batch)
         steps = _steps(output, rows)
         if self.recipe.tagging.constrain:
             steps = crf.forbid(steps, self._legal())
@@ -316,14 +307,10 @@ def _mean_probability(
     return sum(known) / len(known)
 
 
-def _sentences(rows: torch.Tensor, batch: MicroBatch, kept: torch.Tensor) -> tuple[Sentences, torch.Tensor]:
-    """The emissions of the marked tokens alone, sentence by sentence, whatever windows these are cut into."""
+def _sentences(rows: torch.Tensor, batch: MicroBatch) -> tuple[Sentences, torch.Tensor]:
+    """The emissions of the words, sentence by sentence, whatever windows these are cut into."""
     assert batch.rows is not None
-    lengths = torch.from_numpy(batch.rows).to(rows.device)
-    sentence = torch.arange(len(lengths), device=rows.device).repeat_interleave(
-        lengths, output_size=len(rows)
-    )
-    return Sentences.of(rows[kept], sentence[kept], len(lengths))
+    return Sentences.of(rows, batch.rows)
 
 
 def _steps(output: Any, rows: torch.Tensor) -> torch.Tensor:

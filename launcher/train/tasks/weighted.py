@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from launcher.recipe.recipe import Recipe
 from launcher.train.tasks.base import Task
+from launcher.train.tokens.mover import Mover
 
 WEIGHTS = "class_weights"
 """Entry of the model's configuration with the weights of the training's loss, so that evaluating gives the same loss."""
@@ -34,5 +36,5 @@ class WeightedTask(Task):
         if self.weights is None:
             return None
         if self._placed is None or self._placed.device != logits.device:
-            self._placed = logits.new_tensor(self.weights)
+            self._placed = Mover(logits.device)(np.array(self.weights, np.float32))
         return self._placed

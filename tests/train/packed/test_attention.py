@@ -19,12 +19,13 @@ from launcher.recipe.recipe import Recipe
 from launcher.train.model.unpadded import enable_packing, make_collate, packed_collate
 from launcher.train.packed import attention
 from launcher.train.packed.attention import attend
-from launcher.train.packed.collate import Mover, PaddedCollate
+from launcher.train.packed.collate import PaddedCollate
 from launcher.train.packed.dropout import CpuDropout, keep_mask, keep_probability
 from launcher.train.packed.packing import Packing, group_by_length
 from launcher.train.probe.subject import exact_products
 from launcher.train.tasks import get_task
 from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.mover import Mover
 
 CPU = torch.device("cpu")
 TASK = get_task(Recipe.model_validate({"task": "classification"}))

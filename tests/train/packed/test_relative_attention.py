@@ -12,11 +12,12 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceC
 from launcher.recipe.recipe import Recipe
 from launcher.train.model.deberta_v2 import distances
 from launcher.train.model.unpadded import enable_packing, packed_collate
-from launcher.train.packed.collate import Mover, PaddedCollate
+from launcher.train.packed.collate import PaddedCollate
 from launcher.train.packed.packing import Packing
 from launcher.train.packed.relative_attention import attend_relative
 from launcher.train.tasks import get_task
 from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.mover import Mover
 
 CPU = torch.device("cpu")
 TASK = get_task(Recipe.model_validate({"task": "classification"}))

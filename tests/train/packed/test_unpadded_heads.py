@@ -12,10 +12,11 @@ from transformers import AutoConfig
 
 from launcher.recipe.recipe import Recipe
 from launcher.train.model.unpadded import enable_packing, packed_collate
-from launcher.train.packed.collate import Mover, PaddedCollate
+from launcher.train.packed.collate import PaddedCollate
 from launcher.train.tasks import get_task
 from launcher.train.tasks.base import Task
 from launcher.train.tokens.cache import TokenSplit
+from launcher.train.tokens.mover import Mover
 
 CPU = torch.device("cpu")
 VOCABULARY = 60

@@ -19,9 +19,10 @@ from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.train.dataset.prepare import prepare
-from launcher.train.packed.collate import Mover, PaddedCollate
+from launcher.train.packed.collate import PaddedCollate
 from launcher.train.tasks import get_task
 from launcher.train.tasks.ranking import ndcg, reciprocal_rank
+from launcher.train.tokens.mover import Mover
 
 COLOURS = ("red", "blue", "green", "white")
 NO_DROPOUT = {"dropout": {"hidden": 0.0, "attention": 0.0}}

@@ -30,7 +30,7 @@ def steps() -> torch.Tensor:
 
 
 def _sentences(rows: torch.Tensor) -> Sentences:
-    return Sentences.of(rows, torch.tensor([0, 0, 0, 2, 3, 3, 3, 3]), len(LENGTHS))[0]
+    return Sentences.of(rows, np.array(LENGTHS))[0]
 
 
 def _paths(rows: torch.Tensor, steps: torch.Tensor) -> list[tuple[list[tuple[int, ...]], torch.Tensor]]:
@@ -66,7 +66,7 @@ def test_the_partition_and_its_gradients_are_those_of_all_paths(
 
 def test_the_score_of_a_sequence_is_its_steps_and_emissions(rows: torch.Tensor, steps: torch.Tensor) -> None:
     tags = torch.tensor([2, 0, 1, 1, 0, 2, 2, 1])
-    sentences, places = Sentences.of(rows, torch.tensor([0, 0, 0, 2, 3, 3, 3, 3]), len(LENGTHS))
+    sentences, places = Sentences.of(rows, np.array(LENGTHS))
     ours = crf.score(sentences, sentences.lay_out(tags, places), steps)
     wanted = [(2, 0, 1), (1,), (0, 2, 2, 1)]
     theirs = [
@@ -104,7 +104,7 @@ def test_forbidden_steps_are_never_taken_and_gradients_stay_finite(scheme: Schem
     names = complete(("O", "B-X", "B-Y") if scheme == BIO else ("O", "S-X", "S-Y"), scheme)
     generator = torch.Generator().manual_seed(3)
     rows = (20 * torch.randn(60, len(names), generator=generator)).requires_grad_()
-    sentences, _ = Sentences.of(rows, torch.arange(20).repeat_interleave(3), 20)
+    sentences, _ = Sentences.of(rows, np.full(20, 3))
     steps = crf.forbid(torch.zeros(len(names) + 2, len(names)), legal_steps(names, scheme))
     unconstrained = crf.best_tags(sentences, torch.zeros_like(steps))
     found = crf.best_tags(sentences, steps)

@@ -189,7 +189,8 @@ def test_the_loss_is_the_mean_over_hidden_words_that_transformers_computes(
     found = task.gather(split, examples, epoch=1)
     assert found.marks is not None
     assert task.units(split, examples, 1) == (found.marks != IGNORE).sum() > 8
-    from launcher.train.packed.collate import Mover, PaddedCollate
+    from launcher.train.packed.collate import PaddedCollate
+    from launcher.train.tokens.mover import Mover
 
     batch = PaddedCollate(task, 0, 1, True, Mover(torch.device("cpu")))(split, examples, 1)
     width = batch.inputs["input_ids"].shape[1]

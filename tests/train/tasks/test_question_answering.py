@@ -18,7 +18,7 @@ from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.tasks.shared.answers import NOWHERE, Answer
 from launcher.train.dataset.prepare import prepare
-from launcher.train.packed.collate import Mover, PaddedCollate
+from launcher.train.packed.collate import PaddedCollate
 from launcher.train.tasks import get_task
 from launcher.train.tasks.answer_scores import exact_match, f1
 from launcher.train.tasks.question_answering import (
@@ -30,6 +30,7 @@ from launcher.train.tasks.question_answering import (
     stretches,
     token_marks,
 )
+from launcher.train.tokens.mover import Mover
 
 PEOPLE, PLACES = ("anna", "boris", "clara", "david"), ("paris", "rome", "oslo", "lima", "cairo")
 

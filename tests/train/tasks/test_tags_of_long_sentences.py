@@ -101,6 +101,12 @@ def collated(task: Task, split: TokenSplit, how: str) -> MicroBatch:
     return PackedCollate(task, 0, False, move)(split, examples)
 
 
+def emitted(batch: MicroBatch, table: torch.Tensor) -> torch.Tensor:
+    """Logits that depend on the word alone, of the tokens that a model computes its head for."""
+    ids = batch.inputs["input_ids"]
+    return table[(ids[:, batch.inputs["selected"]] if "selected" in batch.inputs else ids) % len(table)]
+
+
 @pytest.mark.parametrize("how", ["padded", "packed"])
 @pytest.mark.parametrize("tagging", [{}, {"crf": True}, {"crf": True, "penalty": 0.5}])
 def test_loss_and_decoding_are_those_of_the_sentence_in_one_piece(how: str, tagging: dict[str, Any]) -> None:
@@ -113,7 +119,7 @@ def test_loss_and_decoding_are_those_of_the_sentence_in_one_piece(how: str, tagg
         batch = collated(task, split, how)
         random = torch.Generator().manual_seed(7)
         table, steps = torch.randn(4096, 5, generator=random), torch.randn(7, 5, generator=random)
-        output = Output(table[batch.inputs["input_ids"] % 4096], steps if "crf" in tagging else None)
+        output = Output(emitted(batch, table), steps if "crf" in tagging else None)
         scores = task.scores(output, batch)
         found.append((task.loss_sum(output, batch), scores, task.metrics(scores, task.truth(split))))
     (loss, cut, figures), (whole, uncut, expected) = found
@@ -159,11 +165,10 @@ def mean_loss(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The loss, and the logits and tags of all words, one after another."""
     batch = collated(task, split, "packed")
-    logits = table[batch.inputs["input_ids"] % len(table)]
+    logits = emitted(batch, table)
     assert batch.marks is not None
-    kept = batch.marks != IGNORE
     found = task.loss_sum(Output(logits), batch) / task.units(split, np.arange(len(split)))
-    return found, logits[0][kept], batch.marks[kept]
+    return found, logits[0], batch.marks
 
 
 TABLE = torch.randn(4096, 5, generator=torch.Generator().manual_seed(9))
@@ -202,7 +207,7 @@ def test_balanced_tags_count_the_same_and_the_penalty_is_added() -> None:
     penalty = task_of({"max_length": 64}, penalty=2.0)
     plain = task_of({"max_length": 64})
     batch = collated(task, split, "packed")
-    output = Output(TABLE[batch.inputs["input_ids"] % len(TABLE)])
+    output = Output(emitted(batch, TABLE))
     added = penalty.loss_sum(output, batch) - plain.loss_sum(output, batch)
     torch.testing.assert_close(both.loss_sum(output, batch) - task.loss_sum(output, batch), added)
 

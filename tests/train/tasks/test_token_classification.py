@@ -94,8 +94,16 @@ def test_words_for_a_byte_level_tokenizer_stand_behind_a_blank() -> None:
 
 
 def _batch(marks: list[int], lengths: list[int]) -> MicroBatch:
-    each = np.array(lengths)
-    return MicroBatch({}, None, tokens=len(marks), lengths=each, rows=each, marks=torch.tensor(marks))
+    """Of sequences of these lengths, whose tokens without a mark nobody reads."""
+    real = np.flatnonzero(np.array(marks) != -100)
+    return MicroBatch(
+        inputs={},
+        labels=None,
+        tokens=len(marks),
+        rows=np.diff(np.searchsorted(real, np.cumsum([0, *lengths]))),
+        marks=torch.tensor(marks)[real],
+        real=torch.from_numpy(real),
+    )
 
 
 def _logits(tokens: int) -> torch.Tensor:
