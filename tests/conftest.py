@@ -187,6 +187,15 @@ def launches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchServer]
 
 
 @pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory on PATH, before what the system has, for commands that stand in for others': see support.stand_ins."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
+    return place
+
+
+@pytest.fixture
 def launch(tmp_path: Path, launches: LaunchServer) -> Callable[..., Result]:
     """Run `launch ARGS` as a process in the test's own directory.
 

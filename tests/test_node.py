@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.plans import new_run, plan_of
+from support.stand_ins import stand_in
 
 from launcher import network, node
 from launcher.errors import EXIT_UNRECORDED
@@ -682,12 +683,9 @@ def test_a_site_that_puts_no_job_back_still_has_its_runs_go_on(tmp_path: Path) -
     assert run.last_job() == "14"
 
 
-def test_a_job_whose_node_was_lost_has_failed(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_whose_node_was_lost_has_failed(run: RunDir, commands: Path) -> None:
     """Slurm kills what is left of it, as it does with a cancelled one; only its reason is another."""
-    scontrol = run.path / "scontrol"
-    scontrol.write_text("#!/bin/sh\necho JobId=7 JobState=COMPLETING Reason=NodeDown Restarts=0\n")
-    scontrol.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{run.path}:/usr/bin:/bin")
+    stand_in(commands / "scontrol", "echo JobId=7 JobState=COMPLETING Reason=NodeDown Restarts=0")
     assert isinstance(begin(run, "7", 0, ["localhost"]), node.Start)
     assert end(run, run.attempt(1), 137) == (1, "stay")
     result = read_json(run.result) or {}
@@ -698,16 +696,12 @@ def test_a_job_whose_node_was_lost_has_failed(run: RunDir, monkeypatch: pytest.M
 @pytest.mark.fault(8)
 @pytest.mark.parametrize("saved", [True, False])
 def test_a_job_that_gave_way_for_good_is_not_recorded_as_cancelled(
-    run: RunDir, monkeypatch: pytest.MonkeyPatch, saved: bool
+    run: RunDir, commands: Path, saved: bool
 ) -> None:
     """The grace was over while it saved: Slurm has ended the job, and does not put it back."""
-    scontrol = run.path / "scontrol"
     times = "StartTime=2026-11-30T18:51:35 PreemptTime=2026-11-30T18:52:31"
-    scontrol.write_text(
-        f"#!/bin/sh\necho JobId=7 JobState=COMPLETING Reason=None Restarts=0 ExitCode=0:0 {times}\n"
-    )
-    scontrol.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{run.path}:/usr/bin:/bin")
+    said = f"JobId=7 JobState=COMPLETING Reason=None Restarts=0 ExitCode=0:0 {times}"
+    stand_in(commands / "scontrol", f"echo {said}")
     begin(run, "7", 0, ["localhost"])
     write_text(run.stop, "signal")
     if saved:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.plans import write_bare_model
 
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
 
-Launch = Callable[..., Any]
 Planned = Callable[..., RunDir]
 
 

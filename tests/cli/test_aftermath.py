@@ -11,9 +11,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.waiting import wait_until
 
 from launcher.cli.attached import Interrupts
@@ -22,7 +22,6 @@ from launcher.executors import executor_for
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
 
-Launch = Callable[..., Any]
 Start = Callable[..., "subprocess.Popen[str]"]
 MakeRun = Callable[..., RunDir]
 

@@ -7,9 +7,9 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.waiting import wait_until
 
 from launcher.cli.cleaning import delete, leftovers
@@ -18,7 +18,6 @@ from launcher.executors import executor_for
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
 
-Launch = Callable[..., Any]
 MakeRun = Callable[..., RunDir]
 LASTS = "touch $run_dir/logs/ready; sleep 60"
 

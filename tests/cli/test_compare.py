@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import Launch
 
 from launcher.cli.verbs.compare import text_of
 from launcher.report.comparison import Comparison, Spread
 from launcher.report.significance import Difference
 from launcher.runs.directory import RunDir
-
-Launch = Callable[..., Any]
 
 
 @pytest.fixture

@@ -13,16 +13,15 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Launch
+from support.stand_ins import stand_in
 
 from launcher.cli import completion
 from launcher.cli.app import VERBS
 
-Launch = Callable[..., Any]
 DEADLINE_S = 60
 
 
@@ -63,9 +62,7 @@ def home(tmp_path: Path, launch: Launch) -> Path:
     """A home with `launch` on PATH, and completion installed as the verb does it."""
     home = tmp_path / "home"
     (home / "bin").mkdir(parents=True)
-    script = home / "bin" / "launch"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m launcher "$@"\n')
-    script.chmod(0o755)
+    stand_in(home / "bin" / "launch", f'exec {sys.executable} -m launcher "$@"')
     (home / ".bashrc").write_text("export MINE=1")
     launch("completion", "bash", env={**os.environ, "HOME": str(home), "XDG_DATA_HOME": ""})
     return home

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import Launch
 
 from launcher.runs.directory import RunDir
 from launcher.runs.provenance import read_data_used
 
-Launch = Callable[..., Any]
 SMOKE = Path(__file__).resolve().parents[2] / "recipes" / "smoke"
 
 

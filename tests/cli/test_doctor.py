@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Launch
 
 from launcher.cli import wandb_account
 from launcher.families import FAMILIES
 from launcher.planning.prepare import CACHE_REMEDY
-
-Launch = Callable[..., Any]
 
 
 def test_a_stale_lock_is_broken_and_a_key_is_not_shown(launch: Launch, tmp_path: Path) -> None:

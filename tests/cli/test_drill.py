@@ -6,11 +6,10 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.launched import training_processes
 from support.waiting import wait_until
 
@@ -19,8 +18,6 @@ from launcher.report.sameness import first_step, near_losses, reported_alike
 from launcher.runs.directory import RunDir
 from launcher.runs.drills import Drill, StepDifference
 from launcher.runs.records import make, read_json
-
-Launch = Callable[..., Any]
 
 
 @pytest.mark.slow

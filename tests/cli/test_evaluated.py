@@ -5,18 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
 
 import pytest
+from support.commands import Launch
 
 from launcher.report.figures_svg import confusion_svg, reliability_svg
 from launcher.runs.directory import RunDir
 from launcher.runs.examination import Bin, Calibration, Confusion
-
-Launch = Callable[..., Any]
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -6,11 +6,10 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from support.commands import Launch
 
 from launcher.runs.directory import RunDir
-
-Launch = Callable[..., Any]
 
 
 def test_recipes_that_set_a_key_are_named_with_the_line(launch: Launch, repo_root: Path) -> None:

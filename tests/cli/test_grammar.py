@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
+from support.commands import Launch
 
 import launcher
 from launcher.cli.app import VERBS
-
-Launch = Callable[..., Any]
 
 
 def test_alone_it_prints_its_help(launch: Launch) -> None:

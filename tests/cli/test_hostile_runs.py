@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.shapes import write_shape
 
 from launcher.cli import execute
@@ -19,7 +20,6 @@ from launcher.recipe import MOST_BYTES
 from launcher.runs.directory import RunDir
 from launcher.runs.trust import refuse_strangers
 
-Launch = Callable[..., Any]
 MakeRun = Callable[..., RunDir]
 DEEP = '{"a":' * 50_000
 MOST_CPU_S = 2.0

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from support.commands import Launch
 from support.shapes import write_shape
 
-Launch = Callable[..., Any]
 TINY = (
     "executor=local",
     "device=cpu",

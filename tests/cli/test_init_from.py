@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import Launch
 
 from launcher.runs.directory import RunDir
 
-Launch = Callable[..., Any]
 Planned = Callable[..., RunDir]
 
 

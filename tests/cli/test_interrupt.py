@@ -8,9 +8,9 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.waiting import wait_until
 
 from launcher.cli import execute, train_process
@@ -21,7 +21,6 @@ from launcher.runs.records import read_json
 from launcher.start_up import Interrupted
 from launcher.sweeps import sweep
 
-Launch = Callable[..., Any]
 Start = Callable[..., "subprocess.Popen[str]"]
 Trains = Callable[..., RunDir]
 NOTHING = "nothing was started; the same command begins again"

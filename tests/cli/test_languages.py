@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-Launch = Callable[..., Any]
+from support.commands import Launch
 
 
 def test_files_are_found_from_the_working_directory(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Launch
 
-Launch = Callable[..., Any]
 LOSS = "import torch\n\ndef loss(logits, labels):\n    return (logits.sum(-1) - labels).abs()\n"
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-Launch = Callable[..., Any]
+from support.commands import Launch
 
 RECIPE = """\
 task: classification

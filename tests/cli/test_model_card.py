@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
+from support.commands import Launch
 
 from launcher.cards.model_card import model_card
 from launcher.runs.directory import RunDir
-
-Launch = Callable[..., Any]
 
 
 @pytest.fixture

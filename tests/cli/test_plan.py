@@ -6,13 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Launch
 
-Launch = Callable[..., Any]
 SLURM = ("executor=slurm", "device=cpu", "nodes=4")
 
 

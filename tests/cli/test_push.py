@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.hub_stub import TOKEN, HubStub, Repo
 
 from launcher.cards.model_card import card_to_publish
 from launcher.runs.directory import RunDir
 
-Launch = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("run")
 
 

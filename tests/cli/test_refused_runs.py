@@ -7,15 +7,14 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Launch
 
 from launcher.errors import UserError
 from launcher.runs.directory import RunDir
 from launcher.runs.finding import find
 
-Launch = Callable[..., Any]
 MakeRun = Callable[..., RunDir]
 
 

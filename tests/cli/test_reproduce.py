@@ -7,18 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import Launch
 
 import launcher
 from launcher.cli.reproduction import reproduction
 from launcher.runs.directory import RunDir
 from launcher.runs.provenance import code_digest, read_environment
 
-Launch = Callable[..., Any]
 PACKAGE = Path(launcher.__file__).parent
 SMOKE = PACKAGE.parent / "recipes" / "smoke"
 

@@ -7,15 +7,14 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from support.commands import Launch
 
 from launcher.runs import endings
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
 
-Launch = Callable[..., Any]
 Finished = tuple[RunDir, "subprocess.CompletedProcess[str]"]
 
 

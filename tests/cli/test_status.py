@@ -9,9 +9,9 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Launch
 
 from launcher.cli.output import fitted, in_full, table
 from launcher.runs.directory import RunDir
@@ -19,7 +19,6 @@ from launcher.runs.events import Evaluated, Phase, Recent, Step
 from launcher.runs.files import write_json
 from launcher.visible import columns_of
 
-Launch = Callable[..., Any]
 Planned = Callable[..., RunDir]
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.waiting import wait_until
 
 from launcher.cli.sweep_plan import plan_text
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json, read_json_lines
 
-Launch = Callable[..., Any]
 pytestmark = pytest.mark.slow
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.plans import new_run, plan_of
+from support.stand_ins import stand_in
 
 from launcher.executors import executor_for
 
@@ -22,17 +23,10 @@ CONFIG = "SchedulerParameters     = {}\nPreemptType             = preempt/none\n
     ],
 )
 def test_expedited_requeue(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: str, requeue: bool, expected: str
+    tmp_path: Path, commands: Path, parameters: str, requeue: bool, expected: str
 ) -> None:
     run = new_run(plan_of({"executor": "slurm", "requeue": requeue}, run_dir=tmp_path / "runs" / "r"))
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    for name, body in (
-        ("scontrol", f"cat <<'.'\n{CONFIG.format(parameters)}."),
-        ("sbatch", f'echo "$@" >{tmp_path}/asked; echo 7'),
-    ):
-        (commands / name).write_text(f"#!/bin/sh\n{body}\n")
-        (commands / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{commands}:/usr/bin:/bin")
+    stand_in(commands / "scontrol", f"cat <<'.'\n{CONFIG.format(parameters)}.")
+    stand_in(commands / "sbatch", f'echo "$@" >{tmp_path}/asked; echo 7')
     assert executor_for("slurm").start(run) == "7"
     assert (tmp_path / "asked").read_text() == f"--parsable {expected}{run.job_sbatch}\n"

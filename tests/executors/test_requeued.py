@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from support.plans import new_run, plan_of
+from support.stand_ins import stand_in
 
 from launcher.cli.app import cli
 from launcher.runs.attempts import Attempt
@@ -23,19 +24,15 @@ WAITING = (
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+def run(tmp_path: Path, commands: Path) -> RunDir:
     """A run whose first attempt was evaluating when it ended, with five hours to go; its job waits for another start."""
-    place = tmp_path / "bin"
-    place.mkdir()
     for name, answer in {
         "scontrol": WAITING,
         "squeue": "7|PENDING|BeginTime|2035-01-01T12:00:00|2035-01-02T12:00:00|",
         "sacct": "",
         "sinfo": "",
     }.items():
-        (place / name).write_text(f"#!/bin/bash\necho '{answer}'\n")
-        (place / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
+        stand_in(commands / name, f"echo '{answer}'")
     run = new_run(plan_of({"executor": "slurm", "requeue": True}, run_dir=tmp_path / "runs" / "r"))
     run.add_job("7")
     run.attempt(1).path.mkdir(parents=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.plans import new_run, plan_of
+from support.stand_ins import stand_in
 
 from launcher.errors import RunFailed
 from launcher.executors.shared.slurm_harm import harm
@@ -30,22 +31,18 @@ def run(tmp_path: Path) -> RunDir:
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place for commands that stand in for Slurm's; each notes down what it was asked."""
-    place = tmp_path / "bin"
-    place.mkdir()
-    monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
-    answers(place, "srun", "SIGKILL to torchrun and rank 1 at once")
-    answers(place, "squeue", "7")
-    answers(place, "scontrol", ENDED)
-    return place
+def slurm(commands: Path) -> Path:
+    """Commands that stand in for Slurm's; each notes down what it was asked."""
+    answers(commands, "srun", "SIGKILL to torchrun and rank 1 at once")
+    answers(commands, "squeue", "7")
+    answers(commands, "scontrol", ENDED)
+    return commands
 
 
 def answers(place: Path, name: str, words: str, error: str = "", code: int = 0) -> None:
     asked = place.parent / "asked"
-    script = f"#!/bin/bash\necho {name} \"$*\" >>'{asked}'\necho '{words}'\necho '{error}' >&2\nexit {code}\n"
-    (place / name).write_text(script)
-    (place / name).chmod(0o755)
+    noted = f"echo {name} \"$*\" >>'{asked}'"
+    stand_in(place / name, f"{noted}\necho '{words}'\necho '{error}' >&2\nexit {code}")
 
 
 def updates(place: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.stand_ins import stand_in
 
 from launcher.executors.shared.slurm_nodes import read_nodes
 
@@ -23,10 +24,8 @@ gpu*|$(reboot)|idle|none
 
 
 @pytest.fixture(autouse=True)
-def _sinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sinfo").write_text(f"#!/bin/sh\ncat <<'.'\n{SAID}.\n")
-    (tmp_path / "sinfo").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+def _sinfo(commands: Path) -> None:
+    stand_in(commands / "sinfo", f"cat <<'.'\n{SAID}.")
 
 
 @pytest.mark.parametrize("may_share", [False, True])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.plans import new_run, plan_of
+from support.stand_ins import stand_in
 
 from launcher.executors import executor_for
 from launcher.executors.shared import slurm_cancelling
@@ -23,24 +24,10 @@ DOWN = "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher 
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where scripts stand for Slurm's commands."""
-    place = tmp_path / "bin"
-    place.mkdir()
-    monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
-    return place
-
-
-@pytest.fixture
 def run(tmp_path: Path) -> RunDir:
     run = new_run(plan_of({"executor": "slurm"}, run_dir=tmp_path / "runs" / "r"))
     run.add_job("7")
     return run
-
-
-def command(place: Path, name: str, body: str) -> None:
-    (place / name).write_text(f"#!/bin/bash\n{body}\n")
-    (place / name).chmod(0o755)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +42,12 @@ def command(place: Path, name: str, body: str) -> None:
     ],
 )
 def test_why_a_job_waits_is_said_whichever_command_tells(
-    slurm: Path, run: RunDir, reason: str, means: str
+    commands: Path, run: RunDir, reason: str, means: str
 ) -> None:
     """squeue has blanks in a reason, scontrol has underscores."""
     known = reason.replace(" ", "_")
-    command(slurm, "scontrol", f"echo 'JobId=7 JobName=r JobState=PENDING Reason={known} Restarts=0'")
-    command(slurm, "squeue", f"echo '7|PENDING|{reason}|N/A|N/A|'")
+    stand_in(commands / "scontrol", f"echo 'JobId=7 JobName=r JobState=PENDING Reason={known} Restarts=0'")
+    stand_in(commands / "squeue", f"echo '7|PENDING|{reason}|N/A|N/A|'")
     executor = executor_for("slurm")
     for state in (executor.state(run), *executor.states([run])):
         assert (state.reason, (state.waits_for or "").partition(" (")[0]) == (known, means)
@@ -74,10 +61,11 @@ def test_why_a_job_waits_is_said_whichever_command_tells(
     ],
 )
 def test_a_job_that_slurm_ended_before_it_could_say_so_has_a_remedy(
-    slurm: Path, run: RunDir, word: str, helps: str
+    commands: Path, run: RunDir, word: str, helps: str
 ) -> None:
-    command(
-        slurm, "scontrol", f"echo 'JobId=7 JobName=r JobState={word} Reason=None Restarts=0 ExitCode=0:15'"
+    stand_in(
+        commands / "scontrol",
+        f"echo 'JobId=7 JobName=r JobState={word} Reason=None Restarts=0 ExitCode=0:15'",
     )
     error = without_result(run, executor_for("slurm").state(run)).error
     assert error is not None
@@ -97,9 +85,9 @@ def test_a_job_that_slurm_ended_before_it_could_say_so_has_a_remedy(
         ("CANCELLED", "cancelled"),
     ],
 )
-def test_only_what_ends_a_job_is_a_verdict_about_it(slurm: Path, word: str, verdict: str | None) -> None:
+def test_only_what_ends_a_job_is_a_verdict_about_it(commands: Path, word: str, verdict: str | None) -> None:
     """A job is STOPPED after scancel --signal=STOP, and its script goes on: the hang that follows is no cancellation."""
-    command(slurm, "scontrol", f"echo 'JobId=7 JobName=r JobState={word} Reason=None Restarts=0'")
+    stand_in(commands / "scontrol", f"echo 'JobId=7 JobName=r JobState={word} Reason=None Restarts=0'")
     assert executor_for("slurm").verdict(Attempt(1, job_id="7")) == verdict
 
 
@@ -108,10 +96,12 @@ def test_only_what_ends_a_job_is_a_verdict_about_it(slurm: Path, word: str, verd
     [("None", "cancelled"), ("2026-11-30T11:00:00", "cancelled"), ("2026-11-30T18:52:31", "preempted")],
     ids=["never", "before it started again", "now"],
 )
-def test_a_job_that_gives_way_for_good_is_not_cancelled(slurm: Path, at: str, verdict: str) -> None:
+def test_a_job_that_gives_way_for_good_is_not_cancelled(commands: Path, at: str, verdict: str) -> None:
     """As Slurm 22.05 shows a job of a partition with PreemptMode=CANCEL after its grace."""
     times = f"StartTime=2026-11-30T18:51:35 EndTime=2026-11-30T18:52:31 PreemptTime={at}"
-    command(slurm, "scontrol", f"echo 'JobId=7 JobName=r JobState=COMPLETING Reason=None Restarts=0 {times}'")
+    stand_in(
+        commands / "scontrol", f"echo 'JobId=7 JobName=r JobState=COMPLETING Reason=None Restarts=0 {times}'"
+    )
     assert executor_for("slurm").verdict(Attempt(1, job_id="7")) == verdict
 
 
@@ -124,37 +114,37 @@ def test_a_job_that_gives_way_for_good_is_not_cancelled(slurm: Path, at: str, ve
         ("", None),
     ],
 )
-def test_no_limit_is_not_an_unknown_one(slurm: Path, said: str, ends_by: float | None) -> None:
-    command(slurm, "scontrol", f"echo 'JobId=7 JobName=r {said} Deadline=N/A'")
+def test_no_limit_is_not_an_unknown_one(commands: Path, said: str, ends_by: float | None) -> None:
+    stand_in(commands / "scontrol", f"echo 'JobId=7 JobName=r {said} Deadline=N/A'")
     assert executor_for("slurm").ends_by("7") == ends_by
 
 
-def test_a_job_in_a_hidden_partition_is_seen(slurm: Path, run: RunDir) -> None:
+def test_a_job_in_a_hidden_partition_is_seen(commands: Path, run: RunDir) -> None:
     """squeue lists such jobs with --all alone, those of the user's own included."""
     listed = time.strftime("%Y-%m-%dT%H:%M:%S")
-    command(slurm, "squeue", f'[[ " $* " != *" --all "* ]] || echo "7|RUNNING|None|{listed}|N/A|node1"')
+    stand_in(commands / "squeue", f'[[ " $* " != *" --all "* ]] || echo "7|RUNNING|None|{listed}|N/A|node1"')
     assert executor_for("slurm").states([run])[0].status == "running"
-    command(slurm, "sinfo", '[[ " $* " != *" --all "* ]] || echo "secret gpu:a100:4"')
+    stand_in(commands / "sinfo", '[[ " $* " != *" --all "* ]] || echo "secret gpu:a100:4"')
     assert executor_for("slurm").gpus_per_node("secret") == 4
 
 
-def test_a_damaged_neighbour_keeps_no_job_in_the_queue(slurm: Path, run: RunDir) -> None:
+def test_a_damaged_neighbour_keeps_no_job_in_the_queue(commands: Path, run: RunDir) -> None:
     neighbour = run.path.parent / "neighbour" / "control"
     neighbour.mkdir(parents=True)
     (neighbour / "jobs").write_text("no job\n")
-    command(slurm, "scancel", f"echo $* >>{slurm}/cancelled")
+    stand_in(commands / "scancel", f"echo $* >>{commands}/cancelled")
     run.jobs.unlink()
     leave_the_queue(run, "7")
-    assert (slurm / "cancelled").read_text() == "--state=PENDING 7\n"
+    assert (commands / "cancelled").read_text() == "--state=PENDING 7\n"
 
 
 def test_a_trial_that_ends_by_itself_just_before_it_would_be_cancelled_stays_as_it_ended(
-    slurm: Path, run: RunDir, monkeypatch: pytest.MonkeyPatch
+    commands: Path, run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It shares its job with others, so that the job goes on, and nobody looks for the request any more."""
     monkeypatch.setattr(slurm_cancelling, "RECORD_TIMEOUT_S", 0.2)
     for name in ("scontrol", "scancel"):
-        command(slurm, name, "exit 0")
+        stand_in(commands / name, "exit 0")
     run.jobs.unlink()
     run.add_job("7_0.1")
     run.attempt(1).path.mkdir(parents=True)

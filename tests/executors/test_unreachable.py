@@ -7,24 +7,21 @@ from typing import Any
 
 import pytest
 from support.plans import new_run, plan_of
+from support.stand_ins import stand_in
 
 from launcher.executors import executor_for
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.results import Result
 
-SILENT = '#!/bin/bash\necho "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2\nexit 1\n'
+SILENT = 'echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2\nexit 1'
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+def run(tmp_path: Path, commands: Path) -> RunDir:
     """A run with a job, while no command of Slurm's gets an answer."""
-    place = tmp_path / "bin"
-    place.mkdir()
-    monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
     for name in ("scontrol", "squeue", "sacct"):
-        (place / name).write_text(SILENT)
-        (place / name).chmod(0o755)
+        stand_in(commands / name, SILENT)
     run = new_run(plan_of({"executor": "slurm", "nodes": 2}, run_dir=tmp_path / "runs" / "r"))
     run.add_job("7")
     run.attempt(1).path.mkdir()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.plans import new_run, plan_of
+from support.stand_ins import stand_in
 
 from launcher.errors import RunFailed, UserError
 from launcher.executors import executor_for
@@ -27,22 +28,17 @@ def run(tmp_path: Path) -> RunDir:
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def slurm(commands: Path) -> Path:
     """Slurm's commands as scripts: `squeue` lists what `queue` holds, sbatch counts its calls in `calls`."""
-    place = tmp_path / "bin"
-    place.mkdir()
-    monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
-    (place / "queue").write_text("")
-    command(place, "squeue", f"cat {place}/queue")
-    command(place, "scontrol", 'echo "JobId=7 JobName=r JobState=PENDING Reason=Priority"')
-    command(place, "sinfo", "true")
-    return place
+    (commands / "queue").write_text("")
+    command(commands, "squeue", f"cat {commands}/queue")
+    command(commands, "scontrol", 'echo "JobId=7 JobName=r JobState=PENDING Reason=Priority"')
+    command(commands, "sinfo", "true")
+    return commands
 
 
 def command(place: Path, name: str, body: str) -> None:
-    path = place / name
-    path.write_text(f"#!/bin/bash\necho . >>{place}/{name}.calls\n{body}\n")
-    path.chmod(0o755)
+    stand_in(place / name, f"echo . >>{place}/{name}.calls\n{body}")
 
 
 def submissions(place: Path) -> int:

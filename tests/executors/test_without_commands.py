@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from support.plans import new_run, plan_of
+from support.stand_ins import stand_in
 
 from launcher.cli.app import cli
 from launcher.errors import UserError
@@ -15,7 +16,7 @@ from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.results import Result
 
-FORGOTTEN = '#!/bin/bash\necho "slurm_load_jobs error: Invalid job id specified" >&2\nexit 1\n'
+FORGOTTEN = 'echo "slurm_load_jobs error: Invalid job id specified" >&2\nexit 1'
 
 
 @pytest.fixture
@@ -46,8 +47,7 @@ def test_a_run_that_has_ended_is_shown_by_its_own_record(
     place: Path, run: RunDir, *, has_a_controller: bool
 ) -> None:
     for name in ("scontrol", "squeue") if has_a_controller else ():
-        (place / name).write_text(FORGOTTEN if name == "scontrol" else "#!/bin/bash\n")
-        (place / name).chmod(0o755)
+        stand_in(place / name, FORGOTTEN if name == "scontrol" else "")
     completed(run)
     assert executor_for("slurm").state(run).status == "completed"
     assert executor_for("slurm").states([run])[0].status == "completed"

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.plans import plan_of, rendered, templates
+from support.stand_ins import stand_in
 
 from launcher.errors import UserError
 from launcher.planning.prepare import prepare
@@ -242,14 +243,11 @@ def test_a_short_job_is_not_told_to_stop_as_it_starts(limit: str, notice: int) -
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_values_stay_values(value: str, tmp_path: Path) -> None:
     """The script is run: its values arrive as they were written, and nothing in them is executed."""
-    stand_in = tmp_path / f"python {value}".replace("/", "_")
-    stand_in.write_text(
-        f'#!/bin/bash\nprintf "%s\\n" "$HOSTILE" "$PWD" "${{@: -1}}" >{tmp_path}/seen\necho completed\n'
-    )
-    stand_in.chmod(0o755)
+    lines = f'printf "%s\\n" "$HOSTILE" "$PWD" "${{@: -1}}" >{tmp_path}/seen\necho completed'
+    python = stand_in(tmp_path / f"python {value}".replace("/", "_"), lines)
     run_dir = tmp_path / f"runs {value}" / "r"
     run_dir.mkdir(parents=True)
-    text = script({"executor": "local"}, {"env": {"HOSTILE": value}}, run_dir=run_dir, python=str(stand_in))
+    text = script({"executor": "local"}, {"env": {"HOSTILE": value}}, run_dir=run_dir, python=str(python))
     check_shell(text, "error")  # below that it wonders why `$(...)` stands in single quotes
     done = subprocess.run(["bash"], input=text, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -259,10 +257,8 @@ def test_hostile_values_stay_values(value: str, tmp_path: Path) -> None:
 
 def test_a_job_does_without_overrides_and_with_what_concerns_the_process(tmp_path: Path) -> None:
     """LAUNCH_COMPAT is no override of a recipe: who sets it wants the training to do without private parts."""
-    stand_in = tmp_path / "python"
-    stand_in.write_text(f"#!/bin/bash\nenv | grep ^LAUNCH_ >{tmp_path}/seen\necho completed\n")
-    stand_in.chmod(0o755)
-    text = script({"executor": "local"}, {}, run_dir=tmp_path, python=str(stand_in))
+    python = stand_in(tmp_path / "python", f"env | grep ^LAUNCH_ >{tmp_path}/seen\necho completed")
+    text = script({"executor": "local"}, {}, run_dir=tmp_path, python=str(python))
     told = {**os.environ, "LAUNCH_COMPAT": "off", "LAUNCH_TRAIN__LR": "1"}
     subprocess.run(["bash"], input=text, cwd=tmp_path, env=told, text=True, check=True)
     assert (tmp_path / "seen").read_text() == "LAUNCH_COMPAT=off\n"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.commands import Launch
 from support.slurm_cluster import Cluster, FlatCluster, mend, require_slurm
+
+from launcher.executors import Executor, executor_for
 
 HERE = Path(__file__).parent
 
@@ -23,6 +27,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     require_slurm()
     with FlatCluster(tmp_path_factory.mktemp("cluster"), nodes=4, gpus=0) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def slurm(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Executor:
+    """The executor, talking to the tests' cluster."""
+    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
+    return executor_for("slurm")
+
+
+@pytest.fixture
+def on_slurm(launch: Launch, cluster: Cluster) -> Launch:
+    """`launch` with this cluster's sbatch on PATH and configured."""
+    env = {**os.environ, **cluster.env}
+    return lambda *args, **options: launch(*args, env=env, **options)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from support.plans import new_run, plan_of, stand_in_python
 from support.slurm_cluster import FlatCluster, NetnsCluster, hurry, require_slurm
+from support.stand_ins import stand_in
 from support.waiting import wait_until
 from support.words import SMALLEST
 
@@ -26,8 +27,6 @@ from launcher.health.preflight import read_findings
 from launcher.runs.directory import RunDir
 from launcher.runs.exclusions import Exclusion, exclude, exclusions
 from launcher.runs.records import read_json
-
-Launch = Callable[..., Any]
 
 TINY = (
     *SMALLEST,
@@ -125,7 +124,7 @@ def test_a_node_that_computes_wrongly_or_slowly_is_done_without(
     assert trial["large_s"] > trial["small_s"] > 0
 
 
-SMI = """#!/bin/bash
+SMI = """
 case $SLURMD_NODENAME in
     node2) echo "0, GPU-a, H100, 81559, 0, 0, No, None"
            echo "Unable to determine the device handle for gpu 0000:9D:00.0: GPU is lost. Reboot to recover"; exit 15 ;;
@@ -150,9 +149,7 @@ def gpu_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlatC
 def on_gpus(tmp_path: Path, training: str, nodes: int = 2, **profile: Any) -> RunDir:
     """A run on nodes with two GPUs each, whose job executes shell lines in place of torchrun."""
     (tmp_path / "bin").mkdir()
-    smi = tmp_path / "bin" / "nvidia-smi"
-    smi.write_text(SMI)
-    smi.chmod(0o755)
+    stand_in(tmp_path / "bin" / "nvidia-smi", SMI)
     recipe = {"executor": "slurm", "nodes": nodes, "gpus": 2, "device": "cuda"}
     cluster = {"setup": [f"export PATH={tmp_path}/bin:$PATH"], "cpus_per_task": 2, **profile}
     python = stand_in_python(tmp_path / "python", training)

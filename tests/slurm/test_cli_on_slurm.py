@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.slurm_cluster import Cluster
+from support.stand_ins import stand_in
 from support.waiting import wait_until
 from support.words import SMALLEST
 
@@ -24,15 +25,7 @@ from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, read_events
 from launcher.runs.records import read_json
 
-Launch = Callable[..., Any]
-
 TINY = (*SMALLEST, "gpus=1", "eval.every=null", "checkpoint.every=null", "tracking.wandb.mode=disabled")
-
-
-@pytest.fixture
-def on_slurm(launch: Launch, cluster: Cluster) -> Launch:
-    """`launch` with this cluster's sbatch on PATH and configured."""
-    return lambda *args, **options: launch(*args, env=env(cluster), **options)
 
 
 def env(cluster: Cluster) -> dict[str, str]:
@@ -87,11 +80,9 @@ def test_of_two_that_resume_a_run_at_once_one_does(
 ) -> None:
     on_slurm(*TINY, "run_id=r")
     on_slurm("cancel", "r")
-    patient = tmp_path / "bin" / "sbatch"
-    patient.parent.mkdir()
-    patient.write_text(f'#!/bin/bash\nsleep 2\nexec {shutil.which("sbatch")} "$@"\n')
-    patient.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{patient.parent}:{os.environ['PATH']}")
+    (tmp_path / "bin").mkdir()
+    stand_in(tmp_path / "bin" / "sbatch", f'sleep 2\nexec {shutil.which("sbatch")} "$@"')
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
 
     with (
         launching(cluster, tmp_path, "resume", "r") as one,

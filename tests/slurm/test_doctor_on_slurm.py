@@ -7,23 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.slurm_cluster import Cluster
 from support.waiting import wait_until
 
-Launch = Callable[..., Any]
 DOCTOR = ("doctor", "--cluster")
-
-
-@pytest.fixture
-def on_slurm(launch: Launch, cluster: Cluster) -> Launch:
-    """`launch` with this cluster's sbatch on PATH and configured."""
-    env = {**os.environ, **cluster.env}
-    return lambda *args, **options: launch(*args, env=env, **options)
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.slurm_cluster import Cluster, processes_of
 from support.waiting import wait_until
 from support.words import SMALLEST
@@ -17,8 +18,6 @@ from support.words import SMALLEST
 from launcher.health.stalls import seen_from_outside
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json, read_json_lines
-
-Launch = Callable[..., Any]
 
 WORDS = (
     *SMALLEST,

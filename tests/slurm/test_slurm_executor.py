@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from support.plans import new_run, plan_of, stand_in_python
 from support.slurm_cluster import Cluster, FlatCluster, hurry
+from support.stand_ins import stand_in
 from support.waiting import wait_until
 
 from launcher.errors import RunFailed, UserError
@@ -28,13 +29,6 @@ from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
 
 MakeRun = Callable[..., RunDir]
-
-
-@pytest.fixture
-def slurm(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Executor:
-    """The executor, talking to the tests' cluster."""
-    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
-    return executor_for("slurm")
 
 
 @pytest.fixture
@@ -313,9 +307,7 @@ def test_cancelling_says_what_is_left_and_where(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slurm waits for what it runs at a job's end just as for processes that don't die."""
-    slow = tmp_path / "epilog"
-    slow.write_text(f"#!/bin/sh\nuntil test -e {tmp_path}/go; do sleep 0.1; done\n")
-    slow.chmod(0o755)
+    slow = stand_in(tmp_path / "epilog", f"until test -e {tmp_path}/go; do sleep 0.1; done")
     monkeypatch.setattr("launcher.executors.shared.slurm_cancelling.CANCEL_TIMEOUT_S", 2.0)
     run = make_run("sleep 60")
     with FlatCluster(tmp_path / "cluster", nodes=1, extra_conf=f"Epilog={slow}") as cluster:
@@ -395,9 +387,7 @@ def test_a_run_that_has_ended_is_not_cancelled_afterwards(
 ) -> None:
     """Slurm still waits for something of its job, here for what it runs at a job's end."""
     run = make_run(training)
-    slow = tmp_path / "epilog"
-    slow.write_text(f"#!/bin/sh\nuntil test -e {tmp_path}/go; do sleep 0.1; done\n")
-    slow.chmod(0o755)
+    slow = stand_in(tmp_path / "epilog", f"until test -e {tmp_path}/go; do sleep 0.1; done")
     monkeypatch.setattr("launcher.executors.shared.slurm_cancelling.CANCEL_TIMEOUT_S", 1.0)
     with FlatCluster(tmp_path / "cluster", nodes=1, extra_conf=f"Epilog={slow}") as cluster:
         monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])

@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.slurm_cluster import Cluster
 from support.training import log, losses, make_run, metrics, recipe, result, train_here, write_data
 from support.waiting import wait_until
 from transformers import BertConfig, BertModel
 
-from launcher.executors import executor_for
 from launcher.executors.shared.base import Executor
 from launcher.recipe.model import Scratch
 from launcher.runs.directory import RunDir
@@ -27,12 +25,6 @@ LAYOUTS = [[(2, 2)], pytest.param([(1, 1), (1, 2), (2, 1)], marks=pytest.mark.lo
 """Nodes and ranks on each."""
 
 Make = Callable[..., RunDir]
-
-
-@pytest.fixture
-def slurm(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Executor:
-    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
-    return executor_for("slurm")
 
 
 @pytest.fixture

@@ -12,21 +12,15 @@ from typing import Any
 import pytest
 from support.launched import training_processes
 from support.plans import new_run, plan_of
-from support.slurm_cluster import Cluster, NetnsCluster, require_slurm
+from support.slurm_cluster import NetnsCluster, require_slurm
 from support.waiting import wait_until
 
-from launcher.executors import JobState, executor_for
+from launcher.executors import JobState
 from launcher.executors.shared.base import Executor
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def slurm(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Executor:
-    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
-    return executor_for("slurm")
 
 
 @pytest.fixture

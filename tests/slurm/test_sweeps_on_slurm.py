@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.slurm_cluster import Cluster
 from support.waiting import wait_until
 from support.words import SMALLEST
@@ -18,15 +17,7 @@ from support.words import SMALLEST
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json_lines
 
-Launch = Callable[..., Any]
-
 TINY = (*SMALLEST, "gpus=1", "eval.every=null", "tracking.wandb.mode=disabled")
-
-
-@pytest.fixture
-def on_slurm(launch: Launch, cluster: Cluster) -> Launch:
-    """`launch` with this cluster's sbatch on PATH and configured."""
-    return lambda *args, **options: launch(*args, env={**os.environ, **cluster.env}, **options)
 
 
 def losses(run: RunDir) -> list[float]:

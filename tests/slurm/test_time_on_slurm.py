@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.slurm_cluster import Cluster
 from support.waiting import wait_until
 from support.words import SMALLEST
@@ -18,7 +19,6 @@ from launcher.health.records import read_pace
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json_lines
 
-Launch = Callable[..., Any]
 WORDS = ("recipe=smoke", "device=cpu", "gpus=1", "time=10", "executor=slurm")
 PLANNED = (*WORDS, "nodes=2")
 TRAINED = (
@@ -26,13 +26,6 @@ TRAINED = (
     *("eval.every=null", "checkpoint.every=50", "train.max_steps=1000000"),
 )
 LARGE = ("model.scratch.hidden=2048", "model.scratch.layers=24", "model.scratch.heads=16")
-
-
-@pytest.fixture
-def on_slurm(launch: Launch, cluster: Cluster) -> Launch:
-    """`launch` with this cluster's sbatch on PATH and configured."""
-    env = {**os.environ, **cluster.env}
-    return lambda *args, **options: launch(*args, env=env, **options)
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import Launch
 from support.slurm_cluster import Cluster
 from support.waiting import wait_until
 from support.wandb_stub import WandbStub
@@ -19,8 +20,6 @@ from support.words import SMALLEST
 
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json_lines
-
-Launch = Callable[..., Any]
 
 TINY = (*SMALLEST, "gpus=1", "eval.every=100", "checkpoint.every=20", "tracking.wandb.mode=auto")
 

@@ -13,6 +13,7 @@ from subprocess import run
 
 import pytest
 from support.slurm_cluster import Cluster
+from support.stand_ins import stand_in
 from support.waiting import wait_until
 
 ELSEWHERE = ("git clone", "make ", "eval ", "slurm/dev-cluster stop", "export PATH")
@@ -31,11 +32,9 @@ def commands(page: Path) -> Iterator[str]:
 def test_every_command_of_the_tutorial_as_printed(repo_root: Path, cluster: Cluster, tmp_path: Path) -> None:
     for name in ("recipes", "slurm"):
         (tmp_path / name).symlink_to(repo_root / name)
-    command = tmp_path / "bin" / "launch"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m launcher "$@"\n')
-    command.chmod(0o755)
-    environment = {**os.environ, **cluster.env, "PATH": f"{command.parent}:{os.environ['PATH']}"}
+    (tmp_path / "bin").mkdir()
+    stand_in(tmp_path / "bin" / "launch", f'exec {sys.executable} -m launcher "$@"')
+    environment = {**os.environ, **cluster.env, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
     environment |= {
         "LAUNCH_TRAIN__MAX_STEPS": "6",
         "LAUNCH_DATA__LIMIT": "100",

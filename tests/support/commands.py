@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+Launch = Callable[..., Any]
+"""The fixture `launch`: runs `launch ARGS`; what it returns is a `Result` of tests/conftest.py."""
 READ_AT_THE_START = ("LANG", "LC_", "PYTHON")
 """Variables that decide how an interpreter starts: with others than the tests have, it has to."""
 

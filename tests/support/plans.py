@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from support.stand_ins import stand_in
+
 from launcher.planning.plan import Identity, Plan, make_plan
 from launcher.planning.render import render
 from launcher.planning.surroundings import DataSize, Machine
@@ -87,14 +89,8 @@ def stand_in_python(path: Path, training: str) -> str:
 
     They see $LAUNCHER_ATTEMPT, and the run directory as $run_dir.
     """
-    script = f"""#!/bin/bash
-if [[ $2 == launcher.node ]]; then exec {sys.executable} "$@"; fi
-run_dir=${{*: -1}}
-{training}
-"""
-    path.write_text(script)
-    path.chmod(0o755)
-    return str(path)
+    node = f'if [[ $2 == launcher.node ]]; then exec {sys.executable} "$@"; fi'
+    return str(stand_in(path, f"{node}\nrun_dir=${{*: -1}}\n{training}"))
 
 
 def write_bare_model(directory: Path, **config: Any) -> None:

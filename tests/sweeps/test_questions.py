@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.plans import new_run, plan_of
+from support.stand_ins import stand_in
 
 from launcher.executors import executor_for
 from launcher.runs.directory import RunDir
@@ -17,10 +18,8 @@ COUNT = 5
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def slurm(commands: Path) -> Path:
     """Slurm's commands as scripts that note their calls: all jobs run."""
-    place = tmp_path / "bin"
-    place.mkdir()
     jobs = "\\n".join(f"{number}|RUNNING|None|N/A|N/A|node1" for number in range(1, COUNT + 1))
     for name, answer in {
         "squeue": f"printf '{jobs}\\n'",
@@ -28,10 +27,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "sacct": "exit 1",
         "sbatch": "exit 1",
     }.items():
-        (place / name).write_text(f"#!/bin/bash\necho {name} >>{place}/calls\n{answer}\n")
-        (place / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
-    return place
+        stand_in(commands / name, f"echo {name} >>{commands}/calls\n{answer}")
+    return commands
 
 
 @pytest.fixture
