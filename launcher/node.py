@@ -34,14 +34,15 @@ from pathlib import Path
 from launcher import start_up
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, EXIT_UNRECORDED
 from launcher.executors import executor_for
+from launcher.executors.shared import failures
 from launcher.executors.shared.base import Executor, Verdict, ended_for_good
 from launcher.figures import human_seconds
 from launcher.network import free_port, gloo_interface
-from launcher.runs import endings, exclusions, failures, out_of_memory, retries
+from launcher.runs import endings, exclusions, out_of_memory, retries
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
-from launcher.runs.events import append_notice
+from launcher.runs.events import append_notice, last_step
 from launcher.runs.exclusions import Exclusion
 from launcher.runs.failure_classes import ECHOES, takes_no_writes
 from launcher.runs.files import say, write_json, write_text
@@ -159,14 +160,15 @@ def examine(directory: RunDir, device: str, environ: Mapping[str, str] = os.envi
 
 def choose(run: RunDir, attempt: AttemptDir) -> str:
     """Which nodes of the attempt train, as the script reads it; `failed` where too few can, which is recorded."""
-    from launcher.health import preflight
+    from launcher.health import facts, preflight
 
-    outcome = preflight.judge(run, attempt)
+    record = attempt.read()
+    said = facts.read_facts(run, attempt.number, len(record.hosts))
+    outcome = (None if said else failures.without_step(run, record)) or preflight.judge(run, attempt)
     if isinstance(outcome, Error):
         endings.write_result(run, "failed", outcome)
         write_text(attempt.exit_code, f"{EXIT_FAILED}\n")
         return "failed"
-    record = attempt.read()
     attempt.write(replace(record, hosts=outcome.chosen))
     addresses = executor_for(run.read_plan().executor).addresses(outcome.chosen)
     return " ".join([",".join(outcome.chosen), addresses[0], *addresses])
@@ -202,7 +204,7 @@ def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:
             status="interrupted" if result is None else result.status,
             next=going,
             wait_s=decision.wait_s,
-            last_step=failures.last_step(run, attempt.number),
+            last_step=last_step(run.events, attempt.number),
             saved_step=retries.saved_step(run),
         )
     )
@@ -414,7 +416,7 @@ def _progressed(run: RunDir, attempt: AttemptDir) -> bool:
     """Whether this attempt or the one before it trained at all: a job that never gets to train must not go round."""
     numbers = (attempt.number, attempt.number - 1)
     return (attempt.number == 1 and _may_requeue(run)) or any(
-        failures.last_step(run, number) is not None for number in numbers
+        last_step(run.events, number) is not None for number in numbers
     )
 
 

@@ -19,13 +19,13 @@ from support.stand_ins import stand_in
 from launcher import network, node
 from launcher.errors import EXIT_UNRECORDED
 from launcher.executors import executor_for
+from launcher.executors.shared import failures as failure
 from launcher.executors.shared.base import JobState
 from launcher.executors.shared.outcome import outcome
 from launcher.network import PORTS, free_port
 from launcher.node import begin, end
 from launcher.planning.plan import Plan
 from launcher.runs import endings
-from launcher.runs import failures as failure
 from launcher.runs.attempts import Attempt, FailedNode, FailedRank, Gone
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json, write_text

@@ -12,7 +12,7 @@ from launcher.health.findings import Finding, Findings
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
 from launcher.runs.exclusions import BAD_NODE, Exclusion, are_to_blame, exclude, exclusions
-from launcher.runs.failures import FREE_SPACE, without_step
+from launcher.runs.failure_classes import FREE_SPACE
 from launcher.runs.files import write_json
 from launcher.runs.provenance import Versions, read_launched
 from launcher.runs.records import read_record, tree_of
@@ -30,11 +30,8 @@ def judge(run: RunDir, attempt: AttemptDir) -> Findings | Error:
 
     An Error where too few are left, or what is wrong is no node's fault.
     """
-    plan, record = run.read_plan(), attempt.read()
-    hosts = record.hosts
+    plan, hosts = run.read_plan(), attempt.read().hosts
     said = read_facts(run, attempt.number, len(hosts))
-    if not said and (waited := without_step(run, record)) is not None:
-        return waited
     known = {node.host: node for node in exclusions(run)}
     found = [_again(host, known[host]) for host in hosts if host in known]
     found += findings.find(plan, hosts, said, _elsewhere(run, attempt, known))

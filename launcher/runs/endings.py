@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from launcher.runs import failures, out_of_memory, recovered_result, retries
+from launcher.runs import out_of_memory, recovered_result, retries
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
+from launcher.runs.events import last_step
 from launcher.runs.results import Error, Outcome
 
 
@@ -46,7 +47,7 @@ def close(run: RunDir, previous: AttemptDir) -> None:
     run.result.unlink(missing_ok=True)  # otherwise it is that of a job which began no attempt
     record = previous.read()
     if record.started_at is not None and record.status is None:
-        last = failures.last_step(run, previous.number)
+        last = last_step(run.events, previous.number)
         ended = replace(record, status="interrupted", last_step=last, saved_step=retries.saved_step(run))
         previous.write(ended)
 
@@ -56,7 +57,7 @@ def write_result(run: RunDir, status: Outcome, error: Error | None) -> None:
     run.put_model_back()
     attempts = run.attempt_numbers()
     now = time.time()
-    steps = [failures.last_step(run, number) for number in reversed(attempts)]
+    steps = [last_step(run.events, number) for number in reversed(attempts)]
     last = run.last_attempt()
     plan = out_of_memory.plan_of(run, last) if last is not None else run.read_plan()
     run.write_result(

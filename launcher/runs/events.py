@@ -293,6 +293,11 @@ class Recent:
         return next(self.each(kind), None)
 
 
+def last_step(path: Path, attempt: int) -> int | None:
+    """The last optimizer step that this attempt reported in a file of events, or None."""
+    return next((told.step for told in Recent(path).each(Step) if told.attempt == attempt), None)
+
+
 def last_events(path: Path) -> list[Event]:
     """The events at the end of a file, the newest last."""
     events = map(parse_event, read_tail(path, TAIL_BYTES).splitlines())

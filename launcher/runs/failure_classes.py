@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 Answer = Literal["retry", "smaller", "elsewhere", "never"]
@@ -65,6 +66,14 @@ LOST = frozenset(
 
 MAKE_ROOM = "free space on the run directory's disk, or make it writable"
 """What helps where its file system takes no writes."""
+FREE_SPACE = f"{MAKE_ROOM}, then launch resume"
+
+
+def storage_remedy(error: BaseException | None = None) -> str:
+    """What helps where a file system has lost its disk or its server: that of the file that the error names, or the run's own."""
+    named = getattr(error, "filename", None)
+    whose = named if isinstance(named, str) and Path(named).is_absolute() else "the run directory"
+    return f"if it comes again, have the file system of {whose} looked at"
 
 
 def of_storage(error: BaseException) -> bool:

@@ -31,8 +31,8 @@ from launcher.planning.plan import Plan
 from launcher.planning.recorded_plan import recorded_plan
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir
+from launcher.runs.events import last_step
 from launcher.runs.failure_classes import takes_no_writes
-from launcher.runs.failures import last_step
 from launcher.runs.files import let_group_read, write_text
 from launcher.runs.results import Best, Error, Measured, Result, Tracking
 from launcher.runs.run_plan import read_plan_tree
@@ -268,7 +268,9 @@ def _is_first(attempt: AttemptDir) -> bool:
 
 def _describe(run: RunDir, attempt: AttemptDir, error: BaseException, rank: int) -> Error:
     """The failure with the rank, the node and the step."""
-    step = error.step if isinstance(error, RunFailed) and error.step else last_step(run, attempt.number)
+    step = (
+        error.step if isinstance(error, RunFailed) and error.step else last_step(run.events, attempt.number)
+    )
     who = describe_failure(error, attempt.hosts_of_ranks())
     return replace(who, rank=rank if who.rank is None else who.rank, host=who.host or this_node(), step=step)
 

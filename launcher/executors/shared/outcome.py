@@ -9,10 +9,10 @@ from typing import Literal
 from launcher.errors import DamagedFile
 from launcher.executors.local import LocalExecutor, end_unrecorded
 from launcher.executors.shared.base import JobState, recording_its_end
+from launcher.executors.shared.failures import by_itself, refusal_of, unrecorded
+from launcher.executors.shared.failures import without_result as cause_of_death
 from launcher.runs.directory import RunDir
 from launcher.runs.failure_classes import takes_no_writes
-from launcher.runs.failures import by_itself, refusal_of, unrecorded
-from launcher.runs.failures import without_result as cause_of_death
 from launcher.runs.results import Result
 
 

@@ -20,7 +20,7 @@ from launcher.planning.model_files import adapter_beside
 from launcher.recipe.model import Dropout, Scratch
 from launcher.recipe.recipe import Recipe
 from launcher.runs.best_model import STEP_FILE, Kept
-from launcher.runs.failures import FREE_SPACE
+from launcher.runs.failure_classes import FREE_SPACE
 from launcher.runs.files import let_group_read, write_json
 from launcher.runs.records import tree_of
 from launcher.runs.synced_files import sync, sync_tree

@@ -14,8 +14,15 @@ import torch
 from launcher.errors import LauncherError, RunFailed
 from launcher.runs import address_limit
 from launcher.runs.directory import LOSS_FILE
-from launcher.runs.failure_classes import FULL, MEMORY, STORAGE, UNKNOWN, of_storage
-from launcher.runs.failures import FREE_SPACE, storage_remedy
+from launcher.runs.failure_classes import (
+    FREE_SPACE,
+    FULL,
+    MEMORY,
+    STORAGE,
+    UNKNOWN,
+    of_storage,
+    storage_remedy,
+)
 from launcher.runs.results import Error
 from launcher.train.process.lost_connections import ThisRank, lost_connection
 

@@ -23,8 +23,7 @@ from pathlib import Path
 
 from launcher.errors import DamagedFile, RunFailed
 from launcher.runs.directory import RunDir
-from launcher.runs.failure_classes import of_storage, takes_no_writes
-from launcher.runs.failures import FREE_SPACE, storage_remedy
+from launcher.runs.failure_classes import FREE_SPACE, of_storage, storage_remedy, takes_no_writes
 from launcher.runs.files import write_json
 from launcher.runs.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from launcher.runs.records import NEWER, make, read_json, tree_of

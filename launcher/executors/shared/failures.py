@@ -6,7 +6,6 @@ import os
 import re
 import signal
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, EXIT_UNRECORDED
 from launcher.figures import quantity
@@ -16,8 +15,16 @@ from launcher.runs.attempts import Attempt, FailedRank, Gone, Hang
 from launcher.runs.crash_reports import crash_in
 from launcher.runs.deaths import Death, first_gone, held_too_much, of_memory, remedy
 from launcher.runs.directory import RunDir
-from launcher.runs.events import Step, last_events
-from launcher.runs.failure_classes import HANG, MAKE_ROOM, MEMORY, STORAGE, kind_of_refusal, takes_no_writes
+from launcher.runs.events import last_step
+from launcher.runs.failure_classes import (
+    HANG,
+    MAKE_ROOM,
+    MEMORY,
+    STORAGE,
+    kind_of_refusal,
+    storage_remedy,
+    takes_no_writes,
+)
 from launcher.runs.files import write_text
 from launcher.runs.jobs import Job
 from launcher.runs.records import read_tail
@@ -30,7 +37,6 @@ TAIL_LINES = 12
 SCRIPT_LINES = 2
 FULL_BELOW = 1 << 20
 """A disk with fewer bytes free is taken for full."""
-FREE_SPACE = f"{MAKE_ROOM}, then launch resume"
 SHUTDOWN_S = 300
 """Ranks that torchrun still finds so long after the first has failed are killed; its job's script says so long."""
 PORT_TAKEN = "EADDRINUSE"
@@ -85,7 +91,7 @@ def _ending(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Han
 def _error(run: RunDir, attempt: AttemptDir, record: Attempt, seen: _Ending) -> Error:
     death, log = seen.death, seen.log
     words = _words_of_ranks(log) if death.rank is None else _last_words(run, record, death.rank)
-    step = last_step(run, attempt.number)
+    step = last_step(run.events, attempt.number)
     who = death.process if death.rank is None else f"rank {death.rank}"
     # It could not say so, and others only saw that it was gone.
     if death.code == EXIT_UNRECORDED or seen.refusal is not None:
@@ -183,19 +189,12 @@ def unrecorded(run: RunDir, what: str, refusal: Refusal | None) -> Error:
     `refusal` is what it says now, None where it takes writes again.
     """
     last = run.last_attempt()
-    step = None if last is None else last_step(run, last.number)
+    step = None if last is None else last_step(run.events, last.number)
     if refusal is None:
         refusal = Refusal(STORAGE, "took no writes at that moment")
     help_ = storage_remedy() if refusal.kind == STORAGE else MAKE_ROOM
     message = f"{what}; the disk of {run.path} {refusal.words}; {_lost(run, step)}"
     return Error(refusal.kind, message, f"{help_}, then launch resume {run.run_id}", step=step)
-
-
-def storage_remedy(error: BaseException | None = None) -> str:
-    """What helps where a file system has lost its disk or its server: that of the file that the error names, or the run's own."""
-    named = getattr(error, "filename", None)
-    whose = named if isinstance(named, str) and Path(named).is_absolute() else "the run directory"
-    return f"if it comes again, have the file system of {whose} looked at"
 
 
 def _lost(run: RunDir, step: int | None) -> str:
@@ -248,14 +247,6 @@ def _words_of_script(run: RunDir, job: str | None, record: Attempt | None) -> li
     is_same = record is not None and record.job_id is not None and run.job_log(record.job_id) == log
     offset = (record.log_end or record.log_offset) if is_same and record is not None else 0
     return _last_lines(read_tail(log, TAIL_BYTES, offset), SCRIPT_LINES)
-
-
-def last_step(run: RunDir, attempt: int) -> int | None:
-    """The last optimizer step that this attempt reported, or None."""
-    for event in reversed(last_events(run.events)):
-        if isinstance(event, Step) and event.attempt == attempt:
-            return event.step
-    return None
 
 
 def _first_death(attempt: AttemptDir, log: str, record: Attempt, code: int, ranks: int) -> Death:
