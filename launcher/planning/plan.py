@@ -16,13 +16,13 @@ from pydantic import Field
 from launcher import tasks
 from launcher.engine.machine import cores_of_rank
 from launcher.executors import executor_for
+from launcher.executors.shared.slurm_request import SlurmRequest, slurm_request
 from launcher.families.shared.base import ModelShape
 from launcher.planning.compile_mode import Compile, resolve_compile
 from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic
 from launcher.planning.layout import Layout, layout_of, setup_of
 from launcher.planning.notes import notes_of, speed_notes, time_notes
 from launcher.planning.sharding import Resolved, Way, advice, ways
-from launcher.planning.slurm_request import SlurmRequest, slurm_request
 from launcher.planning.step_time import Planned
 from launcher.planning.surroundings import (
     DataSize,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import UserError
 from launcher.executors import executor_for
+from launcher.executors.shared.sbatch_lines import array_request, for_many, log_path, sbatch_quote
 from launcher.planning.plan import Plan
 from launcher.planning.save_time import notice_s
 from launcher.runs.checkpoint_size import checkpoint_bytes
@@ -24,9 +23,6 @@ Templates = Mapping[str, str]
 """Text of each template by its file name: `job.sbatch.j2` and the other .j2 in slurm/, `zero2.json` and the others in
 ds_configs/."""
 
-OF_ONE_RUN = tuple(f"#SBATCH --{name}" for name in ("job-name=", "output=", "open-mode=", "chdir="))
-"""Lines of a job script that an array of many has for itself."""
-GPU_OPTIONS = ("#SBATCH --gpus-per-node=", "#SBATCH --gres=gpu:")
 SMALLEST_BUCKET = 100_000
 BF16: dict[str, Any] = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
 """Autocast over fp32 parameters, as in the plain strategy; the empty list keeps gradients in fp32 between ranks."""
@@ -39,9 +35,6 @@ FP16: dict[str, Any] = {
     "hysteresis": 2,
     "min_loss_scale": 1,
 }
-_SBATCH_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
-# sbatch takes these words for its own wherever they stand in a line.
-_SBATCH_WORDS = re.compile(r"(het|pack)(job)", re.IGNORECASE)
 
 
 def render(plan: Plan, templates: Templates, recipe_text: str, own_loss: str | None = None) -> dict[str, str]:
@@ -71,7 +64,7 @@ def render_array(
     `path` is where the script will lie, `template` the name of its template, `at_once` how many elements may run side by
     side, `after` the job that must have ended before, `each` how many runs share an element.
     """
-    requests = {tuple(_for_many(array_request(text), each)) for text in scripts.values()}
+    requests = {tuple(for_many(array_request(text), each)) for text in scripts.values()}
     assert len(requests) == 1, requests
     (request,) = requests
     return (
@@ -89,20 +82,6 @@ def render_array(
             requeue="#SBATCH --requeue" in request,
         )
     )
-
-
-def _for_many(request: Sequence[str], count: int) -> Iterator[str]:
-    """What `count` runs that share a job ask for: a GPU is shared, cores of a job without one and main memory are not."""
-    has_gpu = any(line.startswith(GPU_OPTIONS) for line in request)
-    for line in request:
-        name, equals, value = line.partition("=")
-        amount = re.fullmatch(r"([0-9]+)([KMGT]?)", value)
-        if amount is None or not (
-            name.endswith(" --mem") or (name.endswith("--cpus-per-task") and not has_gpu)
-        ):
-            yield line
-        else:
-            yield f"{name}{equals}{int(amount[1]) * count}{amount[2]}"
 
 
 def render_examination(
@@ -139,12 +118,6 @@ def examination_options(cluster: Cluster, directory: str) -> dict[str, str]:
         return {}
     mounts = ",".join([f"{directory}:{directory}", *container.mounts])
     return {"container-image": container.image, "container-mounts": mounts, "container-workdir": directory}
-
-
-def array_request(script: str) -> tuple[str, ...]:
-    """The #SBATCH lines of a job script, but those that name its run."""
-    lines = [line for line in script.splitlines() if line.startswith("#SBATCH ")]
-    return tuple(line for line in lines if not line.startswith(OF_ONE_RUN))
 
 
 def plan_text(plan: Plan) -> str:
@@ -224,24 +197,8 @@ def _environment(templates: Templates) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"shell": shlex.quote, "sbatch": sbatch_quote, "percent": _percent}
+    environment.filters |= {"shell": shlex.quote, "sbatch": sbatch_quote, "percent": log_path}
     return environment
-
-
-def sbatch_quote(value: str) -> str:
-    """A value as sbatch reads it in an #SBATCH line: words may be quoted, and a backslash always quotes."""
-    if _SBATCH_SAFE.fullmatch(value):
-        return _SBATCH_WORDS.sub(r"\1\\\2", value)
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + _SBATCH_WORDS.sub(r"\1\\\2", escaped) + '"'
-
-
-def _percent(path: str) -> str:
-    """A path for --output, where Slurm replaces `%j` and the like unless there is a backslash anywhere."""
-    if "\\" in path:
-        remedy = "choose a runs_dir without a backslash"
-        raise UserError("Slurm can't write logs to such a path", field="runs_dir", value=path, remedy=remedy)
-    return path.replace("%", "%%")
 
 
 def _notice_s(plan: Plan) -> int:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from launcher.executors import Executor
+from launcher.executors.shared.sbatch_lines import array_request
 from launcher.planning.prepare import templates
-from launcher.planning.render import array_request, render_array
+from launcher.planning.render import render_array
 from launcher.runs.changes import refuse_changes
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_text

@@ -18,8 +18,9 @@ from support.plans import plan_of, rendered, templates
 from support.stand_ins import stand_in
 
 from launcher.errors import UserError
+from launcher.executors.shared.sbatch_lines import sbatch_quote
 from launcher.planning.prepare import prepare
-from launcher.planning.render import ds_config, render, render_array, sbatch_quote
+from launcher.planning.render import ds_config, render, render_array
 
 Golden = Callable[[str, str], None]
 GRID = "/runs/grid/array_1.sbatch"
