@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 OUTPUT_FORMATS = (".csv", ".jsonl")
 ARRAY = ".npy"
+Verb = Callable[[Namespace, Events], object]
 
 
 def run_verb(arguments: list[str]) -> int:
@@ -67,7 +68,7 @@ def run_verb(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     if options.imports_models:
         shorten_start()
-    run: Callable[[Namespace, Events], object] = options.run
+    run: Verb = options.run
     try:
         result = run(options, events)
     except UserError as error:
@@ -96,92 +97,62 @@ def run_verb(arguments: list[str]) -> int:
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m launcher.train")
-    parser.set_defaults(imports_models=False)
     verbs = parser.add_subparsers(required=True)
     _add_uses_of_models(verbs)
-    _add_looks_at_data(verbs)
     _add_looks_at_runs(verbs)
-    verbs.add_parser("doctor").set_defaults(run=examine)
-    verbs.add_parser("engine").set_defaults(run=try_engine, imports_models=True)
-    verbs.add_parser("prebuild").set_defaults(run=prebuild)
+    _add(verbs, "prefetch", prefetch_recipe, "recipe", imports_models=True)
+    _add(verbs, "data", examine_data, "recipe", imports_models=True)
+    _add(verbs, "doctor", examine)
+    _add(verbs, "engine", try_engine, imports_models=True)
+    _add(verbs, "prebuild", prebuild)
+    return parser
+
+
+def _add(verbs: Any, name: str, run: Verb, *paths: str, imports_models: bool = False) -> ArgumentParser:
+    """A verb with these arguments and options, each a path; its parser takes what else it has."""
+    parser: ArgumentParser = verbs.add_parser(name)
+    parser.set_defaults(run=run, imports_models=imports_models)
+    for path in paths:
+        parser.add_argument(path, type=Path)
     return parser
 
 
 def _add_uses_of_models(verbs: Any) -> None:
-    evaluate = verbs.add_parser("eval")
-    evaluate.add_argument("directory", type=Path)
+    """Verbs that load the model of a run; --recipe says how a file is read where it isn't as the run's own."""
+    add = partial(_add, verbs, imports_models=True)
+    evaluate = add("eval", evaluate_run, "directory", "--recipe", "--output")
     evaluate.add_argument("data", type=Path, nargs="?")
-    evaluate.add_argument("--recipe", type=Path)  # how the file is read, where it isn't as the run's own
-    evaluate.add_argument("--output", type=Path)  # a directory for predictions and what else there is to see
-    evaluate.set_defaults(run=evaluate_run, imports_models=True)
-    predict = verbs.add_parser("predict")
-    predict.add_argument("directory", type=Path)
+    predict = add("predict", predict_run, "directory", "--recipe", "--output")
     predict.add_argument("file", type=Path, nargs="?")
     predict.add_argument("--text", action="append", default=[])
-    predict.add_argument("--output", type=Path)
-    predict.add_argument("--recipe", type=Path)
-    predict.set_defaults(run=predict_run, imports_models=True)
-    negatives = verbs.add_parser("negatives")
-    negatives.add_argument("directory", type=Path)
-    negatives.add_argument("corpus", type=Path)
+    negatives = add("negatives", find_negatives, "directory", "corpus", "--recipe")
+    negatives.add_argument("--output", type=Path, required=True)
     negatives.add_argument("--count", type=int, required=True)
     negatives.add_argument("--margin", type=float)
     negatives.add_argument("--labelled", action="store_true")
-    negatives.add_argument("--output", type=Path, required=True)
-    negatives.add_argument("--recipe", type=Path)  # how the corpus is read
-    negatives.set_defaults(run=find_negatives, imports_models=True)
-    explain = verbs.add_parser("explain")
-    explain.add_argument("directory", type=Path)
+    explain = add("explain", explain_run, "directory")
     explain.add_argument("--text", action="append", default=[])
     explain.add_argument("--label")
-    explain.set_defaults(run=explain_run, imports_models=True)
-    export = verbs.add_parser("export")
-    export.add_argument("directory", type=Path)
+    export = add("export", export_run, "directory")
     export.add_argument("--output", type=Path, required=True)
     export.add_argument("--onnx", action="store_true")
     export.add_argument("--int8", action="store_true")
-    export.set_defaults(run=export_run, imports_models=True)
-    latency = verbs.add_parser("latency")
-    latency.add_argument("directory", type=Path)
-    latency.set_defaults(run=time_run, imports_models=True)
-
-
-def _add_looks_at_data(verbs: Any) -> None:
-    prefetch = verbs.add_parser("prefetch")
-    prefetch.add_argument("recipe", type=Path)
-    prefetch.set_defaults(run=prefetch_recipe, imports_models=True)
-    data = verbs.add_parser("data")
-    data.add_argument("recipe", type=Path)
-    data.set_defaults(run=examine_data, imports_models=True)
-    step = verbs.add_parser("step")
-    step.add_argument("directory", type=Path)
-    step.add_argument("step", type=int)
-    step.set_defaults(run=show_step, imports_models=True)
+    add("latency", time_run, "directory")
+    add("step", show_step, "directory").add_argument("step", type=int)
 
 
 def _add_looks_at_runs(verbs: Any) -> None:
-    states = verbs.add_parser("states")
-    states.add_argument("expected", type=Path)
-    states.add_argument("found", type=Path, nargs="+")
-    states.set_defaults(run=compare_runs)
-    plant = verbs.add_parser("plant")
-    plant.add_argument("directory", type=Path)
-    plant.set_defaults(run=plant_bit)
-    sync = verbs.add_parser("sync")
-    sync.add_argument("directory", type=Path)
+    _add(verbs, "states", compare_runs, "expected").add_argument("found", type=Path, nargs="+")
+    _add(verbs, "plant", plant_bit, "directory")
+    sync = _add(verbs, "sync", sync_run, "directory")
     sync.add_argument("--to", default="wandb", choices=("wandb", "tensorboard", "mlflow"))
     sync.add_argument("--follow", action="store_true")
-    sync.set_defaults(run=sync_run)
-    workspace = verbs.add_parser("workspace")
-    workspace.add_argument("directory", type=Path)
-    workspace.set_defaults(run=lay_out_workspace)
-    push = verbs.add_parser("push")
-    push.add_argument("directory", type=Path)
+    _add(verbs, "workspace", lay_out_workspace, "directory")
+    push = _add(verbs, "push", push_run, "directory")
     push.add_argument("--repo", required=True)
     push.add_argument("--public", action="store_true")
     push.add_argument("--repetition", type=Path, action="append", default=[])  # runs with other seeds
     push.add_argument("--yes", action="store_true")  # without it, say what would be sent
-    push.set_defaults(run=push_run)
 
 
 def sync_run(options: Namespace, events: Events) -> Sent:
@@ -204,7 +175,7 @@ def lay_out_workspace(options: Namespace, events: Events) -> Workspace:
     """Lay out the panels of a run's project at W&B."""
     from launcher.train.record.workspace import lay_out
 
-    events.emit("progress", name="asking W&B", done=None, total=None)
+    events.progress("asking W&B")
     return Workspace(options.directory.name, lay_out(RunDir(options.directory)))
 
 
@@ -213,11 +184,11 @@ def push_run(options: Namespace, events: Events) -> Upload:
     from launcher.train.use.hub_upload import planned_upload, upload
 
     run, repetitions = RunDir(options.directory), [RunDir(path) for path in options.repetition]
-    events.emit("progress", name="asking the hub", done=None, total=None)
+    events.progress("asking the hub")
     plan = planned_upload(run, options.repo, public=options.public, repetitions=repetitions)
     if not options.yes:
         return plan
-    events.emit("progress", name="uploading", done=None, total=None)
+    events.progress("uploading")
     return upload(run, plan, repetitions=repetitions)
 
 
@@ -225,7 +196,7 @@ def _loaded(run: RunDir, recipe: Recipe, events: Events) -> Predictor:
     """The best model of a run, on the device that suits the recipe."""
     from launcher.train.use.inference import Predictor, best_device
 
-    events.emit("progress", name="loading the model", done=None, total=None)
+    events.progress("loading the model")
     return Predictor.load(run, recipe, best_device(recipe))
 
 
@@ -235,7 +206,7 @@ def evaluate_run(options: Namespace, events: Events) -> Evaluations:
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(options.recipe or run.recipe)
-    predictor, told = _loaded(run, recipe, events), partial(_progress, events)
+    predictor, told = _loaded(run, recipe, events), events.progress_of
     if options.data is None:
         prepared = partial(
             prepare,
@@ -294,12 +265,12 @@ def predict_run(options: Namespace, events: Events) -> Predictions:
         rows = texts = spec.rows_of(options.text)
         count = len(texts)
     else:
-        events.emit("progress", name=f"reading {options.file.name}", done=None, total=None)
+        events.progress(f"reading {options.file.name}")
         looked = look_to_predict(options.file, recipe)
         rows, count, columns = rows_to_predict(options.file, recipe), looked.count, tuple(looked.stored)
     predictor = _loaded(run, recipe, events)
     name = str(options.file or "--text")
-    parts = predict_in_parts(predictor, rows, name, count, partial(_progress, events))
+    parts = predict_in_parts(predictor, rows, name, count, events.progress_of)
     if output is None:
         return Predictions(tuple(row for part in parts for row in part))
     if output.suffix == ARRAY:
@@ -320,7 +291,7 @@ def find_negatives(options: Namespace, events: Events) -> Negatives:
     corpus = documents(options.corpus, read_recipe_file(options.recipe) if options.recipe else recipe)
     predictor = _loaded(run, recipe, events)
     queries, wanted = queries_of(predictor), Wanted(options.count, options.margin)
-    found = list(mine(predictor, queries, corpus, wanted, partial(_progress, events)))
+    found = list(mine(predictor, queries, corpus, wanted, events.progress_of))
     first, second = predictor.task.spec.given_texts
     if options.labelled:
         (label,) = predictor.task.spec.label_columns
@@ -362,9 +333,9 @@ def export_run(options: Namespace, events: Events) -> Exported:
 
     refuse_missing()
     target = export_model(run, options.output)
-    events.emit("progress", name="tracing the model", done=None, total=None)
+    events.progress("tracing the model")
     recipe = read_recipe_file(run.recipe)
-    found = export_onnx(run, recipe, target, options.int8, _progress(events, "comparing"))
+    found = export_onnx(run, recipe, target, options.int8, events.progress_of("comparing"))
     return Exported(str(target), found)
 
 
@@ -377,7 +348,7 @@ def time_run(options: Namespace, events: Events) -> Timed:
 
     run = RunDir(options.directory)
     recipe = read_recipe_file(run.recipe)
-    events.emit("progress", name=f"timing {run.run_id}", done=None, total=None)
+    events.progress(f"timing {run.run_id}")
     device = best_device(recipe)
     ms = measure_latency(Predictor.load(run, recipe, device).model, device)
     return Timed(ms, TOKENS, device.type, torch.get_num_threads())
@@ -390,10 +361,10 @@ def prefetch_recipe(options: Namespace, events: Events) -> Prefetched:
 
     recipe = read_recipe_file(options.recipe)
     if recipe.model.name is not None:
-        events.emit("progress", name=f"fetching {recipe.model.name}", done=None, total=None)
+        events.progress(f"fetching {recipe.model.name}")
         fetch_model(recipe)
-    events.emit("progress", name="loading data", done=None, total=None)
-    dataset = prepare_dataset(recipe, tokenizer_for(recipe), _progress(events, "tokenising"))
+    events.progress("loading data")
+    dataset = prepare_dataset(recipe, tokenizer_for(recipe), events.progress_of("tokenising"))
     sizes = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     return Prefetched(
         model=recipe.model.name,
@@ -414,7 +385,7 @@ def examine_data(options: Namespace, events: Events) -> DataReport:
         tokenizer, limit = tokenizer_for(recipe), longest_input(recipe)
     except RunFailed as error:
         events.notice(f"lengths in tokens are left out: {error.message}")
-    return report(recipe, tokenizer, limit, partial(_tell_progress, events))
+    return report(recipe, tokenizer, limit, events.progress)
 
 
 def show_step(options: Namespace, events: Events) -> TrainedStep:
@@ -429,7 +400,7 @@ def compare_runs(options: Namespace, events: Events) -> StateDifferences:
     from launcher.train.step.state_difference import compare_states
 
     expected = RunDir(options.expected)
-    events.emit("progress", name="comparing final states", done=None, total=None)
+    events.progress("comparing final states")
     return StateDifferences(tuple(compare_states(expected, RunDir(path)) for path in options.found))
 
 
@@ -466,8 +437,7 @@ def try_engine(options: Namespace, events: Events) -> TriedFamilies:
     """Every family on a tiny encoder: is each way of computing a step right here, and how fast?"""
     from launcher.train.probe.families import try_families
 
-    tried = try_families(lambda name, done, total: events.emit("progress", name=name, done=done, total=total))
-    return TriedFamilies(tuple(tried))
+    return TriedFamilies(tuple(try_families(events.progress)))
 
 
 def prebuild(options: Namespace, events: Events) -> Prebuilt:
@@ -479,18 +449,10 @@ def prebuild(options: Namespace, events: Events) -> Prebuilt:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     import_deepspeed(device)
-    events.emit("progress", name="compiling DeepSpeed's operators", done=None, total=None)
+    events.progress("compiling DeepSpeed's operators")
     if device == "cpu":
         from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
 
         with building():
             ShareMemCommBuilder().load(verbose=False)
     return Prebuilt(str(extensions_dir()))
-
-
-def _progress(events: Events, name: str) -> Callable[[int, int], None]:
-    return partial(_tell_progress, events, name)
-
-
-def _tell_progress(events: Events, name: str, done: int | None, total: int | None) -> None:
-    events.emit("progress", name=name, done=done, total=total)

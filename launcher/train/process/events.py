@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -50,6 +52,14 @@ class Events:
     def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
         self.heartbeat.phase(name)
         self.emit("phase", name=name, done=done, total=total)
+
+    def progress(self, name: str, done: int | None = None, total: int | None = None) -> None:
+        """How far a verb is with what it does."""
+        self.emit("progress", name=name, done=done, total=total)
+
+    def progress_of(self, name: str) -> Callable[[int, int], None]:
+        """What is told how much is done of all, as the progress of what is called so."""
+        return partial(self.progress, name)
 
     def notice(self, text: str, level: str = "info") -> None:
         self.emit("notice", level=level, text=text)
