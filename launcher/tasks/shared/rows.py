@@ -20,6 +20,8 @@ class Row(NamedTuple):
     parquet) or question (squad), from 1."""
 
 
+FileRow = tuple[str, Row]
+"""A row with the name of its file."""
 HEADER_AGAIN = "is the header again, as where files were put together with theirs"
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from launcher import tasks
 from launcher.errors import RunFailed
 from launcher.recipe.recipe import Recipe
-from launcher.tasks.shared.rows import Row
+from launcher.tasks.shared.rows import FileRow, Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.reading.targets import label_names_of, numbered, read_labels
 from launcher.train.tasks.losses import softened_divergence, symmetric_divergence
@@ -123,11 +123,7 @@ class Task:
         return None
 
     def encode(
-        self,
-        encoder: Encoder,
-        rows: Sequence[tuple[str, Row]],
-        targets: Sequence[Any] | None,
-        names: tuple[str, ...],
+        self, encoder: Encoder, rows: Sequence[FileRow], targets: Sequence[Any] | None, names: tuple[str, ...]
     ) -> Tokens:
         """Tokens of rows, each with the name of its file; without `targets` there is nothing to learn from them."""
         columns = self.spec.text_columns

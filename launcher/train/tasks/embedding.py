@@ -14,7 +14,7 @@ from torch.nn import functional
 from launcher.errors import RunFailed
 from launcher.tasks.embedding import OF_PAIRS
 from launcher.tasks.embedding import Embedding as EmbeddingSpec
-from launcher.tasks.shared.rows import Row
+from launcher.tasks.shared.rows import FileRow, Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, Task
 from launcher.train.tasks.outcomes import Outcomes, correlations, far_off
@@ -72,11 +72,7 @@ class Embedding(Task):
         return np.array([np.nan if score is None else score for score in targets], np.float32)
 
     def encode(
-        self,
-        encoder: Encoder,
-        rows: Sequence[tuple[str, Row]],
-        targets: Sequence[Any] | None,
-        names: tuple[str, ...],
+        self, encoder: Encoder, rows: Sequence[FileRow], targets: Sequence[Any] | None, names: tuple[str, ...]
     ) -> Tokens:
         """Without targets a row may hold one of the two texts, which is embedded alone."""
         texts = [self._texts(name, row, whole=targets is not None) for name, row in rows]

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from launcher.errors import RunFailed
-from launcher.tasks.shared.rows import Row
+from launcher.tasks.shared.rows import FileRow, Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, TokenTask
 from launcher.train.tokens.cache import TokenSplit
@@ -47,11 +47,7 @@ class MaskedLM(TokenTask):
         return None
 
     def encode(
-        self,
-        encoder: Encoder,
-        rows: Sequence[tuple[str, Row]],
-        targets: Sequence[Any] | None,
-        names: tuple[str, ...],
+        self, encoder: Encoder, rows: Sequence[FileRow], targets: Sequence[Any] | None, names: tuple[str, ...]
     ) -> Tokens:
         (column,) = self.spec.text_columns
         texts = [text_of(row.values.get(column), name, row) for name, row in rows]

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from launcher.tasks.multiple_choice import MultipleChoice as ChoiceSpec
-from launcher.tasks.shared.rows import Row
+from launcher.tasks.shared.rows import FileRow, Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.base import Array, MicroBatch, Scores, Task, softmax
 from launcher.train.tasks.outcomes import Certainty, Outcomes
@@ -31,11 +31,7 @@ class MultipleChoice(Task):
         return np.array(targets, np.int64)
 
     def encode(
-        self,
-        encoder: Encoder,
-        rows: Sequence[tuple[str, Row]],
-        targets: Sequence[Any] | None,
-        names: tuple[str, ...],
+        self, encoder: Encoder, rows: Sequence[FileRow], targets: Sequence[Any] | None, names: tuple[str, ...]
     ) -> Tokens:
         choices = [self.spec.choices_of(row) for _, row in rows]
         pairs: list[Any] = []

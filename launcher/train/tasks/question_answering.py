@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from launcher.tasks.question_answering import QuestionAnswering as QuestionSpec
 from launcher.tasks.shared.answers import NOWHERE, Answer
-from launcher.tasks.shared.rows import Row
+from launcher.tasks.shared.rows import FileRow, Row
 from launcher.train.reading.sources import Source, text_of
 from launcher.train.tasks.answer_scores import exact_match, f1
 from launcher.train.tasks.base import Array, MicroBatch, Resampling, Scores, Task
@@ -51,11 +51,7 @@ class QuestionAnswering(Task):
         return None
 
     def encode(
-        self,
-        encoder: Encoder,
-        rows: Sequence[tuple[str, Row]],
-        targets: Sequence[Any] | None,
-        names: tuple[str, ...],
+        self, encoder: Encoder, rows: Sequence[FileRow], targets: Sequence[Any] | None, names: tuple[str, ...]
     ) -> Tokens:
         question, context = self.spec.text_columns
         pairs = [

@@ -20,7 +20,7 @@ from launcher.errors import RunFailed
 from launcher.reading.label_check import unknown_label
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared import tagging
-from launcher.tasks.shared.rows import Row
+from launcher.tasks.shared.rows import FileRow, Row
 from launcher.tasks.shared.tagging import OUTSIDE
 from launcher.tasks.shared.words import joined, joint
 from launcher.tasks.token_classification import TokenClassification as TagSpec
@@ -60,11 +60,7 @@ class TokenClassification(WeightedTask, TokenTask):
         return self.spec.known_classes(names)
 
     def encode(
-        self,
-        encoder: Encoder,
-        rows: Sequence[tuple[str, Row]],
-        targets: Sequence[Any] | None,
-        names: tuple[str, ...],
+        self, encoder: Encoder, rows: Sequence[FileRow], targets: Sequence[Any] | None, names: tuple[str, ...]
     ) -> Tokens:
         words = [self._words(name, row) for name, row in rows]
         tags = None if targets is None else self._tags(rows, targets, names)
@@ -89,7 +85,7 @@ class TokenClassification(WeightedTask, TokenTask):
         return self.spec.words_of(row)
 
     def _tags(
-        self, rows: Sequence[tuple[str, Row]], targets: Sequence[Any], names: tuple[str, ...]
+        self, rows: Sequence[FileRow], targets: Sequence[Any], names: tuple[str, ...]
     ) -> list[list[str]]:
         """Legal tags of each row; RunFailed where one is not among `names`."""
         scheme, known = scheme_for(self.recipe, names), set(names)
