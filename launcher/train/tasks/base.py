@@ -144,7 +144,7 @@ class Task:
 
     def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
         """Entries of the model's configuration that shape the head."""
-        return named_classes(label_names)
+        return named_classes(label_names) if self.spec.classes else {}
 
     def names_in(self, config: Any) -> tuple[str, ...]:
         """The classes by number, out of the configuration of a model that was saved; none for a task without classes."""

@@ -99,9 +99,6 @@ class Embedding(Task):
 
     # The model
 
-    def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
-        return {}
-
     def check_model(self, config: Any) -> None:
         """Raise RunFailed('recipe') where vectors are to be longer than the model's."""
         sizes = self.recipe.embedding.dimensions or ()

@@ -71,9 +71,6 @@ class MaskedLM(TokenTask):
         ids, marks = hide(found, examples, epoch, self.recipe.seed, self._rules)
         return replace(found, ids=ids, marks=marks)
 
-    def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
-        return {}
-
     def check_model(self, config: Any) -> None:
         """Raise RunFailed('model') where there is nothing to hide words with."""
         if self.tokenizer.mask_token_id is None:

@@ -44,9 +44,6 @@ class MultipleChoice(Task):
     def _question(self, name: str, row: Row) -> list[str]:
         return [text_of(row.values.get(column), name, row) for column in self.spec.given_texts]
 
-    def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
-        return {}
-
     def model_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """As if every question had one choice, since the models want as many for each: (rows, tokens) -> (rows, 1, tokens)."""
         return {name: value.unsqueeze(1) if name in PER_CHOICE else value for name, value in inputs.items()}

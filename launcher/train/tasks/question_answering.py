@@ -72,9 +72,6 @@ class QuestionAnswering(Task):
         tokens = encoder.tokens(windows, empty=sum(not pair[1].strip() for pair in pairs))
         return replace(tokens, marks=np.concatenate([np.zeros((0, 3), np.int32), *marks]), records=records)
 
-    def head_config(self, label_names: Sequence[str]) -> dict[str, Any]:
-        return {}
-
     def units(self, split: TokenSplit, examples: Indices, epoch: int = EVALUATION) -> float:
         assert split.sequences is not None
         assert split.marks is not None
