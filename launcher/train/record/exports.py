@@ -16,9 +16,10 @@ from launcher.planning.recorded_plan import recorded_plan
 from launcher.recipe.recipe import leaf_values
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, read_events
+from launcher.runs.metrics import MetricsRow
 from launcher.runs.verb_results import Sent
 from launcher.train.record.ending import Ending
-from launcher.train.record.metrics_log import Number, Row
+from launcher.train.record.metrics_log import Number
 from launcher.train.record.wandb_rows import Tail, values_of
 
 LOOK_S = 2.0
@@ -80,7 +81,7 @@ def export(run: RunDir, kind: str, *, follow: bool) -> Sent:
     return Sent(run.run_id, len(steps), target.url, ending.exit_code is not None)
 
 
-def _batches(tail: Tail, ending: Ending) -> Iterator[list[Row]]:
+def _batches(tail: Tail, ending: Ending) -> Iterator[list[MetricsRow]]:
     while True:
         over = ending.ending.is_set()  # asked before reading, so that the last lines are read
         yield [row for _, row in tail.read()]
@@ -98,12 +99,11 @@ def _times_of_steps(run: RunDir) -> dict[int, float]:
     return times
 
 
-def _new(rows: Sequence[Row], target: Target, times: Mapping[int, float]) -> Iterator[Point]:
+def _new(rows: Sequence[MetricsRow], target: Target, times: Mapping[int, float]) -> Iterator[Point]:
     """What isn't there; an evaluation repeats the epoch that its step has said. A step that nobody timed is done now."""
     now = time.time()
     for row in rows:
-        step = int(row["step"] or 0)
-        at = times.get(step, now)
+        step, at = row.step, times.get(row.step, now)
         for own, value in values_of(row).items():
             name = target.called(own)
             if (name, step) not in target.seen:

@@ -9,10 +9,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from launcher.errors import DamagedFile
 from launcher.runs.files import write_text
 from launcher.runs.metrics import Key, Recorded, row_key, scan
-from launcher.runs.records import parse_object
 
 Number = float | int | None
 Split = str
@@ -87,17 +85,6 @@ def write_back(path: Path, recorded: Recorded) -> bool:
         return False
     write_text(path, text)
     return True
-
-
-def parse_line(line: bytes) -> Row | None:
-    """One line as a row; None where it is torn or not one of ours."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        row = parse_object(line.decode("utf-8", "replace"), "metrics.jsonl")
-    except DamagedFile:
-        return None
-    return row if isinstance(row.get("step"), int) else None
 
 
 def _numbers(values: Mapping[str, Number]) -> Row:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import DamagedFile
+from launcher.runs.metrics import MetricsRow, row_of
 from launcher.runs.records import MOST_LINE_BYTES, is_number, lines_of, open_regular, parse_object, read_tail
-from launcher.train.record.metrics_log import Number, Row, parse_line
+from launcher.train.record.metrics_log import Number
 
 OLD_S = 120.0
 """A figure of a node that is older says nothing of the row that is sent now."""
@@ -33,17 +34,17 @@ class Steps:
         self.late: dict[str, Number] = {}
         """Evaluations of a step that W&B has already; they ride on the next row."""
 
-    def add(self, row: Row, live: bool) -> tuple[int, dict[str, Number]] | None:
+    def add(self, row: MetricsRow, live: bool) -> tuple[int, dict[str, Number]] | None:
         """Take a line, `live` if this attempt recorded it; the row that it completes, if any."""
-        step, values = int(row["step"] or 0), values_of(row)
+        step, values, is_evaluation = row.step, values_of(row), row.split is not None
         if not live:
             self._of_earlier_attempts = max(step, self._of_earlier_attempts)
         if step <= self.sent:
             if live:
-                self._add_to_sent(step, "split" in row, values)
+                self._add_to_sent(step, is_evaluation, values)
             return None
         if step < self._step:
-            if "split" in row:
+            if is_evaluation:
                 self._held.update(_without_epoch(values))
             return None
         if step == self._step:
@@ -79,10 +80,10 @@ class BestSoFar:
         self._value: float | None = None
         self.summary: dict[str, Number] = {}
 
-    def add(self, row: Row) -> bool:
+    def add(self, row: MetricsRow) -> bool:
         """Take a line; whether it is the best so far (the first of equals stays)."""
-        value = row.get(self._monitor or "")
-        if row.get("split") != "validation" or not isinstance(value, int | float):
+        value = row.figures.get(self._monitor or "")
+        if row.split != "validation" or value is None:
             return False
         if self._value is not None and self._sign * value <= self._sign * self._value:
             return False
@@ -92,7 +93,7 @@ class BestSoFar:
             for name, number in values_of(row).items()
             if name.startswith("eval/")
         }
-        self.summary["best/step"] = int(row["step"] or 0)
+        self.summary["best/step"] = row.step
         return True
 
 
@@ -102,9 +103,9 @@ class EvaluatedOnce:
     def __init__(self) -> None:
         self.summary: dict[str, Number] = {}
 
-    def add(self, row: Row) -> None:
+    def add(self, row: MetricsRow) -> None:
         """Take a line."""
-        if row.get("split") not in DURING_TRAINING:
+        if row.split not in DURING_TRAINING:
             self.summary |= _without_epoch(values_of(row))
 
 
@@ -114,10 +115,10 @@ class StepDurations:
     def __init__(self) -> None:
         self._seconds: list[float] = []
 
-    def add(self, row: Row) -> None:
+    def add(self, row: MetricsRow) -> None:
         """Take a line."""
-        seconds = row.get("perf/step_s")
-        if isinstance(seconds, int | float):
+        seconds = row.figures.get("perf/step_s")
+        if seconds is not None:
             self._seconds.append(seconds)
 
     def summary(self) -> dict[str, Number]:
@@ -168,7 +169,7 @@ class Tail:
         self._within = False
         """Whether a line that is too long goes on here."""
 
-    def read(self) -> Iterator[tuple[int, Row]]:
+    def read(self) -> Iterator[tuple[int, MetricsRow]]:
         """Yield (offset, row) of the complete lines that are new."""
         with open_regular(self._path) as file:
             file.seek(self._offset)
@@ -176,21 +177,17 @@ class Tail:
                 if not piece.endswith(b"\n") and len(piece) < MOST_LINE_BYTES:
                     return
                 offset, self._offset = self._offset, self._offset + len(piece)
-                row = None if self._within else parse_line(piece)
-                self._within = not piece.endswith(b"\n")
+                is_part, self._within = self._within, not piece.endswith(b"\n")
+                row = None if is_part or self._within else row_of(piece.decode("utf-8", "replace"))
                 if row is not None:
                     yield offset, row
 
 
-def values_of(row: Row) -> dict[str, Number]:
+def values_of(row: MetricsRow) -> dict[str, Number]:
     """The numbers of a line under W&B's names: those of the test split are `test/...`, of eval.extra `NAME/...`."""
-    split = row.get("split")
-    prefix = "eval/" if split in DURING_TRAINING else f"{split}/"
-    return {
-        name.replace("eval/", prefix, 1): value
-        for name, value in row.items()
-        if name not in {"step", "split"} and isinstance(value, int | float)
-    }
+    prefix = "eval/" if row.split in DURING_TRAINING else f"{row.split}/"
+    named = {name.replace("eval/", prefix, 1): value for name, value in row.figures.items()}
+    return {name: value for name, value in {"epoch": row.epoch, **named}.items() if value is not None}
 
 
 def _without_epoch(values: dict[str, Number]) -> dict[str, Number]:

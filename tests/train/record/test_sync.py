@@ -261,7 +261,7 @@ def test_a_line_of_megabytes_is_no_line_of_ours(run: RunDir) -> None:
         "".join([lines[0], lines[1].replace("{", '{"x":"' + "y" * (3 << 20) + '",'), *lines[2:]])
     )
     tail = Tail(run.metrics)
-    assert [(row["step"], row.get("split")) for _, row in tail.read()][:3] == [
+    assert [(row.step, row.split) for _, row in tail.read()][:3] == [
         (1, None),
         (3, None),
         (4, None),
@@ -271,7 +271,7 @@ def test_a_line_of_megabytes_is_no_line_of_ours(run: RunDir) -> None:
     assert list(tail.read()) == []
     with run.metrics.open("a") as file:
         file.write('"train/loss": 0.5}\n')
-    assert [row for _, row in tail.read()] == [{"step": 13, "train/loss": 0.5}]
+    assert [(row.step, row.figures) for _, row in tail.read()] == [(13, {"train/loss": 0.5})]
     assert doubt_of(run) == doubt_of_file(run) == "metrics.jsonl lacks step 2"
     run.logs.mkdir(exist_ok=True)
     run.events.write_text('{"event": "step", "step": 2, "loss": 0.5}\n')

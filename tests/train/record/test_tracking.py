@@ -28,6 +28,7 @@ from support.wandb_stub import API_KEY, ENTITY, WandbStub
 
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
+from launcher.runs.metrics import MetricsRow, row_of
 from launcher.runs.results import Error, Result
 from launcher.runs.wandb_parts import has_unsent
 from launcher.train.record import wandb_files
@@ -150,38 +151,49 @@ def test_a_tail_of_zeros_from_a_power_failure_is_cut_off(tmp_path: Path) -> None
 # Rows and summary, as W&B gets them
 
 
+def line(tree: dict[str, Any]) -> MetricsRow:
+    """A line of metrics.jsonl."""
+    row = row_of(json.dumps(tree))
+    assert row is not None
+    return row
+
+
 def test_the_lines_of_a_step_make_one_row_which_waits_for_its_evaluation() -> None:
     steps = Steps(sent=-1)
-    assert steps.add({"step": 1, "epoch": 0.1, "train/loss": 3.0}, live=True) is None
-    assert steps.add({"step": 1, "epoch": 0.1, "split": "validation", "eval/loss": 2.0}, live=True) is None
-    assert steps.add({"step": 1, "epoch": 0.1, "split": "test", "eval/loss": 2.5}, live=True) is None
+    assert steps.add(line({"step": 1, "epoch": 0.1, "train/loss": 3.0}), live=True) is None
+    assert (
+        steps.add(line({"step": 1, "epoch": 0.1, "split": "validation", "eval/loss": 2.0}), live=True) is None
+    )
+    assert steps.add(line({"step": 1, "epoch": 0.1, "split": "test", "eval/loss": 2.5}), live=True) is None
     row = {"epoch": 0.1, "train/loss": 3.0, "eval/loss": 2.0, "test/loss": 2.5}
-    assert steps.add({"step": 2, "train/loss": None}, live=True) == (1, row)
+    assert steps.add(line({"step": 2, "train/loss": None}), live=True) == (1, row)
     assert steps.take() == (2, {})
     assert steps.take() is None
 
 
 def test_an_evaluation_that_comes_after_its_row_was_sent_rides_on_the_next() -> None:
     steps = Steps(sent=4)
-    assert steps.add({"step": 4, "train/loss": 1.0}, live=False) is None
-    assert steps.add({"step": 4, "epoch": 1.0, "split": "validation", "eval/loss": 2.0}, live=True) is None
+    assert steps.add(line({"step": 4, "train/loss": 1.0}), live=False) is None
+    assert (
+        steps.add(line({"step": 4, "epoch": 1.0, "split": "validation", "eval/loss": 2.0}), live=True) is None
+    )
     assert steps.late == {"eval/loss": 2.0}
-    assert steps.add({"step": 5, "train/loss": 0.5}, live=True) is None
+    assert steps.add(line({"step": 5, "train/loss": 0.5}), live=True) is None
     assert steps.take() == (5, {"eval/loss": 2.0, "train/loss": 0.5})
 
 
 def test_an_evaluation_that_w_and_b_has_is_not_sent_again() -> None:
     steps = Steps(sent=4)
-    steps.add({"step": 4, "split": "validation", "eval/loss": 2.0}, live=False)
+    steps.add(line({"step": 4, "split": "validation", "eval/loss": 2.0}), live=False)
     assert steps.late == {}
 
 
 def test_a_client_started_again_sends_no_evaluation_twice() -> None:
     steps = Steps(sent=2)  # what the client before it sent, of this same attempt
     for step in (1, 2):
-        steps.add({"step": step, "train/loss": 1.0}, live=True)
-        steps.add({"step": step, "split": "validation", "eval/loss": 2.0}, live=True)
-    steps.add({"step": 3, "train/loss": 1.0}, live=True)
+        steps.add(line({"step": step, "train/loss": 1.0}), live=True)
+        steps.add(line({"step": step, "split": "validation", "eval/loss": 2.0}), live=True)
+    steps.add(line({"step": 3, "train/loss": 1.0}), live=True)
     assert steps.take() == (3, {"train/loss": 1.0})
 
 
@@ -190,9 +202,9 @@ def test_a_client_started_again_sends_a_late_evaluation_unless_its_row_arrived(
     sent: int, row: dict[str, float] | None
 ) -> None:
     steps = Steps(sent)
-    steps.add({"step": 4, "train/loss": 1.0}, live=False)
-    steps.add({"step": 4, "split": "validation", "eval/loss": 2.0}, live=True)
-    steps.add({"step": 5, "train/loss": 0.5}, live=True)
+    steps.add(line({"step": 4, "train/loss": 1.0}), live=False)
+    steps.add(line({"step": 4, "split": "validation", "eval/loss": 2.0}), live=True)
+    steps.add(line({"step": 5, "train/loss": 0.5}), live=True)
     assert (steps.take(), steps.late) == ((5, row) if row else None, {})
 
 
@@ -205,7 +217,7 @@ def test_best_is_of_the_validation_split_and_the_first_of_equals(mode: str, step
         (2, "validation", 0.8),
         (3, "validation", 0.8),
     ]:
-        best.add({"step": at, "epoch": 0.0, "split": split, "eval/f1": f1, "eval/loss": at / 10})
+        best.add(line({"step": at, "epoch": 0.0, "split": split, "eval/f1": f1, "eval/loss": at / 10}))
     assert best.summary == {"best/step": step, "best/f1": {2: 0.8, 1: 0.5}[step], "best/loss": step / 10}
 
 
