@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from launcher.cli.follow import Tail
 from launcher.cli.many_runs import Line, lines_of
 from launcher.cli.run_state import RunState, job_number, metric_text, newest_metrics
 from launcher.cli.summary import metrics_text
@@ -15,7 +14,7 @@ from launcher.figures import human_number, human_seconds, moment
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.metrics import row_of
-from launcher.runs.records import LARGEST, read_tail
+from launcher.runs.records import LARGEST, GrowingFile, read_tail
 
 LOG_BYTES = 1 << 15
 LOG_LINES = 300
@@ -28,7 +27,7 @@ Points = tuple[list[int], list[float | None]]
 class Growing:
     """The figures of metrics.jsonl, read on from where the last look ended."""
 
-    tail: Tail
+    file: GrowingFile
     train: dict[str, Points] = field(default_factory=dict)
     evaluated: dict[str, Points] = field(default_factory=dict)
     """On the validation data."""
@@ -36,7 +35,7 @@ class Growing:
     def update(self) -> None:
         """Take up what has been written since."""
         with contextlib.suppress(DamagedFile):
-            for line in self.tail.lines():
+            for _, line in self.file.new_lines():
                 self._take(line)
 
     def _take(self, line: str) -> None:
@@ -129,7 +128,7 @@ class Watch:
 
     def _watched(self, line: Line) -> Watched:
         run = line.run
-        curves = self._curves.setdefault(str(run.path), Growing(Tail(run.metrics)))
+        curves = self._curves.setdefault(str(run.path), Growing(GrowingFile(run.metrics)))
         if line.look is None:
             return Watched(line, None, curves, None, "loss")
         curves.update()

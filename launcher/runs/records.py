@@ -111,6 +111,28 @@ def lines_of(file: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
+class GrowingFile:
+    """A file that somebody writes to: its whole lines, each once; one of more than MOST_LINE_BYTES is left out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._is_within = False
+        """Whether a line that is too long goes on here."""
+
+    def new_lines(self) -> Iterator[tuple[int, str]]:
+        """(its place in the file, a line) of those that have come since; none where there is no such file. Raises DamagedFile."""
+        with contextlib.suppress(FileNotFoundError), open_regular(self._path) as file:
+            file.seek(self._offset)
+            for piece in lines_of(file):
+                if not piece.endswith(b"\n") and len(piece) < MOST_LINE_BYTES:
+                    return
+                place, self._offset = self._offset, self._offset + len(piece)
+                is_part, self._is_within = self._is_within, not piece.endswith(b"\n")
+                if not is_part and not self._is_within:
+                    yield place, piece.decode("utf-8", "replace")
+
+
 def read_json_lines(path: Path, words: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """The JSON objects of a file, one a line; none where there is no such file, and not those that were torn.
 

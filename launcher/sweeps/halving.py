@@ -7,7 +7,6 @@ asynchronous, in the form that stops trials). Each decision is made once, when t
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -17,13 +16,7 @@ from pathlib import Path
 from launcher.errors import DamagedFile
 from launcher.runs.directory import RunDir
 from launcher.runs.metrics import row_of
-from launcher.runs.records import (
-    MOST_LINE_BYTES,
-    make,
-    open_regular,
-    read_json_lines,
-    tree_of,
-)
+from launcher.runs.records import GrowingFile, make, read_json_lines, tree_of
 
 FACTOR = 3
 FILE = "halving.jsonl"
@@ -98,23 +91,15 @@ class Evaluations:
     def __init__(self, path: Path, figure: str) -> None:
         self.found: list[tuple[int, float | None]] = []
         """Step and the figure, None where it was no number."""
-        self._path = path
+        self._file = GrowingFile(path)
         self._figure = figure
-        self._offset = 0
 
     def read(self) -> None:
         """Take in what is new."""
-        with contextlib.suppress(FileNotFoundError), open_regular(self._path) as file:
-            file.seek(self._offset)
-            while (line := file.readline(MOST_LINE_BYTES)).endswith(b"\n"):
-                self._offset += len(line)
-                if b'"validation"' in line:
-                    self._add(line)
-
-    def _add(self, line: bytes) -> None:
-        row = row_of(line.decode("utf-8", "replace"))
-        if row is not None and row.split == "validation" and row.step not in dict(self.found):
-            self.found.append((row.step, row.figures.get(self._figure)))
+        for _, line in self._file.new_lines():
+            row = row_of(line) if '"validation"' in line else None
+            if row is not None and row.split == "validation" and row.step not in dict(self.found):
+                self.found.append((row.step, row.figures.get(self._figure)))
 
 
 def rungs(evaluations: int) -> Iterator[int]:

@@ -77,3 +77,10 @@ def test_lines_that_are_no_decisions_are_left_out(tmp_path: Path) -> None:
 def test_a_smaller_loss_is_better(tmp_path: Path) -> None:
     found = Halving(tmp_path, "accuracy", higher_is_better=False)
     assert found.look([evaluated(tmp_path, "a", 0.5), evaluated(tmp_path, "b", 0.4)]) == []
+
+
+def test_evaluations_behind_a_line_of_megabytes_count(tmp_path: Path) -> None:
+    runs = [evaluated(tmp_path, "a", 0.5), evaluated(tmp_path, "b", 0.4)]
+    long = json.dumps({"step": 2, "train/loss": 2.0, "x": "y" * (3 << 20)}) + "\n"
+    runs[1].metrics.write_text(long + runs[1].metrics.read_text())
+    assert [each.run_id for each in halving(tmp_path).look(runs)] == ["b"]

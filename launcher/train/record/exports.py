@@ -17,10 +17,11 @@ from launcher.recipe.recipe import leaf_values
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Step, read_events
 from launcher.runs.metrics import MetricsRow
+from launcher.runs.records import GrowingFile
 from launcher.runs.verb_results import Sent
 from launcher.train.record.ending import Ending
 from launcher.train.record.metrics_log import Number
-from launcher.train.record.wandb_rows import Tail, values_of
+from launcher.train.record.wandb_rows import new_rows, values_of
 
 LOOK_S = 2.0
 MOST_METRICS, MOST_PARAMETERS, LONGEST_PARAMETER = 1000, 100, 500
@@ -73,7 +74,7 @@ def export(run: RunDir, kind: str, *, follow: bool) -> Sent:
         target.goes_on()
     steps: set[int] = set()
     times = _times_of_steps(run)
-    for rows in _batches(Tail(run.metrics), ending):
+    for rows in _batches(GrowingFile(run.metrics), ending):
         points = list(_new(rows, target, times))
         steps |= {point.step for point in points}
         target.add(points)
@@ -81,10 +82,10 @@ def export(run: RunDir, kind: str, *, follow: bool) -> Sent:
     return Sent(run.run_id, len(steps), target.url, ending.exit_code is not None)
 
 
-def _batches(tail: Tail, ending: Ending) -> Iterator[list[MetricsRow]]:
+def _batches(metrics: GrowingFile, ending: Ending) -> Iterator[list[MetricsRow]]:
     while True:
         over = ending.ending.is_set()  # asked before reading, so that the last lines are read
-        yield [row for _, row in tail.read()]
+        yield [row for _, row in new_rows(metrics)]
         if over:
             return
         ending.ending.wait(LOOK_S)

@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.errors import DamagedFile
 from launcher.runs.metrics import MetricsRow, row_of
-from launcher.runs.records import MOST_LINE_BYTES, is_number, lines_of, open_regular, parse_object, read_tail
+from launcher.runs.records import GrowingFile, is_number, parse_object, read_tail
 from launcher.train.record.metrics_log import Number
 
 OLD_S = 120.0
@@ -160,27 +160,10 @@ class NodeUse:
             return {}
 
 
-class Tail:
-    """Reads the lines of a growing metrics.jsonl, each once; one of more than MOST_LINE_BYTES is none of ours."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-        self._within = False
-        """Whether a line that is too long goes on here."""
-
-    def read(self) -> Iterator[tuple[int, MetricsRow]]:
-        """Yield (offset, row) of the complete lines that are new."""
-        with open_regular(self._path) as file:
-            file.seek(self._offset)
-            for piece in lines_of(file):
-                if not piece.endswith(b"\n") and len(piece) < MOST_LINE_BYTES:
-                    return
-                offset, self._offset = self._offset, self._offset + len(piece)
-                is_part, self._within = self._within, not piece.endswith(b"\n")
-                row = None if is_part or self._within else row_of(piece.decode("utf-8", "replace"))
-                if row is not None:
-                    yield offset, row
+def new_rows(metrics: GrowingFile) -> Iterator[tuple[int, MetricsRow]]:
+    """(its place in the file, a row) of the lines that have come since."""
+    rows = ((place, row_of(line)) for place, line in metrics.new_lines())
+    return ((place, row) for place, row in rows if row is not None)
 
 
 def values_of(row: MetricsRow) -> dict[str, Number]:

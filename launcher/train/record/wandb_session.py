@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from launcher.errors import EXIT_OK, EXIT_STOPPED
-from launcher.runs.records import MOST_LINE_BYTES, lines_of
+from launcher.runs.records import GrowingFile
 from launcher.train.record.alerts import cause, tell_ending
 from launcher.train.record.metrics_log import Number
 from launcher.train.record.sender import Sender
 from launcher.train.record.wandb_client import TrackingJob, one_line, probe
 from launcher.train.record.wandb_files import last_step
 from launcher.train.record.wandb_results import send_model, tables
-from launcher.train.record.wandb_rows import BestSoFar, EvaluatedOnce, NodeUse, StepDurations, Steps, Tail
+from launcher.train.record.wandb_rows import BestSoFar, EvaluatedOnce, NodeUse, StepDurations, Steps, new_rows
 
 NODES_S = 5.0
 FATAL = re.compile(r'filestream: fatal error: (?:filestream: failed to upload: )?(.*?)(?: url=|\\|"|$)')
@@ -56,7 +56,7 @@ class Session:
         self._times = StepDurations()
         self._nodes = NodeUse(settings.directory / "logs")
         self._nodes_at = 0.0
-        self._tail = Tail(job.metrics)
+        self._metrics = GrowingFile(job.metrics)
 
     def follow(self, server: str | None) -> Literal["training ended", "server is back", "refused"]:
         """Send lines as they come, until the training ended, `server` answers again or wandb-core sends no more."""
@@ -116,7 +116,7 @@ class Session:
 
     def _send_new(self) -> None:
         better = False
-        for offset, row in self._tail.read():
+        for offset, row in new_rows(self._metrics):
             better |= self._best.add(row)
             self._once.add(row)
             self._times.add(row)
@@ -174,8 +174,7 @@ class CoreLog:
     """The log of wandb-core: it gives up on a run or a model whose upload was refused (401, 403, ...) and says so here alone."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
+        self._file = GrowingFile(path)
         self._errors: dict[re.Pattern[str], str] = {}
 
     def fatal_error(self) -> str | None:
@@ -191,13 +190,7 @@ class CoreLog:
         return self._errors.get(kind)
 
     def _read(self) -> None:
-        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
-            file.seek(self._offset)
-            for line in lines_of(file):
-                if not line.endswith(b"\n") and len(line) < MOST_LINE_BYTES:
-                    break
-                self._offset += len(line)
-                text = line.decode(errors="replace")
-                for kind in (FATAL, NO_ARTIFACT):
-                    if kind not in self._errors and (found := kind.search(text)):
-                        self._errors[kind] = one_line(found[1].replace('\\"', '"'))
+        for _, line in self._file.new_lines():
+            for kind in (FATAL, NO_ARTIFACT):
+                if kind not in self._errors and (found := kind.search(line)):
+                    self._errors[kind] = one_line(found[1].replace('\\"', '"'))

@@ -19,6 +19,7 @@ from launcher.errors import EXIT_USAGE, DamagedFile, RunFailed, UserError
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.metrics import doubt_of, doubt_of_file
+from launcher.runs.records import GrowingFile
 from launcher.runs.results import Result
 from launcher.train.process.events import Events
 from launcher.train.record import ending
@@ -28,7 +29,7 @@ from launcher.train.record.sender import Sender
 from launcher.train.record.sync import sync as send
 from launcher.train.record.tracking import Tracker, TrackingSettings
 from launcher.train.record.wandb_files import history
-from launcher.train.record.wandb_rows import Tail
+from launcher.train.record.wandb_rows import new_rows
 
 STEPS = 12
 Sync = Callable[..., dict[str, Any]]
@@ -260,18 +261,18 @@ def test_a_line_of_megabytes_is_no_line_of_ours(run: RunDir) -> None:
     run.metrics.write_text(
         "".join([lines[0], lines[1].replace("{", '{"x":"' + "y" * (3 << 20) + '",'), *lines[2:]])
     )
-    tail = Tail(run.metrics)
-    assert [(row.step, row.split) for _, row in tail.read()][:3] == [
+    metrics = GrowingFile(run.metrics)
+    assert [(row.step, row.split) for _, row in new_rows(metrics)][:3] == [
         (1, None),
         (3, None),
         (4, None),
     ]
     with run.metrics.open("a") as file:
         file.write('{"step": 13, ')
-    assert list(tail.read()) == []
+    assert list(new_rows(metrics)) == []
     with run.metrics.open("a") as file:
         file.write('"train/loss": 0.5}\n')
-    assert [(row.step, row.figures) for _, row in tail.read()] == [(13, {"train/loss": 0.5})]
+    assert [(row.step, row.figures) for _, row in new_rows(metrics)] == [(13, {"train/loss": 0.5})]
     assert doubt_of(run) == doubt_of_file(run) == "metrics.jsonl lacks step 2"
     run.logs.mkdir(exist_ok=True)
     run.events.write_text('{"event": "step", "step": 2, "loss": 0.5}\n')
