@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.commands import TIMEOUT_S, ask
+from launcher.commands import TIMEOUT_S, ask, run_command
 from launcher.errors import RunFailed
 from launcher.executors.shared import slurm_nodes, slurm_records, slurm_site, slurm_times
 from launcher.executors.shared.base import (
@@ -189,10 +189,7 @@ class SlurmExecutor:
         if shutil.which("sbatch") is None:
             return False
         try:
-            command = ["sinfo", "--noheader"]
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
-            )
+            done = run_command(["sinfo", "--noheader"], TIMEOUT_S)
         except (OSError, subprocess.TimeoutExpired):
             return True
         return "Could not establish a configuration source" not in done.stderr

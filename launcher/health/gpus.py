@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from launcher.commands import run_command
+
 TIMEOUT_S = 60.0
 """Where no daemon keeps the driver loaded, nvidia-smi takes seconds for each GPU."""
 FIELDS = ("index", "uuid", "name", "memory.total", "memory.used")
@@ -64,9 +66,7 @@ def look(environ: Mapping[str, str] = os.environ) -> Gpus:
 def _query(fields: tuple[str, ...]) -> subprocess.CompletedProcess[str] | str:
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
-        return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
-        )
+        return run_command(command, TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return f"nvidia-smi did not return in {TIMEOUT_S:.0f} s"
     except OSError as error:

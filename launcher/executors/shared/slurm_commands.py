@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 
+from launcher.commands import run_command
 from launcher.executors.shared.environment import split_environment
 
 COMMAND_TIMEOUT_S = 60.0
@@ -25,16 +26,7 @@ def run_slurm(
     if environment is None:
         environment = {**os.environ, "SLURM_TIME_FORMAT": "standard"}
     try:
-        return subprocess.run(
-            command,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            errors="replace",
-            timeout=COMMAND_TIMEOUT_S,
-        )
+        return run_command(command, COMMAND_TIMEOUT_S, environment)
     except FileNotFoundError:
         said = f"no {command[0]} on PATH"
         return subprocess.CompletedProcess(command, 127, stdout="", stderr=said)

@@ -6,9 +6,9 @@ import getpass
 import re
 import secrets
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-from launcher.commands import ask
+from launcher.commands import ask, run_command
 from launcher.errors import RunFailed, UserError
 from launcher.executors.shared import slurm_records
 from launcher.executors.shared.site import Partition, Site
@@ -100,7 +100,7 @@ def run_on_a_node(options: Mapping[str, object], script: str) -> str:
         script,
     ]
     try:
-        done = _srun(command)
+        done = run_command(command, PROBE_S, environment_apart())
     except FileNotFoundError:
         raise UserError("Slurm is not here: no srun on PATH", remedy="log in to the cluster") from None
     except subprocess.TimeoutExpired:
@@ -113,16 +113,3 @@ def run_on_a_node(options: Mapping[str, object], script: str) -> str:
         lines = [re.sub(r"^srun: (error: |fatal: )?", "", line).strip() for line in done.stderr.splitlines()]
         raise UserError(f"the job of a minute failed: {'; '.join(filter(None, lines))}")
     return done.stdout
-
-
-def _srun(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        env=environment_apart(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PROBE_S,
-        check=False,
-        errors="replace",
-    )

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 
-from launcher.commands import TIMEOUT_S, ask
+from launcher.commands import TIMEOUT_S, ask, run_command
 from launcher.executors.shared import slurm_records
 from launcher.executors.shared.base import Forecast
 from launcher.executors.shared.environment import split_environment
@@ -27,16 +27,8 @@ def predicted_start(script: str) -> Forecast | None:
     It has the environment of a submission: by others of its variables sbatch would ask for more than the script.
     """
     try:
-        done = subprocess.run(
-            ["sbatch", "--test-only", *of_cluster()],
-            env=split_environment(os.environ).passed,
-            input=script,
-            capture_output=True,
-            text=True,
-            timeout=FORECAST_S,
-            check=False,
-            errors="replace",
-        )
+        variables = split_environment(os.environ).passed
+        done = run_command(["sbatch", "--test-only", *of_cluster()], FORECAST_S, variables, script)
     except (OSError, subprocess.TimeoutExpired):
         return None
     said = message_of(done.stderr)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from contextlib import suppress
 
 import psutil
 
+from launcher.commands import ask
 from launcher.runs.directory import RunDir
 
 EVERY_S = 30.0
@@ -42,20 +42,8 @@ def _watch(run: RunDir, node: int, has_gpus: bool, every_s: float) -> None:
 
 def _figures(*, has_gpus: bool) -> dict[str, float]:
     own = {"cpu_percent": psutil.cpu_percent(), "memory_percent": psutil.virtual_memory().percent}
-    if not has_gpus:
-        return own
-    with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(
-            GPUS,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=True,
-            timeout=COMMAND_TIMEOUT_S,
-            stdin=subprocess.DEVNULL,
-        )
-        return {**own, **gpu_figures(done.stdout)}
-    return own
+    table = ask(GPUS, COMMAND_TIMEOUT_S) if has_gpus else None
+    return own if table is None else {**own, **gpu_figures(table)}
 
 
 def gpu_figures(table: str) -> Mapping[str, float]:
