@@ -15,6 +15,7 @@ from typing import Literal
 from launcher.engine.machine import PLAIN_UNIT
 from launcher.engine.speeds import NOTHING, Known, Point, Rates
 from launcher.families.shared.base import ModelShape
+from launcher.figures import quantity
 from launcher.planning.estimate import Setup
 from launcher.planning.step_time import (
     BEST,
@@ -209,7 +210,7 @@ def _range(prediction: Prediction, facts: Facts, *, is_seen: bool) -> tuple[floa
 
 def _measured_on(shape: ModelShape, facts: Facts, setup: Setup, device: Device, runs: int) -> str | None:
     if runs:
-        return f"such a device, in {runs} {'run' if runs == 1 else 'runs'} of this model"
+        return f"such a device, in {quantity(runs, 'run')} of this model"
     if _rates(shape, facts, setup) is not None:
         return "such a device, by a probe of its engine"
     return device.measured

@@ -146,8 +146,5 @@ def _hashes(run: RunDir) -> dict[str, str]:
 
 def sha256(path: Path) -> str:
     """Of a file's bytes, in hexadecimal. Raises DamagedFile where it is no regular file."""
-    digest = hashlib.sha256()
     with open_regular(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,7 @@ import stat
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -42,7 +43,7 @@ class Extensible:
     """These keys and their values, kept as they are."""
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """A file for reading, links not followed. Raises FileNotFoundError, and DamagedFile for a FIFO, device or link."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
