@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.recipes import problems, recipe
 
 from launcher.errors import UserError
 from launcher.reading import split_reading
@@ -21,16 +22,6 @@ from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared import labels
 
 Write = Callable[[str, str], str]
-
-
-def recipe(task: str = "classification", **data: Any) -> Recipe:
-    return Recipe.model_validate({"task": task, "data": data})
-
-
-def problems(asked: Recipe) -> list[str]:
-    with pytest.raises(UserError) as caught:
-        check_data(asked)
-    return [str(problem) for problem in caught.value.problems]
 
 
 def rows(count: int, classes: int = 2) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.recipes import recipe
 
 from launcher import tasks
 from launcher.errors import UserError
@@ -15,7 +16,6 @@ from launcher.reading import split_reading
 from launcher.reading.check import check_data
 from launcher.reading.files import count_rows, peek, read_rows
 from launcher.reading.options import ReadOptions
-from launcher.recipe.recipe import Recipe
 from launcher.tasks.multiple_choice import choice_indices
 from launcher.tasks.shared.answers import Answer, placed
 from launcher.tasks.shared.rows import Row
@@ -42,10 +42,6 @@ def write(tmp_path: Path) -> Write:
         return str(tmp_path / name)
 
     return write
-
-
-def recipe(task: str, **data: Any) -> Recipe:
-    return Recipe.model_validate({"task": task, "data": data})
 
 
 def problems(task: str, **data: Any) -> list[str]:

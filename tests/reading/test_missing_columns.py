@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.recipes import problems, recipe
 
 from launcher.errors import UserError
 from launcher.loading.resolve import load
 from launcher.reading.check import DataFacts, check_data
 from launcher.recipe.recipe import Recipe
-
-
-def recipe(task: str = "classification", **data: Any) -> Recipe:
-    return Recipe.model_validate({"task": task, "data": data})
-
-
-def problems(asked: Recipe) -> list[str]:
-    with pytest.raises(UserError) as caught:
-        check_data(asked)
-    return [str(problem) for problem in caught.value.problems]
 
 
 def facts(asked: Recipe) -> DataFacts:

@@ -11,7 +11,12 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from launcher.families import shape_from_config
 from launcher.families.shared.base import resolve_lora_targets
+from launcher.recipe.recipe import Recipe
 from launcher.train.compat.expected_warnings import without_expected_warnings
+from launcher.train.model.build import BuiltModel, build_model
+from launcher.train.tasks import get_task
+
+NAMES = ("bad", "fair", "good")
 
 
 def small_model(
@@ -69,3 +74,15 @@ def inputs() -> dict[str, torch.Tensor]:
     """Four sequences for any of the models, two of them padded."""
     ids = torch.tensor([[1, 5, 6, 7, 2], [1, 8, 9, 10, 2], [1, 11, 2, 0, 0], [1, 12, 13, 2, 0]])
     return {"input_ids": ids, "attention_mask": (ids > 0).long()}
+
+
+def build_classifier(wanted: Recipe) -> BuiltModel:
+    """The model that a recipe asks for, for three classes."""
+    return build_model(wanted, get_task(wanted), NAMES, NoTokenizer())
+
+
+@torch.no_grad()
+def logits(model: Any) -> torch.Tensor:
+    """Of `inputs`, without dropout."""
+    found: torch.Tensor = model.eval()(**inputs()).logits
+    return found

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.recipes import recipe
 from support.small_tokenizer import SmallTokenizer
 
 from launcher import tasks
 from launcher.errors import RunFailed, UserError
 from launcher.reading.check import check_data
-from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.conflicts import conflicts
 from launcher.tasks.shared.rows import Row
 from launcher.train.augment import noise
@@ -31,10 +31,6 @@ from launcher.train.tokens.cache import TokenSplit
 Make = Callable[..., Dataset]
 SENTENCE = "One two, three four five six seven eight nine ten."
 TRAIN = "text,label\n" + "".join(f"a b c d e {number},{number % 2}\n" for number in range(40))
-
-
-def recipe(task: str = "classification", seed: int = 42, **data: Any) -> Recipe:
-    return Recipe.model_validate({"task": task, "seed": seed, "data": data})
 
 
 @pytest.fixture

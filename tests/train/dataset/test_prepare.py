@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.recipes import recipe
 from support.small_tokenizer import SmallTokenizer
 
 from launcher.errors import RunFailed, RunStopped
@@ -39,10 +40,6 @@ Write = Callable[[str, str], str]
 @pytest.fixture
 def tokenizer() -> SmallTokenizer:
     return SmallTokenizer()
-
-
-def recipe(task: str = "classification", seed: int = 42, **data: Any) -> Recipe:
-    return Recipe.model_validate({"task": task, "seed": seed, "data": data})
 
 
 def rows(count: int, classes: int = 2) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.models import NoTokenizer, inputs, pretrained
+from support.models import NoTokenizer, build_classifier, inputs, logits, pretrained
 from support.training import RankServer, make_run, recipe, result
 from transformers import AutoModel, AutoModelForSequenceClassification
 
@@ -19,14 +19,13 @@ from launcher.planning.surroundings import Machine
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.conflicts import conflicts
-from launcher.train.model.build import BuiltModel, build_model, cpu_state, save_model
+from launcher.train.model.build import cpu_state, save_model
 from launcher.train.model.layer_depth import depths
 from launcher.train.tasks import extra_head, get_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 FAMILIES = ("bert", "roberta", "distilbert", "electra", "deberta-v2", "modernbert")
-NAMES = ("bad", "fair", "good")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -39,23 +38,13 @@ def _recipe(encoder: Path, tuning: str = "full", **model: Any) -> Recipe:
     return recipe(Path("unused"), tuning=tuning, model={**named, **model})
 
 
-def _build(wanted: Recipe) -> BuiltModel:
-    return build_model(wanted, get_task(wanted), NAMES, NoTokenizer())
-
-
-@torch.no_grad()
-def _logits(model: Any) -> torch.Tensor:
-    logits: torch.Tensor = model.eval()(**inputs()).logits
-    return logits
-
-
 @pytest.mark.parametrize("tuning", ["full", "lora"])
 def test_a_deeper_head_adds_to_the_linear_one_and_is_saved_beside_it(
     tuning: str, encoder: Path, tmp_path: Path
 ) -> None:
     head = {"layers": 2, "width": 24, "dropout": 0.5, "activation": "tanh"}
     wanted = _recipe(encoder, tuning, head=head)
-    built = _build(wanted)
+    built = build_classifier(wanted)
     deep: Any = built.base.launcher_head
     kinds = [type(layer).__name__ for layer in deep.stack]
     assert kinds == ["Linear", "Tanh", "Dropout", "Linear", "Tanh", "Dropout", "Linear"]
@@ -66,7 +55,7 @@ def test_a_deeper_head_adds_to_the_linear_one_and_is_saved_beside_it(
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in deep.parameters())
 
     torch.nn.init.normal_(deep.stack[-1].weight)  # as far from the linear head as training may bring it
-    expected = _logits(built.model)
+    expected = logits(built.model)
     save_model(built, cpu_state(built.model), NoTokenizer(), tmp_path / "model")
     assert len(load_file(tmp_path / "model" / extra_head.FILE)) == 6
     plain, report = AutoModelForSequenceClassification.from_pretrained(
@@ -74,14 +63,14 @@ def test_a_deeper_head_adds_to_the_linear_one_and_is_saved_beside_it(
     )
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
-    assert not torch.allclose(_logits(plain), expected, atol=1e-3)
+    assert not torch.allclose(logits(plain), expected, atol=1e-3)
     extra_head.load(plain, get_task(wanted).extra_head(plain.config), tmp_path / "model")
-    torch.testing.assert_close(_logits(plain), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(logits(plain), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_top_layers_start_anew_and_the_others_do_not(encoder: Path) -> None:
     source = AutoModel.from_pretrained(encoder).state_dict()
-    built = _build(_recipe(encoder, reinit_layers=1))
+    built = build_classifier(_recipe(encoder, reinit_layers=1))
     prefix = f"{built.base.base_model_prefix}."
     places = depths(built.base)
     seen = set()
@@ -99,7 +88,8 @@ def test_top_layers_start_anew_and_the_others_do_not(encoder: Path) -> None:
 @pytest.mark.parametrize("tuning", ["full", "lora"])
 def test_frozen_layers_do_not_train(tuning: str, encoder: Path) -> None:
     free, frozen = (
-        _build(_recipe(encoder, tuning, freeze=freeze)) for freeze in ({}, {"embeddings": True, "layers": 2})
+        build_classifier(_recipe(encoder, tuning, freeze=freeze))
+        for freeze in ({}, {"embeddings": True, "layers": 2})
     )
     places = depths(frozen.model)
     for (name, one), (_, other) in zip(
@@ -111,7 +101,7 @@ def test_frozen_layers_do_not_train(tuning: str, encoder: Path) -> None:
 
 def test_embeddings_or_layers_alone_can_be_frozen(encoder: Path) -> None:
     for freeze, expected in (({"embeddings": True}, {0}), ({"layers": 1}, {1})):
-        model = _build(_recipe(encoder, freeze=freeze)).model
+        model = build_classifier(_recipe(encoder, freeze=freeze)).model
         places = depths(model)
         found = {places[name] for name, p in model.named_parameters() if not p.requires_grad}
         assert found == expected
@@ -123,7 +113,7 @@ def test_more_layers_than_there_are_is_a_mistake(encoder: Path) -> None:
     for model in ({"freeze": {"layers": 4}}, {"reinit_layers": 4}):
         wanted = _recipe(encoder, **model)
         with pytest.raises(RunFailed, match="the model has 3 layers"):
-            _build(wanted)
+            build_classifier(wanted)
         (conflict,) = plan_conflicts(wanted, Cluster(), Machine(), shape)
         assert conflict.message == "the model has 3 layers"
 

@@ -9,20 +9,19 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from support.models import NoTokenizer, inputs, pretrained
+from support.models import NoTokenizer, build_classifier, inputs, logits, pretrained
 from support.training import Fault, RankServer, losses, make_run, recipe, tensors
 from transformers import AutoModelForSequenceClassification
 
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
 from launcher.tasks.shared.conflicts import conflicts
-from launcher.train.model.build import BuiltModel, build_model, cpu_state, save_model
+from launcher.train.model.build import BuiltModel, cpu_state, save_model
 from launcher.train.step.optimizers import make_optimizer
 from launcher.train.tasks import MicroBatch, get_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-NAMES = ("bad", "fair", "good")
 VARIANTS: dict[str, dict[str, Any]] = {
     "rslora": {"rslora": True, "r": 4},
     "dora": {"dora": True},
@@ -47,10 +46,6 @@ def _recipe(encoder: Path, **lora: Any) -> Recipe:
     )
 
 
-def _build(wanted: Recipe) -> BuiltModel:
-    return build_model(wanted, get_task(wanted), NAMES, NoTokenizer())
-
-
 def _train(built: BuiltModel, wanted: Recipe) -> None:
     optimizer = make_optimizer(wanted, built.model)
     built.model.train()
@@ -61,21 +56,15 @@ def _train(built: BuiltModel, wanted: Recipe) -> None:
         optimizer.zero_grad()
 
 
-@torch.no_grad()
-def _logits(model: Any) -> torch.Tensor:
-    logits: torch.Tensor = model.eval()(**inputs()).logits
-    return logits
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_is_saved_gives_the_logits_of_what_was_trained(
     variant: str, encoder: Path, tmp_path: Path
 ) -> None:
     wanted = _recipe(encoder, **VARIANTS[variant])
-    built = _build(wanted)
-    before = _logits(built.model)
+    built = build_classifier(wanted)
+    before = logits(built.model)
     _train(built, wanted)
-    expected = _logits(built.model)
+    expected = logits(built.model)
     assert (expected - before).abs().max() > 1e-3
     save_model(built, cpu_state(built.model), NoTokenizer(), tmp_path / "model")
     merged, report = AutoModelForSequenceClassification.from_pretrained(
@@ -83,10 +72,10 @@ def test_what_is_saved_gives_the_logits_of_what_was_trained(
     )
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
-    torch.testing.assert_close(_logits(merged), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(logits(merged), expected, atol=1e-5, rtol=1e-4)
     base = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
     adapted = PeftModel.from_pretrained(base, tmp_path / "model" / "adapter")
-    torch.testing.assert_close(_logits(adapted), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(logits(adapted), expected, atol=1e-5, rtol=1e-4)
 
 
 def _layers(built: BuiltModel) -> list[Any]:
@@ -98,19 +87,21 @@ def _layers(built: BuiltModel) -> list[Any]:
 def test_the_adapter_names_the_revision_of_its_model(encoder: Path) -> None:
     wanted = _recipe(encoder)
     wanted = wanted.model_copy(update={"model": wanted.model.model_copy(update={"revision": "v1"})})
-    model: Any = _build(wanted).model
+    model: Any = build_classifier(wanted).model
     assert model.peft_config["default"].revision == "v1"
 
 
 def test_rslora_scales_by_the_root_of_the_rank(encoder: Path) -> None:
-    plain, stable = (_build(_recipe(encoder, r=4, alpha=8.0, rslora=rslora)) for rslora in (False, True))
+    plain, stable = (
+        build_classifier(_recipe(encoder, r=4, alpha=8.0, rslora=rslora)) for rslora in (False, True)
+    )
     assert {layer.scaling["default"] for layer in _layers(plain)} == {2.0}
     assert {layer.scaling["default"] for layer in _layers(stable)} == {8.0 / math.sqrt(4)}
 
 
 def test_dora_learns_lengths(encoder: Path) -> None:
     wanted = _recipe(encoder, dora=True)
-    built = _build(wanted)
+    built = build_classifier(wanted)
     lengths = {name: p for name, p in built.model.named_parameters() if "lora_magnitude_vector" in name}
     assert len(lengths) == len(_layers(built))
     before = {name: p.detach().clone() for name, p in lengths.items()}
@@ -119,8 +110,8 @@ def test_dora_learns_lengths(encoder: Path) -> None:
 
 
 def test_pissa_starts_at_the_model_with_its_largest_directions(encoder: Path) -> None:
-    plain, pissa = (_build(_recipe(encoder, r=4, init=init)) for init in ("default", "pissa"))
-    torch.testing.assert_close(_logits(pissa.model), _logits(plain.model), atol=1e-5, rtol=1e-4)
+    plain, pissa = (build_classifier(_recipe(encoder, r=4, init=init)) for init in ("default", "pissa"))
+    torch.testing.assert_close(logits(pissa.model), logits(plain.model), atol=1e-5, rtol=1e-4)
     for layer, whole in zip(_layers(pissa), _layers(plain), strict=True):
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         weight = whole.get_base_layer().weight
@@ -133,7 +124,7 @@ def test_pissa_starts_at_the_model_with_its_largest_directions(encoder: Path) ->
 def test_embeddings_train_where_asked(encoder: Path) -> None:
     for asked in (False, True):
         wanted = _recipe(encoder, train_embeddings=asked)
-        built = _build(wanted)
+        built = build_classifier(wanted)
         before = {name: p.detach().clone() for name, p in built.model.named_parameters()}
         _train(built, wanted)
         changed = {

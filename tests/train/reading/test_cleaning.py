@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.recipes import recipe
 from support.small_tokenizer import SmallTokenizer
 
 from launcher import tasks
 from launcher.reading.check import check_data
 from launcher.reading.cleaning import cleaner, mend, oddities, stretch_given, traced
 from launcher.recipe.data import Clean
-from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import Dataset, encode_texts, prepare
 
@@ -36,10 +36,6 @@ def make(tmp_path: Path) -> Make:
         return made
 
     return make
-
-
-def recipe(task: str = "classification", **data: Any) -> Recipe:
-    return Recipe.model_validate({"task": task, "data": data})
 
 
 def words(data: Dataset) -> list[str]:
