@@ -430,6 +430,8 @@ def remark(look: Look) -> str:
     if job.status == "pending":
         starts = f"starts {moment(job.started_at)}, " if job.started_at is not None else ""
         return f"{starts}waits {job.waits_for or f'({job.reason})'}" if job.reason else starts.rstrip(", ")
+    if job.active and job.waits_for is not None:
+        return f"waits {job.waits_for}"
     if look.stall is not None:
         return look.stall.sentence
     error = None if look.result is None else look.result.error

@@ -53,6 +53,23 @@ def test_why_a_job_waits_is_said_whichever_command_tells(
         assert (state.reason, (state.waits_for or "").partition(" (")[0]) == (known, means)
 
 
+def test_a_held_job_has_no_start(commands: Path, run: RunDir) -> None:
+    """`scontrol requeuehold` leaves the time to which a requeued job is put back, and nobody starts it then."""
+    row = "JobId=7 JobName=r JobState=PENDING Reason={} Restarts=1 StartTime=2026-11-30T22:47:00"
+    for reason, has_start in (("BeginTime", True), ("job_requeued_in_held_state", False)):
+        stand_in(commands / "scontrol", f"echo '{row.format(reason)}'")
+        assert (executor_for("slurm").state(run).started_at is not None) is has_start
+
+
+def test_a_suspended_job_waits_though_it_has_begun(commands: Path, run: RunDir) -> None:
+    stand_in(commands / "scontrol", "echo 'JobId=7 JobName=r JobState=SUSPENDED Reason=None Restarts=0'")
+    stand_in(commands / "squeue", "echo '7|SUSPENDED|None|N/A|N/A|node1'")
+    executor = executor_for("slurm")
+    for state in (executor.state(run), *executor.states([run])):
+        assert state.active
+        assert (state.waits_for or "").startswith("until it is resumed: it is suspended")
+
+
 @pytest.mark.parametrize(
     ("word", "helps"),
     [

@@ -43,14 +43,23 @@ STATUSES: Mapping[str, Status] = {
     "DEADLINE": "failed",
     "REVOKED": "failed",
 }
+
+SUSPENDED = "until it is resumed: it is suspended, for another job or by an administrator"
+_HELD: Mapping[str, str] = {
+    "JobHeldUser": "until it is released: scontrol release JOB",
+    "JobHeldAdmin": "until an administrator releases it",
+    "job_requeued_in_held_state": "until it is released: it was put back to be held (scontrol release JOB)",
+    "launch_failed_requeued_held": "until it is released: its start failed (scontrol release JOB)",
+    "JobHoldMaxRequeue": "until it is released: its start has failed too often (scontrol release JOB)",
+    "ReservationDeleted": "until it is released: its reservation was deleted (scontrol release JOB)",
+}
 _WAITS: Mapping[str, str] = {
+    **_HELD,
     "Resources": "for nodes to become free",
     "Priority": "for jobs with a higher priority",
     "Dependency": "for another job to end",
     "DependencyNeverSatisfied": "for a job that can no longer end as asked: it will never start",
     "BeginTime": "until its time comes: Slurm holds a requeued job back for two minutes",
-    "JobHeldUser": "until it is released: scontrol release JOB",
-    "JobHeldAdmin": "until an administrator releases it",
     "JobArrayTaskLimit": "for other trials of its sweep: only so many may run at once",
     "ReqNodeNotAvail": "for nodes that are down, drained or reserved",
     "Nodes_required_for_job_are_DOWN": "for nodes that are down, drained or reserved",
@@ -72,10 +81,6 @@ _WAITS: Mapping[str, str] = {
     "AssocGrpBillingMinutes": "for ever, unless your account gets more time",
     "AssocMaxJobsLimit": "for others of your jobs: your account may run only so many",
     "QOSMaxWallDurationPerJobLimit": "for ever: it asks for more time than its QOS gives a job",
-    "job_requeued_in_held_state": "until it is released: it was put back to be held (scontrol release JOB)",
-    "launch_failed_requeued_held": "until it is released: its start failed (scontrol release JOB)",
-    "JobHoldMaxRequeue": "until it is released: its start has failed too often (scontrol release JOB)",
-    "ReservationDeleted": "until it is released: its reservation was deleted (scontrol release JOB)",
 }
 """What it means that a job is pending for this reason, as Slurm calls it."""
 _HELPS: Mapping[str, str] = {
@@ -208,7 +213,13 @@ def _job_state(job: str, told: SlurmJob) -> JobState:
         ends_by=told.ends_by,
     )
     if state.status == "pending":
-        return replace(state, waits_for=_WAITS.get(re.sub(r"\W.*", "", state.reason or "")))
+        reason = re.sub(r"\W.*", "", state.reason or "")
+        start = (
+            None if reason in _HELD else state.started_at
+        )  # the time to which a held job was put back is no start
+        return replace(state, waits_for=_WAITS.get(reason), started_at=start)
+    if told.word == "SUSPENDED":
+        return replace(state, waits_for=SUSPENDED)
     if state.active:
         return state
     stopped = told.word == "FAILED" and told.exit_code == 75
