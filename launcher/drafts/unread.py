@@ -158,8 +158,8 @@ def unread_rows(sample: Sample, guess: Guess) -> Iterator[Problem]:
         yield Problem(
             text, remedy=f"{QUESTIONS} (docs/data.md does so), or task=TASK says what else they are for"
         )
-    elif not certain and (column := _ranges(sample)) is not None:
-        text = f"the cells of {shown(column.name)} say where answers begin and end, such as {shown(column.filled[0])}"
+    elif not certain and (ranges := _ranges(sample)) is not None:
+        text = f"the cells of {shown(ranges.name)} say where answers begin and end, such as {shown(ranges.filled[0])}"
         yield Problem(text, remedy=f"{QUESTIONS}, or task=TASK says what else they are for")
     elif not certain and "data.label" not in guess.keys and (some := sample.chosen_from):
         names = ", ".join(shown(column.name) for column in some)

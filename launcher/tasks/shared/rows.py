@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from launcher.visible import shortened
 
-Value = str | int | float | list[Any] | None
+Value = str | int | float | list[Any] | dict[str, Any] | None
 """What a cell may hold: text formats give strings, the others what was written."""
 
 
