@@ -17,7 +17,6 @@ from launcher.executors.shared.outcome import outcome, state_text
 from launcher.runs.directory import RunDir
 from launcher.runs.failure_classes import STORAGE
 
-SCHEDULER_POLL_S = 2.0
 LOCAL_POLL_S = 0.2
 
 
@@ -94,7 +93,11 @@ class Session:
             watch = FollowedRun(self._executor, run, bar, quiet=self._local)
             if self._local:
                 bar.update("starting Python", None, None)
-            asked = follow.every(LOCAL_POLL_S if self._local else SCHEDULER_POLL_S, watch.is_over)
+            asked = (
+                follow.every(LOCAL_POLL_S, watch.is_over)
+                if self._local
+                else follow.every(follow.SCHEDULER_POLL_S, watch.is_over, follow.SCHEDULER_WIDEST_S)
+            )
 
             def is_over() -> bool:
                 self._interrupts.act(self._executor, run, bar)

@@ -13,6 +13,9 @@ from launcher.runs.records import MOST_LINE_BYTES, lines_of, open_regular
 from launcher.runs.results import Result
 
 POLL_S = 0.1
+SCHEDULER_POLL_S = 2.0
+SCHEDULER_WIDEST_S = 15.0
+"""Between two questions to a scheduler, after a quarter of an hour."""
 
 
 class Tail:
@@ -62,13 +65,17 @@ def follow(tail: Tail, is_over: Callable[[], bool], bar: Bar) -> None:
         time.sleep(POLL_S)
 
 
-def every(interval_s: float, question: Callable[[], bool]) -> Callable[[], bool]:
-    """`question`, asked at most once in that many seconds: schedulers don't like to be asked ten times a second."""
-    asked_at, answer = float("-inf"), False
+def every(interval_s: float, question: Callable[[], bool], widest_s: float = 0.0) -> Callable[[], bool]:
+    """`question`, asked at most once in that many seconds, and more rarely the longer it goes on, up to `widest_s` apart.
+
+    A scheduler serves many users: one who waits for days doesn't ask every other second.
+    """
+    began_at, asked_at, answer = time.monotonic(), float("-inf"), False
 
     def ask() -> bool:
         nonlocal asked_at, answer
-        if time.monotonic() - asked_at >= interval_s:
+        now = time.monotonic()
+        if now - asked_at >= max(interval_s, min(widest_s, (now - began_at) / 60)):
             answer, asked_at = question(), time.monotonic()
         return answer
 

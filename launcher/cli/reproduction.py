@@ -101,7 +101,7 @@ def _refuse_unfinished(run: RunDir) -> None:
     if result is None or result.status != "completed":
         status = "has not ended" if result is None else f"is {result.status}"
         remedy = f"launch resume {run.run_id} completes it"
-        raise UserError(f"{status}: there is no whole training to come to", run.run_id, remedy=remedy)
+        raise UserError(f"{status}: only a completed run can be reproduced", run.run_id, remedy=remedy)
 
 
 def _refuse_other_keys(given: Sequence[str]) -> None:

@@ -78,7 +78,7 @@ def start_sweep(
         if not as_json:
             show(sweep.name)
         count = len(planned.trials) if searched is None else searched.search.trials
-        say(f"{quantity(count, 'trial')}; the same command goes on with what is missing")
+        say(f"{quantity(count, 'trial')}; the same command again trains what is missing")
         named = {trial.run_id for trial in planned.trials}
         runs = [run for run in sweep.runs() if run.run_id in named]
         if searched is not None and searched.search.method != "random":
@@ -188,7 +188,7 @@ def _patience(sweep: Sweep, wish: Callable[[], Wish]) -> Callable[[], bool]:
     def may_wait() -> bool:
         nonlocal told
         if not told:
-            say(f"another command works on {sweep.name}; this one goes on with what is missing when it ends")
+            say(f"another command is training {sweep.name}; this one waits, and then trains what is missing")
         told = True
         return wish() == "go on"
 
@@ -269,12 +269,12 @@ def _told(sweep: Sweep, ended: dict[str, str], *, as_json: bool) -> int:
     if as_json:
         show_json({"sweep": sweep.name, "trials": ended})
     if "active" in ended.values():
-        say("what runs goes on without you; the same command takes it up again")
+        say("running trials go on without you; the same command follows them again")
     elif set(ended.values()) <= {"completed", "stopped early"}:
         say(f"launch compare {sweep.name} shows them best first, launch report {sweep.name} as a page")
         return EXIT_OK
     else:
-        say(f"the same command, or launch resume {sweep.name}, goes on with what is missing")
+        say(f"the same command, or launch resume {sweep.name}, trains what is missing")
     return EXIT_FAILED if "failed" in ended.values() else EXIT_STOPPED
 
 

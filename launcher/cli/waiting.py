@@ -14,17 +14,21 @@ from launcher.runs.directory import RunDir
 LONGEST_S = 600.0
 """Longest that `stop --wait` waits: longer than any hang of a step lasts, and than most evaluations and saves."""
 POLL_S = 0.5
+LONGEST_POLL_S = 5.0
 Started = Sequence[tuple[RunDir, Executor]]
 
 
 def left_of(runs: Started) -> list[str]:
     """Wait until the jobs of all these runs have ended; a sentence on each that has not after LONGEST_S."""
-    deadline = time.monotonic() + LONGEST_S
+    began = time.monotonic()
+    deadline = began + LONGEST_S
     going = [(run, executor, executor.state(run)) for run, executor in runs]
     while going := [(run, executor, state) for run, executor, state in going if state.active]:
         if time.monotonic() > deadline:
             return [_left(run, state) for run, _, state in going]
-        time.sleep(POLL_S)
+        time.sleep(
+            max(POLL_S, min(LONGEST_POLL_S, (time.monotonic() - began) / 20))
+        )  # schedulers serve others, too
         going = [(run, executor, executor.state(run)) for run, executor, _ in going]
     return []
 

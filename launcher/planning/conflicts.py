@@ -97,7 +97,7 @@ def _limit_conflicts(recipe: Recipe, cluster: Cluster) -> Iterator[Conflict]:
     if recipe.time is not None and (cluster.grace_s or 0) >= minutes(recipe.time) * 60:
         yield Conflict(
             ("time", "cluster"),
-            f"the profile's grace_s={cluster.grace_s} leaves no time to train: jobs stop so many seconds before the limit",
+            f"the profile's grace_s={cluster.grace_s} leaves no time to train: jobs stop that many seconds before the limit",
             "give more time, or a smaller grace_s in the profile",
         )
 

@@ -85,6 +85,21 @@ def test_a_scheduler_is_not_asked_all_the_time() -> None:
     assert len(asked) == 1
 
 
+def test_a_scheduler_is_asked_more_rarely_the_longer_it_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every 2 s in the first two minutes, every 15 s after a quarter of an hour; it was every 2 s for days."""
+    now = 0.0
+    monkeypatch.setattr("launcher.cli.follow.time.monotonic", lambda: now)
+    asked: list[float] = []
+    question = every(2.0, lambda: bool(asked.append(now)), widest_s=15.0)
+    while now < 3600:
+        question()
+        now += 0.5
+    counts = [sum(1 for each in asked if start <= each < start + 60) for start in (0, 60, 600, 3000)]
+    assert counts == [30, 30, 5, 4]
+
+
 def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     with PlainBar(interval_s=3600) as bar:
         for step in range(1, 101):

@@ -133,7 +133,7 @@ def test_what_never_completed_or_was_not_recorded_is_refused(launch: Launch, don
     result = json.loads(done.result.read_text())
     done.result.write_text(json.dumps({**result, "status": "stopped"}))
     said = launch("reproduce", "done", code=2).stderr
-    assert "done: is stopped: there is no whole training to come to" in said
+    assert "done: is stopped: only a completed run can be reproduced" in said
     assert "launch resume done completes it" in said
 
 

@@ -131,7 +131,7 @@ def test_what_is_asked_of_a_sweep_is_asked_of_its_trials(
         "saving, then stopping what runs; press Ctrl-C again to kill it instead",
         "s.seed1: stopped",
         "s: 1 stopped, 2 waiting",
-        "the same command, or launch resume s, goes on with what is missing",
+        "the same command, or launch resume s, trains what is missing",
     ]
     done = len(losses(runs[0]))
     wait_until(lambda: len(losses(runs[0])) > done, "the second command to go on", 120)

@@ -139,7 +139,7 @@ def _go_on(run: RunDir, *, follow: bool, as_json: bool) -> int:
         say(f"{run.run_id} is completed: there is nothing left to do")
         show_json({"run_id": run.run_id, "result": result.tree()}) if as_json else show(run.run_id)
         return EXIT_OK
-    say(f"{run.run_id} is there, and goes on")
+    say(f"{run.run_id} already exists, and continues")
     _check_changes(run, accept=False)
     with Session(run.read_plan().executor, follow=follow, as_json=as_json) as session:
         return session.take_up(run)

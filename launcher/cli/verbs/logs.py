@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from launcher.runs.directory import RunDir
 
 POLL_S = 0.3
-SCHEDULER_POLL_S = 2.0
 PRINTED_TOGETHER = 1000
 """Lines of a log that has ended."""
 
@@ -100,13 +99,12 @@ def _last(lines: Iterator[tuple[str, str]], most: int | None) -> Iterator[tuple[
 
 def _follow(run: RunDir, rank: int | None, most: int | None) -> Iterator[tuple[str, str]]:
     """(source, line) of what is written, the last `most` of each source, and of all that is added until the run has ended."""
-    from launcher.cli.follow import every
+    from launcher.cli.follow import SCHEDULER_POLL_S, SCHEDULER_WIDEST_S, every
     from launcher.executors import executor_for
 
     executor = executor_for(run.read_plan().executor)
-    is_over = every(
-        SCHEDULER_POLL_S if executor.takes_nodes else POLL_S, lambda: not executor.state(run).active
-    )
+    intervals = (SCHEDULER_POLL_S, SCHEDULER_WIDEST_S) if executor.takes_nodes else (POLL_S, 0.0)
+    is_over = every(intervals[0], lambda: not executor.state(run).active, intervals[1])
     tails: dict[Path, Tail] = {}
     while True:
         over = is_over()
