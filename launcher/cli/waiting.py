@@ -26,9 +26,10 @@ def left_of(runs: Started) -> list[str]:
     while going := [(run, executor, state) for run, executor, state in going if state.active]:
         if time.monotonic() > deadline:
             return [_left(run, state) for run, _, state in going]
-        time.sleep(
-            max(POLL_S, min(LONGEST_POLL_S, (time.monotonic() - began) / 20))
-        )  # schedulers serve others, too
+        waited_s = (
+            time.monotonic() - began
+        )  # a scheduler serves many: it is asked more rarely as time goes on
+        time.sleep(max(POLL_S, min(LONGEST_POLL_S, waited_s / 20)))
         going = [(run, executor, executor.state(run)) for run, executor, _ in going]
     return []
 
