@@ -15,20 +15,25 @@ LEAST_HOURS = 0.01
 
 
 def plan_document(planned: Planned, searched: Searched | None, packed: Packing | None) -> dict[str, Any]:
-    """What the trials are and what all of them take, as far as it can be predicted."""
+    """What the trials are and what those take that aren't there yet, as far as it can be predicted."""
     trials = [_trial_document(trial) for trial in planned.trials]
     example = planned.trials[0] if searched is None else searched.example
     to_come = 0 if searched is None else searched.search.trials - len(trials)
     ranks = [*(trial.prepared.plan.world_size for trial in planned.trials), example.prepared.plan.world_size]
     seconds = [*(trial["predicted_s"] for trial in trials), _trial_document(example)["predicted_s"]]
-    counts = [*(1 for _ in trials), to_come]
-    known = [a * b * n for a, b, n in zip(ranks, seconds, counts, strict=True) if b is not None]
+    counts = [*(int(not trial["exists"]) for trial in trials), to_come]
+    costs = [
+        None if each is None else world * each * count
+        for world, each, count in zip(ranks, seconds, counts, strict=True)
+        if count
+    ]
+    known = [cost for cost in costs if cost is not None]
     return {
         "sweep": planned.name,
         "directory": str(planned.directory),
         "device": example.prepared.plan.device,
         "search": None if planned.search is None else planned.search.method,
-        "rank_hours": sum(known) / 3600 if len(known) == len(seconds) else None,
+        "rank_hours": sum(known) / 3600 if len(known) == len(costs) else None,
         "to_come": to_come,
         "packed": None
         if packed is None
@@ -90,7 +95,9 @@ def plan_text(document: dict[str, Any]) -> str:
     said = [f"{new} new"] if new < len(rows) and (new or not document["to_come"]) else []
     said += [f"{document['to_come']} drawn {waves}as results come"] if document["to_come"] else []
     drawn = f" ({', '.join(said)})" if said else ""
-    total = f"{quantity(count, 'trial')}{drawn}, {_cost(document)} of training steps (predicted); nothing was started"
+    of_what = "of training steps in new ones" if new < len(rows) else "of training steps"
+    cost = f", {_cost(document)} {of_what} (predicted)" if new or document["to_come"] else ""
+    total = f"{quantity(count, 'trial')}{drawn}{cost}; nothing was started"
     if packed := document["packed"]:
         each, jobs = packed["each"], packed["jobs"]
         share = f"{quantity(each, 'trial')} in a job, {packed['reason']}"

@@ -7,7 +7,8 @@ large file, or on the hub, only a node can see.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -243,8 +244,10 @@ def _files_given_again(recipe: Recipe) -> Iterator[str]:
     same = by_content(path for paths in given.values() for path in paths)
     trained_on = {same[path]: path for path in reversed(given["data.train"])}
     for key, paths_given in given.items():
-        for content in dict.fromkeys(same[path] for path in paths_given):
-            first, *others = [path for path in paths_given if same[path] == content]
+        alike = defaultdict[Hashable, list[Path]](list)
+        for path in paths_given:
+            alike[same[path]].append(path)
+        for content, (first, *others) in alike.items():
             if others:
                 names = ", ".join(dict.fromkeys(path.name for path in (first, *others)))
                 what = "one file" if _is_one((first, *others)) else "files of the same content"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
@@ -50,5 +51,7 @@ def _size(path: Path) -> int | None:
 
 
 def _start(path: Path) -> tuple[int | None, bytes]:
-    with open_as_it_is(path) as file:
-        return _size(path), file.read(START)
+    with open_as_it_is(
+        path
+    ) as file:  # its hash, since so many bytes of thousands of files are too many to hold
+        return _size(path), hashlib.sha256(file.read(START)).digest()

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable
 from io import BufferedReader, FileIO
 from pathlib import Path
+from shlex import quote
 
 from launcher import paths
 from launcher.errors import Problem, UserError
@@ -15,6 +16,9 @@ from launcher.near_files import files_in, near_file
 from launcher.reading import packed
 from launcher.reading.binary_kinds import AS_SAVED
 from launcher.reading.messages import mistake
+
+MOST_LISTED = 8
+"""Files that a message names."""
 
 
 def open_file(path: Path) -> BufferedReader:
@@ -74,9 +78,12 @@ def _what_was_meant(path: Path) -> str:
     if variable := re.search(r"\$\{?\w+\}?", str(path)):
         return f"{variable[0]} stands for itself here: variables are the shell's, and it expands none within single quotes"
     if re.search(r"[*?\[]", path.name) and paths.is_dir(path.parent):
-        found = sorted(path.parent.glob(path.name))[:8]
+        found = sorted(path.parent.glob(path.name))
         if not found:
             return f"no file of {path.parent} is named like that, and patterns aren't expanded: write a list [a.csv,b.csv]"
+        if len(found) > MOST_LISTED:
+            listed = f"printf '%s\\n' {quote(str(path.parent))}/{path.name} | paste -sd, | sed 's/.*/[&]/' > NEW.txt"
+            return f"patterns aren't expanded: of the {len(found):,} files make a list, and give @NEW.txt: {listed}"
         return f"patterns aren't expanded: write a list of files [a.csv,b.csv], here: [{','.join(map(str, found))}]"
     return _nearest_file(path)
 

@@ -38,7 +38,9 @@ def test_a_plan_counts_and_times_as_people_say_it() -> None:
     assert share == "8 trials in a job, as asked: 1 job instead of 8"
     assert total == "8 trials, under a second of training steps (predicted); nothing was started"
     extended = plan_text({**plan, "trials": [{**trial, "exists": True}] * 6 + [trial] * 2})
-    assert "\n8 trials (2 new), under a second" in extended
+    assert "\n8 trials (2 new), under a second of training steps in new ones (predicted)" in extended
+    whole = plan_text({**plan, "trials": [{**trial, "exists": True}] * 8})
+    assert whole.splitlines()[-1] == "8 trials (0 new); nothing was started"
     alone = plan_text({**plan, "trials": [trial], "packed": None, "device": "cuda"})
     assert "\n1 trial, less than 0.01 GPU hours of training steps" in alone
 
@@ -53,6 +55,8 @@ def test_a_grid_is_interrupted_continued_extended_and_compared(
         {"train.lr": lr, "seed": seed} for lr in (0.001, 0.01) for seed in (1, 2)
     ]
     runs = [RunDir(tmp_path / "runs" / trial["run_id"]) for trial in plan["trials"]]
+    costs = [trial["predicted_s"] for trial in plan["trials"]]
+    assert plan["rank_hours"] == (None if None in costs else pytest.approx(sum(costs) / 3600))
 
     process = start("sweep", *grid)
     wait_until(lambda: runs[0].metrics.exists() and len(losses(runs[0])) > 5, "the first trial to train", 120)

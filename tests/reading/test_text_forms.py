@@ -230,6 +230,19 @@ def test_json_of_another_shape_is_named_with_what_helps(
 # What is no file
 
 
+def test_of_many_files_a_pattern_is_told_how_to_name_them_all(tmp_path: Path) -> None:
+    """A list of some of them would train on these alone."""
+    for number in range(12):
+        (tmp_path / f"{number:02d}.csv").write_text("text,label\n")
+    with pytest.raises(UserError) as caught:
+        read(tmp_path / "*.csv")
+    told = str(caught.value)
+    assert "of the 12 files make a list, and give @NEW.txt" in told
+    subprocess.run(["sh", "-c", told.partition("@NEW.txt: ")[2]], cwd=tmp_path, check=True)
+    listed = (tmp_path / "NEW.txt").read_text()
+    assert listed == "[" + ",".join(f"{tmp_path}/{number:02d}.csv" for number in range(12)) + "]\n"
+
+
 def test_a_pattern_an_address_and_a_workbook_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\n")
     for path, remedy in [
