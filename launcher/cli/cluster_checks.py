@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launcher import paths
-from launcher.errors import DamagedFile, Problem, UserError
+from launcher.errors import DamagedFile, UserError
 from launcher.executors import Executor
 from launcher.executors.shared.site import Node
 from launcher.health import findings
@@ -102,9 +102,7 @@ def _examine(
         place = tempfile.TemporaryDirectory(prefix=".doctor-", dir=existing, ignore_cleanup_errors=True)
     except OSError as error:
         remedy = "name a directory of yours that all nodes see: --runs-dir DIR"
-        raise UserError(
-            Problem(f"can't be written: {error.strerror}", where=str(existing), remedy=remedy)
-        ) from None
+        raise UserError(f"can't be written: {error.strerror}", where=str(existing), remedy=remedy) from None
     with place as name:
         run = RunDir(Path(name))
         run.attempt(1).path.mkdir(mode=0o700, parents=True)

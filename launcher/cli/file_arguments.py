@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
+from launcher.cli import options
 
 KEY_VALUE = re.compile(r"[a-z_]+(\.[a-z0-9_]+)*=")
 
@@ -18,7 +18,7 @@ def file_and_words(given: tuple[str, ...]) -> tuple[str | None, list[str]]:
     words = [word for word in given if KEY_VALUE.match(word)]
     files = [word for word in given if word not in words]
     if len(files) > 1:
-        raise click.UsageError(f"give one file, not {len(files)}", click.get_current_context())
+        raise options.misused(f"give one file, not {len(files)}")
     return (files[0] if files else None), words
 
 
@@ -26,7 +26,7 @@ def file_and_words(given: tuple[str, ...]) -> tuple[str | None, list[str]]:
 def recipe_for_file(run: Path, file: str | None, words: list[str], *, labelled: bool) -> Iterator[list[str]]:
     """The argument that says how a file is read, after what can be known of it without a model was looked at."""
     from launcher.cli.train_process import write_recipe
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
     from launcher.loading.resolve import dump_recipe, read_recipe_file
     from launcher.planning.given_data import recipe_for
     from launcher.planning.run_data import recipe_with_data
@@ -36,9 +36,7 @@ def recipe_for_file(run: Path, file: str | None, words: list[str], *, labelled: 
 
     if file is None:
         if words:
-            raise UserError(
-                Problem("says how a file is read", "override", words[0], None, "give the file, too")
-            )
+            raise UserError("says how a file is read", "override", words[0], None, "give the file, too")
         if labelled:
             recipe_with_data(RunDir(run), extra=True)
         yield []
@@ -70,7 +68,7 @@ def existing(file: str | None) -> list[str]:
 def output_words(file: str | None, given: str | None, kind: str) -> list[str]:
     """Where predictions go: the file given, one beside the input, or, for texts, none."""
     from launcher import paths
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
 
     if given is None and file is None:
         return []
@@ -79,7 +77,7 @@ def output_words(file: str | None, given: str | None, kind: str) -> list[str]:
     check_writable(target, "--output")
     if file is not None and paths.exists(target) and target.samefile(file):
         remedy = "give another name: the predictions would take the place of what they are made from"
-        raise UserError(Problem("is the input itself", None, "--output", str(target), remedy))
+        raise UserError("is the input itself", None, "--output", str(target), remedy)
     return ["--output", str(target.absolute())]
 
 
@@ -111,7 +109,7 @@ def _changed_at(path: Path) -> int | None:
 def check_writable(target: Path, option: str) -> None:
     """Raise UserError where no file can be made there, which is better known before a model is run."""
     from launcher import paths
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
 
     reason = paths.refusal(target)
     if paths.is_dir(target):
@@ -128,4 +126,4 @@ def check_writable(target: Path, option: str) -> None:
         reason = str(error.strerror)
     if reason is not None:
         remedy = f"give another file: {option} FILE"
-        raise UserError(Problem(f"can't be written: {reason}", None, option, str(target), remedy))
+        raise UserError(f"can't be written: {reason}", None, option, str(target), remedy)

@@ -123,17 +123,13 @@ def read_loss(path: Path) -> str:
         text = path.read_text(encoding="utf-8")
         tree = ast.parse(text)
     except OSError as error:
-        raise UserError(
-            Problem(f"can't be read: {error.strerror}", field="--loss-file", value=str(path))
-        ) from None
+        raise UserError(f"can't be read: {error.strerror}", field="--loss-file", value=str(path)) from None
     except (SyntaxError, ValueError) as error:
-        raise UserError(Problem(f"is not Python: {error}", field="--loss-file", value=str(path))) from None
+        raise UserError(f"is not Python: {error}", field="--loss-file", value=str(path)) from None
     names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     if "loss" not in names:
         remedy = "define loss(logits, labels), which returns one number for each example"
-        raise UserError(
-            Problem("has no function named loss", field="--loss-file", value=str(path), remedy=remedy)
-        )
+        raise UserError("has no function named loss", field="--loss-file", value=str(path), remedy=remedy)
     return text
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launcher import tasks
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.reading.data_section import options_for
 from launcher.reading.files import peek, read_rows
 from launcher.recipe.recipe import Recipe
@@ -19,7 +19,7 @@ def documents(path: Path, recipe: Recipe) -> list[str]:
     cells = (str(row.values.get(column) or "").strip() for row in document_rows(path, recipe))
     found = list(dict.fromkeys(filter(None, cells)))
     if not found:
-        raise UserError(Problem("holds no documents", str(path)))
+        raise UserError("holds no documents", str(path))
     return found
 
 
@@ -39,4 +39,4 @@ def check_corpus(path: Path, recipe: Recipe) -> str:
     if len(columns) == 1 or wanted in columns:
         return wanted if wanted in columns else columns[0]
     text = f"has no column {wanted!r} with the documents: it has {', '.join(map(repr, columns))}"
-    raise UserError(Problem(text, str(path), remedy=f"rename the column of the documents to {wanted}"))
+    raise UserError(text, str(path), remedy=f"rename the column of the documents to {wanted}")

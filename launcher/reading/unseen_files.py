@@ -64,7 +64,7 @@ def _look_through(path: Path, rows: Iterable[Row], recipe: Recipe, *, labelled: 
     options, spec, looked = options_for(path, recipe.data), tasks.of(recipe), Looked()
     bad = _bad_cells(path, looked.passing(rows, options.nested), recipe, spec.text_mistakes)
     if not looked.count:
-        raise UserError(Problem("holds no rows", where=str(path)))
+        raise UserError("holds no rows", where=str(path))
     columns = tuple(looked.columns)
     texts = spec.given_texts if labelled else spec.texts_to_predict(columns)
     wanted = [("data.text", name) for name in texts]
@@ -132,7 +132,7 @@ def _refuse_header(path: Path, recipe: Recipe, *, labelled: bool) -> None:
     text = f"the first line looks like a header ({', '.join(names)}), but the run's files have none"
     label = " data.label=COLUMN" if labelled and tasks.of(recipe).label_columns else ""
     remedy = f"data.header=true data.text=COLUMN{label}, or data.header=false if it is a row"
-    raise UserError(Problem(text, where(path, 1), "data.header", "false", remedy))
+    raise UserError(text, where(path, 1), "data.header", "false", remedy)
 
 
 def _bad_cells(

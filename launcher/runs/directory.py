@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher import paths
-from launcher.errors import DamagedFile, Problem, UserError
+from launcher.errors import DamagedFile, UserError
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.entry import Entry
 from launcher.runs.files import WORD_BYTES, let_group_list, locked, open_to_append, write_json, write_text
@@ -168,7 +168,7 @@ class RunDir:
         lines = (read_text(self.jobs) or "").splitlines()
         jobs = [Job.parse(line) for line in lines]
         if None in jobs:
-            raise DamagedFile(Problem("holds a line that is no job", where=str(self.jobs)))
+            raise DamagedFile("holds a line that is no job", where=str(self.jobs))
         return list(dict.fromkeys(map(str, reversed(jobs))))
 
     def add_job(self, job: str) -> None:
@@ -207,7 +207,7 @@ class RunDir:
         except FileNotFoundError:
             return []
         except NotADirectoryError:
-            raise DamagedFile(Problem("is no directory", where=str(self.attempts))) from None
+            raise DamagedFile("is no directory", where=str(self.attempts)) from None
         return sorted(int(name) for name in names if _NUMBER.fullmatch(name))
 
     def checkpoint_directories(self) -> list[Path]:
@@ -256,7 +256,7 @@ class RunDir:
         """plan.json as it stands, for what is printed or written again."""
         plan = read_json(self.plan)
         if plan is None:
-            raise UserError(Problem("is not a run directory: it has no plan.json", where=str(self.path)))
+            raise UserError("is not a run directory: it has no plan.json", where=str(self.path))
         return plan
 
 
@@ -302,14 +302,12 @@ def create(path: Path, files: Mapping[str, str], *, shared: bool = False) -> Run
             raise
         if paths.exists(path):
             raise UserError(
-                Problem(
-                    "already exists",
-                    field="run_id",
-                    value=path.name,
-                    remedy=f"launch resume {path.name}, or another run_id",
-                )
+                "already exists",
+                field="run_id",
+                value=path.name,
+                remedy=f"launch resume {path.name}, or another run_id",
             ) from None
-        raise UserError(Problem(f"can't be made: {error.strerror}", where=str(path))) from None
+        raise UserError(f"can't be made: {error.strerror}", where=str(path)) from None
     return RunDir(path)
 
 

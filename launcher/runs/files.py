@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import paths
-from launcher.errors import DamagedFile, Problem
+from launcher.errors import DamagedFile
 from launcher.runs.failure_classes import MAKE_ROOM, WANT_ROOM
 
 WORD_BYTES = 1 << 16
@@ -121,7 +121,7 @@ def locked(path: Path) -> Iterator[None]:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
         remedy = MAKE_ROOM if error.errno in WANT_ROOM else None
-        raise DamagedFile(Problem(f"can't be locked: {error.strerror}", str(path), remedy=remedy)) from None
+        raise DamagedFile(f"can't be locked: {error.strerror}", str(path), remedy=remedy) from None
     with os.fdopen(descriptor, "w") as file:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)

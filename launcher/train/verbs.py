@@ -258,7 +258,7 @@ def predict_run(options: Namespace, events: Events) -> Predictions:
     forms = OUTPUT_FORMATS if spec.array is None else (*OUTPUT_FORMATS, ARRAY)
     if output is not None and output.suffix not in forms:
         remedy = f"use a name that ends in {' or '.join(forms)}"
-        raise UserError(Problem("can't be written", where=str(output), remedy=remedy))
+        raise UserError("can't be written", where=str(output), remedy=remedy)
     rows: Iterable[Row] = ()
     columns: tuple[str, ...] = ()
     if options.file is None:

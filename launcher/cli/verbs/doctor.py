@@ -62,7 +62,7 @@ def doctor_command(
     context = click.get_current_context()
     for option in ("nodes", "profile"):
         if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{option} goes with --cluster", context)
+            raise options.misused(f"--{option} goes with --cluster")
     return (
         _try_engine(as_json=as_json) if engine else _look_around(options.resolve_runs_dir(runs_dir), as_json)
     )

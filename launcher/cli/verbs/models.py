@@ -155,11 +155,11 @@ def predict_command(
 
     file, words = file_and_words(given)
     if negatives is None and (margin is not None or labelled):
-        raise click.UsageError("--margin and --labelled go with --negatives K", click.get_current_context())
+        raise options.misused("--margin and --labelled go with --negatives K")
     if bool(file) == bool(texts):
-        raise click.UsageError("give a FILE or --text, one of them", click.get_current_context())
+        raise options.misused("give a FILE or --text, one of them")
     if negatives is not None and file is None:
-        raise click.UsageError("--negatives needs a FILE: the corpus", click.get_current_context())
+        raise options.misused("--negatives needs a FILE: the corpus")
     run = trained_run(reference, runs_dir)
     if negatives is not None and file is not None:
         find_negatives(run, file, words, Asked(negatives, margin, labelled, output), as_json)
@@ -222,7 +222,7 @@ def export_command(
     """
     from launcher.cli.output import show, show_json
     from launcher.cli.train_process import run_verb
-    from launcher.errors import Problem, UserError
+    from launcher.errors import UserError
     from launcher.planning.run_data import recipe_with_data
     from launcher.runs.directory import RunDir
     from launcher.runs.files import filled
@@ -232,11 +232,9 @@ def export_command(
     run = trained_run(reference, runs_dir)
     target = Path(output or f"{run.name}-model").absolute()
     if target.exists():
-        raise UserError(
-            Problem("exists already", where=str(target), remedy="choose another with --output DIR")
-        )
+        raise UserError("exists already", where=str(target), remedy="choose another with --output DIR")
     if int8 and not onnx:
-        raise click.UsageError("--int8 goes with --onnx", click.get_current_context())
+        raise options.misused("--int8 goes with --onnx")
     if onnx:
         recipe_with_data(RunDir(run))
     flags = [*(["--onnx"] if onnx else []), *(["--int8"] if int8 else [])]
@@ -323,7 +321,7 @@ def trained_run(reference: str, runs_dir: Path | None) -> Path:
     run = find(reference, options.resolve_runs_dir(runs_dir))
     if not (run.model / "config.json").is_file():
         message, remedy = no_model(run)
-        raise UserError(Problem(message, where=run.run_id, remedy=remedy))
+        raise UserError(message, where=run.run_id, remedy=remedy)
     if faults := model_faults(str(run.model), weights=True):
         raise UserError([Problem(it.message, str(run.model), remedy=it.remedy) for it in faults])
     _tell_unfinished(run)

@@ -52,7 +52,7 @@ def recipes_command(words: tuple[str, ...], runs_dir: Path | None, as_json: bool
             _schema(profile=len(words) > 1)
         case _:
             expected = "expected nothing, or: show NAME [key=value ...], explain KEY [RECIPE|RUN], schema"
-            raise click.UsageError(expected, click.get_current_context())
+            raise options.misused(expected)
 
 
 def _list(as_json: bool) -> None:

@@ -446,7 +446,7 @@ class TaskSpec:
         width = len(columns)
         if not texts or len(texts) % width:
             message = f"{len(texts)} given, {' and '.join(columns)} needed"
-            raise UserError(Problem(message, field="--text", remedy="give --text twice for a pair"))
+            raise UserError(message, field="--text", remedy="give --text twice for a pair")
         return [
             Row(dict(zip(columns, texts[start : start + width], strict=True)), start // width + 1)
             for start in range(0, len(texts), width)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from launcher import tasks
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner, in_given
 from launcher.reading.nested import dotted_names, without_reached
@@ -37,7 +37,7 @@ def predict_in_parts(
         yield predict_rows(predictor, part, name, partial(_told_of_all, told, done, count))
         done += len(part)
     if done != count:
-        raise UserError(Problem("was changed while its rows were predicted", name, remedy="start again"))
+        raise UserError("was changed while its rows were predicted", name, remedy="start again")
 
 
 def _told_of_all(told: Callable[[str], Progress], before: int, count: int, phase: str) -> Progress:
@@ -116,8 +116,6 @@ class TextPredictor:
         given: tuple[object, ...] = texts
         if (other := next((each for each in given if not isinstance(each, str)), None)) is not None:
             remedy = "give them one after the other, of a list as predictor(*texts)"
-            raise UserError(
-                Problem(f"takes texts, and got a {type(other).__name__}", "predictor", remedy=remedy)
-            )
+            raise UserError(f"takes texts, and got a {type(other).__name__}", "predictor", remedy=remedy)
         found = predict_rows(self._predictor, self._task.rows_of(texts), "the texts given")
         return [{name: row[name] for name in self._task.outputs} for row in found]

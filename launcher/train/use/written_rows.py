@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from launcher.errors import Problem, UserError
+from launcher.errors import UserError
 from launcher.runs.files import part_of
 
 
@@ -86,7 +86,7 @@ def _staged(path: Path) -> Iterator[_Staged]:
             staged.path.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-        raise UserError(Problem(f"can't be written: {error.strerror}", where=str(path))) from None
+        raise UserError(f"can't be written: {error.strerror}", where=str(path)) from None
 
 
 def _cell(value: Any) -> Any:
