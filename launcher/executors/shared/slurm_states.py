@@ -43,7 +43,6 @@ STATUSES: Mapping[str, Status] = {
     "DEADLINE": "failed",
     "REVOKED": "failed",
 }
-
 SUSPENDED = "until it is resumed: it is suspended, for another job or by an administrator"
 _HELD: Mapping[str, str] = {
     "JobHeldUser": "until it is released: scontrol release JOB",
@@ -214,9 +213,8 @@ def _job_state(job: str, told: SlurmJob) -> JobState:
     )
     if state.status == "pending":
         reason = re.sub(r"\W.*", "", state.reason or "")
-        start = (
-            None if reason in _HELD else state.started_at
-        )  # the time to which a held job was put back is no start
+        # The time to which a held job was put back is no start.
+        start = None if reason in _HELD else state.started_at
         return replace(state, waits_for=_WAITS.get(reason), started_at=start)
     if told.word == "SUSPENDED":
         return replace(state, waits_for=SUSPENDED)
