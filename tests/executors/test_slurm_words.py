@@ -10,6 +10,7 @@ import pytest
 from support.plans import new_run, plan_of
 from support.stand_ins import stand_in
 
+from launcher.cli import execute
 from launcher.executors import executor_for
 from launcher.executors.shared import slurm_cancelling
 from launcher.executors.shared.base import JobState
@@ -68,6 +69,18 @@ def test_a_suspended_job_waits_though_it_has_begun(commands: Path, run: RunDir) 
     for state in (executor.state(run), *executor.states([run])):
         assert state.active
         assert (state.waits_for or "").startswith("until it is resumed: it is suspended")
+
+
+def test_who_stops_a_suspended_job_hears_that_it_can_not_save_yet(
+    commands: Path, run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(commands / "scontrol", "echo 'JobId=7 JobName=r JobState=SUSPENDED Reason=None Restarts=0'")
+    assert execute(["stop", str(run.path)]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "r can't stop yet, but waits until it is resumed: it is suspended, for another job or by an administrator",
+        "r: asked to save and stop",
+    ]
+    assert run.stop.exists()
 
 
 @pytest.mark.parametrize(

@@ -120,9 +120,13 @@ def stop_command(reference: str, wait: bool, runs_dir: Path | None, as_json: boo
 
         end_trials(sweep, "stop", wait=wait, as_json=as_json)
         return
+    from launcher.cli.output import say
+
     run, executor, state = _with_state(reference, runs_dir)
     _refuse_ended(run, state)
     executor.stop(run)
+    if state.status == "running" and state.waits_for is not None:
+        say(f"{run.run_id} can't stop yet, but waits {state.waits_for}")
     _report(run, executor, "asked to save and stop", wait=wait, as_json=as_json)
 
 
