@@ -32,9 +32,13 @@ def attention(
     most_keys: int,
     scale: float,
     dropout: float,
-    side: int,
+    window: int | None,
 ) -> torch.Tensor:
-    """Attention of packed rows (tokens, heads, width); a query sees keys up to `side` away, all of them where that is -1."""
+    """Attention of packed rows (tokens, heads, width), which has a derivative; a query sees keys up to `window` away, or all.
+
+    Bounds are (examples + 1,) in int32. The derivative of a row outside of them is whatever lay in memory.
+    """
+    side = -1 if window is None else window
     output: torch.Tensor = torch.ops.aten._flash_attention_forward(
         query,
         key,

@@ -107,10 +107,12 @@ def _flash(
 ) -> torch.Tensor:
     if not first_only:
         bounds, longest = packing.cu_seqlens, packing.longest
-        return flash_kernel(query, key, value, bounds, bounds, longest, longest, scale, dropout, window)
+        return flash_attention.attention(
+            query, key, value, bounds, bounds, longest, longest, scale, dropout, window
+        )
     # Every key needs a query, though nobody reads it: the kernel leaves the derivatives of all others unwritten.
     fillers = query.new_zeros(packing.fillers, *query.shape[1:])
-    output = flash_kernel(
+    output = flash_attention.attention(
         torch.cat([query, fillers]) if packing.fillers else query,
         key,
         value,
@@ -123,36 +125,6 @@ def _flash(
         window,
     )
     return output[: len(packing)]
-
-
-def flash_kernel(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    query_bounds: torch.Tensor,
-    key_bounds: torch.Tensor,
-    most_queries: int,
-    most_keys: int,
-    scale: float,
-    dropout: float,
-    window: int | None,
-) -> torch.Tensor:
-    """Attention in the GPU's kernel, which has a derivative.
-
-    Bounds are (examples + 1,) in int32. The derivative of a row outside of them is whatever lay in memory.
-    """
-    return flash_attention.attention(
-        query,
-        key,
-        value,
-        query_bounds,
-        key_bounds,
-        most_queries,
-        most_keys,
-        scale,
-        dropout,
-        side=-1 if window is None else window,
-    )
 
 
 class GroupedAttention(torch.autograd.Function):

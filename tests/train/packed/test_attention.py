@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from launcher.families import find
 from launcher.recipe.recipe import Recipe
+from launcher.train.compat import flash_attention
 from launcher.train.model.unpadded import enable_packing, make_collate, packed_collate
 from launcher.train.packed import attention
 from launcher.train.packed.attention import attend
@@ -476,7 +477,7 @@ def test_gradients_of_a_filled_row_hold_nothing_of_what_lay_in_memory(name, monk
     model, split = make_model(name), make_split(LENGTHS["mixed"])
     expected = loss_and_gradients(model, padded(model, split))
     monkeypatch.setattr(attention, "has_flash_kernel", lambda _query: True)
-    monkeypatch.setattr(attention, "flash_kernel", kernel)
+    monkeypatch.setattr(flash_attention, "attention", kernel)
     enable_packing(model, CPU)
     collate = dataclasses.replace(packed_collate(TASK, model.config, CPU), fill=True)
     batch = collate(split, everything(split))
