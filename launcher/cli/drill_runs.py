@@ -185,7 +185,7 @@ class DrillRuns:
             if _reaches(run, executor, self.steps // 2, with_checkpoint=fault.needs_checkpoint):
                 struck_at = time.time()
                 injected = _strike(run, executor, way, plan)
-            _wait(run, executor)
+            _ends(run, executor, math.inf)
         result = run.read_result()
         if result is not None and result.status == "completed":
             run.discard()
@@ -256,7 +256,7 @@ def _complete(run: RunDir, executor: Executor) -> None:
     """Start a run and wait for its end. Raises RunFailed where that isn't the end of its steps."""
     with _ended_on_failure(run, executor):
         executor.start(run)
-        _wait(run, executor)
+        _ends(run, executor, math.inf)
     _expect(run, ("completed",))
 
 
@@ -307,10 +307,6 @@ def _reaches(run: RunDir, executor: Executor, step: int, *, with_checkpoint: boo
         if not active:
             return False
         time.sleep(POLL_S)
-
-
-def _wait(run: RunDir, executor: Executor) -> None:
-    _ends(run, executor, math.inf)
 
 
 def _ends(run: RunDir, executor: Executor, timeout_s: float) -> bool:

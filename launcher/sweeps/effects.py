@@ -64,9 +64,12 @@ def _effect(key: str, points: Sequence[tuple[Any, float]], higher_is_better: boo
     if len(by_value) > MOST_VALUES and correlation is not None:
         ordered = [metric for _, metric in sorted(numbers)]
         half = len(ordered) // 2
-        return Effect(key, (), abs(_mean(ordered[half:]) - _mean(ordered[:half])), correlation)
+        return Effect(
+            key, (), abs(statistics.fmean(ordered[half:]) - statistics.fmean(ordered[:half])), correlation
+        )
     levels = [
-        Level(group[0][0], _mean([metric for _, metric in group]), len(group)) for group in by_value.values()
+        Level(group[0][0], statistics.fmean([metric for _, metric in group]), len(group))
+        for group in by_value.values()
     ]
     levels.sort(key=lambda level: level.mean, reverse=higher_is_better)
     return Effect(key, tuple(levels), abs(levels[0].mean - levels[-1].mean), correlation)
@@ -74,10 +77,6 @@ def _effect(key: str, points: Sequence[tuple[Any, float]], higher_is_better: boo
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return statistics.fmean(values)
 
 
 def _spearman(points: Sequence[tuple[float, float]]) -> float | None:

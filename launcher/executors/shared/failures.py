@@ -102,7 +102,7 @@ def _error(run: RunDir, attempt: AttemptDir, record: Attempt, seen: _Ending) -> 
         return Error(
             "network", text, f"launch resume {run.run_id} takes another port", None, death.host, step
         )
-    if death.rank is None and death.signal is None and (waited := _without_step(run, record, log)):
+    if death.rank is None and death.signal is None and (waited := without_step(run, record, log)):
         return waited
     if (narrow := _without_addresses(run, who, words)) is not None:
         return replace(narrow, rank=death.rank, host=death.host)
@@ -140,14 +140,12 @@ def _hung(run: RunDir, hang: Hang) -> Error:
     )
 
 
-def without_step(run: RunDir, record: Attempt) -> Error | None:
-    """The `error` of an attempt for which the scheduler started nothing on its nodes; None where it says no such thing."""
-    return _without_step(run, record, _log_of(run, record))
+def without_step(run: RunDir, record: Attempt, log: str | None = None) -> Error | None:
+    """The `error` of an attempt for which the scheduler started nothing on its nodes; None where it says no such thing.
 
-
-def _without_step(run: RunDir, record: Attempt, log: str) -> Error | None:
-    """No node is named: what keeps the step from them is the scheduler's count, which starts anew with the job."""
-    refused = _NO_STEP.search(log)
+    No node is named: what keeps the step from them is the scheduler's count, which starts anew with the job.
+    """
+    refused = _NO_STEP.search(_log_of(run, record) if log is None else log)
     if refused is None or not _FOR_NOW.search(refused["why"]):
         return None
     hosts = ",".join(record.hosts)
