@@ -24,8 +24,6 @@ PAIRS = [
 """Each family with one task, and each task with one family."""
 WAITS: dict[str, set[str]] = {
     "fp16": {"train/step/plain.py:_apply"},  # the host must know whether a step has overflowed
-    "deberta-v2": {"train/model/deberta_v2.py:distances"},  # once for each width, then it is there
-    "mpnet": {"train/model/mpnet.py:buckets"},
 }
 """Where within a step the host waits for the device, by precision, family or task; everywhere else it runs ahead."""
 

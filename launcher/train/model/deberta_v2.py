@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
@@ -16,6 +17,7 @@ from launcher.tasks.shared.base import Rows
 from launcher.train.packed.in_place import by_head, cast_once, teach
 from launcher.train.packed.packing import Packing
 from launcher.train.packed.relative_attention import attend_relative
+from launcher.train.tokens.mover import Mover
 
 PART_OF = {"query": "p2c", "key": "c2p"}
 """What a score has the queries of positions for, and what their keys."""
@@ -54,9 +56,9 @@ def distances(widest: int, buckets: int, farthest: int, span: int, device: torch
     places = torch.arange(widest - 1, -widest, -1)
     if buckets > 0 and farthest > 0:
         places = make_log_bucket_position(places, buckets, farthest).long()
-    found = (places + span).clamp(0, 2 * span - 1)
-    least = int(found[-1])
-    return Distances(torch.arange(least, int(found[0]) + 1).to(device), (found - least).to(device))
+    found = (places + span).clamp(0, 2 * span - 1).numpy()
+    least, move = found[-1], Mover(device)
+    return Distances(move(np.arange(least, found[0] + 1)), move(found - least))
 
 
 class DebertaEmbeddings(nn.Module):

@@ -15,6 +15,7 @@ from launcher.tasks.shared.base import Rows
 from launcher.train.packed.in_place import by_head, cast_once, ready_mask, teach
 from launcher.train.packed.packing import Packing
 from launcher.train.packed.relative_attention import attend_relative
+from launcher.train.tokens.mover import Mover
 
 __all__ = ["adapt", "ready_mask"]
 
@@ -41,8 +42,7 @@ def buckets(widest: int, device: torch.device) -> torch.Tensor:
     """(2 * widest - 1,) the bucket of each difference of the query's place and the key's, from the largest down."""
     # There are 32 of them, whatever the configuration says.
     bucket: Any = modeling_mpnet.MPNetEncoder.relative_position_bucket
-    found: torch.Tensor = bucket(torch.arange(1 - widest, widest))
-    return found.to(device)
+    return Mover(device)(bucket(torch.arange(1 - widest, widest)).numpy())
 
 
 class MPNetLayers(nn.Module):

@@ -184,6 +184,16 @@ def test_logits_and_gradients_are_those_of_the_padded_model(name, lengths):
     assert_same(loss_and_gradients(model, packed(model, split)), expected, 1e-5)
 
 
+@pytest.mark.long  # a padded row of 512 for each example, for every family; those above differ in length alone
+@all_models
+def test_the_shortest_and_the_longest_examples_go_together(name):
+    model = make_model(name, max_position_embeddings=514).train()
+    split = make_split([1, 2, 511, 512])
+    expected = loss_and_gradients(model, padded(model, split))
+    assert enable_packing(model, CPU)
+    assert_same(loss_and_gradients(model, packed(model, split)), expected, 1e-5)
+
+
 @all_models
 def test_bf16_stays_within_two_percent_of_the_padded_model(name):
     model = make_model(name, initializer_range=0.1).train()
