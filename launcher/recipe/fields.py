@@ -150,14 +150,14 @@ def own_leaves(section: type[Section]) -> Iterator[Leaf]:
             yield Leaf(field.alias or attribute, section, attribute, field)
 
 
-def leaves(section: type[Section], prefix: str = "") -> Iterator[Leaf]:
+@cache
+def leaves(section: type[Section], prefix: str = "") -> tuple[Leaf, ...]:
     """Every key with a value in a section and those in it, in the order of the schema."""
+    found: list[Leaf] = []
     for attribute, field in section.model_fields.items():
         name, inner = prefix + (field.alias or attribute), section_in(field)
-        if inner is None:
-            yield Leaf(name, section, attribute, field)
-        else:
-            yield from leaves(inner, name + ".")
+        found += [Leaf(name, section, attribute, field)] if inner is None else leaves(inner, name + ".")
+    return tuple(found)
 
 
 def section_in(field: FieldInfo) -> type[Section] | None:
