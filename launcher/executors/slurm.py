@@ -205,7 +205,8 @@ class SlurmExecutor:
             message = "sbatch is there, but sinfo gets no answer"
             yield Remark("broken", message, "is this a login node, and is slurmctld up?")
         else:
-            yield from (Remark("ok", _partition_text(line)) for line in listed.splitlines())
+            rows = [line.split() for line in listed.splitlines()]
+            yield from (Remark("ok", _partition_text(*row)) for row in rows if len(row) == 5)
 
     def gpus_per_node(self, partition: str | None) -> int | None:
         """Most GPUs of a node in the partitions, the default one where None; None where Slurm doesn't answer."""
@@ -316,9 +317,8 @@ def _expedited(run: RunDir) -> list[str]:
     )
 
 
-def _partition_text(line: str) -> str:
-    partition, available, nodes, state, resources = (line.split() + ["?"] * 5)[:5]
-    gpus = "no GPUs" if resources in ("(null)", "?") else resources
+def _partition_text(partition: str, available: str, nodes: str, state: str, resources: str) -> str:
+    gpus = "no GPUs" if resources == "(null)" else resources
     return f"{partition} ({available}): {nodes} nodes {state}, {gpus}"
 
 

@@ -183,3 +183,21 @@ def test_a_trial_that_ends_by_itself_just_before_it_would_be_cancelled_stays_as_
     slurm_cancelling.cancel_member(run, JobState("running", "7_0.1"))
     assert not run.cancel.exists()
     assert (run.read_result() or Result("failed")).status == "stopped"
+
+
+def test_lines_that_a_site_puts_around_what_slurm_says_are_left_out(commands: Path, run: RunDir) -> None:
+    """Some clusters have sinfo and squeue as scripts that print news first."""
+    state = f"$([ -e {commands}/ended ] && echo CANCELLED || echo PENDING)"
+    stand_in(commands / "scancel", f"touch {commands}/ended")
+    stand_in(
+        commands / "scontrol",
+        f"echo JobId=7 JobName=r JobState={state} Reason=None Restarts=0 NodeList=node1",
+    )
+    stand_in(commands / "sbatch", "true")
+    stand_in(commands / "sinfo", "echo 'NOTE: no jobs on 3 December'; echo 'main* up 2 idle (null)'")
+    executor = executor_for("slurm")
+    executor.cancel(run)
+    assert executor.state(run).status == "cancelled"
+    said = [remark.text for remark in executor.look()]
+    assert "main* (up): 2 nodes idle, no GPUs" in said
+    assert not any("NOTE" in text for text in said)

@@ -136,7 +136,7 @@ def _lost_nodes(state: JobState) -> str:
         ["sinfo", "--all", "--noheader", "--Node", f"--nodes={state.nodes}", "--format=%N|%H|%E"]
     )
     rows = [line.split("|", 2) for line in done.stdout.splitlines()]
-    changed = [(name, reason, timestamp(at)) for name, at, reason in rows]
+    changed = [(name, reason, timestamp(at)) for name, at, reason in (row for row in rows if len(row) == 3)]
     since = state.ends_by or 0.0
     lost = [f"{name} ({reason})" for name, reason, at in changed if at is not None and at >= since]
     return ", ".join(dict.fromkeys(lost))
