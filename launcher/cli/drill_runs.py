@@ -147,7 +147,7 @@ class DrillRuns:
         how = cut_for_its_ranks(plan.zero_stage, plan.recipe.zero.offload)
         if how is not None:
             reason = f"{how} resumes on the number of ranks that it had"
-            raise UserError(reason, where="--faults", value="world", remedy="leave world out")
+            raise UserError(reason, field="--faults", value="world", remedy="leave world out")
 
     def _long_enough(self) -> RunDir:
         """An undisturbed run of as many steps as it takes to meet a run in the middle."""

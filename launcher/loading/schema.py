@@ -269,11 +269,13 @@ def _nearest_choice(value: Any, allowed: list[str]) -> str | None:
 def shown(value: Any) -> str | None:
     """A value as a person would write it; None for null."""
     if isinstance(value, Node):
-        if value.text is not None and value.value is not None:
+        if value.text and value.value is not None:
             return value.text
         value = value.plain()
     if value is None:
         return None
+    if value == "":
+        return '""'
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple):

@@ -32,6 +32,6 @@ def recipe_of_step(run: RunDir, step: int) -> tuple[Recipe, DataUsed]:
         raise UserError("has read no data yet", where=run.run_id, remedy="ask again once it trains")
     total = step_counts(recipe, used.examples["train"])[1]
     if not 1 <= step <= total:
-        problem = Problem("there is no such step", where="--step", value=step, remedy=f"1 to {total}")
+        problem = Problem("there is no such step", field="--step", value=step, remedy=f"1 to {total}")
         raise UserError(problem)
     return recipe, used

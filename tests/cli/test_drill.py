@@ -67,6 +67,7 @@ def test_a_drill_that_is_interrupted_leaves_no_training_behind(tiny: tuple[str, 
 
 def test_a_fault_that_there_is_not_is_refused_before_anything_runs(launch: Launch, tmp_path: Path) -> None:
     said = launch("drill", "recipe=smoke", "--faults", "kil,stop", code=2).stderr
+    assert "--faults=kil: there is no such fault" in said
     assert "did you mean kill?" in said
     assert list(tmp_path.iterdir()) == []
 

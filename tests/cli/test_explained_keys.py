@@ -32,6 +32,15 @@ def test_a_recipe_and_a_run_tell_their_value(
     assert launch("recipes", "explain", "eval.extra", "smoke").stdout.split()[-2:] == ["{}", "default"]
 
 
+def test_an_empty_text_is_shown_as_it_is_written(launch: Launch) -> None:
+    key = "embedding.prompts.query"
+    (found,) = json.loads(launch("recipes", "explain", key, "--json").stdout)
+    assert found["default"] == '""'
+    assert launch("recipes", "explain", key, "smoke").stdout.split()[-2:] == ['""', "default"]
+    given = launch("recipes", "show", "smoke", f"{key}={found['default']}").stdout.splitlines()
+    assert [key, '""', "override"] in [line.split() for line in given]
+
+
 def test_a_part_of_a_key_has_no_value_to_tell(launch: Launch) -> None:
     assert "no run 'smok'" in launch("recipes", "explain", "train.lr", "smok", code=2).stderr
     assert "train.lr" in launch("recipes", "explain", "train.l", "smoke", code=2).stderr

@@ -111,7 +111,7 @@ def _chosen(text: str) -> list[str]:
 
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     unknown = [
-        Problem("there is no such fault", where="--faults", value=name, remedy=choices(name, list(FAULTS)))
+        Problem("there is no such fault", field="--faults", value=name, remedy=choices(name, list(FAULTS)))
         for name in names
         if name not in FAULTS
     ]

@@ -88,13 +88,9 @@ def _show(recipe: str, overrides: list[str], as_json: bool) -> None:
 
 def _plain(value: object) -> str:
     """As it would be written in an override."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "[" + ",".join(_plain(entry) for entry in value) + "]"
-    return str(value)
+    from launcher.loading.schema import shown
+
+    return shown(value) or "null"
 
 
 def _explain(word: str, places: list[tuple[str, str]], as_json: bool) -> None:
