@@ -24,6 +24,10 @@ MOST_NAMED = 4
 """Runs that a sentence names."""
 
 
+DECIDE_ROWS = ("source", "train", "validation", "split", "folds", "fold", "group")
+"""Keys of data.* that say which rows are trained and validated on."""
+
+
 @dataclass(frozen=True)
 class Figures:
     """What one run is compared by; None where it is not known."""
@@ -113,7 +117,7 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
         run_id=run.run_id,
         model=recipe["model"]["name"] or f"{recipe['model']['scratch']['family']} from scratch",
         task=recipe["task"],
-        data=json.dumps({key: recipe["data"][key] for key in ("source", "train", "validation", "split")}),
+        data=json.dumps({key: recipe["data"].get(key) for key in DECIDE_ROWS}),
         training=training_of(run, recipe),
         seed=recipe["seed"],
         unfinished="" if result.status == "completed" else f"{result.status} at step {result.steps or 0:,}",

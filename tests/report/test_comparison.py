@@ -155,6 +155,14 @@ def test_other_data_are_pointed_out(tmp_path: Path) -> None:
     assert list(doubts(known(one, other))) == ["the runs were trained or evaluated on different data"]
 
 
+def test_folds_are_different_data(tmp_path: Path) -> None:
+    """A model of one fold beside another of the next one was compared without a word."""
+    cut = {"validation": None, "folds": 3}
+    one, other = (trained(tmp_path, f"f{fold}", 0.8, data={**cut, "fold": fold}) for fold in (0, 1))
+    assert list(doubts(known(one, other))) == ["the runs were trained or evaluated on different data"]
+    assert list(doubts(known(one, one))) == []
+
+
 def test_runs_that_were_not_trained_to_the_end_are_pointed_out(tmp_path: Path) -> None:
     runs = [trained(tmp_path, "whole", 0.9)]
     for number in range(6):
