@@ -199,7 +199,8 @@ def test_files_that_are_not_small_text_files(tmp_path: Path) -> None:
     assert unreadable(tmp_path / "missing.yaml") == "missing.yaml: can't be read: No such file or directory"
     assert unreadable(tmp_path / "loop.yaml").startswith("loop.yaml: can't be read: ")
     assert unreadable(tmp_path) == f"{tmp_path.name}: is a directory, not a file"
-    assert unreadable(tmp_path / "a\0b") == "a\0b: can't be read: embedded null byte"
+    # What Python says of it differs from version to version.
+    assert unreadable(tmp_path / "a\0b").startswith("a\0b: can't be read: ")
 
 
 def test_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
