@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, compress, islice
+from itertools import chain, compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,8 @@ if uncovered := {leaf.name for leaf in leaves(Recipe) if "contents" in leaf.subj
 ):
     raise TypeError(f"CONTENTS must say where in the fingerprint these count: {sorted(uncovered)}")
 BATCH = 2048
-"""Rows given to the tokenizer at once."""
+BATCH_CHARACTERS = 1 << 22
+"""Rows given to the tokenizer at once, and characters of them: what it makes takes 30 to 120 bytes for each."""
 Progress = Callable[[int, int], None]
 
 
@@ -161,9 +162,11 @@ def encode_texts(
     targets = None if label_names is None else task.targets(source)
     work = Work(recipe, encoder, task, {}, None)
     batches: list[Tokens] = []
+    done = 0
     for batch in _encode(source, None, work, targets, label_names or ()):
         batches.append(batch)
-        (progress or _ignore)(min(len(batches) * BATCH, len(source.held)), len(source.held))
+        done += len(batch.lengths if batch.sequences is None else batch.sequences)
+        (progress or _ignore)(done, len(source.held))
 
     def joined(part: str) -> Any:
         found = [getattr(batch, part) for batch in batches if getattr(batch, part) is not None]
@@ -310,7 +313,7 @@ def _encode(
     wanted = None if chosen is None else chosen.tolist()
     known = None if targets is None else targets if wanted is None else [targets[row] for row in wanted]
     start = 0
-    for rows in _batches(_take(source.rows(), wanted)):
+    for rows in _batches(_take(source.rows(), wanted), work.task.spec.text_columns):
         end = start + len(rows)
         altered = rows if copy is None else _altered(work, rows, wanted, start, copy)
         yield work.task.encode(work.encoder, altered, None if known is None else known[start:end], names)
@@ -340,8 +343,17 @@ def _facts(recipe: Recipe, split: str, source: Source, count: int) -> SourceRows
     return SourceRows(count, None, groups, texts)
 
 
-def _batches(rows: Iterator[tuple[str, Row]]) -> Iterator[list[tuple[str, Row]]]:
-    while batch := list(islice(rows, BATCH)):
+def _batches(rows: Iterator[tuple[str, Row]], columns: Sequence[str]) -> Iterator[list[tuple[str, Row]]]:
+    """Rows for the tokenizer, of which `columns` hold the texts."""
+    batch, characters = list[tuple[str, Row]](), 0
+    for name, row in rows:
+        batch.append((name, row))
+        texts = (row.values.get(column) for column in columns)
+        characters += sum(len(text if isinstance(text, str) else str(text)) for text in texts)
+        if len(batch) == BATCH or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
         yield batch
 
 

@@ -23,6 +23,7 @@ from launcher.errors import RunFailed, RunStopped
 from launcher.reading.files import split_sizes
 from launcher.recipe.recipe import Recipe
 from launcher.tasks.shared.rows import Row
+from launcher.train.dataset import prepare as prepare_module
 from launcher.train.dataset.prepare import (
     BATCH,
     Dataset,
@@ -153,6 +154,20 @@ def test_whoever_waits_for_many_rows_hears_how_many_are_tokenised(tokenizer: Sma
     rows = [Row({"text": "a film", "label": "w"}, number) for number in range(2 * BATCH + 5)]
     encode_texts(tokenizer, rows, recipe(), progress=lambda done, total: told.append((done, total)))
     assert told == [(done, len(rows)) for done in (BATCH, 2 * BATCH, len(rows))]
+
+
+def test_of_long_texts_fewer_are_tokenised_at_once(
+    tokenizer: SmallTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a tokenizer makes of 2,048 long documents would take gigabytes; the tokens are the same."""
+    told: list[tuple[int, int]] = []
+    rows = [Row({"text": "a film " * (1 + number)}, number) for number in range(5)]
+    together = encode_texts(tokenizer, rows, recipe())
+    monkeypatch.setattr(prepare_module, "BATCH_CHARACTERS", 40)
+    found = encode_texts(tokenizer, rows, recipe(), progress=lambda done, total: told.append((done, total)))
+    assert told == [(3, 5), (5, 5)]
+    assert (found.ids == together.ids).all()
+    assert (found.offsets == together.offsets).all()
 
 
 # Labels
