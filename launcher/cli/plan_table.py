@@ -122,19 +122,25 @@ def _memory(memory: Memory) -> Iterator[str]:
 def _speed(plan: Plan) -> Iterator[str]:
     speed = plan.throughput
     assert speed.step_s is not None
+    assert speed.examples_per_s is not None
     ends = "" if speed.fastest_step_s is None else f" ({_between(speed)})"
     yield (
-        f"{speed.step_s:.3g} s a step{ends}, {speed.examples_per_s:.0f} examples/s "
+        f"{speed.step_s:.3g} s a step{ends}, {_rate(speed.examples_per_s)} examples/s "
         f"(predicted: {speed.device} a rank, about {speed.tokens_per_example:.0f} tokens an example)"
     )
     if speed.measured_on is None:
         yield "never measured on such a device: from its datasheet and an assumed share of its peak"
     else:
         yield f"from measurements on {speed.measured_on}: others differ"
-    yield "on " + ", ".join(f"{quantity(nodes, 'node')}: {rate:.0f}/s" for nodes, rate in speed.by_nodes)
+    yield "on " + ", ".join(f"{quantity(nodes, 'node')}: {_rate(rate)}/s" for nodes, rate in speed.by_nodes)
     if speed.stops_paying is not None:
         yield f"from {quantity(speed.stops_paying, 'node')} on, each adds less than half of what the first one gives"
         yield from speed.advice
+
+
+def _rate(each_s: float) -> str:
+    """A rate as a whole number, with more digits where that would be none: a large step may take a minute."""
+    return f"{each_s:.0f}" if each_s >= 9.5 else f"{each_s:.2g}"
 
 
 def _between(speed: Throughput) -> str:

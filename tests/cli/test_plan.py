@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,26 @@ def test_it_says_everything_about_a_launch(launch: Launch, tmp_path: Path) -> No
         assert f"{part} " in text
     assert "\x1b[" not in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_slow_step_still_has_a_rate(launch: Launch, tmp_path: Path) -> None:
+    """Texts of 40,000 characters in windows: a step of 64 takes minutes on a CPU, at less than one example a second."""
+    (tmp_path / "long.csv").write_text(
+        "text,label\n" + "".join(f"{'word ' * 8000},{n % 2}\n" for n in range(8))
+    )
+    text = launch(
+        "plan",
+        "recipe=roberta-large-cls",
+        "executor=local",
+        "device=cpu",
+        f"data.train={tmp_path / 'long.csv'}",
+        "data.source=null",
+        "data.text=text",
+        "data.label=label",
+        "data.windows=mean",
+    ).stdout
+    assert re.search(r" 0\.0\d+ examples/s", text)
+    assert not re.search(r"\b0/s", text)
 
 
 def test_as_json_it_is_the_plan(launch: Launch) -> None:
