@@ -47,6 +47,8 @@ class ZeroRedundancy(Strategy):
             )
         self._deepspeed = deepspeed
         self._parameters = [p for p in self._engine.module.parameters() if p.requires_grad]
+        if plan.zero_stage == 3 and plan.recipe.zero.offload != "nvme":
+            self._clear_padding()
         if self._engine.world_size != ranks.world_size:
             raise RunFailed(
                 "launch", f"DeepSpeed sees {self._engine.world_size} ranks, torchrun {ranks.world_size}"
@@ -111,6 +113,18 @@ class ZeroRedundancy(Strategy):
     def load(self, directory: Path) -> None:
         with plain_values_only(sorted((directory / "engine").glob("*.pt"))):
             self._load(directory)
+
+    def _clear_padding(self) -> None:
+        """Zero what makes parts equally long: it is whatever lay in memory, NaN with deterministic=true, and is saved."""
+        from deepspeed.utils import safe_get_local_fp32_param, safe_set_local_fp32_param
+
+        for parameter in self._parameters:
+            part = parameter.ds_tensor
+            own = max(0, parameter.ds_numel - self._ranks.rank * part.numel())
+            part.detach()[own:].zero_()
+            values = safe_get_local_fp32_param(parameter).detach()
+            values[own:].zero_()
+            safe_set_local_fp32_param(parameter, values)  # of what is offloaded, that was a copy
 
     def _load(self, directory: Path) -> None:
         writers = len(shards_in(directory / "engine"))
