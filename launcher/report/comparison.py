@@ -1,6 +1,7 @@
 """Runs side by side: what each reached, what it cost to train and what it costs to use.
 
-Runs that differ in nothing but the seed, their data included, stand in one row, with the mean and the spread of their figures.
+Runs that differ in nothing but the seed or the fold, their data included, stand in one row, with the mean and the spread of
+their figures.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ MOST_NAMED = 4
 """Runs that a sentence names."""
 
 
-DECIDE_ROWS = ("source", "train", "validation", "split", "folds", "fold", "group")
-"""Keys of data.* that say which rows are trained and validated on."""
+REPEATED = ("seed", "data.fold")
+"""Keys that make a repetition of a training, not another one."""
+DECIDE_ROWS = ("source", "train", "validation", "split", "folds", "group")
+"""Keys of data.* that say which rows are trained and validated on, beside the fold."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Figures:
     training: str
     """Equal for repetitions of one training; see `training_of`."""
     seed: int
+    fold: int | None
+    """The part of the data that it was validated on, in cross-validation."""
     unfinished: str
     """How it stands where it was not trained to its end, else empty."""
     metric: str
@@ -56,6 +61,11 @@ class Figures:
     size_bytes: int
     """The weights on disk."""
     parameters: int | None
+
+    @property
+    def repetition(self) -> tuple[int, int]:
+        """Which of the repetitions of its training it is: seed and fold."""
+        return self.seed, self.fold or 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,8 @@ class Comparison:
 
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
+    folds: tuple[int, ...]
+    """Of each run, in cross-validation; else empty."""
     model: str
     best: Spread
     values: tuple[float, ...]
@@ -91,7 +103,20 @@ class Comparison:
     size_bytes: Spread
     parameters: int | None
     against_best: Difference | None = None
-    """To the first row, over the seeds that both have; None for the first, and where fewer than two are common."""
+    """To the first row, over the seeds and folds that both have; None for the first, and where fewer than two are common."""
+
+    @property
+    def repeated(self) -> str:
+        """What its runs differ in: seed, fold, or the run, where it is both."""
+        if len(set(self.folds)) < 2:
+            return "seed"
+        return "fold" if len(set(self.seeds)) == 1 else "run"
+
+    @property
+    def by_repetition(self) -> dict[tuple[int, int], float]:
+        """The metric by seed and fold."""
+        folds = self.folds or (0,) * len(self.runs)
+        return dict(zip(zip(self.seeds, folds, strict=True), self.values, strict=True))
 
 
 def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
@@ -118,8 +143,9 @@ def figures(run: RunDir, metric: str | None, machine: str) -> Figures:
         model=recipe["model"]["name"] or f"{recipe['model']['scratch']['family']} from scratch",
         task=recipe["task"],
         data=json.dumps({key: recipe["data"].get(key) for key in DECIDE_ROWS}),
-        training=training_of(run, recipe),
+        training=training_of(run, {**recipe, "data": {**recipe["data"], "fold": None}}),
         seed=recipe["seed"],
+        fold=None if recipe["data"].get("folds") is None else recipe["data"]["fold"],
         unfinished="" if result.status == "completed" else f"{result.status} at step {result.steps or 0:,}",
         metric=name,
         best=value,
@@ -158,23 +184,18 @@ def compare(runs: Sequence[Figures]) -> list[Comparison]:
     """Rows, best first. Raises UserError where the runs were chosen by different metrics."""
     _same_metric(runs)
     groups: dict[tuple[str, int], list[Figures]] = defaultdict(list)
-    times: Counter[tuple[str, int]] = Counter()
+    times: Counter[tuple[str, tuple[int, int]]] = Counter()
     for run in runs:  # the same seed again says nothing about the spread over seeds
-        groups[run.training, times[run.training, run.seed]].append(run)
-        times[run.training, run.seed] += 1
-    rows = [_row(sorted(group, key=lambda run: run.seed)) for group in groups.values()]
+        groups[run.training, times[run.training, run.repetition]].append(run)
+        times[run.training, run.repetition] += 1
+    rows = [_row(sorted(group, key=lambda run: run.repetition)) for group in groups.values()]
     first, *others = sorted(
         rows,
         key=lambda row: row.best.mean,
         reverse=tasks.named(runs[0].task).higher_is_better(runs[0].metric),
     )
-    by_seed = dict(zip(first.seeds, first.values, strict=True))
-    return [first, *(_against(row, by_seed) for row in others)]
-
-
-def _against(row: Comparison, best_by_seed: Mapping[int, float]) -> Comparison:
-    own = dict(zip(row.seeds, row.values, strict=True))
-    return replace(row, against_best=difference(own, best_by_seed))
+    best = first.by_repetition
+    return [first, *(replace(row, against_best=difference(row.by_repetition, best)) for row in others)]
 
 
 def doubts(runs: Sequence[Figures]) -> Iterator[str]:
@@ -183,9 +204,16 @@ def doubts(runs: Sequence[Figures]) -> Iterator[str]:
         yield "the runs are of different tasks: " + ", ".join(sorted({run.task for run in runs}))
     elif len({run.data for run in runs}) > 1:
         yield "the runs were trained or evaluated on different data"
+    elif len(set(_folds(runs).values())) > 1:
+        yield "the runs were validated on different folds"
     if early := [f"{run.run_id} ({run.unfinished})" for run in runs if run.unfinished]:
         more = f" and {len(early) - MOST_NAMED:,} more" if len(early) > MOST_NAMED else ""
         yield f"not trained to the end: {', '.join(early[:MOST_NAMED])}{more}"
+
+
+def _folds(runs: Sequence[Figures]) -> dict[str, frozenset[int | None]]:
+    """The folds of each training."""
+    return {one.training: frozenset(run.fold for run in runs if run.training == one.training) for one in runs}
 
 
 def _evaluation(run: RunDir, step: int) -> dict[str, float | None]:
@@ -216,6 +244,7 @@ def _row(group: Sequence[Figures]) -> Comparison:
     return Comparison(
         runs=tuple(run.run_id for run in group),
         seeds=tuple(run.seed for run in group),
+        folds=tuple(run.fold for run in group if run.fold is not None),
         model=group[0].model,
         best=best,
         values=tuple(run.best for run in group),

@@ -1,4 +1,4 @@
-"""Whether a difference between two trainings is more than their seeds: a test without assumptions on how metrics scatter."""
+"""Whether a difference between two trainings is more than chance: a test without assumptions on how metrics scatter."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-TEST = "sign-flip permutation test, two-sided, paired over common seeds"
+TEST = "sign-flip permutation test, two-sided, paired over common seeds or folds"
 MOST_EXACT = 16
 """Pairs of which every choice of signs is looked at; of more, DRAWS of them."""
 DRAWS = 50_000
@@ -16,19 +17,20 @@ DRAWS = 50_000
 
 @dataclass(frozen=True)
 class Difference:
-    """One training against another, over the seeds that both were run with."""
+    """One training against another, over the seeds and folds that both were run with."""
 
     mean: float
     """Of the differences of the metric, in the metric's own unit."""
     seeds: int
+    """How many of them, folds included."""
     p: float
     """How often differences would be as large if their signs were chance."""
 
 
-def difference(one: Mapping[int, float], other: Mapping[int, float]) -> Difference | None:
-    """`one` minus `other`, each a metric by seed; None where they have fewer than two seeds in common."""
+def difference(one: Mapping[Any, float], other: Mapping[Any, float]) -> Difference | None:
+    """`one` minus `other`, each a metric by seed or fold; None where they have fewer than two in common."""
     common = sorted(one.keys() & other.keys())
-    differences = [one[seed] - other[seed] for seed in common]
+    differences = [one[each] - other[each] for each in common]
     if len(differences) < 2 or not all(map(math.isfinite, differences)):
         return None
     mean = math.fsum(differences) / len(differences)

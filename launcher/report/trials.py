@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from launcher import tasks
 from launcher.errors import LauncherError
 from launcher.figures import human_number, quantity
-from launcher.report.comparison import Comparison, compare, figures
+from launcher.report.comparison import REPEATED, Comparison, compare, figures
 from launcher.report.markup import escaped, svg
 from launcher.report.significance import TEST
 from launcher.runs.directory import RunDir
@@ -35,7 +35,7 @@ class Trials:
         """Of each row: runs, metric, difference to the best, test."""
         for row in self.rows:
             others = len(row.runs) - 1
-            name = row.runs[0] + (f" and {quantity(others, 'more seed')}" if others else "")
+            name = row.runs[0] + (f" and {quantity(others, f'more {row.repeated}')}" if others else "")
             far = row.against_best
             against = "" if far is None else f"{far.mean:+.4f}, p {far.p:.2g}"
             yield name, _spread(row.best), against, "-" if row.test is None else _spread(row.test)
@@ -75,7 +75,7 @@ def effects(
         for value, figure in zip(values, best, strict=True):
             if figure is not None:
                 groups.setdefault(value, []).append(figure)
-        if 2 <= len(groups) <= MOST_VALUES and key != "seed":
+        if 2 <= len(groups) <= MOST_VALUES and key not in REPEATED:
             yield key, _effect(f"{metric} by {key}", dict(sorted(groups.items(), key=_in_order)))
 
 

@@ -43,6 +43,7 @@ def row(best: float, *runs: str, against: Difference | None = None) -> Compariso
     return Comparison(
         runs=runs,
         seeds=seeds,
+        folds=(),
         model="bert from scratch",
         best=Spread(best, 0.01 if len(runs) > 1 else None, len(runs)),
         values=(best,) * len(runs),

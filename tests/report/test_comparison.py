@@ -155,11 +155,31 @@ def test_other_data_are_pointed_out(tmp_path: Path) -> None:
     assert list(doubts(known(one, other))) == ["the runs were trained or evaluated on different data"]
 
 
-def test_folds_are_different_data(tmp_path: Path) -> None:
-    """A model of one fold beside another of the next one was compared without a word."""
-    cut = {"validation": None, "folds": 3}
-    one, other = (trained(tmp_path, f"f{fold}", 0.8, data={**cut, "fold": fold}) for fold in (0, 1))
-    assert list(doubts(known(one, other))) == ["the runs were trained or evaluated on different data"]
+def of_fold(directory: Path, fold: int, best: float, lr: float = 1e-3, seed: int = 1) -> RunDir:
+    cut = {"validation": None, "folds": 3, "fold": fold}
+    return trained(directory, f"{lr}-{fold}-{seed}", best, seed=seed, data=cut, train={"lr": lr})
+
+
+def test_the_folds_of_a_cross_validation_share_a_row(tmp_path: Path) -> None:
+    one = [of_fold(tmp_path, fold, best) for fold, best in enumerate((0.7, 0.8, 0.9))]
+    other = [of_fold(tmp_path, fold, best, lr=2e-3) for fold, best in enumerate((0.71, 0.82, 0.93))]
+    first, second = compare(known(*other, *one))
+    assert (first.seeds, first.folds, first.repeated) == ((1, 1, 1), (0, 1, 2), "fold")
+    assert first.best.mean == pytest.approx(0.82)
+    assert second.best.deviation == pytest.approx(0.1)
+    assert second.against_best is not None  # paired by fold
+    assert second.against_best.mean == pytest.approx(-0.02)
+    assert list(doubts(known(*one, *other))) == []
+
+
+def test_folds_with_several_seeds_are_told_as_runs(tmp_path: Path) -> None:
+    found = compare(known(*(of_fold(tmp_path, fold, 0.8, seed=seed) for fold in (0, 1) for seed in (1, 2))))
+    assert [(row.seeds, row.folds, row.repeated) for row in found] == [((1, 1, 2, 2), (0, 1, 0, 1), "run")]
+
+
+def test_trainings_that_were_validated_on_other_folds_are_pointed_out(tmp_path: Path) -> None:
+    one, other = of_fold(tmp_path, 0, 0.8), of_fold(tmp_path, 1, 0.8, lr=2e-3)
+    assert list(doubts(known(one, other))) == ["the runs were validated on different folds"]
     assert list(doubts(known(one, one))) == []
 
 

@@ -52,8 +52,8 @@ def compare_command(
 ) -> None:
     """Quality, training time, latency, memory and size of runs, best first.
 
-    Runs that differ only in their seed share a row: mean ± standard deviation. For a sweep, also what each of its keys does
-    to the metric.
+    Runs that differ only in their seed or fold share a row: mean ± standard deviation. For a sweep, also what each of its keys
+    does to the metric.
     """
     from dataclasses import asdict
 
@@ -120,13 +120,14 @@ def _values(references: Sequence[str], runs_dir: Path) -> dict[str, Mapping[str,
 
 
 def _effects(known: Sequence[Figures], references: Sequence[str], runs_dir: Path) -> list[Effect]:
-    """What each key of the sweep does; the seed is no setting."""
+    """What each key of the sweep does; seed and fold are no settings."""
     from launcher import tasks
+    from launcher.report.comparison import REPEATED
     from launcher.sweeps.effects import effects
 
     values = _values(references, runs_dir)
     trials = [
-        ({key: value for key, value in values[run.run_id].items() if key != "seed"}, run.best)
+        ({key: value for key, value in values[run.run_id].items() if key not in REPEATED}, run.best)
         for run in known
         if run.run_id in values
     ]
@@ -289,8 +290,8 @@ def _difference(row: Comparison) -> str:
     found = row.against_best
     if found is None:
         return "-"
-    seeds = "" if found.seeds == len(row.runs) else f" ({found.seeds} seeds)"
-    return f"{found.mean:+.4f}, p {found.p:.2g}{seeds}"
+    some = "" if found.seeds == len(row.runs) else f" ({found.seeds} {row.repeated}s)"
+    return f"{found.mean:+.4f}, p {found.p:.2g}{some}"
 
 
 def _short_names(row: Comparison, sweep: str | None) -> str:
@@ -298,10 +299,10 @@ def _short_names(row: Comparison, sweep: str | None) -> str:
     if sweep is None:
         return _names(row)
     own = [run.removeprefix(f"{sweep}.") for run in row.runs]
-    common = {re.sub(r"(^|-)seed[0-9]+", "", name).lstrip("-") for name in own}
+    common = {re.sub(r"(^|-)(seed|fold)[0-9]+", "", name).lstrip("-") for name in own}
     if len(own) == 1 or len(common) > 1:
         return own[0] if len(own) == 1 else f"{own[0]} and {len(own) - 1} more"
-    return f"{common.pop()}, {len(own)} seeds".lstrip(", ")
+    return f"{common.pop()}, {len(own)} {row.repeated}s".lstrip(", ")
 
 
 def _names(row: Comparison) -> str:
@@ -309,7 +310,7 @@ def _names(row: Comparison) -> str:
 
     if len(row.runs) == 1:
         return row.runs[0]
-    return f"{row.runs[0]} and {quantity(len(row.runs) - 1, 'more seed')}"
+    return f"{row.runs[0]} and {quantity(len(row.runs) - 1, f'more {row.repeated}')}"
 
 
 def _value(spread: Spread | None) -> str:
