@@ -303,7 +303,7 @@ def test_adapters_are_as_large_as_peft_makes_them(family):
     assert trained == adapter_parameters(shape, setup)
 
 
-MANY_WORDS, EXAMPLE = 60_000, 64
+MANY_WORDS, EXAMPLE = 120_000, 64
 CPU = torch.device("cpu")
 
 
