@@ -26,7 +26,9 @@ def losses(run: RunDir) -> list[float]:
 
 def waits_for_another(process: subprocess.Popen[str]) -> bool:
     """Whether the first thing that a sweep says of its trials is that another command is at them."""
-    return "another command is training" in next(line for line in process.stderr or "" if "trials;" not in line)
+    return "another command is training" in next(
+        line for line in process.stderr or "" if "trials;" not in line
+    )
 
 
 def test_a_plan_counts_and_times_as_people_say_it() -> None:
