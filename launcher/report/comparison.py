@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from launcher import tasks
 from launcher.errors import Problem, UserError, choices
+from launcher.figures import quantity
 from launcher.report.repetitions import training_of
 from launcher.report.significance import Difference, difference
 from launcher.runs.directory import RunDir
@@ -104,6 +105,12 @@ class Comparison:
     parameters: int | None
     against_best: Difference | None = None
     """To the first row, over the seeds and folds that both have; None for the first, and where fewer than two are common."""
+
+    @property
+    def name(self) -> str:
+        """Its first run, and how many more there are of what."""
+        more = len(self.runs) - 1
+        return self.runs[0] + (f" and {quantity(more, f'more {self.repeated}')}" if more else "")
 
     @property
     def repeated(self) -> str:
@@ -204,16 +211,20 @@ def doubts(runs: Sequence[Figures]) -> Iterator[str]:
         yield "the runs are of different tasks: " + ", ".join(sorted({run.task for run in runs}))
     elif len({run.data for run in runs}) > 1:
         yield "the runs were trained or evaluated on different data"
-    elif len(set(_folds(runs).values())) > 1:
+    elif _have_other_folds(runs):
         yield "the runs were validated on different folds"
     if early := [f"{run.run_id} ({run.unfinished})" for run in runs if run.unfinished]:
         more = f" and {len(early) - MOST_NAMED:,} more" if len(early) > MOST_NAMED else ""
         yield f"not trained to the end: {', '.join(early[:MOST_NAMED])}{more}"
 
 
-def _folds(runs: Sequence[Figures]) -> dict[str, frozenset[int | None]]:
-    """The folds of each training."""
-    return {one.training: frozenset(run.fold for run in runs if run.training == one.training) for one in runs}
+def _have_other_folds(runs: Sequence[Figures]) -> bool:
+    """Whether one training was validated on other folds than another."""
+    folds: dict[str, set[int | None]] = defaultdict(set)
+    for run in runs:
+        folds[run.training].add(run.fold)
+    first, *others = folds.values()
+    return any(each != first for each in others)
 
 
 def _evaluation(run: RunDir, step: int) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from launcher import tasks
 from launcher.errors import LauncherError
-from launcher.figures import human_number, quantity
+from launcher.figures import human_number
 from launcher.report.comparison import REPEATED, Comparison, compare, figures
 from launcher.report.markup import escaped, svg
 from launcher.report.significance import TEST
@@ -34,11 +34,9 @@ class Trials:
     def cells(self) -> Iterator[Sequence[str]]:
         """Of each row: runs, metric, difference to the best, test."""
         for row in self.rows:
-            others = len(row.runs) - 1
-            name = row.runs[0] + (f" and {quantity(others, f'more {row.repeated}')}" if others else "")
             far = row.against_best
             against = "" if far is None else f"{far.mean:+.4f}, p {far.p:.2g}"
-            yield name, _spread(row.best), against, "-" if row.test is None else _spread(row.test)
+            yield row.name, _spread(row.best), against, "-" if row.test is None else _spread(row.test)
 
     @property
     def note(self) -> str:

@@ -230,7 +230,7 @@ def _show_best(row: Comparison, run: RunDir, metric: str, as_json: bool) -> None
     if as_json:
         show_json({"metric": metric, "best": row.best.mean, "run": run.run_id, "recipe": recipe.tree()})
     else:
-        show(f"# {_names(row)}: {metric} {_value(row.best)}\n{dump_recipe(recipe).rstrip()}")
+        show(f"# {row.name}: {metric} {_value(row.best)}\n{dump_recipe(recipe).rstrip()}")
 
 
 def _has_latency(run: RunDir, machine: str) -> bool:
@@ -297,20 +297,12 @@ def _difference(row: Comparison) -> str:
 def _short_names(row: Comparison, sweep: str | None) -> str:
     """A row of a sweep's trials by what they have in common beside the name of the sweep."""
     if sweep is None:
-        return _names(row)
+        return row.name
     own = [run.removeprefix(f"{sweep}.") for run in row.runs]
     common = {re.sub(r"(^|-)(seed|fold)[0-9]+", "", name).lstrip("-") for name in own}
     if len(own) == 1 or len(common) > 1:
         return own[0] if len(own) == 1 else f"{own[0]} and {len(own) - 1} more"
     return f"{common.pop()}, {len(own)} {row.repeated}s".lstrip(", ")
-
-
-def _names(row: Comparison) -> str:
-    from launcher.figures import quantity
-
-    if len(row.runs) == 1:
-        return row.runs[0]
-    return f"{row.runs[0]} and {quantity(len(row.runs) - 1, f'more {row.repeated}')}"
 
 
 def _value(spread: Spread | None) -> str:
