@@ -49,7 +49,7 @@ def plan_trials(
 ) -> tuple[Planned, Searched | None]:
     """What the words name, and the search where it is one. Raises UserError; creates nothing."""
     if method is None or trials is None:
-        return plan_sweep(words, setting.environ, setting.cwd, setting.name, setting.loss), None
+        return plan_sweep(words, setting), None
     searched = plan_search(words, method, trials, setting)
     return searched.planned, searched
 

@@ -156,19 +156,12 @@ def changed(recipe: Recipe, values: Mapping[str, Any], words: Sequence[str], cwd
     if mistakes.problems:
         raise UserError(mistakes.problems)
     mistakes = Mistakes()
-    merged = {key: _at(recipe, key) for key in schema_of(Recipe).leaves} | dict(values) | fitting
+    merged = recipe.by_key() | dict(values) | fitting
     origins = {key: value.where for key, value in given.items()}
     found = _build(merged, origins, "recipe.yaml", mistakes, readable=True)
     if mistakes.problems or found is None:
         raise UserError(mistakes.problems)
     return found
-
-
-def _at(recipe: Recipe, key: str) -> Any:
-    value: Any = recipe.tree()
-    for part in key.split("."):
-        value = value[part]
-    return value
 
 
 # Files
@@ -348,7 +341,7 @@ def _build(
 
 def _contradiction(conflict: Conflict, recipe: Recipe, origins: Mapping[str, str], file_name: str) -> Problem:
     key = conflict.fields[0]
-    value = _at(recipe, key)
+    value = recipe.by_key()[key]
     origin = origins.get(key, "default")
     where = file_name if origin == "default" else origin
     return Problem(conflict.message, where, key, shown(value), conflict.remedy)

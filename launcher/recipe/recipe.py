@@ -136,14 +136,15 @@ class Recipe(Section):
             del branch[name]
         return tree
 
+    def by_key(self) -> dict[str, Any]:
+        """Dotted key -> plain value, of every key."""
+        tree, names = self.tree(), (leaf.name for leaf in leaves(Recipe))
+        return {key: branch[name] for key in names for branch, name in [_branch(tree, key)]}
+
     def deciding(self, subject: Subject) -> dict[str, Any]:
-        """Dotted key -> plain value, of every key that decides this subject."""
-        tree, found = self.tree(), {}
-        for leaf in leaves(Recipe):
-            if subject in leaf.subjects:
-                branch, name = _branch(tree, leaf.name)
-                found[leaf.name] = branch[name]
-        return found
+        """The same of the keys that decide this subject."""
+        values = self.by_key()
+        return {leaf.name: values[leaf.name] for leaf in leaves(Recipe) if subject in leaf.subjects}
 
 
 def _branch(tree: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

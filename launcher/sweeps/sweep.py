@@ -6,10 +6,8 @@ RUNS_DIR/SWEEP/sweep.json names the trials; each trial is a run beside it, RUNS_
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
-import operator
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -156,16 +154,10 @@ class Setting:
     loss: Path | None = None
 
 
-def plan_sweep(
-    words: Sequence[str],
-    environ: Mapping[str, str],
-    cwd: Path,
-    name: str | None = None,
-    loss: Path | None = None,
-) -> Planned:
+def plan_sweep(words: Sequence[str], setting: Setting) -> Planned:
     """Plan every trial of the grid. Raises UserError with the mistakes of all of them, each once; creates nothing."""
     fixed, axes = split_words(words)
-    return plan_points(fixed, list(points(axes)), list(axes), Setting(environ, cwd, name, loss))
+    return plan_points(fixed, list(points(axes)), list(axes), setting)
 
 
 def plan_points(
@@ -355,8 +347,8 @@ def _what_changed(run: RunDir, recipe: Recipe) -> str:
 def _planned_trial(
     checked: Checked, keys: Sequence[str], sweep: str, cwd: Path, loss: Path | None
 ) -> PlannedTrial:
-    tree = checked.loaded.recipe.tree()
-    values = {key: functools.reduce(operator.getitem, key.split("."), tree) for key in keys}
+    known = checked.loaded.recipe.by_key()
+    values = {key: known[key] for key in keys}
     run_id = trial_id(sweep, values)
     recipe = checked.loaded.recipe.model_copy(update={"run_id": run_id})
     own = dataclasses.replace(checked, loaded=dataclasses.replace(checked.loaded, recipe=recipe))

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from support.commands import Launch
 from support.waiting import wait_until
 
-from launcher.cli.sweep_plan import plan_text
+from launcher.cli.sweep_forecast import SharedJobs, SweepForecast, TrialForecast, forecast_text
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json, read_json_lines
 
@@ -32,18 +33,19 @@ def waits_for_another(process: subprocess.Popen[str]) -> bool:
 
 
 def test_a_plan_counts_and_times_as_people_say_it() -> None:
-    trial = {"run_id": "s.seed1", "steps": 4, "predicted_s": 0.02, "exists": False}
-    packed = {"each": 8, "jobs": 1, "reason": "as asked"}
-    plan = {"trials": [trial] * 8, "to_come": 0, "packed": packed, "device": "cpu", "rank_hours": 0.16 / 3600}
-    *rows, share, total = plan_text(plan).splitlines()
+    new = TrialForecast("s.seed1", {}, "", steps=4, predicted_s=0.02, exists=False)
+    there = replace(new, exists=True)
+    packed = SharedJobs(each=8, jobs=1, reason="as asked")
+    plan = SweepForecast("s", "runs/s", "cpu", None, 0.16 / 3600, to_come=0, packed=packed, trials=(new,) * 8)
+    *rows, share, total = forecast_text(plan).splitlines()
     assert "under a second" in rows[-1]
     assert share == "8 trials in a job, as asked: 1 job instead of 8"
     assert total == "8 trials, under a second of training steps (predicted); nothing was started"
-    extended = plan_text({**plan, "trials": [{**trial, "exists": True}] * 6 + [trial] * 2})
+    extended = forecast_text(replace(plan, trials=(there,) * 6 + (new,) * 2))
     assert "\n8 trials (2 new), under a second of training steps in new ones (predicted)" in extended
-    whole = plan_text({**plan, "trials": [{**trial, "exists": True}] * 8})
+    whole = forecast_text(replace(plan, trials=(there,) * 8))
     assert whole.splitlines()[-1] == "8 trials (0 new); nothing was started"
-    alone = plan_text({**plan, "trials": [trial], "packed": None, "device": "cuda"})
+    alone = forecast_text(replace(plan, trials=(new,), packed=None, device="cuda"))
     assert "\n1 trial, less than 0.01 GPU hours of training steps" in alone
 
 

@@ -61,13 +61,6 @@ def mistakes(path: Path, *words: str, environ: Mapping[str, str] | None = None) 
     ]
 
 
-def at(recipe: Recipe, key: str) -> Any:
-    value: Any = recipe.tree()
-    for part in key.split("."):
-        value = value[part]
-    return value
-
-
 # Places
 
 
@@ -204,11 +197,11 @@ def test_values_are_yaml_1_2_scalars_and_text_stays_as_written(
     recipe: Path, word: str, value: object
 ) -> None:
     key, _, text = word.partition("=")
-    found = at(resolve(recipe, word).recipe, key)
+    found = resolve(recipe, word).recipe.by_key()[key]
     assert found == value
     assert type(found) is type(value)
     variable = "LAUNCH_" + key.upper().replace(".", "__")
-    assert at(resolve(recipe, environ={variable: text}).recipe, key) == value
+    assert resolve(recipe, environ={variable: text}).recipe.by_key()[key] == value
 
 
 def test_files_keep_text_as_written_too(recipe: Path) -> None:

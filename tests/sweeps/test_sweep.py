@@ -11,6 +11,7 @@ import pytest
 from launcher.errors import DamagedFile, UserError
 from launcher.sweeps.sweep import (
     Planned,
+    Setting,
     find,
     forget,
     nothing_left_if_refused,
@@ -27,7 +28,7 @@ TINY = (
 
 
 def planned(cwd: Path, *words: str, name: str | None = None) -> Planned:
-    return plan_sweep([*TINY, *words], {}, cwd, name)
+    return plan_sweep([*TINY, *words], Setting({}, cwd, name))
 
 
 def names(found: Planned) -> list[str]:

@@ -68,16 +68,17 @@ def sweep_command(
     Ctrl-C saves and stops what is running here, a second one kills it; trials on a cluster go on.
     """
     from launcher.cli.output import show, show_json
-    from launcher.cli.sweep_plan import plan_document, plan_text
+    from launcher.cli.sweep_forecast import forecast_text, sweep_forecast
     from launcher.cli.sweep_run import packing_of, plan_trials, start_sweep
+    from launcher.runs.records import tree_of
     from launcher.sweeps.sweep import Setting
 
     _refuse_mixed(method, trials, prune=prune)
     setting = Setting(os.environ, Path.cwd(), name, loss_file)
     if plan_only:
         planned, searched = plan_trials(assignments, method, trials, setting)
-        document = plan_document(planned, searched, packing_of(planned, searched, pack))
-        show_json(document) if as_json else show(plan_text(document))
+        forecast = sweep_forecast(planned, searched, packing_of(planned, searched, pack))
+        show_json(tree_of(forecast)) if as_json else show(forecast_text(forecast))
         return 0
     return start_sweep(
         assignments, setting, method, trials, parallel, prune=prune, pack=pack, as_json=as_json
