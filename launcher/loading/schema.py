@@ -198,39 +198,48 @@ def expected(field: FieldInfo) -> str:
     return ", ".join(nouns[:-1]) + (", or " if len(nouns) > 2 or ", " in nouns[0] else " or ") + nouns[-1]
 
 
-def described(word: str) -> list[dict[str, str]]:
-    """What there is to know about the key of this name, of a recipe or a profile, or about all whose names or meanings have it.
+@dataclass(frozen=True)
+class KeyHelp:
+    """What there is to know about a key."""
+
+    key: str
+    of: str
+    """Of a `recipe` or a `profile`."""
+    meaning: str
+    takes: str
+    default: str
+    decides: str
+
+
+def help_on(word: str) -> list[KeyHelp]:
+    """The key of this name, of a recipe or a profile, or all whose names or meanings have it.
 
     Raises UserError where there is none.
     """
     every = [
-        _described(leaf, kind)
+        KeyHelp(
+            leaf.name,
+            kind,
+            sentences(leaf.section)[leaf.attribute],
+            expected(leaf.field),
+            default_text(leaf),
+            ", ".join(leaf.subjects),
+        )
         for kind, root in (("recipe", Recipe), ("profile", Cluster))
         for leaf in leaves(root)
     ]
     for found in (
-        [key for key in every if key["key"] == word],
-        [key for key in every if key["key"].startswith(f"{word}.")],
-        [key for key in every if word and word.lower() in key["key"]],
-        [key for key in every if word and word.lower() in key["meaning"].lower()],
+        [each for each in every if each.key == word],
+        [each for each in every if each.key.startswith(f"{word}.")],
+        [each for each in every if word and word.lower() in each.key],
+        [each for each in every if word and word.lower() in each.meaning.lower()],
     ):
         if found:
             return found
-    names = [key["key"] for key in every]
+    names = [each.key for each in every]
     guess = nearest(word, names) or nearest(word, [name.rpartition(".")[2] for name in names])
     remedy = called_here(word) or (f"did you mean {guess}?" if guess else "docs/keys.md has them all")
     raise UserError(f"no key has {word!r} in its name or meaning", remedy=remedy)
-
-
-def _described(leaf: Leaf, kind: str) -> dict[str, str]:
-    return {
-        "key": leaf.name,
-        "of": kind,
-        "meaning": sentences(leaf.section)[leaf.attribute],
-        "takes": expected(leaf.field),
-        "default": default_text(leaf),
-        "decides": ", ".join(leaf.subjects),
-    }
 
 
 def default_text(leaf: Leaf) -> str:

@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from launcher.cli import options
 
 if TYPE_CHECKING:
+    from launcher.loading.schema import KeyHelp
     from launcher.recipe.recipe import Recipe
 
 FEW = 6
@@ -96,25 +97,24 @@ def _plain(value: object) -> str:
 def _explain(word: str, places: list[tuple[str, str]], as_json: bool) -> None:
     """The key of that name with the places that give it a value, or all keys with this part in their names."""
     from launcher.cli.output import show, show_json
-    from launcher.loading.schema import described
+    from launcher.loading.schema import help_on
 
-    found = described(word)
+    found = help_on(word)
     if as_json:
         given = [{"value": value, "origin": origin} for value, origin in places]
-        show_json([{**key, "set": given} if key["key"] == word else key for key in found])
+        show_json([vars(each) | ({"set": given} if each.key == word else {}) for each in found])
     elif len(found) < FEW:
-        show("\n\n".join(_explained(key, places if key["key"] == word else []) for key in found))
+        show("\n\n".join(_explained(each, places if each.key == word else []) for each in found))
     else:
-        show("\n".join(map(_in_a_line, found)))
+        show("\n".join(f"{each.key:<34} {each.meaning}" for each in found))
 
 
-def _explained(key: Mapping[str, Any], places: list[tuple[str, str]]) -> str:
+def _explained(found: KeyHelp, places: list[tuple[str, str]]) -> str:
     from launcher.cli.output import table
 
-    decides = key["decides"] or "nothing"
     told = (
-        f"{key['key']}   ({key['of']})\n  {key['meaning']}\n  takes    {key['takes']}"
-        f"\n  default  {key['default']}\n  decides  {decides}"
+        f"{found.key}   ({found.of})\n  {found.meaning}\n  takes    {found.takes}"
+        f"\n  default  {found.default}\n  decides  {found.decides or 'nothing'}"
     )
     return told + (f"\n  set\n{table(places, indent='    ')}" if places else "")
 
@@ -163,14 +163,7 @@ def _refuse_part(key: str) -> None:
 
 
 def _value_and_origin(key: str, recipe: Recipe, origins: Mapping[str, str]) -> tuple[str, str]:
-    value: Any = recipe.tree()
-    for name in key.split("."):
-        value = value[name]
-    return _plain(value), str(origins.get(key, "default"))
-
-
-def _in_a_line(key: Mapping[str, Any]) -> str:
-    return f"{key['key']:<34} {key['meaning']}"
+    return _plain(recipe.by_key()[key]), str(origins.get(key, "default"))
 
 
 def _schema(*, profile: bool) -> None:
