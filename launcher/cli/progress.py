@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -38,6 +39,18 @@ class Bar(Protocol):
 def make_bar() -> Bar:
     """A bar on a terminal, lines elsewhere."""
     return RichBar() if on_terminal() else PlainBar()
+
+
+@contextlib.contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Says on a terminal, until it is over, what is being done that has no count and may take long."""
+    if not on_terminal():
+        yield
+        return
+    from rich.text import Text
+
+    with make_console(stderr=True).status(Text(printable(what)), refresh_per_second=4):
+        yield
 
 
 class PlainBar:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import functools
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +18,8 @@ from launcher import tasks
 from launcher.errors import UserError
 from launcher.figures import quantity
 from launcher.recipe.recipe import Recipe
+from launcher.runs.columns import Columns, read_columns
 from launcher.runs.directory import RunDir
-from launcher.runs.metrics import MetricsRow, read_metrics
 from launcher.runs.planned_recipe import planned_recipe
 from launcher.runs.results import Result
 
@@ -50,16 +52,18 @@ class Advice:
 class History:
     """What was recorded of a run."""
 
-    steps: list[int]
-    losses: list[float | None]
-    """Training loss of each step; None where it was not a number."""
-    norms: list[float | None]
+    steps: Sequence[int]
+    losses: Sequence[float]
+    """Training loss of each step; NaN where it was not a number."""
+    norms: Sequence[float]
     evaluations: list[dict[str, float]]
     """Step and metrics of each evaluation on the validation data."""
     epochs: float
     recipe: Recipe
     result: Result | None
     metric: str | None
+    doubt: str | None
+    """What is missing, in a sentence."""
 
     @property
     def is_whole(self) -> bool:
@@ -69,13 +73,14 @@ class History:
 
 def read_history(run: RunDir) -> History:
     """What a run has recorded. Raises UserError where it has done too few steps to say anything."""
-    return history_of(run, read_metrics(run).rows)
+    return history_of(run, read_columns(run))
 
 
-def history_of(run: RunDir, rows: Sequence[MetricsRow]) -> History:
+def history_of(run: RunDir, columns: Columns) -> History:
     """The same from what was read of metrics.jsonl."""
-    train = [row for row in rows if row.split is None and row.step > 0]
-    known = [row for row in train if row.figures.get("train/loss") is not None]
+    start = bisect_right(columns.steps, 0)
+    losses = columns.figure("train/loss")[start:]
+    known = _known(losses)
     recipe = planned_recipe(run)
     result = run.read_result()
     if len(known) < LEAST_STEPS and not _diverged(result):
@@ -85,19 +90,20 @@ def history_of(run: RunDir, rows: Sequence[MetricsRow]) -> History:
         raise UserError(message, where=run.run_id, remedy=remedy)
     evaluations = [
         {"step": row.step} | {key: value for key, value in row.metrics().items() if value is not None}
-        for row in rows
+        for row in columns.evaluations
         if row.split == "validation"
     ]
     best = None if result is None else result.best
     return History(
-        steps=[row.step for row in train],
-        losses=[row.figures.get("train/loss") for row in train],
-        norms=[row.figures.get("train/grad_norm") for row in train],
+        steps=columns.steps[start:],
+        losses=losses,
+        norms=columns.figure("train/grad_norm")[start:],
         evaluations=evaluations,
-        epochs=train[-1].epoch or 0.0 if train else 0.0,
+        epochs=next(iter(_known(columns.epochs[start:][-1:])), 0.0),
         recipe=recipe,
         result=result,
         metric=None if best is None else best.metric,
+        doubt=columns.doubt,
     )
 
 
@@ -329,8 +335,8 @@ def _stopped_early(curves: History) -> Iterator[Advice]:
 # Reading curves
 
 
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+def _known(values: Iterable[float]) -> array[float]:
+    return array("d", (value for value in values if value == value))
 
 
 def _smooth(values: Sequence[float]) -> list[float]:

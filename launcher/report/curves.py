@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from launcher.runs.metrics import MetricsRow
+from launcher.runs.columns import Columns
 
 MOST_POINTS = 1000
 """Points of a curve; further steps are drawn together, by their mean, lowest and highest."""
@@ -44,30 +44,24 @@ class Curves:
         return Curve([row["step"] for row in rows], [row[metric] for row in rows]) if rows else None
 
 
-def curves_of(rows: Iterable[MetricsRow], points: int = MOST_POINTS) -> Curves:
-    """The curves of these lines, each of at most so many points."""
-    columns: dict[str, tuple[list[int], list[Value]]] = {}
+def curves_of(columns: Columns, points: int = MOST_POINTS) -> Curves:
+    """The curves of what is recorded, each of at most so many points."""
     evaluations: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row.split is not None:
-            found = {"epoch": row.epoch, **row.metrics()}
-            rounded = {key: _rounded(value) for key, value in found.items()}
-            evaluations.setdefault(row.split, []).append({"step": row.step, **rounded})
-            continue
-        for key, value in row.figures.items():
-            steps, values = columns.setdefault(key, ([], []))
-            steps.append(row.step)
-            values.append(value)
-    return Curves({key: drawn(*column, points) for key, column in columns.items()}, evaluations)
+    for row in columns.evaluations:
+        found = {"epoch": row.epoch, **row.metrics()}
+        rounded = {key: _rounded(value) for key, value in found.items()}
+        evaluations.setdefault(row.split or "", []).append({"step": row.step, **rounded})
+    train = {name: drawn(steps, values, points) for name, steps, values in columns.curves()}
+    return Curves(train, evaluations)
 
 
 def drawn(steps: Sequence[int], values: Sequence[Value], points: int = MOST_POINTS) -> Curve:
-    """The curve of all steps, or where they are many of as many stretches of them as a page can show."""
+    """The curve of all steps, or where they are many of as many stretches of them as a page can show; NaN is no value."""
     if len(steps) <= points:
         return Curve(list(steps), [_rounded(value) for value in values])
     size = math.ceil(len(steps) / points)
     parts = [values[start : start + size] for start in range(0, len(values), size)]
-    known = [[value for value in part if value is not None] for part in parts]
+    known = [[value for value in part if value is not None and value == value] for part in parts]
     return Curve(
         [steps[min(start + size // 2, len(steps) - 1)] for start in range(0, len(steps), size)],
         [_rounded(sum(part) / len(part)) if part else None for part in known],
@@ -77,4 +71,4 @@ def drawn(steps: Sequence[int], values: Sequence[Value], points: int = MOST_POIN
 
 
 def _rounded(value: Value) -> Value:
-    return None if value is None else float(f"{value:.{DIGITS}g}")
+    return None if value is None or math.isnan(value) else float(f"{value:.{DIGITS}g}")

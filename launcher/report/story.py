@@ -20,9 +20,9 @@ from launcher.report.machines import machine_curves
 from launcher.report.slow_ranks import slow_ranks
 from launcher.report.timeline_svg import timeline
 from launcher.runs import recovered_result
+from launcher.runs.columns import Columns, read_columns
 from launcher.runs.directory import RunDir, read_result
 from launcher.runs.events import Notice, read_events
-from launcher.runs.metrics import MetricsRow, read_metrics
 from launcher.runs.planned_recipe import planned_recipe
 from launcher.runs.provenance import read_origins
 from launcher.runs.records import read_text
@@ -103,13 +103,13 @@ class Story:
         self.recipe = planned_recipe(run)
         self.plan = run.read_plan()
         self.result = run.read_result()
-        recorded = read_metrics(run)  # all that is wanted of it is taken here: of many runs it is large
-        self.curves: Curves = curves_of(recorded.rows, points)
-        self.findings = _findings(run, recorded.rows)
+        recorded = read_columns(run)  # all that is wanted of it is taken here: of many runs it is large
+        self.curves: Curves = curves_of(recorded, points)
+        self.findings = _findings(run, recorded)
         """What the curves say about the settings."""
-        self._evaluations = [row for row in recorded.rows if row.split is not None]
+        self._evaluations = recorded.evaluations
         doubt = [recorded.doubt] if recorded.doubt else []
-        self.notes: Sequence[str] = [*self.plan.notes, *doubt, *slow_ranks(run, recorded.rows)]
+        self.notes: Sequence[str] = [*self.plan.notes, *doubt, *slow_ranks(run, recorded)]
         """What the plan says besides, what the record lacks, and which ranks were slow."""
         self._points = points
 
@@ -330,10 +330,10 @@ class Story:
         return "\n".join(lines)
 
 
-def _findings(run: RunDir, rows: Sequence[MetricsRow]) -> list[CurveFinding]:
+def _findings(run: RunDir, recorded: Columns) -> list[CurveFinding]:
     """What the curves say about the settings; nothing where the run is too short to tell."""
     try:
-        found = advice.diagnose(advice.history_of(run, rows))
+        found = advice.diagnose(advice.history_of(run, recorded))
     except UserError:
         return []
     return [

@@ -64,7 +64,11 @@ class Recorded:
     @cached_property
     def rows(self) -> list[MetricsRow]:
         """The lines, typed."""
-        return list(map(_row, self.trees))
+        return list(self.each_row())
+
+    def each_row(self) -> Iterator[MetricsRow]:
+        """The same, one after the other."""
+        return map(_row, self.trees)
 
     @cached_property
     def lacking(self) -> list[range]:
@@ -111,7 +115,7 @@ class Recorded:
 
 def read_metrics(run: RunDir) -> Recorded:
     """What is recorded of a run, empty where nothing is; what its file lacks comes from its events."""
-    recorded = scan(run.metrics, _told(run))
+    recorded = scan(run.metrics, last_step_told(run))
     if not recorded.lacking and not recorded.is_damaged:
         return recorded
     return recorded.filled(from_events(run.events))
@@ -119,25 +123,25 @@ def read_metrics(run: RunDir) -> Recorded:
 
 def doubt_of(run: RunDir) -> str | None:
     """`Recorded.doubt` of a run, found without parsing the lines of a file that counts its steps without a gap."""
-    return None if _counts_without_gap(run.metrics, _told(run)) else read_metrics(run).doubt
+    return None if _counts_without_gap(run.metrics, last_step_told(run)) else read_metrics(run).doubt
 
 
 def doubt_of_file(run: RunDir) -> str | None:
     """The same of the file alone, whatever the events know."""
-    told = _told(run)
+    told = last_step_told(run)
     return None if _counts_without_gap(run.metrics, told) else scan(run.metrics, told).doubt
 
 
 def evaluations_of(run: RunDir) -> list[MetricsRow]:
     """What was evaluated: the lines of steps, which are most of the file, aren't parsed where they count without a gap."""
-    if _counts_without_gap(run.metrics, _told(run)):
+    if _counts_without_gap(run.metrics, last_step_told(run)):
         found = scan(run.metrics, holding=b'"split": ')
         if not found.is_damaged:
             return found.rows
     return [row for row in read_metrics(run).rows if row.split is not None]
 
 
-def _told(run: RunDir) -> int:
+def last_step_told(run: RunDir) -> int:
     """The last step that the events tell of, or the result, or a checkpoint; 0 where none does."""
     steps = [event.step or 0 for event in last_events(run.events) if isinstance(event, Step)]
     with contextlib.suppress(DamagedFile):
@@ -173,18 +177,28 @@ def scan(path: Path, through: int = 0, holding: bytes = b"") -> Recorded:
     """
     trees: list[Tree] = []
     is_damaged = False
-    try:
-        file = open_regular(path)
-    except FileNotFoundError:
-        return Recorded((), through=through)
-    with file:
-        for line in lines_of(file):
-            if holding not in line:
-                continue
-            found, is_whole = _objects(line.decode("utf-8", "replace"))
-            trees += found
-            is_damaged |= not is_whole and (line.endswith(b"\n") or len(line) == MOST_LINE_BYTES)
+    for found, is_whole in _lines(path, holding):
+        trees += found
+        is_damaged |= not is_whole
     return Recorded(_in_order(trees), is_damaged, through)
+
+
+def rows_as_written(path: Path) -> Iterator[MetricsRow | None]:
+    """Each line of a file in the order of the file, twice where it is there twice; None for one that is damaged."""
+    for found, is_whole in _lines(path):
+        yield from map(_row, found)
+        if not is_whole:
+            yield None
+
+
+def _lines(path: Path, holding: bytes = b"") -> Iterator[tuple[list[Tree], bool]]:
+    """(the rows of a line, whether it is one row and nothing else, or the last one, which is being written)."""
+    with contextlib.suppress(FileNotFoundError), open_regular(path) as file:
+        for line in lines_of(file):
+            if holding in line:
+                found, is_whole = _objects(line.decode("utf-8", "replace"))
+                is_growing = not line.endswith(b"\n") and len(line) != MOST_LINE_BYTES
+                yield found, is_whole or is_growing
 
 
 def row_key(tree: Mapping[str, Any]) -> Key:

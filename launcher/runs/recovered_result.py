@@ -9,21 +9,21 @@ from collections.abc import Iterator
 
 from launcher import tasks
 from launcher.runs.best_model import step_of
+from launcher.runs.columns import read_columns
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, read_events
-from launcher.runs.metrics import MetricsRow, read_metrics
+from launcher.runs.metrics import MetricsRow
 from launcher.runs.results import Best, Result
 from launcher.runs.run_plan import RunPlan
 
 
 def of_run(run: RunDir, plan: RunPlan) -> Result:
     """The part of result.json that a completed run has from its training; null where it is not known."""
-    rows = read_metrics(run).rows
-    epochs = [row.epoch for row in rows if row.split is None and row.epoch is not None]
+    columns = read_columns(run)
     return Result(
         "failed",
-        best=best(run, plan, rows),
-        epochs=epochs[-1] if epochs else None,
+        best=best(run, plan, columns.evaluations),
+        epochs=next((epoch for epoch in reversed(columns.epochs) if epoch == epoch), None),
         micro_batch_size=plan.layout.micro_batch_size,
         predicted=plan.predicted,
     )

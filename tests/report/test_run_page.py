@@ -20,9 +20,9 @@ from launcher.report.curves import MOST_POINTS, curves_of, drawn
 from launcher.report.machines import machine_curves
 from launcher.report.run_page import page
 from launcher.report.story import Story
+from launcher.runs.columns import read_columns
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json
-from launcher.runs.metrics import read_metrics
 from launcher.runs.verb_results import Explanation, Word
 
 CAUSE = "loss nan <script>alert(1)</script>"
@@ -122,7 +122,7 @@ def test_a_run_that_still_trains_shows_its_best_so_far(tmp_path: Path) -> None:
     run.model.mkdir()
     (run.model / "config.json").write_text("{}")
     cards = {card.name: card for card in Story(run).cards}
-    values = {row.step: row.figures["eval/accuracy"] for row in read_metrics(run).rows if row.split}
+    values = {row.step: row.figures["eval/accuracy"] for row in read_columns(run).evaluations}
     best = max(values, key=lambda step: values[step] or 0)
     assert cards["best accuracy"].value == f"{values[best]:.4f}"
     assert cards["best accuracy"].note == f"validation, step {best}, so far"
@@ -269,7 +269,7 @@ def test_a_page_of_100_000_steps_stays_small_and_holds_what_was_measured(tmp_pat
         "25.0% padding",
     ):
         assert figure in text
-    assert len(curves_of(read_metrics(run).rows).evaluations["validation"]) == 4
+    assert len(curves_of(read_columns(run)).evaluations["validation"]) == 4
 
 
 def test_nothing_in_a_run_becomes_part_of_the_page(tmp_path: Path) -> None:

@@ -25,14 +25,16 @@ def diagnose_command(reference: str, runs_dir: Path | None, as_json: bool) -> No
     from dataclasses import asdict
 
     from launcher.cli.output import say, show, show_json
+    from launcher.cli.progress import busy
     from launcher.report.advice import diagnose, read_history
     from launcher.runs.finding import find
-    from launcher.runs.metrics import doubt_of
 
     run = find(reference, options.resolve_runs_dir(runs_dir))
-    advice = diagnose(read_history(run))
-    if doubt := doubt_of(run):
-        say(f"note: {doubt}")
+    with busy(f"reading {run.metrics}"):
+        history = read_history(run)
+        advice = diagnose(history)
+    if history.doubt:
+        say(f"note: {history.doubt}")
     if as_json:
         show_json({"run_id": run.run_id, "findings": [asdict(each) for each in advice]})
     elif advice:

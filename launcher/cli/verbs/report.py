@@ -47,6 +47,8 @@ def report_command(
     from launcher import __version__
     from launcher.cli.file_arguments import check_writable
     from launcher.cli.output import show, show_json
+    from launcher.cli.progress import busy
+    from launcher.figures import quantity
     from launcher.report.run_page import page
     from launcher.runs.files import write_text
 
@@ -57,7 +59,9 @@ def report_command(
     check_writable(target, "--output")
     explanations = {run.run_id: _explained(run, explain) for run in runs} if explain else {}
     mode = 0o644 if output or len(runs) > 1 else 0o600  # whatever lies in a run is its owner's
-    write_text(target.absolute(), page(runs, __version__, explanations), mode)
+    with busy(f"reading {quantity(len(runs), 'run')}"):
+        text = page(runs, __version__, explanations)
+    write_text(target.absolute(), text, mode)
     if as_json:
         show_json({"runs": [run.run_id for run in runs], "page": str(target), "bytes": target.stat().st_size})
     else:
