@@ -36,9 +36,9 @@ from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, EXIT_UNRECORDED
 from launcher.executors import executor_for
 from launcher.executors.shared import failures
 from launcher.executors.shared.base import Executor, Verdict, ended_for_good
-from launcher.figures import human_seconds
+from launcher.figures import human_seconds, quantity
 from launcher.network import free_port, gloo_interface
-from launcher.runs import endings, exclusions, out_of_memory, retries
+from launcher.runs import attempt_plan, endings, exclusions, retries
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
@@ -102,7 +102,7 @@ def begin(
         return "failed"
     kind = run.read_plan().executor
     attempt = _new_attempt(run)
-    own_plan = out_of_memory.plan_after(run, previous) if previous is not None else None
+    own_plan = attempt_plan.plan_after(run, previous) if previous is not None else None
     if own_plan is not None:
         write_json(attempt.plan, own_plan)
     attempt.write(
@@ -170,8 +170,19 @@ def choose(run: RunDir, attempt: AttemptDir) -> str:
         write_text(attempt.exit_code, f"{EXIT_FAILED}\n")
         return "failed"
     attempt.write(replace(record, hosts=outcome.chosen))
+    _take_nodes(run, attempt, len(outcome.chosen))
     addresses = executor_for(run.read_plan().executor).addresses(outcome.chosen)
     return " ".join([",".join(outcome.chosen), addresses[0], *addresses])
+
+
+def _take_nodes(run: RunDir, attempt: AttemptDir, nodes: int) -> None:
+    """Have an attempt train on that many nodes, where its run can do with fewer than it was planned for."""
+    most = run.read_plan().nodes
+    if nodes == most:
+        return
+    write_json(attempt.plan, attempt_plan.on_nodes(attempt_plan.plan_tree_of(run, attempt), nodes))
+    text = f"trains on {nodes} of {quantity(most, 'node')}: {attempt_plan.OTHER_RANKS}"
+    append_notice(run.events, attempt.number, text)
 
 
 def end(run: RunDir, attempt: AttemptDir, code: int) -> tuple[int, Next]:

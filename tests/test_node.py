@@ -25,7 +25,7 @@ from launcher.executors.shared.outcome import outcome
 from launcher.network import PORTS, free_port
 from launcher.node import begin, end
 from launcher.planning.plan import Plan
-from launcher.runs import endings
+from launcher.runs import attempt_plan, endings
 from launcher.runs.attempts import Attempt, FailedNode, FailedRank, Gone
 from launcher.runs.directory import RunDir
 from launcher.runs.files import write_json, write_text
@@ -623,6 +623,36 @@ def test_out_of_memory_goes_again_with_half_the_micro_batch_until_it_is_one(tmp_
     finish(run, start(run), 75, status="stopped")
     start(run)
     assert (read_json(run.attempt(5).plan) or {})["layout"] == layouts[-1]
+
+
+def test_an_attempt_on_fewer_nodes_has_the_same_batch_and_one_on_all_keeps_what_was_found_out(
+    tmp_path: Path,
+) -> None:
+    ranged = {"executor": "slurm", "nodes": "2..4", "batch": {"global": 16, "micro": 4}}
+    run = new_run(plan_of(ranged, run_dir=tmp_path / "r"))
+
+    def layout(nodes: int) -> tuple[int, int, int]:
+        """(examples of a rank, of its micro-batches, how many of these) of another attempt on so many nodes."""
+        attempt = run.attempt(start(run))
+        if nodes < 4:
+            write_json(attempt.plan, attempt_plan.on_nodes(attempt_plan.plan_tree_of(run, attempt), nodes))
+        plan = Plan.model_validate_json(json.dumps(attempt_plan.plan_tree_of(run, attempt)))
+        assert (plan.layout.global_batch_size, plan.world_size) == (16, nodes)
+        return (
+            plan.layout.examples_per_rank,
+            plan.layout.micro_batch_size,
+            plan.layout.gradient_accumulation_steps,
+        )
+
+    assert layout(4) == (4, 4, 1)
+    assert layout(3) == (6, 4, 2)
+    assert layout(4) == (4, 4, 1)
+    assert not run.attempt(3).plan.exists()
+    assert layout(2) == (8, 4, 2)
+    finish(run, 4, 1, status="failed", error={"class": "memory"})
+    assert end(run, run.attempt(4), 1) == (1, "again")
+    assert layout(4) == (4, 2, 2)
+    assert layout(3) == (6, 2, 3)
 
 
 def test_a_kill_that_is_on_record_already_stays_there(local: RunDir) -> None:

@@ -43,7 +43,12 @@ def _rows(plan: Plan, files: Mapping[str, str], forecast: Forecast | None) -> It
     if forecast is not None:
         yield "start", [_start(forecast)]
     each = quantity(plan.gpus, "GPU" if plan.device == "cuda" else "process")
-    yield "ranks", [f"{quantity(plan.nodes, 'node')} x {each} = {plan.world_size} on {plan.device}"]
+    least = "" if plan.least_nodes is None else f"{plan.least_nodes} to "
+    up_to = "up to " if least else ""
+    yield (
+        "ranks",
+        [f"{least}{quantity(plan.nodes, 'node')} x {each} = {up_to}{plan.world_size} on {plan.device}"],
+    )
     yield "strategy", ["plain" if plan.strategy == "plain" else f"deepspeed, ZeRO stage {plan.zero_stage}"]
     if plan.compile != "none":
         yield "kernels", [KERNELS[plan.compile]]

@@ -48,12 +48,12 @@ def judge(run: RunDir, attempt: AttemptDir) -> Findings | Error:
         exclude(run, [Exclusion(host, reason, now, attempt.number) for host, reason in fresh.items()])
     if (full := findings.disk_problem(plan, said)) is not None:
         return Error("disk", full, FREE_SPACE)
-    if len(chosen) == plan.nodes:
+    if len(chosen) >= plan.needed_nodes:
         return result
     kind, remedy = (BAD_NODE, SPARE) if are_to_blame(failed, hosts) else ("launch", OF_ALL)
     if kind == "launch" and any(finding.check == "versions" for finding in found):
         remedy = ONE_INSTALLATION
-    return _too_few(failed, len(chosen), plan.nodes, kind, remedy)
+    return _too_few(failed, len(chosen), plan.needed_nodes, kind, remedy)
 
 
 def _elsewhere(run: RunDir, attempt: AttemptDir, failed: Collection[str]) -> Iterator[Versions]:
@@ -88,4 +88,4 @@ def has_spare(run: RunDir, attempt: AttemptDir) -> bool:
     """Whether the job of this attempt has enough nodes without those that failed the run."""
     found = read_findings(run, attempt.number)
     gone = {node.host for node in exclusions(run)}
-    return found is not None and sum(host not in gone for host in found.hosts) >= run.read_plan().nodes
+    return found is not None and sum(host not in gone for host in found.hosts) >= run.read_plan().needed_nodes

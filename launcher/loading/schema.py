@@ -22,6 +22,7 @@ from launcher.recipe.fields import (
     Line,
     LocalPath,
     Name,
+    Nodes,
     PathOrId,
     Section,
     TimeLimit,
@@ -39,6 +40,7 @@ _TEXTS = {
     get_args(PathOrId)[1]: ("a path or id", "paths or ids"),
     get_args(LocalPath)[1]: ("a path", "paths"),
     get_args(TimeLimit)[1]: ("a time limit", "time limits"),
+    get_args(get_args(Nodes)[1])[1]: ("a range such as 2..4", "ranges"),
 }
 
 
@@ -350,7 +352,8 @@ def _as_wanted(node: Node, kinds: Iterable[tuple[Any, Any]]) -> Any:
     if isinstance(node.value, dict):
         inner = next((get_args(kind)[1] for kind, _ in kinds if get_origin(kind) is dict), None)
         return {name: _as_wanted(item, _members(inner)) for name, item in node.value.items()}
-    wants_text = any(kind is str for kind, _ in kinds)
+    wanted = [kind for kind, _ in kinds]
+    wants_text = str in wanted and type(node.value) not in wanted
     return node.text if wants_text and node.text is not None and node.value is not None else node.value
 
 

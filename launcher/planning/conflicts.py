@@ -61,7 +61,7 @@ def _warmup_conflicts(recipe: Recipe, train_examples: int | None) -> Iterator[Co
 
 
 def _local_conflicts(recipe: Recipe, machine: Machine) -> Iterator[Conflict]:
-    if recipe.nodes > 1:
+    if recipe.most_nodes > 1:
         yield Conflict(
             ("nodes", "executor"),
             "more than one node needs Slurm"
@@ -81,7 +81,7 @@ def _local_conflicts(recipe: Recipe, machine: Machine) -> Iterator[Conflict]:
 
 def _limit_conflicts(recipe: Recipe, cluster: Cluster) -> Iterator[Conflict]:
     limits = cluster.limits
-    if limits.nodes is not None and recipe.nodes > limits.nodes:
+    if limits.nodes is not None and recipe.most_nodes > limits.nodes:
         yield Conflict(
             ("nodes", "cluster"), f"the cluster allows {limits.nodes}", f"use nodes={limits.nodes} or less"
         )

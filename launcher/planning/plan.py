@@ -91,6 +91,9 @@ class Plan(Record):
     device: Literal["cuda", "cpu"]
     strategy: Literal["plain", "deepspeed"]
     nodes: int
+    """The most that train."""
+    least_nodes: int | None = None
+    """The fewest that do, where the recipe gives a range; None where it needs all."""
     gpus: int
     """Ranks per node."""
     world_size: int
@@ -168,7 +171,8 @@ def make_plan(
         "executor": executor,
         "device": device,
         "strategy": "plain" if setup.zero_stage == 0 else "deepspeed",
-        "nodes": recipe.nodes,
+        "nodes": recipe.most_nodes,
+        "least_nodes": recipe.least_nodes if recipe.least_nodes < recipe.most_nodes else None,
         "gpus": gpus,
         "world_size": setup.world_size,
         "zero_stage": setup.zero_stage,
@@ -200,7 +204,7 @@ def _resolve(
     recipe: Recipe, cluster: Cluster, shape: ModelShape | None, gpus: int, device: Literal["cuda", "cpu"]
 ) -> tuple[Setup, Layout, Compile, str | None]:
     """How the recipe trains on its nodes, how its batch is laid out, how its operations are launched, and why so."""
-    setup = setup_of(recipe, recipe.nodes * gpus, device)
+    setup = setup_of(recipe, recipe.most_nodes * gpus, device)
     layout = layout_of(recipe, cluster, shape, setup)
     compiled, why = resolve_compile(recipe, place_of(shape, setup))
     return replace(setup, graphed=compiled == "graph"), layout, compiled, why
@@ -280,7 +284,7 @@ def _speed_facts(
         mean_chars=data.mean_chars,
         sequences=tasks.of(recipe).sequences_each,
         shared=tasks.of(recipe).shared(layout.max_length),
-        nodes=recipe.nodes,
+        nodes=recipe.most_nodes,
         gpus=gpus,
         gpu_model=cluster.gpu_model,
         cores=cores_of_rank(cores, gpus, None if elsewhere else machine.threads),

@@ -180,11 +180,16 @@ def _script(plan: Plan, templates: Templates, name: str) -> str:
     )
 
 
-def allocated_nodes(plan: Plan) -> int:
-    """Nodes that a scheduler is asked for: a job of several has the profile's spare ones, too, as far as its limit allows."""
+def allocated_nodes(plan: Plan) -> str:
+    """Nodes that a scheduler is asked for, as it takes them: a range as it stands in the recipe.
+
+    Otherwise a job of several has the profile's spare ones, too, as far as its limit allows.
+    """
+    if plan.least_nodes is not None:
+        return f"{plan.least_nodes}-{plan.nodes}"
     wanted = plan.nodes + (plan.cluster.spare_nodes if plan.nodes > 1 else 0)
     most = plan.cluster.limits.nodes
-    return wanted if most is None else max(plan.nodes, min(wanted, most))
+    return str(wanted if most is None else max(plan.nodes, min(wanted, most)))
 
 
 def _environment(templates: Templates) -> jinja2.Environment:

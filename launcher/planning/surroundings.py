@@ -57,7 +57,7 @@ def resolve_executor(recipe: Recipe, machine: Machine) -> str:
     """`auto` means the scheduler that is set up here; for a plan that is only shown, some scheduler where it is for a cluster."""
     if recipe.executor != AUTO:
         return recipe.executor
-    for_cluster = not machine.submits and (recipe.nodes > 1 or recipe.cluster is not None)
+    for_cluster = not machine.submits and (recipe.most_nodes > 1 or recipe.cluster is not None)
     return machine.scheduler or (SCHEDULERS[0] if for_cluster else LOCAL)
 
 
@@ -82,7 +82,7 @@ def resolve_place(recipe: Recipe, cluster: Cluster, machine: Machine, shape: Mod
     executor = resolve_executor(recipe, machine)
     device = resolve_device(recipe, cluster, machine, executor)
     gpus = resolve_gpus(recipe, cluster, machine, executor, device)
-    return place_of(shape, setup_of(recipe, recipe.nodes * gpus, device))
+    return place_of(shape, setup_of(recipe, recipe.most_nodes * gpus, device))
 
 
 def place_of(shape: ModelShape | None, setup: Setup) -> ComputedOn:

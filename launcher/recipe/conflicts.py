@@ -281,6 +281,12 @@ def _zero_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(
             ("zero.nvme_path", "zero.offload"), "is needed by zero.offload=nvme", "give a local directory"
         )
+    if zero.offload == "nvme" and recipe.least_nodes < recipe.most_nodes:
+        yield Conflict(
+            ("nodes", "zero.offload"),
+            "zero.offload=nvme saves a part of the state for each rank, so their number can't change",
+            f"use nodes={recipe.most_nodes}, or another zero.offload",
+        )
     if zero.nvme_path is not None and zero.offload != "nvme":
         yield Conflict(
             ("zero.nvme_path", "zero.offload"), "is used only by zero.offload=nvme", "leave it out"

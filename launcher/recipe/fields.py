@@ -21,6 +21,7 @@ from launcher.recipe.decides import Decides, Subject
 TIME_LIMIT = re.compile(r"\d+|\d+:\d{2}|\d+:\d{2}:\d{2}|\d+-\d+|\d+-\d+:\d{2}|\d+-\d+:\d{2}:\d{2}", re.ASCII)
 MOST = 10**9
 """No count of anything here is larger."""
+RANGE_OF_NODES = re.compile(r"([1-9][0-9]{0,8})\.\.([1-9][0-9]{0,8})")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -56,6 +57,15 @@ def _time_limit(value: str) -> str:
     return value
 
 
+def _range_of_nodes(value: str) -> str:
+    least, _, most = value.partition("..")
+    if not RANGE_OF_NODES.fullmatch(value) or not int(least) < int(most) <= MOST:
+        raise ValueError(
+            "must be a whole number of at least 1, or a range such as 2..4, the smaller number first"
+        )
+    return value
+
+
 def _as_slurm_has_it(value: str) -> str:
     """What `1h`, `90m` or `2d` is there."""
     found = re.fullmatch(r"([0-9]{1,4}) ?(m|min|h|d)", value)
@@ -83,6 +93,7 @@ LocalPath = Annotated[str, AfterValidator(_local_path)]
 """Relative ones are made absolute when a recipe is loaded."""
 TimeLimit = Annotated[str, AfterValidator(_time_limit)]
 Count = Annotated[int, Field(ge=1), AfterValidator(_not_absurd)]
+Nodes = Count | Annotated[str, AfterValidator(_range_of_nodes)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, lt=1)]

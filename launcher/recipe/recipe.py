@@ -20,7 +20,7 @@ from launcher.recipe.decides import Decides, Subject
 from launcher.recipe.distill import Distill
 from launcher.recipe.embedding import Embedding
 from launcher.recipe.eval import Eval
-from launcher.recipe.fields import Count, Line, LocalPath, Name, PathOrId, Section, TimeLimit, leaves
+from launcher.recipe.fields import Count, Line, LocalPath, Name, Nodes, PathOrId, Section, TimeLimit, leaves
 from launcher.recipe.lora import Lora
 from launcher.recipe.mlm import MaskedWords
 from launcher.recipe.model import Model
@@ -53,8 +53,8 @@ class Recipe(Section):
     """What the model learns to do."""
     description: Annotated[Line | None, Decides("nothing")] = None
     """One sentence for the list of recipes."""
-    nodes: Annotated[Count, Decides("execution")] = 1
-    """Machines."""
+    nodes: Annotated[Nodes, Decides("execution")] = 1
+    """Machines; 2..4 takes as many of these as there are when it starts, and goes on with those that are left."""
     gpus: Annotated[Count | None, Decides("execution")] = None
     """Ranks per node: one a GPU, or a process on CPU; null takes the cluster's or this machine's number."""
     device: Annotated[Literal["auto", "cuda", "cpu"], Decides("execution")] = "auto"
@@ -122,6 +122,16 @@ class Recipe(Section):
     def shared(self) -> bool:
         """Whether the group may read the best model."""
         return self.share == "group"
+
+    @property
+    def least_nodes(self) -> int:
+        """Fewest machines that it trains on."""
+        return self.nodes if isinstance(self.nodes, int) else int(self.nodes.partition("..")[0])
+
+    @property
+    def most_nodes(self) -> int:
+        """Machines that it is planned for, and the most that it trains on."""
+        return self.nodes if isinstance(self.nodes, int) else int(self.nodes.partition("..")[2])
 
     @property
     def scratch_length(self) -> int:

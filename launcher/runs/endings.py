@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from launcher.runs import out_of_memory, recovered_result, retries
+from launcher.runs import attempt_plan, recovered_result, retries
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
@@ -59,7 +59,7 @@ def write_result(run: RunDir, status: Outcome, error: Error | None) -> None:
     now = time.time()
     steps = [last_step(run.events, number) for number in reversed(attempts)]
     last = run.last_attempt()
-    plan = out_of_memory.plan_of(run, last) if last is not None else run.read_plan()
+    plan = attempt_plan.plan_of(run, last) if last is not None else run.read_plan()
     run.write_result(
         replace(
             recovered_result.of_run(run, plan),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from launcher.runs import out_of_memory
+from launcher.runs import attempt_plan
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.directory import RunDir, read_result
 from launcher.runs.failure_classes import HERE_TOO, ONCE_IT_TRAINS, answer_to
@@ -56,10 +56,10 @@ def after_failure(run: RunDir, attempt: AttemptDir, error: Error, *, has_schedul
     """What follows an attempt that failed with this error, as far as no scheduler has decided."""
     answer = answer_to(error.kind)
     if answer == "smaller":
-        can_be_smaller = out_of_memory.halve(out_of_memory.plan_tree_of(run, attempt), attempt.number)
+        can_be_smaller = attempt_plan.halve(attempt_plan.plan_tree_of(run, attempt), attempt.number)
         if can_be_smaller:
             return Decision("again")
-        return Decision("stay", why_not=out_of_memory.SMALLEST, remedy=out_of_memory.NOTHING_SMALLER)
+        return Decision("stay", why_not=attempt_plan.SMALLEST, remedy=attempt_plan.NOTHING_SMALLER)
     if answer == "never" or not run.read_plan().recipe.requeue:
         return Decision("stay")
     if not has_scheduler and error.kind not in HERE_TOO:

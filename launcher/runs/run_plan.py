@@ -195,6 +195,12 @@ class RunPlan(Extensible):
     cluster: PlannedCluster
     request: PlannedRequest | None = field(metadata={"name": "slurm"})
     """What its job asks of a scheduler; None where it has none."""
+    least_nodes: int | None = None
+
+    @property
+    def needed_nodes(self) -> int:
+        """The fewest nodes that it trains on."""
+        return self.least_nodes or self.nodes
 
     @property
     def passed_variables(self) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ def make_job(
     found = state.max_tokens
     if found is None:
         found = probe_tokens(plan, ranks, strategy, collate, task, dataset.train)
-    limit = _within_limit(found, attempt, plan, ranks)
+    limit = _within_limit(found, run, attempt, plan, ranks)
     state, plan = dataclasses.replace(state, max_tokens=limit), with_tokens(plan, limit)
     steps = StepCounts(*step_counts(recipe, len(dataset.train)))
     record = _record(run, plan, dataset, state.step, events) if ranks.is_main else NoRecord()
@@ -173,9 +173,12 @@ def _compile(plan: Plan, built: BuiltModel, events: Events) -> None:
     events.heartbeat.phase("compiling")
 
 
-def _within_limit(found: int | None, attempt: AttemptDir, plan: Plan, ranks: Ranks) -> int | None:
+def _within_limit(
+    found: int | None, run: RunDir, attempt: AttemptDir, plan: Plan, ranks: Ranks
+) -> int | None:
     """The most tokens of a micro-batch that this attempt may have, which it notes down."""
-    limit = within(found, plan, smaller=attempt.plan.exists())
+    smaller = plan.layout.micro_batch_size < run.read_plan().layout.micro_batch_size
+    limit = within(found, plan, smaller)
     if limit is not None and ranks.is_main:
         write_text(attempt.max_tokens, f"{limit}\n")
     return limit

@@ -69,8 +69,8 @@ def run_attempt(run: RunDir, attempt: AttemptDir, stop: StopFlag, heartbeat: Hea
     started = time.perf_counter()
     try:
         plan = read_plan(run, attempt)
-        if attempt.plan.exists():
-            events.notice(plan.notes[-1])
+        for note in plan.notes[len(run.read_plan().notes) :]:
+            events.notice(note)
         ranks = distributed.join(plan, heartbeat)
         become_writer(run, ranks)
         plan = pinned(run, plan, ranks)

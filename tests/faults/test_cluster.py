@@ -94,6 +94,37 @@ def test_a_node_loses_its_power(
 
 @pytest.mark.slow
 @pytest.mark.slurm
+@pytest.mark.fault(27, 31)
+def test_a_run_on_two_or_three_nodes_goes_on_with_those_that_are_left(
+    machines: NetnsCluster, tmp_path: Path, happened: Seen
+) -> None:
+    still = {"model": {"dropout": {"hidden": 0.0, "attention": 0.0, "classifier": 0.0}}, "zero": {"stage": 2}}
+    whole = FaultedJob(machines, tmp_path / "runs" / "whole", {"nodes": 3, **still})
+    whole.submit()
+    whole.wait_for_end()
+    job = FaultedJob(machines, tmp_path / "runs" / "r", {"nodes": "2..3", **still})
+    job.submit()
+    job.wait_for_step(30)
+    assert job.run.attempt(1).read().hosts == ("node1", "node2", "node3")
+    job.strike()
+    machines.kill_node(3)
+    try:
+        assert job.wait_for_end(hurry=True) == "COMPLETED", job.report()
+    finally:
+        machines.start_node(3)
+        wait_until(lambda: idle(machines), "all nodes to be idle", timeout_s=120)
+    last = job.run.last_attempt()
+    assert last is not None
+    assert last.read().hosts == ("node1", "node2")
+    assert len(job.losses()) == STEPS
+    off = max(abs(here - there) for here, there in zip(job.losses(), whole.losses(), strict=True))
+    assert off < 1e-4
+    text = f"nodes=2..3, ZeRO-2, one of three lost its power: the run went on on two; losses at most {off:.0e} off"
+    happened(text, **job.seen())
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
 @pytest.mark.fault(12)
 def test_a_whole_node_is_halted(
     machines: NetnsCluster, undisturbed: list[float], job: FaultedJob, happened: Seen

@@ -299,11 +299,17 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
         ),
         ("data.text=[a,,b]", "has an item that is empty or a list", "[a,b]"),
         ("data.text=[[a],b]", "has an item that is empty or a list", "[a,b]"),
-        ("nodes=0", "must be a whole number of at least 1", "Machines."),
-        ("nodes=1000000000000000000000000000000", "must be at most 1,000,000,000", "Machines."),
+        ("nodes=0", "must be a whole number of at least 1 or a range such as 2..4", "Machines; 2..4"),
+        (
+            "nodes=4..2",
+            "must be a whole number of at least 1, or a range such as 2..4, the smaller",
+            "Machines; 2..4",
+        ),
+        ("gpus=0", "must be a whole number of at least 1", "Ranks per node"),
+        ("nodes=1000000000000000000000000000000", "must be at most 1,000,000,000", "Machines; 2..4"),
         ("eval.every=2000000000", "must be at most 1,000,000,000", "Steps"),
         ("nodes=1.0", "must be a whole number of at least 1", "write 1"),
-        ("nodes=four", "must be a whole number of at least 1", "Machines."),
+        ("nodes=four", "must be a whole number of at least 1, or a range such as 2..4", "Machines; 2..4"),
         ("requeue=yes", "must be true or false", "yes and no are text"),
         ("zero.stage=4", "must be a whole number from 0 to 3 or null", "plain PyTorch"),
         (
@@ -610,7 +616,7 @@ def test_mistakes_in_the_profile_are_reported_with_those_of_the_recipe(recipe: P
     found = mistakes(recipe, f"cluster={recipe.parent / 'site.yaml'}", "nodes=0")
     assert [mistake.splitlines()[0] for mistake in found] == [
         "site.yaml:1: gpus_per_node=many: must be a whole number of at least 0 or null",
-        "override: nodes=0: must be a whole number of at least 1",
+        "override: nodes=0: must be a whole number of at least 1 or a range such as 2..4",
     ]
 
 

@@ -14,6 +14,7 @@ from launcher.planning.conflicts import plan_conflicts
 from launcher.planning.plan import Identity, Plan, make_plan, step_counts
 from launcher.planning.surroundings import DataSize, Machine
 from launcher.recipe.cluster import Cluster
+from launcher.recipe.conflicts import conflicts
 from launcher.recipe.recipe import Recipe
 from launcher.runs.time_limits import minutes
 
@@ -201,6 +202,14 @@ def test_a_warm_up_longer_than_the_training(length: dict[str, Any]) -> None:
     assert found(99_999) == ["the whole training has 600 steps"]
     assert found(600) == found(0.5) == []
     assert bool(found(99_999, examples=None)) == ("max_steps" in length)
+
+
+def test_a_range_of_nodes_is_refused_where_a_checkpoint_fits_its_ranks_alone() -> None:
+    sharded = {"stage": 3, "offload": "nvme", "nvme_path": "/nvme"}
+    found = [conflict.fields for conflict in conflicts(recipe(nodes="2..4", zero=sharded))]
+    assert found == [("nodes", "zero.offload")]
+    assert list(conflicts(recipe(nodes="2..4", zero={"stage": 3, "offload": "cpu"}))) == []
+    assert fields_of_conflicts(recipe(nodes="2..4"), cluster(limits={"nodes": 3}), LOGIN_NODE) == ["nodes"]
 
 
 def test_a_recipe_that_fits_has_no_conflicts() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.plans import plan_of
+from support.plans import plan_of, rendered
 
 from launcher.planning.render import allocated_nodes
 from launcher.planning.save_time import notice_s, save_notes, save_s
@@ -46,9 +46,17 @@ def test_a_small_model_fits_everywhere() -> None:
 
 
 def test_spare_nodes_stay_within_the_limit_of_the_site() -> None:
-    def allocated(**limits: int) -> int:
+    def allocated(**limits: int) -> str:
         return allocated_nodes(
             plan_of({"executor": "slurm", "nodes": 3}, {"spare_nodes": 2, "limits": limits})
         )
 
-    assert (allocated(), allocated(nodes=8), allocated(nodes=4), allocated(nodes=3)) == (5, 5, 4, 3)
+    assert (allocated(), allocated(nodes=8), allocated(nodes=4), allocated(nodes=3)) == ("5", "5", "4", "3")
+
+
+def test_a_range_of_nodes_is_asked_for_as_such_and_planned_for_the_most() -> None:
+    plan = plan_of({"executor": "slurm", "nodes": "2..4"}, {"spare_nodes": 2})
+    assert (plan.nodes, plan.least_nodes, plan.world_size, allocated_nodes(plan)) == (4, 2, 4, "2-4")
+    script = rendered(plan)["job.sbatch"]
+    assert "#SBATCH --nodes=2-4\n" in script
+    assert "#SBATCH --ntasks" not in script, "of a range Slurm takes the fewest where it is told the tasks"

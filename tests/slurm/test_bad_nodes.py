@@ -25,6 +25,7 @@ from launcher.errors import UserError
 from launcher.executors import executor_for
 from launcher.health.preflight import read_findings
 from launcher.runs.directory import RunDir
+from launcher.runs.events import Notice, read_events
 from launcher.runs.exclusions import Exclusion, exclude, exclusions
 from launcher.runs.records import read_json
 
@@ -146,7 +147,7 @@ def gpu_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlatC
         yield cluster
 
 
-def on_gpus(tmp_path: Path, training: str, nodes: int = 2, **profile: Any) -> RunDir:
+def on_gpus(tmp_path: Path, training: str, nodes: int | str = 2, **profile: Any) -> RunDir:
     """A run on nodes with two GPUs each, whose job executes shell lines in place of torchrun."""
     (tmp_path / "bin").mkdir()
     stand_in(tmp_path / "bin" / "nvidia-smi", SMI)
@@ -193,6 +194,32 @@ def test_spare_nodes_let_the_job_go_on_at_once(tmp_path: Path) -> None:
     assert "--nnodes=2" in call
     assert "--local-addr=127.0.1.3" in call
     assert not (run.logs / "2").exists()
+
+
+@pytest.mark.fault(14, 27)
+def test_a_run_on_two_or_three_nodes_starts_with_those_that_there_are(
+    gpu_nodes: FlatCluster, tmp_path: Path
+) -> None:
+    """node3 is drained, and node2 lacks a GPU: the first job gets two nodes, of which one can't train, the second two others."""
+    gpu_nodes.run(["scontrol", "update", "nodename=node3", "state=drain", "reason=test"])
+    run = on_gpus(tmp_path, f'echo "$@" >>$run_dir/logs/$SLURM_NODEID; {FINISH}', nodes="2..3")
+    slurm = executor_for("slurm")
+    job = slurm.start(run)
+    wait_until(lambda: slurm.state(run).reason == "BeginTime", "the job to be put back")
+    assert (read_json(run.result) or {})["error"]["message"].endswith(
+        "(1 of the 2 nodes that it needs can train)"
+    )
+    gpu_nodes.run(["scontrol", "update", "nodename=node3", "state=resume"])
+    hurry(gpu_nodes, job)
+    wait_until(lambda: not slurm.state(run).active, "the job to end")
+    assert run.attempt(2).read().hosts == ("node1", "node3")
+    assert "--nnodes=2" in (run.logs / "1").read_text()
+    plan = read_json(run.attempt(2).plan)
+    assert plan is not None
+    assert (plan["nodes"], plan["world_size"], run.read_plan().world_size) == (2, 4, 6)
+    assert plan["layout"] | {"examples_per_rank": 4, "gradient_accumulation_steps": 2} == plan["layout"]
+    notices = [event.text for event in read_events(run.events, Notice) if event.attempt == 2]
+    assert [text.partition(":")[0] for text in notices] == ["trains on 2 of 3 nodes"]
 
 
 @pytest.mark.fault(14)

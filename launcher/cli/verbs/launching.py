@@ -198,14 +198,12 @@ def _replan(run: RunDir, words: tuple[str, ...], before: int) -> None:
     """Make the run's files those of another number of ranks, or another time."""
     from launcher.cli.output import say
     from launcher.planning.other_world import refuse_active, replan
+    from launcher.runs.attempt_plan import OTHER_RANKS
 
     refuse_active(run)
     now = replan(run, words, os.environ, Path.cwd()).world_size
     if now != before:
-        say(
-            f"from {before} to {now} ranks: the batches and their order stay; sums are rounded in another order, and dropout, "
-            "where there is any, draws other masks"
-        )
+        say(f"from {before} to {now} ranks: {OTHER_RANKS}")
 
 
 def _check_changes(run: RunDir, *, accept: bool) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, EXIT_UNRECORDED
 from launcher.figures import quantity
-from launcher.runs import address_limit, crash_reports
+from launcher.runs import address_limit, attempt_plan, crash_reports
 from launcher.runs.attempt_directory import AttemptDir
 from launcher.runs.attempts import Attempt, FailedRank, Gone, Hang
 from launcher.runs.crash_reports import crash_in
@@ -84,7 +84,7 @@ def _ending(run: RunDir, attempt: AttemptDir, record: Attempt, code: int) -> Han
     if hang is not None:
         return hang
     log = _log_of(run, record)
-    death = _first_death(attempt, log, record, code, ranks=run.read_plan().world_size)
+    death = _first_death(attempt, log, record, code, ranks=attempt_plan.plan_of(run, attempt).world_size)
     return _Ending(death, log, refusal_of(run) if death.signal is None else None)
 
 

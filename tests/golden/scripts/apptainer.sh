@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 13a91ac98ba02a80.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan a30374499cffcde3.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 1 rank on cpu, plain PyTorch, plan ef5733df9574165f.
+# example: 1 node with 1 rank on cpu, plain PyTorch, plan 8e4530a0135276ab.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/bin/bash
-# example: 1 node with 2 ranks on cpu, plain PyTorch, plan 650fbb234446b94e.
+# example: 1 node with 2 ranks on cpu, plain PyTorch, plan e318676688828336.
 # Rendered by launch 0.1.0. To start it again: launch resume example
 
 set -euo pipefail

@@ -60,7 +60,7 @@ def test_after_an_attempt_without_memory_half_of_what_it_had_found_is_the_most(
     tmp_path: Path, tiny_data: Path
 ) -> None:
     from launcher.planning.plan import Plan
-    from launcher.runs import out_of_memory as smaller
+    from launcher.runs import attempt_plan as smaller
     from launcher.runs.files import write_json
 
     run = make_run(tmp_path / "run", recipe(tiny_data, batch={"tokens": "auto"}))

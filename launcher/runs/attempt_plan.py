@@ -1,4 +1,4 @@
-"""What comes after an attempt that ran out of memory: the same plan with micro-batches of half the size.
+"""The plan of one attempt where it isn't the run's: smaller micro-batches after one that ran out of memory, or fewer nodes.
 
 batch.global stays, and with it the mathematics. The node does this before training starts, from plan.json as it stands.
 """
@@ -18,6 +18,10 @@ from launcher.runs.results import Result
 from launcher.runs.run_plan import RunPlan, read_plan_tree
 
 SMALLEST = "micro-batches are of one example already: none are smaller"
+OTHER_RANKS = (
+    "the batches and their order stay; sums are rounded in another order, and dropout draws other masks"
+)
+"""What another number of ranks changes."""
 NOTHING_SMALLER = (
     "lower data.max_length, set model.gradient_checkpointing=true or zero.stage=3, or take a smaller model, "
     "or ask for more memory"
@@ -43,15 +47,40 @@ def plan_tree_of(run: RunDir, attempt: AttemptDir) -> dict[str, Any]:
 
 
 def plan_after(run: RunDir, previous: AttemptDir) -> dict[str, Any] | None:
-    """The plan of the attempt after `previous`, None where it is the run's own."""
-    before = plan_tree_of(run, previous)
-    if ran_out(read_result(previous.result)) and before["world_size"] == run.read_plan().world_size:
-        halved = halve(before, previous.number)
-        if halved is not None:
-            return halved
+    """The plan of the attempt after `previous` on all its nodes, None where it is the run's own."""
+    plan, before = run.read_plan(), plan_of(run, previous)
+    if before.gpus != plan.gpus or not plan.needed_nodes <= before.nodes <= plan.nodes:
+        return None  # it was resumed with others
     own = read_json(previous.plan)
-    is_for_these_ranks = own is not None and own.get("world_size") == run.read_plan().world_size
-    return own if is_for_these_ranks else None
+    if ran_out(read_result(previous.result)):
+        own = halve(plan_tree_of(run, previous), previous.number) or own
+    if own is None or own["layout"]["micro_batch_size"] == plan.layout.micro_batch_size:
+        return None
+    return own if own["nodes"] == plan.nodes else on_nodes(own, plan.nodes)
+
+
+def on_nodes(tree: Mapping[str, Any], nodes: int) -> dict[str, Any]:
+    """The plan on another number of nodes: micro-batches of the same size, more of them where there are fewer ranks.
+
+    What it had predicted of a step, and of the memory where that is sharded, no longer holds.
+    """
+    plan = read_plan_tree(tree, "plan.json")
+    world_size = nodes * plan.gpus
+    per_rank = math.ceil(plan.layout.global_batch_size / world_size)
+    micro = min(plan.layout.micro_batch_size, per_rank)
+    spread = {
+        "examples_per_rank": per_rank,
+        "micro_batch_size": micro,
+        "gradient_accumulation_steps": math.ceil(per_rank / micro),
+    }
+    return {
+        **tree,
+        "nodes": nodes,
+        "world_size": world_size,
+        "layout": tree["layout"] | spread,
+        "memory": tree["memory"] | ({"optimizer": None, "total": None} if plan.zero_stage else {}),
+        "throughput": {"step_s": None},
+    }
 
 
 def halve(tree: Mapping[str, Any], attempt: int) -> dict[str, Any] | None:
