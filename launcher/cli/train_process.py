@@ -15,7 +15,7 @@ from typing import IO, TypeVar
 
 from launcher.cli.output import say
 from launcher.cli.progress import make_bar
-from launcher.errors import EXIT_USAGE, LauncherError, Problem, RunFailed, UserError
+from launcher.errors import EXIT_USAGE, LauncherError, RunFailed, UserError
 from launcher.executors.shared.environment import single_process
 from launcher.parent_death import PARENT
 from launcher.runs import address_limit
@@ -98,7 +98,7 @@ def _read_events(
 
 
 def _error(event: VerbFailed) -> UserError | RunFailed:
-    problems = [Problem(**vars(problem)) for problem in event.problems]
+    problems = event.problems
     if event.exit_code == EXIT_USAGE:
         return UserError(problems)
     remedy = problems[0].remedy if len(problems) == 1 else None

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from launcher.errors import DamagedFile
+from launcher.errors import DamagedFile, Problem
 from launcher.runs.files import open_to_append
 from launcher.runs.records import Extensible, make, parse_object, read_json_lines, read_tail
 from launcher.runs.results import Metrics
@@ -167,22 +167,11 @@ class Ended(Said):
 
 
 @dataclass(frozen=True)
-class ReportedProblem:
-    """A mistake that a verb found; see `errors.Problem`."""
-
-    message: str
-    where: str | None = None
-    field: str | None = None
-    value: Any = None
-    remedy: str | None = None
-
-
-@dataclass(frozen=True)
 class VerbFailed(Said):
     """A verb has ended in error."""
 
     exit_code: int = 1
-    problems: tuple[ReportedProblem, ...] = ()
+    problems: tuple[Problem, ...] = ()
     kind: str = field(default="failed", metadata={"name": "class"})
 
 

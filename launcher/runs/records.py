@@ -242,7 +242,7 @@ def _fields(kind: Any) -> Mapping[str, _Field]:
 def _check(hint: Any) -> Check:
     """The check of a type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
+    if hint in (Any, object):
         return lambda value, _name, _where: value
     if origin in (types.UnionType, typing.Union):
         return _check_of_union(arguments)

@@ -72,27 +72,26 @@ def run_verb(arguments: list[str]) -> int:
     try:
         result = run(options, events)
     except UserError as error:
-        events.emit(
-            "error", exit_code=error.exit_code, problems=[vars(problem) for problem in error.problems]
-        )
-        return error.exit_code
+        return _fail(events, error.exit_code, error.problems)
     except RunFailed as error:
-        problem = vars(Problem(error.message, remedy=error.remedy))
-        events.emit("error", exit_code=error.exit_code, problems=[problem], **{"class": error.error_class})
-        return error.exit_code
+        problem = Problem(error.message, remedy=error.remedy)
+        return _fail(events, error.exit_code, [problem], error.error_class)
     except LauncherError as error:
-        events.emit("error", exit_code=error.exit_code, problems=[vars(Problem(str(error)))])
-        return error.exit_code
+        return _fail(events, error.exit_code, [Problem(str(error))])
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OSError as error:
         if error.strerror is None:  # no refusal of the system's: libraries call their own errors so
             raise
         where = None if error.filename is None else str(error.filename)
-        events.emit("error", exit_code=EXIT_USAGE, problems=[vars(Problem(error.strerror, where))])
-        return EXIT_USAGE
+        return _fail(events, EXIT_USAGE, [Problem(error.strerror, where)])
     events.emit("result", **tree_of(result))
     return EXIT_OK
+
+
+def _fail(events: Events, exit_code: int, problems: Iterable[Problem], kind: str = "failed") -> int:
+    events.emit("error", exit_code=exit_code, problems=list(map(vars, problems)), **{"class": kind})
+    return exit_code
 
 
 def _parser() -> ArgumentParser:
