@@ -10,12 +10,10 @@ from typing import Any
 
 from launcher.errors import UserError
 from launcher.report.figures_svg import confusion_svg, reliability_svg
-from launcher.runs.examination import ClassFigures, Confusion, Examination, Interval
+from launcher.runs.examination import FILE, ClassFigures, Confusion, Examination, Interval
 from launcher.runs.files import write_text
 from launcher.runs.records import make, read_json
 from launcher.runs.results import Metrics
-
-RECORD = "examination.json"
 
 
 def prepare(directory: Path) -> Path:
@@ -34,12 +32,12 @@ def prepare(directory: Path) -> Path:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.name == RECORD or (path / RECORD).is_file() or path.suffix in (".csv", ".svg")
+    return path.name == FILE or (path / FILE).is_file() or path.suffix in (".csv", ".svg")
 
 
 def write_tables(directory: Path) -> Iterator[Path]:
     """Write tables and pictures of each evaluation in a directory, and name every file that is there then."""
-    for record in sorted([*directory.glob(RECORD), *directory.glob(f"*/{RECORD}")]):
+    for record in sorted([*directory.glob(FILE), *directory.glob(f"*/{FILE}")]):
         found = make(Examination, read_json(record) or {}, str(record))
         for name, text in _files(found):
             write_text(record.with_name(name), text, 0o644)

@@ -19,8 +19,8 @@ from urllib.request import getproxies, proxy_bypass
 from launcher import paths
 from launcher.cli import wandb_account
 from launcher.figures import human_bytes
+from launcher.runs.provenance import DISTRIBUTION
 
-DISTRIBUTION = "launch-encoders"
 OLDEST_PYTHON = (3, 11)
 LITTLE_DISK = 10 * 2**30
 STALE_LOCK_S = 900

@@ -24,6 +24,7 @@ from launcher.report.difference import plan_entries, version_entries
 from launcher.runs.directory import RunDir
 from launcher.runs.planned_recipe import planned_recipe
 from launcher.runs.provenance import (
+    PACKAGE,
     Environment,
     code_digest,
     installed_packages,
@@ -33,7 +34,6 @@ from launcher.runs.provenance import (
 )
 from launcher.runs.records import make, parse_object
 
-PACKAGE = Path(__file__).resolve().parents[1]
 MAY_BE_GIVEN = (
     *(
         "run_id",

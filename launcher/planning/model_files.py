@@ -14,6 +14,7 @@ from launcher import paths
 from launcher.data_source import name_and_config
 from launcher.planning.model_config import cached_model, data_cache, hub_cache
 
+COPY_AGAIN = "copy or download the model again, as a whole"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Names of whole weights; of those in several files there is an index."""
 TOKENIZERS = (
@@ -147,7 +148,7 @@ def _directory_faults(directory: Path, *, weights: bool) -> Iterator[Fault]:
         return
     for name in ("config.json", "tokenizer.json"):
         if paths.is_file(directory / name) and not _is_object(directory / name):
-            yield Fault(f"has a damaged {name}", "copy or download the model again, as a whole")
+            yield Fault(f"has a damaged {name}", COPY_AGAIN)
     if weights and (fault := _weights_fault(directory)) is not None:
         yield fault
     if not any(paths.is_file(directory / name) for name in TOKENIZERS):
@@ -203,16 +204,14 @@ def _weights_fault(directory: Path) -> Fault | None:
 def _file_fault(path: Path) -> Fault | None:
     """Whether a file of weights is missing, empty, or no more than Git's note of where it is."""
     if not paths.is_file(path):
-        return Fault(
-            f"lacks {path.name}, which its index names", "copy or download the model again, as a whole"
-        )
+        return Fault(f"lacks {path.name}, which its index names", COPY_AGAIN)
     if path.stat().st_size == 0:
-        return Fault(f"has an empty {path.name}", "copy or download the model again, as a whole")
+        return Fault(f"has an empty {path.name}", COPY_AGAIN)
     with path.open("rb") as file:
         if file.read(len(LFS_POINTER)) == LFS_POINTER:
             return Fault(f"has a pointer of Git LFS in place of {path.name}", "run git lfs pull there")
     if not _is_whole(path):
-        return Fault(f"has a damaged {path.name}", "copy or download the model again, as a whole")
+        return Fault(f"has a damaged {path.name}", COPY_AGAIN)
     return None
 
 

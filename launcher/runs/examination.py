@@ -12,6 +12,8 @@ from launcher.figures import human_number
 from launcher.runs.records import Extensible
 from launcher.runs.results import Metrics
 
+FILE = "examination.json"
+"""What `launch eval --output` calls it."""
 MOST_CLASSES = 100
 """Classes of a confusion matrix that is kept with a run."""
 MOST_MISTAKES = 50

@@ -31,7 +31,7 @@ from launcher.runs.directory import RunDir
 from launcher.runs.line_digests import Digests, read_digests
 from launcher.runs.records import Extensible, read_json, read_record
 
-OURS = "launch-encoders"
+DISTRIBUTION = "launch-encoders"
 PACKAGE = Path(__file__).resolve().parents[1]
 CODE = (".py", ".txt", ".j2", ".html", ".css", ".js")
 _DIST_INFO = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._]*)-(?P<version>[^-]+)\.dist-info")
@@ -148,7 +148,7 @@ def installed_packages(paths: Sequence[str] | None = None) -> dict[str, str]:
         for name in _entries(directory):
             if (match := _DIST_INFO.fullmatch(name)) is not None:
                 found.setdefault(re.sub(r"[-_.]+", "-", match["name"]).lower(), match["version"])
-    found.pop(OURS, None)
+    found.pop(DISTRIBUTION, None)
     return dict(sorted(found.items()))
 
 
@@ -182,7 +182,7 @@ def _code_files(package: Path) -> Iterator[Path]:
     return (path for path in sorted(found) if path.is_file())
 
 
-def environment_here(package: Path, threads: int, gpus: Sequence[str]) -> Environment:
+def environment_here(threads: int, gpus: Sequence[str]) -> Environment:
     """That of this process; the numbers of threads and the names of GPUs are what torch says."""
     return Environment(
         python=platform.python_version(),
@@ -190,7 +190,7 @@ def environment_here(package: Path, threads: int, gpus: Sequence[str]) -> Enviro
         machine=cpu_name(),
         gpus=tuple(gpus),
         threads=threads,
-        code=code_digest(package),
+        code=code_digest(PACKAGE),
         packages=installed_packages(),
     )
 

@@ -13,7 +13,7 @@ from launcher.commands import ask
 from launcher.errors import UserError
 from launcher.executors.shared.site import Node
 from launcher.executors.shared.slurm_commands import environment_apart, message_of, of_cluster
-from launcher.executors.shared.slurm_records import ASK_S
+from launcher.executors.shared.slurm_records import ASK_S, NAME
 
 SOON_S = 20
 """Seconds within which a job on idle nodes must have started: somebody else may be quicker."""
@@ -22,7 +22,6 @@ LASTS_S = 120.0
 IDLE = ("idle",)
 SHARED = ("mixed",)
 BUSY = ("allocated", "mixed", "completing", "planned", "reserved", "allocated+", "blocked")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def read_nodes(partition: str | None, wanted: str | None, *, may_share: bool) -> list[Node]:
@@ -37,7 +36,7 @@ def read_nodes(partition: str | None, wanted: str | None, *, may_share: bool) ->
     if output is None:
         raise UserError("Slurm does not answer", remedy="log in to the cluster, or try: make cluster")
     rows = [line.split("|", 3) for line in output.splitlines()]
-    mine = [row for row in rows if len(row) == 4 and (of or row[0].endswith("*")) and _NAME.fullmatch(row[1])]
+    mine = [row for row in rows if len(row) == 4 and (of or row[0].endswith("*")) and NAME.fullmatch(row[1])]
     nodes = {row[1]: _node(row[1], row[2], row[3], may_share=may_share) for row in mine}
     if not nodes:
         where = f"nodes {wanted}" if wanted else f"nodes of the partition {partition or '(default)'}"

@@ -30,7 +30,6 @@ from launcher.runs.provenance import (
 )
 from launcher.runs.records import tree_of
 
-PACKAGE = Path(__file__).resolve().parents[2]
 LINES_BYTES, ROWS_BYTES = 512 << 20, 32 << 20
 """Most bytes of a file whose lines are digested, and of one whose rows a parser has to find."""
 WITHOUT_LINES = ("parquet", "json", "squad")
@@ -38,7 +37,7 @@ WITHOUT_LINES = ("parquet", "json", "squad")
 
 def record_environment(run: RunDir, attempt: AttemptDir) -> None:
     """Write that of the run, or of this attempt where it is another."""
-    here = environment_here(PACKAGE, torch.get_num_threads(), gpu_names())
+    here = environment_here(torch.get_num_threads(), gpu_names())
     first = read_environment(run)
     if first is None:
         run.provenance.mkdir(mode=0o700, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from launcher.recipe.embedding import Embedding
+from launcher.tasks.shared.sentence_transformers import OF_THE_ENCODER, SETTINGS
 
 MODULES = "sentence_transformers.models."
 
@@ -19,8 +20,8 @@ def further_files(settings: Embedding, config: Any, longest: int) -> dict[str, A
             {"idx": number, "name": str(number), "path": path, "type": MODULES + kind}
             for number, (path, kind) in enumerate(modules)
         ],
-        "sentence_bert_config.json": {"max_seq_length": longest, "do_lower_case": False},
-        "config_sentence_transformers.json": {
+        OF_THE_ENCODER: {"max_seq_length": longest, "do_lower_case": False},
+        SETTINGS: {
             "prompts": prompts,
             "default_prompt_name": None,
             "similarity_fn_name": "cosine",

@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.reading.cleaning import cleaner
 from launcher.reading.unseen_files import given_rows
-from launcher.runs.examination import Bootstrap, Examination
+from launcher.runs.examination import FILE, Bootstrap, Examination
 from launcher.runs.files import write_json
 from launcher.runs.records import tree_of
 from launcher.runs.results import Metrics
@@ -25,7 +25,6 @@ from launcher.train.use.inference import Predictor
 from launcher.train.use.predictions import in_parts, joined
 from launcher.train.use.written_rows import write_rows
 
-EXAMINATION = "examination.json"
 PREDICTIONS = "predictions.csv"
 
 
@@ -53,7 +52,7 @@ def write_evaluations(
         examination = replace(examination, bootstrap=drawn)
         place = directory if list(splits) == list(files) and len(splits) == 1 else directory / Path(name).name
         place.mkdir(parents=True, exist_ok=True)
-        write_json(place / EXAMINATION, tree_of(examination), 0o644)
+        write_json(place / FILE, tree_of(examination), 0o644)
         if name not in files:
             keep(kept_in, examination)
         rows = _rows(predictor, name, files)
