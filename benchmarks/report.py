@@ -16,8 +16,9 @@ from typing import Any
 from launcher.families import shape_from_config
 from launcher.loading.resolve import read_recipe_file
 from launcher.planning.estimate import Setup
+from launcher.planning.hardware import known_device
 from launcher.planning.model_config import find_config
-from launcher.planning.step_time import known_device, step_flops
+from launcher.planning.step_time import step_flops
 
 OURS = "ours"
 Row = dict[str, Any]

@@ -28,15 +28,8 @@ import torch.distributed as dist
 from launcher.families import shape_from_config
 from launcher.families.shared.base import ModelShape
 from launcher.planning.estimate import Setup, estimate_traffic
-from launcher.planning.step_time import (
-    DeviceSpeed,
-    Link,
-    Prediction,
-    Work,
-    fit_device,
-    fit_link,
-    step_flops,
-)
+from launcher.planning.hardware import DeviceSpeed, Link, fit_device, fit_link
+from launcher.planning.step_time import Prediction, Work, step_flops
 
 VOCABULARY = 2048
 LENGTH = 32

@@ -14,7 +14,7 @@ from launcher.executors.shared.site import NodeFacts, Partition, Site, probe_scr
 from launcher.loading.resolve import load_cluster
 from launcher.loading.schema import fit, schema_of
 from launcher.loading.yaml_source import scalar
-from launcher.planning.step_time import DEVICES, known_device
+from launcher.planning.hardware import DEVICES, known_device
 from launcher.recipe.cluster import Cluster
 from launcher.tasks.shared.sample import Said
 

@@ -8,8 +8,8 @@ from launcher.executors import LOCAL, SCHEDULERS, executor_for
 from launcher.families.shared.base import ModelShape
 from launcher.figures import human_seconds
 from launcher.planning.estimate import Setup
+from launcher.planning.hardware import CPU, DEVICES, known_device
 from launcher.planning.save_time import save_notes
-from launcher.planning.step_time import CPU, DEVICES, known_device
 from launcher.planning.surroundings import DataSize, Machine
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.data import Data

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from launcher.engine.speeds import Point, Rates
 from launcher.families.shared.base import ModelShape
 from launcher.planning.estimate import Setup
-from launcher.planning.step_time import CPU, DEVICES, DeviceSpeed, Link, Luck, device_key, fit_device
+from launcher.planning.hardware import CPU, DEVICES, DeviceSpeed, Link, Luck, device_key, fit_device
 
 SPREAD = 1.25
 """Least ratio of the work of two points that a line is drawn through: nearer ones say more of noise than of work."""

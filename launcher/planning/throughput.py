@@ -17,7 +17,7 @@ from launcher.engine.speeds import NOTHING, Known, Point, Rates
 from launcher.families.shared.base import ModelShape
 from launcher.figures import quantity
 from launcher.planning.estimate import Setup
-from launcher.planning.step_time import (
+from launcher.planning.hardware import (
     BEST,
     FASTEST_HOST,
     PLAIN_CPU,
@@ -27,11 +27,9 @@ from launcher.planning.step_time import (
     DeviceSpeed,
     Link,
     Luck,
-    Planned,
-    Prediction,
-    Work,
     known_device,
 )
+from launcher.planning.step_time import MOST_NODES, Planned, Prediction, Work
 from launcher.planning.taught import (
     RANGES,
     floor_speed,
@@ -58,7 +56,6 @@ OVERLAP = {"cuda": 0.8, "cpu": 0.0}
 """Assumed share of the backward pass behind which sums over ranks hide; on CPUs they take the same cores."""
 IMITATED_BF16 = 3
 """How much slower than fp32 a CPU is in bf16 that it only imitates, at least."""
-MOST_NODES = 1024
 MORE_EXAMPLES = 4
 """How many times batch.global the advice looks at."""
 
@@ -152,7 +149,7 @@ def predict(
         tokens_per_example=length,
         device=f"{facts.cores} CPU cores" if name == "CPU" else name,
         by_nodes=tuple((nodes, prediction.step(nodes).examples_per_s) for nodes in _node_counts(facts.nodes)),
-        stops_paying=prediction.stops_paying(MOST_NODES),
+        stops_paying=prediction.stops_paying(),
         advice=tuple(_advice(prediction, facts, Variant(1, facts.examples, tuning), plan_of, length)),
     )
 
@@ -326,7 +323,7 @@ def _advice(
     prediction: Prediction, facts: Facts, now: Variant, plan_of: PlanOf, length: float
 ) -> Iterator[str]:
     """Other recipes for which more nodes pay, each with the number of nodes up to which they do."""
-    most = prediction.stops_paying(MOST_NODES)
+    most = prediction.stops_paying()
     if most is None:
         return
     examples = MORE_EXAMPLES * facts.examples
@@ -335,6 +332,6 @@ def _advice(
     if now.tuning == "full" and facts.pretrained:
         others["tuning=lora, which sends only adapters"] = replace(now, tuning="lora")
     for change, variant in others.items():
-        limit = _prediction(prediction.shape, facts, variant, plan_of, length).stops_paying(MOST_NODES)
+        limit = _prediction(prediction.shape, facts, variant, plan_of, length).stops_paying()
         if limit is None or limit > most:
             yield f"{change}: pays up to {MOST_NODES if limit is None else limit - 1} nodes"

@@ -13,7 +13,8 @@ from launcher.engine.machine import cpu_name
 from launcher.engine.speeds import Known, Point, Rates, Steps, keep_rates, read_known, teach
 from launcher.families import known_shape
 from launcher.planning.estimate import Setup
-from launcher.planning.step_time import DEVICES, Planned
+from launcher.planning.hardware import DEVICES
+from launcher.planning.step_time import Planned
 from launcher.planning.taught import label, seen_seconds
 from launcher.planning.throughput import Facts, Throughput, planned_point, predict, training_kind
 

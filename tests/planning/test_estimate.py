@@ -17,18 +17,8 @@ from launcher.planning.estimate import (
     total_parameters,
     trainable_parameters,
 )
-from launcher.planning.step_time import (
-    DEVICES,
-    Device,
-    DeviceSpeed,
-    Link,
-    Prediction,
-    Work,
-    fit_device,
-    fit_link,
-    known_device,
-    step_flops,
-)
+from launcher.planning.hardware import DEVICES, Device, DeviceSpeed, Link, fit_device, fit_link, known_device
+from launcher.planning.step_time import Prediction, Work, step_flops
 
 BERT = known_shape("bert-base-uncased")
 ROBERTA_LARGE = known_shape("roberta-large")
@@ -328,7 +318,7 @@ def test_one_node_exchanges_over_its_own_links():
 
 def test_nodes_always_pay_where_communication_is_free():
     free = Link(0.0, float("inf"))
-    assert prediction(link=free).stops_paying(limit=64) is None
+    assert prediction(link=free).stops_paying() is None
 
 
 def test_more_ranks_than_examples_do_not_help():

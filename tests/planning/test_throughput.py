@@ -9,7 +9,8 @@ import pytest
 
 from launcher.families import known_shape
 from launcher.planning.estimate import Setup, trainable_parameters
-from launcher.planning.step_time import DEVICES, Planned, step_flops
+from launcher.planning.hardware import DEVICES
+from launcher.planning.step_time import Planned, step_flops
 from launcher.planning.throughput import Facts, Throughput, Variant, predict
 
 BASE = known_shape("FacebookAI/roberta-base")
