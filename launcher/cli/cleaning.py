@@ -89,9 +89,9 @@ def leftovers(
     old = [run for run in runs if before_s is None or changed_at(run) < before_s]
     found = []
     for line in lines_of(old):
-        if line.look is None:
+        if line.view is None:
             say(f"note: {line.run.run_id} is left alone: {line.doubt}")
-        elif line.look.job.active:
+        elif line.view.job.active:
             if not states:
                 say(f"note: {line.run.run_id} is left alone: it is {line.status}")
         elif not states or line.status in states:

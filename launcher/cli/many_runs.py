@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from launcher.cli.output import fitted, say, show, show_json, table
-from launcher.cli.run_state import Look, looks, metric_text, remark
+from launcher.cli.run_state import RunView, run_views
+from launcher.cli.state_text import metric_text, remark
 from launcher.cli.waiting import left_of
 from launcher.errors import LauncherError, RunFailed, UntrustedFile, UserError
 from launcher.executors import Executor, executor_for
@@ -35,7 +36,7 @@ class Line:
     run: RunDir
     created_at: float
     status: str
-    look: Look | None
+    view: RunView | None
     """None of a run that can't be read."""
     doubt: str = ""
     """Why it can't be."""
@@ -46,7 +47,7 @@ class Line:
     def cells(self) -> list[str]:
         """As a row of the table; see HEADERS."""
         created = moment(self.created_at) if self.created_at else ""
-        if self.look is None:
+        if self.view is None:
             return [
                 self.run.run_id,
                 self.status,
@@ -55,20 +56,20 @@ class Line:
                 self.doubt.removeprefix(f"{self.run.path}/").removeprefix(f"{self.run.path}: "),
                 created,
             ]
-        step, eta_s = self.look.step, self.look.eta_s
-        progress = "" if step is None else f"{step}/{self.look.total or '?'}"
+        step, eta_s = self.view.step, self.view.eta_s
+        progress = "" if step is None else f"{step}/{self.view.total or '?'}"
         left = "" if eta_s is None else human_seconds(eta_s)
-        return [self.run.run_id, self.status, progress, left, remark(self.look), created]
+        return [self.run.run_id, self.status, progress, left, remark(self.view), created]
 
     @property
     def tree(self) -> dict[str, Any]:
         """As JSON."""
-        if self.look is not None:
+        if self.view is not None:
             try:
-                state = self.look.state().tree()
+                state = self.view.state().tree()
             except LauncherError as error:  # of its plan, which the table does without
-                return replace(self, look=None, status="damaged", doubt=str(error).splitlines()[0]).tree
-            known = {**state, "status": self.status, "metric": metric_text(self.look)}
+                return replace(self, view=None, status="damaged", doubt=str(error).splitlines()[0]).tree
+            known = {**state, "status": self.status, "metric": metric_text(self.view)}
             return known | ({"stopped_early": self.decision} if self.decision else {})
         nothing = {"step": None, "total": None, "eta_s": None, "metric": ""}
         known = {"run_id": self.run.run_id, "run_dir": str(self.run.path), "status": self.status}
@@ -77,19 +78,19 @@ class Line:
 
 def lines_of(runs: Iterable[RunDir]) -> list[Line]:
     """A line for each run: one that can't be read hides no other, and its line says which file is to blame."""
-    return [_line(RunDir(path), look) for path, look in looks(runs).items()]
+    return [_line(RunDir(path), view) for path, view in run_views(runs).items()]
 
 
-def _line(run: RunDir, look: Look | LauncherError) -> Line:
-    if isinstance(look, Look):
+def _line(run: RunDir, view: RunView | LauncherError) -> Line:
+    if isinstance(view, RunView):
         try:
-            return Line(run, look.created_at, look.job.status, look)
+            return Line(run, view.created_at, view.job.status, view)
         except LauncherError as error:
-            look = error
+            view = error
     if not run.path.exists():
         return Line(run, 0.0, "missing", None, "its directory is gone")
-    status = "untrusted" if isinstance(look, UntrustedFile) else "damaged"
-    return Line(run, run.path.stat().st_mtime, status, None, str(look).splitlines()[0])
+    status = "untrusted" if isinstance(view, UntrustedFile) else "damaged"
+    return Line(run, run.path.stat().st_mtime, status, None, str(view).splitlines()[0])
 
 
 def show_list(lines: Sequence[Line], *, as_json: bool) -> None:

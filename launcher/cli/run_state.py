@@ -11,13 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher import tasks
-from launcher.cli.summary import cause, changed, metrics_text, owed_to_the_recipe, row, shown
+from launcher.cli.summary import changed, owed_to_the_recipe
 from launcher.errors import DamagedFile, LauncherError, UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.shared.outcome import ending_of, is_newer, readable_result, without_result
-from launcher.figures import human_number, human_seconds, moment
-from launcher.health.stalls import SHOWN_FROM, seen_from_outside
+from launcher.health.stalls import seen_from_outside
 from launcher.runs.attempts import Attempt, Hang
 from launcher.runs.directory import RunDir
 from launcher.runs.events import Evaluated, Phase, Recent, Said, Step, StepTimes
@@ -85,7 +83,7 @@ class RunState:
         return {**tree_of(self), "job": asdict(self.job)}
 
 
-class Look:
+class RunView:
     """What a run directory tells, each part of it read when it is first asked for, and once.
 
     Making one raises UserError where the run can't be believed.
@@ -226,12 +224,8 @@ class Look:
 
     def state(self) -> RunState:
         """All of it."""
-        run, job, last, validation = (
-            self.run,
-            self.job,
-            self.last_step or Step(),
-            self.evaluations.get("validation"),
-        )
+        run, job, last = self.run, self.job, self.last_step or Step()
+        validation = self.evaluations.get("validation")
         return RunState(
             run_id=run.run_id,
             run_dir=str(run.path),
@@ -259,28 +253,23 @@ class Look:
         )
 
 
-def run_state(run: RunDir) -> RunState:
-    """What is known about a run. Raises UserError where it can't be believed."""
-    return Look(run).state()
-
-
-def looks(runs: Iterable[RunDir]) -> dict[Path, Look | LauncherError]:
-    """A look at each of many runs, or why it can't be had; each executor is asked once for all of its runs."""
-    found: dict[Path, Look | LauncherError] = {}
+def run_views(runs: Iterable[RunDir]) -> dict[Path, RunView | LauncherError]:
+    """A view of each of many runs, or why it can't be had; each executor is asked once for all of its runs."""
+    found: dict[Path, RunView | LauncherError] = {}
     for run in runs:
         try:
-            found[run.path] = Look(run)
+            found[run.path] = RunView(run)
         except LauncherError as error:
             found[run.path] = error
-    asked: dict[str, list[Look]] = defaultdict(list)
-    for look in found.values():
-        if isinstance(look, Look) and not look.is_over:
-            asked[look.plan.executor].append(look)
+    asked: dict[str, list[RunView]] = defaultdict(list)
+    for view in found.values():
+        if isinstance(view, RunView) and not view.is_over:
+            asked[view.plan.executor].append(view)
     for executor, members in asked.items():
         with contextlib.suppress(LauncherError):  # each says so itself, once it is asked
-            states = executor_for(executor).states([look.run for look in members])
-            for look, state in zip(members, states, strict=True):
-                look.told(state)
+            states = executor_for(executor).states([view.run for view in members])
+            for view, state in zip(members, states, strict=True):
+                view.told(state)
     return found
 
 
@@ -320,29 +309,6 @@ def next_steps(run: RunDir, job: JobState) -> Iterator[str]:
             yield changed(run) if failed else f"launch resume {run.run_id}"
 
 
-def state_lines(state: RunState) -> Iterator[str]:
-    """One run's state for a reader."""
-    job = state.job
-    where = f" on {job.nodes}" if job.nodes else ""
-    why = f" ({job.reason})" if job.reason else ""
-    yield f"{state.run_id}: {state.status}{why}{where}"
-    if job.waits_for is not None:
-        yield row("waits", job.waits_for)
-    if state.status == "pending" and job.started_at is not None:
-        yield row("starts", f"{moment(job.started_at)}, as far as is known")
-    yield from _progress_lines(state)
-    yield from _health_lines(state)
-    yield from _evaluation_lines(state)
-    yield from _result_lines(state)
-    for node in state.excluded:
-        ago = human_seconds(time.time() - node.since)
-        yield row("without", f"{node.host}, for {ago}: {node.reason}")
-    yield row("attempts", f"{state.attempts}, the last as {state.executor} job {job_number(job.job_id)}")
-    yield row("directory", shown(Path(state.run_dir)))
-    for number, command in enumerate(state.next):
-        yield row("next" if number == 0 else "", command)
-
-
 def stalled(run: RunDir, job: JobState) -> Hang | None:
     """What makes no progress in a job that is on its nodes."""
     attempt = run.last_attempt() if job.status in ON_NODES else None
@@ -350,95 +316,6 @@ def stalled(run: RunDir, job: JobState) -> Hang | None:
     if attempt is None or record is None or record.job_id != job.job_id or record.status is not None:
         return None
     return seen_from_outside(attempt)
-
-
-def _stall_line(stall: Hang) -> str:
-    """What makes no progress, and what follows: much may take a minute, and is no hang for that."""
-    bound = stall.bound_s
-    if bound is None:
-        return row("stuck", stall.sentence)
-    follows = "is being ended" if stall.silent_s > bound else f"is ended after {human_seconds(bound)}"
-    label = "stuck" if stall.silent_s > SHOWN_FROM * bound else "quiet"
-    return row(label, f"{stall.sentence}; the attempt {follows}")
-
-
-def _health_lines(state: RunState) -> Iterator[str]:
-    """What hangs, and who is slow, as long as the run goes on."""
-    if state.stall is not None:
-        yield _stall_line(state.stall)
-    times = state.step_times
-    if times is not None and times.sentence is not None and state.status in ON_NODES:
-        yield row("slow", times.sentence)
-
-
-def _progress_lines(state: RunState) -> Iterator[str]:
-    stopping = " (a stop is requested)" if state.stop_requested and state.result is None else ""
-    if state.phase and state.phase != "training":
-        yield row("doing", f"{state.phase}{stopping}")
-    if state.step is not None:
-        left = f", {human_seconds(state.eta_s)} left" if state.eta_s is not None and not state.stall else ""
-        yield row("step", f"{state.step} of {state.total or 'unknown'}{left}{stopping}")
-    if state.loss is not None:
-        yield row("loss", human_number(state.loss))
-    if state.examples_per_s is not None:
-        yield row("speed", f"{state.examples_per_s:.0f} examples/s")
-
-
-def _evaluation_lines(state: RunState) -> Iterator[str]:
-    """The newest evaluation of each split, but of the test where the result has it."""
-    for split, found in state.evaluations.items():
-        if split != "test" or state.result is None or state.result.test is None:
-            yield row(split, f"{metrics_text(found.metrics)}  (step {found.step})")
-
-
-def job_number(job_id: str | None) -> str:
-    """The number of a job without its executor's name."""
-    return "none" if job_id is None else job_id.removeprefix("local ")
-
-
-def _result_lines(state: RunState) -> Iterator[str]:
-    result = state.result
-    if result is not None and result.best is not None:
-        best = result.best
-        yield row("best", f"{best.metric} {human_number(best.value)} at step {best.step}")
-    if result is not None and result.test is not None:
-        yield row("test", metrics_text(result.test))
-    error = None if result is None else result.error
-    if state.status == "failed" or error is not None:
-        yield from cause(error)
-
-
-def metric_text(look: Look) -> str:
-    """The best metric of a run, or what its newest evaluation says of the one that chooses."""
-    best = None if look.result is None else look.result.best
-    if best is not None:
-        return f"{best.metric} {human_number(best.value)}"
-    metrics, recipe = newest_metrics(look), look.plan.recipe
-    chosen = recipe.eval.metric or tasks.named(recipe.task).metric
-    return metrics_text({chosen: metrics[chosen]} if chosen in metrics else metrics)
-
-
-def newest_metrics(look: Look) -> Mapping[str, Any]:
-    """All of the newest evaluation on the validation data; none where there was none."""
-    validation = look.evaluations.get("validation")
-    return {} if validation is None else validation.metrics
-
-
-def remark(look: Look) -> str:
-    """The last cell of a line: why a job waits, what hangs, why a run failed, or its metric."""
-    job = look.job
-    if job.status == "pending":
-        starts = f"starts {moment(job.started_at)}, " if job.started_at is not None else ""
-        return f"{starts}waits {job.waits_for or f'({job.reason})'}" if job.reason else starts.rstrip(", ")
-    if job.active and job.waits_for is not None:
-        return f"waits {job.waits_for}"
-    if look.stall is not None:
-        return look.stall.sentence
-    error = None if look.result is None else look.result.error
-    if error is not None and job.status == "failed":
-        return f"{error.kind}: {error.message.strip().splitlines()[0] if error.message.strip() else ''}"
-    never_started = job.reason if job.status == "waiting" else None
-    return metric_text(look) or never_started or ""
 
 
 def attempt_records(run: RunDir) -> tuple[list[Attempt], list[str]]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from launcher.cli.many_runs import Line, lines_of
-from launcher.cli.run_state import RunState, job_number, metric_text, newest_metrics
+from launcher.cli.run_state import RunState
+from launcher.cli.state_text import job_number, metric_text, newest_metrics
 from launcher.cli.summary import metrics_text
 from launcher.errors import DamagedFile, LauncherError
 from launcher.figures import human_number, human_seconds, moment
@@ -95,9 +96,9 @@ class Watched:
 
     def _remark(self) -> str:
         """The last cell of the table, with all metrics where it has the one that chooses."""
-        look, cell = self.line.look, self.line.cells[4]
-        is_metric = look is not None and look.recorded is None and cell == metric_text(look)
-        return metrics_text(newest_metrics(look)) if look is not None and is_metric else cell
+        view, cell = self.line.view, self.line.cells[4]
+        is_metric = view is not None and view.recorded is None and cell == metric_text(view)
+        return metrics_text(newest_metrics(view)) if view is not None and is_metric else cell
 
     def _places(self) -> list[str]:
         """Where it runs, or when it is to start."""
@@ -129,16 +130,16 @@ class Watch:
     def _watched(self, line: Line) -> Watched:
         run = line.run
         curves = self._curves.setdefault(str(run.path), Growing(GrowingFile(run.metrics)))
-        if line.look is None:
+        if line.view is None:
             return Watched(line, None, curves, None, "loss")
         curves.update()
         try:
-            state, last = line.look.state(), run.last_attempt()
+            state, last = line.view.state(), run.last_attempt()
             attempt = None if last is None else last.read()
         except LauncherError:
             return Watched(line, None, curves, None, "loss")
         best = None if state.result is None else state.result.best
-        chosen = best.metric if best is not None else line.look.plan.recipe.eval.metric
+        chosen = best.metric if best is not None else line.view.plan.recipe.eval.metric
         known = (name.removeprefix("eval/") for name in curves.evaluated if name != "eval/loss")
         metric = chosen or next(known, "loss")
         return Watched(line, state, curves, attempt, metric)

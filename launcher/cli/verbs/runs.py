@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -57,7 +57,8 @@ def status_command(
     """
     from launcher.cli.many_runs import show_status
     from launcher.cli.output import say, show, show_json
-    from launcher.cli.run_state import attempt_records, run_state, state_lines
+    from launcher.cli.run_state import RunView, attempt_records
+    from launcher.cli.state_text import state_lines
     from launcher.runs.finding import find
     from launcher.runs.metrics import doubt_of
     from launcher.runs.records import tree_of
@@ -70,7 +71,7 @@ def status_command(
         return
     if reference is not None:
         run = find(reference, directory)
-        state = run_state(run)
+        state = RunView(run).state()
         records, damages = attempt_records(run)
         for doubt in (doubt_of(run), *damages):
             if doubt:
@@ -182,9 +183,8 @@ def _report(run: RunDir, executor: Executor, what: str, *, wait: bool, as_json: 
         remedy = f"launch stop {run.run_id} --wait waits on; launch cancel {run.run_id} kills it"
         raise RunFailed("timeout", left[0], remedy)
     state: JobState = executor.state(run)
-    document: dict[str, Any] = {"run_id": run.run_id, "status": state.status}
     if as_json:
-        show_json(document)
+        show_json({"run_id": run.run_id, "status": state.status})
     else:
         silent = f" ({state.reason})" if state.status == "unreachable" else ""
         say(f"{run.run_id} is {state.status}" if wait else f"{run.run_id}: {what}{silent}")
