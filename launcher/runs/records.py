@@ -246,6 +246,9 @@ def _check(hint: Any) -> Check:
         return lambda value, _name, _where: value
     if origin in (types.UnionType, typing.Union):
         return _check_of_union(arguments)
+    if hint is Path:
+        text = _check(str)
+        return lambda value, name, where: Path(text(value, name, where))
     test, convert = _test_of(hint, origin, arguments)
 
     def check(value: Any, name: str, where: str) -> Any:
@@ -318,6 +321,8 @@ def _plain(value: Any) -> Any:
         return tree_of(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

@@ -28,9 +28,8 @@ from launcher.train.record.ending import Ending
 from launcher.train.record.recorder import tracking_settings
 from launcher.train.record.repair import put_right
 from launcher.train.record.sender import Sender
-from launcher.train.record.tracking import TrackingSettings, client_environment
+from launcher.train.record.tracking import TrackingJob, TrackingSettings, client_environment
 from launcher.train.record.wandb_client import (
-    TrackingJob,
     be_online,
     init_run,
     probe,

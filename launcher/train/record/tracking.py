@@ -13,7 +13,6 @@ to it and starts it again.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
@@ -22,10 +21,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from launcher.runs.records import tree_of
 from launcher.train.record.metrics_log import MetricsLog
 
 MAX_FAILURES = 5
@@ -116,6 +116,27 @@ class TrackingSettings:
             raise ValueError(f"flush_s is whole seconds, at least 1: {self.flush_s}")
 
 
+@dataclass(frozen=True)
+class TrackingJob:
+    """What the training hands over in `wandb/tracker.json`."""
+
+    settings: TrackingSettings
+    metrics: Path
+    live_from: int
+    """Offset in `metrics`: what follows was recorded by this attempt."""
+    offline_because: str | None
+    """Why going online has just failed."""
+    may_reconnect: bool
+    """Whether to go online when the server is back."""
+    may_be_offline: bool
+    """False once rows were refused: the files hold them as if they had been sent, so an offline part would lack them."""
+    trainer_pid: int
+
+    @property
+    def directory(self) -> Path:
+        return self.settings.directory / "wandb"
+
+
 class Tracker:
     """Keeps a W&B client running beside the training; every method returns at once, but `finish`, which is bounded."""
 
@@ -203,7 +224,7 @@ class Tracker:
         directory = self._settings.directory.resolve() / "wandb"
         directory.mkdir(exist_ok=True)
         job = directory / "tracker.json"
-        job.write_text(json.dumps(self._job(), default=str, indent=1))
+        job.write_text(json.dumps(tree_of(self._job()), default=str, indent=1))
         with (directory / "tracker.log").open("ab") as errors, self._lock:
             # Its own session: signals to the training's process group, and those of a terminal, are not for it. When
             # the training dies without a word, the end of its standard input tells it.
@@ -217,20 +238,16 @@ class Tracker:
                 self._process.kill()
         return self._process
 
-    def _job(self) -> dict[str, Any]:
-        settings = {
-            **dataclasses.asdict(self._settings),
-            "directory": str(self._settings.directory.resolve()),
-        }
-        return {
-            "settings": settings,
-            "metrics": str(self._metrics),
-            "live_from": self._live_from,
-            "offline_because": self._offline_because,
-            "may_reconnect": self._refusals < MAX_REFUSALS,
-            "may_be_offline": not self._rows_were_refused,
-            "trainer_pid": os.getpid(),
-        }
+    def _job(self) -> TrackingJob:
+        return TrackingJob(
+            replace(self._settings, directory=self._settings.directory.resolve()),
+            self._metrics,
+            self._live_from,
+            self._offline_because,
+            may_reconnect=self._refusals < MAX_REFUSALS,
+            may_be_offline=not self._rows_were_refused,
+            trainer_pid=os.getpid(),
+        )
 
     def _hear(self, event: Mapping[str, Any]) -> str | None:
         """Act on what the client says; the way its session ends, where it says so."""

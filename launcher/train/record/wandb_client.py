@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from launcher.errors import UserError
-from launcher.train.record.tracking import TrackingSettings
+from launcher.train.record.tracking import TrackingJob
 from launcher.visible import shortened
 
 KNOWN = "known_to"
@@ -27,43 +25,6 @@ OLD_PRESS_S = 60.0
 run goes on is not said anywhere."""
 NO_KEY = "no API key"
 YES = frozenset({"1", "true", "yes", "on"})
-
-
-@dataclass(frozen=True)
-class TrackingJob:
-    """What the training hands over in `wandb/tracker.json`."""
-
-    settings: TrackingSettings
-    metrics: Path
-    live_from: int
-    """Offset in `metrics`: what follows was recorded by this attempt."""
-    offline_because: str | None
-    """Why going online has just failed."""
-    may_reconnect: bool
-    """Whether to go online when the server is back."""
-    may_be_offline: bool
-    """False once rows were refused: the files hold them as if they had been sent, so an offline part would lack them."""
-    trainer_pid: int
-
-    @classmethod
-    def read(cls, path: Path) -> TrackingJob:
-        fields = json.loads(path.read_text())
-        settings = fields["settings"]
-        settings.update(directory=Path(settings["directory"]))
-        settings.update({name: tuple(settings[name]) for name in ("tags", "upload")})
-        return cls(
-            settings=TrackingSettings(**settings),
-            metrics=Path(fields["metrics"]),
-            live_from=fields["live_from"],
-            offline_because=fields["offline_because"],
-            may_reconnect=fields["may_reconnect"],
-            may_be_offline=fields["may_be_offline"],
-            trainer_pid=fields["trainer_pid"],
-        )
-
-    @property
-    def directory(self) -> Path:
-        return self.settings.directory / "wandb"
 
 
 def choose_mode(job: TrackingJob, wandb: Any) -> tuple[str, str | None, str]:

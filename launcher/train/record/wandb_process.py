@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from launcher import start_up
+from launcher.runs.records import make, read_json
 from launcher.runs.wandb_parts import LACKING
 from launcher.train.record.sender import Sender
-from launcher.train.record.tracking import LATE
+from launcher.train.record.tracking import LATE, TrackingJob
 from launcher.train.record.wandb_client import (
-    TrackingJob,
     choose_mode,
     init_run,
     one_line,
@@ -94,7 +94,7 @@ def main(path: str) -> NoReturn:
         os.nice(NICENESS)
     start_up.without_plugins()
     try:
-        job = TrackingJob.read(Path(path))
+        job = make(TrackingJob, read_json(Path(path)) or {}, path)
         control = Control(job.trainer_pid, patience_s=job.settings.finish_timeout_s + 10)
         with _alone(job.directory / ".lock"), _own_temporary_files():
             code = _track(job, control)

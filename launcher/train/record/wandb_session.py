@@ -16,7 +16,8 @@ from launcher.runs.records import GrowingFile
 from launcher.train.record.alerts import cause, tell_ending
 from launcher.train.record.metrics_log import Number
 from launcher.train.record.sender import Sender
-from launcher.train.record.wandb_client import TrackingJob, one_line, probe
+from launcher.train.record.tracking import TrackingJob
+from launcher.train.record.wandb_client import one_line, probe
 from launcher.train.record.wandb_files import last_step
 from launcher.train.record.wandb_results import send_model, tables
 from launcher.train.record.wandb_rows import BestSoFar, EvaluatedOnce, NodeUse, StepDurations, Steps, new_rows

@@ -19,7 +19,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.errors import RunFailed, RunStopped
+from launcher.runs.records import read_record, tree_of
 from launcher.runs.synced_files import sync
 from launcher.train.process.file_locks import lock
 from launcher.train.tokens.encoder import Tokens
@@ -99,7 +100,7 @@ class Dataset:
     test: TokenSplit | None
     label_names: tuple[str, ...]
     """Name of each class; empty for regression."""
-    truncated: dict[str, int]
+    truncated: Mapping[str, int]
     """Split -> examples that were cut to the longest length."""
     fingerprint: str
     """Names the data, the tokenizer and the options together."""
@@ -114,6 +115,17 @@ class Built:
     label_names: tuple[str, ...] = ()
     truncated: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What `meta.json` holds."""
+
+    files: Mapping[str, int]
+    """Size of each, in bytes."""
+    label_names: tuple[str, ...]
+    truncated: Mapping[str, int]
+    notes: tuple[str, ...]
 
 
 Build = Callable[[Path], Built]
@@ -146,10 +158,10 @@ def load_or_build(
 def load(directory: Path) -> Dataset | None:
     """The data in `directory`, or None where they are missing or any file hasn't the size it was written with."""
     try:
-        meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
-        if any((directory / name).stat().st_size != size for name, size in meta["files"].items()):
+        meta = read_record(Meta, directory / "meta.json")
+        if meta is None or any((directory / name).stat().st_size != n for name, n in meta.files.items()):
             return None
-        splits = {split: _load_split(directory, split, meta["files"]) for split in SPLITS}
+        splits = {split: _load_split(directory, split, meta.files) for split in SPLITS}
         train = splits["train"]
         if train is None:
             return None
@@ -157,16 +169,16 @@ def load(directory: Path) -> Dataset | None:
             train,
             splits["validation"],
             splits["test"],
-            label_names=tuple(meta["label_names"]),
-            truncated=meta["truncated"],
+            label_names=meta.label_names,
+            truncated=meta.truncated,
             fingerprint=directory.name,
-            notes=tuple(meta["notes"]),
+            notes=meta.notes,
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, TypeError):
         return None
 
 
-def _load_split(directory: Path, split: str, files: dict[str, int]) -> TokenSplit | None:
+def _load_split(directory: Path, split: str, files: Mapping[str, int]) -> TokenSplit | None:
     names = {part: f"{split}.{part}.npy" for part in PARTS}
     if names["ids"] not in files:
         return None
@@ -204,14 +216,9 @@ def _write_meta(staging: Path, built: Built) -> None:
     for path in sorted(staging.iterdir()):
         sync(path)
         files[path.name] = path.stat().st_size
-    meta = {
-        "files": files,
-        "label_names": built.label_names,
-        "truncated": built.truncated,
-        "notes": built.notes,
-    }
+    meta = Meta(files, built.label_names, built.truncated, tuple(built.notes))
     path = staging / "meta.json"
-    path.write_text(json.dumps(meta, ensure_ascii=False, indent=2), encoding="utf-8")
+    path.write_text(json.dumps(tree_of(meta), ensure_ascii=False, indent=2), encoding="utf-8")
     sync(path)
     sync(staging)
 
