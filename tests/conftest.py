@@ -23,6 +23,7 @@ from support.commands import LaunchServer
 
 if TYPE_CHECKING:
     from support.training import RankServer
+    from support.wandb_stub import WandbStub
 
 hypothesis.settings.register_profile("on any machine", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("on any machine")
@@ -237,6 +238,19 @@ def ranks() -> Iterator[RankServer]:
     server = RankServer()
     yield server
     server.close()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbStub]:
+    """A W&B server, and an environment that leads there."""
+    from support.wandb_stub import WandbStub
+
+    with WandbStub() as stub:
+        for name, value in stub.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+        monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-config"))
+        yield stub
 
 
 @pytest.fixture

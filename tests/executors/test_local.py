@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.plans import new_run, plan_of, stand_in_python
-from support.waiting import wait_until
+from support.waiting import ended, wait_until
 
 from launcher import control_groups
 from launcher.errors import UserError
@@ -58,11 +58,6 @@ def started(executor: Executor, run: RunDir) -> str:
     job = executor.start(run)
     wait_until((run.logs / "ready").exists, "the training to start")
     return job
-
-
-def ended(executor: Executor, run: RunDir) -> JobState:
-    wait_until(lambda: not executor.state(run).active, "the job to end")
-    return executor.state(run)
 
 
 def alive(pid: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,17 +17,6 @@ from launcher.runs.records import read_json
 
 Start = Callable[..., Training]
 Undisturbed = Callable[[int], list[float]]
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbStub]:
-    """A W&B server, and an environment that leads there."""
-    with WandbStub() as stub:
-        for name, value in stub.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-        monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-config"))
-        yield stub
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 from support.plans import new_run, plan_of, stand_in_python
 from support.slurm_cluster import Cluster, FlatCluster, hurry
 from support.stand_ins import stand_in
-from support.waiting import wait_until
+from support.waiting import ended, wait_until
 
 from launcher.errors import RunFailed, UserError
 from launcher.executors import JobState, executor_for
@@ -49,11 +49,6 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 def wait_for(executor: Executor, run: RunDir, *statuses: str) -> JobState:
     wait_until(lambda: executor.state(run).status in statuses, f"the job to be {' or '.join(statuses)}")
-    return executor.state(run)
-
-
-def ended(executor: Executor, run: RunDir) -> JobState:
-    wait_until(lambda: not executor.state(run).active, "the job to end")
     return executor.state(run)
 
 

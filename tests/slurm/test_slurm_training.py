@@ -13,9 +13,8 @@ import pytest
 from support.launched import training_processes
 from support.plans import new_run, plan_of
 from support.slurm_cluster import NetnsCluster, require_slurm
-from support.waiting import wait_until
+from support.waiting import ended, wait_until
 
-from launcher.executors import JobState
 from launcher.executors.shared.base import Executor
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
@@ -32,11 +31,6 @@ def make_run(tmp_path: Path) -> Callable[[Mapping[str, Any]], RunDir]:
         )
 
     return make
-
-
-def ended(executor: Executor, run: RunDir) -> JobState:
-    wait_until(lambda: not executor.state(run).active, "the job to end", timeout_s=300)
-    return executor.state(run)
 
 
 def report(run: RunDir) -> str:

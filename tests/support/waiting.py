@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from launcher.executors import Executor, JobState
+from launcher.runs.directory import RunDir
+
 Value = TypeVar("Value")
 POLL_S = 0.05
 POLL_AT_MOST_S = 2.0
@@ -25,3 +28,9 @@ def wait_until(condition: Callable[[], Value], what: str, timeout_s: float = 300
         now = time.monotonic()
         assert now < deadline, f"waited {timeout_s:.0f} s for {what}"
         time.sleep(min(max(POLL_S, 3 * (now - began)), POLL_AT_MOST_S))
+
+
+def ended(executor: Executor, run: RunDir) -> JobState:
+    """The state of a run's job once it has ended."""
+    wait_until(lambda: not executor.state(run).active, "the job to end")
+    return executor.state(run)

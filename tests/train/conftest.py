@@ -22,12 +22,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, ranks: R
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbStub]:
-    """A W&B server, and an environment that leads there."""
-    with WandbStub() as stub:
-        for name, value in stub.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-        monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-config"))
-        yield stub
-        assert stub.unknown == []
+def server(server: WandbStub) -> Iterator[WandbStub]:
+    """The same, which knows everything that it is asked."""
+    yield server
+    assert server.unknown == []

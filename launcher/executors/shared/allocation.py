@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
 
 
-def allocated(environ: Mapping[str, str] = os.environ) -> tuple[int | None, int | None]:
+def allocated() -> tuple[int | None, int | None]:
     """Cores and bytes of main memory; None where nothing is said, as on a machine that isn't the job's."""
-    if environ.get("SLURMD_NODENAME") != platform.node().partition(".")[0]:
+    if os.environ.get("SLURMD_NODENAME") != platform.node().partition(".")[0]:
         return None, None
-    cores = _number(environ, "SLURM_CPUS_ON_NODE")
-    mebibytes = _number(environ, "SLURM_MEM_PER_NODE")
-    of_each = _number(environ, "SLURM_MEM_PER_CPU")
+    cores = _number("SLURM_CPUS_ON_NODE")
+    mebibytes = _number("SLURM_MEM_PER_NODE")
+    of_each = _number("SLURM_MEM_PER_CPU")
     if mebibytes is None and of_each is not None and cores is not None:
         mebibytes = of_each * cores
     return cores, None if mebibytes is None else mebibytes << 20
 
 
-def _number(environ: Mapping[str, str], name: str) -> int | None:
+def _number(name: str) -> int | None:
     """None for 0 as well, by which all that there is was asked for."""
-    text = environ.get(name, "")
+    text = os.environ.get(name, "")
     return int(text) or None if text.isascii() and text.isdigit() else None
