@@ -168,11 +168,11 @@ def estimate_memory(
     (Rajbhandari et al. 2020, section 3.1), though split otherwise (there 2 + 2 + 12); other
     optimizers keep less. ZeRO 1 divides the
     optimizer state by the ranks, 2 also the gradients, 3 also the weights. Under LoRA only adapters and
-    head have gradients and state. `max_tokens` bounds the micro-batch too.
+    head have gradients and state. `max_tokens` bounds the micro-batch too, down to one example.
     """
     weights = _weight_bytes(shape, setup) + _autocast_copies(shape, setup)
     gradients, optimizer, host, disk = _state_bytes(shape, setup)
-    tokens = min(micro_batch_size * max_length, max_tokens or sys.maxsize)
+    tokens = min(micro_batch_size * max_length, max(max_length, max_tokens or sys.maxsize))
     activations = setup.passes * activation_bytes(shape, setup, tokens=tokens, length=max_length)
     if setup.graphed:  # what graphs compute in they keep, and ordinary steps come between them
         gradients, activations = 2 * gradients, 2 * activations

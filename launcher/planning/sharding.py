@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from launcher import tasks
 from launcher.families.shared.base import ModelShape
 from launcher.figures import human_bytes, quantity
 from launcher.planning.estimate import Setup, estimate_memory, estimate_traffic
@@ -67,7 +68,7 @@ def ways(recipe: Recipe, shape: ModelShape, resolve: Callable[[Recipe], Resolved
     planned = resolve(recipe).setup
     own = (planned.zero_stage, planned.offload if planned.zero_stage else "none")
     return tuple(
-        _way(shape, resolve(changed), planned=(stage, offload) == own)
+        _way(recipe, shape, resolve(changed), planned=(stage, offload) == own)
         for stage, offload in sorted({*COMPARED, own}, key=lambda way: (way[0], way[1] != "none", way[1]))
         if (changed := _sharded(recipe, stage, offload)) is not None
     )
@@ -94,12 +95,12 @@ def _sharded(recipe: Recipe, stage: int, offload: Offload) -> Recipe | None:
     return None if any(against) else changed
 
 
-def _way(shape: ModelShape, resolved: Resolved, *, planned: bool) -> Way:
+def _way(recipe: Recipe, shape: ModelShape, resolved: Resolved, *, planned: bool) -> Way:
     setup, layout = resolved.setup, resolved.layout
     memory = estimate_memory(
         shape,
         setup,
-        micro_batch_size=layout.micro_batch_size,
+        micro_batch_size=layout.micro_batch_size * tasks.of(recipe).sequences_each,
         max_length=layout.max_length,
         max_tokens=layout.max_tokens,
     )

@@ -136,6 +136,10 @@ def test_a_limit_on_tokens_bounds_the_activations():
     assert memory(BERT, Setup(), 64, 512, max_tokens=4096) == memory(BERT, Setup(), 8, 512)
 
 
+def test_a_text_longer_than_the_limit_on_tokens_is_counted_whole():
+    assert memory(BERT, Setup(), 64, 8192, max_tokens=4096) == memory(BERT, Setup(), 1, 8192)
+
+
 @given(
     name=st.sampled_from(known_names()),
     tuning=st.sampled_from(["full", "lora"]),

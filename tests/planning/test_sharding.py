@@ -30,8 +30,9 @@ def planned(tmp_path: Path) -> Planned:
     def plan(*words: str, nodes: int = 4, gpus: int = 8, memory: int = 80) -> Plan:
         profile = f"gpus_per_node: {gpus}\ngpu_memory_gib: {memory}\ngpu_model: H100\n"
         (tmp_path / "site.yaml").write_text(profile)
-        words = (*RECIPE, f"nodes={nodes}", "cluster=site.yaml", *words)
-        return prepare(words, {}, tmp_path, submits=False).plan
+        given = (*RECIPE, f"nodes={nodes}", "cluster=site.yaml", *words)
+        last = {word.partition("=")[0]: word for word in given if not word.endswith("=")}
+        return prepare(tuple(last.values()), {}, tmp_path, submits=False).plan
 
     return plan
 
@@ -56,6 +57,14 @@ def test_every_way_stands_side_by_side_and_agrees_with_the_plan(planned: Planned
     assert memory == sorted(memory, reverse=True)
     sent = [way.bytes_per_step for way in plan.sharding]
     assert sent[3] == pytest.approx(1.5 * sent[0], rel=0.01)  # ZeRO paper, section 7
+
+
+def test_a_pair_of_texts_to_embed_is_two_sequences_in_every_way(planned: Planned) -> None:
+    plan = planned(
+        "recipe=bert-embedding", "data.text=[t,l]", "data.label=", "data.negatives=null", "zero.stage=2"
+    )
+    (own,) = [way for way in plan.sharding if way.planned]
+    assert own.memory == plan.memory.total
 
 
 @pytest.mark.parametrize(("stage", "said"), [(0, False), (2, True), (3, True)])
