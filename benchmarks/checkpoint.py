@@ -41,7 +41,7 @@ def main() -> None:
         run = RunDir(Path(directory))
         strategy = Plain(plan, ranks, model)
         checkpoints = Checkpoints(run, ranks, keep=1)
-        stalls, writes = [], []
+        stalls, writes, cpu = [], [], []
         for step in range(1, options.times + 1):
             for parameter in model.parameters():
                 parameter.grad = torch.ones_like(parameter)
@@ -51,13 +51,16 @@ def main() -> None:
             stalls.append((time.perf_counter() - started, time.process_time() - started_cpu))
             checkpoints.wait()
             writes.append(time.perf_counter() - started)
+            cpu.append(time.process_time() - started_cpu)
             print(
-                f"save {step}: stalled {stalls[-1][0]:.3f} s (CPU {stalls[-1][1]:.3f} s), written in {writes[-1]:.1f} s"
+                f"save {step}: stalled {stalls[-1][0]:.3f} s (CPU {stalls[-1][1]:.3f} s), "
+                f"written in {writes[-1]:.1f} s (CPU of all {cpu[-1]:.3f} s)"
             )
     wall = sorted(stall for stall, _ in stalls)
     print(
         f"{layers * WIDTH**2 * BYTES / 1e9:.2f} GB: stalled {statistics.median(wall):.3f} s in the median "
-        f"({wall[0]:.3f} to {wall[-1]:.3f}), written in {statistics.median(writes):.1f} s; load {os.getloadavg()[0]:.1f}"
+        f"({wall[0]:.3f} to {wall[-1]:.3f}), written in {statistics.median(writes):.1f} s, "
+        f"CPU of all {statistics.median(cpu):.3f} s; load {os.getloadavg()[0]:.1f}"
     )
 
 
