@@ -16,9 +16,9 @@ from launcher.cli.summary import cause
 from launcher.cli.train_process import run_verb
 from launcher.errors import LauncherError, RunFailed, UserError
 from launcher.executors import Executor, executor_for
-from launcher.planning.other_world import cut_for_its_ranks, replan
 from launcher.planning.plan import Plan
 from launcher.planning.prepare import Prepared, prepare
+from launcher.planning.replan import cut_for_its_ranks, replan
 from launcher.recipe.recipe import Recipe
 from launcher.runs import directory as runs
 from launcher.runs.directory import RunDir

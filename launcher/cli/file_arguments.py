@@ -30,7 +30,7 @@ def recipe_for_file(run: Path, file: str | None, words: list[str], *, labelled: 
     from launcher.loading.resolve import dump_recipe, read_recipe_file
     from launcher.planning.given_data import recipe_for
     from launcher.planning.run_data import recipe_with_data
-    from launcher.reading.unseen_files import check_given
+    from launcher.reading.inference_files import check_given
     from launcher.runs.directory import RunDir
     from launcher.runs.provenance import read_data_used
 

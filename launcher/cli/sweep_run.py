@@ -17,7 +17,9 @@ from launcher.figures import quantity
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_text
 from launcher.runs.trust import checked
+from launcher.sweeps.driver_lock import in_turn, only_driver
 from launcher.sweeps.halving import stopped_early
+from launcher.sweeps.job_arrays import submit
 from launcher.sweeps.packing import MOST, Packing, measured_runs, packing
 from launcher.sweeps.queue import POLL_S, Company, Pack, Wish, completed, work_off
 from launcher.sweeps.search import Guide, Searched, halving_of, plan_search
@@ -32,8 +34,6 @@ from launcher.sweeps.sweep import (
     plan_sweep,
     write,
 )
-from launcher.sweeps.together import submit
-from launcher.sweeps.turns import in_turn, only_driver
 
 WISHES: tuple[Wish, ...] = ("go on", "stop", "cancel")
 """After no, one and two Ctrl-C, where the trials run here."""

@@ -15,7 +15,7 @@ from launcher.drafts.data_files import DataFiles, role_of, sorted_out
 from launcher.drafts.hyper_parameters import as_text, lengths_of, measure, precision_here, shipped, training
 from launcher.drafts.language import language_of, models_for
 from launcher.drafts.layout import Layout, layout_of
-from launcher.drafts.unread import unread_labels, unread_rows
+from launcher.drafts.unsupported_columns import unread_labels, unread_rows
 from launcher.errors import Problem, UserError, choices
 from launcher.loading import resolve as loading
 from launcher.loading.assignments import Mistakes, from_words

@@ -84,7 +84,7 @@ def _is_sound(steps: Steps) -> bool:
     return all(point.flops > 0 and point.seconds > 0 for point in steps.points)
 
 
-def teach(kind: Mapping[str, str], point: Point) -> bool:
+def keep_point(kind: Mapping[str, str], point: Point) -> bool:
     """Add a run's steps to what is known of its kind; False where that can't be kept."""
     points = (*read_known().points(kind), point)[-MOST_POINTS:]
     return keep(f"steps-{digest(kind)}.json", tree_of(Steps(dict(kind), points)))

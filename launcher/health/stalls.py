@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from launcher.health.beats import PARTS, PHASES, Part, Phase
-from launcher.health.bounds import FLOOR_S
+from launcher.health.hang_timeouts import FLOOR_S
 from launcher.health.processes import HALTED
 from launcher.health.records import NodeHealth, RankHealth, read_nodes
 from launcher.runs.attempt_directory import AttemptDir

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from launcher import host_memory
-from launcher.health import bounds, records
+from launcher.health import hang_timeouts, records
 from launcher.health.beats import Beat, BeatsOf
 from launcher.health.processes import HALTED, Process
 from launcher.health.records import NodeHealth, RankHealth
@@ -84,7 +84,7 @@ class Watched:
         state = self.process.state()
         bound = None
         if floor is not None:
-            bound = bounds.bound_s(beat.phase, floor, steps, longest, halted=state in HALTED)
+            bound = hang_timeouts.bound_s(beat.phase, floor, steps, longest, halted=state in HALTED)
         return RankHealth(
             self.rank,
             beat.phase,
@@ -195,7 +195,7 @@ class Watcher:
         floor = self._floor
         for rank in set(range(self._world_size)) - seen:
             judged = floor is not None and rank not in started
-            bound = bounds.bound_s("starting", floor, (), self._longest) if judged and floor else None
+            bound = hang_timeouts.bound_s("starting", floor, (), self._longest) if judged and floor else None
             health = RankHealth(rank, "starting", "", 0, silent_s, bound, "S")
             yield RankSeen(rank, "a node not heard of", health, is_stale=not judged)
 
@@ -304,11 +304,11 @@ def watch(
     """
     for wish in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(wish, signal.SIG_IGN)  # its ranks save now, and it goes with them
-    word = os.environ.get(bounds.VARIABLE)
+    word = os.environ.get(hang_timeouts.VARIABLE)
     try:
-        floor = bounds.floor_s(word)
+        floor = hang_timeouts.floor_s(word)
     except ValueError:
-        floor = bounds.FLOOR_S
-        say(f"{bounds.VARIABLE}={word!r} is neither seconds nor `off`: {floor:.0f} is taken")
+        floor = hang_timeouts.FLOOR_S
+        say(f"{hang_timeouts.VARIABLE}={word!r} is neither seconds nor `off`: {floor:.0f} is taken")
     parent = Process.of(starter) if os.getppid() == starter else None
     Watcher(run, attempt, node, sizes, parent, floor, keeper).watch()

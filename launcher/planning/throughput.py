@@ -29,8 +29,7 @@ from launcher.planning.hardware import (
     Luck,
     known_device,
 )
-from launcher.planning.step_time import MOST_NODES, Planned, Prediction, Work
-from launcher.planning.taught import (
+from launcher.planning.measured_speed import (
     RANGES,
     floor_speed,
     kind_of,
@@ -39,6 +38,7 @@ from launcher.planning.taught import (
     probed_speed,
     seen_seconds,
 )
+from launcher.planning.step_time import MOST_NODES, Planned, Prediction, Work
 from launcher.recipe.fields import Record
 from launcher.tasks.shared.words import CHARACTERS_PER_TOKEN
 

@@ -15,9 +15,9 @@ from launcher.errors import UserError
 from launcher.planning.plan import Plan
 from launcher.recipe.recipe import Recipe
 from launcher.runs.directory import RunDir
-from launcher.sweeps.draws import JOURNAL, Point, Study, draw
 from launcher.sweeps.grid import MOST_TRIALS
 from launcher.sweeps.halving import Halving
+from launcher.sweeps.optuna_draws import JOURNAL, Point, Study, draw
 from launcher.sweeps.space import Domain, described, ends, split_space, words_of
 from launcher.sweeps.sweep import (
     Method,

@@ -42,7 +42,7 @@ from launcher.train.job import Job, make_job
 from launcher.train.loop import Ending, StepTimer, train
 from launcher.train.model.adapters import IDLE_COPY
 from launcher.train.model.revision import pinned
-from launcher.train.probe.teaching import Seen, teach_steps
+from launcher.train.probe.speed_records import MeasuredSteps, keep_steps
 from launcher.train.process import ranks as distributed
 from launcher.train.process.core_waits import core_time, share_waited
 from launcher.train.process.events import Events
@@ -113,8 +113,8 @@ def _finish(
     measured = _measured(job, timer)
     if not job.ranks.is_main:
         return
-    seen = Seen(float(job.dataset.train.lengths.mean()), timer.step_seconds[2:], measured.waited)
-    teach_steps(job.plan, job.built.base, job.ranks.device, seen)
+    seen = MeasuredSteps(float(job.dataset.train.lengths.mean()), timer.step_seconds[2:], measured.waited)
+    keep_steps(job.plan, job.built.base, job.ranks.device, seen)
     metrics: dict[str, dict[str, Any]] = {}
     compression = None
     if ending == "completed":

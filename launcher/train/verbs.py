@@ -23,7 +23,7 @@ from launcher.errors import (
 from launcher.loading.resolve import read_recipe_file
 from launcher.reading.cleaning import cleaner
 from launcher.reading.corpus import documents
-from launcher.reading.unseen_files import look_to_predict, rows_to_predict
+from launcher.reading.inference_files import look_to_predict, rows_to_predict
 from launcher.recipe.recipe import Recipe
 from launcher.runs.best_model import step_of
 from launcher.runs.directory import RunDir

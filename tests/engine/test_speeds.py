@@ -10,12 +10,12 @@ import pytest
 
 from launcher.engine.cache import directory
 from launcher.engine.machine import cpu_name
-from launcher.engine.speeds import Known, Point, Rates, Steps, keep_rates, read_known, teach
+from launcher.engine.speeds import Known, Point, Rates, Steps, keep_point, keep_rates, read_known
 from launcher.families import known_shape
 from launcher.planning.estimate import Setup
 from launcher.planning.hardware import DEVICES
+from launcher.planning.measured_speed import label, seen_seconds
 from launcher.planning.step_time import Planned
-from launcher.planning.taught import label, seen_seconds
 from launcher.planning.throughput import Facts, Throughput, planned_point, predict, training_kind
 
 BASE, LARGE = known_shape("roberta-base"), known_shape("roberta-large")
@@ -145,7 +145,7 @@ def test_a_gpu_outside_the_table_is_known_once_it_was_seen() -> None:
 def test_what_is_taught_is_read_again_and_what_is_damaged_is_not() -> None:
     kind = {"device": cpu_name(), "model": "m"}
     for number in range(15):
-        assert teach(kind, Point(1e9 + number, 0.1))
+        assert keep_point(kind, Point(1e9 + number, 0.1))
     assert keep_rates(Rates("a CPU", "fp32", 1, 384, 50e9, 1e-3, 10e9))
     known = read_known()
     assert len(known.points(kind)) == 12

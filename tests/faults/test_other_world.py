@@ -9,7 +9,7 @@ import pytest
 from support.fault_rows import Seen
 from support.training import Fault, RankServer, losses, make_run, recipe, result
 
-from launcher.planning.other_world import replan
+from launcher.planning.replan import replan
 from launcher.runs.changes import changes
 from launcher.train.compat.zero_shards import shards_in, whole_state
 

@@ -10,9 +10,9 @@ from support.stand_ins import stand_in
 
 from launcher.executors import executor_for
 from launcher.runs.directory import RunDir
+from launcher.sweeps.job_arrays import submit
 from launcher.sweeps.queue import Company, Wish, work_off
 from launcher.sweeps.sweep import Sweep, Trial
-from launcher.sweeps.together import submit
 
 COUNT = 5
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import UserError
-from launcher.sweeps.draws import JOURNAL, Study, draw
+from launcher.sweeps.optuna_draws import JOURNAL, Study, draw
 from launcher.sweeps.space import Choice, Domain, Interval, described, split_space, words_of
 
 LR = Interval(1e-6, 1e-4, is_log=True, is_whole=False)

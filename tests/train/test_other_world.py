@@ -9,7 +9,7 @@ from support.training import make_run, recipe
 
 from launcher.errors import UserError
 from launcher.planning import machine
-from launcher.planning.other_world import replan
+from launcher.planning.replan import replan
 from launcher.runs.records import read_json
 
 

@@ -101,8 +101,8 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
     """
     from launcher.cli.attached import Session
     from launcher.cli.output import before_the_start, say
-    from launcher.planning.begun_run import begun_by_agent
     from launcher.planning.prepare import prepare
+    from launcher.planning.wandb_agent_run import begun_by_agent
     from launcher.runs import directory as runs
     from launcher.sweeps.grid import seeds_as_values
 
@@ -197,7 +197,7 @@ def resume_command(
 def _replan(run: RunDir, words: tuple[str, ...], before: int) -> None:
     """Make the run's files those of another number of ranks, or another time."""
     from launcher.cli.output import say
-    from launcher.planning.other_world import refuse_active, replan
+    from launcher.planning.replan import refuse_active, replan
     from launcher.runs.attempt_plan import OTHER_RANKS
 
     refuse_active(run)

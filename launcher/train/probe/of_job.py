@@ -23,8 +23,8 @@ from launcher.train.packed.packing import PackedCollate
 from launcher.train.probe.agreement import Question, agree, key_of
 from launcher.train.probe.kernels import try_captured, try_compiled
 from launcher.train.probe.probe import Plans
+from launcher.train.probe.speed_records import measure_rates
 from launcher.train.probe.subject import Subject, small_split
-from launcher.train.probe.teaching import learn_rates
 from launcher.train.process.events import Events
 from launcher.train.process.ranks import Ranks
 from launcher.train.step.captured_steps import CudaRecorder
@@ -62,7 +62,7 @@ def choose_engine(
         key_of(_subject_key(plan, built, task), ranks.device),
         subject,
         _plans(plan, ranks, packed is not None, len(train), built),
-        lambda subject, finding: learn_rates(plan, subject, finding, ranks),
+        lambda subject, finding: measure_rates(plan, subject, finding, ranks),
     )
     taken = agree(run, attempt, ranks, events, question)
     return _followed(taken, plan, built, collate, padded)

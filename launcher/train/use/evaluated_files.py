@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.reading.cleaning import cleaner
-from launcher.reading.unseen_files import given_rows
+from launcher.reading.inference_files import given_rows
 from launcher.runs.examination import FILE, Bootstrap, Examination
 from launcher.runs.files import write_json
 from launcher.runs.records import tree_of

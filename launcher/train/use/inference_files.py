@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from launcher import tasks
 from launcher.errors import RunFailed, UserError
-from launcher.reading.unseen_files import given_rows
+from launcher.reading.inference_files import given_rows
 from launcher.recipe.recipe import Recipe
 from launcher.train.tokens.cache import TokenSplit
 

@@ -15,8 +15,8 @@ from launcher.errors import RunFailed, UserError
 from launcher.loading.resolve import load
 from launcher.reading.check import check_data
 from launcher.reading.files import read_rows
+from launcher.reading.inference_files import given_rows
 from launcher.reading.options import ReadOptions
-from launcher.reading.unseen_files import given_rows
 from launcher.recipe.recipe import Recipe
 from launcher.train.reading.sources import open_sources
 from launcher.train.reading.targets import label_names_of, read_labels

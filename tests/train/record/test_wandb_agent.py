@@ -17,8 +17,8 @@ from support.words import SMALLEST
 
 from launcher.errors import UserError
 from launcher.loading.resolve import load
-from launcher.planning.begun_run import begun_by_agent
 from launcher.planning.prepare import prepare
+from launcher.planning.wandb_agent_run import begun_by_agent
 from launcher.runs.directory import RunDir, create
 
 OF_THE_SWEEP = (

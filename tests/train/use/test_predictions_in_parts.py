@@ -14,7 +14,7 @@ import torch
 
 from launcher.errors import UserError
 from launcher.loading.resolve import read_recipe_file
-from launcher.reading.unseen_files import look_to_predict, rows_to_predict
+from launcher.reading.inference_files import look_to_predict, rows_to_predict
 from launcher.runs.directory import RunDir
 from launcher.runs.files import part_of
 from launcher.tasks.shared.rows import Row

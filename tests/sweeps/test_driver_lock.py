@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import UserError
-from launcher.sweeps.turns import in_turn, only_driver
+from launcher.sweeps.driver_lock import in_turn, only_driver
 
 
 def test_one_command_at_a_time_asks(tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ import torch.distributed as dist
 from launcher import control_groups
 from launcher.engine.findings import Finding
 from launcher.engine.machine import asked_threads, cores_of_rank
-from launcher.engine.speeds import Rates, keep_rates, teach
+from launcher.engine.speeds import Rates, keep_point, keep_rates
 from launcher.errors import UserError
 from launcher.families import shape_from_config
 from launcher.families.shared.base import ModelShape
 from launcher.planning.estimate import Setup
-from launcher.planning.lesson import LEAST_STEPS, lesson, setup_of_plan
+from launcher.planning.measured_speed import label
+from launcher.planning.measured_steps import LEAST_STEPS, measured_point, setup_of_plan
 from launcher.planning.plan import Plan
 from launcher.planning.step_time import step_flops
-from launcher.planning.taught import label
 from launcher.train.probe.agreement import device_name
 from launcher.train.probe.kernels import pass_over
 from launcher.train.probe.subject import Subject, leaving_no_trace
@@ -44,7 +44,7 @@ def shape_of(base: Any) -> ModelShape | None:
         return None
 
 
-def learn_rates(plan: Plan, subject: Subject, finding: Finding, ranks: Ranks) -> None:
+def measure_rates(plan: Plan, subject: Subject, finding: Finding, ranks: Ranks) -> None:
     """Measure what the finding leaves open, and keep it unless other work disturbs it; every rank must call it."""
     before = core_time()
     latency_s, link = _link(ranks)
@@ -117,7 +117,7 @@ def _link(ranks: Ranks) -> tuple[float | None, float | None]:
 
 
 @dataclass(frozen=True)
-class Seen:
+class MeasuredSteps:
     """The steps of a run that has ended."""
 
     tokens: float
@@ -128,13 +128,13 @@ class Seen:
     """Share of the time that other work held the cores; None where nobody counted."""
 
 
-def teach_steps(plan: Plan, base: Any, device: torch.device, seen: Seen) -> None:
+def keep_steps(plan: Plan, base: Any, device: torch.device, seen: MeasuredSteps) -> None:
     """Keep the median step of a run that has ended, where there were enough and other work didn't lengthen them."""
     shape = shape_of(base)
     if shape is None or len(seen.seconds) < LEAST_STEPS or _is_disturbed(device, seen.waited):
         return
     cores = cores_of_rank(control_groups.cores(), plan.gpus, asked_threads())
     median = sorted(seen.seconds)[len(seen.seconds) // 2]
-    found = lesson(plan, shape, device_name(device), cores=cores, tokens=seen.tokens, seconds=median)
+    found = measured_point(plan, shape, device_name(device), cores=cores, tokens=seen.tokens, seconds=median)
     if found is not None:
-        teach(*found)
+        keep_point(*found)

@@ -17,8 +17,8 @@ from launcher.planning.plan import Identity, Plan, make_plan
 from launcher.planning.surroundings import DataSize
 from launcher.recipe.cluster import Cluster
 from launcher.recipe.recipe import Recipe
-from launcher.train.probe import teaching
-from launcher.train.probe.teaching import Seen, shape_of, teach_steps
+from launcher.train.probe import speed_records
+from launcher.train.probe.speed_records import MeasuredSteps, keep_steps, shape_of
 
 CPU = torch.device("cpu")
 
@@ -34,12 +34,12 @@ def test_the_next_plan_of_the_kind_predicts_what_was_measured(tmp_path: Path, ti
     job = train_here(make_run(tmp_path / "run", wanted), "none")
     shape = shape_of(job.built.base)
     before = planned(wanted, shape)
-    teach_steps(before, job.built.base, CPU, Seen(16.0, [0.9] * 5))  # too few to say anything
-    teach_steps(
-        before, job.built.base, CPU, Seen(16.0, [0.9] * 29, waited=0.6)
+    keep_steps(before, job.built.base, CPU, MeasuredSteps(16.0, [0.9] * 5))  # too few to say anything
+    keep_steps(
+        before, job.built.base, CPU, MeasuredSteps(16.0, [0.9] * 29, waited=0.6)
     )  # others' work, not the device
     assert planned(wanted, shape).throughput == before.throughput
-    teach_steps(before, job.built.base, CPU, Seen(16.0, [0.2] * 28 + [9.0], waited=0.05))
+    keep_steps(before, job.built.base, CPU, MeasuredSteps(16.0, [0.2] * 28 + [9.0], waited=0.05))
     after = planned(wanted, shape)
     assert after.throughput.step_s == pytest.approx(0.2)
     assert after.throughput.measured_on == "such a device, in 1 run of this model"
@@ -50,7 +50,7 @@ def test_a_probe_measures_rates_that_a_plan_can_use(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choice, "LEAST_PASSES", 1)
-    monkeypatch.setattr(teaching, "core_time", lambda: None)  # whatever else runs beside this test
+    monkeypatch.setattr(speed_records, "core_time", lambda: None)  # whatever else runs beside this test
     wanted = recipe(tiny_data, train={"max_steps": 3})
     job = train_here(make_run(tmp_path / "run", wanted), "none")
     (rates,) = read_known().rates

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.health.bounds import FLOOR_S, bound_s, floor_s
+from launcher.health.hang_timeouts import FLOOR_S, bound_s, floor_s
 
 
 def test_fast_steps_may_be_silent_for_a_minute_and_slow_ones_for_five_of_the_slowest() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from launcher.errors import UserError
 from launcher.planning.given_data import recipe_for
-from launcher.reading.unseen_files import check_given, given_rows
+from launcher.reading.inference_files import check_given, given_rows
 from launcher.recipe.recipe import Recipe
 
 

@@ -26,7 +26,7 @@ def setup_of_plan(plan: Plan) -> Setup:
     return replace(setup, graphed=plan.compile == "graph")
 
 
-def lesson(
+def measured_point(
     plan: Plan, shape: ModelShape, device: str, *, cores: int, tokens: float, seconds: float
 ) -> tuple[dict[str, str], Point] | None:
     """Kind and point of a run's steps; `tokens` is the mean length of an example, `cores` are those of a rank.
