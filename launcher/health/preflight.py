@@ -57,13 +57,20 @@ def judge(run: RunDir, attempt: AttemptDir) -> Findings | Error:
 
 
 def _elsewhere(run: RunDir, attempt: AttemptDir, failed: Collection[str]) -> Iterator[Versions]:
-    """What the run was launched with, and what nodes had that this attempt has not got and that have not failed."""
+    """What the run was launched or resumed with, and what other nodes of its job had that have not failed.
+
+    A resume is a new job: what nodes had before may have been replaced since.
+    """
     launched = read_launched(run)
     if launched is not None:
         yield launched
-    others = {*attempt.read().hosts, *failed}
-    for number in range(1, attempt.number):
-        there = read_facts(run, number, len(run.attempt(number).read().hosts))
+    this = attempt.read()
+    others = {*this.hosts, *failed}
+    earlier = [run.attempt(number) for number in range(1, attempt.number)]
+    for number, before in ((each.number, each.read()) for each in earlier):
+        if before.went_on_by_itself_in != this.went_on_by_itself_in:
+            continue
+        there = read_facts(run, number, len(before.hosts))
         yield from (node.versions for node in there.values() if node.host not in others)
 
 

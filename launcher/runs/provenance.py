@@ -2,8 +2,8 @@
 
 provenance/
   origins.json      key of the recipe -> who gave its value, but for defaults
-  launched.json     Python, torch, launcher and a hash of its code where it was launched; there only for several nodes
-                    that start the same Python
+  launched.json     Python, torch, launcher and a hash of its code where it was launched or resumed last; there only for
+                    several nodes that start the same Python
   code.patch        how the code differed from its commit when it was launched; there only where it did
   environment.json  Python, packages, machine, and a hash of the code, as the first attempt found them
   constraints.txt   the same packages, for `pip install --constraint`
@@ -28,8 +28,9 @@ from pathlib import Path
 
 from launcher import __version__
 from launcher.runs.directory import RunDir
+from launcher.runs.files import write_json
 from launcher.runs.line_digests import Digests, read_digests
-from launcher.runs.records import Extensible, read_json, read_record
+from launcher.runs.records import Extensible, read_json, read_record, tree_of
 
 DISTRIBUTION = "launch-encoders"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -117,8 +118,14 @@ def environments(run: RunDir) -> dict[int, Environment]:
 
 
 def read_launched(run: RunDir) -> Versions | None:
-    """What the run was launched with; None where that is not recorded. Raises DamagedFile."""
+    """What the run was launched or resumed with; None where that is not recorded. Raises DamagedFile."""
     return read_record(Versions, run.launched)
+
+
+def note_versions(run: RunDir) -> None:
+    """Have launched.json say what is here now, where there is one and the job starts this Python: both may be newer."""
+    if run.launched.exists() and run.plan_tree().get("python") == sys.executable:
+        write_json(run.launched, tree_of(versions_here()))
 
 
 def read_hub_model(run: RunDir) -> HubModel | None:

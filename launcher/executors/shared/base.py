@@ -15,6 +15,7 @@ from launcher.runs.attempts import Attempt
 from launcher.runs.directory import RunDir
 from launcher.runs.failure_classes import MAKE_ROOM, kind_of_refusal, takes_no_writes
 from launcher.runs.files import write_json
+from launcher.runs.provenance import note_versions
 from launcher.runs.requests import ask
 from launcher.runs.trust import checked
 
@@ -209,6 +210,7 @@ def prepare_start(run: RunDir, state: JobState, environ: Mapping[str, str]) -> d
             remedy=f"launch status {run.run_id}, or first launch stop {run.run_id}",
         )
     checked(run)
+    note_versions(run)
     run.stop.unlink(missing_ok=True)
     run.cancel.unlink(missing_ok=True)
     environment = split_environment(environ, run.read_plan().passed_variables)
