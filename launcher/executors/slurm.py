@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from launcher.commands import TIMEOUT_S, ask, run_command
 from launcher.errors import RunFailed
-from launcher.executors.shared import slurm_nodes, slurm_records, slurm_site, slurm_times
+from launcher.executors.shared import slurm_nodes, slurm_site, slurm_times
 from launcher.executors.shared.base import (
     Forecast,
     JobState,
@@ -76,16 +76,17 @@ class SlurmExecutor:
         refuse_without_slurm([run])
         with run.locked():
             environment = self._prepare(run)
+            before = run.all_jobs()
             run.submitting.touch(mode=0o600)
             done = run_slurm(
-                [*_submission(run), *without_bad_nodes(run), str(run.job_sbatch)],
+                [*_submission(), *without_bad_nodes(run), str(run.job_sbatch)],
                 environment,
             )
             job = job_number(done)
             if job is not None:
                 run.add_job(job)
             else:
-                job = take_up_unknown_jobs(run, message_of(done.stderr))
+                job = take_up_unknown_jobs(run, message_of(done.stderr), before)
             if job is not None:
                 run.submitting.unlink(missing_ok=True)
                 return job
@@ -102,7 +103,7 @@ class SlurmExecutor:
             environments = [self._prepare(run) for run in runs]
             for place, run in zip(places, runs, strict=True):
                 write_text(run.submitting, f"{place} {script}")
-            done = run_slurm([*_submission(runs[0]), str(script)], environments[0])
+            done = run_slurm([*_submission(), str(script)], environments[0])
             array = job_number(done) or unknown_array(runs[0], script, message_of(done.stderr))
             if array is None:
                 refusals = [refusal(run, message_of(done.stderr), each) for run in runs]
@@ -302,19 +303,13 @@ def _job_options(profile: Cluster, gpus: int) -> dict[str, object]:
     return {**asked, profile.gpu_request: gpu if gpus else None}
 
 
-def _submission(run: RunDir) -> list[str]:
-    """The words by which a run's job is submitted, but its script."""
-    return ["sbatch", "--parsable", *of_cluster(), *_expedited(run)]
+def _submission() -> list[str]:
+    """The words by which a run's job is submitted, but its script.
 
-
-def _expedited(run: RunDir) -> list[str]:
-    """The option by which a job is started again at once after a node is lost, where the site has that."""
-    request = run.read_plan().request
-    return (
-        ["--requeue=expedite"]
-        if request is not None and request.requeue and slurm_records.config(TIMEOUT_S).expedites
-        else []
-    )
+    Not --requeue=expedite (Slurm 25.11): it puts a job whose script fails on healthy nodes back to be held, and a run that
+    failed or was stopped would stay in the queue.
+    """
+    return ["sbatch", "--parsable", *of_cluster()]
 
 
 def _partition_text(partition: str, available: str, nodes: str, state: str, resources: str) -> str:

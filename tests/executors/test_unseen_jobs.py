@@ -19,6 +19,8 @@ ANSWERS = {
     "an unknown sentence": 'echo "sbatch: error: something new" >&2; exit 1',
     "no number": "echo Submitted",
     "more than a number": "echo 12 13",
+    "another number after its own": "echo 7; echo 'core hours left:'; echo 1234",
+    "another number before its own": "echo 1234; echo 7",
 }
 
 
@@ -61,6 +63,16 @@ def test_the_number_is_in_the_last_line_of_an_sbatch_that_says_more(slurm: Path,
     command(slurm, "sbatch", 'echo "--> Verifying access to queue 5...OK"; echo; echo "9;east"')
     assert executor_for("slurm").start(run) == "9"
     assert not (slurm / "squeue.calls").exists()
+
+
+def test_a_job_that_starts_before_sbatch_says_that_it_timed_out_is_no_failure(
+    slurm: Path, run: RunDir
+) -> None:
+    """Its script has put it into control/jobs by then."""
+    starts = f'echo "7|{run.path}" >{slurm}/queue; echo 7 >>{run.jobs}'
+    command(slurm, "sbatch", f"{starts}; {ANSWERS['timed out']}")
+    assert executor_for("slurm").start(run) == "7"
+    assert not run.submitting.exists()
 
 
 def test_a_job_goes_to_the_cluster_that_the_environment_names(

@@ -67,8 +67,6 @@ class SlurmConfig:
     has_accounting: bool
     preempts: bool
     kill_wait_s: int
-    expedites: bool
-    """Whether a job may ask to start again at once after a node was lost: from Slurm 25.11 on, where it is switched on."""
 
 
 def job_of(text: str) -> SlurmJob:
@@ -126,7 +124,6 @@ def config(timeout_s: float = ASK_S) -> SlurmConfig:
         has_accounting="slurmdbd" in fields["AccountingStorageType"],
         preempts=fields["PreemptType"] not in ("", "preempt/none", "(null)"),
         kill_wait_s=_leading_number(fields["KillWait"]),
-        expedites="enable_expedited_requeue" in fields["SchedulerParameters"].split(","),
     )
 
 

@@ -21,6 +21,7 @@ STATUSES: Mapping[str, Status] = {
     "PENDING": "pending",
     "CONFIGURING": "pending",
     "REQUEUED": "pending",
+    "EXPEDITING": "pending",
     "REQUEUE_HOLD": "pending",
     "REQUEUE_FED": "pending",
     "RESV_DEL_HOLD": "pending",

@@ -6,7 +6,7 @@ import contextlib
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,11 +40,13 @@ def refuse_without_slurm(runs: Sequence[RunDir]) -> None:
 def job_number(done: subprocess.CompletedProcess[str]) -> str | None:
     """The number that sbatch answers with, or None where it answered anything else.
 
-    It stands in the last line: a site's own sbatch may say more before it.
+    It stands in the last line: a site's own sbatch may say more before it. Where several lines are numbers, one may be what
+    is left of a quota, and the queue has to tell.
     """
-    last = done.stdout.strip().rpartition("\n")[2]
-    job = Job.parse(last.partition(";")[0])
-    return None if done.returncode or job is None or job.is_local else str(job)
+    lines = [line.strip().partition(";")[0] for line in done.stdout.strip().splitlines()]
+    jobs = [job for job in map(Job.parse, lines) if job is not None and not job.is_local]
+    alone = len(jobs) == 1 and not done.returncode and str(jobs[0]) == lines[-1]
+    return lines[-1] if alone else None
 
 
 def without_bad_nodes(run: RunDir) -> list[str]:
@@ -62,10 +64,11 @@ def all_jobs(run: RunDir) -> list[str]:
     return run.all_jobs()
 
 
-def take_up_unknown_jobs(run: RunDir, said: str = "") -> str | None:
+def take_up_unknown_jobs(run: RunDir, said: str = "", before: Collection[str] | None = None) -> str | None:
     """Put jobs of this run that Slurm has, and control/jobs has not, into control/jobs; the newest, or None.
 
-    They were accepted although sbatch did not say so. Raises RunFailed where Slurm doesn't tell.
+    They were accepted although sbatch did not say so. A job that is not among those known `before` it was submitted counts,
+    too, where it has started meanwhile and is in control/jobs by itself. Raises RunFailed where Slurm doesn't tell.
     """
     index, _, script = (read_text(run.submitting, WORD_BYTES) or "").partition(" ")
     if script:
@@ -75,9 +78,10 @@ def take_up_unknown_jobs(run: RunDir, said: str = "") -> str | None:
     else:
         jobs = _queued(run, run.run_id, "%Z", str(run.path), said)
     known = run.all_jobs()
-    new = [str(job) for job in jobs if str(job) not in known]
-    for job in new:
-        run.add_job(job)
+    for job in map(str, jobs):
+        if job not in known:
+            run.add_job(job)
+    new = [str(job) for job in jobs if str(job) not in (known if before is None else before)]
     return new[-1] if new else None
 
 
