@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from launcher.commands import TIMEOUT_S, ask, run_command
 from launcher.errors import RunFailed
-from launcher.executors.shared import slurm_nodes, slurm_site, slurm_times
+from launcher.executors.shared import slurm_nodes, slurm_records, slurm_site, slurm_times
 from launcher.executors.shared.base import (
     Forecast,
     JobState,
@@ -78,10 +78,8 @@ class SlurmExecutor:
             environment = self._prepare(run)
             before = run.all_jobs()
             run.submitting.touch(mode=0o600)
-            done = run_slurm(
-                [*_submission(), *without_bad_nodes(run), str(run.job_sbatch)],
-                environment,
-            )
+            words = [*without_bad_nodes(run), str(run.job_sbatch)]
+            done = _submit(words, environment, expedited=_may_be_expedited(run))
             job = job_number(done)
             if job is not None:
                 run.add_job(job)
@@ -103,7 +101,9 @@ class SlurmExecutor:
             environments = [self._prepare(run) for run in runs]
             for place, run in zip(places, runs, strict=True):
                 write_text(run.submitting, f"{place} {script}")
-            done = run_slurm([*_submission(), str(script)], environments[0])
+            # Runs that share a job put it back by themselves.
+            alone = each == 1 and _may_be_expedited(runs[0])
+            done = _submit([str(script)], environments[0], expedited=alone)
             array = job_number(done) or unknown_array(runs[0], script, message_of(done.stderr))
             if array is None:
                 refusals = [refusal(run, message_of(done.stderr), each) for run in runs]
@@ -303,13 +303,22 @@ def _job_options(profile: Cluster, gpus: int) -> dict[str, object]:
     return {**asked, profile.gpu_request: gpu if gpus else None}
 
 
-def _submission() -> list[str]:
-    """The words by which a run's job is submitted, but its script.
+def _submit(
+    words: Sequence[str], environment: Mapping[str, str], *, expedited: bool
+) -> subprocess.CompletedProcess[str]:
+    """Run sbatch. An `expedited` job starts again at once, before all others, where Slurm loses one of its nodes.
 
-    Not --requeue=expedite (Slurm 25.11): it puts a job whose script fails on healthy nodes back to be held, and a run that
-    failed or was stopped would stay in the queue.
+    Slurm holds such a job in the queue where its script fails on healthy nodes, so the script is told and ends well.
     """
-    return ["sbatch", "--parsable", *of_cluster()]
+    if expedited:
+        words, environment = ["--requeue=expedite", *words], {**environment, "LAUNCHER_EXPEDITED": "yes"}
+    return run_slurm(["sbatch", "--parsable", *of_cluster(), *words], environment)
+
+
+def _may_be_expedited(run: RunDir) -> bool:
+    """Whether a job of the run asks for that, which Slurm has from 25.11 on where a site switches it on."""
+    request = run.read_plan().request
+    return request is not None and request.requeue and slurm_records.config(TIMEOUT_S).expedites
 
 
 def _partition_text(partition: str, available: str, nodes: str, state: str, resources: str) -> str:

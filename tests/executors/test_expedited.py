@@ -1,4 +1,4 @@
-"""No job asks for Slurm's expedited requeue (25.11): it holds a job whose script fails in the queue, on healthy nodes, too."""
+"""A job asks to be started again at once after a lost node, where the site's Slurm has that."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from support.stand_ins import stand_in
 
 from launcher.executors import executor_for
 
+SWITCHES = ("SlurmctldParameters", "SchedulerParameters")
 
-@pytest.mark.parametrize("where", ["SlurmctldParameters", "SchedulerParameters"])
-@pytest.mark.parametrize("requeue", [True, False])
-def test_no_job_asks_for_it_where_it_is_switched_on(
-    tmp_path: Path, commands: Path, where: str, requeue: bool
+
+@pytest.mark.parametrize(
+    ("value", "requeue", "expected"),
+    [
+        ("bf_interval=1,enable_expedited_requeue", True, "--requeue=expedite "),
+        ("bf_interval=1,enable_expedited_requeue", False, ""),
+        ("bf_interval=1", True, ""),
+        ("(null)", True, ""),
+    ],
+)
+@pytest.mark.parametrize("where", SWITCHES)
+def test_expedited_requeue(
+    tmp_path: Path, commands: Path, where: str, value: str, requeue: bool, expected: str
 ) -> None:
-    """A run that failed or was stopped ends with another code than 0, and would never leave the queue."""
     run = new_run(plan_of({"executor": "slurm", "requeue": requeue}, run_dir=tmp_path / "runs" / "r"))
-    stand_in(commands / "scontrol", f'echo "{where} = bf_interval=1,enable_expedited_requeue"')
-    stand_in(commands / "sbatch", f'echo "$@" >{tmp_path}/asked; echo 7')
+    stand_in(commands / "scontrol", f'echo "{where}  = {value}"')
+    stand_in(commands / "sbatch", f'echo "$@ ${{LAUNCHER_EXPEDITED-}}" >{tmp_path}/asked; echo 7')
     assert executor_for("slurm").start(run) == "7"
-    assert (tmp_path / "asked").read_text() == f"--parsable {run.job_sbatch}\n"
+    told = "yes" if expected else ""
+    assert (tmp_path / "asked").read_text() == f"--parsable {expected}{run.job_sbatch} {told}\n"

@@ -24,6 +24,7 @@ from support.waiting import ended, wait_until
 from launcher.errors import RunFailed, UserError
 from launcher.executors import JobState, executor_for
 from launcher.executors.shared.base import Executor
+from launcher.executors.shared.outcome import outcome
 from launcher.executors.shared.slurm_states import QUEUE_HOLDS_S
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
@@ -454,6 +455,21 @@ def test_a_training_that_dies_without_a_word_is_explained(slurm: Executor, make_
     error = (read_json(run.result) or {})["error"]
     assert (error["class"], error["host"], error["step"]) == ("killed", attempt(run, 1)["hosts"][1], None)
     assert "the last words" in error["message"]
+
+
+def test_the_script_of_an_expedited_job_ends_well_however_its_run_did(
+    slurm: Executor, cluster: Cluster, make_run: MakeRun
+) -> None:
+    """Slurm 25.11 would hold it in the queue. Here the job is told so by hand, since this Slurm is older."""
+    run = make_run("exit 3")
+    done = cluster.run(
+        ["sbatch", "--parsable", str(run.job_sbatch)], env={**os.environ, "LAUNCHER_EXPEDITED": "yes"}
+    )
+    run.add_job(done.stdout.strip())
+    state = ended(slurm, run)
+    assert (state.status, state.exit_code) == ("completed", 0)
+    found = outcome(run, done.stdout.strip(), state)
+    assert (found.status, found.error and found.error.kind) == ("failed", "crashed")
 
 
 def test_setup_lines_that_fail_are_in_the_job_log(slurm: Executor, make_run: MakeRun) -> None:

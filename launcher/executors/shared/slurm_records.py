@@ -67,6 +67,8 @@ class SlurmConfig:
     has_accounting: bool
     preempts: bool
     kill_wait_s: int
+    expedites: bool
+    """Whether a job may ask to start again at once after a node was lost: from Slurm 25.11 on, where it is switched on."""
 
 
 def job_of(text: str) -> SlurmJob:
@@ -124,6 +126,10 @@ def config(timeout_s: float = ASK_S) -> SlurmConfig:
         has_accounting="slurmdbd" in fields["AccountingStorageType"],
         preempts=fields["PreemptType"] not in ("", "preempt/none", "(null)"),
         kill_wait_s=_leading_number(fields["KillWait"]),
+        expedites=any(
+            "enable_expedited_requeue" in fields[where].split(",")
+            for where in ("SlurmctldParameters", "SchedulerParameters")  # SchedMD's place, and Amazon's
+        ),
     )
 
 
