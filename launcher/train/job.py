@@ -96,7 +96,7 @@ def make_job(
     recipe = plan.recipe
     _set_kernels(recipe, ranks)
     events.phase("loading data")
-    tokenizer = tokenizer_for(recipe, events.notice if ranks.is_main else None)
+    tokenizer = _tokenizer(recipe, ranks, events)
     task = _make_task(run, recipe, tokenizer, ranks)
     dataset = _prepare_together(ranks, recipe, tokenizer, events, stop)
     if ranks.is_main:
@@ -269,6 +269,14 @@ def _make_task(run: RunDir, recipe: Recipe, tokenizer: Any, ranks: Ranks) -> Tas
         task = with_teacher(recipe, tokenizer, ranks.device)
     take_own_loss(task, run)
     return task
+
+
+def _tokenizer(recipe: Recipe, ranks: Ranks, events: Events) -> Any:
+    """The model's own; one that is trained on all texts is rank 0's, so that the others need not read and hold them."""
+    tokenizer = None
+    if ranks.is_main or recipe.model.name is not None:
+        tokenizer = tokenizer_for(recipe, events.notice if ranks.is_main else None)
+    return tokenizer if recipe.model.name is not None else ranks.broadcast(tokenizer)
 
 
 def _prepare_together(
