@@ -83,4 +83,4 @@ def test_a_page_of_a_long_run_takes_no_dictionary_a_step(tmp_path: Path) -> None
     Story(run)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak / steps < 32 * figures  # bytes; rows took 1,600 for each step
+    assert peak / steps < 32 * figures  # bytes; rows of a million steps took a gigabyte

@@ -24,6 +24,7 @@ from support.training import (
 from launcher.runs.directory import RunDir
 from launcher.train import not_finite
 from launcher.train.process.random_state import dropout_seed
+from launcher.train.step.strategy import all_finite
 
 BAD = 8
 """The step, from 1, in which the last rank's loss is NaN."""
@@ -190,3 +191,15 @@ def test_an_evaluation_without_a_number_is_told(tmp_path: Path, tiny_data: Path,
         "the loss of the test data at step 14",
     ]
     assert all(text.endswith(f"look at these data, and at {run.loss}") for text in said)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_one_value_that_is_no_number_is_found_in_any_tensor(bad: float, kind: torch.dtype) -> None:
+    others = [torch.ones(3, dtype=torch.long), torch.zeros(0), 3, None]
+    for shape in ((), (1,), (1000, 33)):
+        weights = torch.zeros(shape, dtype=kind)
+        assert all_finite([weights, *others])
+        weights.view(-1)[-1] = bad
+        assert not all_finite([*others, torch.ones(2), weights])
+    assert all_finite([torch.full((2,), 1e300, dtype=torch.float64)])

@@ -6,7 +6,6 @@ those of the mean over the global batch, whatever the layout.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -70,13 +69,15 @@ class Strategy(Protocol):
 
 @torch.no_grad()
 def all_finite(tensors: Iterable[Any]) -> bool:
-    """Whether these tensors hold neither NaN nor infinity; what is no tensor of numbers with a point doesn't count."""
-    by_device: dict[torch.device, list[torch.Tensor]] = {}
+    """Whether these tensors hold neither NaN nor infinity; what is no tensor of numbers with a point doesn't count.
+
+    A NaN is the smallest and the largest of its tensor. On a CPU to find these takes a tenth of the time of a norm.
+    """
+    extremes: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = {}
     for tensor in tensors:
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.numel():
-            by_device.setdefault(tensor.device, []).append(tensor)
-    norms = (torch.nn.utils.get_total_norm(group, math.inf) for group in by_device.values())
-    return all(math.isfinite(float(norm)) for norm in norms)
+            extremes.setdefault((tensor.device, tensor.dtype), []).extend(tensor.aminmax())
+    return all(bool(torch.stack(alike).isfinite().all()) for alike in extremes.values())
 
 
 def nothing_left_to_write() -> None:
