@@ -58,8 +58,8 @@ def _time_limit(value: str) -> str:
 
 
 def _range_of_nodes(value: str) -> str:
-    least, _, most = value.partition("..")
-    if not RANGE_OF_NODES.fullmatch(value) or not int(least) < int(most) <= MOST:
+    found = RANGE_OF_NODES.fullmatch(value)
+    if found is None or int(found[1]) >= int(found[2]):
         raise ValueError(
             "must be a whole number of at least 1, or a range such as 2..4, the smaller number first"
         )

@@ -273,10 +273,9 @@ def _make_task(run: RunDir, recipe: Recipe, tokenizer: Any, ranks: Ranks) -> Tas
 
 def _tokenizer(recipe: Recipe, ranks: Ranks, events: Events) -> Any:
     """The model's own; one that is trained on all texts is rank 0's, so that the others need not read and hold them."""
-    tokenizer = None
-    if ranks.is_main or recipe.model.name is not None:
-        tokenizer = tokenizer_for(recipe, events.notice if ranks.is_main else None)
-    return tokenizer if recipe.model.name is not None else ranks.broadcast(tokenizer)
+    if recipe.model.name is not None:
+        return tokenizer_for(recipe, events.notice if ranks.is_main else None)
+    return ranks.broadcast(tokenizer_for(recipe) if ranks.is_main else None)
 
 
 def _prepare_together(
