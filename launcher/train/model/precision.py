@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from launcher.train.compat.laid_out_weights import laid_out_weights
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -18,9 +22,11 @@ def autocast(precision: str, device: torch.device) -> Any:
     )
 
 
-def keeping_casts(device: torch.device) -> Any:
-    """Within it autocast casts weights, which must stay what they are, once for all forward passes, not once for each.
+@contextmanager
+def keeping_weights(device: torch.device) -> Iterator[None]:
+    """Within it weights, which must stay what they are, are cast and laid out once for all forward passes, not for each.
 
-    What was cast is given up where the outermost context ends, and this one, which casts nothing, is around the others.
+    What was cast is given up where the outermost autocast ends: so one that casts nothing is around the others.
     """
-    return torch.autocast(device.type, enabled=False)
+    with torch.autocast(device.type, enabled=False), laid_out_weights(device):
+        yield

@@ -13,7 +13,7 @@ import torch
 
 from launcher.planning.estimate import EVALUATED_EXAMPLES, EVALUATED_TOKENS
 from launcher.train.inputs import check_vocabulary
-from launcher.train.model.precision import keeping_casts
+from launcher.train.model.precision import keeping_weights
 from launcher.train.packed.batch_layout import Limits, in_length_order
 from launcher.train.packed.collate import Collate
 from launcher.train.packed.groups import Groups
@@ -72,7 +72,7 @@ class Evaluator:
         Raises EvaluationStopped on every rank where `stop` says so on any of them.
         """
         # Sharded parameters come and go, and casts of all of them would take the room that sharding made.
-        with nullcontext() if self.even_micro_batches else keeping_casts(self.ranks.device):
+        with nullcontext() if self.even_micro_batches else keeping_weights(self.ranks.device):
             return self._score(split, progress, stop)
 
     def _score(self, split: TokenSplit, progress: Progress, stop: Callable[[], bool]) -> Scored:
