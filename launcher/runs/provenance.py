@@ -17,7 +17,6 @@ An attempt in another environment has an environment.json of its own. Standard l
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import platform
 import re
@@ -204,10 +203,7 @@ def environment_here(threads: int, gpus: Sequence[str]) -> Environment:
 
 def versions_here() -> Versions:
     """Those of this process's Python, without importing torch."""
-    try:
-        torch = importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        torch = None
+    torch = installed_packages().get("torch")
     return Versions(platform.python_version(), torch, __version__, code_digest(PACKAGE))
 
 

@@ -24,6 +24,12 @@ from launcher import cli
 cli.execute(["plan", "recipe=smoke"])
 print(sorted(set(sys.modules) & {"psutil", "launcher.cli.run_state", "launcher.reading.cleaning"}))
 """
+JOB = """
+import sys
+import launcher.node
+
+print(sorted(set(sys.modules) & {"click", "email", "importlib.metadata", "pydantic", "torch", "yaml"}))
+"""
 ROWS = """
 import sys, wandb
 from launcher.train.record.wandb_results import table_of
@@ -53,6 +59,10 @@ def test_a_section_that_nobody_gives_is_the_one_that_would_be_made_of_nothing() 
 
 def test_a_plan_loads_nothing_that_only_runs_need() -> None:
     assert said(PLANNED) == "[]"
+
+
+def test_the_words_of_a_job_script_load_little_before_a_training_starts() -> None:
+    assert said(JOB) == "[]"
 
 
 def test_tables_for_wandb_need_no_pandas() -> None:
