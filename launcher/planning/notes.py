@@ -85,7 +85,11 @@ def evaluation_note(trained: int | None, evaluated: int | None, rate: float | No
 
 def speed_notes(cluster: Cluster, device: str, shape: ModelShape | None, rate: float | None) -> Iterator[str]:
     """Why no speed is predicted, where that is because of the device."""
-    if device == "cuda" and cluster.gpu_model is not None and shape is not None and rate is None:
+    if device != "cuda" or shape is None or rate is not None:
+        return
+    if cluster.gpu_model is None:
+        yield "no speed is predicted, since no gpu_model says what GPUs the nodes have"
+    elif known_device(cluster.gpu_model) is None:
         known = ", ".join(name for name in DEVICES if name != CPU)
         yield (
             f"nothing is known of a {cluster.gpu_model}, so that no speed is predicted before a run was measured on one; "

@@ -256,7 +256,7 @@ def test_each_row_of_the_table_of_nodes_is_the_plan_of_that_number_of_nodes(stag
     assert {nodes: four[nodes] for nodes in one} == one
 
 
-@pytest.mark.parametrize("name", ["A10", "T400", "A100_1g.5gb"])
+@pytest.mark.parametrize("name", ["A10", "T400", "A100_1g.5gb", "NVIDIA RTX A6000"])
 def test_a_gpu_of_which_nothing_is_known_is_said_to_be_one(name: str) -> None:
     """A T400 is no T4, and a slice of a GPU has not the rates of the whole."""
     plan = planned(
@@ -267,6 +267,18 @@ def test_a_gpu_of_which_nothing_is_known_is_said_to_be_one(name: str) -> None:
         note for note in plan.notes if note.startswith(f"nothing is known of a {name}, so that no speed")
     ]
     assert note.endswith("known are H200, H100-PCIE, H100, A100-80GB, A100, V100, L40S, T4")
+
+
+def test_a_plan_without_a_speed_says_why_and_blames_no_gpu_that_is_known() -> None:
+    of_the_hub, counted = DataSize(), DataSize(2400, 60.0)
+    for model, size, said in (
+        ("NVIDIA A100 80GB PCIe", of_the_hub, []),
+        (None, counted, ["no speed is predicted, since no gpu_model says what GPUs the nodes have"]),
+    ):
+        site = cluster(gpus_per_node=1, gpu_model=model)
+        plan = planned(recipe(nodes=2, device="cuda"), site, LOGIN_NODE, size)
+        assert plan.throughput.examples_per_s is None
+        assert [note for note in plan.notes if "speed" in note] == said
 
 
 @pytest.mark.parametrize(
