@@ -312,7 +312,11 @@ def _submit(
     """
     if expedited:
         words, environment = ["--requeue=expedite", *words], {**environment, "LAUNCHER_EXPEDITED": "yes"}
-    return run_slurm(["sbatch", "--parsable", *of_cluster(), *words], environment)
+    try:
+        return run_slurm(["sbatch", "--parsable", *of_cluster(), *words], environment)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note("Slurm may have taken the job: launch status shows it, launch cancel ends it")
+        raise
 
 
 def _may_be_expedited(run: RunDir) -> bool:

@@ -44,8 +44,13 @@ def doubt(run: RunDir) -> str | None:
 
 
 def no_model(run: RunDir) -> tuple[str, str]:
-    """Message and remedy of a run without model/: there is none yet, or a kill left the one before under another name."""
+    """Message and remedy of a run without model/: there is none yet, a kill left the one before under another name, or
+    it was taken away."""
     if run.former_model.is_dir():
         remedy = f"launch resume {run.run_id} puts the one before it back, which {run.former_model} holds"
         return "was killed while a better model took the place of the one before", remedy
+    result = run.read_result()
+    if result is not None and result.status == "completed":
+        remedy = f"put back what was in {run.model}, or train it again: launch reproduce {run.run_id}"
+        return "has its model no more", remedy
     return "has no model yet", f"launch status {run.run_id} says how far it is"

@@ -16,16 +16,13 @@ def changes(run: RunDir) -> dict[str, str]:
     """Unified diff by name of each file that was changed since; none for a run that kept no copies."""
     found = {}
     for name in COMPARED:
-        before = read_text(run.rendered / name)
-        after = read_text(run.path / name) or ""
-        if before is not None and before != after:
+        rendered = read_text(run.rendered / name)
+        if rendered is None:
+            continue
+        before, after = (text.splitlines() for text in (rendered, read_text(run.path / name) or ""))
+        if before != after:  # an editor's ends of lines change nothing
             lines = difflib.unified_diff(
-                before.splitlines(),
-                after.splitlines(),
-                f"{name} as rendered",
-                f"{name} now",
-                lineterm="",
-                n=1,
+                before, after, f"{name} as rendered", f"{name} now", lineterm="", n=1
             )
             found[name] = "\n".join(lines)
     return found

@@ -31,6 +31,16 @@ def test_a_change_is_refused_with_its_difference_or_accepted_and_kept(
     assert "was changed" not in launch("resume", "r", code=None).stderr
 
 
+def test_other_ends_of_lines_are_no_change(
+    launch: Callable[..., Any], make_run: Callable[..., RunDir]
+) -> None:
+    """As an editor leaves them: the difference that was shown had no line in it."""
+    run = make_run("touch TRAINED; exit 0")
+    run.recipe.write_bytes(run.recipe.read_bytes().strip().replace(b"\n", b"\r\n"))
+    assert "was changed" not in launch("resume", "r", code=None).stderr
+    assert (run.path / "TRAINED").exists()
+
+
 def change(run: RunDir, before: str, after: str) -> None:
     assert before in run.recipe.read_text()
     run.recipe.write_text(run.recipe.read_text().replace(before, after))

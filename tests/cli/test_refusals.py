@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -404,6 +405,14 @@ def test_a_run_that_was_killed_between_two_models(
     assert problem["message"].endswith("was killed while a better model took the place of the one before")
     assert problem["remedy"].startswith("launch resume done puts the one before it back")
     assert asked == []
+
+
+def test_a_completed_run_whose_model_was_taken_away(refusal: Refusal, trained: Path) -> None:
+    """To make room, say: it is not one that has no model yet."""
+    shutil.rmtree(trained / "model")
+    problem = refusal("predict", "done", "--text", "x")
+    assert problem["message"].endswith("has its model no more")
+    assert problem["remedy"].endswith("or train it again: launch reproduce done")
 
 
 # Settings

@@ -75,6 +75,15 @@ def test_a_job_that_starts_before_sbatch_says_that_it_timed_out_is_no_failure(
     assert not run.submitting.exists()
 
 
+def test_an_interrupt_while_sbatch_is_asked_says_that_there_may_be_a_job(slurm: Path, run: RunDir) -> None:
+    command(slurm, "sbatch", f'echo "7|{run.path}" >{slurm}/queue; kill -INT $PPID; sleep 0.1')
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        executor_for("slurm").start(run)
+    (note,) = interrupted.value.__notes__
+    assert note.startswith("Slurm may have taken the job: launch status shows it")
+    assert executor_for("slurm").state(run).job_id == "7"
+
+
 def test_a_job_goes_to_the_cluster_that_the_environment_names(
     slurm: Path, run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
