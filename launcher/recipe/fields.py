@@ -86,14 +86,19 @@ def _local_path(value: str) -> str:
     return _path_or_id(value)
 
 
-Name = Annotated[str, AfterValidator(_safe_name)]
+def _shown(pattern: re.Pattern[str]) -> Any:
+    """What the schema for editors says of a string that a validator of ours looks at."""
+    return Field(json_schema_extra={"pattern": f"^(?:{pattern.pattern})$"})
+
+
+Name = Annotated[str, AfterValidator(_safe_name), _shown(SAFE_NAME)]
 Line = Annotated[str, AfterValidator(_one_line)]
 PathOrId = Annotated[str, AfterValidator(_path_or_id)]
 LocalPath = Annotated[str, AfterValidator(_local_path)]
 """Relative ones are made absolute when a recipe is loaded."""
-TimeLimit = Annotated[str, AfterValidator(_time_limit)]
+TimeLimit = Annotated[str, AfterValidator(_time_limit), _shown(TIME_LIMIT)]
 Count = Annotated[int, Field(ge=1), AfterValidator(_not_absurd)]
-Nodes = Count | Annotated[str, AfterValidator(_range_of_nodes)]
+Nodes = Count | Annotated[str, AfterValidator(_range_of_nodes), _shown(RANGE_OF_NODES)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, lt=1)]

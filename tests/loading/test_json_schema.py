@@ -43,6 +43,19 @@ def test_shipped_profiles_fit(name: str) -> None:
     assert mistakes(Cluster, profile) == []
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ({"nodes": "2-4"}, {"nodes": "2..4"}),
+        ({"run_id": "a b"}, {"run_id": "a-b"}),
+        ({"time": "1h"}, {"time": "1:00:00"}),
+    ],
+)
+def test_an_editor_marks_a_string_of_another_form(wrong: dict[str, str], right: dict[str, str]) -> None:
+    assert mistakes(Recipe, {"task": "classification", **wrong}) == list(wrong)
+    assert mistakes(Recipe, {"task": "classification", **right}) == []
+
+
 def test_mistakes_are_found_and_every_key_is_described() -> None:
     wrong = {"task": "classification", "train": {"lr": "fast"}, "precision": "int8", "nodez": 4}
     assert set(mistakes(Recipe, wrong)) == {"train.lr", "precision", ""}
