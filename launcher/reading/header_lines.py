@@ -36,7 +36,7 @@ def header_line(rows: Sequence[Row]) -> tuple[str, ...] | None:
     given = [name for name in names if name]
     if not given or not all(map(NAME.fullmatch, given)) or len(set(given)) < len(given):
         return None
-    columns = list(zip(*(cells for cells in others if cells != first), strict=False))
+    columns = list(zip(*(cells for cells in others if cells != first[: len(cells)]), strict=False))
     if any(name and name in column for name, column in zip(first, columns, strict=False)):
         return None
     usual = any(name.lower() in USUAL_NAMES or "_" in name for name in names)
@@ -53,6 +53,6 @@ def header_among_rows(path: Path, options: ReadOptions) -> tuple[str, ...] | Non
     """The names in the first line of a table that is read without a header, where they look like names of columns."""
     if options.header or resolve_format(path, options) not in ("csv", "tsv"):
         return None
-    # Without names every column of the file is seen, not only those that the recipe names.
-    rows = islice(read_rows(path, replace(options, columns=None)), FIRST_ROWS)
-    return header_line(list(rows) or [Row({}, 1)])
+    # Without names every column of the line is seen, not only those that the recipe names.
+    first = next(read_rows(path, replace(options, columns=None)), Row({}, 1))
+    return header_line([first, *islice(read_rows(path, options), 1, FIRST_ROWS)])

@@ -56,6 +56,30 @@ def test_a_row_is_not_taken_for_a_header(tmp_path: Path, content: str) -> None:
     check_given(path, recipe(**HEADERLESS), labelled=False, sure_of_header=False)
 
 
+def test_more_fields_than_columns_are_fine_where_the_first_line_has_fewer(tmp_path: Path) -> None:
+    """STS-B's test file is so: sources stand behind the seven columns from line 626 on."""
+    path = tmp_path / "new.tsv"
+    path.write_text("a good film\t1\na bad film\t0\tsource\tlicense\n")
+    check_given(path, recipe(**HEADERLESS), labelled=True, sure_of_header=False)
+
+
+def test_a_file_of_texts_alone_is_told_the_key_for_it(tmp_path: Path) -> None:
+    path, asked = tmp_path / "new.csv", recipe(**HEADERLESS, train="/runs/train.csv")
+    path.write_text('"good, really"\nbad\n')
+    found = refused(path, asked)
+    assert "new.csv:1: 1 field, but 2 columns (text, label)" in found
+    assert "data.columns=[...] if the file has other columns" in found
+    assert "data.format=csv" not in found  # which it has
+    assert read(path, asked, "data.columns=[text]") == [{"text": "good, really"}, {"text": "bad"}]
+
+
+def test_another_delimiter_is_told_where_texts_hold_the_usual_one(tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("text;label\ngood, really;1\nbad;0\n")
+    found = refused(path, recipe(**HEADERLESS, train="/runs/train.csv"))
+    assert "data.delimiter=\";\" (columns seem to be separated by ';')" in found
+
+
 def test_a_label_that_the_model_does_not_know_is_told_before_it_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "new.tsv"
     path.write_text("good\tpos\nfine\tpso\nbad\tneg\n")
