@@ -16,6 +16,6 @@ class Questions(Section):
     null_threshold: Annotated[Finite, Decides("evaluation")] = 0.0
     """How far the score of no answer must exceed the best answer's to win."""
     f1: Annotated[Literal["auto", "words", "characters"], Decides("evaluation")] = "auto"
-    """What f1 and exact_match compare; auto takes characters for Chinese or Japanese answers, otherwise words."""
+    """What f1 and exact_match compare; auto takes characters for Chinese, Japanese, Korean or Thai answers, else words."""
     max_answer: Annotated[Count, Decides("evaluation")] = 30
     """Longest answer in tokens."""

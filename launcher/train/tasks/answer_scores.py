@@ -1,7 +1,8 @@
-"""Exact match and F1 of answers: of words as the official evaluation of SQuAD, of characters as that of CMRC 2018.
+"""Exact match and F1 of answers: of words as the official evaluation of SQuAD, of characters as those of CMRC 2018 and KorQuAD.
 
 SQuAD: Rajpurkar et al., 2016 and 2018. CMRC 2018: Cui et al., 2019, arXiv:1810.07366, where F1 is that of the longest run of
-tokens that both have; a Chinese character is a token there, and so is a word in other letters.
+tokens that both have; a Chinese character is a token there, and so is a word in other letters. KorQuAD: Lim et al., 2019,
+arXiv:1909.07005, where the order of characters doesn't count: Korean words end in particles that answers lack.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from launcher.tasks.shared.words import HAN, IDEOGRAPHS
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
-TOKENS = re.compile(rf"[{IDEOGRAPHS}]|[^\W{IDEOGRAPHS}]+")
-"""Characters of Chinese and Japanese, and words of other scripts; no punctuation."""
+CHARACTERS = rf"{IDEOGRAPHS}\uac00-\ud7a3\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff"
+"""Of Chinese, Japanese and Korean, and of Thai, Lao, Burmese and Khmer, which have no blanks between words either."""
+TOKENS = re.compile(rf"[{CHARACTERS}]|[^\W{CHARACTERS}]+")
+"""Such characters, and words of other scripts; no punctuation."""
 How = Literal["auto", "words", "characters"]
 
 
@@ -37,12 +40,13 @@ def exact_match(predicted: str, answers: Sequence[str], how: How = "auto") -> fl
 def f1(predicted: str, answers: Sequence[str], how: How = "auto") -> float:
     """The overlap with the answer that fits best: harmonic mean of precision and recall."""
     if _by_characters(answers, how):
-        return max(_f1_of_run(_tokens(predicted), _tokens(answer)) for answer in answers)
+        measured = _f1_of_run if any(re.search(HAN, answer) for answer in answers) else _f1
+        return max(measured(_tokens(predicted), _tokens(answer)) for answer in answers)
     return max(_f1(normalise(predicted).split(), normalise(answer).split()) for answer in answers)
 
 
 def _by_characters(answers: Sequence[str], how: How) -> bool:
-    return how == "characters" or (how == "auto" and any(re.search(HAN, answer) for answer in answers))
+    return how == "characters" or (how == "auto" and any(re.search(f"[{CHARACTERS}]", answer) for answer in answers))
 
 
 def _tokens(text: str) -> list[str]:

@@ -220,3 +220,12 @@ def test_chinese_answers_are_compared_by_characters_as_cmrc_does() -> None:
     assert f1("\u5c71\u4e1c\u5927\u5b66", ["\u5c71\u4e1c\u5927"], "words") == 0
     # the longest run counts, not what both have in any order
     assert f1("\u5927\u5b66\u5c71\u4e1c", ["\u5c71\u4e1c\u5927\u5b66"]) == pytest.approx(2 * 2 / 8)
+
+
+def test_korean_and_thai_answers_are_compared_by_characters_too() -> None:
+    seoul, with_particle = "\uc11c\uc6b8", "\uc11c\uc6b8\uc740"
+    assert exact_match(f"{seoul}.", [seoul]) == 1
+    assert f1(with_particle, [seoul]) == pytest.approx(2 * 2 / 5)  # 0 by words
+    assert f1(f"\uc218\ub3c4 {seoul}", [f"{seoul} \uc218\ub3c4"]) == 1  # in any order, as KorQuAD's evaluation has it
+    bangkok, it_is = "\u0e01\u0e23\u0e38\u0e07\u0e40\u0e17\u0e1e", "\u0e40\u0e1b\u0e47\u0e19"
+    assert f1(bangkok + it_is, [bangkok]) == pytest.approx(2 * 7 / 18)
