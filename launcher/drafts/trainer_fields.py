@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher import tasks
 from launcher.drafts.trainer_script import Computed
-from launcher.loading.other_names import EXPLANATIONS, called_here
+from launcher.loading.other_names import EXPLANATIONS, PLANNED, PUSHED, called_here
 from launcher.tasks.shared.metric_names import metric_called
 
 Fields = Mapping[str, Any]
@@ -57,9 +57,8 @@ PREFIXES = {
     "logging_": "every step is recorded in metrics.jsonl",
     "log_": "every step is recorded in metrics.jsonl",
     "dataloader_": "the loader needs no settings: data are tokenised once and laid out by tokens",
-    "hub_": "launch push RUN uploads the model, after asking",
-    "push_to_hub": "launch push RUN uploads the model, after asking",
-    "ddp_": "what is needed is set by the plan",
+    "hub_": PUSHED,
+    "ddp_": PLANNED,
     "fsdp": "zero.stage shards",
     "deepspeed_": "the plan renders DeepSpeed's configuration",
     "tpu_": "there is no TPU",

@@ -30,6 +30,7 @@ from launcher.loading.assignments import (
     unknown_variables,
 )
 from launcher.loading.named_files import absolute, files_by_name, is_path, locate
+from launcher.loading.other_names import called_in_a_profile
 from launcher.loading.schema import (
     Misfit,
     Schema,
@@ -113,7 +114,7 @@ def load_cluster(reference: str, *, cwd: Path) -> Cluster:
     """A cluster profile by name (./slurm/NAME.yaml, then the shipped ones) or path; UserError with every mistake."""
     path = locate(PROFILES, reference, cwd.absolute(), os.environ)
     nodes, problems = _read(path, schema_of(Cluster))
-    problems = [_about_training(problem) for problem in problems]
+    problems = [_in_a_profile(problem) for problem in problems]
     leaves = schema_of(Cluster).leaves
     values = {key: as_wanted(node, leaves[key]) for key, node in nodes.items()}
     cluster, misfits = fit(schema_of(Cluster), values)
@@ -233,12 +234,15 @@ def _shell_problems(lines: Sequence[str], node: Node, file_name: str) -> Iterato
     yield Problem(f"bash says: {message}", f"{file_name}:{node.value[at].line}", "setup", lines[at], remedy)
 
 
-def _about_training(problem: Problem) -> Problem:
+def _in_a_profile(problem: Problem) -> Problem:
+    """What to say of an unknown key of a profile, which a recipe may know."""
     schema = schema_of(Recipe)
-    if problem.message != "unknown key" or problem.field not in (*schema.leaves, *schema.sections):
+    if problem.message != "unknown key" or problem.field is None:
         return problem
-    message = "belongs in a recipe: a cluster profile holds facts about a site"
-    return replace(problem, message=message, remedy="move it to the recipe, or give it as an override")
+    if problem.field in (*schema.leaves, *schema.sections):
+        message = "belongs in a recipe: a cluster profile holds facts about a site"
+        return replace(problem, message=message, remedy="move it to the recipe, or give it as an override")
+    return replace(problem, remedy=called_in_a_profile(problem.field, problem.remedy))
 
 
 # Values

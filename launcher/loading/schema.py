@@ -124,7 +124,8 @@ def flatten(tree: Node, schema: Schema, where: str) -> tuple[dict[str, Node], li
 def unknown_key(key: str, schema: Schema, guess: bool = True) -> tuple[str, str | None]:
     """Message and remedy for a key that can't be given a value: unknown, or a section."""
     if key in schema.sections:
-        return "is a section, not a value", "its keys: " + ", ".join(schema.keys_of(key))
+        keys = "its keys: " + ", ".join(schema.keys_of(key))
+        return "is a section, not a value", "; ".join(filter(None, (called_here(key), keys)))
     if key in schema.leaves:
         return "is a value, not a section", schema.meaning(key)
     if not guess:
@@ -155,7 +156,10 @@ def similar_keys(key: str, names: list[str]) -> list[str]:
         return [word]
     last: dict[str, list[str]] = {}
     for name in names:
-        last.setdefault(name.rpartition(".")[2], []).append(name)
+        section, _, leaf = name.rpartition(".")
+        within = section.rpartition(".")  # a section of a section, such as train.loss
+        for part in {leaf, within[2]} if within[0] else {leaf}:
+            last.setdefault(part, []).append(name)
     if "." not in word and word in last:
         return last[word]
     section, _, leaf = word.rpartition(".")

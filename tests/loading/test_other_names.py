@@ -54,6 +54,17 @@ def mistake(folder: Path, *words: str, environ: dict[str, str] | None = None, re
         ("output_dir=x", "did you mean runs_dir?"),
         ("num_processes=4", "did you mean gpus?"),
         ("resume_from_checkpoint=x", "launch resume RUN"),
+        ("push_to_hub=true", "launch push RUN uploads the model"),
+        ("ddp_backend=nccl", "the plan sets what is needed"),
+        ("ntasks=8", "gpus=N and nodes=N say how many ranks there are"),
+        ("mail_user=me@example.com", "it belongs into the cluster profile"),
+        ("num_hidden_layers=4", "did you mean model.scratch.layers?"),
+        ("val_set_size=0.1", "did you mean data.split?"),
+        ("lora=true", "did you mean tuning=lora?"),
+        ("batch=16", "did you mean batch.global?"),
+        ("freeze=true", "did you mean model.freeze.embeddings or model.freeze.layers?"),
+        ("loss=focal", "did you mean train.loss.name or "),
+        ("dropout=0.1", "or model.dropout.hidden or "),
     ],
 )
 def test_the_name_of_another_tool_leads_to_ours(tmp_path: Path, word: str, ours: str) -> None:
