@@ -163,7 +163,7 @@ IN_A_PROFILE: dict[str, tuple[str, ...]] = {
     "did you mean gpus_per_node? gpu_request and gpu_type say how they are asked for": ("gres", "n_gpu", "num_gpus"),
     "did you mean partition?": ("queue", "partitions"),
     "did you mean setup? Its lines are run on every node: [module load cuda]": ("modules", "module", "conda", "venv"),
-}
+}  # fmt: skip
 """What to say of a name in a cluster profile -> the names."""
 OF_SBATCH = "options of sbatch stand in the section sbatch, by their long names: sbatch: {exclude: node7}"
 

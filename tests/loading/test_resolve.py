@@ -560,7 +560,8 @@ def test_a_profile_holds_no_hyper_parameter(tmp_path: Path) -> None:
 
 
 def test_an_option_of_sbatch_leads_to_the_key_of_a_profile(tmp_path: Path) -> None:
-    under_sbatch = "options of sbatch stand in the section sbatch, by their long names: sbatch: {exclude: node7}"
+    section = "options of sbatch stand in the section sbatch, by their long names"
+    under_sbatch = f"{section}: sbatch: {{exclude: node7}}"
     assert profile_mistakes(tmp_path, "exclude: node7\nmem: 4G\nmail-user: me@example.com\n") == [
         f"site.yaml:1: exclude=node7: unknown key\n    -> {under_sbatch}",
         "site.yaml:2: mem=4G: unknown key\n    -> did you mean memory?",

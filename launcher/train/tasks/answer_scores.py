@@ -46,7 +46,8 @@ def f1(predicted: str, answers: Sequence[str], how: How = "auto") -> float:
 
 
 def _by_characters(answers: Sequence[str], how: How) -> bool:
-    return how == "characters" or (how == "auto" and any(re.search(f"[{CHARACTERS}]", answer) for answer in answers))
+    found = how == "auto" and any(re.search(f"[{CHARACTERS}]", answer) for answer in answers)
+    return found or how == "characters"
 
 
 def _tokens(text: str) -> list[str]:

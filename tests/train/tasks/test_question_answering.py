@@ -226,6 +226,7 @@ def test_korean_and_thai_answers_are_compared_by_characters_too() -> None:
     seoul, with_particle = "\uc11c\uc6b8", "\uc11c\uc6b8\uc740"
     assert exact_match(f"{seoul}.", [seoul]) == 1
     assert f1(with_particle, [seoul]) == pytest.approx(2 * 2 / 5)  # 0 by words
-    assert f1(f"\uc218\ub3c4 {seoul}", [f"{seoul} \uc218\ub3c4"]) == 1  # in any order, as KorQuAD's evaluation has it
+    # in any order, as KorQuAD's evaluation has it
+    assert f1(f"\uc218\ub3c4 {seoul}", [f"{seoul} \uc218\ub3c4"]) == 1
     bangkok, it_is = "\u0e01\u0e23\u0e38\u0e07\u0e40\u0e17\u0e1e", "\u0e40\u0e1b\u0e47\u0e19"
     assert f1(bangkok + it_is, [bangkok]) == pytest.approx(2 * 7 / 18)
