@@ -70,6 +70,7 @@ class LaidOutWeights(TorchFunctionMode):
         computed_in = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else rows.dtype
         return (
             self._right
+            and not torch.compiler.is_compiling()
             and not torch.is_grad_enabled()
             and computed_in is torch.bfloat16
             and isinstance(weight, nn.Parameter)

@@ -83,6 +83,15 @@ def test_an_operator_that_computes_something_else_is_named_once_and_not_used(
     assert line.endswith(" off here; they are not used")
 
 
+@needs_bf16
+def test_a_compiled_model_is_traced_without_them(layers: nn.Module) -> None:
+    inputs = torch.randn(20, 48)
+    compiled = torch.compile(layers, backend="eager", fullgraph=True)
+    with keeping_weights(CPU):
+        found = evaluated(compiled, inputs)
+    assert torch.equal(found, evaluated(layers, inputs))
+
+
 def test_they_stand_aside_where_nothing_is_to_save_time(
     layers: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
