@@ -132,7 +132,9 @@ def _name_fault(name: str) -> Fault | None:
         )
     if not paths.exists(name):
         return Fault("no such directory", "give a hub id or a directory with a config.json")
-    return Fault("is a file", f"give the directory that it is in: {Path(name).parent}")
+    if paths.is_file(Path(name).parent / "config.json"):
+        return Fault("is a file", f"give the directory that it is in: {Path(name).parent}")
+    return Fault("is a file", "give a directory with a config.json; an archive has to be unpacked first")
 
 
 def _directory_faults(directory: Path, *, weights: bool) -> Iterator[Fault]:
@@ -162,6 +164,12 @@ def _without_config(directory: Path) -> Fault:
         path = str(module.get("path")) if isinstance(module, dict) else ""
         if path and paths.is_file(directory / path / "config.json") and "Transformer" in path:
             return Fault(f"has the encoder in {path}", f"give {directory / path}")
+    for path in sorted(directory.glob("*_config.json")):
+        settings = small_json(path)
+        if isinstance(settings, dict) and "hidden_size" in settings:  # as they were published before 2020
+            return Fault(
+                f"has {path.name} in place of config.json", "rename it, and let it say its model_type"
+            )
     return Fault("has no config.json", "give a directory in the format of Hugging Face")
 
 
@@ -196,7 +204,8 @@ def _weights_fault(directory: Path) -> Fault | None:
         files = _shards(found) if found.suffix == ".json" else [found.name]
         faults = (_file_fault(directory / file) for file in files)
         return next((fault for fault in faults if fault is not None), None)
-    others = [name for name in ("tf_model.h5", "flax_model.msgpack") if paths.is_file(directory / name)]
+    patterns = ("tf_model.h5", "flax_model.msgpack", "*.ckpt.index")
+    others = [path.name for pattern in patterns for path in directory.glob(pattern)]
     kind = f"no weights for PyTorch, but {others[0]}" if others else "no weights"
     return Fault(f"has {kind}", f"give a directory with {' or '.join(WEIGHTS)}")
 

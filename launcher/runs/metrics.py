@@ -128,8 +128,7 @@ def doubt_of(run: RunDir) -> str | None:
 
 def doubt_of_file(run: RunDir) -> str | None:
     """The same of the file alone, whatever the events know."""
-    told = last_step_told(run)
-    return None if _counts_without_gap(run.metrics, told) else scan(run.metrics, told).doubt
+    return scan(run.metrics, last_step_told(run)).doubt
 
 
 def evaluations_of(run: RunDir) -> list[MetricsRow]:

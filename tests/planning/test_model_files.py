@@ -91,6 +91,26 @@ def test_a_file_of_the_model(tmp_path: Path, word: str) -> None:
     assert str(tmp_path / "m") in found or "no run" in found
 
 
+def test_an_archive_of_a_model_is_to_be_unpacked(tmp_path: Path) -> None:
+    """The directory that it lies in is none of a model."""
+    (tmp_path / "m.zip").write_bytes(b"PK")
+    assert mistake(tmp_path, "model.name=./m.zip") == (
+        "model.name: is a file -> give a directory with a config.json; an archive has to be unpacked first"
+    )
+
+
+def test_a_configuration_by_its_old_name(tmp_path: Path) -> None:
+    """As models from before 2020 were published, many Chinese ones among them, some for TensorFlow alone."""
+    directory = model(tmp_path / "m", "vocab.txt", "bert_model.ckpt.index")
+    (directory / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    (directory / "config.json").rename(directory / "bert_config.json")
+    assert mistake(tmp_path, "model.name=m") == (
+        "model.name: has bert_config.json in place of config.json -> rename it, and let it say its model_type"
+    )
+    (directory / "bert_config.json").rename(directory / "config.json")
+    assert "has no weights for PyTorch, but bert_model.ckpt.index" in mistake(tmp_path, "model.name=m")
+
+
 def test_what_a_directory_lacks_is_said_together(tmp_path: Path) -> None:
     model(tmp_path / "m")
     found = [problem.message for problem in mistakes(tmp_path, "model.name=m")]

@@ -280,6 +280,15 @@ def test_a_line_of_megabytes_is_no_line_of_ours(run: RunDir) -> None:
     assert doubt_of_file(run) == "metrics.jsonl lacks step 2"
 
 
+def test_a_line_with_one_flipped_bit_is_missed(run: RunDir) -> None:
+    """It begins and ends as a line does, but is no JSON."""
+    lines = run.metrics.read_text().splitlines(keepends=True)
+    flipped = lines[1].replace('"train/loss": 0.', '"train/loss": 0/')
+    assert flipped != lines[1]
+    run.metrics.write_text("".join([lines[0], flipped, *lines[2:]]))
+    assert doubt_of_file(run) == "metrics.jsonl lacks step 2"
+
+
 def test_tensorboard_has_each_step_once_however_often(run: RunDir) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
