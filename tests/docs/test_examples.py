@@ -244,6 +244,23 @@ def test_every_file_that_architecture_names_is_there() -> None:
     assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
 
 
+def test_every_verb_that_prints_json_has_a_row_that_says_what() -> None:
+    page = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    told = {name.partition(" --")[0] for cell in cells for name in re.findall(r"`([a-z -]+)", cell)}
+    parent = click.Context(cli, info_name="launch", **cli.context_settings)
+    verbs = {name: cli.get_command(parent, name) for name in cli.list_commands(parent)}
+    for name, verb in list(verbs.items()):
+        if isinstance(verb, click.Group):
+            verbs |= {f"{name} {word}": command for word, command in verb.commands.items()}
+    asked = {
+        name
+        for name, verb in verbs.items()
+        if verb is not None and any("--json" in parameter.opts for parameter in verb.params)
+    }
+    assert sorted(asked - {name.strip() for name in told}) == []
+
+
 @pytest.mark.long
 def test_json_has_the_fields_that_its_page_names(trained: Path) -> None:
     page = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
@@ -258,6 +275,11 @@ def test_json_has_the_fields_that_its_page_names(trained: Path) -> None:
         "data": ["data", "recipe=smoke"],
         "diagnose": ["diagnose", str(trained)],
         "doctor": ["doctor"],
+        "report": ["report", str(trained)],
+        "explain": ["explain", str(trained), "--text", "good"],
+        "recipes explain": ["recipes", "explain", "train.lr"],
+        "data --step": ["data", "--step", "3", str(trained)],
+        "sweep --plan": ["sweep", "recipe=smoke", "seed=1,2", "--plan"],
     }
     for verb, words in asked.items():
         printed = json.loads(launch([*words, "--json"], trained.parent.parent))
