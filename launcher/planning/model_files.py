@@ -164,11 +164,11 @@ def _without_config(directory: Path) -> Fault:
         path = str(module.get("path")) if isinstance(module, dict) else ""
         if path and paths.is_file(directory / path / "config.json") and "Transformer" in path:
             return Fault(f"has the encoder in {path}", f"give {directory / path}")
-    for path in sorted(directory.glob("*_config.json")):
-        settings = small_json(path)
+    for old in sorted(directory.glob("*_config.json")):
+        settings = small_json(old)
         if isinstance(settings, dict) and "hidden_size" in settings:  # as they were published before 2020
             return Fault(
-                f"has {path.name} in place of config.json", "rename it, and let it say its model_type"
+                f"has {old.name} in place of config.json", "rename it, and let it say its model_type"
             )
     return Fault("has no config.json", "give a directory in the format of Hugging Face")
 
