@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 
 SECRET = re.compile(
     r"(^|_)(KEY|ACCESS_KEY_ID|TOKENS?|PASS|PAT|DSN|WEBHOOK|AUTH$)(_|$)"
-    r"|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(API|ACCESS|PRIVATE)KEY|(TOKEN|KEY)$",
+    r"|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(API|ACCESS|PRIVATE)KEY|(TOKEN|(?<!_P)KEY)$",
     re.IGNORECASE,
 )
-"""Names of variables that hold one."""
+"""Names of variables that hold one; the P_KEY of InfiniBand is a partition of the network."""
 WITH_PASSWORD = re.compile(r"://[^/\s@]+:[^/\s@]*@|://[^/\s:@]{16,}@")
 """An address with the name and the password, or the key, of who asks."""
 KEYS = re.compile(

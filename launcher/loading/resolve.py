@@ -42,7 +42,7 @@ from launcher.loading.schema import (
     shown,
 )
 from launcher.loading.yaml_source import Node, dump, parse, read_text
-from launcher.recipe.cluster import Cluster
+from launcher.recipe.cluster import SECRET_HERE, Cluster
 from launcher.recipe.fields import LocalPath
 from launcher.recipe.recipe import TASKS, Recipe
 from launcher.resources import PROFILES
@@ -266,7 +266,8 @@ def _fitting(
 
 def _problem(key: str, misfit: Misfit, schema: Schema, node: Node | None, where: str) -> Problem:
     field_name = key if misfit.inside is None else f"{key}.{misfit.inside}"
-    value = None if node is None or misfit.inside is not None else shown(node) or "null"
+    is_hidden = misfit.inside is not None or misfit.message == SECRET_HERE
+    value = None if node is None or is_hidden else shown(node) or "null"
     remedy = hint(schema, key, None if node is None else node.value)
     return Problem(misfit.message, where, field_name, value, remedy)
 

@@ -9,9 +9,12 @@ from pydantic import AfterValidator, Field
 
 from launcher.recipe.decides import Decides
 from launcher.recipe.fields import SAFE_NAME, Count, Line, Name, PathOrId, Positive, Section, TimeLimit
+from launcher.secret_values import KEYS, SECRET, WITH_PASSWORD
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+SETS = re.compile(r"""\b(\w+)=["']?[^\s"'$/~.`]""")
+"""A variable that a line of the shell gives a value in so many words: no path, and not what another variable holds."""
+SECRET_HERE = "looks like a secret, which a profile must not hold; use ~/.netrc or the environment"
 SBATCH_OPTION = re.compile(r"[a-z][a-z0-9-]+")
 _OURS = (
     *(
@@ -64,10 +67,14 @@ DECIDED: dict[str, str] = {
 def _variable(value: str) -> str:
     if not VARIABLE.fullmatch(value):
         raise ValueError("must be a name of an environment variable")
-    if any(word in value.upper() for word in SECRET_WORDS):
-        raise ValueError(
-            "looks like a secret, which a profile must not hold; use ~/.netrc or the environment"
-        )
+    if SECRET.search(value):
+        raise ValueError(SECRET_HERE)
+    return value
+
+
+def _open(value: str) -> str:
+    if WITH_PASSWORD.search(value) or KEYS.search(value) or any(map(SECRET.search, SETS.findall(value))):
+        raise ValueError(SECRET_HERE)
     return value
 
 
@@ -94,6 +101,7 @@ def _sbatch_option(value: str) -> str:
 
 
 Variable = Annotated[str, AfterValidator(_variable)]
+OpenLine = Annotated[Line, AfterValidator(_open)]
 VariablePattern = Annotated[str, AfterValidator(_pattern)]
 Names = Annotated[str, AfterValidator(_names)]
 SbatchOption = Annotated[str, AfterValidator(_sbatch_option)]
@@ -172,9 +180,9 @@ class Cluster(Section):
     """Time limit if the recipe gives none."""
     python: PathOrId | None = None
     """Python on the nodes; null means the one that runs launch."""
-    setup: tuple[Line, ...] = ()
+    setup: tuple[OpenLine, ...] = ()
     """Shell lines run on every node before training, such as `module load cuda`."""
-    env: dict[Variable, Line] = Field(default_factory=dict)
+    env: dict[Variable, OpenLine] = Field(default_factory=dict)
     """Environment variables set on every node; never secrets."""
     pass_env: tuple[VariablePattern, ...] = ()
     """Further environment variables to pass from launch to the job, by name or with a * at the end."""

@@ -19,8 +19,10 @@ PACKAGE = Path(launcher.__file__).parent
 
 # PLAIN is what looks at no machine: recipes, tasks and families import nothing else of the base.
 # A room, and the rooms on its right, which it may import together with what these may import; packages of others by name.
-PLAIN = "errors figures resources visible"
-BASE = f"{PLAIN} commands control_groups data_source host_memory near_files network parent_death paths secret_values start_up"
+PLAIN = "errors figures resources secret_values visible"
+BASE = (
+    f"{PLAIN} commands control_groups data_source host_memory near_files network parent_death paths start_up"
+)
 LAYERS = {
     **dict.fromkeys(BASE.split(), ""),
     "paths": "platformdirs",
