@@ -90,7 +90,7 @@ class MultiLabel(TaskSpec):
         likely = labels.likely_delimiter(names) if data.labels is None else None
         if likely is None or not labels.are_several(names, likely):
             return None
-        example = next(name for name in names if likely in name)
+        example = next(name for name in names if likely in name.strip(likely))
         message = f"takes {example!r} for one label, though its parts are labels too"
         remedy = (
             f'data.label_delimiter="{likely}" takes them apart; data.labels=[...] says that they are names'

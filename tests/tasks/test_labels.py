@@ -78,6 +78,12 @@ def test_labels_that_consist_of_each_others_parts_name_what_separates_them(delim
     assert likely_delimiter([delimiter.join(name) for name in names]) == delimiter
 
 
+def test_a_delimiter_behind_the_last_label_separates_nothing() -> None:
+    names = ["joy;fear;", "joy;", "fear;", "fear;anger;", "anger;"]
+    assert likely_delimiter(names) == ";"
+    assert are_several(names, ";")
+
+
 def test_labels_with_commas_of_their_own_are_whole() -> None:
     assert likely_delimiter(["New York, NY", "Austin, TX", "Reno, NV", "Rome"]) is None
     assert likely_delimiter(["joy", "fear"]) is None

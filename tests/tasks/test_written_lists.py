@@ -65,3 +65,8 @@ def test_answers_of_a_csv_cell_are_read(written: str) -> None:
 def test_chinese_words_are_joined_without_blanks() -> None:
     assert joined(["鲁", "迅"]) == "鲁迅"
     assert joined(["New", "York"]) == "New York"
+
+
+def test_tags_as_stack_overflow_has_them_are_a_list_that_is_not_read() -> None:
+    assert looks_written("<python><pandas>")
+    assert not looks_written("<python>")

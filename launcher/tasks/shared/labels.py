@@ -149,7 +149,7 @@ def likely_delimiter(names: Sequence[str]) -> str | None:
     """What probably separates several labels in names that consist of each other's parts; None where they don't."""
     best: tuple[float, str] | None = None
     for delimiter in DELIMITERS:
-        split = [[part.strip() for part in name.split(delimiter)] for name in names]
+        split = [_parts(name, delimiter) for name in names]
         joint = [parts for parts in split if len(parts) > 1]
         times = Counter(part for parts in split for part in parts)
         shared = sum(all(times[part] > 1 for part in parts) for parts in joint)
@@ -161,11 +161,16 @@ def likely_delimiter(names: Sequence[str]) -> str | None:
 
 def are_several(names: Iterable[str], delimiter: str) -> bool:
     """Whether most names with this delimiter, and two or more, consist of labels that also stand alone."""
-    unique = set(names)
-    joint = [name for name in unique if delimiter in name]
-    alone = unique.difference(joint)
-    fitting = sum(alone.issuperset(part.strip() for part in name.split(delimiter)) for name in joint)
+    split = [_parts(name, delimiter) for name in set(names)]
+    joint = [parts for parts in split if len(parts) > 1]
+    alone = {parts[0] for parts in split if len(parts) == 1}
+    fitting = sum(alone.issuperset(parts) for parts in joint)
     return fitting > 1 and 2 * fitting > len(joint)
+
+
+def _parts(name: str, delimiter: str) -> list[str]:
+    """What a delimiter separates in a name; one that stands at an end separates nothing, as in `a;b;`."""
+    return [part.strip() for part in name.strip(f"{delimiter} ").split(delimiter)]
 
 
 def as_read(names: Iterable[str]) -> tuple[str, ...]:
