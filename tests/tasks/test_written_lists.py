@@ -7,6 +7,7 @@ import pytest
 from launcher.tasks.shared.answers import Answer, answers
 from launcher.tasks.shared.labels import class_names
 from launcher.tasks.shared.words import joined, tags, words
+from launcher.tasks.shared.written_lists import looks_written
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def unwritten(value: Value) -> Value:
 
 
 def looks_written(value: Value) -> bool:
-    """Whether a text is in brackets as lists and sets are, in a form that `unwritten` doesn't read: `{a, b}`, `[a, b]`, `<a><b>`."""
+    """Whether a text is a list or set in brackets, in a form that `unwritten` doesn't read: `{a, b}`, `[a, b]`, `<a><b>`."""
     text = value.strip() if isinstance(value, str) else ""
     ends = (text[:1], text[-1:])
     in_brackets = ends == ("{", "}") or (ends in (("[", "]"), ("(", ")")) and "," in text)
