@@ -34,6 +34,7 @@ def run_verb(arguments: Sequence[str], kind: type[R]) -> R:
     Raises UserError with the problems that the verb reports, or RunFailed; a verb that dies shows its own traceback.
     """
     with make_bar() as bar:
+        bar.update("starting Python", None, None)
         return _answer(
             arguments, kind, bar.line, lambda event: bar.update(event.name, event.done, event.total), []
         )

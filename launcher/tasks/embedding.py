@@ -255,7 +255,7 @@ class Embedding(TaskSpec):
         """A row for each text, as the first of its pair."""
         return [Row({self.given_texts[0]: text}, number) for number, text in enumerate(texts, 1)]
 
-    def told(self, found: Mapping[str, Any]) -> str | None:
+    def told(self, found: Mapping[str, Any]) -> str:
         vector = found["embedding"]
         if found["similarity"] is not None:
             return f"{found['similarity']:.4f}"

@@ -63,9 +63,10 @@ class MaskedLM(TaskSpec):
     def sample_texts(self) -> tuple[str, ...]:
         return ("The capital of France is [MASK].",)
 
-    def told(self, found: Mapping[str, Any]) -> str | None:
+    def told(self, found: Mapping[str, Any]) -> str:
         """Says of a text in which nothing is hidden that there is nothing to guess."""
-        return None if found["candidates"] else f"{found['prediction']}   (no [MASK] in it: nothing to guess)"
+        nothing = f"{found['prediction']}   (no [MASK] in it: nothing to guess)"
+        return super().told(found) if found["candidates"] else nothing
 
     def snippet(self, model: str) -> str:
         (text,) = self.sample_texts()

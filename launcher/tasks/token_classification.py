@@ -219,7 +219,8 @@ class TokenClassification(TaskSpec):
         (column,) = self.text_columns
         given = words(found[column]) or []
         tagged = " ".join(f"{word}/{tag}" for word, tag in zip(given, found["prediction"], strict=True))
-        entities = "  ".join(f"{entity['type']}: {entity['text']}" for entity in found["entities"])
+        kinds = (": ".join(filter(None, (entity["type"], entity["text"]))) for entity in found["entities"])
+        entities = "  ".join(kinds)
         return f"{tagged}   {entities}".rstrip()
 
     def known_classes(self, names: Sequence[str]) -> tuple[str, ...]:

@@ -45,13 +45,29 @@ def test_predicted_tags_are_told_with_their_words() -> None:
         "entities": [{"type": "PER", "text": "Anna"}, {"type": "LOC", "text": "Rome"}],
     }
     assert task("token-classification").told(found) == "Anna/B-PER saw/O Rome/B-LOC   PER: Anna  LOC: Rome"
-    assert task("classification").told(found) is None
+    cut = {**found, "entities": [{"type": "", "text": "Anna saw"}]}  # words found by their tags B, M, E and S
+    assert task("token-classification").told(cut).endswith("B-LOC   Anna saw")
     masked = task("masked-lm")
     assert (
         masked.told({"prediction": "a <mask>", "candidates": []})
         == "a <mask>   (no [MASK] in it: nothing to guess)"
     )
-    assert masked.told({"prediction": "a cat", "candidates": [{"cat": 0.9}]}) is None
+    assert masked.told({"prediction": "a cat", "candidates": [{"cat": 0.9}]}) == "a cat"
+
+
+def test_a_prediction_is_told_with_its_likeliest_alternatives() -> None:
+    chances = {"neg": 0.25, "pos": 0.75}
+    said = task("classification").told({"prediction": "pos", "probabilities": chances})
+    assert said == "pos   pos 0.750  neg 0.250"
+    several = task("multilabel")
+    assert (
+        several.told({"prediction": ["joy", "fear"], "probabilities": {"joy": 0.5}})
+        == "joy, fear   joy 0.500"
+    )
+    assert several.told({"prediction": [], "probabilities": {"joy": 0.5}}) == "none   joy 0.500"
+    answer = {"prediction": "", "probabilities": {"": 0.75, "Rome": 0.25}}
+    assert task("question-answering").told(answer) == "none   none 0.750  Rome 0.250"
+    assert task("regression").told({"prediction": 2.5}) == "2.5000"
 
 
 # What doesn't go together

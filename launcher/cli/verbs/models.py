@@ -180,21 +180,12 @@ def predict_command(
 def _show_predictions(run: Path, result: Predictions) -> None:
     from launcher import tasks
     from launcher.cli.output import say, show
-    from launcher.figures import human_number
     from launcher.loading.resolve import read_recipe_file
     from launcher.runs.directory import RunDir
 
     task = tasks.of(read_recipe_file(RunDir(run).recipe))
     for row in result.predictions or ():
-        if (line := task.told(row)) is not None:
-            show(line)
-            continue
-        chances = row.get("probabilities")
-        detail = ""
-        if isinstance(chances, dict):
-            ordered = sorted(chances.items(), key=lambda item: -item[1])
-            detail = "   " + "  ".join(f"{name} {value:.3f}" for name, value in ordered[:5])
-        show(f"{human_number(row.get('prediction'))}{detail}")
+        show(task.told(row))
     if result.output is not None:
         say(f"{result.rows} predictions in {result.output}")
 

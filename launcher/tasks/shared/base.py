@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from launcher.errors import Conflict, Problem, UserError, choices
+from launcher.figures import human_number
 from launcher.tasks.shared import labels, snippets
 from launcher.tasks.shared.findings import Doubt, Finding, Kind, Seen
 from launcher.tasks.shared.metric_names import metric_called
@@ -26,6 +27,8 @@ Label = Any
 """What is to be predicted of a row: a class, a score, the number of a choice, or a tuple of classes, tags, 0/1 or answers."""
 MOST_SHARED = 128
 """Tokens that windows share where data.stride doesn't say it and they are long enough: of 384, as in BERT's own code."""
+ALTERNATIVES = 5
+"""Probabilities that are told beside a prediction."""
 Unknown = tuple[str, str]
 """Message and remedy."""
 Change = Callable[[str], str]
@@ -457,9 +460,13 @@ class TaskSpec:
         """The column whose characters `start` and `end` of a prediction count; None where a prediction has neither."""
         return None
 
-    def told(self, found: Mapping[str, Any]) -> str | None:
-        """A prediction with its row in one line; None where the prediction and its probabilities say it all."""
-        return None
+    def told(self, found: Mapping[str, Any]) -> str:
+        """A prediction in one line, with its likeliest alternatives; `none` for an empty one."""
+        chances, predicted = found.get("probabilities"), found.get("prediction")
+        ordered = sorted(chances.items(), key=lambda item: -item[1]) if isinstance(chances, dict) else []
+        likeliest = "  ".join(f"{name or 'none'} {value:.3f}" for name, value in ordered[:ALTERNATIVES])
+        said = ", ".join(predicted) if isinstance(predicted, list) else human_number(predicted)
+        return f"{said or 'none'}   {likeliest}".rstrip()
 
 
 def mended(value: Value, change: Change) -> Value:
