@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from launcher.executors import LOCAL, SCHEDULERS, executor_for
 from launcher.families.shared.base import ModelShape
@@ -61,11 +62,15 @@ def notes_of(
 def _uncounted(data: Data) -> str:
     """Why the training examples aren't counted before a launch."""
     if data.source is not None:
-        return "how many hub data there are is not known here"
+        rows = "rows data.source has" if PurePath(data.source).is_absolute() else "hub data there are"
+        return f"how many {rows} is not known here"
     if data.group is not None and data.validation is None:
         return "how many rows the groups of data.group have is known when they are dealt out"
-    if data.clean.drop_leaked:
-        return "how many rows data.clean.drop_leaked leaves out is not known here"
+    for name in ("drop_leaked", "drop_duplicates", "drop_empty"):
+        if getattr(data.clean, name):
+            return f"how many rows data.clean.{name} leaves out is not known here"
+    if data.shots is not None:
+        return "how many classes data.shots is meant for is not known here"
     return "the training data are too large for their rows to be counted here"
 
 

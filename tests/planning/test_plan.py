@@ -307,6 +307,14 @@ def test_steps_that_are_counted_on_the_node_have_their_true_reason() -> None:
     assert any("too large for their rows to be counted" in note for note in large)
     assert any("hub data" in note for note in hub)
     assert not any("hub data" in note for note in large)
+    folder = planned(recipe(data={"source": "/data/saved"}), data=DataSize()).notes
+    assert any("how many rows data.source has is not known" in note for note in folder)
+    fewer = planned(
+        recipe(data={"train": "a.csv", "clean": {"drop_duplicates": True}}), data=DataSize()
+    ).notes
+    assert any("how many rows data.clean.drop_duplicates leaves out" in note for note in fewer)
+    few = planned(recipe(data={"train": "a.csv", "shots": 8}), data=DataSize()).notes
+    assert any("how many classes data.shots is meant for" in note for note in few)
 
 
 def test_a_plan_counts_on_no_more_cores_than_a_process_may_use_here() -> None:
