@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 from support.commands import Launch
+from support.stand_ins import stand_in
 
 RECIPE = """\
 task: classification
@@ -144,3 +146,14 @@ def test_a_remedy_that_several_mistakes_share_is_said_once(launch: Launch, tmp_p
     assert "task=classification learns classes by name" in said[9]
     report = json.loads(launch("plan", "--json", *options, "data.test=null", code=2).stdout)
     assert all("mend or remove the row" in problem["remedy"] for problem in report["problems"])
+
+
+def test_runs_that_are_kept_elsewhere(launch: Launch, commands: Path, tmp_path: Path) -> None:
+    """Other verbs look in `runs`: how they find this run by its id is said at its start, and where one isn't found."""
+    stand_in(commands / "sbatch", "echo 7")
+    words = ("recipe=smoke", "executor=slurm", "device=cpu", "run_id=far")
+    kept = shlex.quote(str(tmp_path / "else where"))
+    said = launch("run", *words, "runs_dir=else where").stderr
+    assert f"runs are kept in {kept}: verbs find them by id after export LAUNCH_RUNS_DIR={kept}\n" in said
+    assert "--runs-dir DIR looks elsewhere" in launch("status", "far", code=2).stderr
+    assert "runs are kept" not in launch("run", *words).stderr
