@@ -24,13 +24,13 @@ def find(reference: str, runs_dir: Path) -> RunDir:
         # As a path it would be the working directory, and every name starts with it: an unset variable of a script's.
         raise UserError("RUN is empty", remedy="name the run: launch status lists them")
     as_path = Path(reference)
-    if paths.exists(as_path / "plan.json"):
-        return checked(RunDir(as_path.resolve()))
+    for path in [as_path] if "/" in reference else [as_path, runs_dir / reference]:
+        if paths.exists(path / "plan.json"):
+            return checked(RunDir(path.resolve()))
+    # Only now, since it takes a look at each of thousands, for each of many names. A link's run may have another name.
     runs = {run.run_id: run for run in list_runs(runs_dir)}
     if reference in runs:
         return checked(runs[reference])
-    if "/" not in reference and paths.exists(runs_dir / reference / "plan.json"):
-        return checked(RunDir((runs_dir / reference).resolve()))  # a link, whose run has another name
     matches = sorted(run_id for run_id in runs if run_id.startswith(reference))
     if len(matches) == 1:
         return checked(runs[matches[0]])

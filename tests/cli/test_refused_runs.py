@@ -12,6 +12,7 @@ import pytest
 from support.commands import Launch
 
 from launcher.errors import UserError
+from launcher.runs import finding
 from launcher.runs.directory import RunDir
 from launcher.runs.finding import find
 
@@ -46,6 +47,16 @@ def test_an_empty_name_is_not_the_only_run(launch: Launch, make_run: MakeRun) ->
     assert find("best", run.path.parent).path == run.path
     result = launch("cancel", "", code=2)
     assert result.stderr.startswith("launch: RUN is empty")
+
+
+def test_a_whole_name_is_found_without_a_look_at_other_runs(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thousand names in a directory of a thousand runs, each took a look at a thousand."""
+    run = make_run(run_id="smoke-1")
+    make_run(run_id="smoke-12")
+    monkeypatch.setattr(finding, "list_runs", lambda runs_dir: pytest.fail(f"listed {runs_dir}"))
+    assert find("smoke-1", run.path.parent) == run
 
 
 def test_a_damaged_run_hides_no_other(launch: Launch, make_run: MakeRun) -> None:
