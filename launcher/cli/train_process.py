@@ -24,6 +24,8 @@ from launcher.runs.records import make
 
 R = TypeVar("R")
 LAST_LINES = 30
+ON_SHARED_CORES = {"GOMP_SPINCOUNT": "10000"}
+"""As a job on a CPU has it: threads that wait burn no core that somebody else could use."""
 GRACE_S = 10.0
 """A process that was asked to end has so long to take back what is half done."""
 
@@ -55,7 +57,7 @@ def _answer(
             stderr=errors,
             encoding="utf-8",
             errors="replace",
-            env={**single_process(os.environ), PARENT: str(os.getpid())},
+            env={**ON_SHARED_CORES, **single_process(os.environ), PARENT: str(os.getpid())},
         )
         started.append(process)
         assert process.stdout is not None

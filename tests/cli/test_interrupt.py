@@ -190,6 +190,13 @@ def test_what_all_runs_have_in_common_is_said_once(
     assert capsys.readouterr().err.splitlines() == ["one and 2 more: no key", "two: damaged"]
 
 
+def test_threads_of_a_verb_that_wait_leave_the_cores_to_others(start: Start, tiny: tuple[str, ...]) -> None:
+    """Where other work shares the cores, waiting took three times the processor time of evaluating."""
+    process = start("data", *tiny)
+    environ = Path(f"/proc/{_child(process.pid)}/environ")
+    wait_until(lambda: b"GOMP_SPINCOUNT=10000" in environ.read_bytes(), "the verb's environment")
+
+
 def test_the_process_of_a_verb_dies_with_the_command(start: Start, tiny: tuple[str, ...]) -> None:
     process = start("data", *tiny)
     child = _child(process.pid)
