@@ -11,6 +11,7 @@ from pathlib import Path
 
 from launcher.cli.many_runs import counts_text, status_counts
 from launcher.cli.output import before_the_start, say, show, show_json
+from launcher.cli.progress import busy
 from launcher.errors import EXIT_FAILED, EXIT_OK, EXIT_STOPPED, LauncherError, UserError
 from launcher.executors import Executor, executor_for
 from launcher.figures import quantity
@@ -48,10 +49,11 @@ def plan_trials(
     words: Sequence[str], method: Method | None, trials: int | None, setting: Setting
 ) -> tuple[Planned, Searched | None]:
     """What the words name, and the search where it is one. Raises UserError; creates nothing."""
-    if method is None or trials is None:
-        return plan_sweep(words, setting), None
-    searched = plan_search(words, method, trials, setting)
-    return searched.planned, searched
+    with busy("planning the trials"):
+        if method is None or trials is None:
+            return plan_sweep(words, setting), None
+        searched = plan_search(words, method, trials, setting)
+        return searched.planned, searched
 
 
 def start_sweep(

@@ -9,7 +9,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +33,7 @@ from launcher.planning.starting_point import with_model_directories
 from launcher.planning.surroundings import DataSize, Machine, resolve_executor
 from launcher.reading import check as datacheck
 from launcher.reading.check import DataFacts
+from launcher.recipe.decides import Subject
 from launcher.recipe.model import Scratch
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.resources import PROFILES
@@ -42,6 +43,8 @@ from launcher.runs.records import tree_of
 from launcher.secret_values import secret_values
 
 Answer = TypeVar("Answer")
+READING: tuple[Subject, ...] = ("contents", "tokens")
+"""What decides how data are read."""
 CACHE_REMEDY = "set data.cache_dir to a directory with room that can be written"
 
 
@@ -55,6 +58,34 @@ class Checked:
     shape: ModelShape | None
     unreachable: tuple[Problem, ...] = ()
     """What a job couldn't load or write from here; a plan for another machine, or another user, is fine all the same."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What recipes of one command were told of their data, with the mistakes in them, and of this machine and its scheduler."""
+
+    facts: dict[str, tuple[DataFacts, list[Problem]]] = field(default_factory=dict)
+    machines: dict[str, Machine] = field(default_factory=dict)
+
+    def facts_of(self, recipe: Recipe, problems: list[Problem]) -> DataFacts:
+        """The facts of a recipe's data, read once where they are read in the same way; mistakes are kept in `problems`."""
+        # The seed only decides which rows go where.
+        key = repr([recipe.deciding(subject) | {"seed": None} for subject in READING])
+        if key not in self.facts:
+            mistakes: list[Problem] = []
+            facts = _collect(mistakes, lambda: datacheck.check_data(recipe), DataFacts())
+            self.facts[key] = facts, mistakes
+        facts, mistakes = self.facts[key]
+        problems += mistakes
+        return facts
+
+    def machine_of(self, loaded: Loaded, submits: bool) -> Machine:
+        """What planning a recipe needs to know of this machine; a scheduler is asked once."""
+        recipe, cluster = loaded.recipe, loaded.cluster
+        key = repr([recipe.executor, recipe.device, recipe.most_nodes, recipe.cluster, cluster, submits])
+        if key not in self.machines:
+            self.machines[key] = machine.observe(recipe, cluster, submits)
+        return self.machines[key]
 
 
 @dataclass(frozen=True)
@@ -137,15 +168,16 @@ def check(
     assignments: Sequence[str],
     environ: Mapping[str, str],
     cwd: Path,
-    like: Checked | None = None,
+    learnt: Learnt | None = None,
     *,
     submits: bool = True,
 ) -> Checked:
     """Load a recipe and hold it against the data, the model, this machine and the cluster.
 
-    What was learnt of the data of `like` is not read again where the same data are read in the same way. Raises UserError
-    with every mistake found. Where some words can't be loaded, the rest is checked without them.
+    What is learnt of data and machine is kept in `learnt`, and not read or asked again. Raises UserError with every mistake
+    found. Where some words can't be loaded, the rest is checked without them.
     """
+    learnt = learnt or Learnt()
     problems: list[Problem] = []
     unwritable: list[Problem] = []
     loaded, doubtful = _load(assignments, environ, cwd, problems)
@@ -157,11 +189,10 @@ def check(
     recipe = loaded.recipe
     facts, shape = DataFacts(), None
     if not any(key == "task" or key.startswith("data.") for key in doubtful):
-        known = like.facts if like is not None and _reads_alike(recipe, like.loaded.recipe) else None
-        facts = known or _collect(problems, lambda: datacheck.check_data(recipe), facts)
+        facts = learnt.facts_of(recipe, problems)
     if not any(key.startswith("model.") for key in doubtful):
         shape = _collect(problems, lambda: model_shape(loaded), shape)
-    observed = machine.observe(recipe, loaded.cluster, submits)
+    observed = learnt.machine_of(loaded, submits)
     if not any(problem.field == "cluster" for problem in problems):
         problems += [
             _about(conflict.fields[0], loaded, conflict.message, conflict.remedy)
@@ -176,14 +207,6 @@ def check(
     if problems or (submits and unwritable):
         raise UserError([*problems, *unwritable])
     return Checked(loaded, observed, facts, shape, (*unwritable, *_unreachable(loaded, environ)))
-
-
-def _reads_alike(one: Recipe, other: Recipe) -> bool:
-    """Whether two recipes read the same data in the same way; the seed only decides which rows go where."""
-    return all(
-        one.deciding(subject) | {"seed": None} == other.deciding(subject) | {"seed": None}
-        for subject in ("contents", "tokens")
-    )
 
 
 def _load(

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from launcher import paths
 from launcher.errors import DamagedFile, Problem, UserError
-from launcher.planning.prepare import Checked, Prepared, check, plan_files
+from launcher.planning.prepare import Checked, Learnt, Prepared, check, plan_files
 from launcher.recipe.fields import SAFE_NAME
 from launcher.recipe.recipe import Recipe, leaf_values
 from launcher.runs import directory as runs
@@ -195,10 +195,10 @@ def _keys_there(directory: Path, keys: Sequence[str]) -> Sequence[str]:
 def _checked_points(fixed: Sequence[str], points: Sequence[Sequence[str]], setting: Setting) -> list[Checked]:
     problems: dict[Problem, None] = {}
     checked: list[Checked] = []
+    learnt = Learnt()
     for point in points:
         try:
-            like = checked[0] if checked else None
-            checked.append(check([*fixed, *point], setting.environ, setting.cwd, like=like))
+            checked.append(check([*fixed, *point], setting.environ, setting.cwd, learnt))
         except UserError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import DamagedFile, UserError
+from launcher.reading import check
+from launcher.reading.check import DataFacts
+from launcher.recipe.recipe import Recipe
 from launcher.sweeps.sweep import (
     Planned,
     Setting,
@@ -124,6 +127,22 @@ def test_mistakes_of_all_trials_are_told_once_and_nothing_is_made(tmp_path: Path
         planned(tmp_path, "seed=1,2", "run_id=x")
     with pytest.raises(UserError, match="runs_dir: is one for all trials"):
         planned(tmp_path, "runs_dir=a,b")
+
+
+def test_data_are_read_and_the_scheduler_is_asked_once_for_all_trials_mistakes_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A typo beside a thousand trials read a large data set a thousand times before it was told."""
+    asked = tmp_path / "asked"
+    for name, text in {"sbatch": "exit 0", "sinfo": f"echo >>{asked}"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    read_as: list[Recipe] = []
+    monkeypatch.setattr(check, "check_data", lambda recipe: read_as.append(recipe) or DataFacts())
+    with pytest.raises(UserError, match=r"train\.rate=1: unknown key"):
+        planned(tmp_path, "executor=auto", "seed=1..9", "train.rate=1")
+    assert (asked.read_text(encoding="utf-8"), len(read_as)) == ("\n", 1)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b", "x" * 81, "a+b", "-x"])
