@@ -95,10 +95,9 @@ def marginals(sentences: Sentences, steps: torch.Tensor) -> torch.Tensor:
     """(s, w, L) probability of each word's tags over all sequences (forward-backward); anything in the padding."""
     alphas = torch.stack(_forward(sentences, steps), dim=1)
     beta = steps[-1].expand(len(alphas), -1)
-    betas = [beta]
+    betas, backward = [beta], steps[:-2].double().exp().T
     for word in range(sentences.real.shape[1] - 1, 0, -1):
-        ahead = (sentences.emissions[:, word] + beta)[:, None, :]
-        onward = torch.logsumexp(steps[:-2] + ahead, dim=-1)
+        onward = _summed(sentences.emissions[:, word] + beta, backward)
         beta = torch.where(sentences.real[:, word, None], onward, beta)
         betas.append(beta)
     return torch.softmax(alphas + torch.stack(betas[::-1], dim=1), dim=-1)
@@ -106,12 +105,23 @@ def marginals(sentences: Sentences, steps: torch.Tensor) -> torch.Tensor:
 
 def _forward(sentences: Sentences, steps: torch.Tensor) -> list[torch.Tensor]:
     """For each word (s, L) log of the summed exp(score) of all beginnings that end in a tag there."""
-    alphas = [steps[-2] + sentences.emissions[:, 0]]
+    alphas, forward = [steps[-2] + sentences.emissions[:, 0]], steps[:-2].double().exp()
     for word in range(1, sentences.real.shape[1]):
-        onward = torch.logsumexp(alphas[-1][:, :, None] + steps[:-2], dim=1)
+        onward = _summed(alphas[-1], forward)
         here = sentences.real[:, word, None]
         alphas.append(torch.where(here, onward + sentences.emissions[:, word], alphas[-1]))
     return alphas
+
+
+def _summed(scores: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """(s, L) log of exp(scores) (s, L) @ factors (L, L), in the type of `scores`.
+
+    The product of matrices takes the room of its result, where a logsumexp takes (s, L, L). What is more than some 700 below
+    the highest score has no part in a float64, and none in a probability.
+    """
+    highest = scores.detach().amax(dim=-1, keepdim=True)
+    sums = (scores - highest).double().exp() @ factors
+    return (sums.clamp(min=torch.finfo(sums.dtype).tiny).log() + highest).to(scores.dtype)
 
 
 def forbid(steps: torch.Tensor, legal: NDArray[np.bool_]) -> torch.Tensor:
