@@ -406,8 +406,8 @@ def _plural(item: Any, metadata: tuple[Any, ...]) -> str:
     least, most = _bound(metadata, "min_length"), _bound(metadata, "max_length")
     fewest = f"{'one' if least == 1 else least} or more " if least else ""
     count = f"{least} to {most} " if most is not None else fewest
-    if kind is float:
-        return f"{count}numbers{_range(kind, constraints)}"
+    if kind in (int, float):
+        return f"{count}{'whole ' if kind is int else ''}numbers{_range(kind, constraints)}"
     return count + _text(constraints)[1]
 
 

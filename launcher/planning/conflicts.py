@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from launcher import tasks
 from launcher.errors import Conflict, UserError
 from launcher.executors import LOCAL
 from launcher.families import FAMILIES, find
@@ -135,6 +136,7 @@ def _shape_conflicts(recipe: Recipe, shape: ModelShape) -> Iterator[Conflict]:
             f"nothing can be taken out of a {shape.family.name} encoder yet",
             "families that can be pruned: " + ", ".join(name for name in FAMILIES if find(name).can_shrink),
         )
+    yield from tasks.of(recipe).width_conflicts(shape.hidden)
     yield from _layer_conflicts(recipe, shape)
     yield from _target_conflicts(recipe, shape)
 

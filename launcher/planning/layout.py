@@ -9,6 +9,7 @@ from launcher import tasks
 from launcher.families.shared.base import ModelShape
 from launcher.planning.estimate import Setup, largest_micro_batch
 from launcher.recipe.cluster import Cluster
+from launcher.recipe.conflicts import highest_stages
 from launcher.recipe.fields import Record
 from launcher.recipe.recipe import LONGEST, Recipe
 
@@ -38,7 +39,8 @@ def setup_of(recipe: Recipe, world_size: int, device: Literal["cuda", "cpu"]) ->
     stage = recipe.zero.stage
     if stage is None:
         alone = world_size == 1 and recipe.zero.offload == "none"
-        stage = 0 if alone else 3 if recipe.zero.offload == "nvme" else 2
+        wanted = 3 if recipe.zero.offload == "nvme" else 2
+        stage = 0 if alone else min([wanted, *highest_stages(recipe).values()])
     dropout = recipe.model.dropout
     return Setup(
         tuning=recipe.tuning,

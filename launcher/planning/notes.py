@@ -13,6 +13,7 @@ from launcher.planning.hardware import CPU, DEVICES, known_device
 from launcher.planning.save_time import save_notes
 from launcher.planning.surroundings import DataSize, Machine
 from launcher.recipe.cluster import Cluster
+from launcher.recipe.conflicts import highest_stages
 from launcher.recipe.data import Data
 from launcher.recipe.optimizers import OPTIMIZERS
 from launcher.recipe.recipe import AUTO, Recipe
@@ -35,6 +36,9 @@ def notes_of(
     world_size, examples = setup.world_size, recipe.batch.global_
     if recipe.zero.stage is None and setup.zero_stage:
         yield f"zero.stage is null: ZeRO-{setup.zero_stage} on {world_size} ranks"
+    elif recipe.zero.stage is None and world_size > 1:
+        why = " and ".join(key for key, most in highest_stages(recipe).items() if not most)
+        yield f"zero.stage is null: plain PyTorch on {world_size} ranks, since {why} doesn't work on shards"
     if world_size > examples:
         idle = world_size - examples
         yield f"{idle} of {world_size} ranks have no example in a step: batch.global={examples} is smaller"

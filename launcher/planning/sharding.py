@@ -157,5 +157,5 @@ def _too_few(recipe: Recipe, world_size: int, few: int) -> str:
     return (
         f"batch.global={now} leaves a rank {each} or fewer, which {world_size} ranks don't pay for: "
         f"set batch.global={larger} with train.lr={recipe.train.lr * factor:.3g} (raised {RULES[rule]}), "
-        f"or use {quantity(enough, 'rank')}, which take about as long"
+        f"or use {quantity(enough, 'rank')}, which {'takes' if enough == 1 else 'take'} about as long"
     )

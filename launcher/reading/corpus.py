@@ -14,13 +14,23 @@ from launcher.tasks.shared.rows import Row
 
 
 def documents(path: Path, recipe: Recipe) -> list[str]:
-    """The texts of a corpus, each once. Raises UserError as `document_rows` does, and where there is no text."""
+    """The texts of a corpus, each once, as `key_of` tells them apart.
+
+    Raises UserError as `document_rows` does, and where there is no text.
+    """
     column = tasks.of(recipe).given_texts[-1]
     cells = (str(row.values.get(column) or "").strip() for row in document_rows(path, recipe))
-    found = list(dict.fromkeys(filter(None, cells)))
+    found: dict[str, str] = {}
+    for text in filter(None, cells):
+        found.setdefault(key_of(text), text)
     if not found:
         raise UserError("holds no documents", str(path))
-    return found
+    return list(found.values())
+
+
+def key_of(text: str) -> str:
+    """The same for texts that differ in case and blanks alone."""
+    return " ".join(text.casefold().split())
 
 
 def document_rows(path: Path, recipe: Recipe) -> Iterator[Row]:

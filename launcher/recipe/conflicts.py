@@ -228,13 +228,13 @@ def _pruning_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         )
 
 
-def _sharding_conflicts(recipe: Recipe) -> Iterator[Conflict]:
-    """Techniques that look at whole parameters or change which of them train, which ZeRO's shards don't allow."""
-    stage = 2 if recipe.zero.stage is None else recipe.zero.stage
+def highest_stages(recipe: Recipe) -> dict[str, int]:
+    """Keys in use that look at whole parameters or change which of them train, and the highest ZeRO stage that allows it."""
     train = recipe.train
     highest = {
         "train.optimizer": (True, OPTIMIZERS[train.optimizer].highest_zero),
         "train.ema": (train.ema is not None, 0),
+        "prune.magnitude": (bool(recipe.prune.magnitude), 0),
         "train.unfreeze_every": (train.unfreeze_every is not None, 0),
         "lora.dora": (recipe.lora.dora, 2),
         "train.l1": (train.l1 > 0, 2),
@@ -242,8 +242,16 @@ def _sharding_conflicts(recipe: Recipe) -> Iterator[Conflict]:
         "train.r_drop": (train.r_drop > 0, 2),
         "train.fgm": (train.fgm > 0, 2),
     }
-    for key, (used, most) in highest.items():
-        if used and stage > most:
+    return {key: most for key, (used, most) in highest.items() if used}
+
+
+def _sharding_conflicts(recipe: Recipe) -> Iterator[Conflict]:
+    """Of a stage that is given; null is one that allows everything, unless offloading needs shards."""
+    stage = recipe.zero.stage
+    if stage is None:
+        stage = 0 if recipe.zero.offload == "none" else 2
+    for key, most in highest_stages(recipe).items():
+        if stage > most:
             yield Conflict(
                 (key, "zero.stage"),
                 "doesn't work on the shards of ZeRO" + (f" stage {stage}" if most else ""),
@@ -306,10 +314,4 @@ def _compression_conflicts(recipe: Recipe) -> Iterator[Conflict]:
             ("prune.magnitude", "tuning"),
             "adapters leave the weights that would be pruned as they are",
             "use tuning=full",
-        )
-    if prune.magnitude and recipe.zero.stage != 0:
-        yield Conflict(
-            ("prune.magnitude", "zero.stage"),
-            "ZeRO keeps weights where masks can't reach",
-            "use zero.stage=0",
         )

@@ -16,7 +16,7 @@ class Zero(Section):
     decides = Decides("execution")
 
     stage: Annotated[int, Field(ge=0, le=3)] | None = 0
-    """0: plain PyTorch; 1 shards optimizer state, 2 gradients too, 3 parameters too; null: 0 on one rank, 2 on more."""
+    """0: plain PyTorch; 1 shards optimizer state, 2 gradients too, 3 parameters too; null: 2, but 0 on one rank or if need be."""
     offload: Literal["none", "cpu", "nvme"] = "none"
     """Where optimizer state (and, in stage 3, parameters) is kept between uses."""
     nvme_path: LocalPath | None = None

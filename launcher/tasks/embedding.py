@@ -12,7 +12,7 @@ from typing import Any
 from launcher.errors import Conflict
 from launcher.tasks.shared import labels, sentence_transformers, snippets
 from launcher.tasks.shared.base import Label, TaskSpec
-from launcher.tasks.shared.findings import Doubt
+from launcher.tasks.shared.findings import Doubt, Finding, Kind
 from launcher.tasks.shared.rows import Mistake, Row, Value, shown, text_mistake
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample
 from launcher.tasks.shared.written_lists import unwritten
@@ -26,6 +26,13 @@ ANCHORS = frozenset({"anchor", "query", "question"})
 POSITIVES = frozenset({"positive", "pos"})
 DOCUMENTS = frozenset({"document", "doc", "passage", "answer"})
 NEGATIVE = re.compile(r"(?:hard[ _-]?)?neg(?:ative)?s?(?:[ _-]?\d+)?")
+HALF = Kind(
+    "rows lack one of their two texts",
+    "fill it in, or leave the rows out",
+    always=True,
+    in_rows=False,
+    before_launch="they are learnt as pairs all the same",
+)
 PAIR, TRIPLE = 2, 3
 """Columns of an anchor, its positive and a negative."""
 SHOWN = 4
@@ -144,6 +151,11 @@ class Embedding(TaskSpec):
     def doubts_of_model(self, read: Callable[[str], Any]) -> Iterator[str]:
         return sentence_transformers.differences(self.recipe.embedding, read)
 
+    def width_conflicts(self, width: int) -> Iterator[Conflict]:
+        if any(size > width for size in self.recipe.embedding.dimensions or ()):
+            text = f"the model's vectors have {width} entries"
+            yield Conflict(("embedding.dimensions", "model.name"), text, f"name sizes up to {width}")
+
     def text_length(self, read: Callable[[str], Any]) -> int | None:
         return sentence_transformers.text_length(read)
 
@@ -207,6 +219,14 @@ class Embedding(TaskSpec):
             wrong = _negatives_mistake(row.values.get(column))
             if wrong:
                 yield Mistake("data.negatives", column, wrong)
+
+    def findings(self, row: Row, names: Sequence[str]) -> Iterator[Finding]:
+        texts = [str(row.values.get(column) or "").strip() for column in self.given_texts]
+        if any(texts) and not all(texts):
+            yield Finding("half", "".join(texts))
+
+    def kinds(self, found: Mapping[str, object]) -> dict[str, Kind]:
+        return {"half": HALF}
 
     def cell_remedy(self, key: str) -> str:
         if key == "data.negatives":

@@ -185,6 +185,16 @@ def test_several_nodes_without_slurm_are_refused_with_a_way_out() -> None:
         ({"precision": "fp16"}, {}, LAPTOP, "precision"),
         ({"data": {"train": "a.csv", "max_length": 513}}, {}, LAPTOP, "data.max_length"),
         ({"tuning": "lora", "lora": {"targets": ["qery"]}}, {}, LAPTOP, "lora.targets"),
+        (
+            {
+                "task": "embedding",
+                "data": {"train": "a.csv", "text": ("a", "b")},
+                "embedding": {"dimensions": [769, 64]},
+            },
+            {},
+            LAPTOP,
+            "embedding.dimensions",
+        ),
     ],
 )
 def test_what_does_not_fit_the_machine_the_cluster_or_the_model(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher.errors import UserError
 from launcher.planning.plan import Plan
 from launcher.planning.prepare import prepare
 
@@ -118,6 +119,24 @@ def test_a_batch_too_small_for_its_ranks_comes_with_its_learning_rate(
 def test_ways_that_contradict_the_recipe_are_left_out(planned: Planned) -> None:
     plan = planned("zero.stage=0", "train.optimizer=adafactor")
     assert [way.zero_stage for way in plan.sharding] == [0]
+
+
+def test_one_rank_that_is_enough_takes_about_as_long(planned: Planned) -> None:
+    (sentence,) = planned("zero.stage=0", "batch.global=8", nodes=1).advice
+    assert sentence.endswith("or use 1 rank, which takes about as long")
+
+
+@pytest.mark.parametrize("word", ["train.optimizer=muon", "train.ema=0.99"])
+def test_null_is_plain_pytorch_where_shards_allow_nothing_else(planned: Planned, word: str) -> None:
+    """roberta-cls leaves the stage to the plan; what looks at whole parameters decides it, and the plan says so."""
+    plan = planned(word)
+    assert (plan.zero_stage, plan.strategy) == (0, "plain")
+    key = word.partition("=")[0]
+    assert f"zero.stage is null: plain PyTorch on 32 ranks, since {key} doesn't work on shards" in plan.notes
+    with pytest.raises(UserError, match=re.escape(f"{key}=")):
+        planned(word, "zero.stage=2")
+    with pytest.raises(UserError, match=re.escape(f"{key}=")):
+        planned(word, "zero.offload=cpu")
 
 
 def test_one_rank_has_nothing_to_shard(planned: Planned) -> None:

@@ -170,6 +170,17 @@ def test_empty_texts_are_noted(write: Write) -> None:
     )
 
 
+def test_an_anchor_or_a_positive_without_text_is_noted(write: Write) -> None:
+    """Whether a pair, half of which is empty, belongs together says nothing; negatives may be empty."""
+    content = "a,p,n\ncat,kitten,\n,kitten,dog\ndog, ,cat\n,,\n"
+    wanted = {"text": ("a", "p"), "negatives": "n", "train": write("train.csv", content), "validation": None}
+    facts = check_data(Recipe.model_validate({"task": "embedding", "data": wanted}))
+    assert facts.notes == (
+        "data.train: 1 of 4 rows read have no text",
+        f"data.train: 2 rows lack one of their two texts (first: {wanted['train']}:3); they are learnt as pairs all the same",
+    )
+
+
 @pytest.mark.parametrize(
     ("word", "told"),
     [

@@ -123,6 +123,10 @@ class TaskSpec:
         """What the files of the model say against this recipe."""
         yield from ()
 
+    def width_conflicts(self, width: int) -> Iterator[Conflict]:
+        """What a model whose hidden states have `width` entries can't do of this recipe."""
+        yield from ()
+
     def text_length(self, read: Callable[[str], Any]) -> int | None:
         """Tokens that texts are cut to where no key says it, in place of what the tokenizer says; None: no such number."""
         return None

@@ -101,12 +101,9 @@ class Embedding(Task):
 
     def check_model(self, config: Any) -> None:
         """Raise RunFailed('recipe') where vectors are to be longer than the model's."""
-        sizes = self.recipe.embedding.dimensions or ()
-        if any(size > config.hidden_size for size in sizes):
-            text = (
-                f"embedding.dimensions={list(sizes)}: the model's vectors have {config.hidden_size} entries"
-            )
-            raise RunFailed("recipe", text, f"name sizes up to {config.hidden_size}")
+        for conflict in self.spec.width_conflicts(config.hidden_size):
+            sizes = list(self.recipe.embedding.dimensions or ())
+            raise RunFailed("recipe", f"embedding.dimensions={sizes}: {conflict.message}", conflict.remedy)
 
     def further_files(self, config: Any, longest: int) -> dict[str, Any]:
         return further_files(self.recipe.embedding, config, longest)

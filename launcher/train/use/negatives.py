@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.errors import RunFailed
+from launcher.reading.corpus import key_of
 from launcher.tasks.shared.rows import Row
 from launcher.train.dataset.prepare import encode_texts, rows_of
 from launcher.train.tasks.base import sigmoid
@@ -86,9 +87,9 @@ def mine(
     """The negatives of each positive of each query, in their order; `told(phase)` is what hears how far each phase is."""
     spec = predictor.task.spec
     score = _by_vectors if spec.negatives_by == "vectors" else _together
-    keys = list(map(_key, documents))
+    keys = list(map(key_of, documents))
     for query, positives, candidates, scores in score(predictor, queries, documents, wanted, told):
-        own = {_key(text) for text in (query.text, *query.positives)}
+        own = {key_of(text) for text in (query.text, *query.positives)}
         order = candidates[np.argsort(-scores, kind="stable")]
         places = [place for place in order.tolist() if keys[place] not in own]
         by_place = dict(zip(candidates.tolist(), scores.tolist(), strict=True))
@@ -187,11 +188,6 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     unit: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
     return unit
-
-
-def _key(text: str) -> str:
-    """The same for texts that differ in case and blanks alone."""
-    return " ".join(text.casefold().split())
 
 
 def table(found: Sequence[Mined], wanted: Wanted, columns: tuple[str, str]) -> Iterator[dict[str, Any]]:

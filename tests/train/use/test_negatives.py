@@ -88,6 +88,13 @@ def test_the_hardest_come_first_and_no_positive_is_among_them(predictor: Any) ->
     assert found(predictor, Wanted(9)) == [("near cat", "low cat", "poor cat")] * 2
 
 
+def test_a_document_that_differs_in_case_and_blanks_alone_is_no_other_negative(tmp_path: Path) -> None:
+    lines = tmp_path / "corpus.txt"
+    lines.write_text("near cat\nLow cat\nNEAR  CAT\nlow cat\npoor cat\n")
+    wanted = Recipe.model_validate({"task": "ranking", "data": {"text": ("query", "document")}})
+    assert documents(lines, wanted) == ["near cat", "Low cat", "poor cat"]
+
+
 def test_with_a_margin_what_scores_as_high_as_the_positive_is_left_out(predictor: Any) -> None:
     assert found(predictor, Wanted(2, margin=0.1)) == [("low cat", "poor cat")] * 2
     assert found(predictor, Wanted(2, margin=0.01)) == [("near cat", "low cat"), ("low cat", "poor cat")]
