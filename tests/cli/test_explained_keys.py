@@ -41,6 +41,11 @@ def test_an_empty_text_is_shown_as_it_is_written(launch: Launch) -> None:
     assert [key, '""', "override"] in [line.split() for line in given]
 
 
+def test_a_list_of_whole_numbers_is_no_list_of_texts(launch: Launch) -> None:
+    (found,) = json.loads(launch("recipes", "explain", "embedding.dimensions", "--json").stdout)
+    assert found["takes"] == "a list of one or more whole numbers of at least 1 or null"
+
+
 def test_a_part_of_a_key_has_no_value_to_tell(launch: Launch) -> None:
     assert "no run 'smok'" in launch("recipes", "explain", "train.lr", "smok", code=2).stderr
     assert "train.lr" in launch("recipes", "explain", "train.l", "smoke", code=2).stderr

@@ -338,11 +338,6 @@ def test_all_mistakes_of_all_places_are_reported_at_once(recipe: Path) -> None:
             "must be a list of 2 to 3 numbers of at least 0 and below 1 or null",
             "Fractions",
         ),
-        (
-            "embedding.dimensions=[64.5]",
-            "must be a list of one or more whole numbers of at least 1 or null",
-            "Matryoshka",
-        ),
         ("data.text=[a,b", "takes one value: here are commas outside brackets", "a list is [a,b],"),
         ("data.delimiter=;;", "must be one character or null", "separator"),
         (
