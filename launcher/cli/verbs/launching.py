@@ -121,14 +121,15 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
     for sentence in (*prepared.plan.advice, *prepared.plan.notes):
         say(sentence)
     path = Path(prepared.plan.run_dir)
-    if path.parent.resolve() != options.resolve_runs_dir(None).resolve():
-        kept = shlex.quote(str(path.parent))
-        say(f"runs are kept in {kept}: verbs find them by id after export LAUNCH_RUNS_DIR={kept}")
     with (
         runs.removed_if_refused(path.parent),
         Session(prepared.plan.executor, follow=follow, as_json=as_json) as session,
     ):
-        return session.start(runs.create(path, prepared.files, shared=prepared.plan.recipe.shared))
+        run = runs.create(path, prepared.files, shared=prepared.plan.recipe.shared)
+        if path.parent.resolve() != options.resolve_runs_dir(None).resolve():
+            kept = shlex.quote(str(path.parent))
+            say(f"runs are kept in {kept}: verbs find them by id after export LAUNCH_RUNS_DIR={kept}")
+        return session.start(run)
 
 
 def _go_on(run: RunDir, *, follow: bool, as_json: bool) -> int:
