@@ -121,12 +121,13 @@ def run_command(assignments: tuple[str, ...], loss_file: Path | None, follow: bo
     for sentence in (*prepared.plan.advice, *prepared.plan.notes):
         say(sentence)
     path = Path(prepared.plan.run_dir)
+    is_found_by_id = path.parent.resolve() == options.resolve_runs_dir(None).resolve()
     with (
         runs.removed_if_refused(path.parent),
         Session(prepared.plan.executor, follow=follow, as_json=as_json) as session,
     ):
         run = runs.create(path, prepared.files, shared=prepared.plan.recipe.shared)
-        if path.parent.resolve() != options.resolve_runs_dir(None).resolve():
+        if not is_found_by_id:
             kept = shlex.quote(str(path.parent))
             say(f"runs are kept in {kept}: verbs find them by id after export LAUNCH_RUNS_DIR={kept}")
         return session.start(run)
