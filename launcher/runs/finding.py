@@ -43,10 +43,10 @@ def find(reference: str, runs_dir: Path) -> RunDir:
     if "/" in reference and paths.is_dir(as_path):
         raise UserError("is not a run directory: it has no plan.json", where=reference)
     guess = nearest(reference, list(runs))
-    remedy = "launch status lists the runs; --runs-dir DIR looks elsewhere"
-    raise UserError(
-        f"no run {reference!r} in {runs_dir}", remedy=f"did you mean {guess}?" if guess else remedy
+    known = (
+        f"did you mean {guess}?" if guess else "launch status lists the runs; --runs-dir DIR looks elsewhere"
     )
+    raise UserError(f"no run {reference!r} in {runs_dir}", remedy=known)
 
 
 def _some(run_ids: Sequence[str]) -> str:
