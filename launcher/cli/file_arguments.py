@@ -43,7 +43,7 @@ def recipe_for_file(run: Path, file: str | None, words: list[str], *, labelled: 
         return
     recipe = recipe_for(read_recipe_file(RunDir(run).recipe), Path(file), words, Path.cwd())
     sure = any(word.startswith("data.header=") for word in words)
-    used = read_data_used(RunDir(run)) if labelled else None
+    used = read_data_used(RunDir(run))
     known = () if used is None else used.labels
     check_given(Path(file).absolute(), recipe, labelled=labelled, sure_of_header=sure, known=known)
     if not words:

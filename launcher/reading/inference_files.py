@@ -12,7 +12,7 @@ from launcher.errors import Problem, UserError
 from launcher.reading import missing_columns
 from launcher.reading.cleaning import cleaner
 from launcher.reading.data_section import options_for
-from launcher.reading.files import Peek, labelled_rows, read_rows
+from launcher.reading.files import Peek, labelled_rows, read_rows, words_are_lines
 from launcher.reading.header_lines import header_among_rows
 from launcher.reading.label_check import unknown_label
 from launcher.reading.messages import where
@@ -99,8 +99,9 @@ def check_given(
 ) -> None:
     """What can be known of a file before a model is loaded: small files whole, of larger ones the first rows.
 
-    Raises UserError where it can't be read as the recipe says, holds labels that aren't `known`, or begins with a header line
-    although the recipe says that there is none; `sure_of_header` means that this was said of this very file.
+    Raises UserError where it can't be read as the recipe says, holds labels that aren't `known`, holds texts where words with
+    their tags are read, or begins with a header line although the recipe says that there is none; `sure_of_header` means that
+    this was said of this very file.
     """
     most = None if size_of(path) <= SMALL_BYTES else FIRST_ROWS
     if not sure_of_header:
@@ -108,7 +109,21 @@ def check_given(
     if labelled:
         _refuse_unknown_labels(path, given_rows(path, recipe, labelled=True, most=most), recipe, known)
     else:
-        look_to_predict(path, recipe, most=most)
+        looked = look_to_predict(path, recipe, most=most)
+        if looked.count == 1 and words_are_lines(path, options_for(path, recipe.data)):
+            _refuse_texts(path, looked.first[0], recipe, known)
+
+
+def _refuse_texts(path: Path, row: Row, recipe: Recipe, known: Sequence[str]) -> None:
+    """Refuse lines that hold a text each, of which each would be one word: the last column then has none of the tags."""
+    tags = row.values.get(str(recipe.data.label))
+    if known and isinstance(tags, list) and not set(known).intersection(tags):
+        text = f"each line is read as one word with its columns, and the last one ({tags[0]}) is none of the run's tags"
+        raise UserError(
+            text,
+            str(path),
+            remedy="data.format=txt if each line is a text, or data.columns=[...] if it isn't",
+        )
 
 
 def _refuse_unknown_labels(path: Path, rows: Sequence[Row], recipe: Recipe, known: Sequence[str]) -> None:

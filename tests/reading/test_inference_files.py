@@ -80,6 +80,23 @@ def test_another_delimiter_is_told_where_texts_hold_the_usual_one(tmp_path: Path
     assert "data.delimiter=\";\" (columns seem to be separated by ';')" in found
 
 
+def test_sentences_are_not_read_as_words_with_their_columns(tmp_path: Path) -> None:
+    """A run that was trained on columns in a .txt file is given a .txt file of sentences."""
+    data = {"train": "/runs/train.txt", "format": "conll"}
+    asked = Recipe.model_validate({"task": "token-classification", "model": {"name": "b"}, "data": data})
+    path, known = tmp_path / "new.txt", ("B-PER", "O")
+    path.write_text("Anna saw Rome .\nMia went home .\n")
+    with pytest.raises(
+        UserError, match=r"the last one \(\.\) is none of the run's tags\n +-> data\.format=txt"
+    ):
+        check_given(path, asked, labelled=False, sure_of_header=False, known=known)
+    path.write_text("Anna saw Rome .\nMia left .\n")
+    assert "data.format=txt if each line is a text" in refused(path, asked)
+    for words in ("Anna B-PER\nleft O\n", "Anna\nleft\n", "Anna NNP\nleft VBD\n\nMia NNP\n"):
+        path.write_text(words)  # tagged, without tags, and with something else behind the words
+        check_given(path, asked, labelled=False, sure_of_header=False, known=known)
+
+
 def test_a_label_that_the_model_does_not_know_is_told_before_it_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "new.tsv"
     path.write_text("good\tpos\nfine\tpso\nbad\tneg\n")

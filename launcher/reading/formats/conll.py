@@ -110,8 +110,9 @@ def _is_comment(fields: Sequence[str], widths: set[int], last: set[str]) -> bool
 def _ragged(path: Path, number: int, fields: Sequence[str], names: Sequence[str]) -> UserError:
     text = f"columns: {len(fields)}, but {len(names)} expected ({', '.join(names)})"
     matter = "if only the first columns matter" if len(fields) > len(names) else "names what there is"
-    separated = "set data.delimiter if columns are separated by one character"
-    return mistake(path, number, text, f"mend the line, or {separated}; data.columns=[...] {matter}")
+    remedy = f"mend the line, or set data.delimiter if columns are separated by one character; data.columns=[...] {matter}"
+    of_texts = "; data.format=txt if each line is a text" if path.suffix == ".txt" else ""
+    return mistake(path, number, text, remedy + of_texts)
 
 
 def _is_word(line: str) -> bool:
