@@ -182,7 +182,10 @@ class RunView:
     @property
     def eta_s(self) -> float | None:
         """Seconds left, None unless it trains."""
-        return self.last_step.eta_s if self.at_work and self.last_step is not None else None
+        is_halted = (
+            not self.at_work or self.job.waits_for is not None
+        )  # by its scheduler, though it has begun
+        return None if is_halted or self.last_step is None else self.last_step.eta_s
 
     @property
     def at_work(self) -> bool:

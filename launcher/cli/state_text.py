@@ -32,7 +32,9 @@ def state_lines(state: RunState) -> Iterator[str]:
     for node in state.excluded:
         ago = human_seconds(time.time() - node.since)
         yield row("without", f"{node.host}, for {ago}: {node.reason}")
-    yield row("attempts", f"{state.attempts}, the last as {state.executor} job {job_number(job.job_id)}")
+    last = "the last as " if state.attempts else ""
+    its_job = "" if job.job_id is None else f", {last}{state.executor} job {job_number(job.job_id)}"
+    yield row("attempts", f"{state.attempts}{its_job}")
     yield row("directory", shown(Path(state.run_dir)))
     for number, command in enumerate(state.next):
         yield row("next" if number == 0 else "", command)

@@ -47,6 +47,12 @@ def test_a_job_that_is_gone_without_a_word(launch: Launch, planned: Planned) -> 
     assert "launch resume lost" in text
 
 
+def test_a_run_without_an_attempt_has_no_last_one(launch: Launch, planned: Planned) -> None:
+    """`0, the last as local job none` was said of it."""
+    planned("new")
+    assert "  attempts    0\n" in launch("status", "new").stdout
+
+
 def test_each_split_stands_under_its_own_name(launch: Launch, planned: Planned) -> None:
     run = planned("evaluated")
     report(run, event="eval", step=4, split="validation", metrics={"accuracy": 0.5}, best=True)

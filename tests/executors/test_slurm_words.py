@@ -71,6 +71,17 @@ def test_a_suspended_job_waits_though_it_has_begun(commands: Path, run: RunDir) 
         assert (state.waits_for or "").startswith("until it is resumed: it is suspended")
 
 
+def test_nobody_knows_how_long_a_suspended_job_takes(
+    commands: Path, run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(commands / "scontrol", "echo 'JobId=7 JobName=r JobState=SUSPENDED Reason=None Restarts=0'")
+    run.events.write_text('{"event": "step", "step": 3, "total": 9, "loss": 0.5, "eta_s": 90}\n')
+    assert execute(["status", str(run.path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  step        3 of 9" in lines
+    assert "  attempts    0, slurm job 7" in lines
+
+
 def test_who_stops_a_suspended_job_hears_that_it_can_not_save_yet(
     commands: Path, run: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
