@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -74,8 +75,9 @@ def kept_names(read: Callable[..., Names]) -> Callable[..., Names]:
             cache = user_cache() / "imports"
         except RuntimeError:
             return read(module_path, prefix=prefix)
-        file = cache / f"transformers-{installed}-{prefix or 'plain'}.json"
-        stamp = f"{directory.resolve()} {directory.stat().st_mtime_ns}"
+        place = str(directory.resolve())
+        file = cache / f"transformers-{installed}-{zlib.crc32(place.encode()):08x}-{prefix or 'plain'}.json"
+        stamp = f"{place} {directory.stat().st_mtime_ns}"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(file.read_bytes())
             if kept["stamp"] == stamp:

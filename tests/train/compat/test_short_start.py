@@ -176,6 +176,25 @@ def test_names_that_were_kept_for_another_or_damaged_are_read_anew(
     assert len(reads) == 2
 
 
+def test_two_installations_of_one_version_keep_their_names_beside_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    reads = []
+
+    def read(path: Path, **_: object) -> Names:
+        reads.append(path)
+        return {frozenset({"torch"}): {path.parent.name: {"BertModel"}}}
+
+    names = kept_names(read)
+    installed = [tmp_path / name / "models" for name in ("one", "other")]
+    for models in installed:
+        models.mkdir(parents=True)
+    first = [names(models) for models in installed]
+    assert [names(models) for models in installed] == first
+    assert reads == installed
+
+
 @pytest.mark.parametrize("code", [0, 3])
 def test_a_checkpoint_on_its_way_to_the_disk_arrives(tmp_path: Path, code: int) -> None:
     """Even where the attempt failed meanwhile; what was printed is there, too. Nobody waits for a library's idle threads."""
