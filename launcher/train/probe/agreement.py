@@ -59,7 +59,9 @@ def agree(run: RunDir, attempt: AttemptDir, ranks: Ranks, events: Events, questi
     known = ranks.broadcast(_known(run, attempt, question) if ranks.is_main else None)
     if known is not None:
         taken = make(Taken, known, "what rank 0 knows")
-        _tell(attempt, ranks, events, taken, is_news=taken.is_fallback)
+        is_planned = (taken.layout, taken.kernels) == (question.wish.layout, question.wish.kernels)
+        is_news = taken.is_fallback or (attempt.number == 1 and not is_planned)
+        _tell(attempt, ranks, events, taken, is_news=is_news)
         return taken
     events.phase("trying the engine")
     subject = question.subject()

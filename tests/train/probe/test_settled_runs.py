@@ -70,6 +70,25 @@ def test_a_probe_changes_no_loss_and_is_made_once(tmp_path: Path, tiny_data: Pat
 
 
 @pytest.mark.usefixtures("probed")
+def test_a_way_other_than_planned_is_told_in_each_run_that_takes_it(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where an earlier run has found out that it is faster: the plan doesn't say it."""
+    first, second = (make_run(tmp_path / name, recipe(tiny_data)) for name in ("first", "second"))
+    train_here(first, "none")
+    (kept,) = findings()
+    finding = json.loads(kept.read_text())
+    for timing in finding["timings"]:
+        timing["pass_s"] = 0.02 if timing["layout"] == "padded" else 0.1
+    kept.write_text(json.dumps(finding))
+    monkeypatch.setattr(choice, "WORTH", 0.9)
+    train_here(second, "none")
+    (line,) = said(second)
+    assert line.startswith("engine: padded takes 20 ms, packed 100 ms, ")
+    assert taken(second)["layout"] == "padded"
+
+
+@pytest.mark.usefixtures("probed")
 def test_what_is_wrong_is_left_loudly_and_stays_left_on_resuming(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
