@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from launcher.errors import Conflict, UserError
 from launcher.tasks.shared import labels, snippets
 from launcher.tasks.shared.base import Change, Label, TaskSpec, mended
-from launcher.tasks.shared.rows import Mistake, Row, Value, shown
+from launcher.tasks.shared.rows import Mistake, Row, Value, reached, shown
 from launcher.tasks.shared.sample import Column, Guess, Said, Sample, mostly
 from launcher.tasks.shared.written_lists import unwritten
 
@@ -115,7 +115,8 @@ class MultipleChoice(TaskSpec):
         for column in lists:
             value = row.values.get(column)
             if len(choice_list(value)) < 2:
-                yield Mistake("data.choices", column, f"{shown(value)} is not a list of two or more choices")
+                text = f"{shown(value)} is not a list of two or more choices{reached(value)}"
+                yield Mistake("data.choices", column, text)
 
     def indices(self, row: Row, value: Value) -> set[int]:
         """What a label may mean among the row's choices; where data.labels names each choice, that is what counts."""

@@ -300,6 +300,19 @@ def test_choices_stand_in_columns_or_in_a_list(write: Write) -> None:
     assert "a.jsonl:2: data.choices=options: [] is not a list of two or more choices" in found[1]
 
 
+def test_an_object_where_texts_or_choices_are_wanted_is_told_how_to_reach_into_it(write: Write) -> None:
+    rows = [{"text": {"stem": "Why?"}, "options": {"text": ["yes", "no"], "label": ["A", "B"]}, "label": "A"}]
+    found = problems("multiple-choice", train=write("a.jsonl", rows * 4), choices="options")
+    assert (
+        "text: the cell is not a text but a list or object; dotted names reach into it, such as COLUMN.stem"
+        in found[0]
+    )
+    assert any(
+        "not a list of two or more choices; dotted names reach into it, such as COLUMN.text" in each
+        for each in found
+    )
+
+
 def test_relevance_is_a_number(write: Write) -> None:
     csv = "query,document,label\nq,d,high\n"
     (found,) = problems("ranking", train=write("a.csv", csv), text=("query", "document"), split=(0.5, 0.5))[

@@ -49,12 +49,21 @@ def text_mistake(value: object) -> str | None:
     if isinstance(value, dict) and value.get("type") == "bytes":
         return "the cell holds bytes that are no UTF-8 text"
     if isinstance(value, list | dict):
-        return "the cell is not a text but a list or object"
+        return f"the cell is not a text but a list or object{reached(value)}"
     if isinstance(value, bool):
         return f"the cell holds {str(value).lower()}, which is no text"
     if isinstance(value, float) and not math.isfinite(value):
         return f"the cell holds {value}, which is no text"
     return None
+
+
+def reached(value: object) -> str:
+    """How to name what lies in an object, as the end of a sentence; nothing for other cells."""
+    return (
+        f"; dotted names reach into it, such as COLUMN.{next(iter(value))}"
+        if value and isinstance(value, dict)
+        else ""
+    )
 
 
 def shown(value: object) -> str:
