@@ -33,18 +33,35 @@ class Device:
     """On what the rates were measured; None where they come from a datasheet alone."""
 
 
-SLICE = re.compile(r"MIG|\d+G\.\d+GB")
-"""By which words the name of a part of a GPU is told, as in `A100-1g.5gb`: it has neither its rates nor its memory."""
+SLICE = re.compile(r"MIG|\d+G\.\d+GB|LAPTOP|MAX|MOBILE")
+"""By which words the name of a part of a GPU is told, as in `A100-1g.5gb`, or of a laptop's, which has neither its rates."""
 CPU = "CPU"
-# Peaks and bandwidths are those of NVIDIA's datasheets, without sparsity.
+# Peaks and bandwidths are those of NVIDIA's datasheets and whitepapers, without sparsity and with sums in fp32. The first name
+# that fits is taken: an L40S is no L40, nor is an A10G an A10.
 DEVICES = {
+    "B200": Device(180 * 10**9, 2250e12, 75e12, 7.7e12),
+    "GH200": Device(96 * 10**9, 989e12, 67e12, 4.0e12),
     "H200": Device(141 * 10**9, 989e12, 67e12, 4.8e12),
     "H100-PCIE": Device(80 * 10**9, 756e12, 51e12, 2.0e12),
     "H100": Device(80 * 10**9, 989e12, 67e12, 3.35e12),
+    "H800": Device(80 * 10**9, 989e12, 67e12, 3.35e12),
+    "H20": Device(96 * 10**9, 148e12, 44e12, 4.0e12),
     "A100-80GB": Device(80 * 10**9, 312e12, 19.5e12, 2.039e12),
     "A100": Device(40 * 10**9, 312e12, 19.5e12, 1.555e12),
-    "V100": Device(16 * 10**9, 125e12, 15.7e12, 0.9e12, has_bf16=False),
+    "A800": Device(80 * 10**9, 312e12, 19.5e12, 2.039e12),
+    "A40": Device(48 * 10**9, 149.7e12, 37.4e12, 0.696e12),
+    "A30": Device(24 * 10**9, 165e12, 10.3e12, 0.933e12),
+    "A10G": Device(24 * 10**9, 70e12, 35e12, 0.6e12),
+    "A10": Device(24 * 10**9, 125e12, 31.2e12, 0.6e12),
+    "A6000": Device(48 * 10**9, 154.8e12, 38.7e12, 0.768e12),
     "L40S": Device(48 * 10**9, 362e12, 91.6e12, 0.864e12),
+    "L40": Device(48 * 10**9, 181e12, 90.5e12, 0.864e12),
+    "L20": Device(48 * 10**9, 119.5e12, 59.8e12, 0.864e12),
+    "L4": Device(24 * 10**9, 121e12, 30.3e12, 0.3e12),
+    "RTX-5090": Device(32 * 10**9, 209.5e12, 104.8e12, 1.792e12),
+    "RTX-4090": Device(24 * 10**9, 165.2e12, 82.6e12, 1.008e12),
+    "RTX-3090": Device(24 * 10**9, 71e12, 35.6e12, 0.936e12),
+    "V100": Device(16 * 10**9, 125e12, 15.7e12, 0.9e12, has_bf16=False),
     "T4": Device(16 * 10**9, 65e12, 8.1e12, 0.32e12, has_bf16=False),
     # One core with AVX512-BF16, between a Xeon (products at 440 GFLOP/s in bf16, 103 in fp32) and an EPYC (185, 88), and above
     # both in fp32 since the last layer is computed for few tokens. bf16 shortens nothing but products: the rest takes both the

@@ -197,12 +197,14 @@ def _as_seen(assumed: Prediction, facts: Facts, points: Sequence[Point]) -> Pred
 
 def _range(prediction: Prediction, facts: Facts, *, is_seen: bool) -> tuple[float, float]:
     """Seconds that a step takes at best and at worst."""
+    seconds = prediction.step(facts.nodes).total_s
     if is_seen:
-        seconds, wide = prediction.step(facts.nodes).total_s, RANGES["runs"]
+        wide = RANGES["runs"]
         least = 0.0 if prediction.floor is None else prediction.floor.step(facts.nodes).total_s
         return min(seconds, max(least, seconds / wide)), seconds * wide
     best, worst = (_with_luck(prediction, facts, luck).step(facts.nodes) for luck in (BEST, WORST))
-    return best.total_s, worst.total_s
+    # At the floor all of them are the same sum, up to the order in which it is added.
+    return min(seconds, best.total_s), max(seconds, worst.total_s)
 
 
 def _measured_on(shape: ModelShape, facts: Facts, setup: Setup, device: Device, runs: int) -> str | None:

@@ -167,7 +167,7 @@ class Cluster(Section):
     gpu_type: Name | None = None
     """Type in the GPU request, such as h100."""
     gpu_model: Line | None = None
-    """GPU model for estimates of time, as nvidia-smi calls it: H200, H100, H100-PCIE, A100-80GB, A100, L40S, V100 or T4."""
+    """GPU model for estimates of time, as nvidia-smi calls it, such as H100, A800-80GB, L40S, A10, RTX 4090 or V100."""
     gpu_memory_gib: Positive | None = None
     """Memory of one GPU in GiB, for estimates and micro-batches."""
     cpus_per_task: Count | None = None

@@ -226,6 +226,16 @@ def test_modernberts_local_layers_stop_at_their_window():
         ("NVIDIA A100-SXM4-40GB", "A100"),
         ("Tesla T4", "T4"),
         ("l40s", "L40S"),
+        ("NVIDIA L40", "L40"),
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA GH200 480GB", "GH200"),
+        ("NVIDIA A800-SXM4-80GB", "A800"),
+        ("NVIDIA H20", "H20"),
+        ("NVIDIA A10G", "A10G"),
+        ("NVIDIA A10", "A10"),
+        ("NVIDIA RTX A6000", "A6000"),
+        ("NVIDIA GeForce RTX 4090", "RTX-4090"),
+        ("rtx_3090", "RTX-3090"),
         ("cpu", "CPU"),
     ],
 )
@@ -240,7 +250,8 @@ def test_an_unknown_device_is_none():
         "NVIDIA RTX A1000",
         "A100-1g.5gb",
         "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
-        "GH200",
+        "NVIDIA GeForce RTX 4090 Laptop GPU",
+        "NVIDIA GeForce RTX 3080",
     ):
         assert known_device(name) is None
 
