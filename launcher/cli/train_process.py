@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, TypeVar
 
-from launcher.cli.output import say
+from launcher.cli.output import on_terminal, say
 from launcher.cli.progress import make_bar
 from launcher.errors import EXIT_USAGE, LauncherError, RunFailed, UserError
 from launcher.executors.shared.environment import single_process
@@ -36,7 +36,8 @@ def run_verb(arguments: Sequence[str], kind: type[R]) -> R:
     Raises UserError with the problems that the verb reports, or RunFailed; a verb that dies shows its own traceback.
     """
     with make_bar() as bar:
-        bar.update("starting Python", None, None)
+        if on_terminal():  # elsewhere a refusal stands alone
+            bar.update("starting Python", None, None)
         return _answer(
             arguments, kind, bar.line, lambda event: bar.update(event.name, event.done, event.total), []
         )
