@@ -17,6 +17,8 @@ from launcher.runs.run_plan import RunPlan
 from launcher.runs.wandb_parts import has_unsent
 
 WIDTH = 12
+MOST_FILES = 3
+"""Names of data files in a line, where there are some more."""
 WORTH_TELLING = 0.1
 """Share of the time that other work held the cores for."""
 
@@ -120,7 +122,9 @@ def trained(plan: RunPlan) -> str:
     tuning = "" if recipe.tuning == "full" else f" with {recipe.tuning.upper()} adapters"
     source = recipe.data.train or recipe.data.source or ()
     files = [source] if isinstance(source, str) else source
-    named = " + ".join(shown(Path(file)) if recipe.data.train else file for file in files)
+    names = [shown(Path(file)) if recipe.data.train else file for file in files]
+    more = [f"{len(names) - MOST_FILES} more files"] if len(names) > MOST_FILES + 1 else []
+    named = " + ".join([*names[:MOST_FILES], *more] if more else names)
     count = plan.steps.train_examples
     examples = f"{human_count(count)} examples of " if count else ""
     return f"{recipe.model.told}{tuning} for {recipe.task}, on {examples}{named}"

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from launcher.cli import execute
+from launcher.runs import events
 from launcher.runs.directory import RunDir
+from launcher.runs.events import parse_event
 
 Finished = tuple[RunDir, Any]
 
@@ -40,6 +42,24 @@ def test_the_end_of_a_log(
     assert [line for line in lines if "[rank" in line] == ["[rank 1] b", "[rank 1] c"]
     _, last = [line for line in lines if "[run]" in line]
     assert " test at step 6: accuracy " in last
+
+
+def test_the_end_of_a_long_log_is_read_without_its_beginning(
+    finished: Finished, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five lines of 300 MB took 22 seconds of processor time."""
+    run = RunDir(shutil.copytree(finished[0].path, tmp_path / finished[0].run_id))
+    lines = run.events.read_text().splitlines(keepends=True)
+    (step, *_) = (line for line in lines if '"step"' in line)
+    end = [lines[-1]] + ['{"event": "untold"}\n'] * 2000 + [step]
+    run.events.write_text("".join([step] * 20_000 + end))
+    read: list[str] = []
+    monkeypatch.setattr(events, "parse_event", lambda line: read.append(line) or parse_event(line))
+    assert execute(["logs", str(run.path), "--tail", "3"]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[run]")]
+    assert [line.split()[2] for line in told[::2]] == ["step", "step"]
+    assert len(told) == 3
+    assert len(read) < 10_000
 
 
 def test_the_log_as_json(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from support.commands import Launch
+from support.plans import new_run, plan_of
 
+from launcher.cli.summary import trained
 from launcher.runs import endings
 from launcher.runs.directory import RunDir
 from launcher.runs.records import read_json
@@ -24,6 +27,15 @@ def test_stdout_is_the_run_id_and_the_rest_is_prose(finished: Finished) -> None:
     assert "step 1/6" in said.stderr
     assert "step 6/6" in said.stderr
     assert "\x1b[" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("files", "named"), [(4, "0.csv + 1.csv + 2.csv + 3.csv"), (20, "0.csv + 1.csv + 2.csv + 17 more files")]
+)
+def test_many_files_are_a_line_still(files: int, named: str, tmp_path: Path) -> None:
+    recipe = {"data": {"train": [f"{number}.csv" for number in range(files)]}}
+    run = new_run(plan_of(recipe, run_dir=tmp_path / "many"))
+    assert trained(run.read_plan()).endswith(f", on 2,400 examples of {named}")
 
 
 def test_the_summary_tells_a_newcomer_what_there_is_now(finished: Finished) -> None:

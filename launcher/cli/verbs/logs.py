@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 POLL_S = 0.3
 PRINTED_TOGETHER = 1000
 """Lines of a log that has ended."""
+LINE_BYTES = 1000
+"""What a line of a log takes at most, as a rule."""
 
 
 @click.command("logs")
@@ -82,19 +85,26 @@ def logs_command(
 def _written(run: RunDir, rank: int | None, most: int | None) -> Iterator[tuple[str, str]]:
     """(source, line) of what is written, one source after the other: all, or the last `most` lines of each."""
     tails: dict[Path, Tail] = {}
-    yield from _last(_new_lines(run, rank, tails), most)
+    yield from _new_lines(run, rank, tails, most)
     for path, tail in tails.items():
         if tail.rest() and path != run.events:
             yield _source(path), tail.rest()
 
 
-def _last(lines: Iterator[tuple[str, str]], most: int | None) -> Iterator[tuple[str, str]]:
-    """The last `most` of each source, None for all."""
-    if most is None:
-        yield from lines
-        return
-    for _, of_one in itertools.groupby(lines, key=lambda line: line[0]):
-        yield from deque(of_one, most)
+def _last(run: RunDir, path: Path, tails: dict[Path, Tail], most: int) -> Iterable[str]:
+    """The last `most` lines of a file: what is read from its end grows until it has them, so that the rest is never read."""
+    from launcher.cli.follow import Tail
+
+    size = path.stat().st_size if path.exists() else 0
+    for read in itertools.accumulate(itertools.repeat(8), operator.mul, initial=max(most, 1) * LINE_BYTES):
+        # A line that begins before that, and the end of which may be all that is read of it, is left out.
+        start = max(size - read - 1, 0)
+        tails[path] = Tail(path, start)
+        lines = itertools.islice(tails[path].lines(), int(start > 0), None)
+        found = deque(_told_lines(run, path, lines), most)
+        if len(found) == most or start == 0:
+            break
+    return found
 
 
 def _follow(run: RunDir, rank: int | None, most: int | None) -> Iterator[tuple[str, str]]:
@@ -108,21 +118,30 @@ def _follow(run: RunDir, rank: int | None, most: int | None) -> Iterator[tuple[s
     tails: dict[Path, Tail] = {}
     while True:
         over = is_over()
-        yield from _last(_new_lines(run, rank, tails), most)
+        yield from _new_lines(run, rank, tails, most)
         if over:
             return
         most = None
         time.sleep(POLL_S)
 
 
-def _new_lines(run: RunDir, rank: int | None, tails: dict[Path, Tail]) -> Iterator[tuple[str, str]]:
+def _new_lines(
+    run: RunDir, rank: int | None, tails: dict[Path, Tail], most: int | None
+) -> Iterator[tuple[str, str]]:
+    """(source, line) since the last look: all, or the last `most` lines of each source."""
     from launcher.cli.follow import Tail
 
     for path in _files(run) if rank is None else [run.rank_log(rank)]:
-        source, lines = _source(path), tails.setdefault(path, Tail(path)).lines()
-        for line in map(_told, lines) if path == run.events else lines:
-            if line is not None:
-                yield source, line
+        if most is None:
+            lines: Iterable[str] = _told_lines(run, path, tails.setdefault(path, Tail(path)).lines())
+        else:
+            lines = _last(run, path, tails, most)
+        for line in lines:
+            yield _source(path), line
+
+
+def _told_lines(run: RunDir, path: Path, lines: Iterator[str]) -> Iterator[str]:
+    return filter(None, map(_told, lines)) if path == run.events else lines
 
 
 def _files(run: RunDir) -> list[Path]:
