@@ -57,7 +57,7 @@ def test_an_explanation_is_a_list_and_a_page(launch: Launch, done: Path, tmp_pat
     [
         (("prune.heads=0.5",), "prune.heads=0.5: only a model that has been trained"),
         (("prune.magnitude=0.5", "init_from={done}", "tuning=lora"), "adapters leave the weights"),
-        (("prune.magnitude=0.5", "init_from={done}", "zero.stage=2"), "use zero.stage=0"),
+        (("prune.magnitude=0.5", "init_from={done}", "zero.stage=2"), "set zero.stage=0"),
         (
             ("distill.teacher={done}", "distill.hidden=1", "task=token-classification"),
             "states of the first token",

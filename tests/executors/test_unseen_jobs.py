@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,15 @@ def test_a_job_that_starts_before_sbatch_says_that_it_timed_out_is_no_failure(
     assert not run.submitting.exists()
 
 
+@pytest.fixture
+def hears_interrupts() -> Iterator[None]:
+    """A shell lets what it starts in the background ignore them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_interrupts")
 def test_an_interrupt_while_sbatch_is_asked_says_that_there_may_be_a_job(slurm: Path, run: RunDir) -> None:
     command(slurm, "sbatch", f'echo "7|{run.path}" >{slurm}/queue; kill -INT $PPID; sleep 0.1')
     with pytest.raises(KeyboardInterrupt) as interrupted:

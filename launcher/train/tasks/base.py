@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -359,14 +358,15 @@ def with_probabilities(
 
 def in_order(positions: Sequence[Indices], parts: Sequence[Scores], examples: int) -> Scores:
     """Put the scores of micro-batches where their examples stand in the split of `examples`."""
-    places = np.concatenate([np.zeros(0, np.int64), *positions])
-    assert len(places) == examples
+    assert sum(map(len, positions)) == examples
     if not parts or isinstance(parts[0], list):
         found: list[Any] = [None] * examples
-        for place, value in zip(places, chain.from_iterable(parts), strict=True):
-            found[int(place)] = value
+        for places, values in zip(positions, parts, strict=True):
+            for place, value in zip(places, values, strict=True):
+                found[int(place)] = value
         return found
-    values = np.concatenate(parts)
-    ordered = np.empty_like(values)
-    ordered[places] = values
+    # Part by part: with many classes all of them together are the largest thing that an evaluation holds.
+    ordered = np.empty((examples, *parts[0].shape[1:]), dtype=parts[0].dtype)
+    for places, values in zip(positions, parts, strict=True):
+        ordered[places] = values
     return ordered

@@ -164,7 +164,7 @@ def test_lamb_without_its_library_says_what_to_install(monkeypatch: pytest.Monke
         ({"train": {"momentum": 0.9}}, "train.momentum"),
         ({"train": {"optimizer": "sgd", "nesterov": True}}, "train.nesterov"),
         ({"train": {"optimizer": "lamb"}, "zero": {"stage": 1}}, "train.optimizer"),
-        ({"train": {"optimizer": "adafactor"}, "zero": {"stage": None}}, "train.optimizer"),
+        ({"train": {"optimizer": "adafactor"}, "zero": {"stage": 2}}, "train.optimizer"),
         ({"train": {"schedule": "plateau"}, "eval": {"every": None}}, "train.schedule"),
         ({"lora": {"plus_ratio": 16.0}}, "lora.plus_ratio"),
     ],

@@ -151,7 +151,7 @@ def test_moved_embeddings_raise_the_loss_in_any_layout(frozen: bool) -> None:
     ("changes", "field"),
     [
         ({"train": {"ema": 0.9}, "zero": {"stage": 1}}, "train.ema"),
-        ({"train": {"unfreeze_every": 5}, "zero": {"stage": None}}, "train.unfreeze_every"),
+        ({"train": {"unfreeze_every": 5}, "zero": {"stage": 2}}, "train.unfreeze_every"),
         ({"train": {"l1": 0.1}, "zero": {"stage": 3}}, "train.l1"),
         ({"train": {"fgm": 1.0, "r_drop": 1.0}}, "train.fgm"),
         ({"train": {"ema": 0.9}, "prune": {"magnitude": 0.5}}, "train.ema"),
