@@ -181,11 +181,9 @@ class RunView:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds left, None unless it trains."""
-        is_halted = (
-            not self.at_work or self.job.waits_for is not None
-        )  # by its scheduler, though it has begun
-        return None if is_halted or self.last_step is None else self.last_step.eta_s
+        """Seconds left, None unless it trains; a job that waits though it has begun is halted by its scheduler."""
+        is_training = self.at_work and self.job.waits_for is None
+        return self.last_step.eta_s if is_training and self.last_step is not None else None
 
     @property
     def at_work(self) -> bool:

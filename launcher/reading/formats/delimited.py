@@ -80,14 +80,15 @@ def _count_large(path: Path, options: ReadOptions, dialect: Dialect) -> int | No
     """Rows of a file with quotes, about 150 MB a second; None where it is larger than what is counted at all."""
     if size_of(path) > COUNT_BYTES:
         return None
+    separator = _separator(path)
     csv.field_size_limit(max(csv.field_size_limit(), FIELD_CHARACTERS))
     try:
         with open_text(path) as file:
-            records = csv.reader(file, delimiter=_delimiter(path, options, dialect), strict=True)
+            records = csv.reader(file, delimiter=_delimiter(separator, options, dialect), strict=True)
             number = sum(1 for fields in records if fields)
     except (csv.Error, UnicodeDecodeError):
         return sum(1 for _ in rows(path, options, dialect))  # which says where the mistake is
-    return number - options.header - (_separator(path) is not None)
+    return number - options.header - (separator is not None)
 
 
 def likely_delimiter(columns: Sequence[str], wanted: Sequence[str] = ()) -> str | None:
@@ -112,7 +113,8 @@ def _is_quoted(options: ReadOptions, dialect: Dialect) -> bool:
 
 
 def _records(path: Path, options: ReadOptions, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    separator, delimiter = _separator(path), _delimiter(path, options, dialect)
+    separator = _separator(path)
+    delimiter = _delimiter(separator, options, dialect)
     numbered = raw_lines(path)
     if separator is not None:
         next(numbered)
@@ -122,9 +124,9 @@ def _records(path: Path, options: ReadOptions, dialect: Dialect) -> Iterator[tup
     return ((number, line.split(delimiter)) for number, line in plain if line)
 
 
-def _delimiter(path: Path, options: ReadOptions, dialect: Dialect) -> str:
-    """What separates the columns of a file."""
-    return options.delimiter or _separator(path) or dialect.delimiter
+def _delimiter(separator: str | None, options: ReadOptions, dialect: Dialect) -> str:
+    """What separates the columns of a file, whose first line may name it."""
+    return options.delimiter or separator or dialect.delimiter
 
 
 def _separator(path: Path) -> str | None:
@@ -217,7 +219,7 @@ def _ragged(
         text += ": a blank stands before a quote"
         return mistake(path, position, text, f"""sed 's/, "/,"/g' {into_new(path)} takes it out""")
     _, first_line = next(_records(path, options, dialect))
-    if (likely := likely_delimiter(first_line)) not in (None, _delimiter(path, options, dialect)):
+    if (likely := likely_delimiter(first_line)) not in (None, _delimiter(_separator(path), options, dialect)):
         remedy = f"{delimiter_key(likely)} (columns seem to be separated by {likely!r})"
         return mistake(path, position, text, remedy)
     if options.header and len(names) == 1:

@@ -47,8 +47,8 @@ def looks_written(value: Value) -> bool:
     """Whether a text is a list or set in brackets, in a form that `unwritten` doesn't read: `{a, b}`, `[a, b]`, `<a><b>`."""
     text = value.strip() if isinstance(value, str) else ""
     ends = (text[:1], text[-1:])
-    in_brackets = ends == ("{", "}") or (ends in (("[", "]"), ("(", ")")) and "," in text)
-    in_brackets = in_brackets or (ends == ("<", ">") and "><" in text)
+    in_commas = ends in (("[", "]"), ("(", ")")) and "," in text
+    in_brackets = in_commas or ends == ("{", "}") or (ends == ("<", ">") and "><" in text)
     return in_brackets and isinstance(unwritten(value), str)
 
 
